@@ -1,0 +1,210 @@
+"""Everything tbcache raises.
+
+TbcacheError
+├── ConfigurationError          a setting is wrong; names the variable, the value, what would be right
+│   └── UnknownSource           no such source; names the nearest one
+├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
+├── RedisUnreachable            Redis is needed here and is not reachable
+├── RateLimited                 no slot before the caller's patience ends (retry_at)
+├── BudgetExhausted             the source's money for today is spent (retry_at)
+├── ResultTimeout               a queued fetch was not done in time
+└── UpstreamError               the upstream answered with something that is no page of items
+    ├── UpstreamThrottled       slow down (retry_at, where the upstream said)
+    ├── UpstreamQuotaExhausted  a day's or a month's allowance is used up (until)
+    ├── UpstreamAuthError       credentials are missing or wrong
+    ├── UpstreamNotEntitled     the plan does not include this
+    ├── UpstreamNotFound        no such symbol or page
+    ├── UpstreamBadRequest      the upstream did not understand the request
+    ├── UpstreamUnavailable     the upstream is down, or did not answer
+    └── UpstreamPayloadError    a 200 that is empty, cut off or not what it should be
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest of ``known``, or ``""``."""
+    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class TbcacheError(Exception):
+    """Root of every error tbcache raises."""
+
+
+class ConfigurationError(TbcacheError):
+    """A setting is missing or wrong."""
+
+
+class UnknownSource(ConfigurationError):
+    """No source of that name is configured."""
+
+    def __init__(self, source: str, known: Iterable[str] = ()) -> None:
+        self.source = source
+        self.known = tuple(sorted(known))
+        listed = ", ".join(self.known) or "none"
+        super().__init__(f"unknown source {source!r}{nearest(source, self.known)} (known: {listed})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.known)
+
+
+class InvalidRequest(TbcacheError, ValueError):
+    """The request cannot be made as it is written."""
+
+
+class RedisUnreachable(TbcacheError, ConnectionError):
+    """Redis is needed for this and is not reachable."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(
+            f"Redis is not reachable at {address} ({reason}). "
+            "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
+        )
+
+
+class RateLimited(TbcacheError):
+    """No slot comes free before the caller's patience ends.
+
+    ``retry_at`` is when one does (UTC).
+    """
+
+    def __init__(self, source: str, retry_at: datetime, reason: str = "limit reached") -> None:
+        self.source = source
+        self.retry_at = retry_at
+        self.reason = reason
+        super().__init__(f"{source}: {reason}; the next slot is free at {retry_at:%Y-%m-%d %H:%M:%S} UTC")
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds from now until ``retry_at``; never negative."""
+        return max(0.0, (self.retry_at - datetime.now(UTC)).total_seconds())
+
+
+class BudgetExhausted(RateLimited):
+    """The source's daily budget is spent; ``retry_at`` is the next UTC midnight."""
+
+    def __init__(self, source: str, retry_at: datetime, reason: str = "daily budget spent") -> None:
+        super().__init__(source, retry_at, reason)
+
+
+class ResultTimeout(TbcacheError, TimeoutError):
+    """A queued fetch had no result within the time given."""
+
+
+class UpstreamError(TbcacheError):
+    """The upstream's answer is no page of items.
+
+    ``status`` is the HTTP status (0 when there was no answer); ``retry_at`` is
+    the moment (UTC) from which the upstream may be asked again, where it said so.
+    """
+
+    kind: ClassVar[str] = "error"
+    #: Worth another try of the same request, later.
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self, source: str, message: str, *, status: int = 0, retry_at: datetime | None = None
+    ) -> None:
+        self.source = source
+        self.message = message
+        self.status = status
+        self.retry_at = retry_at
+        super().__init__(f"{source}: {message}" + (f" (HTTP {status})" if status else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.kind, self.source, self.message, self.status, self.retry_at)
+
+
+class UpstreamThrottled(UpstreamError):
+    """Too many requests; ``retry_at`` where the upstream said when."""
+
+    kind = "throttled"
+    transient = True
+
+
+class UpstreamQuotaExhausted(UpstreamError):
+    """A quota (day, month, credits) is used up; not to be retried before ``until``."""
+
+    kind = "quota"
+
+    def __init__(
+        self,
+        source: str,
+        message: str,
+        *,
+        status: int = 0,
+        retry_at: datetime | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        super().__init__(source, message, status=status, retry_at=until or retry_at)
+
+    @property
+    def until(self) -> datetime | None:
+        """When the quota resets (UTC), where it is known."""
+        return self.retry_at
+
+
+class UpstreamAuthError(UpstreamError):
+    """The credentials are missing, wrong or revoked."""
+
+    kind = "auth"
+
+
+class UpstreamNotEntitled(UpstreamError):
+    """The plan or the account does not include this."""
+
+    kind = "not_entitled"
+
+
+class UpstreamNotFound(UpstreamError):
+    """The upstream knows no such symbol or page."""
+
+    kind = "not_found"
+
+
+class UpstreamBadRequest(UpstreamError):
+    """The upstream did not understand the request."""
+
+    kind = "bad_request"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The upstream is down, overloaded, or did not answer."""
+
+    kind = "unavailable"
+    transient = True
+
+
+class UpstreamPayloadError(UpstreamError):
+    """A success that is empty, cut off, or not of the documented shape."""
+
+    kind = "payload"
+    transient = True
+
+
+UPSTREAM_ERRORS: dict[str, type[UpstreamError]] = {
+    cls.kind: cls
+    for cls in (
+        UpstreamError,
+        UpstreamThrottled,
+        UpstreamQuotaExhausted,
+        UpstreamAuthError,
+        UpstreamNotEntitled,
+        UpstreamNotFound,
+        UpstreamBadRequest,
+        UpstreamUnavailable,
+        UpstreamPayloadError,
+    )
+}
+
+
+def _restore(kind: str, source: str, message: str, status: int, retry_at: datetime | None) -> UpstreamError:
+    return UPSTREAM_ERRORS[kind](source, message, status=status, retry_at=retry_at)

@@ -1,0 +1,285 @@
+"""Settings: the only reader of the environment.
+
+Variables are ``REDIS_*`` and ``TBCACHE_*``; a source's own are nested by ``__``,
+as in ``TBCACHE_TWITTER__LIMITS``. ``tbcache up`` leaves a note of the variables it
+chose in the data folder; the environment goes before the note.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tbcache.errors import ConfigurationError, UnknownSource, nearest
+from tbcache.models import Charge, Limit, ticker
+
+PREFIX = "TBCACHE_"
+NOTE = "up.json"
+COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
+
+
+def _split(value: object) -> object:
+    """Read ``a,b`` and ``["a","b"]`` alike."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return msgspec.json.decode(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _limits(value: object) -> object:
+    return Limit.parse_all(value) if isinstance(value, str) else value
+
+
+def _symbols(value: object) -> object:
+    names = _split(value)
+    return tuple(ticker(name) for name in names) if isinstance(names, list | tuple) else names
+
+
+def _pairs(value: object) -> object:
+    """Read ``name=module:Class,...`` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    for name, _, path in pairs:
+        if not name.strip().isidentifier() or ":" not in path:
+            raise ValueError("each source is NAME=MODULE:CLASS, like bluesky=mybot.sources:Bluesky")
+    return {name.strip().lower(): path.strip() for name, _, path in pairs}
+
+
+class SourceSettings(BaseModel):
+    """What one source's variables say; None where they say nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    limits: Annotated[tuple[Limit, ...], BeforeValidator(_limits)] | None = None
+    cache_ttl: PositiveFloat | None = None
+    stale_ttl: Annotated[float, Field(ge=0)] | None = None
+    charge: Charge | None = None
+    daily_budget: PositiveFloat | None = None
+    pages: PositiveInt | None = None
+    delay_hours: Annotated[float, Field(ge=0)] | None = None
+
+    bearer_token: SecretStr | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    user_agent: str = "python:tbcache:v0.1 (by /u/tbcache)"
+    auth_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] = "https://www.reddit.com"
+    subreddits: str = "wallstreetbets+stocks+investing+options"
+    api_key: SecretStr | None = None
+    access_token: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """Every setting, read once. Build with :meth:`load`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    redis_url: SecretStr | None = None
+    redis_host: str | None = None
+    redis_port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    redis_password: SecretStr | None = None
+    redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_ssl: bool = False
+    redis_timeout: PositiveFloat = 0.25
+
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")] = "trading_bot"
+    data_dir: Path = Path(".tbcache")
+    database_url: SecretStr | None = None
+    api_token: SecretStr | None = None
+    common_symbols: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = COMMON_SYMBOLS
+    common_hours: PositiveInt = 24
+    local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
+    prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    lease_seconds: PositiveFloat = 15.0
+    persist: bool = True
+    worker_name: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    sources: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
+
+    twitter: SourceSettings = SourceSettings()
+    reddit: SourceSettings = SourceSettings()
+    news: SourceSettings = SourceSettings()
+    options: SourceSettings = SourceSettings()
+    stocktwits: SourceSettings = SourceSettings()
+    custom: dict[str, SourceSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
+        """Read the environment and the note of a running ``tbcache up``.
+
+        Raises:
+          ConfigurationError: names the variable, its value, and what would be right.
+        """
+        env = dict(os.environ if environ is None else environ)
+        if data_dir is not None:
+            env[f"{PREFIX}DATA_DIR"] = str(data_dir)
+        folder = Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache")
+        variables = {**read_note(folder), **env}
+        if _names_redis(env):
+            variables = {**{k: v for k, v in variables.items() if not k.startswith("REDIS_")}, **env}
+        try:
+            return cls(**_collect(variables))
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error, variables)) from None
+
+    def source(self, name: str) -> SourceSettings:
+        """The settings of one source, built in or the user's own."""
+        if name in self.custom:
+            return self.custom[name]
+        if name in BUILT_IN_NAMES:
+            return _checked(getattr(self, name))
+        if name in self.sources:
+            return SourceSettings()
+        raise UnknownSource(name, (*BUILT_IN_NAMES, *self.sources))
+
+    @property
+    def redis(self) -> str | None:
+        """The Redis URL with its password, or None when none is configured."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        scheme = "rediss" if self.redis_ssl else "redis"
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        login = f":{quote(password, safe='')}@" if password else ""
+        return f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def redis_address(self) -> str:
+        """Where Redis is, without its password; for messages."""
+        return address_of(self.redis) if self.redis else "(no REDIS_URL is set)"
+
+
+BUILT_IN_NAMES = tuple(
+    name for name, field in Settings.model_fields.items() if field.annotation is SourceSettings
+)
+_REDIS = {
+    f"REDIS_{name}": f"redis_{name.lower()}" for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL")
+}
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return Settings.load()
+
+
+def address_of(url: str) -> str:
+    """``url`` without its user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def read_note(data_dir: Path) -> dict[str, str]:
+    """The variables that a running ``tbcache up`` set; empty when none runs."""
+    try:
+        note = msgspec.json.decode((data_dir / NOTE).read_bytes())
+        os.kill(int(note["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError):
+        return {}
+    return {str(name): str(value) for name, value in note.get("variables", {}).items()}
+
+
+def _names_redis(env: Mapping[str, str]) -> bool:
+    return bool(env.get("REDIS_URL") or env.get("REDIS_HOST"))
+
+
+def _checked(value: object) -> SourceSettings:
+    assert isinstance(value, SourceSettings)  # noqa: S101 -- narrows getattr for the type checker
+    return value
+
+
+def _collect(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Turn variables into nested settings, refusing names that are none."""
+    given: dict[str, Any] = {field: variables[name] for name, field in _REDIS.items() if variables.get(name)}
+    custom = set(_custom_names(variables))
+    for name, value in _ours(variables):
+        field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
+        known_field = (
+            field in Settings.model_fields and field != "custom" and not field.startswith("redis_url")
+        )
+        if nested and (field in BUILT_IN_NAMES or field in custom):
+            if nested not in SourceSettings.model_fields:
+                raise ConfigurationError(_unknown(name))
+            target = given.setdefault("custom", {}) if field in custom else given
+            target.setdefault(field, {})[nested] = value
+        elif known_field and not nested and field not in BUILT_IN_NAMES:
+            given[field] = value
+        else:
+            raise ConfigurationError(_unknown(name, custom))
+    return given
+
+
+def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Our variables; an empty one counts as not set, as compose files leave them."""
+    for name, value in sorted(variables.items()):
+        if name.startswith(PREFIX) and value != "":
+            yield name, value
+
+
+def _unknown(name: str, custom: Iterable[str] = ()) -> str:
+    plain = [f for f in Settings.model_fields if f not in BUILT_IN_NAMES and f != "custom"]
+    known = [f"{PREFIX}{field.upper()}" for field in plain if not field.startswith("redis_")]
+    known += [
+        f"{PREFIX}{source.upper()}__{field.upper()}"
+        for source in (*BUILT_IN_NAMES, *custom)
+        for field in SourceSettings.model_fields
+    ]
+    by_lower = {option.lower(): option for option in known}
+    hint = nearest(name, by_lower)
+    for lower, option in by_lower.items():
+        hint = hint.replace(repr(lower), option)
+    return f"{name} is no setting of tbcache{hint}"
+
+
+def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
+    """One line for the first thing wrong: the variable, its value, what would be right."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    path = path[1:] if path[0] == "custom" else path
+    if len(path) > 1 and path[0] not in (*BUILT_IN_NAMES, *_custom_names(variables)):
+        path = path[:1]
+    field = "__".join(part.upper() for part in path[:2])
+    name = next((n for n, f in _REDIS.items() if f == path[0]), f"{PREFIX}{field}")
+    secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
+    value = "(hidden)" if secret and "BASE_URL" not in name else repr(variables.get(name, ""))
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{name}={value} is not valid: {reason[:1].lower()}{reason[1:]}"
+
+
+def _custom_names(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The user's own sources; a malformed list has none, and is refused when it is validated."""
+    parts = variables.get(f"{PREFIX}SOURCES", "").split(",")
+    return tuple(name.strip().lower() for name, _, path in (part.partition("=") for part in parts) if path)

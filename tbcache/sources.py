@@ -1,0 +1,174 @@
+"""The sources: what each is allowed, how long its answers last, what they cost. Data only.
+
+Figures are those of the operators' public documents (X API v2, Reddit Data API,
+NewsAPI, Unusual Whales, Stocktwits); what a plan really grants is set per source
+in the environment and goes before these.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.models import Charge, FetchRequest, Limit
+from tbcache.settings import Settings, SourceSettings
+
+REAL_TIME_TTL = 300.0
+AGGREGATED_TTL = 600.0
+HISTORICAL_TTL = 3600.0
+STATIC_TTL = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars, as the upstream bills them.
+
+    ``daily_dedupe``: an item is billed once per UTC day however often it is read.
+    """
+
+    per_request: float = 0.0
+    per_item: float = 0.0
+    daily_dedupe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One upstream, as it is configured in this process.
+
+    ``max_hours`` is how far back the upstream can answer; ``pages`` how many
+    requests one answer may take; ``stale_ttl`` (seconds past ``cache_ttl``) how
+    long an old answer may stand in for a failing upstream; ``delay_hours`` how
+    late a plan's items come. ``credentials`` are the settings without which the
+    source is off, ``missing`` the variables that would turn it on.
+    """
+
+    name: str
+    base_url: str
+    limits: tuple[Limit, ...]
+    cache_ttl: float = REAL_TIME_TTL
+    stale_ttl: float = HISTORICAL_TTL
+    charge: Charge = "fetch"
+    price: Price = Price()
+    daily_budget: float | None = None
+    max_hours: int = 168
+    pages: int = 3
+    delay_hours: float = 0.0
+    credentials: tuple[str, ...] = ()
+    provider: str = ""
+    missing: tuple[str, ...] = ()
+
+    @property
+    def is_enabled(self) -> bool:
+        """True when every credential it needs is set; ``missing`` names the others."""
+        return not self.missing
+
+    def request(self, symbol: str, hours: int = 24) -> FetchRequest:
+        """Build a request this source can answer.
+
+        Raises:
+          InvalidRequest: no ticker, or hours outside what the source can answer.
+        """
+        request = FetchRequest(self.name, symbol, hours)
+        if hours > self.max_hours:
+            raise InvalidRequest(
+                f"hours {hours} is more than {self.name} can answer; the most is {self.max_hours}"
+            )
+        return request
+
+
+BUILT_IN: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            name="twitter",
+            base_url="https://api.x.com",
+            limits=(Limit(300, 900),),
+            price=Price(per_item=0.005, daily_dedupe=True),
+            max_hours=168,
+            pages=2,
+            credentials=("bearer_token",),
+            provider="tbcache.providers.twitter:TwitterProvider",
+        ),
+        Source(
+            name="reddit",
+            base_url="https://oauth.reddit.com",
+            limits=(Limit(60, 60),),
+            max_hours=8760,
+            pages=3,
+            credentials=("client_id", "client_secret"),
+            provider="tbcache.providers.reddit:RedditProvider",
+        ),
+        Source(
+            name="news",
+            base_url="https://newsapi.org",
+            limits=(Limit(100, 60),),
+            max_hours=720,
+            pages=1,
+            delay_hours=24.0,
+            credentials=("api_key",),
+            provider="tbcache.providers.news:NewsProvider",
+        ),
+        Source(
+            name="options",
+            base_url="https://api.unusualwhales.com",
+            limits=(Limit(100, 60),),
+            max_hours=336,
+            pages=3,
+            credentials=("api_key",),
+            provider="tbcache.providers.options:OptionsProvider",
+        ),
+        Source(
+            name="stocktwits",
+            base_url="https://api.stocktwits.com",
+            limits=(Limit(60, 60),),
+            max_hours=168,
+            pages=3,
+            provider="tbcache.providers.stocktwits:StocktwitsProvider",
+        ),
+    )
+}
+
+
+def get_sources(settings: Settings) -> dict[str, Source]:
+    """Every source, the built-in ones first, as ``settings`` configures them."""
+    return {name: get_source(name, settings) for name in (*BUILT_IN, *settings.sources)}
+
+
+def get_source(name: str, settings: Settings) -> Source:
+    """The source ``name`` as ``settings`` configures it.
+
+    Raises:
+      UnknownSource: neither built in nor named in ``TBCACHE_SOURCES``.
+    """
+    if name not in BUILT_IN and name not in settings.sources:
+        raise UnknownSource(name, (*BUILT_IN, *settings.sources))
+    return _resolve(name, settings.sources.get(name, ""), settings.source(name))
+
+
+@functools.lru_cache(maxsize=256)
+def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
+    base = BUILT_IN.get(name)
+    if base is None:
+        base = Source(name=name, base_url="", limits=(Limit(60, 60),), provider=provider)
+    chosen = {
+        field: value
+        for field in (
+            "base_url",
+            "limits",
+            "cache_ttl",
+            "stale_ttl",
+            "charge",
+            "daily_budget",
+            "pages",
+            "delay_hours",
+        )
+        if (value := getattr(own, field)) is not None
+    }
+    variables = tuple(
+        f"TBCACHE_{name.upper()}__{field.upper()}"
+        for field in base.credentials
+        if getattr(own, field) is None
+    )
+    return replace(base, **chosen, missing=variables)
