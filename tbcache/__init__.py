@@ -1,0 +1,159 @@
+"""tbcache: a distributed fetcher and cache for market sentiment.
+
+Names are loaded when they are first used, so that ``import tbcache`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tbcache.cache import CacheManager, cached, get_cache_manager
+    from tbcache.errors import (
+        BudgetExhausted,
+        ConfigurationError,
+        InvalidRequest,
+        RateLimited,
+        RedisUnreachable,
+        ResultTimeout,
+        TbcacheError,
+        UnknownSource,
+        UpstreamAuthError,
+        UpstreamBadRequest,
+        UpstreamError,
+        UpstreamNotEntitled,
+        UpstreamNotFound,
+        UpstreamPayloadError,
+        UpstreamQuotaExhausted,
+        UpstreamThrottled,
+        UpstreamUnavailable,
+    )
+    from tbcache.models import (
+        FetchRequest,
+        HttpRequest,
+        Item,
+        Limit,
+        Outcome,
+        Page,
+        RateLimitStatus,
+        RawResponse,
+        SymbolSentiment,
+    )
+    from tbcache.monitoring import UsageMonitor, get_usage_monitor
+    from tbcache.providers import Provider, get_provider
+    from tbcache.queue import Handle, enqueue
+    from tbcache.rate_limiter import RateLimiter, get_rate_limiter
+    from tbcache.repository import SentimentRepository
+    from tbcache.scoring import Scorer
+    from tbcache.settings import Settings, get_settings
+
+__version__ = "0.1.0"
+
+_HOME = {
+    # cache
+    "CacheManager": "cache",
+    "cached": "cache",
+    "get_cache_manager": "cache",
+    # limits
+    "RateLimiter": "rate_limiter",
+    "RateLimitStatus": "models",
+    "Limit": "models",
+    "get_rate_limiter": "rate_limiter",
+    # usage
+    "UsageMonitor": "monitoring",
+    "get_usage_monitor": "monitoring",
+    # fetching
+    "Provider": "providers",
+    "get_provider": "providers",
+    "FetchRequest": "models",
+    "HttpRequest": "models",
+    "RawResponse": "models",
+    "Page": "models",
+    "Item": "models",
+    "SymbolSentiment": "models",
+    "Outcome": "models",
+    # queueing
+    "Handle": "queue",
+    "enqueue": "queue",
+    # parts that can be replaced
+    "Scorer": "scoring",
+    "SentimentRepository": "repository",
+    # settings
+    "Settings": "settings",
+    "get_settings": "settings",
+    # errors
+    "TbcacheError": "errors",
+    "ConfigurationError": "errors",
+    "UnknownSource": "errors",
+    "InvalidRequest": "errors",
+    "RedisUnreachable": "errors",
+    "RateLimited": "errors",
+    "BudgetExhausted": "errors",
+    "ResultTimeout": "errors",
+    "UpstreamError": "errors",
+    "UpstreamThrottled": "errors",
+    "UpstreamQuotaExhausted": "errors",
+    "UpstreamAuthError": "errors",
+    "UpstreamNotEntitled": "errors",
+    "UpstreamNotFound": "errors",
+    "UpstreamBadRequest": "errors",
+    "UpstreamUnavailable": "errors",
+    "UpstreamPayloadError": "errors",
+}
+
+__all__ = [
+    "BudgetExhausted",
+    "CacheManager",
+    "ConfigurationError",
+    "FetchRequest",
+    "Handle",
+    "HttpRequest",
+    "InvalidRequest",
+    "Item",
+    "Limit",
+    "Outcome",
+    "Page",
+    "Provider",
+    "RateLimitStatus",
+    "RateLimited",
+    "RateLimiter",
+    "RawResponse",
+    "RedisUnreachable",
+    "ResultTimeout",
+    "Scorer",
+    "SentimentRepository",
+    "Settings",
+    "SymbolSentiment",
+    "TbcacheError",
+    "UnknownSource",
+    "UpstreamAuthError",
+    "UpstreamBadRequest",
+    "UpstreamError",
+    "UpstreamNotEntitled",
+    "UpstreamNotFound",
+    "UpstreamPayloadError",
+    "UpstreamQuotaExhausted",
+    "UpstreamThrottled",
+    "UpstreamUnavailable",
+    "UsageMonitor",
+    "cached",
+    "enqueue",
+    "get_cache_manager",
+    "get_provider",
+    "get_rate_limiter",
+    "get_settings",
+    "get_usage_monitor",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tbcache' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"tbcache.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

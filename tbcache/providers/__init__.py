@@ -1,0 +1,37 @@
+"""The providers: one class per source, the built-in ones and the user's own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from tbcache.errors import ConfigurationError
+from tbcache.providers.base import Provider
+from tbcache.settings import get_settings
+from tbcache.sources import get_source
+
+__all__ = ["Provider", "get_provider"]
+
+
+@functools.cache
+def get_provider(name: str) -> Provider:
+    """The provider of source ``name``.
+
+    Raises:
+      UnknownSource: no such source; names the nearest one.
+      ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
+    """
+    settings = get_settings()
+    source = get_source(name, settings)
+    return _load(source.name, source.provider)(source, settings.source(name))
+
+
+def _load(name: str, path: str) -> type[Provider]:
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Provider)):
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no subclass of tbcache.Provider")
+    return found

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
+from functools import cached_property
 
 import httpx2
 
-from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
-from tbcache.settings import SourceSettings
+from tbcache.cache import CacheManager, get_cache_manager
+from tbcache.errors import ConfigurationError, RateLimited, UpstreamError
+from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
+from tbcache.monitoring import UsageMonitor, get_usage_monitor
+from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
+from tbcache.providers.client import HttpClient
+from tbcache.rate_limiter import RateLimiter, get_rate_limiter
+from tbcache.repository import SentimentRepository
+from tbcache.repository.outbox import get_repository
+from tbcache.scoring import Scorer, get_scorer
+from tbcache.settings import SourceSettings, get_settings
 from tbcache.sources import Source
 
 
 class Provider(ABC):
-    """One upstream. A subclass says how to ask it and how to read what it answers."""
+    """One upstream. A subclass says how to ask it (:meth:`request`), how to sign (:meth:`auth`)
+    and how to read what it answers (:meth:`parse`).
+
+    Its tools are attributes and may be replaced, e.g. ``provider.analyzer = MyScorer()``.
+    """
 
     def __init__(self, source: Source, own: SourceSettings) -> None:
         self.source = source
         self.own = own
+        self.cache_ttl = source.cache_ttl
+        self.persist_to_db = get_settings().persist
 
     @abstractmethod
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
@@ -34,3 +50,75 @@ class Provider(ABC):
     def auth(self) -> httpx2.Auth | None:
         """How requests are signed; None for an upstream that needs no credentials."""
         return None
+
+    def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
+        """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.
+
+        Waits at most ``patience`` seconds for a slot under the source's limits.
+
+        Raises:
+          InvalidRequest: no ticker, or hours outside what the source can answer.
+          ConfigurationError: the source is off; names the variables that turn it on.
+          RateLimited, BudgetExhausted: no slot within ``patience``.
+          UpstreamError: the upstream's refusal, when nothing older is kept.
+        """
+        return self.run(self.source.request(symbol, hours), patience=patience)
+
+    def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
+        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
+        try:
+            return self.fetch(symbol, hours).sentiment
+        except (UpstreamError, RateLimited):
+            return None
+
+    def run(
+        self,
+        request: FetchRequest,
+        *,
+        lane: Lane = "interactive",
+        patience: float = PATIENCE_SECONDS,
+        needed: float = 0.0,
+        slot: str | None = None,
+    ) -> Outcome:
+        """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
+        if not self.source.is_enabled:
+            raise ConfigurationError(f"{self.source.name} is off: set {' and '.join(self.source.missing)}")
+        return self.pipeline.run(self, request, lane=lane, patience=patience, needed=needed, slot=slot)
+
+    def send(self, request: HttpRequest) -> RawResponse:
+        """Send one request upstream.
+
+        Raises:
+          UpstreamUnavailable: no answer.
+        """
+        return self.client.send(request)
+
+    @cached_property
+    def client(self) -> HttpClient:
+        return HttpClient(
+            self.source.name, auth=self.auth(), total_timeout=self.pipeline.admission.send_seconds
+        )
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        return get_pipeline()
+
+    @cached_property
+    def analyzer(self) -> Scorer:
+        return get_scorer()
+
+    @cached_property
+    def cache(self) -> CacheManager:
+        return get_cache_manager()
+
+    @cached_property
+    def rate_limiter(self) -> RateLimiter:
+        return get_rate_limiter(self.source.name)
+
+    @cached_property
+    def usage_monitor(self) -> UsageMonitor:
+        return get_usage_monitor()
+
+    @cached_property
+    def repository(self) -> SentimentRepository:
+        return get_repository()

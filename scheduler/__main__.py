@@ -1,0 +1,62 @@
+"""The scheduler process: ``python -m scheduler``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from tbcache.errors import TbcacheError
+from tbcache.log import configure_logging
+from tbcache.models import utc_now
+from tbcache.monitoring import get_usage_monitor
+from tbcache.queue import get_queue
+from tbcache.settings import get_settings
+from tbcache.store import get_store
+
+from .leader import Leader
+from .prewarm import TICK_SECONDS, Prewarm
+
+BEAT_SECONDS = 1.0
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    try:
+        settings = get_settings()
+        configure_logging(settings)
+        get_store().require()
+    except TbcacheError as error:
+        print(f"tbcache scheduler: {error}", file=sys.stderr)  # noqa: T201
+        return 3 if isinstance(error, ConnectionError) else 2
+    store, monitor, started_at = get_store(), get_usage_monitor(), utc_now()
+    leader = Leader(store, monitor.worker)
+    prewarm = Prewarm(store, get_queue(), settings)
+
+    def tick() -> None:
+        if leader.is_mine():
+            prewarm.run()
+
+    def beat() -> None:
+        monitor.beat("scheduler", started_at=started_at)
+
+    jobs = BackgroundScheduler(timezone="UTC")
+    once = {"coalesce": True, "max_instances": 1, "next_run_time": utc_now()}
+    jobs.add_job(tick, "interval", seconds=TICK_SECONDS, **once)
+    jobs.add_job(beat, "interval", seconds=BEAT_SECONDS, **once)
+    jobs.start()
+    stop.wait()
+    jobs.shutdown(wait=True)
+    leader.resign()
+    monitor.leave()
+    store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

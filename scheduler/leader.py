@@ -1,0 +1,30 @@
+"""Who of several schedulers does the work: the one that holds the lease."""
+
+from __future__ import annotations
+
+from tbcache.store import Store, Unavailable
+
+LEASE_MS = 10_000
+
+
+class Leader:
+    """A lease in Redis, renewed at each tick; another takes over when it lapses."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._key = store.keys.schedule("leader")
+
+    def is_mine(self) -> bool:
+        """Take or renew the lease; False when another holds it, or Redis is away."""
+        try:
+            return self._store.run("lead", [self._key], [self._name, LEASE_MS]) == 1
+        except Unavailable:
+            return False
+
+    def resign(self) -> None:
+        """Give the lease back, so that another need not wait for its end."""
+        try:
+            self._store.run("lead", [self._key], [self._name, 0])
+        except Unavailable:
+            return

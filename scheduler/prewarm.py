@@ -1,0 +1,96 @@
+"""What to pre-warm: the common symbols of each source, shortly before their answers expire."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tbcache.log import get_logger
+from tbcache.models import FetchRequest
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.sources import Source, get_sources
+from tbcache.store import Store, Unavailable
+from tbcache.store.wire import MICROS
+
+log = get_logger("tbcache.scheduler")
+
+TICK_SECONDS = 5.0
+#: A refresh is due in the last part of an answer's life; where in it differs by answer,
+#: so that answers that came together do not go together.
+SPREAD_PART = 0.2
+_FRESH = slice(5, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A fetch that is due, and the freshness (seconds) that would make it unneeded."""
+
+    request: FetchRequest
+    needed: float
+
+
+class Prewarm:
+    """Queues what is due, in the lane that leaves interactive asks their share."""
+
+    def __init__(self, store: Store, queue: Queue, settings: Settings) -> None:
+        self._store = store
+        self._queue = queue
+        self._settings = settings
+        self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
+
+    def run(self) -> int:
+        """Queue every fetch that is due; how many were new. 0 while Redis is away."""
+        queued = 0
+        try:
+            for due in self.due():
+                handle = self._queue.enqueue(due.request, "prewarm", needed=due.needed)
+                queued += handle.is_new
+        except Unavailable:
+            log.warning("prewarm.waits", reason="Redis is away")
+        if queued:
+            log.info("prewarm.queued", jobs=queued)
+        return queued
+
+    def due(self) -> Iterator[Due]:
+        """Every common symbol whose answer is missing, or will be before the next ticks are over.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        for source in self._sources:
+            requests = [
+                FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
+                for symbol in self._settings.common_symbols
+            ]
+            now, heads = self._look(requests)
+            for request, (head, retry_at) in zip(requests, heads, strict=True):
+                needed = _needed(source, request, head, now)
+                if needed is not None and int(retry_at or 0) <= now:
+                    yield Due(request, needed)
+
+    def _look(self, requests: list[FetchRequest]) -> tuple[int, list[tuple[bytes, bytes | None]]]:
+        """The server's time (us), and of each request its entry's head and its back-off."""
+        keys = self._store.keys
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.time()
+            for request in requests:
+                pipe.getrange(keys.entry(request.key), _FRESH.start, _FRESH.stop - 1)
+                pipe.hget(keys.lease(request.key), "retry_at")
+            (seconds, micros), *found = pipe.execute()
+        return seconds * MICROS + micros, list(zip(found[::2], found[1::2], strict=True))
+
+
+def _needed(source: Source, request: FetchRequest, head: bytes, now_us: int) -> float | None:
+    """The freshness that is missing, in seconds; None when the answer is fresh for long enough."""
+    if not head:
+        return 0.0
+    left = (int(head) - now_us) / MICROS
+    part = zlib.crc32(request.key.encode() + head) / 2**32
+    margin = min(3 * TICK_SECONDS, source.cache_ttl / 4)
+    if left > margin + part * SPREAD_PART * source.cache_ttl:
+        return None
+    return max(0.0, left) + 1.0

@@ -1,0 +1,36 @@
+"""Admission: may this ask go upstream, and if not, what does it get instead?
+
+``admit`` puts one question to Redis and gets one verdict; ``settle`` ends the load it
+allowed. ``turn`` stands between two pages of one answer. While Redis is away the same
+questions are answered in process, within this process's share of the limits.
+"""
+
+from tbcache.admission.gate import Admission
+from tbcache.admission.verdict import (
+    Ask,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settled,
+    Settlement,
+    Stale,
+    Verdict,
+    Wait,
+)
+
+__all__ = [
+    "Admission",
+    "Ask",
+    "Failed",
+    "Go",
+    "Grant",
+    "Hit",
+    "Join",
+    "Settled",
+    "Settlement",
+    "Stale",
+    "Verdict",
+    "Wait",
+]

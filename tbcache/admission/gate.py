@@ -1,0 +1,299 @@
+"""The gate: asks Redis, and this process alone while Redis is away."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tbcache.admission.local import LocalAdmission
+from tbcache.admission.verdict import (
+    Ask,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settled,
+    Settlement,
+    Stale,
+    Verdict,
+    Wait,
+)
+from tbcache.models import Failure, Lane, utc_now
+from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.settings import Settings
+from tbcache.store import Store, Unavailable
+from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
+
+#: The part of the lease in which a request must be off and answered; the rest covers
+#: the difference between our clock's rate and the server's.
+SEND_PART = 0.8
+TTL_JITTER = 0.05
+NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
+NEGATIVE_SECONDS = 60.0
+BACKOFF_SECONDS = 5.0
+CLOSING_KINDS = {"throttled", "quota"}
+
+_encode = msgspec.json.Encoder().encode
+_failure = msgspec.json.Decoder(Failure).decode
+
+
+class Admission:
+    """Verdicts for one process; see ``admit.lua`` and ``settle.lua`` for the rules."""
+
+    def __init__(self, store: Store, settings: Settings, monitor: UsageMonitor) -> None:
+        self._store = store
+        self._monitor = monitor
+        self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
+        self._lease = settings.lease_seconds
+        self._epochs: dict[str, str] = {}
+        self._ahead: float | None = None
+        self._local = LocalAdmission(store, self._lease, self.send_seconds)
+        store.on_return(self._local.forget)
+
+    @property
+    def send_seconds(self) -> float:
+        """How long a request may take, from its grant to its answer."""
+        return self._lease * SEND_PART
+
+    def admit(self, ask: Ask) -> Verdict:
+        """Ask whether ``ask`` may go upstream. One round trip."""
+        token = ask.slot or uuid.uuid4().hex
+        try:
+            return self._admit(ask, token)
+        except Unavailable:
+            verdict = self._local.admit(ask, token)
+            self._count_local(ask, verdict)
+            return verdict
+
+    def turn(self, grant: Grant) -> Grant | Wait:
+        """Commit the slot of the page that came and take one for the next."""
+        slot = uuid.uuid4().hex
+        if grant.is_local:
+            return self._local.turn(grant, slot)
+        try:
+            return self._turn(grant, slot)
+        except Unavailable:
+            return self._local.turn(grant, slot)
+
+    def settle(self, grant: Grant, settlement: Settlement) -> Settled:
+        """End a load."""
+        if not grant.is_local:
+            try:
+                return self._settle(grant, settlement)
+            except Unavailable:
+                pass
+        self._local.settle(grant, settlement)
+        self._count_settled(grant, settlement)
+        return "local"
+
+    def wait_for(self, join: Join, source: str, seconds: float) -> None:
+        """Return when the load that ``join`` names is over, or after about ``seconds``."""
+        if join.is_local:
+            self._local.wait_for(join.token, seconds)
+            return
+        give_up = time.monotonic() + seconds
+        wake = self._store.keys.wake(source, join.token)
+        try:
+            while (left := give_up - time.monotonic()) > 0 and not self._store.wait_for(wake, left):
+                pass
+        except Unavailable:
+            return
+
+    # With Redis
+
+    def _admit(self, ask: Ask, token: str) -> Verdict:
+        source, keys = ask.source, self._store.keys
+        name, key = source.name, ask.request.key
+        for _ in range(2):
+            asked_at = time.monotonic()
+            answer = self._store.run(
+                "admit",
+                [
+                    keys.slots(name),
+                    keys.state(name),
+                    keys.entry(key),
+                    keys.lease(key),
+                    keys.usage(name, self._day()),
+                ],
+                [
+                    pack_limits(source.limits),
+                    self._shares[ask.lane],
+                    source.charge,
+                    to_micros(self._lease),
+                    to_micros(ask.needed),
+                    self._deadline(asked_at),
+                    self._monitor.worker,
+                    token,
+                    1,
+                    "held" if ask.slot else "",
+                    self._epochs.get(name, ""),
+                ],
+            )
+            self._learn_time(answer[1], asked_at)
+            if answer[0] != b"late":
+                return self._read(ask, token, asked_at, answer)
+        # The server's clock runs away from ours faster than it answers.
+        raise Unavailable(self._store.address, "its clock jumps")
+
+    def _read(self, ask: Ask, token: str, asked_at: float, answer: list[Any]) -> Verdict:
+        now = int(answer[1])
+        match answer[0]:
+            case b"hit":
+                return Hit(_value(answer[2]))
+            case b"stale":
+                return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
+            case b"go":
+                self._learn_epoch(ask.source.name, answer[3].decode())
+                self._store.own(ask.source.name).record(token, 1, ask.source.limits, self._lease)
+                grant = Grant(ask, token, token, asked_at + self.send_seconds)
+                return Go(grant, _value(answer[2]) if answer[2] else None)
+            case b"join":
+                return Join(answer[2].decode(), max(0.0, (int(answer[3]) - now) / MICROS))
+            case b"wait":
+                retry_at = int(answer[2])
+                return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), answer[3].decode())
+            case b"failed":
+                return Failed(_failure(answer[2]))
+            case other:
+                raise AssertionError(f"admit.lua replied {other!r}")
+
+    def _turn(self, grant: Grant, slot: str) -> Grant | Wait:
+        ask, keys = grant.ask, self._store.keys
+        name, asked_at = ask.source.name, time.monotonic()
+        answer = self._store.run(
+            "turn",
+            [keys.slots(name), keys.state(name), keys.lease(ask.request.key)],
+            [
+                pack_limits(ask.source.limits),
+                self._shares[ask.lane],
+                to_micros(self._lease),
+                grant.slot,
+                slot,
+                1,
+                self._deadline(asked_at),
+                grant.token,
+            ],
+        )
+        self._store.own(name).commit(grant.slot, 1)
+        self._learn_time(answer[1], asked_at)
+        if answer[0] == b"go":
+            self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
+            return replace(grant, slot=slot, send_by=asked_at + self.send_seconds)
+        now = int(answer[1])
+        retry_at = int(answer[2]) if answer[0] == b"wait" else now
+        reason = answer[3].decode() if answer[0] == b"wait" else "late"
+        return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), reason)
+
+    def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
+        source, keys = grant.ask.source, self._store.keys
+        name, key = source.name, grant.ask.request.key
+        kind, payload = _ending(settlement)
+        answer = self._store.run(
+            "settle",
+            [
+                keys.slots(name),
+                keys.state(name),
+                keys.entry(key),
+                keys.lease(key),
+                keys.usage(name, self._day()),
+                keys.wake(name, grant.token),
+                keys.outbox(name),
+                keys.billed(name, self._day()),
+            ],
+            [
+                grant.slot,
+                1,
+                self._monitor.worker,
+                kind,
+                payload,
+                to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
+                to_micros(source.stale_ttl),
+                to_micros(settlement.billed),
+                "" if settlement.seconds is None else latency_bucket(settlement.seconds),
+                _error_kind(settlement),
+                to_micros(_backoff(settlement)),
+                _closed_until(settlement.closed_by),
+                settlement.closed_by.message if settlement.closed_by else "",
+                settlement.answer or b"",
+                settlement.pages,
+                grant.token,
+                to_micros(source.daily_budget or 0),
+                to_micros(source.price.per_item),
+                *settlement.billed_ids,
+            ],
+        )
+        own = self._store.own(name)
+        (own.release if kind == "abandon" else own.commit)(grant.slot, 1)
+        return "stored" if answer[0] else "dropped"
+
+    def _deadline(self, asked_at: float) -> int:
+        """When this ask is past, in the server's time; 0 before its time is known."""
+        if self._ahead is None:
+            return 0
+        return to_micros(asked_at + self._ahead + self._store.timeout)
+
+    def _learn_time(self, now_us: bytes, asked_at: float) -> None:
+        self._ahead = int(now_us) / MICROS - asked_at
+
+    def _day(self) -> datetime:
+        """Today as the server sees it."""
+        return utc_now() if self._ahead is None else to_time((time.monotonic() + self._ahead) * MICROS)
+
+    def _learn_epoch(self, name: str, epoch: str) -> None:
+        if self._epochs.get(name, epoch) != epoch:
+            self._store.restore(name)
+        self._epochs[name] = epoch
+
+    # Without
+
+    def _count_local(self, ask: Ask, verdict: Verdict) -> None:
+        self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
+
+    def _count_settled(self, grant: Grant, settlement: Settlement) -> None:
+        figures = Counter({"pages": settlement.pages})
+        if settlement.seconds is not None:
+            figures[f"ms{latency_bucket(settlement.seconds)}"] += 1
+        if kind := _error_kind(settlement):
+            figures[f"error.{kind}"] += 1
+        billed = settlement.billed + grant.ask.source.price.per_item * len(settlement.billed_ids)
+        figures["cost"] += to_micros(billed)
+        self._monitor.count(grant.ask.source.name, +figures)
+
+
+def _value(entry: bytes) -> bytes:
+    """The value inside an entry's envelope, ``{"f":<16 digits>,"v":...}``."""
+    return entry[26:-1]
+
+
+def _ending(settlement: Settlement) -> tuple[str, bytes]:
+    if settlement.payload is not None:
+        return "value", settlement.payload
+    if settlement.failure is not None:
+        return "failure", _encode(settlement.failure)
+    return "abandon", b""
+
+
+def _error_kind(settlement: Settlement) -> str:
+    failure = settlement.failure or settlement.closed_by
+    return failure.kind if failure else ""
+
+
+def _backoff(settlement: Settlement) -> float:
+    """How long a failure stands for all who ask for this key."""
+    if settlement.failure is None or settlement.closed_by is not None:
+        return 0.0
+    return NEGATIVE_SECONDS if settlement.failure.kind in NEGATIVE_KINDS else BACKOFF_SECONDS
+
+
+def _closed_until(closed_by: Failure | None) -> int:
+    if closed_by is None:
+        return 0
+    return to_micros(closed_by.retry_at.timestamp()) if closed_by.retry_at else -1

@@ -1,0 +1,113 @@
+"""What admission answers, and what a load reports back. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from tbcache.models import Failure, FetchRequest, Lane
+from tbcache.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question. ``needed`` is the freshness still wanted, in seconds: a value that
+    expires sooner counts as expired. ``slot`` is one the queue holds for this ask already.
+    """
+
+    source: Source
+    request: FetchRequest
+    lane: Lane = "interactive"
+    needed: float = 0.0
+    slot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A held slot and the lease of a key.
+
+    ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
+    is the token). Nothing may be sent after ``send_by`` (this process's monotonic clock).
+    """
+
+    ask: Ask
+    token: str
+    slot: str
+    send_by: float
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A fresh value: its JSON."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """An old value, while someone else refreshes it or nobody may."""
+
+    payload: bytes
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Fetch it. ``stale`` is the old value's JSON, where there is one."""
+
+    grant: Grant
+    stale: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Someone else fetches it; ask again when ``token``'s load is over, or at ``seconds`` at the latest."""
+
+    token: str
+    seconds: float
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No slot for ``seconds``."""
+
+    seconds: float
+    retry_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last load failed and it is too early for another."""
+
+    failure: Failure
+
+
+#: Where a load's value went: into the shared cache; nowhere, as the lease was lost or the
+#: key was cleared meanwhile; or into this process's memory, while Redis is away.
+Settled = Literal["stored", "dropped", "local"]
+
+Verdict = Hit | Stale | Go | Join | Wait | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a load ended: a ``payload`` (JSON), or a ``failure``; neither: nothing was sent.
+
+    ``closed_by`` is an upstream's refusal that holds for the whole source. ``billed``
+    is in US dollars; ``billed_ids`` are items whose price counts once a UTC day.
+    ``answer`` goes to the database.
+    """
+
+    payload: bytes | None = None
+    failure: Failure | None = None
+    closed_by: Failure | None = None
+    seconds: float | None = None
+    pages: int = 0
+    billed: float = 0.0
+    billed_ids: Sequence[str] = ()
+    answer: bytes | None = None

@@ -1,0 +1,107 @@
+--@include slots
+-- admit: one question, one verdict.
+--
+-- KEYS  1 slots   2 state   (see slots.lua)
+--       3 entry   STRING  {"f":<fresh until, 16 digits, us>,"v":<JSON>}
+--       4 lease   HASH    token, until (us): who loads the key, until when;
+--                         waiters: how many joined;
+--                         failure, retry_at (us), failures: what the last load met
+--       5 usage   HASH    of the source's UTC day
+-- ARGV  1 limits "count:span_us,..."    2 share of each limit (0..1]
+--       3 charge "fetch" | "request"    4 lease (us)
+--       5 freshness still needed (us; 0 for an ordinary ask)
+--       6 deadline of the ask (us of server time; 0: none)
+--       7 worker    8 slot id, also the lease's token    9 cost in slots
+--      10 "held" when the slot is held already, else ""
+--      11 epoch the asker has seen, "" for none
+-- Replies {verdict, now, ...}, integers as strings:
+--   {"hit", now, entry}                      fresh
+--   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
+--   {"go", now, entry or "", epoch}          the slot is held, the lease is yours
+--   {"join", now, token, until}              someone else loads it
+--   {"wait", now, retry_at, reason}          no slot before retry_at
+--   {"failed", now, failure}                 the last load failed; not yet again
+--   {"late", now}                            the deadline has passed; nothing was done
+local slots, state, entry_key, lease_key, usage = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local share, charge, lease = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local needed, deadline = tonumber(ARGV[5]), tonumber(ARGV[6])
+local worker, id, cost = ARGV[7], ARGV[8], tonumber(ARGV[9])
+
+local now = server_time()
+-- A frozen server that thaws must not act for askers who have gone.
+if deadline > 0 and now > deadline then
+    return {'late', int(now)}
+end
+local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
+
+local function verdict(name, ...)
+    count(usage, worker, name)
+    return {name, int(now), ...}
+end
+
+-- Gives back a slot that the queue held for this ask.
+local function unneeded()
+    if is_held and charge == 'fetch' then
+        release(slots, id, cost)
+    end
+end
+
+local entry = redis.call('GET', entry_key)
+local fresh_until = entry and tonumber(string.sub(entry, 6, 21)) or 0
+
+if charge == 'fetch' and fresh_until > now + needed then
+    unneeded()
+    return verdict('hit', entry)
+end
+
+local seen = epoch(state, ARGV[11], now, id)
+local limits = parse_limits(ARGV[1])
+local retry_at, reason = 0, ''
+if not is_held then
+    retry_at, reason = look(slots, state, limits, now, cost, share)
+end
+
+if charge == 'request' then
+    if retry_at > 0 then
+        return verdict('wait', int(retry_at), reason)
+    end
+    if fresh_until > now + needed then
+        -- The ask itself is what is charged, and it is over now.
+        if is_held then
+            commit(slots, now, id, cost)
+        else
+            hold(slots, state, limits, now, id, cost, 0)
+        end
+        return verdict('hit', entry)
+    end
+end
+
+local load = redis.call('HMGET', lease_key, 'token', 'until', 'failure', 'retry_at')
+local failure = load[3]
+if failure and tonumber(load[4]) > now then
+    unneeded()
+    if entry then
+        return verdict('stale', entry, failure)
+    end
+    return verdict('failed', failure)
+end
+if load[1] and tonumber(load[2]) > now and load[1] ~= id then
+    unneeded()
+    if entry then
+        return verdict('stale', entry, failure or '')
+    end
+    redis.call('HINCRBY', lease_key, 'waiters', 1)
+    return verdict('join', load[1], load[2])
+end
+if retry_at > 0 then
+    if entry then
+        return verdict('stale', entry, failure or '')
+    end
+    return verdict('wait', int(retry_at), reason)
+end
+
+hold(slots, state, limits, now, id, cost, lease)
+redis.call('HSET', lease_key, 'token', id, 'until', int(now + lease), 'waiters', 0)
+-- Outlives the lease, so that failures in a row are remembered between loads.
+redis.call('PEXPIRE', lease_key, int(lease / 1000 + 600000))
+return verdict('go', entry or '', seen)

@@ -1,0 +1,70 @@
+--@include slots
+--@include queue
+-- dequeue: gives a worker as many jobs as it has idle threads and the source has slots.
+--
+-- KEYS  13 slots   14 state   (see slots.lua)
+-- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
+--       5 claim (us): for how long a job is this worker's   6 prefix of new slot ids
+--       7 most tries   then the ids of the jobs the worker has in hand: their claims
+--       are renewed
+-- Replies {now, retry_at, id, message, slot, ...}: retry_at (us) is when more may come
+-- (0: when the bell rings). Each job comes with a held slot.
+local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
+local lease, claim, prefix = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local slots, state = KEYS[13], KEYS[14]
+
+local now = server_time()
+for i = 8, #ARGV do
+    redis.call('ZADD', claims, 'XX', int(now + claim), ARGV[i])
+end
+
+-- Jobs of workers that died come first again; one that keeps killing its worker is buried.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', claims, id)
+    if redis.call('HINCRBY', tries, id, 1) >= tonumber(ARGV[7]) then
+        bury(id, now)
+    else
+        redis.call('LPUSH', lane_of(id), id)
+    end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', delayed, id)
+    redis.call('RPUSH', lane_of(id), id)
+end
+
+local reply = {int(now), '0'}
+local function take(list, part)
+    while most > 0 do
+        local id = redis.call('LINDEX', list, 0)
+        if not id then
+            return
+        end
+        local message = redis.call('HGET', jobs, id)
+        if message then
+            local retry_at = look(slots, state, limits, now, 1, part)
+            if retry_at > 0 then
+                if reply[2] == '0' or retry_at < tonumber(reply[2]) then
+                    reply[2] = int(retry_at)
+                end
+                return
+            end
+            local slot = prefix .. most
+            hold(slots, state, limits, now, slot, 1, lease)
+            redis.call('ZADD', claims, int(now + claim), id)
+            reply[#reply + 1] = id
+            reply[#reply + 1] = message
+            reply[#reply + 1] = slot
+            most = most - 1
+        end
+        redis.call('LPOP', list)
+    end
+end
+take(interactive, 1)
+take(prewarm, share)
+
+local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if due and (reply[2] == '0' or tonumber(due) < tonumber(reply[2])) then
+    reply[2] = due
+end
+return reply

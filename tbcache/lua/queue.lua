@@ -1,0 +1,60 @@
+-- queue: the parts of one source's queue, all under $ns:{source}:queue:
+--
+-- interactive  LIST  job ids, first in first out: somebody waits for these
+-- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
+-- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
+-- claims       ZSET  job id -> until (us): jobs in a worker's hands; renewed while it lives,
+--                    put back in front when it does not
+-- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
+-- lanes        HASH  job id -> the list it belongs to
+-- pending      HASH  fetch key -> job id: the same fetch is queued once
+-- keys         HASH  job id -> fetch key
+-- tries        HASH  job id -> how often its worker died or it failed
+-- dead         ZSET  job id -> died at (us)      dead-jobs  HASH  job id -> message
+-- bell         LIST  one element per job that came; idle consumers pop it
+--
+-- KEYS of every queue script, in this order:
+local interactive, prewarm, delayed, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local jobs, lanes, pending, fetch_keys = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local tries, dead, dead_jobs, bell = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+
+local QUEUE_TTL_S = 7 * 86400
+local BELLS = 64
+
+local function keep()
+    for part = 1, 11 do
+        redis.call('EXPIRE', KEYS[part], QUEUE_TTL_S)
+    end
+end
+
+local function ring()
+    redis.call('RPUSH', bell, '1')
+    redis.call('LTRIM', bell, -BELLS, -1)
+    redis.call('EXPIRE', bell, 60)
+end
+
+local function lane_of(id)
+    return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
+end
+
+-- The job is over: nothing of it is left but, maybe, its grave.
+local function forget(id)
+    local key = redis.call('HGET', fetch_keys, id)
+    if key and redis.call('HGET', pending, key) == id then
+        redis.call('HDEL', pending, key)
+    end
+    redis.call('ZREM', claims, id)
+    redis.call('HDEL', jobs, id)
+    redis.call('HDEL', lanes, id)
+    redis.call('HDEL', fetch_keys, id)
+    redis.call('HDEL', tries, id)
+end
+
+local function bury(id, now)
+    local message = redis.call('HGET', jobs, id)
+    if message then
+        redis.call('ZADD', dead, int(now), id)
+        redis.call('HSET', dead_jobs, id, message)
+    end
+    forget(id)
+end

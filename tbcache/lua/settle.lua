@@ -1,0 +1,101 @@
+--@include slots
+-- settle: the end of a load, good or bad.
+--
+-- KEYS  1 slots   2 state   3 entry   4 lease   5 usage   (see admit.lua)
+--       6 wake    LIST    one element once the load is over; joiners rotate it (BLMOVE)
+--       7 outbox  STREAM  answers accepted for the database: field "answer"
+--       8 billed  SET     ids billed today, where an item is billed once a day
+-- ARGV  1 slot id of the last page    2 cost in slots    3 worker
+--       4 "value" | "failure" | "abandon" (nothing was sent: the slot is given back)
+--       5 payload: the value's JSON, or the failure's
+--       6 fresh for (us)    7 stale for, after that (us)
+--       8 billed (millionths of a dollar)    9 latency bucket, "" for none
+--      10 kind of error, ""      11 first back-off of a failure (us); 0: do not remember it
+--      12 closed until (us), 0: not; -1: by our own back-off    13 reason
+--      14 answer for the outbox, ""      15 pages fetched
+--      16 the lease's token      17 daily budget (millionths of a dollar; 0: none)
+--      18 price of an item (millionths)   then the ids of items billed once a day
+-- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
+-- was no longer ours or the key was cleared meanwhile.
+local slots, state, entry_key, lease_key, usage, wake, outbox =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local billed_key = KEYS[8]
+local id, cost, worker, kind, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local fresh, stale = tonumber(ARGV[6]), tonumber(ARGV[7])
+local backoff, closed_until = tonumber(ARGV[11]), tonumber(ARGV[12])
+
+local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
+local MOST_BACKOFF_US = 300000000
+local OUTBOX_TTL_S = 7 * 86400
+
+local now = server_time()
+if kind == 'abandon' then
+    release(slots, id, cost)
+else
+    commit(slots, now, id, cost)
+end
+
+-- Adds to today's bill; at the budget the source closes until midnight.
+local function spend(amount)
+    count(usage, worker, 'cost', amount)
+    local spent = redis.call('HINCRBY', usage, 'spent', amount)
+    local budget = tonumber(ARGV[17])
+    if budget > 0 and spent >= budget then
+        local midnight = (math.floor(now / 86400000000) + 1) * 86400000000
+        redis.call('HSET', state, 'closed_until', int(midnight), 'closed_reason', 'budget')
+        redis.call('PEXPIRE', state, STATE_TTL_MS)
+    end
+end
+
+-- What the upstream refused to one is refused to all.
+if closed_until ~= 0 then
+    local strikes = redis.call('HINCRBY', state, 'strikes', 1)
+    local ours = now + math.min(FIRST_STRIKE_US * 2 ^ (strikes - 1), LAST_STRIKE_US)
+    local until_ = math.max(closed_until, ours, tonumber(redis.call('HGET', state, 'closed_until') or 0))
+    redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
+    redis.call('PEXPIRE', state, STATE_TTL_MS)
+elseif kind == 'value' then
+    redis.call('HDEL', state, 'strikes')
+end
+
+local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures')
+local is_ours = load[1] == ARGV[16]
+local stored = 0
+if is_ours then
+    if kind == 'value' then
+        local envelope = '{"f":' .. int(now + fresh) .. ',"v":' .. payload .. '}'
+        redis.call('SET', entry_key, envelope, 'PX', int((fresh + stale) / 1000))
+        redis.call('DEL', lease_key)
+        stored = 1
+    elseif kind == 'failure' and backoff > 0 then
+        local failures = tonumber(load[3] or 0) + 1
+        local wait = math.max(backoff, math.min(backoff * 2 ^ (failures - 1), MOST_BACKOFF_US))
+        redis.call('HSET', lease_key, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
+        redis.call('HDEL', lease_key, 'token', 'until')
+        redis.call('PEXPIRE', lease_key, int(wait / 1000 + 600000))
+    else
+        redis.call('DEL', lease_key)
+    end
+    if tonumber(load[2] or 0) > 0 then
+        redis.call('RPUSH', wake, '1')
+        redis.call('PEXPIRE', wake, 10000)
+    end
+end
+
+if ARGV[14] ~= '' then
+    redis.call('XADD', outbox, '*', 'answer', ARGV[14])
+    redis.call('EXPIRE', outbox, OUTBOX_TTL_S)
+end
+
+if kind ~= 'abandon' then
+    if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
+    if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
+    local cost_now = tonumber(ARGV[8])
+    for i = 19, #ARGV do
+        cost_now = cost_now + redis.call('SADD', billed_key, ARGV[i]) * tonumber(ARGV[18])
+    end
+    if #ARGV >= 19 then redis.call('EXPIRE', billed_key, 2 * 86400) end
+    if cost_now > 0 then spend(cost_now) end
+    if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
+end
+return {stored, int(now)}

@@ -1,0 +1,125 @@
+-- slots: the held sliding window, shared by every script that takes or looks.
+--
+-- $ns:{source}:slots   ZSET  slot id -> stamp (server time, microseconds).
+--                            A held slot is stamped now + lease; its commit lowers
+--                            the stamp to the moment the answer was in. Every arrival
+--                            upstream is at or before its slot's stamp, so no window
+--                            holds more arrivals than stamps.
+-- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop;
+--                            strikes: refusals in a row; horizon: the longest window
+--                            seen (us); epoch: set once, missing after a loss of data;
+--                            lost_at: when a loss was noticed (us).
+--
+-- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
+
+local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
+
+local function int(number)
+    return string.format('%.0f', number)
+end
+
+local function server_time()
+    local time = redis.call('TIME')
+    return time[1] * 1000000 + time[2]
+end
+
+-- "300:900000000,10000:86400000000" -> {{300, 900000000}, ...}
+local function parse_limits(text)
+    local limits = {}
+    for count, span in string.gmatch(text, '(%d+):(%d+)') do
+        limits[#limits + 1] = {tonumber(count), tonumber(span)}
+    end
+    return limits
+end
+
+-- What stands against `cost` more slots. `share` (0..1] is the part of each limit
+-- this asker may fill. Replies the moment from which it can be asked again (0: now),
+-- the reason, and the tightest limit's {count, span, used}.
+local function look(slots_key, state_key, limits, now, cost, share)
+    local state = redis.call('HMGET', state_key, 'closed_until', 'closed_reason', 'lost_at')
+    local retry_at, reason = 0, ''
+    local closed_until = tonumber(state[1] or 0)
+    if closed_until > now then
+        retry_at, reason = closed_until, state[2] or 'closed'
+    end
+    local lost_at = tonumber(state[3] or 0)
+    local tightest
+    for _, limit in ipairs(limits) do
+        local count, span = limit[1], limit[2]
+        local mine = math.max(1, math.floor(count * share))
+        local used = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
+        local free_at = 0
+        if used + cost > mine then
+            -- The slot whose leaving makes room. One still held cannot leave before
+            -- it is committed, so now + span is the earliest.
+            local gone = redis.call('ZCOUNT', slots_key, '-inf', int(now - span))
+            local index = gone + math.min(used, used + cost - mine) - 1
+            local oldest = redis.call('ZRANGE', slots_key, index, index, 'WITHSCORES')
+            free_at = math.min(tonumber(oldest[2] or now), now) + span
+        end
+        if lost_at > 0 and now < lost_at + span then
+            free_at = math.max(free_at, lost_at + span)
+            used = count
+        end
+        if free_at > retry_at then
+            retry_at, reason = free_at, 'limit ' .. count
+        end
+        if not tightest or count - used < tightest[1] - tightest[3] then
+            tightest = {count, span, used}
+        end
+    end
+    return retry_at, reason, tightest
+end
+
+-- Holds `cost` slots named id, id#2, ... until now + lease.
+local function hold(slots_key, state_key, limits, now, id, cost, lease)
+    local horizon = tonumber(redis.call('HGET', state_key, 'horizon') or 0)
+    for _, limit in ipairs(limits) do
+        if limit[2] > horizon then
+            horizon = limit[2]
+            redis.call('HSET', state_key, 'horizon', int(horizon))
+        end
+    end
+    redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', int(now - horizon))
+    for unit = 1, cost do
+        redis.call('ZADD', slots_key, int(now + lease), unit == 1 and id or id .. '#' .. unit)
+    end
+    redis.call('PEXPIRE', slots_key, int((horizon + lease) / 1000 + 1000))
+    redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+end
+
+-- Lowers the stamps of a slot to now; never raises one.
+local function commit(slots_key, now, id, cost)
+    for unit = 1, cost do
+        redis.call('ZADD', slots_key, 'XX', 'LT', int(now), unit == 1 and id or id .. '#' .. unit)
+    end
+end
+
+local function release(slots_key, id, cost)
+    for unit = 1, cost do
+        redis.call('ZREM', slots_key, unit == 1 and id or id .. '#' .. unit)
+    end
+end
+
+-- Notices that Redis lost its data: the asker has seen an epoch and it is gone.
+-- Replies the epoch in force.
+local function epoch(state_key, seen, now, id)
+    local current = redis.call('HGET', state_key, 'epoch')
+    if not current then
+        current = id
+        redis.call('HSET', state_key, 'epoch', current)
+        if seen ~= '' then
+            redis.call('HSET', state_key, 'lost_at', int(now))
+        end
+        redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+    end
+    return current
+end
+
+-- Counts in the usage figures: field "worker:metric" of the source's day.
+local USAGE_TTL_S = 31 * 86400
+local function count(usage_key, worker, metric, by)
+    if redis.call('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
+        redis.call('EXPIRE', usage_key, USAGE_TTL_S)
+    end
+end

@@ -1,0 +1,362 @@
+"""The usage monitor: what every worker did today, what it cost, and who is alive.
+
+Figures stand in one hash per source and UTC day, kept 31 days, as
+``worker:metric``; totals are sums over the workers, made when they are read.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.models import utc_now
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_sources
+from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.wire import MICROS
+
+FLUSH_SECONDS = 1.0
+ALIVE_SECONDS = 10.0
+FORGET_SECONDS = 3600.0
+KEPT_DAYS = 30
+
+# Latency buckets grow by a quarter each: a percentile is at most 12% off.
+_GROWTH = 1.25
+_FIRST_MS = 0.1
+
+
+def latency_bucket(seconds: float) -> int:
+    """The bucket that counts a latency of ``seconds``."""
+    bucket, edge = 0, _FIRST_MS
+    while edge < seconds * 1000 and bucket < 80:
+        bucket, edge = bucket + 1, edge * _GROWTH
+    return bucket
+
+
+def worker_name(settings: Settings) -> str:
+    """How this process is named in the figures."""
+    name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+    return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMetrics:
+    """One source on one UTC day. Latency in seconds, cost in US dollars."""
+
+    source: str
+    requests_today: int = 0
+    hits_today: int = 0
+    stale_today: int = 0
+    misses_today: int = 0
+    joins_today: int = 0
+    waits_today: int = 0
+    pages_today: int = 0
+    errors_today: int = 0
+    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
+    cache_hit_rate: float = 0.0
+    cost_today: float = 0.0
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does."""
+
+    name: str
+    role: str
+    pid: int
+    host: str
+    threads: int
+    busy: int
+    doing: tuple[str, ...]
+    started_at: datetime
+    beat_at: datetime
+    age: float
+    is_alive: bool
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """What a process says of itself each second."""
+
+    role: str
+    pid: int
+    host: str
+    threads: int
+    busy: int
+    doing: tuple[str, ...]
+    started_at: datetime
+    beat_at: datetime
+
+
+class UsageMonitor:
+    """Counts in batches and reads what all have counted."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self.worker = worker_name(settings)
+        self._lock = threading.Lock()
+        self._counted: dict[tuple[str, str], Counter[str]] = {}
+        self._sending: list[tuple[str, str, str, Counter[str]]] = []
+        self._flusher: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    # Counting
+
+    def record_request(
+        self, source: str, success: bool = True, cached: bool = False, cost: float = 0.0
+    ) -> None:
+        """Count one request made outside the pipeline. ``cost`` is in US dollars.
+
+        Raises:
+          UnknownSource: no such source. InvalidRequest: a negative cost.
+        """
+        known = get_sources(self._settings)
+        if source not in known:
+            raise UnknownSource(source, known)
+        if cost < 0:
+            raise InvalidRequest(f"cost {cost} must not be negative")
+        figures = Counter({"hit" if cached else "go": 1})
+        if not success:
+            figures["error.other"] += 1
+        if cost:
+            figures["cost"] += round(cost * MICROS)
+        self.count(source, figures)
+
+    def count(self, source: str, figures: Mapping[str, int]) -> None:
+        """Add figures to today's; they reach Redis within a second, exactly once."""
+        key = (source, f"{utc_now():%Y%m%d}")
+        with self._lock:
+            self._counted.setdefault(key, Counter()).update(figures)
+            if self._flusher is None or not self._flusher.is_alive():
+                self._flusher = threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True)
+                self._flusher.start()
+
+    def flush(self) -> bool:
+        """Send what was counted; False when Redis is away and it waits for the next time."""
+        with self._lock:
+            for (source, day), figures in self._counted.items():
+                self._sending.append((uuid.uuid4().hex, source, day, figures))
+            self._counted.clear()
+            sending, self._sending = self._sending, []
+        for position, batch in enumerate(sending):
+            try:
+                self._send(*batch)
+            except Unavailable:
+                with self._lock:
+                    self._sending = sending[position:] + self._sending
+                return False
+        return True
+
+    def _send(self, batch: str, source: str, day: str, figures: Counter[str]) -> None:
+        when = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC)
+        keys = self._store.keys
+        pairs = [part for item in figures.items() for part in item]
+        self._store.run(
+            "count", [keys.usage(source, when), keys.wake(source, f"batch-{batch}")], [self.worker, *pairs]
+        )
+
+    def _flush_often(self) -> None:
+        idle = 0
+        while idle < 10:
+            self._wake.wait(FLUSH_SECONDS)
+            idle = 0 if self._counted or self._sending else idle + 1
+            self.flush()
+
+    # Reading
+
+    def get_source_metrics(self, source: str, day: datetime | None = None) -> SourceMetrics:
+        """The source's figures of ``day`` (default: today, UTC); zeros while Redis is away.
+
+        Raises:
+          UnknownSource: no such source.
+        """
+        known = get_sources(self._settings)
+        if source not in known:
+            raise UnknownSource(source, known)
+        return _metrics(source, _sum(self._read(source, day)))
+
+    def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
+        """The source's figures of ``day``, by worker."""
+        by_worker: dict[str, Counter[str]] = {}
+        for (worker, metric), value in self._read(source, day).items():
+            by_worker.setdefault(worker, Counter())[metric] += value
+        return {worker: _metrics(source, figures) for worker, figures in sorted(by_worker.items())}
+
+    def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
+        """All sources together: total_requests_today, average_cache_hit_rate, total_cost_today, sources."""
+        metrics = [self.get_source_metrics(name, day) for name in get_sources(self._settings)]
+        asked = sum(m.requests_today for m in metrics)
+        served = sum(m.hits_today + m.stale_today for m in metrics)
+        return {
+            "total_requests_today": asked,
+            "total_errors_today": sum(m.errors_today for m in metrics),
+            "total_cost_today": round(sum(m.cost_today for m in metrics), 6),
+            "average_cache_hit_rate": served / asked if asked else 0.0,
+            "sources": {m.source: m for m in metrics},
+        }
+
+    def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
+        when = day or utc_now()
+        figures: Counter[tuple[str, str]] = Counter()
+        try:
+            with self._store.guard():
+                stored = self._store.client.hgetall(self._store.keys.usage(source, when))
+        except Unavailable:
+            stored = {}
+        for name, value in stored.items():
+            worker, colon, metric = _text(name).partition(":")
+            if colon:
+                figures[worker, metric] += int(value)
+        with self._lock:
+            own = self._counted.get((source, f"{when:%Y%m%d}"), Counter())
+            waiting = [b[3] for b in self._sending if b[1:3] == (source, f"{when:%Y%m%d}")]
+            for batch in (own, *waiting):
+                for metric, by in batch.items():
+                    figures[self.worker, metric] += by
+        return figures
+
+    # Heartbeats
+
+    def beat(
+        self,
+        role: str,
+        *,
+        started_at: datetime,
+        threads: int = 0,
+        busy: int = 0,
+        doing: Iterable[str] = (),
+    ) -> None:
+        """Say that this process is alive, and learn how many are. Does nothing while Redis is away."""
+        mark = Heartbeat(
+            role, os.getpid(), socket.gethostname(), threads, busy, tuple(doing), started_at, utc_now()
+        )
+        key = self._store.keys.workers
+        try:
+            with self._store.guard():
+                pipe = self._store.client.pipeline(transaction=False)
+                pipe.hset(key, self.worker, msgspec.json.encode(mark))
+                pipe.expire(key, int(FORGET_SECONDS) * 24)
+                pipe.execute()
+            self._store.fleet_size = max(1, sum(1 for worker in self.get_workers() if worker.is_alive))
+        except Unavailable:
+            return
+
+    def leave(self) -> None:
+        """Take this process off the list."""
+        try:
+            with self._store.guard():
+                self._store.client.hdel(self._store.keys.workers, self.worker)
+        except Unavailable:
+            return
+
+    def get_workers(self) -> list[WorkerStatus]:
+        """Every process heard of within the hour, the living first."""
+        try:
+            with self._store.guard():
+                stored = self._store.client.hgetall(self._store.keys.workers)
+        except Unavailable:
+            return []
+        now = utc_now()
+        found = []
+        for name, data in stored.items():
+            status = _status(_text(name), data, now)
+            if status is None or status.age > FORGET_SECONDS:
+                self._forget(name)
+            else:
+                found.append(status)
+        return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
+
+    def _forget(self, name: bytes | str) -> None:
+        with self._store.guard():
+            self._store.client.hdel(self._store.keys.workers, name)
+
+
+def days_back(count: int) -> list[datetime]:
+    """The last ``count`` UTC days, today first; at most those that are kept."""
+    today = utc_now()
+    return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
+
+
+@functools.cache
+def get_usage_monitor() -> UsageMonitor:
+    """The usage monitor of this process."""
+    return UsageMonitor(get_store(), get_settings())
+
+
+def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
+    try:
+        mark = msgspec.json.decode(data, type=Heartbeat)
+    except msgspec.MsgspecError:
+        return None
+    age = max(0.0, (now - mark.beat_at).total_seconds())
+    return WorkerStatus(
+        name=name,
+        role=mark.role,
+        pid=mark.pid,
+        host=mark.host,
+        threads=mark.threads,
+        busy=mark.busy,
+        doing=mark.doing,
+        started_at=mark.started_at,
+        beat_at=mark.beat_at,
+        age=age,
+        is_alive=age < ALIVE_SECONDS,
+    )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _sum(figures: Counter[tuple[str, str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for (_, metric), value in figures.items():
+        total[metric] += value
+    return total
+
+
+def _metrics(source: str, figures: Counter[str]) -> SourceMetrics:
+    hits, stale, misses = figures["hit"], figures["stale"], figures["go"]
+    requests = hits + stale + misses + figures["failed"]
+    errors = {name.removeprefix("error."): n for name, n in figures.items() if name.startswith("error.")}
+    return SourceMetrics(
+        source=source,
+        requests_today=requests,
+        hits_today=hits,
+        stale_today=stale,
+        misses_today=misses,
+        joins_today=figures["join"],
+        waits_today=figures["wait"],
+        pages_today=figures["pages"],
+        errors_today=sum(errors.values()),
+        errors_by_kind=dict(sorted(errors.items())),
+        cache_hit_rate=(hits + stale) / requests if requests else 0.0,
+        cost_today=figures["cost"] / MICROS,
+        latency_p50=_percentile(figures, 0.50),
+        latency_p95=_percentile(figures, 0.95),
+    )
+
+
+def _percentile(figures: Counter[str], part: float) -> float | None:
+    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if re.fullmatch(r"ms\d+", name))
+    wanted = part * sum(n for _, n in buckets)
+    seen = 0
+    for bucket, n in buckets:
+        seen += n
+        if seen >= wanted:
+            return float(_FIRST_MS * _GROWTH**bucket / 1000)
+    return None

@@ -1,0 +1,17 @@
+"""The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
+
+from tbcache.queue.broker import PacingBroker
+from tbcache.queue.handle import Handle, Queue, enqueue, get_queue
+from tbcache.queue.job import QueueDepth, actor_name
+from tbcache.queue.middleware import RateLimitMiddleware
+
+__all__ = [
+    "Handle",
+    "PacingBroker",
+    "Queue",
+    "QueueDepth",
+    "RateLimitMiddleware",
+    "actor_name",
+    "enqueue",
+    "get_queue",
+]

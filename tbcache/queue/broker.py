@@ -1,0 +1,73 @@
+"""A dramatiq broker that paces: a job leaves Redis when a thread and a slot are free for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker, Consumer
+from dramatiq.middleware import CurrentMessage, Middleware
+
+from tbcache.queue.consumer import PacingConsumer
+from tbcache.queue.job import queue_keys
+from tbcache.queue.middleware import JobMiddleware
+from tbcache.queue.thread import Threads
+from tbcache.settings import Settings
+from tbcache.sources import Source
+from tbcache.store import Store
+from tbcache.store.wire import to_micros
+
+
+class PacingBroker(Broker):
+    """One queue per source. Needs no delay queues: what must wait, waits in Redis."""
+
+    def __init__(self, store: Store, settings: Settings, sources: Iterable[Source]) -> None:
+        super().__init__(middleware=[CurrentMessage(), JobMiddleware()])
+        self.store = store
+        self.settings = settings
+        self.sources = {source.name: source for source in sources}
+        self.threads = Threads()
+        self.queues: set[str] = set()
+        self.add_middleware(_Boot(self))
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> Consumer:
+        """A consumer of ``queue_name``; ``timeout`` (ms) is the longest it blocks."""
+        return PacingConsumer(self, self.sources[queue_name], timeout / 1000)
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
+        """Queue a message as it is; ``delay`` in milliseconds. Same fetches are not joined here."""
+        self.emit_before("enqueue", message, delay)
+        lane = message.kwargs.get("lane", "interactive")
+        self.store.run(
+            "enqueue",
+            queue_keys(self.store.keys, message.queue_name),
+            [message.message_id, message.encode(), "", lane, to_micros((delay or 0) / 1000)],
+        )
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def flush(self, queue_name: str) -> None:
+        with self.store.guard():
+            self.store.client.unlink(*queue_keys(self.store.keys, queue_name))
+
+    def flush_all(self) -> None:
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+
+class _Boot(Middleware):
+    """Tells the broker how many threads there are, before the first job is asked for."""
+
+    def __init__(self, broker: PacingBroker) -> None:
+        self._broker = broker
+
+    def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        queues = worker.consumer_whitelist or self._broker.queues
+        self._broker.threads.open(worker.worker_threads, len(queues))

@@ -1,0 +1,109 @@
+"""Producers: queue a fetch by the name of its actor, and wait for its outcome."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tbcache.errors import ResultTimeout
+from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.queue.job import QueueDepth, decode_result, message, queue_keys
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_source
+from tbcache.store import Store, get_store
+from tbcache.store.wire import to_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A queued fetch. ``is_new`` is False when it joined one that was queued already."""
+
+    request: FetchRequest
+    job_id: str
+    is_new: bool
+    _store: Store = field(repr=False, compare=False)
+
+    def result(self, timeout: float | None = None) -> Outcome:
+        """Wait for the outcome, ``timeout`` seconds at most (None: until it comes).
+
+        Raises:
+          ResultTimeout: it did not come in time; the job goes on.
+          UpstreamError: what the upstream answered instead. RedisUnreachable: Redis went away.
+        """
+        key = self._store.keys.result(self.request.source, self.job_id)
+        give_up = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 1.0 if give_up is None else give_up - time.monotonic()
+            found = self._store.peek_list(key, min(max(left, 0.001), 1.0))
+            if found is not None:
+                return decode_result(found).get(self.request.source)
+            if give_up is not None and time.monotonic() >= give_up:
+                raise ResultTimeout(
+                    f"{self.request.source} {self.request.symbol}: no result within {timeout:g} s; "
+                    "the job goes on. Is a worker running? `tbcache status` tells."
+                )
+
+
+class Queue:
+    """Every source's queue, from the producer's side."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def enqueue(
+        self,
+        request: FetchRequest,
+        lane: Lane = "interactive",
+        *,
+        delay_seconds: float = 0.0,
+        needed: float = 0.0,
+    ) -> Handle:
+        """Queue one fetch, or join the one that is queued for the same answer.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        job = message(request, lane, needed)
+        keys = queue_keys(self._store.keys, request.source)
+        job_id, is_new = self._store.run(
+            "enqueue", keys, [job.message_id, job.encode(), request.key, lane, to_micros(delay_seconds)]
+        )
+        return Handle(request, job_id.decode(), bool(is_new), self._store)
+
+    def depth(self, source: str) -> QueueDepth:
+        """How much of ``source`` waits, runs and died.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        keys = self._store.keys
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.llen(keys.queue(source, "interactive"))
+            pipe.llen(keys.queue(source, "prewarm"))
+            for part in ("delayed", "claims", "dead"):
+                pipe.zcard(keys.queue(source, part))
+            return QueueDepth(source, *pipe.execute())
+
+    def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
+        return [self.depth(source) for source in sources]
+
+
+@functools.cache
+def get_queue() -> Queue:
+    """The queue as this process's settings say."""
+    return Queue(get_store(), get_settings())
+
+
+def enqueue(source: str, symbol: str, hours: int = 24) -> Handle:
+    """Queue the fetch of ``symbol`` from ``source`` for a worker.
+
+    Raises:
+      UnknownSource: no such source. InvalidRequest: no ticker, or hours out of range.
+      RedisUnreachable: there is no queue without Redis.
+    """
+    return get_queue().enqueue(get_source(source, get_settings()).request(symbol, hours))

@@ -1,0 +1,113 @@
+"""A job: a dramatiq message for one fetch, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dramatiq
+import msgspec
+
+from tbcache.errors import RateLimited, TbcacheError, UpstreamError
+from tbcache.models import Failure, FetchRequest, Lane, Outcome
+from tbcache.store import Keys
+from tbcache.store.wire import to_time
+
+PARTS = (
+    "interactive",
+    "prewarm",
+    "delayed",
+    "claims",
+    "jobs",
+    "lanes",
+    "pending",
+    "keys",
+    "tries",
+    "dead",
+    "dead-jobs",
+    "bell",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many jobs of a source wait, run and died."""
+
+    source: str
+    interactive: int
+    prewarm: int
+    delayed: int
+    running: int
+    dead: int
+
+    @property
+    def waiting(self) -> int:
+        return self.interactive + self.prewarm
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job came to: an outcome, or the upstream's failure, or a limit's word."""
+
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    limited_until: float | None = None
+    message: str | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome | None, error: BaseException | None) -> Result:
+        if outcome is not None:
+            return cls(outcome=outcome)
+        if isinstance(error, UpstreamError):
+            return cls(failure=Failure.of(error))
+        if isinstance(error, RateLimited):
+            return cls(limited_until=error.retry_at.timestamp(), message=error.reason)
+        return cls(message=f"{type(error).__name__}: {error}")
+
+    def get(self, source: str) -> Outcome:
+        """The outcome.
+
+        Raises:
+          TbcacheError: what the job met instead.
+        """
+        if self.outcome is not None:
+            return self.outcome
+        if self.failure is not None:
+            raise self.failure.to_error(source)
+        if self.limited_until is not None:
+            raise RateLimited(source, to_time(self.limited_until * 1e6), self.message or "limit reached")
+        raise TbcacheError(f"{source}: the job died: {self.message}")
+
+
+encode_result = msgspec.json.Encoder().encode
+decode_result = msgspec.json.Decoder(Result).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is to become of a job that was run."""
+
+    what: Literal["done", "later", "back", "dead"]
+    result: Result | None = None
+    delay_seconds: float = 0.0
+    is_try: bool = False
+
+
+def actor_name(source: str) -> str:
+    """The name of the actor that fetches from ``source``."""
+    return f"fetch.{source}"
+
+
+def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:
+    """The message that asks a worker for ``request``; enqueued by the actor's name."""
+    return dramatiq.Message(
+        queue_name=request.source,
+        actor_name=actor_name(request.source),
+        args=(),
+        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed},
+        options={},
+    )
+
+
+def queue_keys(keys: Keys, source: str) -> list[str]:
+    """The keys of a source's queue in the order of queue.lua."""
+    return [keys.queue(source, part) for part in PARTS]

@@ -1,0 +1,77 @@
+"""What stands around an actor: its slot before, its fate after."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware, SkipMessage
+
+from tbcache.errors import RateLimited, UpstreamError
+from tbcache.models import Outcome, utc_now
+from tbcache.queue.job import Finish, Result
+from tbcache.rate_limiter import RateLimiter
+
+SOON_SECONDS = 0.25
+RETRY_SECONDS = 5.0
+
+
+class RateLimitMiddleware(Middleware):
+    """Sees to it that a job runs with a slot, whatever broker brought it.
+
+    The pacing broker's jobs come with one. Under any other broker (StubBroker,
+    RabbitMQ) it takes one, or puts the job back for the time it has to wait: no retry
+    is spent and no result is stored.
+    """
+
+    def __init__(self, limiters: dict[str, RateLimiter]) -> None:
+        self._limiters = limiters
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        limiter = self._limiters.get(message.queue_name)
+        if limiter is None or message.options.get("slot"):
+            return
+        slot = uuid.uuid4().hex
+        try:
+            limiter.hold(slot, max_wait=0.0)
+        except RateLimited as error:
+            delay_ms = max(1, round(1000 * max(error.retry_after, SOON_SECONDS)))
+            broker.enqueue(message._message.copy(), delay=delay_ms)
+            # Results would store None for a skipped message: a false completion.
+            message.options["store_results"] = False
+            raise SkipMessage(str(error)) from None
+        message.options["slot"] = slot
+
+
+class JobMiddleware(Middleware):
+    """Decides what becomes of a job of the pacing broker; its consumer carries it out."""
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: Any | None = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        setattr(message, "finish", finish_of(result, exception))  # noqa: B010 -- a proxy has no such field
+
+
+def finish_of(outcome: Outcome | None, error: BaseException | None) -> Finish:
+    """A limit puts a job off without spending a try; what may pass is tried again; the rest is over."""
+    result = Result.of(outcome, error)
+    if error is None:
+        return Finish("done", result)
+    if isinstance(error, RateLimited):
+        return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
+    if isinstance(error, UpstreamError) and not error.transient:
+        return Finish("done", result)
+    delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
+    return Finish(
+        "later", result, delay_seconds=RETRY_SECONDS if delay is None else _from_now(delay), is_try=True
+    )
+
+
+def _from_now(moment: float) -> float:
+    return max(SOON_SECONDS, moment - utc_now().timestamp())

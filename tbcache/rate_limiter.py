@@ -1,0 +1,214 @@
+"""The rate limiter on its own: a sliding window per source, shared by the whole fleet.
+
+It looks at the same slots as the pipeline, so requests a bot makes by itself and
+requests tbcache makes for it never exceed the source's limits together.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.models import Limit, RateLimitStatus, utc_now
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import Source, get_source
+from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
+
+
+class RateLimiter:
+    """One source's sliding window.
+
+    Without ``limit`` and ``window_seconds`` all limits of the source hold; with them,
+    that window alone is asked about, over the same slots.
+    """
+
+    def __init__(self, source: Source, store: Store, lease_seconds: float = 15.0) -> None:
+        self.source = source
+        self._store = store
+        self._lease = lease_seconds
+        self._epoch = ""
+        self._own = store.own(source.name)
+
+    def check_rate_limit(
+        self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
+    ) -> tuple[bool, RateLimitStatus]:
+        """Take a slot if there is one. ``(False, status)`` when there is none; nothing is counted then.
+
+        Raises:
+          InvalidRequest: a limit, window or cost below 1.
+        """
+        return self._ask("take", self._limits(limit, window_seconds), cost, held=0.0)[:2]
+
+    def wait_if_needed(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> RateLimitStatus:
+        """Wait for a slot and take it; at most ``max_wait`` seconds (default: the longest window).
+
+        Raises:
+          RateLimited: none comes free in that time; raised as soon as that is known.
+          InvalidRequest: a limit, window or cost below 1.
+        """
+        return self._wait(self._limits(limit, window_seconds), max_wait, cost, held=0.0)
+
+    @contextmanager
+    def slot(self, *, max_wait: float | None = None, cost: int = 1) -> Iterator[RateLimitStatus]:
+        """Hold a slot around a request of your own: exact whatever the network's delay.
+
+        Leave the block when the answer is in, within the lease (15 s by default).
+
+        Raises:
+          RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
+        """
+        held = uuid.uuid4().hex
+        status = self.hold(held, max_wait=max_wait, cost=cost)
+        try:
+            yield status
+        finally:
+            self._commit(held, cost)
+
+    def hold(self, slot: str, *, max_wait: float | None = None, cost: int = 1) -> RateLimitStatus:
+        """Hold ``slot`` until whoever fetches with it commits it, or its lease ends.
+
+        Raises:
+          RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
+        """
+        return self._wait(self.source.limits, max_wait, cost, held=self._lease, slot=slot)
+
+    def get_status(self, limit: int | None = None, window_seconds: float | None = None) -> RateLimitStatus:
+        """Where the tightest limit stands. Counts nothing."""
+        return self._ask("look", self._limits(limit, window_seconds), 1, held=0.0)[1]
+
+    def reset(self) -> None:
+        """Forget every slot and any closure of the source. The upstream does not forget: use with care."""
+        self._own.clear()
+        try:
+            with self._store.guard():
+                keys = self._store.keys
+                self._store.client.unlink(keys.slots(self.source.name))
+                self._store.client.hdel(
+                    keys.state(self.source.name), "closed_until", "closed_reason", "strikes", "lost_at"
+                )
+        except Unavailable:
+            return
+
+    def _wait(
+        self,
+        limits: tuple[Limit, ...],
+        max_wait: float | None,
+        cost: int,
+        *,
+        held: float,
+        slot: str | None = None,
+    ) -> RateLimitStatus:
+        patience = max(one.window_seconds for one in limits) if max_wait is None else max_wait
+        give_up = time.monotonic() + patience
+        while True:
+            allowed, status, wait = self._ask("take", limits, cost, held=held, slot=slot)
+            if allowed:
+                return status
+            if time.monotonic() + wait > give_up:
+                raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
+            time.sleep(wait)
+
+    def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
+        if limit is None and window_seconds is None:
+            return self.source.limits
+        tightest = self.source.limits[0]
+        return (
+            Limit(
+                tightest.count if limit is None else limit,
+                tightest.window_seconds if window_seconds is None else window_seconds,
+            ),
+        )
+
+    def _ask(
+        self, mode: str, limits: tuple[Limit, ...], cost: int, *, held: float, slot: str | None = None
+    ) -> tuple[bool, RateLimitStatus, float]:
+        if cost < 1 or cost > min(limit.count for limit in limits):
+            raise InvalidRequest(
+                f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
+            )
+        keys, slot = self._store.keys, slot or uuid.uuid4().hex
+        try:
+            answer = self._store.run(
+                "take",
+                [keys.slots(self.source.name), keys.state(self.source.name)],
+                [
+                    pack_limits(limits),
+                    1,
+                    mode,
+                    slot,
+                    cost,
+                    to_micros(held),
+                    0,
+                    self._epoch,
+                ],
+            )
+        except Unavailable:
+            return self._ask_own(mode, limits, cost, held, slot)
+        allowed, now, count, span, used, retry_at, reason, epoch = answer
+        self._epoch = epoch.decode()
+        if allowed and mode == "take":
+            self._own.record(slot, cost, (*limits, *self.source.limits), held)
+        status = RateLimitStatus(
+            source=self.source.name,
+            allowed=count,
+            used=used,
+            remaining=max(0, count - used),
+            reset_at=to_time(int(retry_at)),
+            is_limited=not allowed,
+            window_seconds=int(span) / MICROS,
+            reason=reason.decode() or None,
+        )
+        return bool(allowed), status, max(0.0, (int(retry_at) - int(now)) / MICROS)
+
+    def _ask_own(
+        self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str
+    ) -> tuple[bool, RateLimitStatus, float]:
+        """Redis is away: go on with this process's share of the limit."""
+        parts = self._store.fleet_size
+        wait = max(self._own.wait(limit, cost, parts) for limit in limits)
+        if mode == "take":
+            wait = self._own.take(slot, cost, limits, held, parts=parts)
+        tightest = min(limits, key=lambda limit: limit.count // parts - self._own.used(limit))
+        count, used = tightest.count // parts, self._own.used(tightest)
+        status = RateLimitStatus(
+            source=self.source.name,
+            allowed=count,
+            used=used,
+            remaining=max(0, count - used),
+            reset_at=utc_now() + timedelta(seconds=wait),
+            is_limited=wait > 0,
+            window_seconds=tightest.window_seconds,
+            reason="Redis is away: going on with this process's share",
+        )
+        return wait == 0, status, wait
+
+    def _commit(self, slot: str, cost: int) -> None:
+        self._own.commit(slot, cost)
+        try:
+            self._store.run("commit", [self._store.keys.slots(self.source.name)], [slot, cost])
+        except Unavailable:
+            return
+
+
+@functools.cache
+def get_rate_limiter(source: str) -> RateLimiter:
+    """The rate limiter of ``source``.
+
+    Raises:
+      UnknownSource: no such source; names the nearest one.
+    """
+    settings: Settings = get_settings()
+    return RateLimiter(get_source(source, settings), get_store(), settings.lease_seconds)

@@ -1,0 +1,272 @@
+"""A store: Redis or Valkey with a short temper.
+
+A call waits at most ``timeout`` for the server. The first that fails opens the
+breaker: from then on calls fail at once, while a thread of our own asks every
+``PROBE_SECONDS`` whether the server is back.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    ClusterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.log import get_logger
+from tbcache.settings import Settings, get_settings
+from tbcache.store.key import Keys
+from tbcache.store.own import OwnSlots
+from tbcache.store.script import script
+from tbcache.store.wire import to_micros
+
+log = get_logger("tbcache.store")
+
+PROBE_SECONDS = 0.1
+BLOCK_SECONDS = 0.2
+LONGEST_BLOCK_SECONDS = 1.0
+
+_AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    OSError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterDownError,
+    TryAgainError,
+)
+_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+
+Argument = str | bytes | int | float
+
+
+class Unavailable(RedisUnreachable):
+    """The store cannot be used now; callers go on without it."""
+
+
+class Store:
+    """One server, its keys and its scripts. Opens no socket before the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.keys = Keys(settings.namespace)
+        self.address = settings.redis_address
+        self.timeout = settings.redis_timeout
+        self._url = settings.redis
+        self._lock = threading.Lock()
+        self._away_reason: str | None = None if self._url else "no address is configured"
+        self._returned: list[Callable[[], None]] = []
+        self._prober: threading.Thread | None = None
+        self._own: dict[str, OwnSlots] = {}
+        #: How many processes shared the limits when last heard of.
+        self.fleet_size = 1
+        self._open()
+
+    @property
+    def is_available(self) -> bool:
+        """False from the first call that failed until the server has answered again."""
+        return self._away_reason is None
+
+    @property
+    def client(self) -> redis.Redis:
+        """The pooled client, for plain commands inside :meth:`guard`."""
+        self._after_fork()
+        return self._client
+
+    def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script by its digest: one round trip; two when the server has not seen it.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        code = script(name)
+        with self.guard():
+            try:
+                return self.client.evalsha(code.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return self.client.eval(code.text, len(keys), *keys, *args)
+
+    def wait_for(self, key: str, seconds: float) -> bool:
+        """Wait until the list ``key`` has an element, which stays there.
+
+        Returns False after ``seconds``, or a short slice of them: a frozen server must
+        hold nobody up.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        return self.peek_list(key, min(seconds, BLOCK_SECONDS)) is not None
+
+    def peek_list(self, key: str, seconds: float) -> bytes | None:
+        """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        found: bytes | None = self._block(seconds, "BLMOVE", key, key, "LEFT", "RIGHT")
+        return found
+
+    def pop_list(self, key: str, seconds: float) -> bool:
+        """Take an element off the list ``key``; False after ``seconds`` without one.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        return self._block(seconds, "BLPOP", key) is not None
+
+    def _block(self, seconds: float, *command: str) -> Any:
+        self._after_fork()
+        client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
+        with self.guard():
+            return cast(Any, client).execute_command(*command, f"{max(seconds, 0.001):.3f}")
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turn what a dead server raises into :class:`Unavailable`, and remember it.
+
+        Raises:
+          Unavailable: the server is away, or was a moment ago.
+        """
+        reason = self._away_reason
+        if reason is not None and threading.current_thread() is not self._prober:
+            raise Unavailable(self.address, reason)
+        try:
+            yield
+        except _AWAY as error:
+            self._lost(error)
+            raise Unavailable(self.address, _reason(error)) from None
+
+    def require(self) -> None:
+        """Check that the server answers and lets us in.
+
+        Raises:
+          ConfigurationError: it refuses the user or the password.
+          RedisUnreachable: it does not answer.
+        """
+        if not self._url:
+            raise RedisUnreachable(self.address, "no address is configured")
+        try:
+            self.client.ping()
+        except _REFUSED as error:
+            raise ConfigurationError(
+                f"Redis at {self.address} refuses the login ({error}); "
+                "check REDIS_PASSWORD or the password in REDIS_URL"
+            ) from None
+        except _AWAY as error:
+            raise RedisUnreachable(self.address, _reason(error)) from None
+
+    def own(self, source: str) -> OwnSlots:
+        """The slots of ``source`` that this process has taken."""
+        return self._own.setdefault(source, OwnSlots())
+
+    def restore(self, source: str) -> None:
+        """Put this process's own slots of ``source`` into the shared window.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        own = self.own(source)
+        slots = [part for slot, age in own.ages() for part in (slot, to_micros(age))]
+        if slots:
+            keys = [self.keys.slots(source), self.keys.state(source)]
+            self.run("restore", keys, [to_micros(own.horizon), *slots])
+
+    def on_return(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` each time the server is back, before anyone else uses it again.
+
+        One that raises :class:`Unavailable` is called again at the next try.
+        """
+        self._returned.append(callback)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        self._client.close()
+        self._blocking.close()
+        self._patient.close()
+
+    def _open(self) -> None:
+        self._closed = False
+        self._pid = os.getpid()
+        url = self._url or "redis://127.0.0.1:1/0"
+        self._client = _client(url, self.timeout)
+        self._blocking = _client(url, self.timeout + BLOCK_SECONDS)
+        self._patient = _client(url, self.timeout + LONGEST_BLOCK_SECONDS)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()
+            self._open()
+
+    def _lost(self, error: Exception) -> None:
+        with self._lock:
+            if self._away_reason is not None or self._closed:
+                return
+            self._away_reason = _reason(error)
+            self._prober = threading.Thread(target=self._probe, name="tbcache-probe", daemon=True)
+            self._prober.start()
+        log.warning("redis.lost", address=self.address, reason=self._away_reason)
+
+    def _probe(self) -> None:
+        pause = threading.Event()
+        while not self._closed:
+            pause.wait(PROBE_SECONDS)
+            if self._is_back():
+                with self._lock:
+                    self._away_reason = None
+                log.info("redis.returned", address=self.address)
+                return
+
+    def _is_back(self) -> bool:
+        """Ask the server, then let everyone put right what went on without it."""
+        try:
+            self._client.connection_pool.disconnect()
+            self._client.ping()
+            for source in list(self._own):
+                self.restore(source)
+            for callback in self._returned:
+                callback()
+        except (redis.RedisError, OSError, Unavailable):
+            return False
+        return True
+
+
+@functools.cache
+def get_store() -> Store:
+    """The store of this process, as its settings say."""
+    return Store(get_settings())
+
+
+def _client(url: str, timeout: float) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        driver_info=None,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return "no answer in time"
+    text = str(error).strip().rstrip(".")
+    if "refused" in text.lower():
+        return "connection refused"
+    return text[:120] or type(error).__name__

@@ -1,0 +1,261 @@
+"""The in-process layer: answers from this process's own memory, kept true by the server.
+
+A connection of our own asks the server to broadcast the name of every entry that
+changes (client tracking, BCAST), and a thread drops what is named. Whenever it cannot
+be sure (disconnected, flushed, no answer to its pings) the layer is empty and off.
+
+A value that was read before a change and put after it would stay; hence the order
+``token = begin(key)``, read, ``put(..., token)``: the put is refused if the key was
+named in between.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from tbcache.store.connection import Store
+
+log = structlog.get_logger("tbcache.store")
+
+MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
+
+PING_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+#: Bytes that an entry takes beside its value and its key, roughly.
+OVERHEAD_BYTES = 300
+
+_STRIPES = 1024
+_LAYERS: weakref.WeakSet[LocalCache] = weakref.WeakSet()
+
+
+class Token(NamedTuple):
+    """What was true when a read began."""
+
+    epoch: int
+    changes: int
+    started: float
+
+
+class _Entry(NamedTuple):
+    value: Any
+    deadline: float
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStats:
+    """How full the layer is, and how often it answered."""
+
+    entries: int
+    bytes: int
+    hits: int
+
+
+class LocalCache:
+    """Values by cache key, at most ``max_bytes`` of them, the least recently used go first.
+
+    Put only values that nobody changes: every caller gets the same object.
+    ``prefix`` is what the names of the tracked Redis keys start with. The thread and its
+    connection start at the first :meth:`begin`.
+    """
+
+    def __init__(self, store: Store, max_bytes: int, prefix: str) -> None:
+        self._store = store
+        self._max_bytes = max_bytes
+        self._prefix = prefix
+        self._epoch = 0
+        self._reset()
+        _LAYERS.add(self)
+
+    @property
+    def is_on(self) -> bool:
+        """True while the server is known to tell us of every change."""
+        return time.monotonic() < self._sure_until
+
+    @property
+    def stats(self) -> LocalStats:
+        return LocalStats(len(self._entries), self._bytes, self._hits)
+
+    def get(self, key: str) -> Any:
+        """The value, or ``MISSING``."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return MISSING
+            now = time.monotonic()
+            # Not only the thread's flag: a thread that gets no time to run must not
+            # leave old values in use.
+            if now >= self._sure_until:
+                return MISSING
+            if now >= entry.deadline:
+                self._drop(key)
+                return MISSING
+            self._entries.move_to_end(key)
+            self._hits += 1
+            return entry.value
+
+    def begin(self, key: str) -> Token:
+        """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
+        if self._thread is None:
+            self._start()
+        return Token(self._epoch, self._changes[hash(key) % _STRIPES], time.monotonic())
+
+    def put(self, key: str, value: Any, ttl: float, token: Token, size: int) -> bool:
+        """Keep ``value`` (of ``size`` bytes) for ``ttl`` seconds from ``token`` on.
+
+        False when it was not kept: the key has changed since, the layer is off, or the
+        value is too large for it.
+        """
+        size += OVERHEAD_BYTES + len(key)
+        with self._lock:
+            changed = (self._epoch, self._changes[hash(key) % _STRIPES]) != token[:2]
+            if changed or not self.is_on or size > self._max_bytes:
+                return False
+            self._drop(key)
+            self._entries[key] = _Entry(value, token.started + ttl, size)
+            self._bytes += size
+            while self._bytes > self._max_bytes:
+                self._drop(next(iter(self._entries)))
+        return True
+
+    def discard(self, key: str) -> None:
+        """Drop ``key``, and refuse what was read of it until now; call after changing it."""
+        with self._lock:
+            self._changes[hash(key) % _STRIPES] += 1
+            self._drop(key)
+
+    def flush(self) -> None:
+        """Drop everything, and refuse what was read until now."""
+        with self._lock:
+            self._epoch += 1
+            self._entries.clear()
+            self._bytes = 0
+
+    def close(self) -> None:
+        """Empty it and end the thread."""
+        self._stop.set()
+        self._turn_off()
+        if self._connection is not None:
+            self._connection.disconnect()
+
+    def _reset(self) -> None:
+        """As new: also in a forked child, which has neither the thread nor the connection."""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection: Any = None
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._bytes = 0
+        self._hits = 0
+        self._sure_until = 0.0
+        self._epoch += 1
+        # Counters shared by keys of one hash: a put refused for a neighbour's sake
+        # costs one read, counters for every key would cost memory for ever.
+        self._changes = [0] * _STRIPES
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and self._store.is_available and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="tbcache-local", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        """Follow the server as long as the process lives, connection after connection."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            try:
+                self._connect()
+                pause = FIRST_PAUSE_SECONDS
+                self._follow()
+            except Exception as error:  # any doubt at all means off
+                self._lost(error)
+            self._stop.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _connect(self) -> None:
+        pool = self._store.client.connection_pool
+        connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+        self._connection = connection
+        connection.connect()
+        # Hands the message on to the reader, where an error is seen; from inside a
+        # handler redis-py would only log it.
+        connection._parser.set_invalidation_push_handler(lambda message: message)
+        asked = time.monotonic()
+        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        connection.read_response()
+        self.flush()
+        self._trust(asked)
+        log.debug("local.on", prefix=self._prefix)
+
+    def _follow(self) -> None:
+        """Drop what the server names, and ask it every second whether it is there.
+
+        Raises:
+          TimeoutError: it did not answer.
+        """
+        connection = self._connection
+        asked, is_answered = time.monotonic(), True
+        while not self._stop.is_set():
+            due = asked + (PING_SECONDS if is_answered else PATIENCE_SECONDS)
+            if connection.can_read(timeout=max(0.0, due - time.monotonic())):
+                message = connection.read_response(push_request=True)
+                if isinstance(message, list):
+                    self._obey(message)
+                else:
+                    is_answered = True
+                    self._trust(asked)
+            elif is_answered:
+                asked, is_answered = time.monotonic(), False
+                connection.send_command("PING")
+            else:
+                raise TimeoutError("no answer in time")
+
+    def _obey(self, message: list[Any]) -> None:
+        """``[b"invalidate", names]``; no names after a flush of the whole server."""
+        names = message[1]
+        if names is None:
+            self.flush()
+            return
+        for name in names:
+            self.discard(self._store.keys.key_of(name.decode()))
+
+    def _trust(self, asked: float) -> None:
+        """The server has answered what was asked then: all changes until then are known."""
+        with self._lock:
+            if not self._stop.is_set():
+                self._sure_until = asked + PING_SECONDS + PATIENCE_SECONDS
+
+    def _turn_off(self) -> None:
+        self._sure_until = 0.0
+        self.flush()
+
+    def _lost(self, error: Exception) -> None:
+        was_on = self.is_on
+        self._turn_off()
+        self._connection.disconnect()
+        if was_on and not self._stop.is_set():
+            log.info("local.off", reason=str(error)[:120] or type(error).__name__)
+
+
+def _after_fork() -> None:
+    for layer in list(_LAYERS):
+        layer._reset()
+
+
+os.register_at_fork(after_in_child=_after_fork)

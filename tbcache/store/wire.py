@@ -1,0 +1,24 @@
+"""How limits and moments travel to the scripts and back: integers, microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from tbcache.models import Limit
+
+MICROS = 1_000_000
+
+
+def to_micros(seconds: float) -> int:
+    return round(seconds * MICROS)
+
+
+def to_time(stamp_us: float) -> datetime:
+    """Microseconds since the epoch as UTC."""
+    return datetime.fromtimestamp(stamp_us / MICROS, UTC)
+
+
+def pack_limits(limits: Iterable[Limit]) -> str:
+    """Limits as slots.lua reads them: ``count:span_us,...``."""
+    return ",".join(f"{limit.count}:{to_micros(limit.window_seconds)}" for limit in limits)

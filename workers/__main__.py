@@ -1,0 +1,57 @@
+"""One worker process: ``python -m workers [SOURCE ...] [--threads N]``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+
+import dramatiq
+
+from tbcache.errors import TbcacheError, UnknownSource
+from tbcache.log import configure_logging
+from tbcache.settings import get_settings
+from tbcache.store import get_store
+
+STOP_SECONDS = 30.0
+IDLE_MS = 500
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, then drain: jobs in hand are finished, others go back."""
+    parser = argparse.ArgumentParser(prog="workers", description=__doc__)
+    parser.add_argument("sources", nargs="*", metavar="SOURCE")
+    parser.add_argument("--threads", type=int, default=8)
+    options = parser.parse_args()
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    try:
+        settings = get_settings()
+        configure_logging(settings)
+        get_store().require()
+        return _run(options.sources, options.threads, stop)
+    except TbcacheError as error:
+        print(f"tbcache worker: {error}", file=sys.stderr)  # noqa: T201
+        return 3 if isinstance(error, ConnectionError) else 2
+
+
+def _run(sources: list[str], threads: int, stop: threading.Event) -> int:
+    from . import broker
+
+    for name in sources:
+        if name not in broker.sources:
+            raise UnknownSource(name, broker.sources)
+    worker = dramatiq.Worker(
+        broker, queues=set(sources) or None, worker_threads=threads, worker_timeout=IDLE_MS
+    )
+    worker.start()
+    stop.wait()
+    worker.stop(timeout=round(STOP_SECONDS * 1000))
+    broker.store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The actors: each fetches from one source, under the slot its job came with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import CurrentMessage
+
+from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.providers import get_provider
+from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
+from tbcache.rate_limiter import get_rate_limiter
+from tbcache.settings import get_settings
+from tbcache.sources import get_sources
+from tbcache.store import get_store
+
+from .heartbeat import HeartbeatMiddleware
+from .outbox import OutboxMiddleware
+
+
+def build_broker() -> PacingBroker:
+    """The broker of this process's settings. Opens no connection."""
+    settings = get_settings()
+    sources = [source for source in get_sources(settings).values() if source.is_enabled]
+    broker = PacingBroker(get_store(), settings, sources)
+    broker.add_middleware(
+        RateLimitMiddleware({source.name: get_rate_limiter(source.name) for source in sources})
+    )
+    broker.add_middleware(HeartbeatMiddleware(broker))
+    broker.add_middleware(OutboxMiddleware())
+    return broker
+
+
+def declare_actors(broker: PacingBroker) -> dict[str, dramatiq.Actor[..., Outcome]]:
+    """One actor for each source that is on."""
+    return {name: _declare(broker, name) for name in broker.sources}
+
+
+def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcome]:
+    def fetch(symbol: str, hours: int = 24, lane: Lane = "interactive", needed: float = 0.0) -> Outcome:
+        message: Any = CurrentMessage.get_current_message()
+        slot = message.options.get("slot") if message is not None else None
+        request = FetchRequest(source, symbol, hours)
+        # A worker waits for nothing: whoever must wait goes back to the queue.
+        return get_provider(source).run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
+
+    return dramatiq.actor(actor_name=actor_name(source), queue_name=source, broker=broker)(fetch)
