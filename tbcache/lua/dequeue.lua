@@ -26,11 +26,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT
     else
         redis.call('LPUSH', lane_of(id), id)
     end
+    keep()
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
     redis.call('RPUSH', lane_of(id), id)
+    keep()
 end
 
 local reply = {int(now), '0'}
@@ -63,6 +65,9 @@ end
 take(interactive, 1)
 take(prewarm, share)
 
+if #reply > 2 then
+    keep()
+end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due and (reply[2] == '0' or tonumber(due) < tonumber(reply[2])) then
     reply[2] = due

@@ -17,6 +17,7 @@ if key ~= '' then
             if waiting > 0 then
                 redis.call('RPUSH', interactive, queued)
                 ring()
+                keep()
             end
         end
         return {queued, 0}

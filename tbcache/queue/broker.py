@@ -28,7 +28,7 @@ class PacingBroker(Broker):
         self.settings = settings
         self.sources = {source.name: source for source in sources}
         self.threads = Threads()
-        self.queues: set[str] = set()
+        self.queues: dict[str, None] = {}
         self.add_middleware(_Boot(self))
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> Consumer:
@@ -38,7 +38,7 @@ class PacingBroker(Broker):
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
             self.emit_before("declare_queue", queue_name)
-            self.queues.add(queue_name)
+            self.queues[queue_name] = None
             self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:

@@ -1,0 +1,132 @@
+"""What every test stands on: a private server, settings of its own, no singletons left over.
+
+A fixture here is for everyone. Tests import :class:`Server` and :func:`wait_until`
+from ``tests.server``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.server import Server
+
+#: Packages whose cached ``get_*()`` functions are the singletons of a process.
+PACKAGES = ("tbcache", "workers", "scheduler")
+
+#: Further functions with ``cache_clear``, named otherwise; a test module may append its own.
+SINGLETONS: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each test starts as a fresh process would: no settings of ours, an empty folder, no singletons."""
+    for name in list(os.environ):
+        if name.startswith(("TBCACHE_", "REDIS_")) and name != "TBCACHE_PAYLOADS":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    _forget_singletons()
+    yield
+    _forget_singletons()
+
+
+@pytest.fixture(scope="session")
+def _shared_server() -> Iterator[Server]:
+    server = Server().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(_shared_server: Server) -> Iterator[Server]:
+    """An empty server; afterwards every key left behind must have a TTL. Do not kill this one."""
+    _shared_server.flush()
+    yield _shared_server
+    _check_ttls(_shared_server)
+
+
+@pytest.fixture
+def private_server() -> Iterator[Server]:
+    """A server of the test's own, to kill, freeze and restart."""
+    server = Server().start()
+    try:
+        yield server
+        if server.is_running:
+            server.thaw()
+            _check_ttls(server)
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings that point at a server: ``settings_for(private_server, TBCACHE_...="...")``."""
+
+    def load(server: Server, **variables: str) -> Settings:
+        return Settings.load({"REDIS_URL": server.url, **variables}, data_dir=tmp_path / "data")
+
+    return load
+
+
+@pytest.fixture
+def settings(server: Server, settings_for: Callable[..., Settings]) -> Settings:
+    """Settings that point at ``server``, with everything else at its default."""
+    return settings_for(server)
+
+
+@pytest.fixture
+def store_for(settings_for: Callable[..., Settings]) -> Iterator[Callable[..., Store]]:
+    """Stores for a server, closed after the test: ``store_for(private_server)``."""
+    stores: list[Store] = []
+
+    def connect(server: Server, **variables: str) -> Store:
+        stores.append(Store(settings_for(server, **variables)))
+        return stores[-1]
+
+    yield connect
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """A store on ``server``."""
+    store = Store(settings)
+    yield store
+    store.close()
+
+
+def _check_ttls(server: Server) -> None:
+    left = server.keys_without_ttl()
+    server.flush()
+    if left:
+        pytest.fail(f"these keys would stay in Redis for ever: {', '.join(left)}")
+
+
+def _forget_singletons() -> None:
+    """Close and forget what the cached ``get_*()`` functions of our packages made."""
+    for function in [*_cached_getters(), *SINGLETONS]:
+        if not inspect.signature(function).parameters and function.cache_info().currsize:
+            close = getattr(function(), "close", None)
+            if close is not None:
+                close()
+        function.cache_clear()
+
+
+def _cached_getters() -> list[Any]:
+    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PACKAGES]
+    found = {
+        id(value): value
+        for module in modules
+        for name, value in vars(module).items()
+        if name.startswith("get_") and hasattr(value, "cache_clear")
+    }
+    return list(found.values())

@@ -1,0 +1,418 @@
+"""One verdict, one test; and what settle leaves behind."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
+from tbcache.models import Failure, Limit
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import Settings
+from tbcache.sources import Price
+from tbcache.store import Store
+from tests.core.conftest import TWITTER, ask
+from tests.server import Server, wait_until
+
+VALUE = Settlement(payload=b'{"x":1}', pages=1, seconds=0.1)
+
+
+def go(admission: Admission, symbol: str = "AAPL", **options: object) -> Grant:
+    verdict = admission.admit(ask(symbol, **options))  # type: ignore[arg-type]
+    assert isinstance(verdict, Go)
+    return verdict.grant
+
+
+def slots(store: Store) -> int:
+    return int(store.client.zcard(store.keys.slots("twitter")))
+
+
+def usage(store: Store, metric: str) -> int:
+    figures = store.client.hgetall(store.keys.usage("twitter", datetime.now(UTC)))
+    return sum(int(value) for name, value in figures.items() if name.decode().endswith(f":{metric}"))
+
+
+def test_a_cold_key_goes_and_holds_a_slot(admission: Admission, store: Store) -> None:
+    """The slot must stand before anything is sent."""
+    grant = go(admission)
+    assert store.client.zscore(store.keys.slots("twitter"), grant.slot) is not None
+    assert usage(store, "go") == 1
+
+
+def test_a_settled_value_is_a_hit_for_everyone(
+    admission: Admission, store: Store, settings: Settings
+) -> None:
+    """What one worker fetched, all have."""
+    assert admission.settle(go(admission), VALUE) == "stored"
+    other = Admission(store, settings, UsageMonitor(store, settings))
+    assert other.admit(ask()) == Hit(b'{"x":1}')
+
+
+def test_a_hit_spends_no_slot(admission: Admission, store: Store) -> None:
+    """Only what goes upstream is charged."""
+    admission.settle(go(admission), VALUE)
+    for _ in range(20):
+        assert isinstance(admission.admit(ask()), Hit)
+    assert slots(store) == 1
+    assert usage(store, "hit") == 20
+
+
+def test_a_hit_is_one_round_trip_and_a_fetch_two(admission: Admission, server: Server) -> None:
+    """The figure the design promises, counted by the server itself."""
+    admission.settle(go(admission), VALUE)
+    admission.admit(ask())
+    before = calls(server)
+    admission.admit(ask())
+    assert calls(server) - before == 1
+    before = calls(server)
+    admission.settle(go(admission, "MSFT"), VALUE)
+    assert calls(server) - before == 2
+
+
+def calls(server: Server) -> int:
+    stats = server.client.info("commandstats")
+    return sum(row["calls"] for name, row in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
+def test_the_limit_refuses_the_next_and_says_until_when(admission: Admission) -> None:
+    """Five in a minute are five, and the sixth knows when to come back."""
+    for symbol in "ABCDE":
+        admission.settle(go(admission, symbol), VALUE)
+    verdict = admission.admit(ask("F"))
+    assert isinstance(verdict, Wait)
+    assert 55 < verdict.seconds <= 60
+    assert verdict.reason == "limit 5"
+
+
+def test_every_limit_of_a_source_holds_at_once(admission: Admission) -> None:
+    """A minute's allowance is worth nothing when the day's is spent."""
+    source = replace(TWITTER, limits=(Limit(100, 1.0), Limit(2, 86400.0)))
+    go(admission, "A", source=source)
+    go(admission, "B", source=source)
+    verdict = admission.admit(ask("C", source))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds > 86000
+
+
+def test_a_slot_that_was_never_sent_is_given_back(admission: Admission, store: Store) -> None:
+    """Nothing arrived upstream, so nothing counts."""
+    admission.settle(go(admission), Settlement())
+    assert slots(store) == 0
+    assert isinstance(admission.admit(ask()), Go)
+
+
+def test_a_held_slot_counts_until_its_lease_ends(store: Store, settings: Settings) -> None:
+    """A worker that dies in mid-request may still have arrived: its slot stands."""
+    short = settings.model_copy(update={"lease_seconds": 0.2})
+    admission = Admission(store, short, UsageMonitor(store, short))
+    source = replace(TWITTER, limits=(Limit(1, 0.3),))
+    go(admission, "A", source=source)
+    assert isinstance(admission.admit(ask("B", source)), Wait)
+    wait_until(lambda: isinstance(admission.admit(ask("B", source)), Go), timeout=2)
+
+
+def test_a_commit_only_ever_lowers_the_stamp(admission: Admission, store: Store) -> None:
+    """A late answer must not keep the slot longer than its lease."""
+    grant = go(admission)
+    key = store.keys.slots("twitter")
+    held = store.client.zscore(key, grant.slot)
+    admission.settle(grant, VALUE)
+    stamp = store.client.zscore(key, grant.slot)
+    assert stamp < held
+    admission.settle(grant, VALUE)
+    assert store.client.zscore(key, grant.slot) >= stamp
+    store.client.zadd(key, {grant.slot: 1})
+    admission.settle(grant, VALUE)
+    assert store.client.zscore(key, grant.slot) == 1
+
+
+def test_a_second_asker_joins_the_load(admission: Admission) -> None:
+    """A key is loaded once however many ask."""
+    grant = go(admission)
+    verdict = admission.admit(ask())
+    assert isinstance(verdict, Join)
+    assert verdict.token == grant.token
+    assert 0 < verdict.seconds <= 15
+
+
+def test_joiners_are_woken_when_the_load_is_over(admission: Admission) -> None:
+    """They must not find out by polling, nor by the end of the lease."""
+    grant = go(admission)
+    join = admission.admit(ask())
+    assert isinstance(join, Join)
+    woken = threading.Event()
+
+    def wait() -> None:
+        admission.wait_for(join, "twitter", 10)
+        woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    admission.settle(grant, VALUE)
+    assert woken.wait(2)
+    thread.join()
+
+
+def test_a_dead_loader_is_replaced_when_its_lease_ends(store: Store, settings: Settings) -> None:
+    """Nobody waits for the dead."""
+    short = settings.model_copy(update={"lease_seconds": 0.2})
+    admission = Admission(store, short, UsageMonitor(store, short))
+    first = go(admission)
+    assert isinstance(admission.admit(ask()), Join)
+    wait_until(lambda: isinstance(admission.admit(ask()), Go), timeout=2)
+    assert admission.settle(first, VALUE) == "dropped"
+
+
+def test_an_expired_value_is_served_while_one_refreshes(admission: Admission) -> None:
+    """Nobody but the refresher sees the load."""
+    brief = replace(TWITTER, cache_ttl=0.001)
+    admission.settle(go(admission, source=brief), VALUE)
+    refresher = wait_until(lambda: as_go(admission.admit(ask(source=brief))))
+    assert refresher.stale == b'{"x":1}'
+    assert admission.admit(ask(source=brief)) == Stale(b'{"x":1}')
+
+
+def as_go(verdict: object) -> Go | None:
+    return verdict if isinstance(verdict, Go) else None
+
+
+def test_an_expired_value_is_served_when_no_slot_is_free(admission: Admission) -> None:
+    """Old and now beats new and later."""
+    brief = replace(TWITTER, limits=(Limit(1, 60.0),), cache_ttl=0.001)
+    admission.settle(go(admission, source=brief), VALUE)
+    wait_until(lambda: isinstance(admission.admit(ask(source=brief)), Stale))
+
+
+def test_the_freshness_that_is_needed_makes_a_hit_a_load(admission: Admission) -> None:
+    """The pre-warm refreshes what is still fresh."""
+    admission.settle(go(admission), VALUE)
+    assert isinstance(admission.admit(ask(needed=400.0)), Go)
+
+
+def test_a_failure_is_known_to_all_for_a_while(admission: Admission, store: Store) -> None:
+    """An upstream that is down is not asked again by everyone."""
+    failure = Failure("unavailable", "down", 503, None)
+    admission.settle(go(admission), Settlement(failure=failure, pages=1))
+    assert admission.admit(ask()) == Failed(failure)
+    assert usage(store, "error.unavailable") == 1
+
+
+def test_failures_in_a_row_back_off_longer(admission: Admission, store: Store) -> None:
+    """A broken upstream is asked less and less."""
+    failure = Settlement(failure=Failure("unavailable", "down", 503, None), pages=1)
+    key = store.keys.lease("twitter:AAPL:24")
+
+    def back_off() -> float:
+        admission.settle(go(admission), failure)
+        seconds, micros = store.client.time()
+        left = int(store.client.hget(key, "retry_at") or 0) / 1e6 - (seconds + micros / 1e6)
+        store.client.hset(key, "retry_at", 0)
+        return left
+
+    first, second, third = back_off(), back_off(), back_off()
+    assert first == pytest.approx(5, abs=0.5)
+    assert second == pytest.approx(10, abs=0.5)
+    assert third == pytest.approx(20, abs=0.5)
+
+
+def test_a_failure_leaves_the_old_value_in_service(admission: Admission) -> None:
+    """Stale if error: an old answer with its reason beats none."""
+    brief = replace(TWITTER, cache_ttl=0.001)
+    admission.settle(go(admission, source=brief), VALUE)
+    wait_until(lambda: as_go(admission.admit(ask(source=brief))))
+    # The lease is the poll's: end it with a failure by its own token.
+    failure = Failure("unavailable", "down", 503, None)
+    token = admission._store.client.hget(admission._store.keys.lease("twitter:AAPL:24"), "token")
+    assert token is not None
+    grant = Grant(ask(source=brief), token.decode(), token.decode(), 0.0)
+    admission.settle(grant, Settlement(failure=failure, pages=1))
+    assert admission.admit(ask(source=brief)) == Stale(b'{"x":1}', failure)
+
+
+def test_a_refusal_closes_the_source_for_the_whole_fleet(
+    admission: Admission, store: Store, settings: Settings
+) -> None:
+    """Retry-After is said to one and meant for all."""
+    until = datetime.now(UTC) + timedelta(seconds=40)
+    failure = Failure("throttled", "slow down", 429, until)
+    admission.settle(go(admission), Settlement(failure=failure, closed_by=failure, pages=1))
+    other = Admission(store, settings, UsageMonitor(store, settings))
+    verdict = other.admit(ask("MSFT"))
+    assert isinstance(verdict, Wait)
+    assert verdict.retry_at == pytest.approx(until, abs=timedelta(milliseconds=1))
+    assert verdict.reason == "slow down"
+
+
+def test_a_refusal_without_a_hint_backs_off_by_itself(admission: Admission, store: Store) -> None:
+    """``Retry-After: 0`` or none at all must not become a hot loop."""
+    failure = Failure("throttled", "slow down", 429, None)
+    waits = []
+    for symbol in "ABC":
+        admission.settle(go(admission, symbol), Settlement(failure=failure, closed_by=failure, pages=1))
+        verdict = admission.admit(ask("D"))
+        assert isinstance(verdict, Wait)
+        waits.append(verdict.seconds)
+        store.client.hset(store.keys.state("twitter"), "closed_until", 0)
+    assert waits == pytest.approx([1, 2, 4], abs=0.3)
+
+
+def test_a_key_cleared_during_the_load_stays_cleared(admission: Admission, store: Store) -> None:
+    """A fill in flight must not bring back what was cleared."""
+    grant = go(admission)
+    store.client.unlink(store.keys.lease("twitter:AAPL:24"))
+    assert admission.settle(grant, VALUE) == "dropped"
+    assert store.client.get(store.keys.entry("twitter:AAPL:24")) is None
+
+
+def test_charge_by_request_makes_a_hit_spend_a_slot(admission: Admission, store: Store) -> None:
+    """The seed's way: every ask counts, and the limit is looked at first."""
+    source = replace(TWITTER, charge="request", limits=(Limit(3, 60.0),))
+    admission.settle(go(admission, source=source), VALUE)
+    assert isinstance(admission.admit(ask(source=source)), Hit)
+    assert isinstance(admission.admit(ask(source=source)), Hit)
+    assert isinstance(admission.admit(ask(source=source)), Wait)
+    assert slots(store) == 3
+
+
+def test_the_prewarm_lane_leaves_a_share_to_interactive_asks(admission: Admission) -> None:
+    """Somebody waits for the one, nobody for the other."""
+    source = replace(TWITTER, limits=(Limit(10, 60.0),))
+    for number in range(9):
+        go(admission, f"P{number}", source=source, lane="prewarm")
+    assert isinstance(admission.admit(ask("X", source, lane="prewarm")), Wait)
+    assert isinstance(admission.admit(ask("X", source)), Go)
+
+
+def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:
+    """The consumer took it when it popped the job."""
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
+    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, ""])
+    assert go(admission, slot="job.1").slot == "job.1"
+    assert slots(store) == 1
+
+
+def test_a_slot_held_by_the_queue_is_given_back_on_a_hit(admission: Admission, store: Store) -> None:
+    """The job found its answer in the cache: nothing goes upstream."""
+    admission.settle(go(admission), VALUE)
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
+    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, ""])
+    assert isinstance(admission.admit(ask(slot="job.1")), Hit)
+    assert slots(store) == 1
+
+
+def test_a_slot_whose_lease_ended_is_not_revived(admission: Admission, store: Store) -> None:
+    """It has left the window: raising its stamp again would count it nowhere."""
+    key = store.keys.slots("twitter")
+    store.client.zadd(key, {"job.1": 1})
+    for symbol in "ABCDE":
+        go(admission, symbol)
+    assert isinstance(admission.admit(ask("F", slot="job.1")), Wait)
+
+
+def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Store) -> None:
+    """A frozen server that thaws must not act for those who have gone."""
+    keys = store.keys
+    answer = store.run(
+        "admit",
+        [
+            keys.slots("twitter"),
+            keys.state("twitter"),
+            keys.entry("twitter:AAPL:24"),
+            keys.lease("twitter:AAPL:24"),
+            keys.usage("twitter", datetime.now(UTC)),
+        ],
+        ["5:60000000", 1, "fetch", 15_000_000, 0, 1, "w", "zombie", 1, "", ""],
+    )
+    assert answer[0] == b"late"
+    assert list(store.client.scan_iter()) == []
+
+
+def test_turn_commits_one_page_and_takes_the_next(admission: Admission, store: Store) -> None:
+    """An answer of several pages needs a slot per page."""
+    grant = go(admission)
+    turned = admission.turn(grant)
+    assert isinstance(turned, Grant)
+    assert (turned.token, slots(store)) == (grant.token, 2)
+    key = store.keys.slots("twitter")
+    assert store.client.zscore(key, grant.slot) < store.client.zscore(key, turned.slot)
+    assert admission.settle(turned, VALUE) == "stored"
+
+
+def test_turn_waits_when_the_limit_is_reached(admission: Admission) -> None:
+    """Further pages obey the limit like first ones."""
+    source = replace(TWITTER, limits=(Limit(1, 60.0),))
+    turned = admission.turn(go(admission, source=source))
+    assert isinstance(turned, Wait)
+    assert turned.seconds > 50
+
+
+def test_items_are_billed_once_a_day(admission: Admission, store: Store) -> None:
+    """As X bills posts: $0.005 each, once per UTC day."""
+    for symbol, ids in (("A", ["1", "2", "3"]), ("B", ["2", "3", "4"])):
+        admission.settle(go(admission, symbol), replace(VALUE, billed_ids=ids))
+    assert usage(store, "cost") == 4 * 5000
+
+
+def test_the_daily_budget_closes_the_source_until_midnight(admission: Admission) -> None:
+    """Money is a limit like any other."""
+    source = replace(TWITTER, daily_budget=0.01, price=Price(per_request=0.006))
+    admission.settle(go(admission, "A", source=source), replace(VALUE, billed=0.006))
+    assert isinstance(admission.admit(ask("B", source)), Go)
+    admission.settle(go(admission, "C", source=source), replace(VALUE, billed=0.006))
+    verdict = admission.admit(ask("D", source))
+    assert isinstance(verdict, Wait)
+    assert (verdict.reason, verdict.retry_at.hour, verdict.retry_at.minute) == ("budget", 0, 0)
+
+
+def test_an_accepted_answer_lies_in_the_outbox(admission: Admission, store: Store) -> None:
+    """Stored and accepted in one step: neither without the other."""
+    admission.settle(go(admission), replace(VALUE, answer=b"kept"))
+    [(_, fields)] = store.client.xrange(store.keys.outbox("twitter"))
+    assert fields == {b"answer": b"kept"}
+
+
+def test_an_empty_redis_is_noticed_and_the_window_stays_shut(admission: Admission, server: Server) -> None:
+    """After FLUSHALL nobody knows what was sent: the source opens when the window has passed."""
+    go(admission, "A")
+    server.client.flushall()
+    verdict = admission.admit(ask("B"))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds > 50
+
+
+def test_redis_away_is_answered_from_this_processs_share(
+    private_server: Server, store_for: object, settings_for: object
+) -> None:
+    """The parts of the fleet add up to the limit."""
+    store: Store = store_for(private_server)  # type: ignore[operator]
+    settings: Settings = settings_for(private_server)  # type: ignore[operator]
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    go(admission, "A")
+    store.fleet_size = 2
+    private_server.kill()
+    assert isinstance(admission.admit(ask("B")), Go)
+    verdict = admission.admit(ask("C"))
+    assert isinstance(verdict, Wait)
+    assert 50 < verdict.seconds <= 75
+
+
+def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
+    private_server: Server, store_for: object, settings_for: object
+) -> None:
+    """What was sent was sent, whoever counted it."""
+    store: Store = store_for(private_server)  # type: ignore[operator]
+    settings: Settings = settings_for(private_server)  # type: ignore[operator]
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    admission.settle(go(admission, "A"), VALUE)
+    private_server.kill()
+    local = go(admission, "B")
+    assert local.is_local
+    admission.settle(local, VALUE)
+    assert isinstance(admission.admit(ask("B")), Hit)
+    private_server.start()
+    wait_until(lambda: store.is_available)
+    assert slots(store) == 2
+    assert isinstance(admission.admit(ask("B")), Wait | Go)

@@ -1,0 +1,142 @@
+"""Usage figures: counted once, kept by day, summed over workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.models import utc_now
+from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.server import Server, wait_until
+
+
+@pytest.fixture
+def monitor(store: Store, settings: Settings) -> UsageMonitor:
+    return UsageMonitor(store, settings)
+
+
+def test_recorded_requests_make_the_days_figures(monitor: UsageMonitor) -> None:
+    """The seed's three ways to record one."""
+    monitor.record_request("twitter", cached=True)
+    monitor.record_request("twitter", cost=0.25)
+    monitor.record_request("twitter", success=False)
+    metrics = monitor.get_source_metrics("twitter")
+    assert (metrics.requests_today, metrics.hits_today, metrics.errors_today) == (3, 1, 1)
+    assert metrics.cache_hit_rate == pytest.approx(1 / 3)
+    assert metrics.cost_today == pytest.approx(0.25)
+
+
+def test_figures_are_the_same_before_and_after_they_are_sent(monitor: UsageMonitor) -> None:
+    """A batch on its way is counted neither twice nor not at all."""
+    for _ in range(5):
+        monitor.record_request("news")
+    before = monitor.get_source_metrics("news")
+    assert monitor.flush()
+    assert monitor.get_source_metrics("news") == before
+
+
+def test_workers_add_up(store: Store, settings: Settings) -> None:
+    """The figures are the fleet's, and each worker's."""
+    for name in ("one", "two"):
+        monitor = UsageMonitor(store, settings.model_copy(update={"worker_name": name}))
+        monitor.record_request("news")
+        monitor.flush()
+    assert monitor.get_source_metrics("news").requests_today == 2
+    assert {name: m.requests_today for name, m in monitor.get_worker_metrics("news").items()} == {
+        "one": 1,
+        "two": 1,
+    }
+
+
+def test_the_summary_adds_up_the_sources(monitor: UsageMonitor) -> None:
+    """total_requests_today and average_cache_hit_rate, as the seed names them."""
+    monitor.record_request("news", cached=True)
+    monitor.record_request("reddit", cached=False, cost=0.1)
+    summary = monitor.get_usage_summary()
+    assert summary["total_requests_today"] == 2
+    assert summary["average_cache_hit_rate"] == pytest.approx(0.5)
+    assert summary["total_cost_today"] == pytest.approx(0.1)
+    assert summary["sources"]["news"].hits_today == 1
+
+
+def test_days_are_kept_apart_for_a_month(monitor: UsageMonitor, store: Store) -> None:
+    """Yesterday is not today, and is still there."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    store.client.hset(store.keys.usage("news", yesterday), "w:go", 7)
+    store.client.expire(store.keys.usage("news", yesterday), 100)
+    assert monitor.get_source_metrics("news", yesterday).requests_today == 7
+    assert monitor.get_source_metrics("news").requests_today == 0
+    monitor.record_request("news")
+    monitor.flush()
+    assert store.client.ttl(store.keys.usage("news", utc_now())) > 30 * 86400
+
+
+def test_percentiles_are_within_a_bucket_of_the_truth(monitor: UsageMonitor) -> None:
+    """p50 and p95 from counts: an eighth off at most."""
+    for milliseconds in range(1, 101):
+        monitor.count("news", {f"ms{latency_bucket(milliseconds / 1000)}": 1})
+    metrics = monitor.get_source_metrics("news")
+    assert metrics.latency_p50 == pytest.approx(0.050, rel=0.26)
+    assert metrics.latency_p95 == pytest.approx(0.095, rel=0.26)
+
+
+def test_what_is_counted_while_redis_is_away_arrives_once(
+    private_server: Server, store_for: Callable[..., Store], settings_for: Callable[..., Settings]
+) -> None:
+    """Neither lost nor doubled."""
+    store = store_for(private_server)
+    monitor = UsageMonitor(store, settings_for(private_server))
+    monitor.flush()
+    private_server.kill()
+    for _ in range(3):
+        monitor.record_request("news")
+    assert not monitor.flush()
+    assert not monitor.flush()
+    assert monitor.get_source_metrics("news").requests_today == 3
+    private_server.start()
+    wait_until(monitor.flush)
+    assert monitor.get_source_metrics("news").requests_today == 3
+    [count] = private_server.client.hvals(store.keys.usage("news", utc_now()))
+    assert int(count) == 3
+
+
+def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, store: Store) -> None:
+    """The answer to the first sending was lost, not the batch."""
+    keys = [store.keys.usage("news", utc_now()), store.keys.wake("news", "batch-1")]
+    assert store.run("count", keys, ["w", "go", 2]) == 1
+    assert store.run("count", keys, ["w", "go", 2]) == 0
+    assert monitor.get_source_metrics("news").requests_today == 2
+
+
+def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store: Store) -> None:
+    """Who is alive, and what each does."""
+    monitor.beat("worker", started_at=utc_now(), threads=8, busy=3, doing=["twitter AAPL"])
+    [worker] = monitor.get_workers()
+    assert (worker.role, worker.threads, worker.busy, worker.doing) == ("worker", 8, 3, ("twitter AAPL",))
+    assert worker.is_alive
+    monitor.leave()
+    assert monitor.get_workers() == []
+
+
+def test_the_fleets_size_is_learned_from_its_heartbeats(store: Store, settings: Settings) -> None:
+    """It is what the limits are divided by while Redis is away."""
+    for name in ("one", "two", "three"):
+        UsageMonitor(store, settings.model_copy(update={"worker_name": name})).beat(
+            "worker", started_at=utc_now()
+        )
+    assert store.fleet_size == 3
+
+
+def test_bad_input_is_refused(monitor: UsageMonitor) -> None:
+    """A typo must not open a new column."""
+    with pytest.raises(UnknownSource):
+        monitor.record_request("twiter")
+    with pytest.raises(UnknownSource):
+        monitor.get_source_metrics("twiter")
+    with pytest.raises(InvalidRequest):
+        monitor.record_request("twitter", cost=-1)

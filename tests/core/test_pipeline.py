@@ -1,0 +1,237 @@
+"""The journey: pages, coverage, errors, stale answers, joins."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.errors import (
+    BudgetExhausted,
+    RateLimited,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.models import FetchRequest, Limit, Outcome, Page
+from tbcache.pipeline import Pipeline
+from tbcache.sources import Price
+from tbcache.store import Store
+from tests.core.conftest import TWITTER, Kept, Upstream, item
+from tests.server import Server, wait_until
+
+AAPL = FetchRequest("twitter", "AAPL")
+
+
+def hours_ago(hours: float) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=hours)
+
+
+def test_the_first_ask_is_live_and_the_next_a_hit(pipeline: Pipeline) -> None:
+    """One upstream request serves all who ask."""
+    upstream = Upstream()
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    again = pipeline.run(upstream, AAPL)
+    assert (again.origin, len(upstream.sent)) == ("cache", 1)
+    assert again.sentiment.score is not None
+    assert again.sentiment.score > 0
+
+
+def test_pages_are_read_until_one_is_older_than_asked(pipeline: Pipeline) -> None:
+    """24 hours are 24 hours: no page more, and what is older is left out."""
+    pages = {
+        None: Page((item("1", hours_ago(1)), item("2", hours_ago(10))), next="a"),
+        "a": Page((item("2", hours_ago(10)), item("3", hours_ago(30))), next="b"),
+    }
+    upstream = Upstream(answer=lambda cursor: pages[cursor])
+    outcome = pipeline.run(upstream, AAPL)
+    assert upstream.sent == [None, "a"]
+    assert outcome.complete
+    assert outcome.sentiment.count == 2
+    assert outcome.sentiment.since == pytest.approx(hours_ago(24), abs=timedelta(seconds=5))
+
+
+def test_an_answer_cut_by_the_page_budget_says_how_far_back_it_is_true(pipeline: Pipeline) -> None:
+    """A busy symbol has more than we may read; the caller must know."""
+    upstream = Upstream(answer=lambda cursor: Page((item(f"{cursor}", hours_ago(1)),), next=f"{cursor}x"))
+    outcome = pipeline.run(upstream, AAPL)
+    assert len(upstream.sent) == TWITTER.pages
+    assert not outcome.complete
+    assert outcome.sentiment.reason == "page_budget"
+    assert outcome.sentiment.since == pytest.approx(hours_ago(1), abs=timedelta(seconds=5))
+
+
+def test_an_answer_cut_by_the_limit_is_kept_as_far_as_it_came(pipeline: Pipeline) -> None:
+    """What was paid for is used."""
+    source = replace(TWITTER, limits=(Limit(1, 60.0),))
+    upstream = Upstream(source, lambda cursor: Page((item(f"{cursor}", hours_ago(1)),), next="more"))
+    outcome = pipeline.run(upstream, AAPL)
+    assert (outcome.origin, outcome.sentiment.reason, len(upstream.sent)) == ("live", "rate_limit", 1)
+
+
+def test_an_answer_whose_second_page_fails_is_kept_as_far_as_it_came(pipeline: Pipeline) -> None:
+    """And the refusal still closes the source."""
+
+    def answer(cursor: str | None) -> Page:
+        if cursor:
+            raise UpstreamThrottled("twitter", "slow down", status=429, retry_at=hours_ago(-1))
+        return Page((item("1", hours_ago(1)),), next="more")
+
+    outcome = pipeline.run(Upstream(answer=answer), AAPL)
+    assert outcome.sentiment.reason == "throttled"
+    with pytest.raises(RateLimited, match="slow down"):
+        pipeline.run(Upstream(), FetchRequest("twitter", "MSFT"), patience=0)
+
+
+def test_a_plan_that_delays_its_items_is_no_neutral_answer(pipeline: Pipeline) -> None:
+    """Silence by construction must not read as calm."""
+    source = replace(TWITTER, delay_hours=24.0)
+    outcome = pipeline.run(Upstream(source, lambda cursor: Page(())), AAPL)
+    assert (outcome.complete, outcome.sentiment.reason, outcome.sentiment.score) == (
+        False,
+        "plan_delay",
+        None,
+    )
+
+
+def test_an_upstream_error_reaches_the_caller_and_is_remembered(pipeline: Pipeline) -> None:
+    """The second caller gets the same word without a second request."""
+
+    def down(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "on fire", status=503)
+
+    upstream = Upstream(answer=down)
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable, match="on fire") as caught:
+            pipeline.run(upstream, AAPL)
+        assert caught.value.status == 503
+    assert len(upstream.sent) == 1
+
+
+def test_a_failed_refresh_serves_the_old_answer_with_its_reason(pipeline: Pipeline) -> None:
+    """Stale and said so beats nothing."""
+    source = replace(TWITTER, cache_ttl=0.01)
+    pipeline.run(Upstream(source), AAPL)
+
+    def down(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "on fire", status=503)
+
+    failing = Upstream(source, down)
+
+    def reason() -> Outcome | None:
+        outcome = pipeline.run(failing, AAPL)
+        return outcome if outcome.error else None
+
+    outcome = wait_until(reason)
+    assert outcome.origin == "stale"
+    assert outcome.error is not None
+    assert outcome.error.kind == "unavailable"
+
+
+def test_nobody_waits_for_a_refresh(pipeline: Pipeline) -> None:
+    """Stale while revalidate: the load's latency is seen by no caller."""
+    source = replace(TWITTER, cache_ttl=0.05)
+    pipeline.run(Upstream(source), AAPL)
+    release = threading.Event()
+
+    def slow(cursor: str | None) -> Page:
+        release.wait(5)
+        return Page((item("2"),))
+
+    upstream = Upstream(source, slow)
+    wait_until(lambda: pipeline.run(upstream, AAPL).origin == "stale")
+    assert pipeline.run(upstream, AAPL).origin == "stale"
+    wait_until(lambda: len(upstream.sent) == 1)
+    release.set()
+
+
+def test_a_quota_closes_the_source_until_it_resets(pipeline: Pipeline) -> None:
+    """A quota is no window: it is not asked again."""
+
+    def spent(cursor: str | None) -> Page:
+        raise UpstreamQuotaExhausted("twitter", "monthly cap", status=429, until=hours_ago(-200))
+
+    upstream = Upstream(answer=spent)
+    with pytest.raises(UpstreamQuotaExhausted):
+        pipeline.run(upstream, AAPL)
+    for symbol in ("AAPL", "MSFT"):
+        with pytest.raises(RateLimited, match="monthly cap"):
+            pipeline.run(upstream, FetchRequest("twitter", symbol))
+    assert len(upstream.sent) == 1
+
+
+def test_a_spent_budget_has_its_own_error(pipeline: Pipeline) -> None:
+    """The caller can tell money from speed."""
+    source = replace(TWITTER, price=Price(per_request=0.5), daily_budget=0.5)
+    upstream = Upstream(source)
+    pipeline.run(upstream, AAPL)
+    with pytest.raises(BudgetExhausted):
+        pipeline.run(upstream, FetchRequest("twitter", "MSFT"))
+
+
+def test_a_short_wait_is_waited_and_a_long_one_refused_at_once(pipeline: Pipeline) -> None:
+    """A caller's patience is the caller's to give."""
+    source = replace(TWITTER, limits=(Limit(1, 0.3),))
+    upstream = Upstream(source)
+    pipeline.run(upstream, AAPL)
+    with pytest.raises(RateLimited):
+        pipeline.run(upstream, FetchRequest("twitter", "MSFT"), patience=0.0)
+    assert pipeline.run(upstream, FetchRequest("twitter", "MSFT"), patience=5.0).origin == "live"
+
+
+def test_many_callers_of_a_cold_key_make_one_load(pipeline: Pipeline) -> None:
+    """However many ask."""
+    gate = threading.Barrier(9)
+
+    def slow(cursor: str | None) -> Page:
+        return Page((item("1"),))
+
+    upstream = Upstream(answer=slow)
+    origins: list[str] = []
+
+    def call() -> None:
+        gate.wait()
+        origins.append(pipeline.run(upstream, AAPL).origin)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    gate.wait()
+    for thread in threads:
+        thread.join()
+    assert sorted(origins) == ["cache"] * 7 + ["live"]
+    assert len(upstream.sent) == 1
+
+
+def test_a_bug_in_a_parser_frees_the_key(pipeline: Pipeline, store: Store) -> None:
+    """A crash of ours must not leave a lease that blocks everyone else."""
+
+    def crash(cursor: str | None) -> Page:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        pipeline.run(Upstream(answer=crash), AAPL)
+    assert store.client.hget(store.keys.lease(AAPL.key), "token") is None
+
+
+def test_an_answer_for_the_database_takes_no_further_round_trip(
+    pipeline: Pipeline, kept: Kept, server: Server
+) -> None:
+    """It travels with settle."""
+    upstream = Upstream(persist_to_db=True)
+    pipeline.run(upstream, AAPL)
+    before = server.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    pipeline.run(upstream, FetchRequest("twitter", "MSFT"))
+    assert server.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 2
+    assert kept.nudges == 2
+
+
+def test_an_answer_fetched_while_redis_is_away_goes_to_the_writer(
+    pipeline: Pipeline, kept: Kept, store: Store
+) -> None:
+    """Accepted is accepted, with Redis or without."""
+    store._away_reason = "pulled"
+    pipeline.run(Upstream(persist_to_db=True), AAPL)
+    assert [answer.sentiment.symbol for answer in kept.accepted] == ["AAPL"]

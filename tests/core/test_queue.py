@@ -1,0 +1,332 @@
+"""The queue on real workers in this process: paced, joined, recovered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from tbcache.errors import RateLimited, ResultTimeout, UpstreamNotFound, UpstreamUnavailable
+from tbcache.models import FetchRequest, Limit
+from tbcache.queue import PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN, Source
+from tbcache.store import Store
+from tests.core.conftest import Upstream
+from tests.server import wait_until
+
+FAST = replace(BUILT_IN["news"], name="news", limits=(Limit(1000, 1.0),))
+SLOW = replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),), missing=())
+
+
+class Fleet:
+    """A broker with actors that call a function, and as many workers as asked for."""
+
+    def __init__(self, store: Store, settings: Settings, *sources: Source) -> None:
+        self.broker = PacingBroker(store, settings, sources)
+        self.ran: list[tuple[str, str]] = []
+        self.act: Callable[[str, str, str | None], Any] = lambda source, symbol, slot: None
+        for source in sources:
+            self._declare(source.name)
+        self._workers: list[dramatiq.Worker] = []
+
+    def _declare(self, name: str) -> None:
+        def fetch(symbol: str, hours: int, lane: str, needed: float) -> Any:
+            from dramatiq.middleware import CurrentMessage
+
+            message: Any = CurrentMessage.get_current_message()
+            self.ran.append((name, symbol))
+            return self.act(name, symbol, message.options.get("slot"))
+
+        dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
+
+    def start(self, threads: int = 4) -> dramatiq.Worker:
+        worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=100)
+        worker.start()
+        self._workers.append(worker)
+        return worker
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop(5000)
+        self._workers.clear()
+
+
+@pytest.fixture
+def fleet(store: Store, settings: Settings) -> Iterator[Fleet]:
+    fleet = Fleet(store, settings, FAST, SLOW)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def queue(store: Store, settings: Settings) -> Queue:
+    return Queue(store, settings)
+
+
+def job(source: str, symbol: str) -> FetchRequest:
+    return FetchRequest(source, symbol)
+
+
+def test_a_limited_source_waits_in_redis_and_holds_no_thread(fleet: Fleet, queue: Queue) -> None:
+    """Ten jobs of a source that allows three: the other source's are all done meanwhile."""
+    for number in range(10):
+        queue.enqueue(job("twitter", f"T{number}"))
+    for number in range(50):
+        queue.enqueue(job("news", f"N{number}"))
+    fleet.start(threads=2)
+    wait_until(lambda: sum(name == "news" for name, _ in fleet.ran) == 50, timeout=10)
+    wait_until(lambda: queue.depth("twitter").running == 0)
+    assert [symbol for name, symbol in fleet.ran if name == "twitter"] == ["T0", "T1", "T2"]
+    assert queue.depth("twitter").interactive == 7
+
+
+def test_a_job_comes_with_a_slot_it_holds(fleet: Fleet, queue: Queue, store: Store) -> None:
+    """The actor need not ask again: the slot was taken as the job was."""
+    slots: list[str | None] = []
+    fleet.act = lambda source, symbol, slot: slots.append(slot)
+    queue.enqueue(job("twitter", "AAPL"))
+    fleet.start()
+    wait_until(lambda: slots)
+    assert store.client.zscore(store.keys.slots("twitter"), slots[0] or "") is not None
+
+
+def test_the_same_fetch_is_queued_once(fleet: Fleet, queue: Queue) -> None:
+    """A second ask joins the first, and both get its outcome."""
+    first = queue.enqueue(job("news", "AAPL"))
+    second = queue.enqueue(job("news", "AAPL"))
+    assert (first.job_id, first.is_new, second.is_new) == (second.job_id, True, False)
+    fleet.act = lambda source, symbol, slot: outcome(symbol)
+    fleet.start()
+    assert first.result(5).request.symbol == second.result(5).request.symbol == "AAPL"
+    assert fleet.ran == [("news", "AAPL")]
+
+
+def outcome(symbol: str) -> Any:
+    from tbcache.models import Outcome, SymbolSentiment, utc_now
+
+    sentiment = SymbolSentiment(
+        "news", symbol, 24, 0.5, 1, 1, 0, 0, utc_now(), complete=True, since=None, scorer="test/1"
+    )
+    return Outcome(FetchRequest("news", symbol), sentiment, "live", 0.0)
+
+
+def test_a_fetch_that_is_over_can_be_queued_again(fleet: Fleet, queue: Queue) -> None:
+    """Joining ends with the job."""
+    fleet.start()
+    queue.enqueue(job("news", "AAPL"))
+    wait_until(lambda: fleet.ran and queue.depth("news").running == 0)
+    assert queue.enqueue(job("news", "AAPL")).is_new
+
+
+def test_interactive_jobs_go_before_prewarm_ones(fleet: Fleet, queue: Queue) -> None:
+    """Somebody waits for the one."""
+    queue.enqueue(job("news", "WARM"), "prewarm")
+    queue.enqueue(job("news", "ASKED"))
+    fleet.start(threads=1)
+    wait_until(lambda: len(fleet.ran) == 2)
+    assert fleet.ran == [("news", "ASKED"), ("news", "WARM")]
+
+
+def test_an_interactive_ask_lifts_a_queued_prewarm(queue: Queue) -> None:
+    """The job that is there changes its lane; no second one is made."""
+    queue.enqueue(job("news", "AAPL"), "prewarm")
+    assert not queue.enqueue(job("news", "AAPL")).is_new
+    depth = queue.depth("news")
+    assert (depth.interactive, depth.prewarm) == (1, 0)
+
+
+def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue) -> None:
+    """Nor does it wait for a delay that was meant to spread the load."""
+    queue.enqueue(job("news", "AAPL"), "prewarm", delay_seconds=60)
+    queue.enqueue(job("news", "AAPL"))
+    depth = queue.depth("news")
+    assert (depth.interactive, depth.delayed) == (1, 0)
+
+
+def test_a_delayed_job_comes_when_it_is_due(fleet: Fleet, queue: Queue) -> None:
+    """In order of time, whatever was queued first."""
+    queue.enqueue(job("news", "LATER"), delay_seconds=0.4)
+    queue.enqueue(job("news", "SOON"), delay_seconds=0.1)
+    fleet.start()
+    wait_until(lambda: len(fleet.ran) == 2)
+    assert fleet.ran == [("news", "SOON"), ("news", "LATER")]
+
+
+def test_an_idle_worker_picks_a_job_up_at_once(fleet: Fleet, queue: Queue) -> None:
+    """It is rung up; it does not poll."""
+    fleet.start()
+    wait_until(lambda: fleet.broker.threads.total == 4)
+    delays = []
+    for number in range(5):
+        queue.enqueue(job("news", f"N{number}"))
+        asked = time.monotonic()
+        wait_until(lambda number=number: len(fleet.ran) == number + 1)
+        delays.append(time.monotonic() - asked)
+    assert sorted(delays)[2] < 0.15
+
+
+def test_what_may_pass_is_tried_again_and_then_buried(
+    fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that fails for good is kept for the operator, and its asker told."""
+    monkeypatch.setattr("tbcache.queue.middleware.RETRY_SECONDS", 0.05)
+
+    def fail(source: str, symbol: str, slot: str | None) -> None:
+        raise UpstreamUnavailable("news", "on fire", status=503)
+
+    fleet.act = fail
+    handle = queue.enqueue(job("news", "AAPL"))
+    fleet.start()
+    with pytest.raises(UpstreamUnavailable, match="on fire"):
+        handle.result(10)
+    assert len(fleet.ran) == consumer.MOST_TRIES
+    assert queue.depth("news").dead == 1
+
+
+def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
+    """An unknown symbol does not get known by asking again."""
+
+    def fail(source: str, symbol: str, slot: str | None) -> None:
+        raise UpstreamNotFound("news", "no such symbol", status=404)
+
+    fleet.act = fail
+    handle = queue.enqueue(job("news", "ZZZZ"))
+    fleet.start()
+    with pytest.raises(UpstreamNotFound):
+        handle.result(5)
+    assert (len(fleet.ran), queue.depth("news").dead) == (1, 0)
+
+
+def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) -> None:
+    """Limits are no failures: however often, the job lives."""
+    from tbcache.models import utc_now
+
+    def limited(source: str, symbol: str, slot: str | None) -> Any:
+        if len(fleet.ran) <= consumer.MOST_TRIES + 1:
+            raise RateLimited("news", utc_now())
+        return outcome(symbol)
+
+    fleet.act = limited
+    handle = queue.enqueue(job("news", "AAPL"))
+    fleet.start()
+    assert handle.result(10).origin == "live"
+
+
+def test_a_dead_workers_job_is_taken_over(
+    fleet: Fleet, queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 loses nothing: the claim lapses and another runs the job."""
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.3)
+    queue.enqueue(job("news", "AAPL"))
+    dead = Fleet(store, settings, FAST)
+    dead.broker.threads.open(1, 1)
+    assert next(iter(dead.broker.consume("news", timeout=50))) is not None
+    assert queue.depth("news").running == 1
+    fleet.start()
+    wait_until(lambda: fleet.ran == [("news", "AAPL")], timeout=10)
+
+
+def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes: the claim is renewed while the worker lives."""
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.5)
+    release = threading.Event()
+    fleet.act = lambda source, symbol, slot: release.wait(5) and None
+    queue.enqueue(job("news", "AAPL"))
+    fleet.start()
+    fleet.start()
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun > 1.5, what="three claims' time")
+    assert fleet.ran == [("news", "AAPL")]
+    release.set()
+
+
+def test_a_job_that_kills_its_workers_is_buried(
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One poisoned job must not take the fleet down for ever."""
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
+    queue.enqueue(job("news", "BOOM"))
+
+    def die() -> bool:
+        victim = Fleet(store, settings, FAST)
+        victim.broker.threads.open(1, 1)
+        next(iter(victim.broker.consume("news", timeout=1)))
+        return queue.depth("news").dead == 1
+
+    wait_until(die)
+    assert queue.depth("news").waiting == 0
+
+
+def test_stopping_drains_and_gives_back(fleet: Fleet, queue: Queue) -> None:
+    """Jobs in hand are finished, others are there for the next worker."""
+    started, release = threading.Event(), threading.Event()
+
+    def hold(source: str, symbol: str, slot: str | None) -> None:
+        started.set()
+        release.wait(5)
+
+    fleet.act = hold
+    for number in range(3):
+        queue.enqueue(job("news", f"N{number}"))
+    worker = fleet.start(threads=1)
+    assert started.wait(5)
+    stopper = threading.Thread(target=worker.stop, args=(5000,))
+    stopper.start()
+    release.set()
+    stopper.join()
+    fleet._workers.clear()
+    depth = queue.depth("news")
+    assert (len(fleet.ran), depth.running) == (3 - depth.waiting, 0)
+
+
+def test_a_result_that_does_not_come_is_a_timeout(queue: Queue) -> None:
+    """And says what to look at."""
+    with pytest.raises(ResultTimeout, match="Is a worker running"):
+        queue.enqueue(job("news", "AAPL")).result(0.05)
+
+
+def test_under_another_broker_a_job_takes_its_slot(store: Store) -> None:
+    """StubBroker does not pace: the middleware does, and puts back what must wait."""
+    source = replace(SLOW, limits=(Limit(2, 60.0),))
+    broker = StubBroker(middleware=[RateLimitMiddleware({"twitter": RateLimiter(source, store)})])
+    ran: list[str] = []
+    actor = dramatiq.actor(actor_name="fetch", queue_name="twitter", broker=broker)(ran.append)
+    for symbol in ("A", "B", "C"):
+        actor.send(symbol)
+    worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
+    worker.start()
+    wait_until(lambda: len(ran) == 2)
+    wait_until(
+        lambda: broker.queues["twitter.DQ"].qsize() + len(worker.consumers["twitter.DQ"].delay_queue.queue)
+    )
+    worker.stop()
+    broker.close()
+    assert ran == ["A", "B"]
+
+
+def test_the_upstream_sees_no_more_than_the_limit(fleet: Fleet, queue: Queue, pipeline: Any) -> None:
+    """The whole way: queue, slot, admission, upstream."""
+    source = replace(SLOW, limits=(Limit(5, 0.5),))
+    fleet.broker.sources["twitter"] = source
+    arrivals: list[float] = []
+    upstream = Upstream(source)
+
+    def fetch(name: str, symbol: str, slot: str | None) -> Any:
+        arrivals.append(time.monotonic())
+        return pipeline.run(upstream, FetchRequest("twitter", symbol), patience=0.0, slot=slot)
+
+    fleet.act = fetch
+    handles = [queue.enqueue(job("twitter", f"T{number}")) for number in range(20)]
+    fleet.start()
+    for handle in handles:
+        assert handle.result(10).origin == "live"
+    assert len(arrivals) == 20
+    assert all(later - earlier >= 0.5 for earlier, later in zip(arrivals, arrivals[5:], strict=False))

@@ -1,0 +1,134 @@
+"""The seed's limiter, exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import tbcache
+from tbcache.errors import InvalidRequest, RateLimited, UnknownSource
+from tbcache.models import Limit
+from tbcache.rate_limiter import RateLimiter
+from tbcache.sources import BUILT_IN
+from tbcache.store import Store
+from tests.server import Server, wait_until
+
+
+@pytest.fixture
+def limiter(store: Store) -> RateLimiter:
+    return RateLimiter(replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),)), store)
+
+
+def test_it_allows_up_to_the_limit_and_tells_where_it_stands(limiter: RateLimiter) -> None:
+    """What the seed's callers read."""
+    standings = [limiter.check_rate_limit() for _ in range(4)]
+    assert [allowed for allowed, _ in standings] == [True, True, True, False]
+    assert [status.used for _, status in standings] == [1, 2, 3, 3]
+    assert [status.remaining for _, status in standings] == [2, 1, 0, 0]
+    last = standings[-1][1]
+    assert (last.source, last.allowed, last.is_limited) == ("twitter", 3, True)
+    assert last.reset_at == pytest.approx(datetime.now(UTC) + timedelta(seconds=60), abs=timedelta(seconds=2))
+
+
+def test_a_window_of_ones_own_goes_before_the_sources(limiter: RateLimiter) -> None:
+    """The seed passes limit and window at each call."""
+    for _ in range(5):
+        assert limiter.check_rate_limit(limit=5, window_seconds=30)[0]
+    allowed, status = limiter.check_rate_limit(limit=5, window_seconds=30)
+    assert (allowed, status.window_seconds) == (False, 30)
+
+
+def test_a_look_counts_nothing(limiter: RateLimiter) -> None:
+    """A dashboard must not use up what it shows."""
+    for _ in range(10):
+        assert limiter.get_status().used == 0
+    limiter.check_rate_limit()
+    assert (limiter.get_status().used, limiter.get_status().is_limited) == (1, False)
+
+
+def test_a_wait_takes_the_slot_it_waited_for(limiter: RateLimiter) -> None:
+    """Or the next caller would walk past it."""
+    limiter.check_rate_limit(limit=1, window_seconds=0.3)
+    begun = time.monotonic()
+    status = limiter.wait_if_needed(limit=1, window_seconds=0.3)
+    assert 0.2 < time.monotonic() - begun < 1
+    assert status.used == 1
+    assert not limiter.check_rate_limit(limit=1, window_seconds=0.3)[0]
+
+
+def test_a_wait_too_long_is_refused_at_once(limiter: RateLimiter) -> None:
+    """And says when it would be worth another try."""
+    for _ in range(3):
+        limiter.check_rate_limit()
+    begun = time.monotonic()
+    with pytest.raises(RateLimited) as caught:
+        limiter.wait_if_needed(max_wait=1)
+    assert time.monotonic() - begun < 0.5
+    assert 50 < caught.value.retry_after <= 60
+
+
+def test_a_slot_is_held_around_a_request_of_ones_own(limiter: RateLimiter, store: Store) -> None:
+    """Exact whatever the network's delay: the stamp is the answer's."""
+    key = store.keys.slots("twitter")
+    with limiter.slot() as status:
+        [(_, held)] = store.client.zrange(key, 0, -1, withscores=True)
+    [(_, stamp)] = store.client.zrange(key, 0, -1, withscores=True)
+    assert status.used == 1
+    assert held - stamp > 10e6
+
+
+def test_reset_forgets(limiter: RateLimiter) -> None:
+    """An operator's way out."""
+    for _ in range(4):
+        limiter.check_rate_limit()
+    limiter.reset()
+    assert limiter.get_status().used == 0
+    assert limiter.check_rate_limit()[0]
+
+
+def test_a_weight_counts_as_it_is_said(limiter: RateLimiter) -> None:
+    """A request of weight two is two."""
+    assert limiter.check_rate_limit(cost=2)[1].used == 2
+    assert not limiter.check_rate_limit(cost=2)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"limit": 0}, "limit 0 must be at least 1"),
+        ({"window_seconds": 0}, "window of 0 s must be longer"),
+        ({"cost": 4}, "cost 4 must be from 1 to the limit, 3"),
+        ({"cost": 0}, "cost 0 must be"),
+    ],
+)
+def test_bad_input_is_one_clear_line(limiter: RateLimiter, arguments: dict[str, float], message: str) -> None:
+    """What, and what would be right."""
+    with pytest.raises(InvalidRequest, match=message):
+        limiter.check_rate_limit(**arguments)  # type: ignore[arg-type]
+
+
+def test_an_unknown_source_names_the_nearest() -> None:
+    """A typo is found at once."""
+    with pytest.raises(UnknownSource, match="did you mean 'twitter'"):
+        tbcache.get_rate_limiter("twiter")
+
+
+def test_redis_away_goes_on_with_the_share_of_one(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """Three processes share three: each has one."""
+    store = store_for(private_server)
+    limiter = RateLimiter(replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),)), store)
+    limiter.get_status()
+    store.fleet_size = 3
+    private_server.kill()
+    begun = time.monotonic()
+    assert [limiter.check_rate_limit()[0] for _ in range(2)] == [True, False]
+    assert time.monotonic() - begun < 0.6
+    private_server.start()
+    wait_until(lambda: store.is_available)
+    assert store.client.zcard(store.keys.slots("twitter")) == 1

@@ -1,0 +1,221 @@
+"""Held slots: the proof, tried out. Time is moved, not waited for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import fakeredis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tbcache.models import Limit
+from tbcache.store.script import script
+from tbcache.store.wire import MICROS, pack_limits
+
+START = 1_800_000_000 * MICROS
+SLOTS, STATE = "ns:{s}:slots", "ns:{s}:state"
+
+
+class Clock:
+    """The server's time, in microseconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def time(self) -> float:
+        return self.now / MICROS
+
+
+@dataclass
+class Model:
+    """One window under the real scripts, and what arrived upstream."""
+
+    redis: fakeredis.FakeRedis
+    clock: Clock
+    limits: tuple[Limit, ...]
+    lease: int
+    arrivals: list[int] = field(default_factory=list)
+
+    def take(self, name: str, cost: int = 1) -> bool:
+        answer = self._run("take", [pack_limits(self.limits), 1, "take", name, cost, self.lease, 0, ""])
+        return bool(answer[0])
+
+    def commit(self, name: str, cost: int = 1) -> None:
+        self._run("commit", [name, cost])
+
+    def arrive(self, cost: int = 1) -> None:
+        self.arrivals.extend([self.clock.now] * cost)
+
+    def assert_kept(self) -> None:
+        """No window of any limit holds more arrivals than it allows."""
+        times = sorted(self.arrivals)
+        for limit in self.limits:
+            span = round(limit.window_seconds * MICROS)
+            for first, later in zip(times, times[limit.count :], strict=False):
+                assert later - first >= span, f"{limit} broken: {first} and {later}"
+
+    def _run(self, name: str, args: list[object]) -> list[object]:
+        keys = [SLOTS, STATE] if name == "take" else [SLOTS]
+        answer: list[object] = self.redis.eval(script(name).text, len(keys), *keys, *args)  # type: ignore[arg-type]
+        return answer
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def redis(clock: Clock) -> Iterator[fakeredis.FakeRedis]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", clock.time)
+        yield fakeredis.FakeRedis(version=(7, 4))
+
+
+@pytest.fixture
+def model(redis: fakeredis.FakeRedis, clock: Clock) -> Callable[..., Model]:
+    def build(*limits: Limit, lease: int = 3 * MICROS) -> Model:
+        redis.flushall()
+        clock.now = START
+        return Model(redis, clock, limits, lease)
+
+    return build
+
+
+def test_a_full_window_opens_when_the_oldest_stamp_leaves_it(model: Callable[..., Model]) -> None:
+    """Not a microsecond sooner, and not one later."""
+    window = model(Limit(1, 2.0))
+    assert window.take("a")
+    window.commit("a")
+    window.clock.now += 2 * MICROS - 1
+    assert not window.take("b")
+    window.clock.now += 1
+    assert window.take("c")
+
+
+def test_a_cost_takes_that_many_slots_or_none(model: Callable[..., Model]) -> None:
+    """Weights count as they are said; a part of one is never taken."""
+    window = model(Limit(5, 2.0))
+    assert window.take("a", cost=3)
+    assert not window.take("b", cost=3)
+    assert window.redis.zcard(SLOTS) == 3
+    assert window.take("c", cost=2)
+
+
+def test_commit_lowers_every_unit_of_a_cost(model: Callable[..., Model]) -> None:
+    """Or a heavy request would block its window for the whole lease."""
+    window = model(Limit(3, 2.0), lease=60 * MICROS)
+    window.take("a", cost=3)
+    window.commit("a", cost=3)
+    window.clock.now += 2 * MICROS
+    assert window.take("b", cost=3)
+
+
+def test_a_short_window_does_not_forget_for_a_long_one(model: Callable[..., Model]) -> None:
+    """Slots are kept for the longest window that was ever asked about."""
+    window = model(Limit(2, 100.0))
+    window.take("a")
+    window.commit("a")
+    window.clock.now += 50 * MICROS
+    window.limits = (Limit(10, 1.0),)
+    window.take("b")
+    window.commit("b")
+    window.limits = (Limit(2, 100.0),)
+    assert not window.take("c")
+
+
+Step = tuple[str, int, int]
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "answer", "crash", "wait"]), st.integers(0, 7), st.integers(1, 900_000)
+    ),
+    min_size=5,
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=STEPS,
+    counts=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 30)), min_size=1, max_size=3),
+    costs=st.integers(1, 2),
+)
+def test_no_window_holds_more_arrivals_than_allowed(
+    model: Callable[..., Model], steps: list[Step], counts: list[tuple[int, int]], costs: int
+) -> None:
+    """Whatever the order of takes, arrivals, answers and deaths, under any limits."""
+    window = model(*(Limit(count, tenths / 10) for count, tenths in counts), lease=MICROS)
+    cost = min(costs, min(count for count, _ in counts))
+    flying: list[tuple[str, int]] = []
+    for number, (step, which, micros) in enumerate(steps):
+        if step == "take" and window.take(str(number), cost):
+            flying.append((str(number), window.clock.now + window.lease))
+        elif step == "answer" and flying:
+            name, deadline = flying.pop(which % len(flying))
+            # It arrives somewhere before its answer; past its deadline it is not sent.
+            window.clock.now = min(window.clock.now + micros, max(deadline - 1, window.clock.now))
+            if window.clock.now < deadline:
+                window.arrive(cost)
+            window.clock.now += micros // 2
+            window.commit(name, cost)
+        elif step == "crash" and flying:
+            name, deadline = flying.pop(which % len(flying))
+            if window.clock.now < deadline:
+                window.arrive(cost)
+        else:
+            window.clock.now += micros
+    window.assert_kept()
+
+
+ACTIONS = ("take", "arrive", "commit", "crash", "late")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_interleaving_of_small_limits_keeps_them(model: Callable[..., Model], count: int) -> None:
+    """Each call takes, then arrives and commits, or dies, or commits late: in every order
+    of ``count + 2`` calls, time moving by a third of the window between any two steps.
+    """
+    window_us, lease = 3 * MICROS, 2 * MICROS
+    fates = (("arrive", "commit"), ("arrive",), ("commit",), ("arrive", "late"))
+    tried = 0
+    for chosen in itertools.combinations_with_replacement(fates, count + 1):
+        lives = [("take", *fate) for fate in chosen]
+        for order in itertools.islice(_merges([len(life) for life in lives]), 60):
+            _play(model(Limit(count, window_us / MICROS), lease=lease), lives, order)
+            tried += 1
+    assert tried >= 100
+
+
+def _merges(lengths: list[int]) -> Iterator[tuple[int, ...]]:
+    """Every order in which lives of these lengths can be lived side by side."""
+    if not any(lengths):
+        yield ()
+        return
+    for index, length in enumerate(lengths):
+        if length:
+            rest = lengths.copy()
+            rest[index] -= 1
+            for tail in _merges(rest):
+                yield (index, *tail)
+
+
+def _play(window: Model, lives: list[tuple[str, ...]], order: tuple[int, ...]) -> None:
+    granted: dict[int, int] = {}
+    done = [0] * len(lives)
+    for who in order:
+        step, done[who] = lives[who][done[who]], done[who] + 1
+        if step == "take" and window.take(f"call-{who}"):
+            granted[who] = window.clock.now + window.lease
+        elif step == "arrive" and window.clock.now < granted.get(who, 0):
+            window.arrive()
+        elif step == "commit" and who in granted:
+            window.commit(f"call-{who}")
+        elif step == "late" and who in granted:
+            window.clock.now += window.lease
+            window.commit(f"call-{who}")
+        window.clock.now += MICROS
+    window.assert_kept()
