@@ -19,8 +19,6 @@ from tbcache.store import get_store
 from .leader import Leader
 from .prewarm import TICK_SECONDS, Prewarm
 
-BEAT_SECONDS = 1.0
-
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
@@ -34,7 +32,8 @@ def main() -> int:
     except TbcacheError as error:
         print(f"tbcache scheduler: {error}", file=sys.stderr)  # noqa: T201
         return 3 if isinstance(error, ConnectionError) else 2
-    store, monitor, started_at = get_store(), get_usage_monitor(), utc_now()
+    store, monitor = get_store(), get_usage_monitor()
+    monitor.keep_beating("scheduler")
     leader = Leader(store, monitor.worker)
     prewarm = Prewarm(store, get_queue(), settings)
 
@@ -42,13 +41,10 @@ def main() -> int:
         if leader.is_mine():
             prewarm.run()
 
-    def beat() -> None:
-        monitor.beat("scheduler", started_at=started_at)
-
     jobs = BackgroundScheduler(timezone="UTC")
-    once = {"coalesce": True, "max_instances": 1, "next_run_time": utc_now()}
-    jobs.add_job(tick, "interval", seconds=TICK_SECONDS, **once)
-    jobs.add_job(beat, "interval", seconds=BEAT_SECONDS, **once)
+    jobs.add_job(
+        tick, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1, next_run_time=utc_now()
+    )
     jobs.start()
     stop.wait()
     jobs.shutdown(wait=True)

@@ -18,7 +18,7 @@ class Leader:
     def is_mine(self) -> bool:
         """Take or renew the lease; False when another holds it, or Redis is away."""
         try:
-            return self._store.run("lead", [self._key], [self._name, LEASE_MS]) == 1
+            return bool(self._store.run("lead", [self._key], [self._name, LEASE_MS]))
         except Unavailable:
             return False
 

@@ -6,14 +6,16 @@ Figures stand in one hash per source and UTC day, kept 31 days, as
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
 import socket
 import threading
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,9 +30,12 @@ from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.wire import MICROS
 
 FLUSH_SECONDS = 1.0
+BEAT_SECONDS = 1.0
 ALIVE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 KEPT_DAYS = 30
+#: Who takes slots, and so has a share of the limits while Redis is away.
+FETCHING_ROLES = {"worker", "client"}
 
 # Latency buckets grow by a quarter each: a percentile is at most 12% off.
 _GROWTH = 1.25
@@ -43,12 +48,6 @@ def latency_bucket(seconds: float) -> int:
     while edge < seconds * 1000 and bucket < 80:
         bucket, edge = bucket + 1, edge * _GROWTH
     return bucket
-
-
-def worker_name(settings: Settings) -> str:
-    """How this process is named in the figures."""
-    name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
-    return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,15 @@ class SourceMetrics:
     cost_today: float = 0.0
     latency_p50: float | None = None
     latency_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a process does at the moment: its threads, the busy ones, the jobs in hand."""
+
+    threads: int = 0
+    busy: int = 0
+    doing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +115,15 @@ class UsageMonitor:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self.worker = worker_name(settings)
+        self.worker = store.process
         self._lock = threading.Lock()
         self._counted: dict[tuple[str, str], Counter[str]] = {}
         self._sending: list[tuple[str, str, str, Counter[str]]] = []
         self._flusher: threading.Thread | None = None
         self._wake = threading.Event()
+        self._beater: threading.Thread | None = None
+        self._left = threading.Event()
+        self._heard: dict[str, float] = {}
 
     # Counting
 
@@ -231,18 +242,33 @@ class UsageMonitor:
 
     # Heartbeats
 
-    def beat(
-        self,
-        role: str,
-        *,
-        started_at: datetime,
-        threads: int = 0,
-        busy: int = 0,
-        doing: Iterable[str] = (),
-    ) -> None:
-        """Say that this process is alive, and learn how many are. Does nothing while Redis is away."""
+    def keep_beating(self, role: str, report: Callable[[], Load] = lambda: Load()) -> None:
+        """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done."""
+        with self._lock:
+            if self._beater is not None and self._beater.is_alive():
+                return
+            self._left.clear()
+            self._beater = threading.Thread(
+                target=self._beat_on, args=(role, report, utc_now()), name="tbcache-heartbeat", daemon=True
+            )
+            self._beater.start()
+            atexit.register(self.leave)
+
+    def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
+        """Say that this process is alive, learn who else is, and see to what Redis may have lost.
+
+        Does nothing while Redis is away.
+        """
+        load = load or Load()
         mark = Heartbeat(
-            role, os.getpid(), socket.gethostname(), threads, busy, tuple(doing), started_at, utc_now()
+            role,
+            os.getpid(),
+            socket.gethostname(),
+            load.threads,
+            load.busy,
+            load.doing,
+            started_at,
+            utc_now(),
         )
         key = self._store.keys.workers
         try:
@@ -251,12 +277,28 @@ class UsageMonitor:
                 pipe.hset(key, self.worker, msgspec.json.encode(mark))
                 pipe.expire(key, int(FORGET_SECONDS) * 24)
                 pipe.execute()
-            self._store.fleet_size = max(1, sum(1 for worker in self.get_workers() if worker.is_alive))
+            self._learn_fleet()
+            self._store.check_epochs()
         except Unavailable:
             return
 
+    def _learn_fleet(self) -> None:
+        """How many processes fetch: also those of which Redis has just lost the heartbeat."""
+        now = time.monotonic()
+        self._heard.update(
+            {w.name: now for w in self.get_workers() if w.is_alive and w.role in FETCHING_ROLES}
+        )
+        self._heard = {name: at for name, at in self._heard.items() if now - at < ALIVE_SECONDS}
+        self._store.fleet_size = max(1, len(self._heard))
+
+    def _beat_on(self, role: str, report: Callable[[], Load], started_at: datetime) -> None:
+        self.beat(role, started_at=started_at, load=report())
+        while not self._left.wait(BEAT_SECONDS):
+            self.beat(role, started_at=started_at, load=report())
+
     def leave(self) -> None:
-        """Take this process off the list."""
+        """Take this process off the list, and beat no more."""
+        self._left.set()
         try:
             with self._store.guard():
                 self._store.client.hdel(self._store.keys.workers, self.worker)

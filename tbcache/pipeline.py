@@ -104,7 +104,7 @@ class Pipeline:
           RateLimited: no slot within ``patience``. BudgetExhausted: none today.
           UpstreamError: the upstream answered with no page, and nothing old is kept.
         """
-        ask = Ask(upstream.source, request, lane, needed, slot)
+        ask = Ask(upstream.source, request, lane, needed, slot, patience)
         give_up = time.monotonic() + patience
         while True:
             match self.admission.admit(ask):
@@ -128,7 +128,7 @@ class Pipeline:
                     if time.monotonic() + seconds > give_up:
                         raise _limited(request.source, retry_at, reason)
                     time.sleep(seconds)
-            ask = replace(ask, slot=None)
+            ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
 
     def close(self) -> None:
         """Wait for refreshes in the background."""
@@ -142,7 +142,9 @@ class Pipeline:
         self._refreshers.submit(self._load, upstream, grant, stale)
 
     def _load(self, upstream: Upstream, grant: Grant, stale: bytes | None) -> Outcome:
-        request, started = grant.ask.request, time.monotonic()
+        request = grant.ask.request
+        self._await_start(grant)
+        started = time.monotonic()
         try:
             fetched, last = self._fetch(upstream, grant)
             sentiment, answer = _answer(upstream, request, fetched)
@@ -186,6 +188,15 @@ class Pipeline:
             seconds=round(seconds, 3),
         )
         return Outcome(request, sentiment, "live", 0.0)
+
+    def _await_start(self, grant: Grant) -> None:
+        """Sleep until the promised slot begins; give it back if that is interrupted."""
+        try:
+            while (left := grant.starts_at - time.monotonic()) > 0:
+                time.sleep(left)
+        except BaseException:
+            self.admission.settle(grant, Settlement())
+            raise
 
     def _keep(self, settled: Settled, answer: Answer) -> None:
         outbox = self._outbox()

@@ -18,7 +18,7 @@ from tbcache.models import Limit, RateLimitStatus, utc_now
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import Source, get_source
 from tbcache.store import Store, Unavailable, get_store
-from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
 
 class RateLimiter:
@@ -32,7 +32,6 @@ class RateLimiter:
         self.source = source
         self._store = store
         self._lease = lease_seconds
-        self._epoch = ""
         self._own = store.own(source.name)
 
     def check_rate_limit(
@@ -114,12 +113,13 @@ class RateLimiter:
         patience = max(one.window_seconds for one in limits) if max_wait is None else max_wait
         give_up = time.monotonic() + patience
         while True:
-            allowed, status, wait = self._ask("take", limits, cost, held=held, slot=slot)
-            if allowed:
-                return status
-            if time.monotonic() + wait > give_up:
+            left = max(0.0, give_up - time.monotonic())
+            allowed, status, wait = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
+            if not allowed and time.monotonic() + wait > give_up:
                 raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
             time.sleep(wait)
+            if allowed:
+                return status
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
         if limit is None and window_seconds is None:
@@ -133,8 +133,18 @@ class RateLimiter:
         )
 
     def _ask(
-        self, mode: str, limits: tuple[Limit, ...], cost: int, *, held: float, slot: str | None = None
+        self,
+        mode: str,
+        limits: tuple[Limit, ...],
+        cost: int,
+        *,
+        held: float,
+        slot: str | None = None,
+        patience: float = 0.0,
     ) -> tuple[bool, RateLimitStatus, float]:
+        """Whether it is allowed, the standing, and the seconds to wait: for the slot's start, or
+        before asking again.
+        """
         if cost < 1 or cost > min(limit.count for limit in limits):
             raise InvalidRequest(
                 f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
@@ -152,15 +162,17 @@ class RateLimiter:
                     cost,
                     to_micros(held),
                     0,
-                    self._epoch,
+                    self._store.epoch(self.source.name),
+                    to_micros(patience),
                 ],
             )
         except Unavailable:
             return self._ask_own(mode, limits, cost, held, slot)
-        allowed, now, count, span, used, retry_at, reason, epoch = answer
-        self._epoch = epoch.decode()
+        allowed, now, count, span, used, retry_at, reason, epoch, start = answer
+        self._store.learn_epoch(self.source.name, epoch.decode())
         if allowed and mode == "take":
-            self._own.record(slot, cost, (*limits, *self.source.limits), held)
+            begins = (int(start) - int(now)) / MICROS
+            self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
@@ -171,7 +183,8 @@ class RateLimiter:
             window_seconds=int(span) / MICROS,
             reason=reason.decode() or None,
         )
-        return bool(allowed), status, max(0.0, (int(retry_at) - int(now)) / MICROS)
+        until = int(start) if allowed else int(retry_at)
+        return bool(allowed), status, max(0.0, (until - int(now)) / MICROS * (1 + CLOCK_DRIFT))
 
     def _ask_own(
         self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str

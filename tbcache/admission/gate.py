@@ -30,7 +30,7 @@ from tbcache.models import Failure, Lane, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
-from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -53,7 +53,6 @@ class Admission:
         self._monitor = monitor
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
-        self._epochs: dict[str, str] = {}
         self._ahead: float | None = None
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         store.on_return(self._local.forget)
@@ -134,7 +133,8 @@ class Admission:
                     token,
                     1,
                     "held" if ask.slot else "",
-                    self._epochs.get(name, ""),
+                    self._store.epoch(name),
+                    to_micros(ask.patience),
                 ],
             )
             self._learn_time(answer[1], asked_at)
@@ -151,13 +151,16 @@ class Admission:
             case b"stale":
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":
-                self._learn_epoch(ask.source.name, answer[3].decode())
-                self._store.own(ask.source.name).record(token, 1, ask.source.limits, self._lease)
-                grant = Grant(ask, token, token, asked_at + self.send_seconds)
+                self._store.learn_epoch(ask.source.name, answer[3].decode())
+                held = (int(answer[4]) - now) / MICROS + self._lease
+                self._store.own(ask.source.name).record(token, 1, ask.source.limits, held)
+                starts_at = _local(now, int(answer[4]), asked_at)
+                grant = Grant(ask, token, token, starts_at, starts_at + self.send_seconds)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":
                 return Join(answer[2].decode(), max(0.0, (int(answer[3]) - now) / MICROS))
             case b"wait":
+                self._store.learn_epoch(ask.source.name, answer[4].decode())
                 retry_at = int(answer[2])
                 return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), answer[3].decode())
             case b"failed":
@@ -186,7 +189,7 @@ class Admission:
         self._learn_time(answer[1], asked_at)
         if answer[0] == b"go":
             self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
-            return replace(grant, slot=slot, send_by=asked_at + self.send_seconds)
+            return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
         now = int(answer[1])
         retry_at = int(answer[2]) if answer[0] == b"wait" else now
         reason = answer[3].decode() if answer[0] == b"wait" else "late"
@@ -247,11 +250,6 @@ class Admission:
         """Today as the server sees it."""
         return utc_now() if self._ahead is None else to_time((time.monotonic() + self._ahead) * MICROS)
 
-    def _learn_epoch(self, name: str, epoch: str) -> None:
-        if self._epochs.get(name, epoch) != epoch:
-            self._store.restore(name)
-        self._epochs[name] = epoch
-
     # Without
 
     def _count_local(self, ask: Ask, verdict: Verdict) -> None:
@@ -266,6 +264,13 @@ class Admission:
         billed = settlement.billed + grant.ask.source.price.per_item * len(settlement.billed_ids)
         figures["cost"] += to_micros(billed)
         self._monitor.count(grant.ask.source.name, +figures)
+
+
+def _local(now_us: int, start_us: int, asked_at: float) -> float:
+    """When ``start_us`` is by our clock: never too early, were our clock a little fast."""
+    if start_us <= now_us:
+        return asked_at
+    return time.monotonic() + (start_us - now_us) / MICROS * (1 + CLOCK_DRIFT)
 
 
 def _value(entry: bytes) -> bytes:

@@ -63,7 +63,7 @@ class LocalAdmission:
             if wait > 0:
                 return Stale(held) if held is not None else self._wait(wait)
             entry.token, entry.lease_until = token, now + self._lease
-        return Go(Grant(ask, token, token, now + self._send, is_local=True), held)
+        return Go(Grant(ask, token, token, now, now + self._send, is_local=True), held)
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         own = self._store.own(grant.ask.source.name)
@@ -71,7 +71,8 @@ class LocalAdmission:
         wait = own.take(slot, 1, grant.ask.source.limits, self._lease, parts=self._store.fleet_size)
         if wait > 0:
             return self._wait(wait)
-        return replace(grant, slot=slot, send_by=time.monotonic() + self._send)
+        now = time.monotonic()
+        return replace(grant, slot=slot, starts_at=now, send_by=now + self._send)
 
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source

@@ -15,6 +15,7 @@ from tbcache.sources import Source
 class Ask:
     """One question. ``needed`` is the freshness still wanted, in seconds: a value that
     expires sooner counts as expired. ``slot`` is one the queue holds for this ask already.
+    ``patience`` is how long (seconds) the asker would wait for a slot.
     """
 
     source: Source
@@ -22,6 +23,7 @@ class Ask:
     lane: Lane = "interactive"
     needed: float = 0.0
     slot: str | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,14 @@ class Grant:
     """A held slot and the lease of a key.
 
     ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
-    is the token). Nothing may be sent after ``send_by`` (this process's monotonic clock).
+    is the token). Nothing may be sent before ``starts_at`` or after ``send_by`` (this
+    process's monotonic clock).
     """
 
     ask: Ask
     token: str
     slot: str
+    starts_at: float
     send_by: float
     is_local: bool = False
 

@@ -14,12 +14,14 @@
 --       7 worker    8 slot id, also the lease's token    9 cost in slots
 --      10 "held" when the slot is held already, else ""
 --      11 epoch the asker has seen, "" for none
+--      12 patience (us): a slot that comes free within it is promised at once
 -- Replies {verdict, now, ...}, integers as strings:
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
---   {"go", now, entry or "", epoch}          the slot is held, the lease is yours
+--   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
+--                                            nothing before start
 --   {"join", now, token, until}              someone else loads it
---   {"wait", now, retry_at, reason}          no slot before retry_at
+--   {"wait", now, retry_at, reason, epoch}   no slot before retry_at
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
 local slots, state, entry_key, lease_key, usage = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -56,21 +58,21 @@ end
 
 local seen = epoch(state, ARGV[11], now, id)
 local limits = parse_limits(ARGV[1])
-local retry_at, reason = 0, ''
+local retry_at, reason, certain, _ = 0, '', true
 if not is_held then
-    retry_at, reason = look(slots, state, limits, now, cost, share)
+    retry_at, reason, _, certain = look(slots, state, limits, now, cost, share)
 end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return verdict('wait', int(retry_at), reason)
+        return verdict('wait', int(retry_at), reason, seen)
     end
     if fresh_until > now + needed then
         -- The ask itself is what is charged, and it is over now.
         if is_held then
             commit(slots, now, id, cost)
         else
-            hold(slots, state, limits, now, id, cost, 0)
+            hold(slots, state, limits, now, id, cost, 0, now)
         end
         return verdict('hit', entry)
     end
@@ -93,15 +95,16 @@ if load[1] and tonumber(load[2]) > now and load[1] ~= id then
     redis.call('HINCRBY', lease_key, 'waiters', 1)
     return verdict('join', load[1], load[2])
 end
-if retry_at > 0 then
-    if entry then
-        return verdict('stale', entry, failure or '')
-    end
-    return verdict('wait', int(retry_at), reason)
+if retry_at > 0 and entry then
+    return verdict('stale', entry, failure or '')
+end
+if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
+    return verdict('wait', int(retry_at), reason, seen)
 end
 
-hold(slots, state, limits, now, id, cost, lease)
-redis.call('HSET', lease_key, 'token', id, 'until', int(now + lease), 'waiters', 0)
+local start = math.max(now, retry_at)
+hold(slots, state, limits, now, id, cost, lease, start)
+redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0)
 -- Outlives the lease, so that failures in a row are remembered between loads.
-redis.call('PEXPIRE', lease_key, int(lease / 1000 + 600000))
-return verdict('go', entry or '', seen)
+redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))
+return verdict('go', entry or '', seen, int(start))

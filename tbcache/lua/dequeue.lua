@@ -52,7 +52,7 @@ local function take(list, part)
                 return
             end
             local slot = prefix .. most
-            hold(slots, state, limits, now, slot, 1, lease)
+            hold(slots, state, limits, now, slot, 1, lease, now)
             redis.call('ZADD', claims, int(now + claim), id)
             reply[#reply + 1] = id
             reply[#reply + 1] = message

@@ -2,17 +2,42 @@
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
 -- KEYS  1 slots   2 state   (see slots.lua)
--- ARGV  1 horizon (us)   then slot id, age (us; negative while it is held), ...
--- Replies how many were new. A slot known already is left alone: its stamp here is at
--- least as exact as the asker's.
+--       3 back    HASH  process -> the epoch for which it has put its slots back
+-- ARGV  1 horizon (us)   2 process   3 processes in the fleet, as far as it knows
+--       4 epoch it has seen   5 name for a new epoch
+--       then slot id, age (us; negative while it is held), ...
+-- Replies {epoch in force, 1 when the source is open}. A slot known already is left
+-- alone: its stamp here is at least as exact as the asker's.
+local slots, state, back = KEYS[1], KEYS[2], KEYS[3]
+local horizon, process = tonumber(ARGV[1]), ARGV[2]
+
 local now = server_time()
-local added, horizon = 0, tonumber(ARGV[1])
-for i = 2, #ARGV, 2 do
-    added = added + redis.call('ZADD', KEYS[1], 'NX', int(now - tonumber(ARGV[i + 1])), ARGV[i])
+local current = epoch(state, ARGV[4], now, ARGV[5])
+for i = 6, #ARGV, 2 do
+    redis.call('ZADD', slots, 'NX', int(now - tonumber(ARGV[i + 1])), ARGV[i])
 end
-if horizon > tonumber(redis.call('HGET', KEYS[2], 'horizon') or 0) then
-    redis.call('HSET', KEYS[2], 'horizon', int(horizon))
-    redis.call('PEXPIRE', KEYS[2], STATE_TTL_MS)
+if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
+    redis.call('HSET', state, 'horizon', int(horizon))
 end
-redis.call('PEXPIRE', KEYS[1], int(horizon / 1000 + 60000))
-return added
+redis.call('PEXPIRE', slots, int(horizon / 1000 + 60000))
+redis.call('PEXPIRE', state, STATE_TTL_MS)
+
+if not redis.call('HGET', state, 'lost_at') then
+    return {current, 1}
+end
+-- Once all have put back what they sent, the window is whole again.
+local fleet = math.max(tonumber(ARGV[3]), tonumber(redis.call('HGET', state, 'fleet') or 1))
+redis.call('HSET', state, 'fleet', fleet)
+redis.call('HSET', back, process, current)
+redis.call('PEXPIRE', back, int(horizon / 1000 + 60000))
+local returned = 0
+for _, for_epoch in ipairs(redis.call('HVALS', back)) do
+    if for_epoch == current then
+        returned = returned + 1
+    end
+end
+if returned < fleet then
+    return {current, 0}
+end
+redis.call('HDEL', state, 'lost_at', 'fleet')
+return {current, 1}

@@ -8,10 +8,12 @@
 -- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop;
 --                            strikes: refusals in a row; horizon: the longest window
 --                            seen (us); epoch: set once, missing after a loss of data;
---                            lost_at: when a loss was noticed (us).
+--                            lost_at: when a loss was noticed (us), until it is mended;
+--                            fleet: how many processes there were.
 --
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
+local LOST_POLL_US = 250000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
 local function int(number)
@@ -34,13 +36,14 @@ end
 
 -- What stands against `cost` more slots. `share` (0..1] is the part of each limit
 -- this asker may fill. Replies the moment from which it can be asked again (0: now),
--- the reason, and the tightest limit's {count, span, used}.
+-- the reason, the tightest limit's {count, span, used}, and whether a slot that starts
+-- at that moment can be promised now.
 local function look(slots_key, state_key, limits, now, cost, share)
     local state = redis.call('HMGET', state_key, 'closed_until', 'closed_reason', 'lost_at')
-    local retry_at, reason = 0, ''
+    local retry_at, reason, certain = 0, '', true
     local closed_until = tonumber(state[1] or 0)
     if closed_until > now then
-        retry_at, reason = closed_until, state[2] or 'closed'
+        retry_at, reason, certain = closed_until, state[2] or 'closed', false
     end
     local lost_at = tonumber(state[3] or 0)
     local tightest
@@ -54,12 +57,15 @@ local function look(slots_key, state_key, limits, now, cost, share)
             -- it is committed, so now + span is the earliest.
             local gone = redis.call('ZCOUNT', slots_key, '-inf', int(now - span))
             local index = gone + math.min(used, used + cost - mine) - 1
-            local oldest = redis.call('ZRANGE', slots_key, index, index, 'WITHSCORES')
-            free_at = math.min(tonumber(oldest[2] or now), now) + span
+            local oldest = tonumber(redis.call('ZRANGE', slots_key, index, index, 'WITHSCORES')[2] or now)
+            free_at = math.min(oldest, now) + span
+            certain = certain and oldest <= now
         end
         if lost_at > 0 and now < lost_at + span then
-            free_at = math.max(free_at, lost_at + span)
-            used = count
+            -- Shut until every process has put its own slots back, or the window has
+            -- passed; the first may be any moment, so the asker looks again soon.
+            free_at = math.max(free_at, math.min(lost_at + span, now + LOST_POLL_US))
+            used, certain = count, false
         end
         if free_at > retry_at then
             retry_at, reason = free_at, 'limit ' .. count
@@ -68,11 +74,13 @@ local function look(slots_key, state_key, limits, now, cost, share)
             tightest = {count, span, used}
         end
     end
-    return retry_at, reason, tightest
+    return retry_at, reason, tightest, certain
 end
 
--- Holds `cost` slots named id, id#2, ... until now + lease.
-local function hold(slots_key, state_key, limits, now, id, cost, lease)
+-- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
+-- look) until start + lease. A slot promised for later keeps the bound as well: at its
+-- taking, every other stamp younger than start - window was counted.
+local function hold(slots_key, state_key, limits, now, id, cost, lease, start)
     local horizon = tonumber(redis.call('HGET', state_key, 'horizon') or 0)
     for _, limit in ipairs(limits) do
         if limit[2] > horizon then
@@ -82,9 +90,9 @@ local function hold(slots_key, state_key, limits, now, id, cost, lease)
     end
     redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', int(now - horizon))
     for unit = 1, cost do
-        redis.call('ZADD', slots_key, int(now + lease), unit == 1 and id or id .. '#' .. unit)
+        redis.call('ZADD', slots_key, int(start + lease), unit == 1 and id or id .. '#' .. unit)
     end
-    redis.call('PEXPIRE', slots_key, int((horizon + lease) / 1000 + 1000))
+    redis.call('PEXPIRE', slots_key, int((start - now + horizon + lease) / 1000 + 1000))
     redis.call('PEXPIRE', state_key, STATE_TTL_MS)
 end
 

@@ -21,7 +21,7 @@ local retry_at, reason = look(slots, state, limits, now, cost, tonumber(ARGV[2])
 if retry_at > 0 then
     return {'wait', int(now), int(retry_at), reason}
 end
-hold(slots, state, limits, now, ARGV[5], cost, lease)
+hold(slots, state, limits, now, ARGV[5], cost, lease, now)
 if redis.call('HGET', lease_key, 'token') == ARGV[8] then
     redis.call('HSET', lease_key, 'until', int(now + lease))
 end

@@ -83,6 +83,7 @@ class Provider(ABC):
         """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
         if not self.source.is_enabled:
             raise ConfigurationError(f"{self.source.name} is off: set {' and '.join(self.source.missing)}")
+        self.usage_monitor.keep_beating("client")
         return self.pipeline.run(self, request, lane=lane, patience=patience, needed=needed, slot=slot)
 
     def send(self, request: HttpRequest) -> RawResponse:

@@ -32,12 +32,17 @@ from tbcache.models import SymbolSentiment
 #: Fresh until long after anyone cares: such an entry lives as long as its key.
 FOREVER = 9_007_199_254_740_991
 
-_HEAD, _STAMP, _NECK, _FOOT = b'{"f":', slice(5, 21), b',"v":', b"}"
-_PAYLOAD = slice(26, -1)
+#: How long an envelope's part before the payload is.
+HEAD_BYTES = 26
+_FOOT = b"}"
 
 
 class DecodeError(ValueError):
-    """The bytes are nothing that :func:`encode` wrote, or of a class this process does not have."""
+    """The bytes are nothing that :func:`encode` wrote."""
+
+
+class NotLoaded(DecodeError):
+    """The bytes may be right, but are of a class this process has not imported."""
 
 
 def encode(value: Any) -> bytes:
@@ -53,7 +58,8 @@ def decode(data: bytes) -> Any:
     """What was given to :func:`encode`.
 
     Raises:
-      DecodeError: the bytes are corrupt, or name a class that is not loaded or not plain data.
+      NotLoaded: a class it names is not loaded.
+      DecodeError: the bytes are corrupt, or name something that is no data class.
     """
     try:
         tree = _DECODER.decode(data)
@@ -105,10 +111,21 @@ def open_envelope(data: bytes) -> tuple[int, bytes]:
     Raises:
       DecodeError: it is no envelope.
     """
-    stamp = data[_STAMP]
-    if data[:5] != _HEAD or data[21:26] != _NECK or data[-1:] != _FOOT or not stamp.isdigit():
+    if data[-1:] != _FOOT:
         raise DecodeError("no envelope")
-    return int(stamp), data[_PAYLOAD]
+    return fresh_until(data), data[HEAD_BYTES:-1]
+
+
+def fresh_until(head: bytes) -> int:
+    """The moment (us since the epoch) that the first ``HEAD_BYTES`` of an entry name.
+
+    Raises:
+      DecodeError: it is no envelope.
+    """
+    stamp = head[5:21]
+    if head[:5] != b'{"f":' or head[21:HEAD_BYTES] != b',"v":' or not stamp.isdigit():
+        raise DecodeError("no envelope")
+    return int(stamp)
 
 
 class _TaggedSentiment(msgspec.Struct, gc=False):
@@ -365,11 +382,14 @@ def _resolve(reference: str, tag: str) -> type:
     """The class ``module:Qualname``, from what is loaded; nothing is imported.
 
     Raises:
-      DecodeError: it is not loaded, or no class of the tag's kind.
+      NotLoaded: there is no such class here.
+      DecodeError: it is no class of the tag's kind.
     """
     found = _lookup(reference)
+    if found is None:
+        raise NotLoaded(f"{reference[:80]!r} is not loaded in this process")
     if not isinstance(found, type) or not _KINDS[tag](found):
-        raise DecodeError(f"{str(reference)[:80]!r} is no {tag[1:]} loaded in this process")
+        raise DecodeError(f"{reference[:80]!r} is no {tag[1:]}")
     return found
 
 

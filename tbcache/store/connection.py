@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -68,14 +71,22 @@ class Store:
         self.address = settings.redis_address
         self.timeout = settings.redis_timeout
         self._url = settings.redis
+        self._name = settings.worker_name
         self._lock = threading.Lock()
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._returned: list[Callable[[], None]] = []
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
+        self._epochs: dict[str, str] = {}
         #: How many processes shared the limits when last heard of.
         self.fleet_size = 1
         self._open()
+
+    @property
+    def process(self) -> str:
+        """How this process is named in figures, heartbeats and epochs."""
+        name = self._name or f"{socket.gethostname()}-{os.getpid()}"
+        return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
 
     @property
     def is_available(self) -> bool:
@@ -174,6 +185,19 @@ class Store:
         """The slots of ``source`` that this process has taken."""
         return self._own.setdefault(source, OwnSlots())
 
+    def epoch(self, source: str) -> str:
+        """The epoch of the source's window that this process has seen, "" for none."""
+        return self._epochs.get(source, "")
+
+    def learn_epoch(self, source: str, epoch: str) -> None:
+        """Take note of the epoch in force; a new one means that Redis lost the window: mend it.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        if self._epochs.setdefault(source, epoch) != epoch:
+            self.restore(source)
+
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
@@ -182,9 +206,34 @@ class Store:
         """
         own = self.own(source)
         slots = [part for slot, age in own.ages() for part in (slot, to_micros(age))]
-        if slots:
-            keys = [self.keys.slots(source), self.keys.state(source)]
-            self.run("restore", keys, [to_micros(own.horizon), *slots])
+        epoch, _ = self.run(
+            "restore",
+            [self.keys.slots(source), self.keys.state(source), self.keys.back(source)],
+            [
+                to_micros(own.horizon),
+                self.process,
+                self.fleet_size,
+                self.epoch(source),
+                uuid.uuid4().hex,
+                *slots,
+            ],
+        )
+        self._epochs[source] = epoch.decode()
+
+    def check_epochs(self) -> None:
+        """Look whether Redis has lost a window that this process has sent in.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        with self.guard():
+            pipe: Any = self.client.pipeline(transaction=False)
+            seen = list(self._epochs.items())
+            for source, _ in seen:
+                pipe.hget(self.keys.state(source), "epoch")
+            for (source, epoch), found in zip(seen, pipe.execute(), strict=True):
+                if found is None or found.decode() != epoch:
+                    self.restore(source)
 
     def on_return(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` each time the server is back, before anyone else uses it again.

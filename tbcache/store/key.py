@@ -31,6 +31,9 @@ class Keys:
     def state(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:state"
 
+    def back(self, source: str) -> str:
+        return f"{self.namespace}:{{{source}}}:back"
+
     def usage(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:usage:{day:%Y%m%d}"
 
@@ -67,7 +70,8 @@ class Keys:
     def key_of(self, entry: str) -> str:
         """The cache key of an entry's or a lease's full name."""
         tail = entry[len(self.namespace) + 1 :].partition(":")[2]
-        return tail.replace("{", "", 1).replace("}", "", 1)
+        head, colon, rest = tail.partition(":")
+        return head[1:-1] + colon + rest
 
     def matching(self, kind: str, pattern: str) -> str:
         """A Redis glob for every ``kind`` ("cache" | "lease") key whose cache key matches ``pattern``.

@@ -11,7 +11,9 @@ named in between.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 import time
 import weakref
@@ -19,11 +21,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import structlog
-
+from tbcache.log import get_logger
 from tbcache.store.connection import Store
 
-log = structlog.get_logger("tbcache.store")
+log = get_logger("tbcache.store")
 
 MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
 
@@ -120,7 +121,7 @@ class LocalCache:
         size += OVERHEAD_BYTES + len(key)
         with self._lock:
             changed = (self._epoch, self._changes[hash(key) % _STRIPES]) != token[:2]
-            if changed or not self.is_on or size > self._max_bytes:
+            if changed or size > self._max_bytes:
                 return False
             self._drop(key)
             self._entries[key] = _Entry(value, token.started + ttl, size)
@@ -146,8 +147,12 @@ class LocalCache:
         """Empty it and end the thread."""
         self._stop.set()
         self._turn_off()
-        if self._connection is not None:
-            self._connection.disconnect()
+        # Wakes the thread, which closes the connection: closed from here, redis-py would
+        # open it again under the thread's hands.
+        sock = getattr(self._connection, "_sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _reset(self) -> None:
         """As new: also in a forked child, which has neither the thread nor the connection."""
@@ -177,21 +182,24 @@ class LocalCache:
 
     def _run(self) -> None:
         """Follow the server as long as the process lives, connection after connection."""
+        pool = self._store.client.connection_pool
         pause = FIRST_PAUSE_SECONDS
         while not self._stop.is_set():
+            self._connection = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
             try:
-                self._connect()
+                self._track()
                 pause = FIRST_PAUSE_SECONDS
                 self._follow()
             except Exception as error:  # any doubt at all means off
                 self._lost(error)
+            finally:
+                self._connection.disconnect()
             self._stop.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _connect(self) -> None:
-        pool = self._store.client.connection_pool
-        connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
-        self._connection = connection
+    def _track(self) -> None:
+        """Turn tracking on, and with it the layer."""
+        connection = self._connection
         connection.connect()
         # Hands the message on to the reader, where an error is seen; from inside a
         # handler redis-py would only log it.
@@ -212,18 +220,19 @@ class LocalCache:
         connection = self._connection
         asked, is_answered = time.monotonic(), True
         while not self._stop.is_set():
+            now = time.monotonic()
+            if is_answered and now - asked >= PING_SECONDS:
+                asked, is_answered = now, False
+                connection.send_command("PING")
             due = asked + (PING_SECONDS if is_answered else PATIENCE_SECONDS)
-            if connection.can_read(timeout=max(0.0, due - time.monotonic())):
+            if connection.can_read(timeout=max(0.0, due - now)):
                 message = connection.read_response(push_request=True)
                 if isinstance(message, list):
                     self._obey(message)
                 else:
                     is_answered = True
                     self._trust(asked)
-            elif is_answered:
-                asked, is_answered = time.monotonic(), False
-                connection.send_command("PING")
-            else:
+            elif not is_answered:
                 raise TimeoutError("no answer in time")
 
     def _obey(self, message: list[Any]) -> None:
@@ -248,7 +257,6 @@ class LocalCache:
     def _lost(self, error: Exception) -> None:
         was_on = self.is_on
         self._turn_off()
-        self._connection.disconnect()
         if was_on and not self._stop.is_set():
             log.info("local.off", reason=str(error)[:120] or type(error).__name__)
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from tbcache.models import Limit
 
 MICROS = 1_000_000
+#: The most by which two clocks' rates differ (quartz: 1e-4 at worst), with room to spare.
+CLOCK_DRIFT = 2e-4
 
 
 def to_micros(seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -227,7 +228,7 @@ def test_a_failure_leaves_the_old_value_in_service(admission: Admission) -> None
     failure = Failure("unavailable", "down", 503, None)
     token = admission._store.client.hget(admission._store.keys.lease("twitter:AAPL:24"), "token")
     assert token is not None
-    grant = Grant(ask(source=brief), token.decode(), token.decode(), 0.0)
+    grant = Grant(ask(source=brief), token.decode(), token.decode(), 0.0, 0.0)
     admission.settle(grant, Settlement(failure=failure, pages=1))
     assert admission.admit(ask(source=brief)) == Stale(b'{"x":1}', failure)
 
@@ -289,7 +290,7 @@ def test_the_prewarm_lane_leaves_a_share_to_interactive_asks(admission: Admissio
 def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:
     """The consumer took it when it popped the job."""
     keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, ""])
+    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, "", 0])
     assert go(admission, slot="job.1").slot == "job.1"
     assert slots(store) == 1
 
@@ -298,7 +299,7 @@ def test_a_slot_held_by_the_queue_is_given_back_on_a_hit(admission: Admission, s
     """The job found its answer in the cache: nothing goes upstream."""
     admission.settle(go(admission), VALUE)
     keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, ""])
+    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, "", 0])
     assert isinstance(admission.admit(ask(slot="job.1")), Hit)
     assert slots(store) == 1
 
@@ -324,7 +325,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
             keys.lease("twitter:AAPL:24"),
             keys.usage("twitter", datetime.now(UTC)),
         ],
-        ["5:60000000", 1, "fetch", 15_000_000, 0, 1, "w", "zombie", 1, "", ""],
+        ["5:60000000", 1, "fetch", 15_000_000, 0, 1, "w", "zombie", 1, "", "", 0],
     )
     assert answer[0] == b"late"
     assert list(store.client.scan_iter()) == []
@@ -374,13 +375,42 @@ def test_an_accepted_answer_lies_in_the_outbox(admission: Admission, store: Stor
     assert fields == {b"answer": b"kept"}
 
 
-def test_an_empty_redis_is_noticed_and_the_window_stays_shut(admission: Admission, server: Server) -> None:
-    """After FLUSHALL nobody knows what was sent: the source opens when the window has passed."""
+def test_an_empty_redis_is_noticed_and_mended_by_those_who_know(
+    admission: Admission, server: Server, store: Store
+) -> None:
+    """After FLUSHALL the window is whole again once everyone has put back what they sent."""
+    source = replace(TWITTER, limits=(Limit(2, 60.0),))
+    go(admission, "A", source=source)
+    server.client.flushall()
+    verdict = admission.admit(ask("B", source))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds <= 0.25
+    assert slots(store) == 1
+    go(admission, "B", source=source)
+    assert isinstance(admission.admit(ask("C", source)), Wait)
+
+
+def test_an_empty_redis_stays_shut_while_someone_is_missing(
+    admission: Admission, server: Server, store: Store
+) -> None:
+    """What the missing one sent is known to nobody: the window must pass first."""
+    source = replace(TWITTER, limits=(Limit(5, 0.6),))
+    go(admission, "A", source=source)
+    store.fleet_size = 2
+    server.client.flushall()
+    lost = time.monotonic()
+    wait_until(lambda: as_go(admission.admit(ask("B", source))))
+    assert 0.5 < time.monotonic() - lost < 1.5
+
+
+def test_a_silent_process_notices_a_loss_by_its_heartbeat(
+    admission: Admission, server: Server, store: Store
+) -> None:
+    """It asks nothing, yet what it sent counts."""
     go(admission, "A")
     server.client.flushall()
-    verdict = admission.admit(ask("B"))
-    assert isinstance(verdict, Wait)
-    assert verdict.seconds > 50
+    store.check_epochs()
+    assert slots(store) == 1
 
 
 def test_redis_away_is_answered_from_this_processs_share(

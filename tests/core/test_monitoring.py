@@ -9,7 +9,7 @@ import pytest
 
 from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.models import utc_now
-from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.monitoring import Load, UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server, wait_until
@@ -43,7 +43,8 @@ def test_figures_are_the_same_before_and_after_they_are_sent(monitor: UsageMonit
 def test_workers_add_up(store: Store, settings: Settings) -> None:
     """The figures are the fleet's, and each worker's."""
     for name in ("one", "two"):
-        monitor = UsageMonitor(store, settings.model_copy(update={"worker_name": name}))
+        store._name = name
+        monitor = UsageMonitor(store, settings)
         monitor.record_request("news")
         monitor.flush()
     assert monitor.get_source_metrics("news").requests_today == 2
@@ -115,7 +116,7 @@ def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, s
 
 def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store: Store) -> None:
     """Who is alive, and what each does."""
-    monitor.beat("worker", started_at=utc_now(), threads=8, busy=3, doing=["twitter AAPL"])
+    monitor.beat("worker", started_at=utc_now(), load=Load(8, 3, ("twitter AAPL",)))
     [worker] = monitor.get_workers()
     assert (worker.role, worker.threads, worker.busy, worker.doing) == ("worker", 8, 3, ("twitter AAPL",))
     assert worker.is_alive
@@ -125,11 +126,10 @@ def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store
 
 def test_the_fleets_size_is_learned_from_its_heartbeats(store: Store, settings: Settings) -> None:
     """It is what the limits are divided by while Redis is away."""
-    for name in ("one", "two", "three"):
-        UsageMonitor(store, settings.model_copy(update={"worker_name": name})).beat(
-            "worker", started_at=utc_now()
-        )
-    assert store.fleet_size == 3
+    for name, role in (("one", "worker"), ("two", "client"), ("three", "scheduler")):
+        store._name = name
+        UsageMonitor(store, settings).beat(role, started_at=utc_now())
+    assert store.fleet_size == 2
 
 
 def test_bad_input_is_refused(monitor: UsageMonitor) -> None:

@@ -37,11 +37,18 @@ class Model:
     clock: Clock
     limits: tuple[Limit, ...]
     lease: int
+    patience: int = 0
     arrivals: list[int] = field(default_factory=list)
 
     def take(self, name: str, cost: int = 1) -> bool:
-        answer = self._run("take", [pack_limits(self.limits), 1, "take", name, cost, self.lease, 0, ""])
-        return bool(answer[0])
+        return self.start_of(name, cost) is not None
+
+    def start_of(self, name: str, cost: int = 1) -> int | None:
+        """When the slot begins; None when there is none to be had."""
+        answer = self._run(
+            "take", [pack_limits(self.limits), 1, "take", name, cost, self.lease, 0, "", self.patience]
+        )
+        return int(answer[8]) if answer[0] else None  # type: ignore[call-overload, no-any-return]
 
     def commit(self, name: str, cost: int = 1) -> None:
         self._run("commit", [name, cost])
@@ -96,6 +103,26 @@ def test_a_full_window_opens_when_the_oldest_stamp_leaves_it(model: Callable[...
     assert window.take("c")
 
 
+def test_a_slot_is_promised_for_when_it_comes_free(model: Callable[..., Model]) -> None:
+    """A waiter need not ask twice, and no two are promised the same."""
+    window = model(Limit(2, 2.0))
+    for name in "ab":
+        window.take(name)
+        window.clock.now += MICROS // 4
+        window.commit(name)
+    freed = [window.clock.now - MICROS // 4 + 2 * MICROS, window.clock.now + 2 * MICROS]
+    window.patience = 10 * MICROS
+    assert [window.start_of("c"), window.start_of("d")] == freed
+
+
+def test_no_slot_is_promised_before_it_is_certain(model: Callable[..., Model]) -> None:
+    """A held slot may be committed any time: when it leaves is not known yet."""
+    window = model(Limit(1, 2.0))
+    window.take("a")
+    window.patience = 10 * MICROS
+    assert window.start_of("b") is None
+
+
 def test_a_cost_takes_that_many_slots_or_none(model: Callable[..., Model]) -> None:
     """Weights count as they are said; a part of one is never taken."""
     window = model(Limit(5, 2.0))
@@ -143,28 +170,38 @@ STEPS = st.lists(
     steps=STEPS,
     counts=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 30)), min_size=1, max_size=3),
     costs=st.integers(1, 2),
+    patience=st.sampled_from([0, 500_000, 5_000_000]),
 )
 def test_no_window_holds_more_arrivals_than_allowed(
-    model: Callable[..., Model], steps: list[Step], counts: list[tuple[int, int]], costs: int
+    model: Callable[..., Model],
+    steps: list[Step],
+    counts: list[tuple[int, int]],
+    costs: int,
+    patience: int,
 ) -> None:
-    """Whatever the order of takes, arrivals, answers and deaths, under any limits."""
+    """Whatever the order of takes, arrivals, answers and deaths, under any limits; slots
+    promised for later included.
+    """
     window = model(*(Limit(count, tenths / 10) for count, tenths in counts), lease=MICROS)
+    window.patience = patience
     cost = min(costs, min(count for count, _ in counts))
-    flying: list[tuple[str, int]] = []
+    flying: list[tuple[str, int, int]] = []
     for number, (step, which, micros) in enumerate(steps):
-        if step == "take" and window.take(str(number), cost):
-            flying.append((str(number), window.clock.now + window.lease))
+        if step == "take":
+            start = window.start_of(str(number), cost)
+            if start is not None:
+                flying.append((str(number), start, start + window.lease))
         elif step == "answer" and flying:
-            name, deadline = flying.pop(which % len(flying))
-            # It arrives somewhere before its answer; past its deadline it is not sent.
-            window.clock.now = min(window.clock.now + micros, max(deadline - 1, window.clock.now))
+            name, start, deadline = flying.pop(which % len(flying))
+            # It arrives after its start and before its answer; past its deadline it is not sent.
+            window.clock.now = max(start, min(window.clock.now + micros, max(deadline - 1, window.clock.now)))
             if window.clock.now < deadline:
                 window.arrive(cost)
             window.clock.now += micros // 2
             window.commit(name, cost)
         elif step == "crash" and flying:
-            name, deadline = flying.pop(which % len(flying))
-            if window.clock.now < deadline:
+            _, start, deadline = flying.pop(which % len(flying))
+            if start <= window.clock.now < deadline:
                 window.arrive(cost)
         else:
             window.clock.now += micros

@@ -1,0 +1,63 @@
+"""The app: routes, errors, and what every answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tbcache import __version__
+from tbcache.api import cache, error, health, limit, metrics, usage
+from tbcache.api.context import Context
+from tbcache.settings import Settings, get_settings
+
+#: The largest body that any route has a use for.
+MAX_BODY_BYTES = 16 * 1024
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the API. Opens no socket before the first request; its lifespan closes them."""
+    context = Context.of(settings or get_settings())
+    app = FastAPI(
+        title="tbcache",
+        version=__version__,
+        description="What the fleet does, what it costs, where each limit stands.",
+        lifespan=_lifespan,
+        max_body_size=MAX_BODY_BYTES,
+    )
+    app.state.context = context
+    for part in (cache.router, cache.write_router, limit.router, usage.router, health.router, metrics.router):
+        app.include_router(part)
+    app.add_api_route("/", _root, include_in_schema=False)
+    app.add_middleware(NoStore)
+    error.install(app)
+    return app
+
+
+class NoStore:
+    """Figures of a moment ago are wrong: nobody may keep an answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, stamped)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.context.close()
+
+
+async def _root() -> RedirectResponse:
+    return RedirectResponse("/docs")

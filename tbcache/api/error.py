@@ -1,0 +1,69 @@
+"""Every error is one line of JSON: ``{"error": "..."}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tbcache.api.model import Error
+from tbcache.errors import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
+
+#: For ``responses=`` of a route: every refusal has the same form.
+REFUSALS: dict[int | str, dict[str, Any]] = {422: {"model": Error}, 503: {"model": Error}}
+WRITE_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error} for status in (401, 403, 413, 415, 422, 503)
+}
+
+_STATUS: tuple[tuple[type[TbcacheError], int], ...] = (
+    (InvalidRequest, 422),
+    (RedisUnreachable, 503),
+    (ConfigurationError, 503),
+)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` in this form."""
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(TbcacheError)(_ours)
+    app.exception_handler(Exception)(_unexpected)
+
+
+def _http(request: Request, error: HTTPException) -> JSONResponse:
+    return _answer(error.status_code, _text(request, error), dict(error.headers or {}))
+
+
+def _text(request: Request, error: HTTPException) -> str:
+    path = request.url.path[:100]
+    if error.status_code == 404:
+        known = request.app.openapi()["paths"]
+        return f"no such path {path!r}{nearest(path, known) or '; /docs lists them all'}"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"{request.method} is not for {path}; use {allowed}"
+    return str(error.detail)
+
+
+def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
+    reason = first.get("ctx", {}).get("error", first["msg"])
+    return _answer(422, f"{where}: {str(reason).splitlines()[0]}")
+
+
+def _ours(request: Request, error: TbcacheError) -> JSONResponse:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    return _answer(status, str(error))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # What it says may hold anything, secrets too; it is in the log.
+    return _answer(500, f"internal error ({type(error).__name__}); the API's log has the rest")
+
+
+def _answer(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -1,0 +1,27 @@
+"""Whether the process lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException
+
+from tbcache import __version__
+from tbcache.api.context import Ctx
+from tbcache.api.error import REFUSALS
+from tbcache.api.model import Health
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process lives. Asks nobody."""
+    return Health(status="ok", version=__version__)
+
+
+@router.get("/readyz", responses={503: REFUSALS[503]})
+def readyz(context: Ctx) -> Health:
+    """Redis answers; 503 with the reason when it does not."""
+    reason = context.why_away()
+    if reason is not None:
+        raise HTTPException(503, reason)
+    return Health(status="ready", version=__version__)

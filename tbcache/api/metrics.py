@@ -1,0 +1,121 @@
+"""/metrics: the fleet in figures that Prometheus can scrape.
+
+Figures come from Redis, so one scrape of one API process sees the whole fleet, and
+scraping two counts everything twice. Counters are today's and start at 0 at midnight
+UTC, which ``rate()`` and ``increase()`` understand.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from tbcache import __version__
+from tbcache.api.context import Context, Ctx
+from tbcache.api.exposition import CONTENT_TYPE, Family, render
+from tbcache.api.limit import read_closures
+from tbcache.store import Unavailable
+
+router = APIRouter(tags=["monitoring"])
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(context: Ctx) -> PlainTextResponse:
+    """Everything in Prometheus' text format; without Redis only what is known without it."""
+    return PlainTextResponse(render(collect(context)), media_type=CONTENT_TYPE)
+
+
+def collect(context: Context) -> list[Family]:
+    """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
+    up = Family("tbcache_redis_up", "gauge", "1 when Redis answers.")
+    try:
+        told = [*read_usage(context), *read_slots(context), *read_queue(context), *read_workers(context)]
+        up.add(1)
+    except Unavailable:
+        told = []
+        up.add(0)
+    return [up, *read_settings(context), *told]
+
+
+def read_settings(context: Context) -> list[Family]:
+    """What this process knows by itself."""
+    info = Family("tbcache_build_info", "gauge", "The version of the API that answers.")
+    enabled = Family("tbcache_source_enabled", "gauge", "1 when the source has its credentials.")
+    limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
+    info.add(1, version=__version__)
+    for name, source in context.sources.items():
+        enabled.add(int(source.is_enabled), source=name)
+        for one in sorted(source.limits, key=lambda one: -one.count):
+            limit.add(one.count, source=name, window=_window(str(one)))
+    return [info, enabled, limit]
+
+
+def read_usage(context: Context) -> list[Family]:
+    requests = Family("tbcache_requests_total", "counter", "Asks today, by how they were answered.")
+    errors = Family("tbcache_errors_total", "counter", "Upstream errors today, by kind.")
+    joins = Family("tbcache_joins_total", "counter", "Asks today that waited for another's fetch.")
+    waits = Family("tbcache_waits_total", "counter", "Asks today that had to wait for a slot.")
+    pages = Family("tbcache_pages_total", "counter", "Requests sent upstream today.")
+    cost = Family("tbcache_cost_dollars_total", "counter", "US dollars spent today.")
+    duration = Family("tbcache_fetch_duration_seconds", "summary", "Duration of a fetch, over today.")
+    for name in context.sources:
+        today = context.monitor.get_source_metrics(name)
+        context.check()
+        failed = today.requests_today - today.hits_today - today.stale_today - today.misses_today
+        requests.add(today.hits_today, source=name, outcome="hit")
+        requests.add(today.stale_today, source=name, outcome="stale")
+        requests.add(today.misses_today, source=name, outcome="miss")
+        requests.add(failed, source=name, outcome="failed")
+        for kind, count in today.errors_by_kind.items():
+            errors.add(count, source=name, kind=kind)
+        joins.add(today.joins_today, source=name)
+        waits.add(today.waits_today, source=name)
+        pages.add(today.pages_today, source=name)
+        cost.add(today.cost_today, source=name)
+        for quantile, seconds in (("0.5", today.latency_p50), ("0.95", today.latency_p95)):
+            if seconds is not None:
+                duration.add(seconds, source=name, quantile=quantile)
+    return [requests, errors, joins, waits, pages, cost, duration]
+
+
+def read_slots(context: Context) -> list[Family]:
+    used = Family("tbcache_slots_used", "gauge", "Slots of the limit in use.")
+    closed = Family(
+        "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
+    )
+    closures = read_closures(context)
+    for name, source in context.sources.items():
+        closed.add(closures[name].until.timestamp() if name in closures else 0, source=name)
+        for one in sorted(source.limits, key=lambda one: -one.count):
+            status = context.limiters[name].get_status(one.count, one.window_seconds)
+            context.check()
+            used.add(status.used, source=name, window=_window(str(one)))
+    return [used, closed]
+
+
+def read_queue(context: Context) -> list[Family]:
+    jobs = Family("tbcache_queue_jobs", "gauge", "Jobs in the queue, by their state.")
+    for depth in context.queue.depths(context.sources):
+        for state in ("interactive", "prewarm", "delayed", "running", "dead"):
+            jobs.add(getattr(depth, state), source=depth.source, state=state)
+    return [jobs]
+
+
+def read_workers(context: Context) -> list[Family]:
+    alive = Family("tbcache_workers_alive", "gauge", "Worker processes heard of in the last 10 s.")
+    schedulers = Family("tbcache_schedulers_alive", "gauge", "Schedulers heard of in the last 10 s.")
+    threads = Family("tbcache_worker_threads", "gauge", "Threads of all living workers.")
+    busy = Family("tbcache_worker_threads_busy", "gauge", "Threads that have a job.")
+    living = [one for one in context.monitor.get_workers() if one.is_alive]
+    context.check()
+    workers = [one for one in living if one.role == "worker"]
+    alive.add(len(workers))
+    schedulers.add(sum(one.role == "scheduler" for one in living))
+    threads.add(sum(one.threads for one in workers))
+    busy.add(sum(one.busy for one in workers))
+    return [alive, schedulers, threads, busy]
+
+
+def _window(limit: str) -> str:
+    """``300/15m`` -> ``15m``"""
+    return limit.partition("/")[2]

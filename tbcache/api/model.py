@@ -1,0 +1,160 @@
+"""What the API answers. Built from our dataclasses by name, so a field exists in one place more, not two."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tbcache.models import Charge
+
+LONGEST_PATTERN = 256
+
+
+def _pattern(text: str) -> str:
+    if not 1 <= len(text) <= LONGEST_PATTERN or not text.isprintable():
+        raise ValueError(
+            f"a pattern has 1 to {LONGEST_PATTERN} printable characters, like twitter:* or *:AAPL:*"
+        )
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class Answer(BaseModel):
+    """Reads dataclasses; times are UTC, money US dollars, durations seconds."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Error(Answer):
+    """What went wrong, in one line."""
+
+    error: str
+
+
+class Health(Answer):
+    status: str
+    version: str
+
+
+class CacheHealth(Answer):
+    """The cache that all workers share; what only Redis knows is null while it is away."""
+
+    is_available: bool
+    address: str = Field(description="Where Redis is, without its password.")
+    reason: str | None = Field(description="Why it is not available.")
+    namespace: str
+    server_version: str | None
+    ping_ms: float | None
+    keys: int | None = Field(description="Everything in the Redis database.")
+    memory_bytes: int | None
+    hits_today: int
+    misses_today: int
+    cache_hit_rate: float = Field(description="0..1, of all asks today; stale answers count as hits.")
+
+
+class ClearRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
+
+
+class Cleared(Answer):
+    pattern: str
+    cleared: int
+
+
+class LimitStatus(Answer):
+    """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
+
+    limit: str = Field(examples=["300/15m"])
+    allowed: int
+    used: int
+    remaining: int
+    reset_at: datetime = Field(description="When the next slot in use comes free; now, if none is.")
+    is_limited: bool
+    window_seconds: float
+    reason: str | None
+
+
+class SourceLimits(Answer):
+    is_enabled: bool
+    missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
+    charge: Charge
+    is_limited: bool
+    closed_until: datetime | None = Field(description="Until when nothing is asked upstream.")
+    closed_reason: str | None
+    limits: list[LimitStatus]
+
+
+class RateLimits(Answer):
+    is_available: bool = Field(description="False: the figures are this process's own share.")
+    sources: dict[str, SourceLimits]
+
+
+class SourceUsage(Answer):
+    requests_today: int
+    hits_today: int
+    stale_today: int
+    misses_today: int
+    joins_today: int
+    waits_today: int
+    pages_today: int
+    errors_today: int
+    errors_by_kind: dict[str, int]
+    cache_hit_rate: float
+    cost_today: float
+    latency_p50: float | None
+    latency_p95: float | None
+
+
+class Worker(Answer):
+    """A process of the fleet; ``age`` is the seconds since its last heartbeat."""
+
+    name: str
+    role: str
+    pid: int
+    host: str
+    threads: int
+    busy: int
+    doing: tuple[str, ...]
+    started_at: datetime
+    beat_at: datetime
+    age: float
+    is_alive: bool
+
+
+class DaySource(Answer):
+    requests: int
+    errors: int
+    cost: float
+    cache_hit_rate: float
+
+
+class Day(Answer):
+    """One UTC day."""
+
+    day: date
+    total_requests: int
+    total_errors: int
+    total_cost: float
+    average_cache_hit_rate: float
+    sources: dict[str, DaySource]
+
+
+class Usage(Answer):
+    """Today (UTC) so far; ``history`` has the days asked for, today first, when more than one was."""
+
+    is_available: bool
+    day: date
+    total_requests_today: int
+    total_errors_today: int
+    total_cost_today: float
+    average_cache_hit_rate: float
+    sources: dict[str, SourceUsage]
+    by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
+    workers: list[Worker]
+    history: list[Day]

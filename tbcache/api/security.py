@@ -1,0 +1,111 @@
+"""Who may change something: whoever has the token, or, where none is set, this machine's own users."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import SecretStr
+
+from tbcache.api.context import get_context
+
+#: Says in the OpenAPI document how to authenticate; :class:`WriteRoute` does the checking.
+SCHEMES = [
+    Security(HTTPBearer(auto_error=False)),
+    Security(APIKeyHeader(name="X-API-Token", auto_error=False)),
+]
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+class WriteRoute(APIRoute):
+    """A route that changes something: checked before a byte of its body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            check_write(request, get_context(request).settings.api_token)
+            return await handler(request)
+
+        return checked
+
+
+def check_write(request: Request, token: SecretStr | None) -> None:
+    """
+    Raises:
+      HTTPException: 401 without the right token, 403 from elsewhere where there is none,
+        415 for a body that is not JSON.
+    """
+    if token is not None:
+        _check_token(request, token.get_secret_value())
+    else:
+        _check_local(request)
+    if _has_body(request) and _media_type(request) != "application/json":
+        raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
+
+
+def is_loopback(host: str | None) -> bool:
+    """True for localhost and every address of the loopback network."""
+    if host is None:
+        return False
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _check_token(request: Request, token: str) -> None:
+    given = (request.headers.get("x-api-token", ""), _bearer(request))
+    # Header values are decoded as Latin-1; back to the bytes that were sent.
+    if not any([secrets.compare_digest(one.encode("latin-1"), token.encode()) for one in given]):
+        raise HTTPException(
+            401,
+            "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def _check_local(request: Request) -> None:
+    is_direct = not any(name in request.headers for name in _FORWARDED)
+    if not (is_direct and is_loopback(request.client.host if request.client else None)):
+        raise HTTPException(
+            403, "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
+        )
+    # A page in a browser on this machine comes from loopback, too: by its Origin, or, where its
+    # name was rebound to 127.0.0.1, by its Host, it is told from a user.
+    if not is_loopback(_host("//" + request.headers.get("host", ""))):
+        raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
+    origin = request.headers.get("origin")
+    if origin is not None and not is_loopback(_host(origin)):
+        raise HTTPException(403, "without a token this cannot be asked by a web page of another site")
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

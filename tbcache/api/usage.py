@@ -1,0 +1,67 @@
+"""The usage: what was asked, what it cost, by source, by worker, by day."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from tbcache.api.context import Context, Ctx
+from tbcache.api.error import REFUSALS
+from tbcache.api.model import Day, DaySource, SourceUsage, Usage, Worker
+from tbcache.monitoring import KEPT_DAYS, days_back
+
+router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
+
+Days = Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many UTC days of history, today included.")]
+
+
+@router.get("/usage")
+def usage(context: Ctx, days: Days = 1) -> Usage:
+    """Requests, hits, errors, cost and latency of today, and who does the work."""
+    moments = days_back(days)
+    today = context.monitor.get_usage_summary(moments[0])
+    workers = [Worker.model_validate(one) for one in context.monitor.get_workers()]
+    by_worker = read_by_worker(context, moments[0])
+    history = [read_day(context, moment) for moment in moments] if days > 1 else []
+    return Usage(
+        is_available=context.store.is_available,
+        day=moments[0].date(),
+        total_requests_today=today["total_requests_today"],
+        total_errors_today=today["total_errors_today"],
+        total_cost_today=today["total_cost_today"],
+        average_cache_hit_rate=today["average_cache_hit_rate"],
+        sources={name: SourceUsage.model_validate(one) for name, one in today["sources"].items()},
+        by_worker=by_worker,
+        workers=workers,
+        history=history,
+    )
+
+
+def read_by_worker(context: Context, moment: datetime) -> dict[str, dict[str, SourceUsage]]:
+    found: dict[str, dict[str, SourceUsage]] = {}
+    for name in context.sources:
+        for worker, metrics in context.monitor.get_worker_metrics(name, moment).items():
+            found.setdefault(worker, {})[name] = SourceUsage.model_validate(metrics)
+    return dict(sorted(found.items()))
+
+
+def read_day(context: Context, moment: datetime) -> Day:
+    summary = context.monitor.get_usage_summary(moment)
+    return Day(
+        day=moment.date(),
+        total_requests=summary["total_requests_today"],
+        total_errors=summary["total_errors_today"],
+        total_cost=summary["total_cost_today"],
+        average_cache_hit_rate=summary["average_cache_hit_rate"],
+        sources={
+            name: DaySource(
+                requests=one.requests_today,
+                errors=one.errors_today,
+                cost=one.cost_today,
+                cache_hit_rate=one.cache_hit_rate,
+            )
+            for name, one in summary["sources"].items()
+        },
+    )

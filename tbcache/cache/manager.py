@@ -1,0 +1,458 @@
+"""The cache manager: get, set, exists, delete, clear, whether Redis is there or not."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import redis
+
+from tbcache.cache.fallback import Changes, Fallback
+from tbcache.cache.flight import Flights
+from tbcache.errors import InvalidRequest
+from tbcache.log import get_logger
+from tbcache.models import SymbolSentiment
+from tbcache.settings import get_settings
+from tbcache.sources import REAL_TIME_TTL
+from tbcache.store import Store, Unavailable, codec, get_store
+from tbcache.store.codec import DecodeError, NotLoaded
+from tbcache.store.glob import compile_glob
+from tbcache.store.local import MISSING, LocalCache
+
+log = get_logger("tbcache.cache")
+
+T = TypeVar("T")
+
+MAX_KEY_CHARS = 512
+MAX_TTL = 10 * 365 * 86400
+BATCH = 500
+
+# A lone surrogate is no text, so no key either.
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_IMMUTABLE = (
+    *(type(None), bool, int, float, str, bytes),
+    *(date, datetime, timedelta, Decimal, UUID, SymbolSentiment),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """Where the cache stands.
+
+    ``keys`` counts everything in the Redis database; ``hits`` and ``misses`` are those of
+    this process. What only Redis knows is None while it is away.
+    """
+
+    is_available: bool
+    address: str
+    ping_ms: float | None
+    keys: int | None
+    memory_bytes: int | None
+    server_version: str | None
+    hits: int
+    misses: int
+    fallback_entries: int
+    local_entries: int
+    local_bytes: int
+
+
+class CacheManager:
+    """Values by key, for the whole fleet, each with a TTL.
+
+    A call takes at most the store's timeout. While Redis is away, values are kept in this
+    process, bounded; when it returns they are forgotten, and what was changed meanwhile is
+    removed from it. No call raises because of Redis.
+
+    With ``local``, values read are also kept in this process and dropped when anyone
+    changes them.
+    """
+
+    def __init__(self, store: Store, local: LocalCache | None = None) -> None:
+        self.store = store
+        self.local = local
+        self._fallback = Fallback()
+        self._flights = Flights()
+        self._hits = 0
+        self._misses = 0
+        store.on_return(self._put_right)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``, or ``default``.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        check_key(key)
+        value = self._get_local(key)
+        if value is MISSING:
+            value = self._ask(lambda client: self._read(client, key), lambda: self._recall(key))
+        if value is MISSING:
+            self._misses += 1
+            return default
+        self._hits += 1
+        return value
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the type that cannot be stored.
+        """
+        check_key(key)
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        payload = codec.encode(value)
+
+        def write(client: redis.Redis) -> bool:
+            entry = self.store.keys.entry(key)
+            return bool(client.set(entry, codec.seal(payload), px=math.ceil(seconds * 1000)))
+
+        return self._change(key, write, lambda: self._fallback.set(key, payload, seconds))
+
+    def exists(self, key: str) -> bool:
+        """True when there is a value under ``key``, be it None or 0.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return self._seconds_left(key) is not None
+
+    def get_ttl(self, key: str) -> int | None:
+        """Seconds until ``key`` is gone (or, for a source's answer, no longer fresh), rounded up.
+
+        None when there is no such key.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        left = self._seconds_left(key)
+        return None if left is None else math.ceil(left)
+
+    def delete(self, key: str) -> bool:
+        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        check_key(key)
+        return self._change(
+            key,
+            lambda client: self._unlink(client, [key]) > 0,
+            lambda: self._fallback.delete(key),
+        )
+
+    def clear_pattern(self, pattern: str) -> int:
+        """Remove every key that matches a Redis glob like ``twitter:*``; how many that were.
+
+        Answers being fetched for such keys are not stored.
+
+        Raises:
+          InvalidRequest: ``pattern`` cannot match a key.
+        """
+        check_key(pattern, what="pattern")
+        matching = compile_glob(pattern)
+        count = self._ask(
+            lambda client: self._sweep(client, pattern), lambda: self._fallback.clear(pattern, matching)
+        )
+        if self.local is not None:
+            self.local.flush()
+        return count
+
+    def get_or_load(self, key: str, loader: Callable[[], T], ttl: float | None = None) -> T:
+        """The value under ``key``, or what ``loader`` returns, which is then kept.
+
+        Threads that ask for the same key at once share one load. An exception of the loader is
+        raised to all of them and not kept.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the loaded value's type that cannot be stored.
+        """
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        value: T = self.get(key, MISSING)
+        if value is not MISSING:
+            return value
+
+        def load() -> T:
+            # Another load may have landed since we looked.
+            found: T = self.get(key, MISSING)
+            if found is MISSING:
+                found = loader()
+                self.set(key, found, seconds)
+            return found
+
+        shared: T = self._flights.share(key, load)
+        return shared
+
+    def status(self) -> CacheStatus:
+        """Where the cache stands."""
+        seen = self._ask(_look, lambda: _Seen(None, None, None, None))
+        local = self.local.stats if self.local is not None else None
+        return CacheStatus(
+            is_available=seen.ping_ms is not None,
+            address=self.store.address,
+            hits=self._hits,
+            misses=self._misses,
+            fallback_entries=len(self._fallback),
+            local_entries=local.entries if local else 0,
+            local_bytes=local.bytes if local else 0,
+            **seen._asdict(),
+        )
+
+    def close(self) -> None:
+        """End the in-process layer. The store is not ours to close."""
+        if self.local is not None:
+            self.local.close()
+
+    # --- with Redis, or without --------------------------------------------------------
+
+    def _ask(self, with_redis: Callable[[redis.Redis], T], without: Callable[[], T]) -> T:
+        try:
+            with self.store.guard():
+                # A change that was noted just as Redis came back is put right here.
+                if self._fallback.is_used:
+                    self._put_right()
+                return with_redis(self.store.client)
+        except Unavailable:
+            pass
+        except redis.ResponseError as error:
+            log.warning("cache.refused", address=self.store.address, reason=str(error)[:120])
+        return without()
+
+    def _change(self, key: str, with_redis: Callable[[redis.Redis], T], without: Callable[[], T]) -> T:
+        try:
+            return self._ask(with_redis, without)
+        finally:
+            if self.local is not None:
+                self.local.discard(key)
+
+    def _put_right(self) -> None:
+        """Remove from Redis what was changed without it; only then is it used again."""
+        client = self.store.client
+        # Most of it while others go on with the fallback, the rest while they wait.
+        changes = self._fallback.changes()
+        self._undo(client, changes)
+        self._fallback.forget(changes)
+        with self._fallback.lock:
+            self._undo(client, self._fallback.changes())
+            self._fallback.close()
+
+    def _undo(self, client: redis.Redis, changes: Changes) -> None:
+        for pattern in changes.patterns:
+            self._sweep(client, pattern)
+        for keys in _batches(sorted(changes.keys)):
+            self._unlink(client, keys)
+
+    # --- reading -----------------------------------------------------------------------
+
+    def _get_local(self, key: str) -> Any:
+        if self.local is None:
+            return MISSING
+        value = self.local.get(key)
+        return codec.decode(value.payload) if type(value) is _Packed else value
+
+    def _read(self, client: redis.Redis, key: str) -> Any:
+        entry = self.store.keys.entry(key)
+        try:
+            if self.local is None:
+                return _open(_get(client, entry)).value
+            return self._read_through(self.local, client, key, entry)
+        except NotLoaded as error:
+            log.info("cache.not_loaded", key=key, reason=str(error))
+        except DecodeError as error:
+            log.warning("cache.corrupt", key=key, reason=str(error))
+            client.unlink(entry)
+        return MISSING
+
+    def _read_through(self, local: LocalCache, client: redis.Redis, key: str, entry: str) -> Any:
+        token = local.begin(key)
+        if not local.is_on:
+            return _open(_get(client, entry)).value
+        data, ttl_ms = _get_with_ttl(client, entry)
+        found = _open(data)
+        if found.value is not MISSING and ttl_ms > 0:
+            kept = found.value if isinstance(found.value, _IMMUTABLE) else _Packed(found.payload)
+            seconds = min(ttl_ms / 1000, found.fresh_seconds)
+            local.put(key, kept, seconds, token, len(found.payload))
+        return found.value
+
+    def _recall(self, key: str) -> Any:
+        payload = self._fallback.get(key)
+        return MISSING if payload is None else codec.decode(payload)
+
+    def _seconds_left(self, key: str) -> float | None:
+        check_key(key)
+        return self._ask(lambda client: self._look_at(client, key), lambda: self._fallback.get_ttl(key))
+
+    def _look_at(self, client: redis.Redis, key: str) -> float | None:
+        entry = self.store.keys.entry(key)
+        pipe = client.pipeline(transaction=False)
+        pipe.getrange(entry, 0, codec.HEAD_BYTES - 1)
+        pipe.pttl(entry)
+        head, ttl_ms = pipe.execute(raise_on_error=False)
+        try:
+            fresh_seconds = codec.fresh_until(_reply(head)) / 1e6 - time.time()
+        except DecodeError:
+            return None
+        left: float = min(ttl_ms / 1000, fresh_seconds)
+        return left if left > 0 else None
+
+    # --- removing ----------------------------------------------------------------------
+
+    def _unlink(self, client: redis.Redis, keys: Sequence[str]) -> int:
+        """Remove entries; how many there were.
+
+        Their leases go first: without its lease, an answer under way is not stored.
+        """
+        pipe = client.pipeline(transaction=False)
+        pipe.unlink(*(self.store.keys.lease(key) for key in keys))
+        pipe.unlink(*(self.store.keys.entry(key) for key in keys))
+        return int(pipe.execute()[1])
+
+    def _sweep(self, client: redis.Redis, pattern: str) -> int:
+        """Remove what matches, leases first as in :meth:`_unlink`; how many entries there were."""
+        self._remove(client, "lease", pattern)
+        return self._remove(client, "cache", pattern)
+
+    def _remove(self, client: redis.Redis, kind: str, pattern: str) -> int:
+        return sum(int(client.unlink(*names)) for names in self._names(client, kind, pattern))
+
+    def _names(self, client: redis.Redis, kind: str, pattern: str) -> Iterator[list[bytes]]:
+        """The Redis keys of a kind whose cache key matches, in batches."""
+        keys, matching = self.store.keys, compile_glob(pattern)
+        found: list[bytes] = []
+        for name in client.scan_iter(match=keys.matching(kind, pattern), count=1000):
+            key = keys.key_of(name.decode(errors="surrogateescape"))
+            if matching.fullmatch(key.encode(errors="surrogateescape")):
+                found.append(name)
+            if len(found) == BATCH:
+                yield found
+                found = []
+        if found:
+            yield found
+
+
+class _Packed(NamedTuple):
+    """A value in the in-process layer that its reader might change: each gets its own."""
+
+    payload: bytes
+
+
+class _Opened(NamedTuple):
+    value: Any
+    payload: bytes
+    fresh_seconds: float
+
+
+class _Seen(NamedTuple):
+    ping_ms: float | None
+    keys: int | None
+    memory_bytes: int | None
+    server_version: str | None
+
+
+_NOTHING = _Opened(MISSING, b"", 0.0)
+
+
+@functools.cache
+def get_cache_manager() -> CacheManager:
+    """The cache manager of this process, as its settings say."""
+    store = get_store()
+    size = get_settings().local_cache_bytes
+    prefix = f"{store.keys.namespace}:cache:"
+    return CacheManager(store, LocalCache(store, size, prefix) if size else None)
+
+
+def check_key(key: str, what: str = "key") -> None:
+    """
+    Raises:
+      InvalidRequest: ``key`` is no text, empty, longer than 512 characters, or has control characters.
+    """
+    if not isinstance(key, str):
+        raise InvalidRequest(f"cache {what} {key!r:.60} is a {type(key).__name__}, not a str")
+    if not key:
+        raise InvalidRequest(f"cache {what} is empty")
+    if len(key) > MAX_KEY_CHARS:
+        raise InvalidRequest(
+            f"cache {what} {key[:40]!r}... has {len(key)} characters; the most is {MAX_KEY_CHARS}"
+        )
+    if _CONTROL.search(key):
+        raise InvalidRequest(f"cache {what} {key[:60]!r} has control characters")
+
+
+def check_ttl(ttl: float) -> float:
+    """``ttl`` in seconds.
+
+    Raises:
+      InvalidRequest: not a number, not above 0, or more than ten years.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
+        raise InvalidRequest(f"TTL {ttl!r:.40} must be a number of seconds above 0, at most {MAX_TTL}")
+    return float(ttl)
+
+
+def _open(data: bytes | None) -> _Opened:
+    """What an entry holds; ``_NOTHING`` when there is none, or it is no longer fresh.
+
+    Raises:
+      DecodeError: it is corrupt.
+    """
+    if data is None:
+        return _NOTHING
+    fresh_until, payload = codec.open_envelope(data)
+    fresh_seconds = fresh_until / 1e6 - time.time()
+    return _Opened(codec.decode(payload), payload, fresh_seconds) if fresh_seconds > 0 else _NOTHING
+
+
+def _get(client: redis.Redis, entry: str) -> Any:
+    try:
+        return client.get(entry)
+    except redis.ResponseError as error:
+        return _reply(error)
+
+
+def _get_with_ttl(client: redis.Redis, entry: str) -> tuple[Any, int]:
+    pipe = client.pipeline(transaction=False)
+    pipe.get(entry)
+    pipe.pttl(entry)
+    data, ttl_ms = pipe.execute(raise_on_error=False)
+    return _reply(data), _reply(ttl_ms)
+
+
+def _reply(reply: Any) -> Any:
+    """A reply, when it is no error.
+
+    Raises:
+      DecodeError: the entry is of another Redis type.
+      redis.ResponseError: any other error.
+    """
+    if not isinstance(reply, redis.ResponseError):
+        return reply
+    if "WRONGTYPE" in str(reply):
+        raise DecodeError("no string but another Redis type")
+    raise reply
+
+
+def _look(client: redis.Redis) -> _Seen:
+    server = client.info("server")
+    memory = client.info("memory")
+    keys = client.dbsize()
+    started = time.perf_counter()
+    client.ping()
+    ping_ms = (time.perf_counter() - started) * 1000
+    is_valkey = "valkey_version" in server
+    name, version = ("Valkey", "valkey_version") if is_valkey else ("Redis", "redis_version")
+    return _Seen(round(ping_ms, 3), keys, memory["used_memory"], f"{name} {server[version]}")
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), BATCH):
+        yield keys[start : start + BATCH]

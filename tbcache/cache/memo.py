@@ -1,0 +1,169 @@
+"""``@cached``: a function's results, kept in the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+from tbcache.cache.flight import Flights
+from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
+from tbcache.store import codec
+from tbcache.store.local import MISSING
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Longer arguments are hashed.
+READABLE_CHARS = 100
+
+
+class Cached(Protocol[P, R_co]):
+    """A function whose results are kept.
+
+    ``invalidate`` forgets the result for these arguments; of an ``async`` function it is a
+    coroutine. Both it and ``cache_key`` are asked without ``self`` on an instance.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str: ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Cached[P, R_co]: ...
+
+    @overload
+    def __get__(
+        self: Cached[Concatenate[Any, Q], R_co], instance: object, owner: type | None = None
+    ) -> Cached[Q, R_co]: ...
+
+
+def cached(
+    *, ttl: float | None = None, key_prefix: str | None = None, cache: CacheManager | None = None
+) -> Callable[[Callable[P, R]], Cached[P, R]]:
+    """Keep what a function returns for ``ttl`` seconds (default 300), by its bound arguments.
+
+    Works on functions and methods, sync and async; ``self`` and ``cls`` are no part of the key,
+    so all instances share. None is kept like any result, exceptions are not. Callers in one
+    process who want the same at once share one call.
+
+        @cached(ttl=60, key_prefix="quote")
+        def quote(symbol: str, currency: str = "USD") -> float: ...
+
+        quote("AAPL")
+        quote.invalidate("AAPL")
+
+    ``key_prefix`` defaults to the function's full name. Calls raise TypeError when an argument
+    cannot be part of a key, or the result cannot be stored.
+
+    Raises:
+      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one.
+    """
+    if ttl is not None:
+        check_ttl(ttl)
+
+    def decorate(function: Callable[P, R]) -> Cached[P, R]:
+        key = _Key(function, key_prefix)
+        manager = get_cache_manager if cache is None else lambda: cache
+        wrap: Any = _wrap_async if inspect.iscoroutinefunction(function) else _wrap
+        wrapped: Any = functools.wraps(function)(wrap(function, key, manager, ttl))
+        key.wrapped = wrapped
+        wrapped.cache_key = key.of
+        return cast("Cached[P, R]", wrapped)
+
+    return decorate
+
+
+def _wrap(
+    function: Callable[..., T], key: _Key, manager: Callable[[], CacheManager], ttl: float | None
+) -> Callable[..., T]:
+    def call(*args: Any, **kwargs: Any) -> T:
+        return manager().get_or_load(key(args, kwargs), lambda: function(*args, **kwargs), ttl)
+
+    def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return manager().delete(key.of(*args, **kwargs))
+
+    call.invalidate = invalidate  # type: ignore[attr-defined]
+    return call
+
+
+def _wrap_async(
+    function: Callable[..., Awaitable[T]], key: _Key, manager: Callable[[], CacheManager], ttl: float | None
+) -> Callable[..., Awaitable[T]]:
+    flights = Flights()
+
+    # The cache is asked from threads, so that a slow Redis holds up no loop.
+    async def call(*args: Any, **kwargs: Any) -> T:
+        cache, name = manager(), key(args, kwargs)
+        found: T = await asyncio.to_thread(cache.get, name, MISSING)
+        if found is not MISSING:
+            return found
+
+        async def load() -> T:
+            value: T = await asyncio.to_thread(cache.get, name, MISSING)
+            if value is MISSING:
+                value = await function(*args, **kwargs)
+                await asyncio.to_thread(cache.set, name, value, ttl)
+            return value
+
+        shared: T = await flights.share_async(name, load)
+        return shared
+
+    async def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return await asyncio.to_thread(manager().delete, key.of(*args, **kwargs))
+
+    call.invalidate = invalidate  # type: ignore[attr-defined]
+    return call
+
+
+class _Key:
+    """The cache key of a call: the same for the same bound arguments, however they are given."""
+
+    wrapped: object = None
+
+    def __init__(self, function: Callable[..., Any], prefix: str | None) -> None:
+        self._function = function
+        self._signature = inspect.signature(function)
+        self._prefix = f"{function.__module__}.{function.__qualname__}" if prefix is None else prefix
+        check_key(self._prefix, what="key_prefix")
+        first = next(iter(self._signature.parameters), "")
+        self._skipped = first if first in ("self", "cls") else None
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments.items()
+        text = ",".join(f"{name}={self._text(name, value)}" for name, value in given if name != self._skipped)
+        if len(text) > READABLE_CHARS or not text.isprintable():
+            text = "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return f"{self._prefix}:{text}"
+
+    def of(self, *args: Any, **kwargs: Any) -> str:
+        """The key of a call with these arguments; of a method, with or without its ``self``."""
+        if self._skipped is not None and not (args and self._is_owner(args[0])):
+            args = (None, *args)
+        return self(args, kwargs)
+
+    def _is_owner(self, first: object) -> bool:
+        """True for an instance (or, of a classmethod, the class) that the method belongs to."""
+        owner = first if isinstance(first, type) else type(first)
+        found = (vars(base).get(self._function.__name__) for base in owner.__mro__)
+        return any(getattr(method, "__func__", method) is self.wrapped for method in found)
+
+    def _text(self, name: str, value: object) -> str:
+        try:
+            return codec.canonical(value).decode()
+        except TypeError as error:
+            raise TypeError(
+                f"argument {name!r} of {self._function.__qualname__}() cannot be part of a cache key: {error}"
+            ) from None

@@ -1,0 +1,58 @@
+"""A process group that dies with us, however we die."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import Any, Self
+
+# The keeper waits for the end of a pipe that only we hold open. When we are gone, even
+# by SIGKILL, it kills its whole group, itself included. A shell is the smallest process
+# that can, and works for children that are no Python, on Linux and macOS alike.
+_KEEPER = ("/bin/sh", "-c", "read _; kill -KILL 0")
+
+
+class ProcessGroup:
+    """Starts processes in one group of their own: a Ctrl-C of the terminal does not reach them."""
+
+    def __init__(self) -> None:
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._id = 0
+
+    def __enter__(self) -> Self:
+        self.keep()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def keep(self) -> None:
+        """See that the keeper lives; start it, or another one in its place."""
+        if self._keeper is not None and self._keeper.poll() is None:
+            return
+        self._keeper = self._start(
+            _KEEPER, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def spawn(self, command: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process in the group; ``options`` are those of :class:`subprocess.Popen`."""
+        self.keep()
+        return self._start(command, **options)
+
+    def close(self) -> None:
+        """Kill what is left of the group."""
+        if self._keeper is not None and self._keeper.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._keeper.stdin.close()
+            self._keeper.wait()
+        self._keeper = None
+
+    def _start(self, command: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(command, process_group=self._id, **options)
+        except (PermissionError, ProcessLookupError):
+            # The group ended with its last process; the next one opens another.
+            process = subprocess.Popen(command, process_group=0, **options)
+            self._id = 0
+        self._id = self._id or process.pid
+        return process

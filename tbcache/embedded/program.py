@@ -1,0 +1,76 @@
+"""How our own programs are started as processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import tbcache
+from tbcache.embedded.part import Part
+from tbcache.errors import ConfigurationError
+
+_PACKAGE = Path(tbcache.__file__).resolve().parent
+
+
+def process_part(
+    name: str,
+    process: Literal["workers", "scheduler"],
+    arguments: tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Part:
+    """The part that runs a worker or the scheduler.
+
+    Raises:
+      ConfigurationError: this installation lacks it.
+    """
+    module, root = _find(process)
+    return _part(name, module, arguments, variables or {}, log, stage=2, root=root)
+
+
+def python_part(
+    name: str,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    stage: int = 2,
+) -> Part:
+    """The part that runs ``tbcache ARGUMENTS``."""
+    return _part(name, "tbcache", arguments, variables or {}, log, stage=stage, root=None)
+
+
+def _part(
+    name: str,
+    module: str,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    log: Path | None,
+    *,
+    stage: int,
+    root: Path | None,
+) -> Part:
+    # -P: a folder named `workers` in the working folder is not ours. A module with the
+    # user's own source there is found all the same, after everything else named so far.
+    command = (sys.executable, "-P", "-m", module, *arguments)
+    paths = [str(root) if root else "", os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
+    path = os.pathsep.join(part for part in paths if part)
+    return Part(name, command, {**os.environ, **variables, "PYTHONPATH": path}, log, stage)
+
+
+def _find(process: str) -> tuple[str, Path | None]:
+    """The module of a process, and the folder it must be imported from.
+
+    The wheel has it inside the package; a checkout beside it. Other distributions
+    install a ``workers`` too, so the name alone finds nothing.
+    """
+    if (_PACKAGE / "processes" / process / "__main__.py").is_file():
+        return f"tbcache.processes.{process}", None
+    if (_PACKAGE.parent / process / "__main__.py").is_file():
+        return process, _PACKAGE.parent
+    raise ConfigurationError(
+        f"this installation of tbcache lacks its process {process!r} (looked in {_PACKAGE / 'processes'} "
+        f"and {_PACKAGE.parent}); install tbcache again"
+    )

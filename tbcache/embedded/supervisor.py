@@ -1,0 +1,167 @@
+"""Keeps parts running: one that dies is started again, one that keeps dying ends the whole."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tbcache.embedded.group import ProcessGroup
+from tbcache.embedded.part import Part
+from tbcache.errors import TbcacheError
+
+DEATHS = 5
+WITHIN_SECONDS = 30.0
+# How long before the first, second, ... start after a death.
+BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0)
+#: How long each stage may take to stop after SIGTERM, the last stage first.
+GRACE_SECONDS = (0.9, 0.4, 3.2)
+POLL_SECONDS = 0.01
+STDERR = 2
+
+
+class KeepsDying(TbcacheError):
+    """A part died too often to be started once more."""
+
+    def __init__(self, part: Part, how: str) -> None:
+        self.part = part
+        said = "".join(f"\n  {line}" for line in part.tail())
+        where = f"; the end of {part.log}:{said}" if said else ""
+        super().__init__(
+            f"{part.name} keeps dying ({DEATHS} times within {WITHIN_SECONDS:g} s, last: {how}){where}"
+        )
+
+
+@dataclass(slots=True)
+class _Child:
+    part: Part
+    process: subprocess.Popen[bytes] | None = None
+    deaths: deque[float] = field(default_factory=deque)
+    start_at: float = 0.0
+    how: str = ""
+
+
+class Supervisor:
+    """Starts parts, watches them and stops them in order. ``say`` is told what happens, a line each."""
+
+    def __init__(self, group: ProcessGroup, say: Callable[[str], None]) -> None:
+        self._group = group
+        self._say = say
+        self._children: dict[str, _Child] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The pid of every part that runs."""
+        return {
+            name: child.process.pid
+            for name, child in self._children.items()
+            if child.process is not None and child.process.poll() is None
+        }
+
+    def start(self, part: Part) -> None:
+        """Start a part; its log begins anew."""
+        if part.log is not None:
+            part.log.parent.mkdir(parents=True, exist_ok=True)
+            part.log.write_bytes(b"")
+        child = self._children[part.name] = _Child(part)
+        self._spawn(child)
+        self._say(f"{part.name} started")
+
+    def is_running(self, name: str) -> bool:
+        return name in self.pids
+
+    def forget(self, name: str) -> str:
+        """Watch a dead part no longer; how it died."""
+        process = self._children.pop(name).process
+        return _how(process.wait()) if process is not None else ""
+
+    def watch(self) -> None:
+        """Look after everyone once.
+
+        Raises:
+          KeepsDying: one died too often.
+        """
+        self._group.keep()
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.process is not None and (code := child.process.poll()) is not None:
+                self._bury(child, now, _how(code))
+            if child.process is None and child.start_at <= now:
+                self._spawn(child)
+                self._say(f"{child.part.name} died ({child.how}); started again")
+
+    def trim_logs(self) -> None:
+        for child in self._children.values():
+            child.part.trim_log()
+
+    def stop(
+        self,
+        grace_seconds: tuple[float, ...] = GRACE_SECONDS,
+        hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Stop all, stage by stage: SIGTERM, and SIGKILL for those still there after their grace.
+
+        ``grace_seconds`` is by stage; ``hurry`` ends it at once when it turns true.
+        """
+        for stage in reversed(range(len(grace_seconds))):
+            going = [child for child in self._running() if child.part.stage == stage]
+            for child in reversed(going):
+                _send(child, signal.SIGTERM)
+            give_up = time.monotonic() + grace_seconds[stage]
+            while _alive(going) and time.monotonic() < give_up and not hurry():
+                time.sleep(POLL_SECONDS)
+            for child in _alive(going):
+                self._say(f"{child.part.name} did not stop in time and was killed")
+                _send(child, signal.SIGKILL)
+        for child in self._running():
+            if child.process is not None:
+                child.process.wait()
+        self._children.clear()
+
+    def _running(self) -> list[_Child]:
+        return [child for child in self._children.values() if child.process is not None]
+
+    def _bury(self, child: _Child, now: float, how: str) -> None:
+        child.process, child.how = None, how
+        child.deaths.append(now)
+        while child.deaths[0] < now - WITHIN_SECONDS:
+            child.deaths.popleft()
+        if len(child.deaths) >= DEATHS:
+            raise KeepsDying(child.part, how)
+        child.start_at = now + BACKOFF_SECONDS[len(child.deaths) - 1]
+
+    def _spawn(self, child: _Child) -> None:
+        part = child.part
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(part.log.open("ab")) if part.log is not None else STDERR
+            child.process = self._group.spawn(
+                part.command,
+                env=part.env,
+                cwd=part.folder,
+                stdin=subprocess.PIPE if part.feed else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=part.keep_fds,
+            )
+        part.started(child.process.pid)
+        if child.process.stdin is not None:
+            # It may have died before it read all of it; that is seen at the next look.
+            with contextlib.suppress(BrokenPipeError), child.process.stdin as feed:
+                feed.write(part.feed)
+
+
+def _alive(children: Iterable[_Child]) -> list[_Child]:
+    return [child for child in children if child.process is not None and child.process.poll() is None]
+
+
+def _send(child: _Child, signum: signal.Signals) -> None:
+    if child.process is not None:
+        child.process.send_signal(signum)
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

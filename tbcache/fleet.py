@@ -1,0 +1,228 @@
+"""The whole fleet at a glance: the server, every source with its limits, every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import SourceMetrics, UsageMonitor, WorkerStatus
+from tbcache.queue import Queue, QueueDepth
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import Source, get_sources
+from tbcache.store import Store, Unavailable
+from tbcache.store.wire import MICROS, to_time
+
+#: Where an entry's head says until when it is fresh (us).
+_FRESH = slice(5, 21)
+
+#: ok: may fetch now. limited: its own limit is used up. closed: the upstream said stop, or the
+#: budget is spent. off: credentials are missing. unknown: Redis is away.
+State = Literal["ok", "limited", "closed", "off", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """Redis or Valkey; what only it knows is None while it is away."""
+
+    address: str
+    is_available: bool
+    reason: str | None = None
+    version: str | None = None
+    uptime_seconds: int | None = None
+    memory_bytes: int | None = None
+    clients: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """One limit of a source. ``resets_at`` is when the next used slot comes free; None when none is used."""
+
+    limit: str
+    count: int
+    window_seconds: float
+    used: int
+    remaining: int
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source now, with today's figures (UTC).
+
+    ``missing`` are the variables that would turn it on. ``warm`` counts the ``common``
+    symbols whose answer is fresh.
+    """
+
+    name: str
+    state: State
+    missing: tuple[str, ...]
+    base_url: str
+    limits: tuple[LimitStatus, ...]
+    closed_until: datetime | None
+    closed_reason: str | None
+    warm: int
+    common: int
+    usage: SourceMetrics
+    queue: QueueDepth
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """Everything at the moment ``at``."""
+
+    at: datetime
+    server: ServerStatus
+    sources: tuple[SourceStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+
+    @property
+    def first_trouble(self) -> str | None:
+        """The first thing an operator should know, in one line; None when all is well."""
+        if not self.server.is_available:
+            return f"Redis is away ({self.server.reason}): every process goes on with its share of the limits"
+        if not any(worker.role == "worker" and worker.is_alive for worker in self.workers):
+            return "no worker is running: queued fetches wait. Start one with `tbcache worker`"
+        for source in self.sources:
+            if source.state == "closed" and source.closed_until is not None:
+                return f"{source.name} is closed until {source.closed_until:%H:%M:%S} UTC ({source.closed_reason})"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one round trip shows: the server, and of each source its warm count and closure."""
+
+    now_us: int
+    info: dict[str, Any]
+    warm: dict[str, int]
+    closed: dict[str, tuple[int, str | None]]
+
+
+class Fleet:
+    """Looks at everything over one store."""
+
+    def __init__(self, settings: Settings, store: Store, monitor: UsageMonitor, queue: Queue) -> None:
+        self._settings = settings
+        self._store = store
+        self._monitor = monitor
+        self._queue = queue
+        self._sources = list(get_sources(settings).values())
+        self._limiters = {source.name: RateLimiter(source, store) for source in self._sources}
+
+    def status(self) -> FleetStatus:
+        """Everything, in a handful of small round trips. Does not raise when Redis is away."""
+        try:
+            seen = self._look()
+            return FleetStatus(
+                at=to_time(seen.now_us),
+                server=_server(self._store.address, seen.info),
+                sources=tuple(self._source(source, seen) for source in self._sources),
+                workers=tuple(self._monitor.get_workers()),
+            )
+        except Unavailable as error:
+            return FleetStatus(
+                at=utc_now(),
+                server=ServerStatus(error.address, is_available=False, reason=error.reason),
+                sources=tuple(self._unknown(source) for source in self._sources),
+                workers=(),
+            )
+
+    def _look(self) -> _Seen:
+        keys = self._store.keys
+        asked = [(source, self._common(source)) for source in self._sources]
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.time()
+            pipe.info()
+            for source, requests in asked:
+                pipe.hmget(keys.state(source.name), "closed_until", "closed_reason")
+                for request in requests:
+                    pipe.getrange(keys.entry(request.key), _FRESH.start, _FRESH.stop - 1)
+            (seconds, micros), info, *found = pipe.execute()
+        now_us = seconds * MICROS + micros
+        seen = _Seen(now_us, info, {}, {})
+        answers = iter(found)
+        for source, requests in asked:
+            until, reason = next(answers)
+            seen.closed[source.name] = (int(until or 0), reason.decode() if reason else None)
+            heads = [next(answers) for _ in requests]
+            seen.warm[source.name] = sum(head.isdigit() and int(head) > now_us for head in heads)
+        return seen
+
+    def _common(self, source: Source) -> list[FetchRequest]:
+        hours = min(self._settings.common_hours, source.max_hours)
+        return [FetchRequest(source.name, symbol, hours) for symbol in self._settings.common_symbols]
+
+    def _source(self, source: Source, seen: _Seen) -> SourceStatus:
+        limits = self._limits(source)
+        until, reason = seen.closed[source.name]
+        is_closed = until > seen.now_us
+        return SourceStatus(
+            name=source.name,
+            state=_state(source, limits, is_closed),
+            missing=source.missing,
+            base_url=source.base_url,
+            limits=limits,
+            closed_until=to_time(until) if is_closed else None,
+            closed_reason=reason if is_closed else None,
+            warm=seen.warm[source.name],
+            common=len(self._settings.common_symbols),
+            usage=self._monitor.get_source_metrics(source.name),
+            queue=self._queue.depth(source.name),
+        )
+
+    def _limits(self, source: Source) -> tuple[LimitStatus, ...]:
+        limiter, found = self._limiters[source.name], []
+        for limit in source.limits:
+            status = limiter.get_status(limit.count, limit.window_seconds)
+            resets_at = status.reset_at if status.used else None
+            found.append(
+                LimitStatus(
+                    str(limit), limit.count, limit.window_seconds, status.used, status.remaining, resets_at
+                )
+            )
+        return tuple(found)
+
+    def _unknown(self, source: Source) -> SourceStatus:
+        return SourceStatus(
+            name=source.name,
+            state="unknown" if source.is_enabled else "off",
+            missing=source.missing,
+            base_url=source.base_url,
+            limits=(),
+            closed_until=None,
+            closed_reason=None,
+            warm=0,
+            common=len(self._settings.common_symbols),
+            usage=SourceMetrics(source.name),
+            queue=QueueDepth(source.name, 0, 0, 0, 0, 0),
+        )
+
+
+def build_fleet(settings: Settings, store: Store) -> Fleet:
+    """A view of the fleet that ``settings`` describe, over ``store``."""
+    return Fleet(settings, store, UsageMonitor(store, settings), Queue(store, settings))
+
+
+def _state(source: Source, limits: Sequence[LimitStatus], is_closed: bool) -> State:
+    if not source.is_enabled:
+        return "off"
+    if is_closed:
+        return "closed"
+    return "limited" if any(limit.remaining == 0 for limit in limits) else "ok"
+
+
+def _server(address: str, info: dict[str, Any]) -> ServerStatus:
+    name, field = ("Valkey", "valkey_version") if "valkey_version" in info else ("Redis", "redis_version")
+    return ServerStatus(
+        address=address,
+        is_available=True,
+        version=f"{name} {info.get(field, '?')}",
+        uptime_seconds=info.get("uptime_in_seconds"),
+        memory_bytes=info.get("used_memory"),
+        clients=info.get("connected_clients"),
+    )

@@ -1,0 +1,265 @@
+"""What an answer says about itself: its JSON, its error, its rate-limit headers.
+
+The five upstreams speak dialects of the same few headers. All of them are read
+here, told apart by name and magnitude, so that a provider only reads its items.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import orjson
+
+from tbcache.errors import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamNotFound,
+    UpstreamPayloadError,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.models import RateHint, RawResponse
+from tbcache.providers.field import moment, number, record, records, text
+
+_MESSAGE_LENGTH = 200
+_EPOCH = 1e9
+_LONGEST_WAIT = 366 * 86400.0
+_BY_STATUS: dict[int, type[UpstreamError]] = {
+    401: UpstreamAuthError,
+    402: UpstreamQuotaExhausted,
+    403: UpstreamNotEntitled,
+    404: UpstreamNotFound,
+    408: UpstreamUnavailable,
+    410: UpstreamNotFound,
+    420: UpstreamThrottled,
+    425: UpstreamUnavailable,
+    426: UpstreamNotEntitled,
+    429: UpstreamThrottled,
+    451: UpstreamNotFound,
+}
+_RESETS = ("x-rate-limit-reset", "x-ratelimit-reset")
+_UW_RESET = "x-uw-req-per-minute-reset"
+
+
+class Verdict(NamedTuple):
+    """What an upstream's own error code means, where it says more than the status."""
+
+    kind: type[UpstreamError]
+    until: datetime | None = None
+
+
+Judge = Callable[[Any, RawResponse], Verdict | None]
+
+
+def page(source: str, response: RawResponse, judge: Judge | None = None) -> Any:
+    """The JSON of a success.
+
+    ``judge`` is asked first, with the body (None where it is no JSON).
+
+    Raises:
+      UpstreamError: the one that the answer means.
+    """
+    body = decode(response.body)
+    verdict = judge(body, response) if judge else None
+    if verdict is not None:
+        raise failure(source, response, *verdict)
+    status = _stated_status(body) or response.status
+    if not 200 <= status < 300:
+        raise failure(source, response, kind_of(status))
+    if body is None:
+        raise unreadable(source, response, _why_unreadable(response.body))
+    return body
+
+
+def failure(
+    source: str, response: RawResponse, kind: type[UpstreamError], until: datetime | None = None
+) -> UpstreamError:
+    """The error of ``kind`` that ``response`` is, with its own words and its hint when to come back."""
+    words = message(decode(response.body), response)
+    return kind(source, words, status=response.status, retry_at=until or _hint(response, kind))
+
+
+def unreadable(source: str, response: RawResponse, why: str) -> UpstreamPayloadError:
+    return UpstreamPayloadError(source, why, status=response.status)
+
+
+def kind_of(status: int) -> type[UpstreamError]:
+    """The error that an HTTP status means, where the body says nothing else."""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:
+        return UpstreamUnavailable
+    return UpstreamBadRequest if status >= 400 else UpstreamPayloadError
+
+
+def decode(body: bytes) -> Any:
+    """The JSON in ``body``; None where there is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(body)
+
+
+def _decode_leniently(body: bytes) -> Any:
+    # orjson refuses a byte order mark and half a surrogate pair, which cut texts end in.
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _stated_status(body: Any) -> int | None:
+    """The error status in a body like ``{"error": 403}`` or ``{"response": {"status": 429}}``."""
+    outer = record(body)
+    for value in (outer.get("error"), outer.get("status"), record(outer.get("response")).get("status")):
+        if isinstance(value, int) and 400 <= value <= 599:
+            return value
+    return None
+
+
+def _why_unreadable(body: bytes) -> str:
+    head = body.lstrip()[:1]
+    if not head:
+        return "the answer is empty"
+    if head == b"<":
+        return "the answer is HTML, not JSON"
+    return "the answer is cut off" if head in (b"{", b"[") else "the answer is not JSON"
+
+
+# -- messages ---------------------------------------------------------------------------------
+
+
+def message(body: Any, response: RawResponse) -> str:
+    """One short line, in the upstream's own words where it has any."""
+    return _short(next(_words(body), "") or _plain(response.body)) or _phrase(response.status)
+
+
+def _words(body: Any) -> Iterator[str]:
+    outer = record(body)
+    for part in (*records(outer.get("errors")), outer):
+        for name in ("message", "detail", "msg", "error_description", "error", "code", "title", "reason"):
+            if isinstance(part.get(name), str) and part[name].strip():
+                yield _with_reason(part[name], part.get("reason"))
+
+
+def _with_reason(words: str, reason: object) -> str:
+    return f"{words}: {reason}" if isinstance(reason, str) and reason not in words else words
+
+
+def _plain(body: bytes) -> str:
+    written = body[:65536].decode("utf-8", "replace")
+    if not written.lstrip().startswith("<"):
+        return "" if written.lstrip()[:1] in ("{", "[", '"') else written
+    title = re.search(r"<title[^>]*>([^<]*)", written, re.IGNORECASE)
+    return title.group(1) if title else ""
+
+
+def _short(words: str) -> str:
+    line = re.sub(r"<[^<>]*>", " ", text(words))
+    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    return line if len(line) <= _MESSAGE_LENGTH else line[: _MESSAGE_LENGTH - 1] + "…"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+# -- times ------------------------------------------------------------------------------------
+
+
+def base(response: RawResponse) -> datetime:
+    """The moment that relative hints count from: the answer's Date, or when it was received."""
+    return _http_date(response.headers.get("date", "")) or response.received_at
+
+
+def later(start: datetime, seconds: float) -> datetime | None:
+    """``seconds`` after ``start``; None where that is no sensible wait."""
+    return start + timedelta(seconds=seconds) if 0 <= seconds <= _LONGEST_WAIT else None
+
+
+def next_midnight(start: datetime) -> datetime:
+    """The next UTC midnight."""
+    day = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day + timedelta(days=1)
+
+
+def next_month(start: datetime) -> datetime:
+    """The first moment of the next month, in UTC."""
+    today = next_midnight(start) - timedelta(days=1)
+    return (today.replace(day=28) + timedelta(days=4)).replace(day=1)
+
+
+def retry_after(response: RawResponse) -> datetime | None:
+    """``Retry-After``, in seconds or as a date."""
+    value = response.headers.get("retry-after", "")
+    seconds = number(value)
+    return _http_date(value) if seconds is None else later(base(response), seconds)
+
+
+def _hint(response: RawResponse, kind: type[UpstreamError]) -> datetime | None:
+    # The reset of a rate window says nothing of a quota or an outage, so only
+    # Retry-After is believed there.
+    if kind in (UpstreamQuotaExhausted, UpstreamUnavailable):
+        return retry_after(response)
+    return _window_end(response) if kind is UpstreamThrottled else None
+
+
+def _window_end(response: RawResponse) -> datetime | None:
+    """When to ask again: the first hint that lies ahead, so that ``Retry-After: 0`` does not win."""
+    hints = [retry_after(response), *(_reset(response, name) for name in (*_RESETS, _UW_RESET))]
+    known = [hint for hint in hints if hint is not None]
+    return next((hint for hint in known if hint > base(response)), known[0] if known else None)
+
+
+def _reset(response: RawResponse, name: str) -> datetime | None:
+    value = number(response.headers.get(name))
+    if value is None or value < 0:
+        return None
+    if name == _UW_RESET:
+        return later(base(response), value / 1000)
+    return moment(value) if value >= _EPOCH else later(base(response), value)
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(value)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if 1970 <= found.year < 9000 else None
+
+
+# -- rate hints -------------------------------------------------------------------------------
+
+
+def hints(response: RawResponse) -> tuple[RateHint, ...]:
+    """What the headers say is left of the upstream's windows."""
+    names = [
+        (f"{prefix}-remaining", f"{prefix}-reset", f"{prefix}-limit", f"{prefix}-used")
+        for prefix in ("x-rate-limit", "x-ratelimit", "x-app-limit-24hour", "x-user-limit-24hour")
+    ]
+    names.append(("x-uw-req-per-minute-remaining", _UW_RESET, "", ""))
+    found = (_rate_hint(response, *four) for four in names)
+    return tuple(hint for hint in found if hint is not None)
+
+
+def _rate_hint(response: RawResponse, remaining: str, reset: str, limit: str, used: str) -> RateHint | None:
+    left = number(response.headers.get(remaining))
+    reset_at = _reset(response, reset)
+    if left is None or reset_at is None:
+        return None
+    most, spent = number(response.headers.get(limit)), number(response.headers.get(used))
+    most = left + spent if most is None and spent is not None else most
+    return RateHint(max(0, int(left)), reset_at, None if most is None else int(most))

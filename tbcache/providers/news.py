@@ -1,0 +1,136 @@
+"""NewsAPI: articles that name a symbol."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from tbcache.errors import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.providers import dialect
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
+from tbcache.providers.dialect import Verdict
+from tbcache.providers.field import (
+    fingerprint,
+    holds_records,
+    moment,
+    number,
+    record,
+    records,
+    text,
+    unique,
+    word,
+)
+
+LIMIT = 100
+_REMOVED = "[removed]"
+_PER_DAY = re.compile(r"\b(12|24)[ -]?h|\b(?:per|a|each) day\b|\bdaily\b")
+_CODES: dict[str, type[UpstreamError]] = {
+    "apiKeyMissing": UpstreamAuthError,
+    "apiKeyInvalid": UpstreamAuthError,
+    "apiKeyDisabled": UpstreamAuthError,
+    "apiKeyExhausted": UpstreamQuotaExhausted,
+    "rateLimited": UpstreamThrottled,
+    "maximumResultsReached": UpstreamNotEntitled,
+    "corsNotAllowed": UpstreamNotEntitled,
+    "unexpectedError": UpstreamUnavailable,
+}
+
+
+class NewsProvider(Provider):
+    """Articles in English, newest first."""
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        params = {
+            "q": fetch.symbol,
+            "from": _iso(now - timedelta(hours=fetch.hours)),
+            "language": "en",
+            "sortBy": "publishedAt",
+            "pageSize": str(LIMIT),
+        }
+        # Not by page: plans answer 426 past result 100, and new articles shift the pages.
+        if cursor is not None:
+            params["to"] = cursor
+        url = f"{self.source.base_url.rstrip('/')}/v2/everything"
+        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def auth(self) -> httpx2.Auth | None:
+        return HeaderAuth.of("TBCACHE_NEWS__API_KEY", self.own.api_key, "X-Api-Key")
+
+    def parse(self, response: RawResponse) -> Page:
+        body = record(dialect.page(self.source.name, response, _judge))
+        if not holds_records(body.get("articles")):
+            raise dialect.unreadable(self.source.name, response, "the answer holds no articles")
+        articles = records(body["articles"])
+        items = unique(_item(article) for article in articles if _is_article(article))
+        total = number(body.get("totalResults"))
+        return Page(
+            items,
+            next=_before(items) if total is not None and total > len(articles) else None,
+            total=None if total is None else int(total),
+            hints=dialect.hints(response),
+        )
+
+
+def _judge(body: Any, response: RawResponse) -> Verdict | None:
+    """Tell a quota from a window, and name the error of a 200 that is one."""
+    code = record(body).get("code")
+    if record(body).get("status") != "error" or not isinstance(code, str):
+        return None
+    words = (word(record(body).get("message")) or "").lower()
+    if code == "apiKeyExhausted" or (code == "rateLimited" and _PER_DAY.search(words)):
+        return Verdict(UpstreamQuotaExhausted, _renewal(words, response))
+    return Verdict(_CODES.get(code, UpstreamBadRequest)) if response.status == 200 else None
+
+
+def _renewal(words: str, response: RawResponse) -> datetime | None:
+    """When there is certainly some quota again: by the shortest period that is named, as no header says."""
+    asked = dialect.retry_after(response)
+    periods = [int(hours or 24) for hours in _PER_DAY.findall(words)]
+    return asked if asked or not periods else dialect.later(dialect.base(response), min(periods) * 3600)
+
+
+def _is_article(article: dict[str, Any]) -> bool:
+    """False for what NewsAPI has taken back: it stands in the list as ``[Removed]`` of 1970."""
+    stated = [found for name in ("title", "description", "url") if (found := word(article.get(name)))]
+    return bool(stated) and stated[0].lower() != _REMOVED
+
+
+def _item(article: dict[str, Any]) -> Item:
+    title, at = text(article.get("title")), moment(article.get("publishedAt"))
+    written = "\n\n".join(filter(None, (title, text(article.get("description")))))
+    return Item(
+        word(article.get("url")) or fingerprint(title, word(article.get("publishedAt"))),
+        at,
+        written,
+        author=word(article.get("author")),
+    )
+
+
+def _before(items: tuple[Item, ...]) -> str | None:
+    """Where the next page starts: at the oldest article, whose second may hold more of them.
+
+    A page that lies within one second starts the next one a second earlier, or
+    it would be asked for for ever.
+    """
+    times = [item.at for item in items if item.at is not None]
+    if not times:
+        return None
+    stuck = len(times) > 1 and min(times) == max(times)
+    return _iso(min(times) - timedelta(seconds=1) if stuck else min(times))
+
+
+def _iso(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,100 @@
+"""Unusual Whales: option flow. Sentiment comes from side and type, weighted by premium."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx2
+
+from tbcache.errors import UpstreamQuotaExhausted
+from tbcache.models import FetchRequest, HttpRequest, Page, RateHint, RawResponse
+from tbcache.providers import dialect, flow
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
+from tbcache.providers.dialect import Verdict
+from tbcache.providers.field import moment, number, record, unique
+
+LIMIT = 200
+_NESTING = 4
+
+
+class OptionsProvider(Provider):
+    """Flow alerts of one ticker: repeated hits, sweeps, floor trades."""
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        since = now - timedelta(hours=fetch.hours)
+        params = {
+            "ticker_symbol": fetch.symbol,
+            "newer_than": str(int(since.timestamp())),
+            "limit": str(LIMIT),
+        }
+        if cursor is not None:
+            params["older_than"] = cursor
+        url = f"{self.source.base_url.rstrip('/')}/api/option-trades/flow-alerts"
+        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def auth(self) -> httpx2.Auth | None:
+        return HeaderAuth.of("TBCACHE_OPTIONS__API_KEY", self.own.api_key, "Authorization", "Bearer")
+
+    def parse(self, response: RawResponse) -> Page:
+        body = dialect.page(self.source.name, response, _judge)
+        rows = list(_rows(body))
+        if not rows and not _is_quiet(body):
+            raise dialect.unreadable(self.source.name, response, "the answer holds no rows of option flow")
+        hints = (*dialect.hints(response), *_daily_hint(response))
+        return Page(unique(flow.to_item(row) for row in rows), next=_older(rows), hints=hints)
+
+
+def next_reset(start: datetime) -> datetime:
+    """The next 20:00 in New York (as UTC), when the daily quota starts anew."""
+    local = start.astimezone(ZoneInfo("America/New_York"))
+    reset = local.replace(hour=20, minute=0, second=0, microsecond=0)
+    return (reset if reset > local else reset + timedelta(days=1)).astimezone(UTC)
+
+
+def _judge(body: Any, response: RawResponse) -> Verdict | None:
+    is_daily = record(body).get("code") == "daily_request_limit_hit"
+    is_spent = response.status == 429 and any(hint.remaining == 0 for hint in _daily_hint(response))
+    if is_daily or is_spent:
+        return Verdict(UpstreamQuotaExhausted, next_reset(dialect.base(response)))
+    return None
+
+
+def _daily_hint(response: RawResponse) -> tuple[RateHint, ...]:
+    used = number(response.headers.get("x-uw-daily-req-count"))
+    limit = number(response.headers.get("x-uw-token-req-limit"))
+    if used is None or limit is None:
+        return ()
+    return (RateHint(max(0, int(limit - used)), next_reset(dialect.base(response)), int(limit)),)
+
+
+def _rows(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """Every row, however it is wrapped: bare, under ``data``, grouped, or in channel messages."""
+    if isinstance(value, dict) and flow.is_row(value):
+        yield value
+    elif isinstance(value, dict | list) and depth < _NESTING:
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _rows(inner, depth + 1)
+
+
+def _is_quiet(body: Any) -> bool:
+    """True for a page without rows, as on a weekend; an object of another shape is none.
+
+    Of a channel that has sent nothing yet there are only acknowledgements.
+    """
+    rows = body if isinstance(body, list) else record(body).get("data")
+    return rows == {} or (isinstance(rows, list) and all(record(row).get("status") == "ok" for row in rows))
+
+
+def _older(rows: list[dict[str, Any]]) -> str | None:
+    """Where the next page of alerts starts: the second after the oldest one of a full page.
+
+    Whole seconds, so that nothing between two alerts of one second is left out;
+    what comes twice has the same id.
+    """
+    times = [at for row in rows if (at := moment(row.get("created_at"))) is not None]
+    return str(math.ceil(min(times).timestamp())) if times and len(rows) >= LIMIT else None

@@ -1,0 +1,100 @@
+"""Reddit: posts and comments of the subreddits that talk of markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from tbcache.errors import UpstreamNotFound
+from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.providers import dialect
+from tbcache.providers.base import Provider
+from tbcache.providers.dialect import Verdict
+from tbcache.providers.field import fingerprint, holds_records, moment, record, records, text, unique, word
+from tbcache.providers.reddit_token import RedditAuth, refusal
+
+LIMIT = 100
+_SPANS = ((1, "hour"), (24, "day"), (168, "week"), (720, "month"), (8760, "year"))
+_NESTING = 40
+_POST, _COMMENT = "t3", "t1"
+_GONE = ("[deleted]", "[removed]")
+
+
+class RedditProvider(Provider):
+    """The newest posts that a search for the symbol finds."""
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        params = {
+            "q": fetch.symbol,
+            "restrict_sr": "1",
+            "sort": "new",
+            "t": next((name for hours, name in _SPANS if fetch.hours <= hours), "all"),
+            "limit": str(LIMIT),
+            "raw_json": "1",
+        }
+        if cursor is not None:
+            params["after"] = cursor
+        subreddits = quote(self.own.subreddits, safe="+")
+        url = f"{self.source.base_url.rstrip('/')}/r/{subreddits}/search"
+        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def auth(self) -> httpx2.Auth | None:
+        return RedditAuth.of(self.source.name, self.own)
+
+    def parse(self, response: RawResponse) -> Page:
+        body = dialect.page(self.source.name, response, _judge)
+        if not _is_listing(body):
+            raise dialect.unreadable(self.source.name, response, "the answer is no listing")
+        after = record(record(body).get("data")).get("after")
+        things = unique(_item(kind, data) for kind, data in _things(body))
+        return Page(things, next=word(after), hints=dialect.hints(response))
+
+
+def _judge(body: Any, response: RawResponse) -> Verdict | None:
+    # A subreddit that does not exist is a redirect to the search for one.
+    if 300 <= response.status < 400 and "subreddits/search" in response.headers.get("location", ""):
+        return Verdict(UpstreamNotFound)
+    return refusal(body, response)
+
+
+def _is_listing(body: Any) -> bool:
+    """True for a listing, one post or comment, or a list of these, as a page of comments is."""
+    parts = body if isinstance(body, list) else [body]
+    return bool(parts) and all(_is_thing(record(part)) for part in parts)
+
+
+def _is_thing(part: dict[str, Any]) -> bool:
+    data = record(part.get("data"))
+    if part.get("kind") == "Listing":
+        return holds_records(data.get("children"))
+    return part.get("kind") in (_POST, _COMMENT) and bool(data)
+
+
+def _things(value: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every post and comment, replies included; "more" and other kinds are left out."""
+    if depth > _NESTING:
+        return
+    for part in records(value if isinstance(value, list) else [value]):
+        kind, data = part.get("kind"), record(part.get("data"))
+        if kind == "Listing":
+            yield from _things(data.get("children"), depth + 1)
+        elif kind in (_POST, _COMMENT) and data:
+            yield str(kind), data
+            yield from _things(data.get("replies"), depth + 1)
+
+
+def _item(kind: str, data: dict[str, Any]) -> Item:
+    author, own = word(data.get("author")), word(data.get("id"))
+    parts = [text(data.get(name)) for name in (("title", "selftext") if kind == _POST else ("body",))]
+    written = "\n\n".join(filter(None, parts))
+    unnamed = f"{kind}_{own}" if own else fingerprint(kind, author, word(data.get("created_utc")), written)
+    return Item(
+        word(data.get("name")) or unnamed,
+        moment(data.get("created_utc")),
+        written,
+        author=None if author in _GONE else author,
+    )

@@ -1,0 +1,103 @@
+"""Reddit's application token: fetched by one thread, kept until shortly before it expires."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Generator
+from typing import Any, Self
+
+import httpx2
+
+from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
+from tbcache.models import RawResponse, utc_now
+from tbcache.providers import dialect
+from tbcache.providers.dialect import Verdict
+from tbcache.providers.field import number, record
+from tbcache.settings import SourceSettings
+
+_LIFETIME = 3600.0
+_MARGIN = 60.0
+_PATIENCE = 10.0
+
+Flow = Generator[httpx2.Request, httpx2.Response, Any]
+
+
+def refusal(body: Any, response: RawResponse) -> Verdict | None:
+    """The token endpoint refuses in OAuth's words, ``{"error": "invalid_grant"}``, with 200 too."""
+    if isinstance(record(body).get("error"), str) and response.status in (200, 400):
+        return Verdict(UpstreamAuthError)
+    return None
+
+
+class RedditAuth(httpx2.Auth):
+    """Signs requests with the token, and fetches it (again, after a 401) where need be.
+
+    ``sync_auth_flow`` raises the UpstreamError that a refusal of the token means.
+    """
+
+    def __init__(self, source: str, own: SourceSettings) -> None:
+        if own.client_id is None or own.client_secret is None:
+            raise ConfigurationError(f"{source} needs a client id and a client secret")
+        pair = f"{own.client_id}:{own.client_secret.get_secret_value()}"
+        self._source = source
+        self._url = f"{own.auth_url.rstrip('/')}/api/v1/access_token"
+        self._basic = base64.b64encode(pair.encode()).decode()
+        self._user_agent = own.user_agent
+        self._lock = threading.Lock()
+        self._token = ""
+        self._expires = 0.0
+
+    @classmethod
+    def of(cls, source: str, own: SourceSettings) -> Self | None:
+        """None where the credentials are not set."""
+        has_both = own.client_id is not None and own.client_secret is not None
+        return cls(source, own) if has_both else None
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Flow:
+        token = yield from self._current(request)
+        response = yield _signed(request, token)
+        if response.status_code == 401:
+            token = yield from self._current(request, refused=token)
+            yield _signed(request, token)
+
+    def _current(self, request: httpx2.Request, refused: str = "") -> Flow:
+        """The token; a new one when there is none that lasts, or when it is the ``refused`` one."""
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise UpstreamUnavailable(self._source, f"no token within {_PATIENCE:g} s")
+        try:
+            if time.monotonic() >= self._expires or self._token == refused:
+                response = yield self._ask(request)
+                response.read()
+                self._keep(response)
+            return self._token
+        finally:
+            self._lock.release()
+
+    def _ask(self, request: httpx2.Request) -> httpx2.Request:
+        return httpx2.Request(
+            "POST",
+            self._url,
+            data={"grant_type": "client_credentials"},
+            headers={"Authorization": f"Basic {self._basic}", "User-Agent": self._user_agent},
+            # The client sets its timeouts on the request it was given only.
+            extensions={"timeout": request.extensions["timeout"]} if "timeout" in request.extensions else {},
+        )
+
+    def _keep(self, response: httpx2.Response) -> None:
+        answer = RawResponse(
+            response.status_code, dict(response.headers), response.content, received_at=utc_now()
+        )
+        body = record(dialect.page(self._source, answer, refusal))
+        token = body.get("access_token")
+        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+            raise dialect.unreadable(self._source, answer, "the token endpoint gave no token")
+        lifetime = number(body.get("expires_in")) or _LIFETIME
+        self._token = token
+        self._expires = time.monotonic() + lifetime - min(_MARGIN, lifetime / 10)
+
+
+def _signed(request: httpx2.Request, token: str) -> httpx2.Request:
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request

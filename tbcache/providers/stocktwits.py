@@ -1,0 +1,69 @@
+"""Stocktwits: the message stream of a symbol, of which many carry their author's own label."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from tbcache.models import FetchRequest, HttpRequest, Item, Label, Page, RawResponse
+from tbcache.providers import dialect
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
+from tbcache.providers.field import fingerprint, moment, record, records, text, unique, word
+
+LIMIT = 30
+_LABELS: dict[str, Label] = {"bullish": "bullish", "bearish": "bearish"}
+
+
+class StocktwitsProvider(Provider):
+    """The newest messages of a symbol. The stream knows no times: the reader stops when they are old."""
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        params = {"limit": str(LIMIT)}
+        if cursor is not None:
+            params["max"] = cursor
+        symbol = quote(fetch.symbol, safe="")
+        url = f"{self.source.base_url.rstrip('/')}/api/2/streams/symbol/{symbol}.json"
+        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def auth(self) -> httpx2.Auth | None:
+        return HeaderAuth.of(
+            "TBCACHE_STOCKTWITS__ACCESS_TOKEN", self.own.access_token, "Authorization", "OAuth"
+        )
+
+    def parse(self, response: RawResponse) -> Page:
+        body = dialect.page(self.source.name, response)
+        messages = record(body).get("messages") if isinstance(body, dict) else body
+        if not isinstance(messages, list):
+            raise dialect.unreadable(self.source.name, response, "the answer holds no messages")
+        items = unique(_item(message) for message in records(messages) if _is_message(message))
+        if messages and not items:
+            raise dialect.unreadable(self.source.name, response, "the answer's messages are none")
+        cursor = record(record(body).get("cursor"))
+        older = word(cursor.get("max")) if items and cursor.get("more") is True else None
+        return Page(items, next=older, hints=dialect.hints(response))
+
+
+def _is_message(message: dict[str, Any]) -> bool:
+    return "body" in message or "created_at" in message
+
+
+def _item(message: dict[str, Any]) -> Item:
+    author = word(record(message.get("user")).get("username"))
+    written = text(message.get("body"))
+    return Item(
+        word(message.get("id")) or fingerprint(author, word(message.get("created_at")), written),
+        moment(message.get("created_at")),
+        written,
+        author=author,
+        label=_label(record(message.get("entities")).get("sentiment")),
+    )
+
+
+def _label(sentiment: object) -> Label | None:
+    """The author's own word; most say nothing."""
+    stated = sentiment if isinstance(sentiment, str) else record(sentiment).get("basic")
+    return _LABELS.get(stated.lower()) if isinstance(stated, str) else None

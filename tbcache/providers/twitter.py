@@ -1,0 +1,177 @@
+"""X API v2: posts with a cashtag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from tbcache.errors import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamNotFound,
+    UpstreamPayloadError,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.providers import dialect
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
+from tbcache.providers.dialect import Verdict
+from tbcache.providers.field import (
+    fingerprint,
+    holds_records,
+    moment,
+    number,
+    record,
+    records,
+    text,
+    unique,
+    word,
+)
+
+LIMIT = 100
+# A start_time that is 7 days old when it is written is older, and refused, when it arrives.
+_OLDEST = timedelta(days=7) - timedelta(minutes=1)
+_QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepleted"))
+_PROBLEMS: dict[str, type[UpstreamError]] = {
+    "not-authorized-for-resource": UpstreamNotEntitled,
+    "not-authorized-for-field": UpstreamNotEntitled,
+    "disallowed-resource": UpstreamNotEntitled,
+    "client-forbidden": UpstreamNotEntitled,
+    "resource-not-found": UpstreamNotFound,
+    "resource-unavailable": UpstreamNotFound,
+    "invalid-request": UpstreamBadRequest,
+    "unsupported-authentication": UpstreamAuthError,
+    "rate-limit-exceeded": UpstreamThrottled,
+    "operational-disconnect": UpstreamUnavailable,
+    "streaming-connection": UpstreamUnavailable,
+    "authorization error": UpstreamNotEntitled,
+    "forbidden": UpstreamNotEntitled,
+    "not found error": UpstreamNotFound,
+    "invalid request": UpstreamBadRequest,
+    "unauthorized": UpstreamAuthError,
+    "too many requests": UpstreamThrottled,
+    "service unavailable": UpstreamUnavailable,
+}
+
+
+class TwitterProvider(Provider):
+    """Recent posts that name a symbol by its cashtag."""
+
+    _has_cashtags = True
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        cashtag = f"${fetch.symbol}"
+        since = now - min(timedelta(hours=fetch.hours), _OLDEST)
+        params = {
+            "query": cashtag if self._has_cashtags else f'"{cashtag}" OR {fetch.symbol}',
+            "start_time": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+            "max_results": str(LIMIT),
+            "tweet.fields": "created_at,author_id",
+            "expansions": "author_id",
+            "user.fields": "username",
+        }
+        if cursor is not None:
+            params["next_token"] = cursor
+        url = f"{self.source.base_url.rstrip('/')}/2/tweets/search/recent"
+        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def send(self, request: HttpRequest) -> RawResponse:
+        """Send; after a plan refused the cashtag operator, :meth:`request` builds queries without it."""
+        response = super().send(request)
+        if response.status == 400 and b"cashtag" in response.body.lower():
+            self._has_cashtags = False
+        return response
+
+    def auth(self) -> httpx2.Auth | None:
+        return HeaderAuth.of(
+            "TBCACHE_TWITTER__BEARER_TOKEN", self.own.bearer_token, "Authorization", "Bearer"
+        )
+
+    def parse(self, response: RawResponse) -> Page:
+        body = dialect.page(self.source.name, response, _judge)
+        outer, meta = record(body), record(record(body).get("meta"))
+        if not _holds_page(outer):
+            raise dialect.unreadable(self.source.name, response, "the answer holds neither posts nor meta")
+        users = records(record(outer.get("includes")).get("users"))
+        names = {word(user.get("id")): word(user.get("username")) for user in users}
+        total = number(meta.get("total_tweet_count"))
+        return Page(
+            unique(_item(post, names) for post in _posts(outer.get("data"))),
+            next=word(meta.get("next_token")),
+            total=None if total is None else int(total),
+            hints=dialect.hints(response),
+        )
+
+
+def _posts(data: Any) -> Iterator[dict[str, Any]]:
+    """The posts in ``data``, one or many; counts and users are none."""
+    for row in records(data if isinstance(data, list) else [data]):
+        if isinstance(row.get("text"), str) or (word(row.get("id")) and "username" not in row):
+            yield row
+
+
+def _item(post: dict[str, Any], names: dict[str | None, str | None]) -> Item:
+    author = word(post.get("author_id"))
+    written = text(post.get("text"))
+    return Item(
+        word(post.get("id")) or fingerprint(author, word(post.get("created_at")), written),
+        moment(post.get("created_at")),
+        written,
+        author=names.get(author) or author if author is not None else None,
+    )
+
+
+def _judge(body: Any, response: RawResponse) -> Verdict | None:
+    """Tell a quota from a window, and name the error of a 200 that holds nothing else."""
+    outer = record(body)
+    is_success = 200 <= response.status < 300
+    if is_success and (outer.get("data") or "meta" in outer):
+        return None
+    names = list(_names(outer))
+    if not _QUOTAS.isdisjoint(names):
+        return Verdict(UpstreamQuotaExhausted, _period_end(outer, response))
+    if response.status == 429 and (spent := _spent_day(response)):
+        return Verdict(UpstreamQuotaExhausted, spent)
+    if not is_success or not names:
+        return None
+    return Verdict(next((_PROBLEMS[name] for name in names if name in _PROBLEMS), UpstreamPayloadError))
+
+
+def _holds_page(outer: dict[str, Any]) -> bool:
+    """True for one post, a list of them, or the bare ``meta`` of an empty answer."""
+    data = outer.get("data")
+    return holds_records(data if isinstance(data, list) else [data]) or (
+        data is None and isinstance(outer.get("meta"), dict)
+    )
+
+
+def _names(outer: dict[str, Any]) -> Iterator[str]:
+    """The problems that an answer names, by the end of their type and by their title."""
+    for problem in (outer, *records(outer.get("errors"))):
+        for value in (problem.get("type"), problem.get("title")):
+            if isinstance(value, str):
+                yield value.rpartition("/")[2].lower()
+
+
+def _period_end(outer: dict[str, Any], response: RawResponse) -> datetime | None:
+    stated = f"{word(outer.get('period'))} {word(outer.get('detail'))}".lower()
+    if "daily" in stated:
+        return dialect.next_midnight(dialect.base(response))
+    return dialect.next_month(dialect.base(response)) if "month" in stated else None
+
+
+def _spent_day(response: RawResponse) -> datetime | None:
+    """When a spent 24-hour allowance comes back, which a 429 tells in headers alone."""
+    for whose in ("app", "user"):
+        prefix = f"x-{whose}-limit-24hour"
+        if number(response.headers.get(f"{prefix}-remaining")) == 0:
+            return moment(response.headers.get(f"{prefix}-reset"))
+    return None

@@ -1,0 +1,29 @@
+"""Persistence: answers and their items in SQLite or PostgreSQL, written off the hot path."""
+
+from typing import TYPE_CHECKING, Any
+
+from tbcache.repository.answer import Answer, decode_answer, encode_answer
+from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.writer import Writer
+
+if TYPE_CHECKING:
+    from tbcache.repository.database import SentimentRepository
+
+__all__ = [
+    "Answer",
+    "CorruptAnswer",
+    "RepositoryUnavailable",
+    "SentimentRepository",
+    "Writer",
+    "decode_answer",
+    "encode_answer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # SQLAlchemy takes a quarter of a second to import, which only those who write should pay.
+    if name == "SentimentRepository":
+        from tbcache.repository.database import SentimentRepository
+
+        return SentimentRepository
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

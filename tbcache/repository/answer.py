@@ -1,0 +1,67 @@
+"""What is written down: an answer, and its form on the way to the database."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from tbcache.models import Item, SymbolSentiment
+from tbcache.repository.error import CorruptAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A sentiment and the items it was made of, each with the score it was given."""
+
+    sentiment: SymbolSentiment
+    items: tuple[tuple[Item, float | None], ...] = ()
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """``answer`` as one line of JSON. What JSON cannot say is mended, as the database would have it."""
+    # JSON has no infinity: it would come back as null, which is no weight.
+    items = tuple((replace(item, weight=finite(item.weight) or 0.0), score) for item, score in answer.items)
+    answer = replace(answer, items=items)
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        # A lone surrogate, as a cut emoji leaves it, has no bytes in UTF-8.
+        return msgspec.json.encode(_map_texts(msgspec.to_builtins(answer)))
+
+
+def decode_answer(data: bytes) -> Answer:
+    """The answer that :func:`encode_answer` made ``data`` of.
+
+    Raises:
+      CorruptAnswer: it made it of none.
+    """
+    try:
+        answer = msgspec.json.decode(data, type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptAnswer(f"{len(data)} bytes are no answer: {error}") from None
+    moments = (answer.sentiment.as_of, answer.sentiment.since, *(item.at for item, _ in answer.items))
+    if any(moment is not None and moment.tzinfo is None for moment in moments):
+        raise CorruptAnswer(f"{len(data)} bytes are no answer: a time without its zone")
+    return answer
+
+
+def finite(figure: float | None) -> float | None:
+    """``figure``, or None where it is none."""
+    return figure if figure is not None and math.isfinite(figure) else None
+
+
+def storable(text: str) -> str:
+    """``text`` as every database takes it: no NUL, which PostgreSQL refuses, and no lone surrogate."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _map_texts(value: object) -> object:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {name: _map_texts(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_texts(part) for part in value]
+    return value

@@ -1,0 +1,241 @@
+"""The repository: every item once, and every answer as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    Select,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tbcache.errors import ConfigurationError
+from tbcache.models import Item, SymbolSentiment, ticker
+from tbcache.repository import table
+from tbcache.repository.answer import Answer
+from tbcache.repository.error import RepositoryUnavailable
+
+_VARIABLE = "TBCACHE_DATABASE_URL"
+_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
+_NO_SUCH_TABLE = "42P01"
+# Any number that no other program on the server is likely to lock.
+_SCHEMA_LOCK = 0x7462_6361_6368_65
+
+
+class SentimentRepository:
+    """Sentiments and their items in a database. Safe to share between threads.
+
+    ``url`` is ``sqlite:///PATH`` or ``postgresql://...``. Nothing is opened or
+    made before the first use; the tables are made then. A call waits at most
+    ``busy_timeout`` seconds for a lock or a connection.
+
+    Raises:
+      ConfigurationError: no such URL, or PostgreSQL's driver is not installed.
+    """
+
+    def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
+        parsed = _parse(url)
+        self._engine = _engine(parsed, busy_timeout)
+        self._file = Path(parsed.database or "") if self.dialect == "sqlite" else None
+        self._lock = threading.Lock()
+        self._prepared = threading.Event()
+        self._timeout = busy_timeout
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @property
+    def address(self) -> str:
+        """The database's URL, without its password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def save(self, records: Sequence[Answer]) -> None:
+        """Write the answers in one transaction; writing them again changes nothing.
+
+        Raises:
+          RepositoryUnavailable: nothing of it was written.
+        """
+        if not records:
+            return
+        rows = [row for answer in records for row in table.item_rows(answer)]
+        # In one order everywhere, or two writers of the same items could wait for each other.
+        rows.sort(key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
+        snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
+        with self._connect() as connection:
+            if rows:
+                connection.execute(table.upsert_items(self.dialect), rows)
+            connection.execute(table.insert_snapshots(self.dialect), snapshots)
+            connection.commit()
+
+    def save_sentiment(
+        self, sentiment: SymbolSentiment, items: Sequence[tuple[Item, float | None]] = ()
+    ) -> None:
+        """Write one answer."""
+        self.save([Answer(sentiment, tuple(items))])
+
+    def latest(self, source: str, symbol: str, hours: int | None = None) -> SymbolSentiment | None:
+        """The newest answer, over ``hours`` or any; None where there is none."""
+        query = self._snapshots(source, symbol)
+        if hours is not None:
+            query = query.where(table.snapshots.c.hours == hours)
+        found = [table.to_sentiment(row) for row in self._read(query.limit(1))]
+        return found[0] if found else None
+
+    def history(
+        self, source: str, symbol: str, *, since: datetime, limit: int = 1000
+    ) -> list[SymbolSentiment]:
+        """The answers since ``since``, newest first, at most ``limit``."""
+        query = self._snapshots(source, symbol).where(table.snapshots.c.as_of >= since).limit(limit)
+        return [table.to_sentiment(row) for row in self._read(query)]
+
+    def items(self, source: str, symbol: str, *, since: datetime, limit: int = 1000) -> list[Item]:
+        """The items since ``since``, newest first, at most ``limit``.
+
+        ``score`` is what each was given. One without a time of its own counts
+        from when it was first seen.
+        """
+        columns = table.items.c
+        moment = func.coalesce(columns.at, columns.first_seen_at, type_=table.UtcDateTime)
+        query = (
+            select(table.items)
+            .where(columns.source == source, columns.symbol == ticker(symbol), moment >= since)
+            .order_by(moment.desc(), columns.external_id)
+            .limit(limit)
+        )
+        return [table.to_item(row) for row in self._read(query)]
+
+    def count_items(self) -> int:
+        """How many items are written."""
+        return int(self._read(select(func.count()).select_from(table.items))[0][0])
+
+    def close(self) -> None:
+        """Close every connection; the next use opens new ones."""
+        self._engine.dispose()
+
+    @staticmethod
+    def _snapshots(source: str, symbol: str) -> Select[Any]:
+        columns = table.snapshots.c
+        return (
+            select(table.snapshots)
+            .where(columns.source == source, columns.symbol == ticker(symbol))
+            .order_by(columns.as_of.desc(), columns.hours)
+        )
+
+    def _read(self, query: Select[Any]) -> Sequence[Any]:
+        with self._connect() as connection:
+            return connection.execute(query).all()
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        try:
+            if not self._prepared.is_set():
+                self._prepare()
+            with self._engine.connect() as connection:
+                if self.dialect == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(self._timeout * 1000)}")
+                yield connection
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            if not _is_outage(error):
+                raise
+            # A database that was replaced meanwhile gets its tables at the next try.
+            self._prepared.clear()
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            raise RepositoryUnavailable(
+                f"the database at {self.address} does not answer ({reason}); "
+                f"{_VARIABLE} says which one to use"
+            ) from error
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._prepared.is_set():
+                return
+            if self._file is not None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.connect() as connection:
+                # Several processes start at once, and only one may make the tables.
+                if self.dialect == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+                table.metadata.create_all(connection)
+                connection.commit()
+            self._prepared.set()
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the fault is the database's, and may be over later, and not that of what was written."""
+    if isinstance(error, ProgrammingError):
+        return getattr(error.orig, "sqlstate", "") == _NO_SUCH_TABLE
+    return not isinstance(error, DataError | IntegrityError | NotSupportedError)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url.strip())
+    except (ArgumentError, ValueError):
+        # Without the text: where it cannot be read, its password cannot be hidden.
+        raise ConfigurationError(f"{_VARIABLE} is no database URL; it should be like {_EXAMPLES}") from None
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise ConfigurationError(
+            f"{_VARIABLE}={shown} is for {parsed.drivername}, which is not supported; "
+            f"it should be like {_EXAMPLES}"
+        )
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigurationError(
+            f"{_VARIABLE}={shown} names no file, so that every row would be lost; "
+            f"it should be like {_EXAMPLES}"
+        )
+    return parsed
+
+
+def _engine(url: URL, timeout: float) -> Engine:
+    if url.drivername.startswith("sqlite"):
+        # No pool: a connection costs little here, and none is carried over a fork or to a replaced file.
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout})
+        event.listen(engine, "connect", _set_pragmas)
+        return engine
+    try:
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_timeout=timeout,
+            # A server that froze is noticed in seconds, not by the two hours of TCP.
+            connect_args={"connect_timeout": max(2, round(timeout)), "tcp_user_timeout": 10_000},
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{_VARIABLE} is for PostgreSQL, whose driver is not installed ({error.name}); "
+            "run: pip install 'tbcache[postgres]'"
+        ) from None
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")

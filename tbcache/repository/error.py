@@ -1,0 +1,11 @@
+"""What the repository raises."""
+
+from tbcache.errors import TbcacheError
+
+
+class RepositoryUnavailable(TbcacheError):
+    """The database is down, locked or not reachable now; the same call may do later."""
+
+
+class CorruptAnswer(TbcacheError, ValueError):
+    """The bytes are no answer."""

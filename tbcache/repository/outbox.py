@@ -1,0 +1,136 @@
+"""The outbox: answers accepted for the database, kept in Redis until they are in it.
+
+``settle`` puts an answer there in the same step that stores it in the cache, so none is
+lost when a process or the database dies. Any process may write them: writing one twice
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tbcache.log import get_logger
+from tbcache.repository.answer import Answer, decode_answer
+from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.writer import Writer
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_sources
+from tbcache.store import Store, Unavailable, get_store
+
+if TYPE_CHECKING:
+    from tbcache.repository.database import SentimentRepository
+
+log = get_logger("tbcache.repository")
+
+POLL_SECONDS = 0.5
+IDLE_POLLS = 10
+BATCH = 100
+
+
+class Outbox:
+    """Moves answers from Redis to the database, in a thread that ends when there is nothing to do."""
+
+    def __init__(
+        self, store: Store, sources: Iterable[str], repository: SentimentRepository, writer: Writer
+    ) -> None:
+        self._store = store
+        self._keys = [store.keys.outbox(source) for source in sources]
+        self._repository = repository
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def accept(self, answer: Answer) -> None:
+        """Take an answer that could not go through Redis."""
+        self._writer.accept(answer)
+
+    def nudge(self) -> None:
+        """Say that there is something in the outbox."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="tbcache-outbox", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+
+    def drain(self) -> int:
+        """Write what is there; how many answers.
+
+        Raises:
+          Unavailable: Redis is away. RepositoryUnavailable: the database is; they wait.
+        """
+        written = 0
+        for key in self._keys:
+            while batch := self._read(key):
+                self._repository.save([answer for _, answer in batch if answer is not None])
+                with self._store.guard():
+                    self._store.client.xdel(key, *[entry for entry, _ in batch])
+                written += len(batch)
+        return written
+
+    def close(self) -> None:
+        """Write what is there, as far as Redis and the database are up, and stop."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+        self._try_drain()
+        self._writer.close()
+
+    def _run(self) -> None:
+        idle = 0
+        while idle < IDLE_POLLS and not self._is_closed:
+            idle = 0 if self._try_drain() else idle + 1
+            self._wake.wait(POLL_SECONDS)
+
+    def _try_drain(self) -> bool:
+        """True when there was something to write, or there may still be."""
+        try:
+            return self.drain() > 0
+        except (Unavailable, RepositoryUnavailable) as error:
+            log.warning("outbox.waits", reason=str(error))
+            return True
+
+    def _read(self, key: str) -> list[tuple[Any, Answer | None]]:
+        with self._store.guard():
+            entries: Any = self._store.client.xrange(key, count=BATCH)
+        return [(entry, _answer(fields.get(b"answer", b""))) for entry, fields in entries]
+
+
+@functools.cache
+def get_repository() -> SentimentRepository:
+    """The database of this process's settings: SQLite in the data folder unless they name another."""
+    # SQLAlchemy takes a quarter of a second to import: not before it is needed.
+    from tbcache.repository.database import SentimentRepository
+
+    return SentimentRepository(database_url(get_settings()))
+
+
+@functools.cache
+def get_outbox() -> Outbox:
+    """The outbox of this process."""
+    settings = get_settings()
+    repository = get_repository()
+    writer = Writer(repository, spill=settings.data_dir / "spill")
+    return Outbox(get_store(), get_sources(settings), repository, writer)
+
+
+def database_url(settings: Settings) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{(settings.data_dir / 'tbcache.sqlite3').resolve()}"
+
+
+def _answer(data: bytes) -> Answer | None:
+    try:
+        return decode_answer(data)
+    except CorruptAnswer as error:
+        log.error("outbox.corrupt", reason=str(error))
+        return None

@@ -1,0 +1,83 @@
+"""Batches of answers in files, for when there is no database and no more memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import structlog
+
+from tbcache.repository.answer import Answer, decode_answer, encode_answer
+from tbcache.repository.error import CorruptAnswer
+
+_BATCH = ".jsonl"
+_serial = count()
+log = structlog.get_logger(__name__)
+
+
+class Spill:
+    """A folder of batches, one file each, oldest first by name.
+
+    A file appears whole or not at all, and is removed once it is written to the
+    database. Several processes may share the folder: a batch that two of them
+    write is written once, as all writing here is idempotent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, batch: Sequence[Answer]) -> Path:
+        """Keep ``batch``; it is on the disk when this returns.
+
+        Raises:
+          OSError: it could not be.
+        """
+        return self._put(batch, _BATCH)
+
+    def reject(self, batch: Sequence[Answer]) -> Path:
+        """Keep ``batch`` where no writer takes it up again."""
+        return self._put(batch, ".rejected")
+
+    def files(self) -> list[Path]:
+        """The batches, oldest first.
+
+        Raises:
+          OSError: the folder cannot be read.
+        """
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.suffix == _BATCH)
+        except FileNotFoundError:
+            return []
+
+    def read(self, file: Path) -> list[Answer]:
+        """The answers in ``file``; none where it is gone. A line that is none is kept beside it."""
+        try:
+            lines = file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        answers, corrupt = [], []
+        for line in lines:
+            try:
+                answers.append(decode_answer(line))
+            except CorruptAnswer as error:
+                corrupt.append(line)
+                log.error("repository.corrupt", file=str(file), error=str(error))
+        if corrupt:
+            file.with_suffix(".corrupt").write_bytes(b"\n".join(corrupt))
+        return answers
+
+    def remove(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
+
+    def _put(self, batch: Sequence[Answer], suffix: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stem = f"{time.time_ns():020d}-{os.getpid()}-{next(_serial)}"
+        partial, whole = self.folder / f"{stem}.partial", self.folder / f"{stem}{suffix}"
+        with partial.open("wb") as file:
+            file.writelines(encode_answer(answer) + b"\n" for answer in batch)
+            file.flush()
+            os.fsync(file.fileno())
+        return partial.rename(whole)

@@ -1,0 +1,191 @@
+"""Writing off the hot path: an answer is accepted at once, and written when the database takes it."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from tbcache.repository.answer import Answer
+from tbcache.repository.error import RepositoryUnavailable
+from tbcache.repository.spill import Spill
+
+BATCH = 200
+LINGER_SECONDS = 0.2
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Saves(Protocol):
+    """What a writer writes to."""
+
+    def save(self, records: Sequence[Answer]) -> None: ...
+
+
+class Writer:
+    """A thread that writes accepted answers, in order, up to 200 in a transaction.
+
+    While the database is down they wait in memory, ``capacity`` at most; beyond
+    that, and at :meth:`close`, they go to files in the folder ``spill``, which are
+    written when the database is back, by this writer or the next with that folder.
+    """
+
+    def __init__(self, repository: Saves, *, spill: Path, capacity: int = 10_000) -> None:
+        self._repository = repository
+        self._capacity = max(1, capacity)
+        self._spill = Spill(spill)
+        self._waiting: deque[Answer] = deque()
+        self._writing: list[Answer] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        # Until the folder was looked at, it may hold what an earlier writer left.
+        self._may_have_files = True
+        self._is_failing = False
+        self._is_hurried = False
+        self._is_closed = False
+
+    def accept(self, answer: Answer) -> None:
+        """Take ``answer`` for writing. Never fails, and never waits for the database."""
+        with self._changed:
+            self._waiting.append(answer)
+            if len(self._waiting) > self._capacity or self._is_closed:
+                self._spill_oldest()
+            if not self._is_closed:
+                self._start()
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        """Write what an earlier writer left in the folder, without waiting for an answer."""
+        with self._changed:
+            self._start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds until all that was accepted is written; whether it is."""
+        return self._settle(timeout, patient=True)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write for up to ``timeout`` seconds more, put the rest in files, and stop.
+
+        Does not wait for a database that is down.
+        """
+        if self._thread is not None:
+            self._settle(timeout, patient=False)
+        with self._changed:
+            self._is_closed = True
+            # A batch in the middle of its transaction is put aside too: written twice is written once.
+            self._waiting.extendleft(reversed(self._writing))
+            while self._waiting and self._spill_oldest():
+                pass
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(0.2)
+        atexit.unregister(self.close)
+
+    def _settle(self, timeout: float, *, patient: bool) -> bool:
+        with self._changed:
+            if not self._is_closed and not self._is_idle():
+                self._start()
+            self._is_hurried = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_idle() or (self._is_failing and not patient), timeout)
+            self._is_hurried = False
+            return self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return not (self._waiting or self._writing or self._may_have_files)
+
+    def _start(self) -> None:
+        """With the lock held: have a thread, also in a process that was forked off."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if self._thread is None:
+            atexit.register(self.close)
+        self._thread = threading.Thread(target=self._run, name="tbcache-writer", daemon=True)
+        self._thread.start()
+
+    def _spill_oldest(self) -> bool:
+        """With the lock held: move the oldest batch to a file. What no file takes stays in memory."""
+        batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        try:
+            self._spill.put(batch)
+        except OSError as error:
+            self._waiting.extendleft(reversed(batch))
+            log.error("repository.spill_failed", folder=str(self._spill.folder), error=str(error))
+            return False
+        self._may_have_files = True
+        return True
+
+    def _run(self) -> None:
+        wait = FIRST_WAIT_SECONDS
+        while self._take():
+            try:
+                self._write()
+            except (RepositoryUnavailable, OSError) as error:
+                log.warning("repository.unavailable", waiting=len(self._waiting), error=str(error))
+                self._put_back()
+                self._pause(wait)
+                wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+            else:
+                self._is_failing = False
+                wait = FIRST_WAIT_SECONDS
+            with self._changed:
+                self._changed.notify_all()
+
+    def _take(self) -> bool:
+        """Wait for a batch to be due; False when the writer is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or not self._is_idle())
+            self._changed.wait_for(self._is_due, LINGER_SECONDS)
+            if not self._is_closed:
+                self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            return not self._is_closed
+
+    def _is_due(self) -> bool:
+        return len(self._waiting) >= BATCH or self._is_hurried or self._is_closed
+
+    def _write(self) -> None:
+        self._save(self._writing)
+        with self._changed:
+            self._writing = []
+        if self._may_have_files:
+            self._write_files()
+
+    def _write_files(self) -> None:
+        for file in self._spill.files():
+            self._save(self._spill.read(file))
+            self._spill.remove(file)
+        with self._changed:
+            self._may_have_files = bool(self._spill.files())
+
+    def _save(self, batch: Sequence[Answer]) -> None:
+        """Write a batch; what the database refuses for good is put aside alone, not with the rest."""
+        try:
+            self._repository.save(batch)
+        except RepositoryUnavailable:
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                for answer in batch:
+                    self._save([answer])
+                return
+            kept = self._spill.reject(batch)
+            log.error("repository.rejected", file=str(kept), error=str(error))
+
+    def _put_back(self) -> None:
+        with self._changed:
+            if not self._is_closed:
+                self._waiting.extendleft(reversed(self._writing))
+            self._writing = []
+            self._is_failing = True
+            self._changed.notify_all()
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed, seconds)

@@ -1,0 +1,14 @@
+"""Scoring: what items say of a symbol, as one figure from -1 (bearish) to 1 (bullish)."""
+
+from tbcache.scoring.aggregate import LABEL_SCORE, THRESHOLD, aggregate, score_items
+from tbcache.scoring.finance import FinanceVader, Scorer, get_scorer
+
+__all__ = [
+    "LABEL_SCORE",
+    "THRESHOLD",
+    "FinanceVader",
+    "Scorer",
+    "aggregate",
+    "get_scorer",
+    "score_items",
+]

@@ -1,0 +1,91 @@
+"""From the scores of items to the sentiment of a symbol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from tbcache.models import FetchRequest, Item, SymbolSentiment
+from tbcache.scoring.finance import Scorer, clean
+
+#: Where bullish and bearish begin: VADER's own, and what the published comparisons use.
+THRESHOLD = 0.05
+#: What an author's own label counts: clearly more than the texts that say the same in words
+#: (their mean is near 0.5), and less than 1, which belongs to a figure that says so.
+LABEL_SCORE = 0.8
+
+
+def score_items(items: Sequence[Item], scorer: Scorer) -> list[float | None]:
+    """One score an item, -1..1: its own, or its author's label, or its text.
+
+    None where it has none of them; texts are rated in one call.
+    """
+    scores = [_stated(item) for item in items]
+    open_ = [i for i, item in enumerate(items) if scores[i] is None and clean(item.text)]
+    rated = scorer.score([items[i].text for i in open_]) if open_ else []
+    for i, figure in zip(open_, rated, strict=True):
+        scores[i] = _bounded(figure)
+    return scores
+
+
+def aggregate(
+    request: FetchRequest,
+    items: Sequence[Item],
+    scores: Sequence[float | None],
+    *,
+    as_of: datetime,
+    complete: bool,
+    since: datetime | None,
+    reason: str | None,
+    scorer: Scorer,
+) -> SymbolSentiment:
+    """The mean of ``scores`` by the items' weights, None where none weighs anything.
+
+    ``count`` is all the items; bullish, bearish and neutral are those that have a score.
+    """
+    rated = [(item, score) for item, score in zip(items, scores, strict=True) if score is not None]
+    bullish = sum(score >= THRESHOLD for _, score in rated)
+    bearish = sum(score <= -THRESHOLD for _, score in rated)
+    return SymbolSentiment(
+        source=request.source,
+        symbol=request.symbol,
+        hours=request.hours,
+        score=_mean([(score, _weight(item)) for item, score in rated]),
+        count=len(items),
+        bullish=bullish,
+        bearish=bearish,
+        neutral=len(rated) - bullish - bearish,
+        as_of=as_of,
+        complete=complete,
+        since=since,
+        scorer=f"{scorer.name}/{scorer.version}",
+        reason=reason,
+    )
+
+
+def _stated(item: Item) -> float | None:
+    """What the item says of itself, in figures or by its author's label."""
+    if item.score is not None and math.isfinite(item.score):
+        return _bounded(item.score)
+    if item.label is None:
+        return None
+    return LABEL_SCORE if item.label == "bullish" else -LABEL_SCORE
+
+
+def _bounded(figure: float) -> float | None:
+    return max(-1.0, min(1.0, figure)) if math.isfinite(figure) else None
+
+
+def _weight(item: Item) -> float:
+    return item.weight if math.isfinite(item.weight) and item.weight > 0 else 0.0
+
+
+def _mean(weighed: list[tuple[float, float]]) -> float | None:
+    # Scaled by the heaviest: premiums near the largest float would sum to infinity.
+    heaviest = max((weight for _, weight in weighed), default=0.0)
+    if not heaviest:
+        return None
+    total = math.fsum(weight / heaviest for _, weight in weighed)
+    mean = math.fsum(score * (weight / heaviest) for score, weight in weighed) / total
+    return round(max(-1.0, min(1.0, mean)), 6)

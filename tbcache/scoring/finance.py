@@ -1,0 +1,155 @@
+"""The default scorer: VADER with a trader's dictionary."""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import threading
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+from string import punctuation
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tbcache.scoring.lean import LeanVader
+
+_loading = threading.Lock()
+
+Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
+
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")  # not "<3"
+_LINK = re.compile(r"(?:https?://|www\.)\S+")
+# The look-behind comes second: an expression that begins with its signs is searched much faster.
+_HANDLE = re.compile(r"[$@](?<!\w.)[A-Za-z][\w.]*")
+_SIGNED_PERCENT = re.compile(r"(?<![\w.,])([+\-−])(?=\d[\d.,]*\s?%)")
+_DIRECTION = {"+": " up ", "-": " down ", "−": " down "}
+# VADER knows the typewriter's signs only: "don’t" would not negate, and “beat” would be no word.
+_TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": " ", "—": " - ", "–": " - "})
+
+
+class Scorer(Protocol):
+    """Rates texts. ``name`` and ``version`` travel with each score."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def score(self, texts: list[str]) -> list[float]:
+        """One figure a text, -1 (bearish) .. 1 (bullish), 0 where nothing is said."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """What traders mean by words: valences (-4..4), words that mean nothing here, emoji as words.
+
+    ``phrases`` maps the first two words of each phrase to the phrases that begin so,
+    longest first; a phrase counts as one word.
+    """
+
+    valences: dict[str, float]
+    neutral: frozenset[str]
+    emoji: dict[str, str]
+    phrases: Phrases
+
+    @classmethod
+    def read(cls, text: str) -> Lexicon:
+        """Read ``word<TAB>valence`` rows; a valence of ``=word`` stands for that word."""
+        rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+        figures = {word: float(value) for word, value in rows if not value.startswith("=")}
+        phrases: Phrases = {}
+        for phrase in sorted((word for word in figures if " " in word), key=len, reverse=True):
+            first, second, *rest = phrase.split(" ")
+            phrases[first, second] = (*phrases.get((first, second), ()), (first, second, *rest))
+        return cls(
+            valences={word: value for word, value in figures.items() if value},
+            neutral=frozenset(word for word, value in figures.items() if not value),
+            emoji={emoji: f" {value[1:]} " for emoji, value in rows if value.startswith("=")},
+            phrases=phrases,
+        )
+
+
+class FinanceVader:
+    """VADER with a trading lexicon, on text freed of links, mentions, cashtags and HTML.
+
+    The lexicons are read at the first score. Safe to share between threads.
+    """
+
+    name = "finance-vader"
+    version = "1"
+
+    def score(self, texts: list[str]) -> list[float]:
+        """One compound a text, -1..1."""
+        with _loading:
+            vader, lexicon = _lexicons()
+        return [_compound(vader, lexicon, text) for text in texts]
+
+
+@functools.cache
+def get_scorer() -> Scorer:
+    """The scorer of this process."""
+    return FinanceVader()
+
+
+def clean(text: str, emoji: dict[str, str] | None = None) -> str:
+    """``text`` without HTML, links, mentions and cashtags; ``""`` where nothing is left."""
+    if "&" in text:
+        text = html.unescape(text)
+    if not text.isascii():
+        text = text.translate(_TYPOGRAPHY)
+        for sign in (emoji or {}).keys() & set(text):
+            text = text.replace(sign, (emoji or {})[sign])
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    if "://" in text or "www." in text:
+        text = _LINK.sub(" ", text)
+    if "$" in text or "@" in text:
+        text = _HANDLE.sub(" ", text)
+    if "%" in text:
+        text = _SIGNED_PERCENT.sub(lambda found: _DIRECTION[found.group(1)], text)
+    return text.strip()
+
+
+@functools.cache
+def _lexicons() -> tuple[LeanVader, Lexicon]:
+    # Here and not above: whoever never scores a text never loads VADER.
+    from tbcache.scoring.lean import LeanVader
+
+    lexicon = Lexicon.read(files("tbcache").joinpath("data/trading_lexicon.tsv").read_text("utf-8"))
+    vader = LeanVader()
+    vader.lexicon.update(lexicon.valences)
+    # Taken out, not set to 0: VADER would still weigh their capitals ("CREDIT Suisse").
+    for word in lexicon.neutral:
+        vader.lexicon.pop(word, None)
+    return vader, lexicon
+
+
+def _compound(vader: LeanVader, lexicon: Lexicon, text: str) -> float:
+    text = vader.spell(clean(text, lexicon.emoji))
+    words = [_bare(token) for token in text.split()]
+    lower = [word.lower() for word in words]
+    if not lexicon.phrases.keys().isdisjoint(pairwise(lower)):
+        words = _join_phrases(words, lower, lexicon.phrases)
+        lower = [word.lower() for word in words]
+    return vader.weigh(words, lower, text)
+
+
+def _bare(token: str) -> str:
+    """The word without the punctuation around it; an emoticon as it is."""
+    word = token.strip(punctuation)
+    # VADER keeps all that is this short whole, so that its "up." is no word.
+    return word if len(word) > 2 or (len(word) == 2 and word.isalpha()) else token
+
+
+def _join_phrases(words: list[str], lower: list[str], phrases: Phrases) -> list[str]:
+    joined, at = [], 0
+    while at < len(words):
+        known = phrases.get((lower[at], lower[at + 1]), ()) if at + 1 < len(words) else ()
+        length = next((len(p) for p in known if tuple(lower[at : at + len(p)]) == p), 1)
+        joined.append(" ".join(words[at : at + length]))
+        at += length
+    return joined

@@ -1,0 +1,13 @@
+"""A faithful local stand-in for the five upstream APIs, for demos and tests.
+
+One port serves all of them under ``/twitter``, ``/reddit``, ``/news``, ``/options``
+and ``/stocktwits``, each in its own dialect: authentication, pages, headers,
+errors, prices. Limits are enforced by arrival in a strict sliding window.
+``GET /_stats`` says what arrived, ``POST /_faults`` makes things go wrong.
+"""
+
+from tbcache.simulator.app import Simulator, create_app
+from tbcache.simulator.credential import DEMO_CREDENTIALS, demo_variables
+from tbcache.simulator.server import serve
+
+__all__ = ["DEMO_CREDENTIALS", "Simulator", "create_app", "demo_variables", "serve"]

@@ -1,0 +1,202 @@
+"""The simulator as one ASGI app: five APIs under their prefixes, and its own controls under ``/_``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.models import Limit
+from tbcache.simulator.answer import Answer, Call
+from tbcache.simulator.credential import DEMO_CREDENTIALS
+from tbcache.simulator.dialect import Dialect
+from tbcache.simulator.fault import Fault, parse_faults
+from tbcache.simulator.ledger import Ledger
+from tbcache.simulator.news import NewsDialect
+from tbcache.simulator.options import OptionsDialect
+from tbcache.simulator.reddit import RedditDialect
+from tbcache.simulator.replay import Replay
+from tbcache.simulator.stocktwits import StocktwitsDialect
+from tbcache.simulator.twitter import TwitterDialect
+from tbcache.simulator.upstream import Upstream
+from tbcache.simulator.window import Gate
+from tbcache.sources import BUILT_IN
+
+DIALECTS: Mapping[str, type[Dialect]] = {
+    dialect.name: dialect
+    for dialect in (TwitterDialect, RedditDialect, NewsDialect, OptionsDialect, StocktwitsDialect)
+}
+
+
+def create_app(
+    *,
+    limits: Mapping[str, Sequence[Limit]] | None = None,
+    replay: Path | None = None,
+    seed: int = 7,
+    latency: tuple[float, float] = (0.02, 0.12),
+    credentials: Mapping[str, str] | None = None,
+    plans: Mapping[str, str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
+) -> Simulator:
+    """Build a simulator of all five sources.
+
+    ``limits`` and ``plans`` are by source, the rest as in ``tbcache.sources`` and
+    each dialect's first plan. ``latency`` is the least and the most seconds an
+    answer takes. ``credentials`` are variables as in ``DEMO_CREDENTIALS``.
+    ``clock`` (monotonic seconds) is what limits go by, ``now`` (Unix seconds) what
+    contents and headers do.
+
+    Raises:
+      UnknownSource: limits or a plan for a source there is not.
+      ConfigurationError: ``replay`` holds no recorded answers.
+      InvalidRequest: no such plan.
+    """
+    for name in (*(limits or {}), *(plans or {})):
+        if name not in DIALECTS:
+            raise UnknownSource(name, DIALECTS)
+    recorded = Replay.load(replay) if replay is not None else None
+    known = {**DEMO_CREDENTIALS, **(credentials or {})}
+    upstreams = {
+        name: Upstream(
+            dialect(seed, known),
+            Gate((limits or {}).get(name, BUILT_IN[name].limits)),
+            Ledger(BUILT_IN[name].price),
+            latency=latency,
+            plan=(plans or {}).get(name, dialect.plans[0]),
+            replay=recorded,
+            now=now,
+        )
+        for name, dialect in DIALECTS.items()
+    }
+    return Simulator(upstreams, clock)
+
+
+class Simulator(Starlette):
+    """Requests to an API take the short way; controls go through Starlette's routes."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], clock: Callable[[], float]) -> None:
+        super().__init__(
+            routes=[
+                Route("/", self._index, methods=["GET"]),
+                Route("/_stats", self._stats, methods=["GET"]),
+                Route("/_stats/reset", self._reset, methods=["POST"]),
+                Route("/_faults", self._get_faults, methods=["GET"]),
+                Route("/_faults", self._post_faults, methods=["POST"]),
+                Route("/_faults", self._delete_faults, methods=["DELETE"]),
+            ]
+        )
+        self.upstreams = upstreams
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before anything else is done: a limit counts arrivals.
+        at = self._clock()
+        if scope["type"] == "http":
+            name, _, path = scope["path"][1:].partition("/")
+            upstream = self.upstreams.get(name)
+            if upstream is not None:
+                await _serve(upstream, f"/{path}", at, scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    async def _index(self, request: Request) -> Response:
+        return _json({"apis": [f"/{name}" for name in self.upstreams], "controls": ["/_stats", "/_faults"]})
+
+    async def _stats(self, request: Request) -> Response:
+        return _json({name: upstream.as_data() for name, upstream in self.upstreams.items()})
+
+    async def _reset(self, request: Request) -> Response:
+        for upstream in self.upstreams.values():
+            upstream.reset()
+        return await self._stats(request)
+
+    async def _get_faults(self, request: Request) -> Response:
+        return _json({name: upstream.fault.as_data() for name, upstream in self.upstreams.items()})
+
+    async def _post_faults(self, request: Request) -> Response:
+        try:
+            self._set_faults(await request.body())
+        except InvalidRequest as error:
+            return _json({"error": str(error)}, 422)
+        return await self._get_faults(request)
+
+    async def _delete_faults(self, request: Request) -> Response:
+        for upstream in self.upstreams.values():
+            upstream.set_fault(Fault())
+        return await self._get_faults(request)
+
+    def _set_faults(self, body: bytes) -> None:
+        """All of them or, when one is wrong, none."""
+        try:
+            data = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"the body is not JSON: {error}") from None
+        faults = parse_faults(data, self.upstreams)
+        for name, fault in faults.items():
+            self.upstreams[name].check(fault)
+        for name, fault in faults.items():
+            self.upstreams[name].set_fault(fault)
+
+
+async def _serve(
+    upstream: Upstream, path: str, at: float, scope: Scope, receive: Receive, send: Send
+) -> None:
+    call = await _read(path, scope, receive)
+    arrival = upstream.arrive(call, at)
+    try:
+        if seconds := upstream.delay():
+            await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        # The server stops: whoever still waits for an answer gets none.
+        return
+    answer = upstream.answer(call, arrival)
+    if answer is None:
+        await _drop(receive, send)
+    else:
+        await _send(answer, send)
+
+
+async def _read(path: str, scope: Scope, receive: Receive) -> Call:
+    return Call(
+        method=scope["method"],
+        path=path,
+        params=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        body=await Request(scope, receive).body() if scope["method"] == "POST" else b"",
+    )
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
+    ]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _drop(receive: Receive, send: Send) -> None:
+    """Close the connection without a byte of an answer."""
+    # ASGI has no word for it; uvicorn's `send` is a method of what holds the transport.
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is None:
+        raise ConnectionResetError("the simulator dropped the connection")
+    transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(data, option=orjson.OPT_INDENT_2), status, media_type="application/json")

@@ -1,0 +1,108 @@
+"""What the simulated APIs have in common.
+
+A dialect is pure: the same call at the same moment gets the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from tbcache.simulator.answer import Answer, Call
+from tbcache.simulator.stream import Stream, is_known, newest_first, open_stream
+from tbcache.simulator.window import Arrival
+
+
+class Dialect(ABC):
+    """One upstream's manners: how it checks a caller, answers, refuses and fails.
+
+    ``plans`` are the plans an account can have, the default first. ``credentials``
+    are the environment variables whose values it accepts.
+    """
+
+    name: ClassVar[str]
+    plans: ClassVar[tuple[str, ...]] = ("default",)
+    #: Statuses whose answers say nothing about the limits.
+    silent: ClassVar[frozenset[int]] = frozenset({401})
+    per_day: ClassVar[float]
+
+    def __init__(self, seed: int, credentials: Mapping[str, str]) -> None:
+        self.seed = seed
+        self.credentials = credentials
+
+    @abstractmethod
+    def authorize(self, call: Call, now: float) -> Answer | None:
+        """Return the refusal of a caller without the right credentials, None for one with them."""
+
+    @abstractmethod
+    def answer(self, call: Call, now: float, plan: str) -> Answer:
+        """Answer an authorized ``call`` made at ``now`` (Unix seconds)."""
+
+    @abstractmethod
+    def error(self, status: int) -> Answer:
+        """How this API words an error of ``status``."""
+
+    @abstractmethod
+    def refuse(self, arrival: Arrival, now: float) -> Answer:
+        """The 429 of a caller who is over a limit, with the hints this API gives."""
+
+    def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
+        """What this API tells every caller about the limits; nothing, where it does not."""
+        return {}
+
+    def quota_exhausted(self, now: float) -> Answer:
+        """The refusal of an account whose day's or month's allowance is used up.
+
+        An API that knows no such thing refuses as it always does.
+        """
+        return self.error(429)
+
+    def is_counted(self, call: Call) -> bool:
+        """False for calls that spend nothing of the limits, as handing out tokens."""
+        return True
+
+    def stream(self, symbol: str) -> Stream:
+        return open_stream(self.seed, self.name, symbol, self.per_day)
+
+    def items(self, symbols: Iterable[str], start: float, end: float) -> Iterator[tuple[Stream, int]]:
+        """Every item about ``symbols`` with ``start <= at < end``, newest first."""
+        known = [self.stream(symbol) for symbol in symbols if is_known(symbol)]
+        return newest_first(known, start, end) if known else iter(())
+
+
+class BadParameter(Exception):
+    """A query parameter that the API refuses; ``message`` is what it says about it."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        self.message = message
+        super().__init__(message)
+
+
+def stamp(moment: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """A moment (Unix seconds) as UTC text."""
+    return datetime.fromtimestamp(moment, UTC).strftime(form)
+
+
+def moment(text: str) -> float:
+    """ISO 8601, naive ones in UTC, as Unix seconds.
+
+    Raises:
+      ValueError: it is no such text.
+    """
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def bearer(call: Call) -> str:
+    """The token after ``Authorization: Bearer``, or ``""``."""
+    scheme, _, token = call.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def whole_seconds(seconds: float) -> int:
+    """Rounded up: a caller who comes back after it is never early."""
+    return max(0, math.ceil(seconds))

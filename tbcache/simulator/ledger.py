@@ -1,0 +1,82 @@
+"""What one simulated source has seen, served and would have billed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tbcache.simulator.answer import Answer
+from tbcache.simulator.dialect import stamp
+from tbcache.simulator.stream import DAY
+from tbcache.simulator.window import Window
+from tbcache.sources import Price
+
+DROPPED = "dropped"
+
+
+class Ledger:
+    """Figures since the start or the last reset.
+
+    Billing remembers the ids read this UTC day, and nothing longer.
+    """
+
+    def __init__(self, price: Price) -> None:
+        self.price = price
+        self._day = 0
+        self._billed_today: set[str] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start every figure afresh; what was billed today is still not billed again."""
+        self.accepted = 0
+        self.refused = 0
+        self.by_status: Counter[str] = Counter()
+        self.items_served = 0
+        self.billed = 0.0
+        self.first: float | None = None
+        self.last: float | None = None
+
+    def arrive(self, now: float, accepted: bool) -> None:
+        """Note an arrival at ``now`` (Unix seconds)."""
+        self.accepted += accepted
+        self.refused += not accepted
+        self.first = now if self.first is None else self.first
+        self.last = now
+
+    def record(self, answer: Answer | None, now: float) -> None:
+        """Note what became of it; None is a connection that was closed without an answer."""
+        if answer is None:
+            self.by_status[DROPPED] += 1
+            return
+        self.by_status[str(answer.status)] += 1
+        self.items_served += len(answer.items)
+        if answer.status == 200:
+            self.billed += self.price.per_request + answer.cost + self._price_of(answer, now)
+
+    def _price_of(self, answer: Answer, now: float) -> float:
+        if not self.price.per_item:
+            return 0.0
+        if not self.price.daily_dedupe:
+            return self.price.per_item * len(answer.items)
+        if (day := int(now // DAY)) != self._day:
+            self._day, self._billed_today = day, set()
+        new = set(answer.items) - self._billed_today
+        self._billed_today |= new
+        return self.price.per_item * len(new)
+
+    def as_data(self, windows: tuple[Window, ...]) -> dict[str, Any]:
+        """The figures as JSON data; money in US dollars, times in UTC."""
+        return {
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "max_in_window": {str(window.limit): window.most for window in windows},
+            "by_status": dict(sorted(self.by_status.items())),
+            "items_served": self.items_served,
+            "billed": round(self.billed, 6),
+            "first_arrival": _time(self.first),
+            "last_arrival": _time(self.last),
+        }
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else stamp(moment, "%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,216 @@
+"""NewsAPI: everything, on the free plan or a paid one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tbcache.simulator import chatter, headline
+from tbcache.simulator.answer import Answer, Call
+from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
+from tbcache.simulator.query import symbols
+from tbcache.simulator.stream import DAY, Stream
+from tbcache.simulator.window import Arrival
+
+EVERYTHING = "/v2/everything"
+#: The free plan: articles come this late, reach this far back, and end at this many.
+DELAY_SECONDS = DAY
+FREE_HISTORY_SECONDS = 31 * DAY
+FREE_RESULTS = 100
+PAID_HISTORY_SECONDS = 5 * 365 * DAY
+
+_HALF_DAY = 12 * 3600
+_SORTS = ("relevancy", "popularity", "publishedAt")
+_KNOWN = frozenset({
+    "q", "qInTitle", "searchIn", "sources", "domains", "excludeDomains", "from", "to", "language", "sortBy",
+    "pageSize", "page", "apiKey",
+})  # fmt: skip
+_TOO_BROAD = (
+    "Required parameters are missing, the scope of your search is too broad. Please set any of the following "
+    "required parameters and try again: q, qInTitle, sources, domains."
+)
+_MESSAGES = {
+    400: ("parametersMissing", _TOO_BROAD),
+    401: ("apiKeyInvalid", "Your API key is invalid or incorrect. Check your key, or create a free API key."),
+    404: ("notFound", "The requested resource could not be found."),
+    426: ("maximumResultsReached", "You have requested too many results. Please upgrade to a paid plan."),
+    429: ("rateLimited", "You have made too many requests recently. Please wait a while and try again."),
+}
+_UNEXPECTED = ("unexpectedError", "This shouldn't happen, and if it does then it's our fault, not yours.")
+_REMOVED = {
+    "source": {"id": None, "name": "[Removed]"},
+    "author": None,
+    "title": "[Removed]",
+    "description": "[Removed]",
+    "url": "https://removed.com",
+    "urlToImage": None,
+    "publishedAt": "1970-01-01T00:00:00Z",
+    "content": "[Removed]",
+}
+
+
+class NewsDialect(Dialect):
+    """Plans: ``free``, whose articles come 24 h late, and ``paid``."""
+
+    name = "news"
+    plans = ("free", "paid")
+    per_day = 80.0
+
+    def authorize(self, call: Call, now: float) -> Answer | None:
+        key = call.headers.get("x-api-key") or call.params.get("apiKey") or bearer(call)
+        if not key:
+            message = "Your API key is missing. Send it as the apiKey param or in the X-Api-Key header."
+            return _failure(401, "apiKeyMissing", message)
+        return None if key == self.credentials["TBCACHE_NEWS__API_KEY"] else self.error(401)
+
+    def answer(self, call: Call, now: float, plan: str) -> Answer:
+        if call.path != EVERYTHING or call.method != "GET":
+            return self.error(404)
+        try:
+            return self._everything(call.params, now, plan)
+        except BadParameter as bad:
+            return _failure(400, bad.name, bad.message)
+
+    def error(self, status: int) -> Answer:
+        return _failure(status, *_MESSAGES.get(status, _UNEXPECTED))
+
+    def refuse(self, arrival: Arrival, now: float) -> Answer:
+        limit = arrival.tightest.limit
+        if limit.window_seconds < _HALF_DAY:
+            return self.error(429)
+        message = (
+            f"You have made too many requests recently. Developer accounts are limited to {limit.count} "
+            f"requests over a {limit.window_seconds / 3600:g} hour period. Please upgrade to a paid plan."
+        )
+        return _failure(429, "rateLimited", message)
+
+    def quota_exhausted(self, now: float) -> Answer:
+        return _failure(429, "apiKeyExhausted", "Your API key has no more requests available.")
+
+    def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+        _check(params)
+        page, size = _count(params, "page", 1, None), _count(params, "pageSize", 100, 100)
+        if plan == "free" and page * size > FREE_RESULTS:
+            return _too_many_results(page, size)
+        history = FREE_HISTORY_SECONDS if plan == "free" else PAID_HISTORY_SECONDS
+        newest = now - DELAY_SECONDS if plan == "free" else now
+        start = _time(params, "from", now - history)
+        if start < now - history - DAY:
+            return _too_old(now - history, start)
+        # `to` is inclusive, and times are whole seconds.
+        end = min(newest, _time(params, "to", newest) + 1)
+        found = list(
+            self.items(symbols(params.get("q") or params.get("qInTitle", "")), start, max(start, end))
+        )
+        if any(params.get(name) for name in ("sources", "domains", "excludeDomains")):
+            found = [item for item in found if _is_wanted(headline.outlet(item[0].dice(item[1])), params)]
+        rows = found[(page - 1) * size : page * size]
+        body = {"status": "ok", "totalResults": len(found), "articles": [_article(*row) for row in rows]}
+        return Answer.page(body, tuple(_url(*row) for row in rows))
+
+
+def _check(params: Mapping[str, str]) -> None:
+    for name in params:
+        if name not in _KNOWN:
+            raise BadParameter("parameterInvalid", f"The parameter '{name}' is not known to this endpoint.")
+    if not any(params.get(name, "").strip() for name in ("q", "qInTitle", "sources", "domains")):
+        raise BadParameter(*_MESSAGES[400])
+    if len(params.get("q", "")) > 500:
+        raise BadParameter("parameterInvalid", "The q parameter can be at most 500 characters long.")
+    if len(params.get("sources", "").split(",")) > 20:
+        raise BadParameter(
+            "sourcesTooMany", "You have requested too many sources in a single request; the most is 20."
+        )
+    if params.get("sortBy", "publishedAt") not in _SORTS:
+        raise BadParameter("parameterInvalid", f"The sortBy parameter must be one of {', '.join(_SORTS)}.")
+
+
+def _count(params: Mapping[str, str], name: str, default: int, most: int | None) -> int:
+    text = params.get(name, str(default))
+    if not text.isdecimal() or int(text) < 1 or (most is not None and int(text) > most):
+        bounds = f"between 1 and {most}" if most else "at least 1"
+        raise BadParameter("parameterInvalid", f"The {name} parameter must be a whole number, {bounds}.")
+    return int(text)
+
+
+def _time(params: Mapping[str, str], name: str, default: float) -> float:
+    if not params.get(name):
+        return default
+    try:
+        return moment(params[name])
+    except ValueError:
+        message = f"The {name} parameter is not a date or time in ISO 8601, like 2026-01-31T10:00:00."
+        raise BadParameter("parameterInvalid", message) from None
+
+
+def _is_wanted(outlet: headline.Outlet, params: Mapping[str, str]) -> bool:
+    sources, domains, excluded = (
+        [part.strip() for part in params.get(name, "").split(",") if part.strip()]
+        for name in ("sources", "domains", "excludeDomains")
+    )
+    return (
+        (not sources or outlet.id in sources)
+        and (not domains or outlet.domain in domains)
+        and outlet.domain not in excluded
+    )
+
+
+@functools.lru_cache(maxsize=8192)
+def _url(stream: Stream, k: int) -> str:
+    outlet = headline.outlet(stream.dice(k))
+    return f"https://{outlet.domain}/{stamp(stream.at(k), '%Y/%m/%d')}/{stream.symbol.lower()}-{k}"
+
+
+@functools.lru_cache(maxsize=8192)
+def _article(stream: Stream, k: int) -> orjson.Fragment:
+    dice = stream.dice(k)
+    outlet = headline.outlet(dice)
+    view = chatter.stance(dice, stream.mood(stream.at(k)))
+    if dice.random() < 0.03:
+        return orjson.Fragment(orjson.dumps(_REMOVED))
+    title = headline.headline(dice, view, stream.symbol)
+    lead = headline.lead(view, stream.symbol)
+    url = _url(stream, k)
+    facts: dict[str, Any] = {
+        "source": {"id": outlet.id, "name": outlet.name},
+        "author": headline.byline(dice),
+        "title": title,
+        "description": None if dice.random() < 0.1 else lead,
+        "url": url,
+        "urlToImage": None if dice.random() < 0.3 else f"{url}.jpg",
+        "publishedAt": stamp(stream.at(k)),
+        "content": None if dice.random() < 0.1 else _cut(f"{title}. {lead} ", dice.randrange(900, 6000)),
+    }
+    return orjson.Fragment(orjson.dumps(facts))
+
+
+def _cut(text: str, length: int) -> str:
+    """The first 200 characters of an article of ``length``, as every plan gets them."""
+    whole = text * math.ceil(200 / len(text))
+    return f"{whole[:200]}… [+{length - 200} chars]"
+
+
+def _too_many_results(page: int, size: int) -> Answer:
+    message = (
+        f"You have requested too many results. Developer accounts are limited to a max of {FREE_RESULTS} "
+        f"results. You are trying to request results {(page - 1) * size} to {page * size}. "
+        "Please upgrade to a paid plan if you need more results."
+    )
+    return _failure(426, "maximumResultsReached", message)
+
+
+def _too_old(oldest: float, asked: float) -> Answer:
+    message = (
+        "You are trying to request results too far in the past. Your plan permits you to request articles as "
+        f"far back as {stamp(oldest, '%Y-%m-%d')}, but you have requested {stamp(asked)}. "
+        "You may need to upgrade to a paid plan."
+    )
+    return _failure(426, "parameterInvalid", message)
+
+
+def _failure(status: int, code: str, message: str) -> Answer:
+    return Answer.json(status, {"status": "error", "code": code, "message": message})

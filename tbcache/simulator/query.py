@@ -1,0 +1,29 @@
+"""Which symbols a search means: ``$AAPL``, ``"$AAPL" OR AAPL``, ``($AAPL OR $MSFT) lang:en -is:retweet``."""
+
+from __future__ import annotations
+
+import re
+
+_TERM = re.compile(r"(?<![\w$:])(-?)(?:(\w+):)?(\$?)([A-Za-z0-9][A-Za-z0-9.\-]*)")
+_QUOTED = re.compile(r'"[^"]*"')
+_WORDS = frozenset({"OR", "AND", "NOT"})
+#: Prefixes that name where to look; every other ``name:value`` is an operator about something else.
+_PLACES = frozenset({"title", "selftext", "self_text", "qintitle"})
+
+
+def symbols(query: str) -> tuple[str, ...]:
+    """The symbols ``query`` asks about: its cashtags, else its upper-case words, else its first word."""
+    terms = [
+        (bool(cash), word.rstrip(".-"))
+        for minus, place, cash, word in _TERM.findall(query)
+        if not minus and word not in _WORDS and (not place or place.lower() in _PLACES)
+    ]
+    cashtags = [word for cash, word in terms if cash]
+    tickers = [word for _, word in terms if word == word.upper()]
+    chosen = cashtags or tickers or [word for _, word in terms[:1]]
+    return tuple(dict.fromkeys(word.upper() for word in chosen))
+
+
+def has_cashtag_operator(query: str) -> bool:
+    """True for a bare ``$AAPL``; a quoted one is a phrase, which every plan may search for."""
+    return "$" in _QUOTED.sub("", query)

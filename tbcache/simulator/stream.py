@@ -1,0 +1,108 @@
+"""The endless stream of one symbol in one source: item k is a pure function of its number.
+
+Items sit on a jittered grid in time, so pages, repeats, refreshes and restarts
+of the simulator all see the same ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import math
+import random
+from collections.abc import Iterator
+from hashlib import blake2b
+
+#: The first moment of every stream: 2015-01-01 UTC, in Unix seconds.
+BEGIN = 1_420_070_400
+UNKNOWN_PREFIX = "ZZZ"
+DAY = 86_400
+
+_POPULARITY = {
+    "NVDA": 1.0, "TSLA": 0.8, "SPY": 0.6, "GME": 0.5, "AMD": 0.4, "AAPL": 0.35,
+    "META": 0.3, "AMZN": 0.3, "MSFT": 0.25, "GOOGL": 0.2,
+}  # fmt: skip
+_WORD = (1 << 64) - 1
+
+
+def is_known(symbol: str) -> bool:
+    """Any ticker is one here, except those that start with ``ZZZ``."""
+    return not symbol.startswith(UNKNOWN_PREFIX)
+
+
+class Stream:
+    """The items of ``symbol`` in ``source``, about ``per_day`` (for the most talked-about symbol) a day.
+
+    Times are whole Unix seconds and rise strictly with the number of the item.
+    """
+
+    def __init__(self, seed: int, source: str, symbol: str, per_day: float) -> None:
+        self.symbol = symbol
+        self.salt = _number(f"{seed}:{source}:{symbol}")
+        #: Shared by all sources, so that they agree about a symbol more often than not.
+        self.mood_salt = _number(f"{seed}:{symbol}")
+        self._name = f"{seed}:{source}:{symbol}"
+        share = _POPULARITY.get(symbol, 0.02 + (self.mood_salt % 100) / 500)
+        # 20 s apart at least, so that the jitter below never puts two into one second.
+        self.spacing = max(20.0, DAY / max(2.0, per_day * share))
+
+    def at(self, k: int) -> int:
+        """When item ``k`` came, in Unix seconds."""
+        jitter = 0.05 + 0.9 * (_mix(self.salt + k) / _WORD)
+        return int(BEGIN + (k + jitter) * self.spacing)
+
+    def dice(self, k: int) -> random.Random:
+        """The random numbers that everything else about item ``k`` is made of."""
+        return random.Random(f"{self._name}:{k}")
+
+    def first_from(self, moment: float) -> int:
+        """The number of the first item at or after ``moment`` (Unix seconds)."""
+        k = max(0, math.floor((moment - BEGIN) / self.spacing) - 1)
+        while self.at(k) < moment:
+            k += 1
+        return k
+
+    def between(self, start: float, end: float) -> range:
+        """The numbers of the items with ``start <= at < end``, oldest first."""
+        first = self.first_from(start)
+        return range(first, max(first, self.first_from(end)))
+
+    def mood(self, moment: float) -> float:
+        """How the crowd feels about the symbol at ``moment``: -1 (bearish) .. 1 (bullish)."""
+        phase = self.mood_salt % 1000 / 1000 * math.tau
+        days = moment / DAY
+        bias = (self.mood_salt >> 10) % 100 / 100 - 0.4
+        waves = 0.5 * math.sin(days / 4.7 * math.tau + phase) + 0.2 * math.sin(
+            days / 0.4 * math.tau + 3 * phase
+        )
+        return max(-1.0, min(1.0, 0.6 * bias + waves))
+
+
+@functools.lru_cache(maxsize=4096)
+def open_stream(seed: int, source: str, symbol: str, per_day: float) -> Stream:
+    return Stream(seed, source, symbol, per_day)
+
+
+def newest_first(streams: list[Stream], start: float, end: float) -> Iterator[tuple[Stream, int]]:
+    """Every item of ``streams`` with ``start <= at < end``, newest first."""
+    by_symbol = {stream.symbol: stream for stream in streams}
+    if len(streams) == 1:
+        return ((streams[0], k) for k in reversed(streams[0].between(start, end)))
+    merged = heapq.merge(*(_timed(stream, start, end) for stream in streams), reverse=True)
+    return ((by_symbol[symbol], k) for _, symbol, k in merged)
+
+
+def _timed(stream: Stream, start: float, end: float) -> Iterator[tuple[int, str, int]]:
+    return ((stream.at(k), stream.symbol, k) for k in reversed(stream.between(start, end)))
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _mix(number: int) -> int:
+    """One round of splitmix64: neighbouring numbers come out unrelated, and it is cheap."""
+    z = (number + 0x9E3779B97F4A7C15) & _WORD
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
+    return z ^ (z >> 31)

@@ -1,0 +1,116 @@
+"""A limit as an upstream keeps it: arrivals in a strict sliding window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tbcache.models import Limit
+
+#: Arrivals remembered per window for the figure ``most``; beyond it the figure is a lower bound.
+REMEMBERED = 100_000
+
+
+class Window:
+    """One limit: at most ``limit.count`` accepted arrivals in any ``(t - window, t]``.
+
+    Memory is bounded: the times of at most ``limit.count`` accepted arrivals, and
+    of at most ``REMEMBERED`` arrivals of any kind.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        #: The most arrivals, accepted or refused, that one window has seen.
+        self.most = 0
+        self._accepted: deque[float] = deque()
+        self._arrivals: deque[float] = deque(maxlen=REMEMBERED)
+
+    def used(self, at: float) -> int:
+        """How many accepted arrivals the window that ends at ``at`` (seconds) holds."""
+        _forget(self._accepted, at - self.limit.window_seconds)
+        return len(self._accepted)
+
+    def has_room(self, at: float) -> bool:
+        return self.used(at) < self.limit.count
+
+    def record(self, at: float, accepted: bool) -> None:
+        """Note an arrival; times never go back."""
+        if accepted:
+            self._accepted.append(at)
+        _forget(self._arrivals, at - self.limit.window_seconds)
+        self._arrivals.append(at)
+        self.most = max(self.most, len(self._arrivals))
+
+    def reading(self, at: float) -> Reading:
+        used = self.used(at)
+        opens_in = self._accepted[0] + self.limit.window_seconds - at if used else 0.0
+        return Reading(self.limit, used, opens_in)
+
+    def forget_figures(self) -> None:
+        """Start ``most`` afresh; what counts against the limit stays."""
+        self._arrivals.clear()
+        self.most = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where one limit stands: ``opens_in`` seconds until the oldest counted arrival leaves."""
+
+    limit: Limit
+    used: int
+    opens_in: float
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit.count - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What became of one request at the gate, and where every limit stands after it."""
+
+    accepted: bool
+    readings: tuple[Reading, ...]
+    today: int
+
+    @property
+    def tightest(self) -> Reading:
+        """The limit with the least left; of equals, the one that opens last."""
+        return min(self.readings, key=lambda reading: (reading.remaining, -reading.opens_in))
+
+
+class Gate:
+    """All limits of one source; an arrival is accepted when every one of them has room.
+
+    ``lower`` puts further limits beside the source's own, counting from then on.
+    """
+
+    def __init__(self, limits: Iterable[Limit]) -> None:
+        self._own = tuple(Window(limit) for limit in limits)
+        self._lowered: tuple[Window, ...] = ()
+        self._day: object = None
+        self._today = 0
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return self._own + self._lowered
+
+    def lower(self, limits: Iterable[Limit]) -> None:
+        self._lowered = tuple(Window(limit) for limit in limits)
+
+    def arrive(self, at: float, day: object = None) -> Arrival:
+        """Judge and count an arrival at ``at`` (monotonic seconds) on the UTC ``day``."""
+        windows = self.windows
+        accepted = all(window.has_room(at) for window in windows)
+        for window in windows:
+            window.record(at, accepted)
+        if day != self._day:
+            self._day, self._today = day, 0
+        self._today += accepted
+        return Arrival(accepted, tuple(window.reading(at) for window in windows), self._today)
+
+
+def _forget(times: deque[float], until: float) -> None:
+    while times and times[0] <= until:
+        times.popleft()

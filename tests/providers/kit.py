@@ -1,0 +1,38 @@
+"""Small answers, and providers to read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from tbcache.models import FetchRequest, HttpRequest, RawResponse
+from tbcache.providers.base import Provider
+from tbcache.settings import SourceSettings
+from tbcache.sources import BUILT_IN
+
+NOW = datetime(2026, 7, 28, 21, 0, 0, tzinfo=UTC)
+
+
+def provider(name: str, **own: Any) -> Provider:
+    module, _, attribute = BUILT_IN[name].provider.partition(":")
+    found: Provider = getattr(import_module(module), attribute)(BUILT_IN[name], SourceSettings(**own))
+    return found
+
+
+def answer(
+    body: object, status: int = 200, headers: Mapping[str, str] | None = None, at: datetime = NOW
+) -> RawResponse:
+    """An answer received at ``at``; whatever is not bytes becomes JSON."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return RawResponse(status, headers or {}, raw, received_at=at)
+
+
+def first_request(name: str, symbol: str = "AAPL", hours: int = 24, **own: Any) -> HttpRequest:
+    return provider(name, **own).request(FetchRequest(name, symbol, hours), None, NOW)
+
+
+def next_request(name: str, cursor: str) -> HttpRequest:
+    return provider(name).request(FetchRequest(name, "AAPL", 24), cursor, NOW)

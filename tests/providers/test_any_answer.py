@@ -1,0 +1,77 @@
+"""Answers that nobody thought of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tbcache.errors import UpstreamError
+from tbcache.models import Page, RawResponse
+from tests.providers.kit import NOW, provider
+
+ALL = ("twitter", "reddit", "news", "options", "stocktwits")
+KEYS = st.sampled_from(
+    """data meta errors includes users id text username type title detail status code message error
+    kind children after name author body replies created_utc articles totalResults url publishedAt
+    description tags premium executed_at created_at option_chain total_premium total_ask_side_prem
+    call_premium call_premium_ask_side bullish_premium date expiry price nbbo_bid nbbo_ask size
+    option_type side canceled messages cursor more max entities sentiment basic user response
+    period next_token selftext""".split()  # noqa: SIM905 -- one name a line would hide the rest
+)
+WORDS = st.sampled_from(
+    """Listing t3 t1 ok error call put ask bullish [Removed] [deleted] &amp; -1 1e400 NaN
+    2026-07-28T20:00:00Z 1747419592926 AAPL260914C00340000 daily_request_limit_hit""".split()  # noqa: SIM905
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8) | st.just("\ud83d")
+)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=25,
+)
+BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
+STATUSES = st.sampled_from([200, 200, 200, 200, 204, 302, 400, 401, 402, 403, 404, 429, 500]) | st.integers(
+    0, 999
+)
+HEADER_NAMES = st.sampled_from(
+    """date retry-after location x-rate-limit-reset x-rate-limit-remaining x-ratelimit-reset
+    x-ratelimit-used x-ratelimit-remaining x-uw-req-per-minute-reset x-uw-daily-req-count
+    x-uw-token-req-limit x-app-limit-24hour-remaining x-app-limit-24hour-reset""".split()  # noqa: SIM905
+)
+DATES = ["Mon, 24 May 2021 01:25:56 GMT", "Fri, 31 Dec 9999 23:59:59 -1200"]
+HEADER_VALUES = st.sampled_from(["0", "1", "1e9", "1e308", "-5", "nan", *DATES]) | st.text(max_size=8)
+HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4)
+
+
+def _read(source: str, response: RawResponse) -> Page | UpstreamError:
+    try:
+        return provider(source).parse(response)
+    except UpstreamError as error:
+        return error
+
+
+@pytest.mark.parametrize("source", ALL)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(body=BODIES, status=STATUSES, headers=HEADERS)
+def test_any_answer_is_a_sound_page_or_an_upstream_error(
+    source: str, body: bytes, status: int, headers: dict[str, str]
+) -> None:
+    """A worker that dies of an answer is asked it again by the next one."""
+    page = _read(source, RawResponse(status, headers, body, received_at=NOW))
+    if isinstance(page, UpstreamError):
+        assert page.source == source
+        assert page.message
+        return
+    assert len({item.id for item in page.items}) == len(page.items)
+    assert page.next is None or page.next
+    for item in page.items:
+        assert item.id
+        assert item.at is None or item.at.tzinfo is not None
+        assert item.score is None or -1 <= item.score <= 1
+        assert item.weight >= 0
+        item.text.encode()

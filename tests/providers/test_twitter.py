@@ -1,0 +1,200 @@
+"""X API v2."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from tbcache.errors import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamNotFound,
+    UpstreamPayloadError,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+)
+from tbcache.models import FetchRequest, Page
+from tbcache.providers.client import HttpClient
+from tests.providers.kit import NOW, answer, first_request, next_request, provider
+
+POST = {"id": "11", "text": "$AAPL &gt; all", "author_id": "5", "created_at": "2026-07-28T20:00:00.000Z"}
+PROBLEM = "https://api.twitter.com/2/problems/"
+
+
+def parse(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Page:
+    return provider("twitter").parse(answer(body, status, headers))
+
+
+def refused(body: object, status: int = 200, headers: dict[str, str] | None = None) -> UpstreamError:
+    with pytest.raises(UpstreamError) as caught:
+        parse(body, status, headers)
+    return caught.value
+
+
+def test_the_request_asks_for_a_cashtag_since_then_with_authors() -> None:
+    """Without tweet.fields the posts come without time, and every refresh would be billed in vain."""
+    request = first_request("twitter", hours=24)
+    assert request.url == "https://api.x.com/2/tweets/search/recent"
+    assert request.params["query"] == "$AAPL"
+    assert request.params["start_time"] == "2026-07-27T21:00:00Z"
+    assert request.params["max_results"] == "100"
+    assert request.params["tweet.fields"] == "created_at,author_id"
+    assert request.params["expansions"] == "author_id"
+    assert request.headers["User-Agent"]
+
+
+def test_seven_days_are_asked_for_a_little_short() -> None:
+    """By the time it arrives, a start of seven days ago is too old, and answered with 400."""
+    start = first_request("twitter", hours=168).params["start_time"]
+    assert datetime.fromisoformat(start) > NOW - timedelta(days=7)
+
+
+def test_the_next_page_is_asked_for_by_its_token() -> None:
+    """The token is all that tells the pages apart."""
+    page = parse({"data": [POST], "meta": {"next_token": "abc", "result_count": 1}})
+    assert page.next == "abc"
+    assert next_request("twitter", "abc").params["next_token"] == "abc"
+
+
+def test_a_post_is_read_with_its_authors_name() -> None:
+    """People know names, not numbers."""
+    (item,) = parse({"data": [POST], "includes": {"users": [{"id": "5", "username": "ann"}]}}).items
+    assert (item.id, item.text, item.author) == ("11", "$AAPL > all", "ann")
+    assert item.at == datetime(2026, 7, 28, 20, tzinfo=UTC)
+
+
+def test_a_post_without_its_authors_name_keeps_the_number() -> None:
+    """An answer without expansions still says who wrote it."""
+    (item,) = parse({"data": [POST]}).items
+    assert item.author == "5"
+
+
+@pytest.mark.parametrize("missing", ["text", "author_id", "created_at", "id"])
+@pytest.mark.parametrize("value", ["absent", None, [], {}])
+def test_a_post_with_a_field_amiss_is_kept(missing: str, value: object) -> None:
+    """One odd post must cost neither itself nor its page."""
+    post: dict[str, object] = {name: field for name, field in POST.items() if name != missing}
+    post |= {} if value == "absent" else {missing: value}
+    other = {**POST, "id": "12"}
+    items = parse({"data": [post, other]}).items
+    assert len(items) == 2
+    assert items[1].id == "12"
+
+
+def test_one_post_alone_is_a_page() -> None:
+    """A lookup of one post answers with an object."""
+    assert len(parse({"data": POST}).items) == 1
+
+
+def test_errors_beside_posts_leave_the_posts() -> None:
+    """A referenced post that is gone is no reason to lose the others."""
+    errors = [{"title": "Not Found Error", "type": PROBLEM + "resource-not-found"}]
+    assert len(parse({"data": [POST], "errors": errors}).items) == 1
+
+
+@pytest.mark.parametrize("body", [{"meta": {"result_count": 0}}, {"data": [], "meta": {}}, {"data": []}])
+def test_no_posts_are_an_empty_page(body: dict[str, Any]) -> None:
+    """A quiet symbol has no data key at all."""
+    assert parse(body).items == ()
+
+
+def test_counts_are_no_posts_but_a_total() -> None:
+    """The counts endpoint tells how many there are, at a fixed price."""
+    bucket = {"start": "2026-07-28T20:00:00Z", "end": "2026-07-28T21:00:00Z", "tweet_count": 3}
+    page = parse({"data": [bucket], "meta": {"total_tweet_count": 3}})
+    assert (page.items, page.total) == ((), 3)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (
+            {"title": "Authorization Error", "type": PROBLEM + "not-authorized-for-resource"},
+            UpstreamNotEntitled,
+        ),
+        ({"title": "Not Found Error", "type": PROBLEM + "resource-not-found"}, UpstreamNotFound),
+        (
+            {"title": "Forbidden", "type": "https://api.x.com/2/problems/client-forbidden"},
+            UpstreamNotEntitled,
+        ),
+        ({"title": "Invalid Request", "type": PROBLEM + "invalid-request"}, UpstreamBadRequest),
+        ({"title": "Unauthorized", "type": "about:blank"}, UpstreamAuthError),
+        ({"title": "UsageCapExceeded", "type": PROBLEM + "usage-capped"}, UpstreamQuotaExhausted),
+        ({"title": "Something new", "type": PROBLEM + "new"}, UpstreamPayloadError),
+    ],
+)
+def test_a_success_of_nothing_but_errors_is_the_first_of_them(
+    problem: dict[str, str], kind: type[UpstreamError]
+) -> None:
+    """With status 200, the body alone says what is wrong."""
+    assert type(refused({"errors": [problem]})) is kind
+
+
+@pytest.mark.parametrize("status", [402, 403, 429])
+@pytest.mark.parametrize(
+    ("period", "until"),
+    [
+        ("Daily", datetime(2026, 7, 29, tzinfo=UTC)),
+        ("Monthly", datetime(2026, 8, 1, tzinfo=UTC)),
+        (None, None),
+    ],
+)
+def test_a_usage_cap_is_a_quota_until_its_period_ends(
+    status: int, period: str | None, until: datetime | None
+) -> None:
+    """Retried as if it were a window, a cap burns every attempt until the month is over."""
+    body = {"title": "UsageCapExceeded", "type": PROBLEM + "usage-capped", "period": period}
+    found = refused(body, status, {"x-rate-limit-reset": str(int(NOW.timestamp()) + 60)})
+    assert type(found) is UpstreamQuotaExhausted
+    assert found.retry_at == until
+
+
+def test_spent_credits_are_a_quota_of_unknown_end() -> None:
+    """They come back when somebody pays."""
+    found = refused({"title": "CreditsDepleted", "type": "https://api.x.com/2/problems/credits"}, 402)
+    assert type(found) is UpstreamQuotaExhausted
+    assert found.retry_at is None
+
+
+def test_a_spent_day_is_a_quota_and_a_spent_window_is_none() -> None:
+    """The body is the same in both: only the headers tell a minute from a day."""
+    body = {"title": "Too Many Requests", "status": 429}
+    window = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(NOW.timestamp()) + 60)}
+    reset = datetime(2026, 7, 29, 3, tzinfo=UTC)
+    day = {
+        "x-app-limit-24hour-remaining": "0",
+        "x-app-limit-24hour-reset": str(int(reset.timestamp())),
+    }
+    assert type(refused(body, 429, window)) is UpstreamThrottled
+    found = refused(body, 429, window | day)
+    assert type(found) is UpstreamQuotaExhausted
+    assert found.retry_at == reset
+
+
+def test_a_plan_without_cashtags_is_asked_without_them_from_then_on() -> None:
+    """The first refusal is the only one."""
+    body = {"errors": [{"message": "Reference to invalid operator 'cashtag'. Not available."}]}
+    twitter = provider("twitter")
+    twitter.client = HttpClient(
+        "twitter", transport=httpx2.MockTransport(lambda _: httpx2.Response(400, json=body))
+    )
+    ask = FetchRequest("twitter", "AAPL")
+    refusal = twitter.send(twitter.request(ask, None, NOW))
+    assert type(refused(body, refusal.status)) is UpstreamBadRequest
+    assert twitter.request(ask, None, NOW).params["query"] == '"$AAPL" OR AAPL'
+
+
+def test_another_bad_request_leaves_the_cashtag() -> None:
+    """A plain word finds more, and every post is billed."""
+    twitter = provider("twitter")
+    twitter.client = HttpClient(
+        "twitter", transport=httpx2.MockTransport(lambda _: httpx2.Response(400, json={}))
+    )
+    ask = FetchRequest("twitter", "AAPL")
+    twitter.send(twitter.request(ask, None, NOW))
+    assert twitter.request(ask, None, NOW).params["query"] == "$AAPL"

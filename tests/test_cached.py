@@ -1,0 +1,358 @@
+"""``@cached``: a function's results, by its bound arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tbcache.cache import CacheManager, cached
+from tbcache.errors import InvalidRequest
+from tbcache.store import Store
+from tests.server import Server
+
+
+@pytest.fixture
+def cache(store: Store) -> CacheManager:
+    return CacheManager(store)
+
+
+@pytest.fixture
+def calls() -> list[Any]:
+    return []
+
+
+def test_a_result_is_kept_with_its_types(cache: CacheManager, calls: list[Any]) -> None:
+    """The second call gives what the first gave."""
+
+    @cached(ttl=60, cache=cache)
+    def spread(symbol: str) -> tuple[float, datetime]:
+        calls.append(symbol)
+        return 1.5, datetime(2026, 1, 1)
+
+    assert spread("AAPL") == spread("AAPL") == (1.5, datetime(2026, 1, 1))
+    assert spread("MSFT") == (1.5, datetime(2026, 1, 1))
+    assert calls == ["AAPL", "MSFT"]
+    assert cache.get_ttl(spread.cache_key("AAPL")) == 60
+    assert spread.__name__ == "spread"
+    assert list(inspect.signature(spread).parameters) == ["symbol"]
+
+
+def test_none_is_kept_and_exceptions_are_not(cache: CacheManager, calls: list[Any]) -> None:
+    """ "There is none" is a result; "it failed" is not."""
+
+    @cached(cache=cache)
+    def look(key: str) -> None:
+        calls.append(key)
+        if key == "fails":
+            raise LookupError(key)
+
+    assert look("none") is None
+    assert look("none") is None
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            look("fails")
+    assert calls == ["none", "fails", "fails"]
+
+
+def test_arguments_count_as_they_are_bound(cache: CacheManager) -> None:
+    """f(1, b=2) and f(a=1, b=2) are one call; f(1) and f("1") are two."""
+
+    @cached(key_prefix="f", cache=cache)
+    def f(a: Any, b: Any = 2, *rest: Any, c: Any = None, **more: Any) -> Any:
+        return [a, b]
+
+    assert f.cache_key(1) == f.cache_key(1, 2) == f.cache_key(1, b=2) == f.cache_key(b=2, a=1)
+    assert f.cache_key({"x": 1, "y": {3, 4}}) == f.cache_key({"y": {4, 3}, "x": 1})
+    assert f.cache_key(1, z=1, y=2) == f.cache_key(1, y=2, z=1)
+    different = [
+        f.cache_key(1),
+        f.cache_key("1"),
+        f.cache_key(True),
+        f.cache_key(1.0),
+        f.cache_key((1,)),
+        f.cache_key([1]),
+        f.cache_key(1, 3),
+        f.cache_key(1, 2, 3),
+        f.cache_key(1, c=3),
+        f.cache_key(1, d=3),
+        f.cache_key("1,b=2"),
+        f.cache_key(None),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def test_a_key_is_readable_while_it_is_short(cache: CacheManager) -> None:
+    """Who looks into Redis sees what was asked; who asks with a page of text fills no memory."""
+
+    @cached(key_prefix="quote", cache=cache)
+    def quote(symbol: str, hours: int = 24) -> None: ...
+
+    @cached(cache=cache)
+    def named() -> None: ...
+
+    assert quote.cache_key("AAPL") == 'quote:symbol="AAPL",hours=24'
+    long = quote.cache_key("A" * 5000)
+    assert long.startswith("quote:#")
+    assert len(long) < 60
+    assert long != quote.cache_key("A" * 5001)
+    assert quote.cache_key("a\x7fb").startswith("quote:#")
+    assert named.cache_key().startswith("tests.test_cached.test_a_key_is_readable")
+
+
+def test_an_argument_that_is_no_data_is_named(cache: CacheManager) -> None:
+    """Its address as a key would be a miss in every process."""
+
+    @cached(cache=cache)
+    def fetch(client: object, symbol: str) -> None: ...
+
+    with pytest.raises(TypeError, match=r"argument 'client' of .*fetch\(\) cannot be part of a cache key"):
+        fetch(object(), "AAPL")
+    with pytest.raises(TypeError, match="missing a required argument: 'symbol'"):
+        fetch(1)  # type: ignore[call-arg]
+
+
+def test_a_result_that_is_no_data_is_refused(cache: CacheManager) -> None:
+    """Said at the first call, instead of never being kept."""
+
+    @cached(cache=cache)
+    def build() -> object:
+        return object()
+
+    with pytest.raises(TypeError, match="cannot encode a object"):
+        build()
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan")])
+def test_a_bad_ttl_is_refused_where_it_is_written(ttl: float) -> None:
+    """Not at the first call, in production."""
+    with pytest.raises(InvalidRequest, match="TTL"):
+        cached(ttl=ttl)
+    with pytest.raises(InvalidRequest, match="key_prefix is empty"):
+        cached(key_prefix="")(len)
+
+
+def test_invalidate_forgets_one_result(cache: CacheManager, calls: list[Any]) -> None:
+    """The others stay."""
+
+    @cached(cache=cache)
+    def load(symbol: str) -> str:
+        calls.append(symbol)
+        return symbol
+
+    load("A"), load("B")
+    assert load.invalidate("A") is True
+    assert load.invalidate(symbol="A") is False
+    load("A"), load("B")
+    assert calls == ["A", "B", "A"]
+
+
+class Desk:
+    """Methods of each kind; ``calls`` is shared by all of them."""
+
+    def __init__(self, cache: CacheManager, calls: list[Any]) -> None:
+        class Inner:
+            @cached(key_prefix="desk.price", cache=cache)
+            def price(self, symbol: str, hours: int = 24) -> float:
+                calls.append(symbol)
+                return 1.5
+
+            @classmethod
+            @cached(key_prefix="desk.kind", cache=cache)
+            def kind(cls, symbol: str) -> str:
+                calls.append(cls)
+                return symbol
+
+            @staticmethod
+            @cached(key_prefix="desk.plain", cache=cache)
+            def plain(symbol: str) -> str:
+                calls.append(symbol)
+                return symbol
+
+        self.cls = Inner
+
+
+def test_instances_share_a_methods_results(cache: CacheManager, calls: list[Any]) -> None:
+    """A provider is built anew in every process, its answers are the same."""
+    desk = Desk(cache, calls).cls
+    assert desk().price("A") == desk().price(symbol="A", hours=24) == 1.5
+    assert calls == ["A"]
+
+
+def test_a_methods_key_is_asked_with_or_without_its_instance(cache: CacheManager, calls: list[Any]) -> None:
+    """On an instance there is no ``self`` to give, on the class there is."""
+    desk = Desk(cache, calls).cls
+    one = desk()
+    assert one.price.cache_key("A") == desk.price.cache_key(one, "A") == desk.price.cache_key("A")
+    one.price("A")
+    assert one.price.invalidate("A") is True
+    one.price("A")
+    assert desk.price.invalidate(one, "A") is True
+    assert calls == ["A", "A"]
+
+
+def test_an_overriding_methods_super_keeps_its_key(cache: CacheManager, calls: list[Any]) -> None:
+    """``super().price.cache_key(self, ...)`` must not take ``self`` for the symbol."""
+    desk = Desk(cache, calls).cls
+
+    class Child(desk):  # type: ignore[valid-type, misc]
+        def price(self, symbol: str, hours: int = 24) -> float:
+            return 2 * float(super().price(symbol, hours))
+
+    assert Child().price("A") == 3.0
+    assert desk.price.cache_key(Child(), "A") == desk.price.cache_key("A")
+
+
+def test_class_and_static_methods_work_too(cache: CacheManager, calls: list[Any]) -> None:
+    """``cls`` is no argument either."""
+    desk = Desk(cache, calls).cls
+    assert desk.kind("A") == desk().kind("A") == "A"
+    assert desk.kind.invalidate("A") is True
+    assert desk.plain("A") == desk().plain("A") == "A"
+    assert desk.plain.invalidate("A") is True
+    assert calls == [desk, "A"]
+
+
+def test_threads_share_one_call(cache: CacheManager, calls: list[Any]) -> None:
+    """Eight callers at once are one call of the upstream."""
+    start = threading.Barrier(8)
+
+    @cached(cache=cache)
+    def slow(symbol: str) -> str:
+        calls.append(symbol)
+        time.sleep(0.05)
+        return symbol
+
+    def call() -> str:
+        start.wait(5)
+        return slow("A")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [f.result(10) for f in [pool.submit(call) for _ in range(8)]] == ["A"] * 8
+    assert calls == ["A"]
+
+
+def test_an_async_function_is_cached_as_well(cache: CacheManager, calls: list[Any]) -> None:
+    """The same decorator in both worlds."""
+
+    @cached(ttl=60, cache=cache)
+    async def load(symbol: str) -> tuple[str, ...]:
+        calls.append(symbol)
+        return (symbol,)
+
+    class Desk:
+        @cached(cache=cache)
+        async def price(self, symbol: str) -> None:
+            calls.append(symbol)
+
+    async def main() -> None:
+        assert await load("A") == await load(symbol="A") == ("A",)
+        assert await load.invalidate("A") is True
+        assert await load("A") == ("A",)
+        await Desk().price("B")
+        await Desk().price("B")
+        assert await Desk().price.invalidate("B") is True
+
+    assert inspect.iscoroutinefunction(load)
+    asyncio.run(main())
+    assert calls == ["A", "A", "B"]
+
+
+def test_tasks_share_one_call_and_its_exception(cache: CacheManager, calls: list[Any]) -> None:
+    """As threads do."""
+
+    @cached(cache=cache)
+    async def slow(symbol: str) -> str:
+        calls.append(symbol)
+        await asyncio.sleep(0.05)
+        if symbol == "fails":
+            raise LookupError(symbol)
+        return symbol
+
+    async def main() -> None:
+        assert await asyncio.gather(*(slow("A") for _ in range(8))) == ["A"] * 8
+        failed = await asyncio.gather(*(slow("fails") for _ in range(4)), return_exceptions=True)
+        assert [type(error) for error in failed] == [LookupError] * 4
+
+    asyncio.run(main())
+    assert calls == ["A", "fails"]
+
+
+def test_a_cancelled_caller_takes_nobody_with_it(cache: CacheManager, calls: list[Any]) -> None:
+    """A client that hangs up must not fail the others who wait for the same answer."""
+
+    @cached(cache=cache)
+    async def slow(symbol: str) -> str:
+        calls.append(symbol)
+        await asyncio.sleep(0.05)
+        return symbol
+
+    async def main() -> None:
+        first, second = asyncio.create_task(slow("A")), asyncio.create_task(slow("A"))
+        while not calls:
+            await asyncio.sleep(0.001)
+        first.cancel()
+        assert await second == "A"
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(main())
+    assert calls == ["A"]
+
+
+def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:
+    """Awaiting oneself has no end."""
+    deep: list[int] = []
+
+    @cached(cache=cache)
+    async def load(symbol: str) -> int:
+        deep.append(1)
+        return 1 if len(deep) == 2 else await load(symbol) + 1
+
+    assert asyncio.run(asyncio.wait_for(load("A"), 5)) == 2
+
+
+def test_a_frozen_redis_holds_up_no_event_loop(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """An API serves hundreds of clients from one thread."""
+    cache = CacheManager(store_for(private_server))
+
+    @cached(cache=cache)
+    async def load(symbol: str) -> str:
+        return symbol
+
+    async def main() -> float:
+        done, longest, last = asyncio.ensure_future(load("A")), 0.0, time.monotonic()
+        while not done.done():
+            await asyncio.sleep(0.005)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+        assert done.result() == "A"
+        return longest
+
+    with private_server.frozen():
+        assert asyncio.run(main()) < 0.2
+
+
+def test_without_a_manager_of_its_own_it_uses_the_processes(
+    server: Server, monkeypatch: pytest.MonkeyPatch, calls: list[Any]
+) -> None:
+    """Decorating happens at import, when no setting is read and no socket opened yet."""
+
+    @cached(key_prefix="lazy")
+    def load(symbol: str) -> str:
+        calls.append(symbol)
+        return symbol
+
+    monkeypatch.setenv("REDIS_URL", server.url)
+    assert load("A") == load("A") == "A"
+    assert server.client.exists('trading_bot:cache:{lazy}:symbol="A"')
+    assert calls == ["A"]

@@ -1,0 +1,345 @@
+"""The repository: what is written once stays once, on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy.dialects import postgresql
+
+from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheError
+from tbcache.models import Item, SymbolSentiment
+from tbcache.repository import (
+    Answer,
+    CorruptAnswer,
+    RepositoryUnavailable,
+    SentimentRepository,
+    decode_answer,
+    encode_answer,
+    table,
+)
+from tests.postgres import Postgres, has_postgres
+
+ROOT = Path(__file__).parent.parent
+NOW = datetime(2026, 3, 2, 14, 30, 0, 123456, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=365)
+
+
+def sentiment(
+    *, symbol: str = "AAPL", hours: int = 24, as_of: datetime = NOW, score: float | None = 0.25
+) -> SymbolSentiment:
+    return SymbolSentiment(
+        source="twitter",
+        symbol=symbol,
+        hours=hours,
+        score=score,
+        count=3,
+        bullish=2,
+        bearish=1,
+        neutral=0,
+        as_of=as_of,
+        complete=False,
+        since=as_of - timedelta(hours=7),
+        scorer="finance-vader/1",
+        reason="page_budget",
+    )
+
+
+def item(name: str = "1", text: str = "up", at: datetime | None = NOW) -> Item:
+    return Item(name, at, text, author="ann", label="bullish", weight=2.5)
+
+
+def answer(*items: Item, as_of: datetime = NOW, symbol: str = "AAPL") -> Answer:
+    return Answer(sentiment(as_of=as_of, symbol=symbol), tuple((each, 0.5) for each in items))
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
+
+
+# Where no PostgreSQL is installed its dialect is still compiled, below.
+@pytest.fixture(params=["sqlite", "postgresql"] if has_postgres() else ["sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of the test's own."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'tbcache.db'}"
+    server: Postgres = request.getfixturevalue("_postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def repository(url: str) -> Iterator[SentimentRepository]:
+    """An empty repository."""
+    made = SentimentRepository(url)
+    yield made
+    made.close()
+
+
+def test_an_answer_is_read_as_it_was_written(repository: SentimentRepository) -> None:
+    """History is only of use when it is exact, to the microsecond and the zone."""
+    written = answer(item("1"), item("2", "déjà vu 🚀", at=None))
+    repository.save([written])
+    assert repository.latest("twitter", "aapl") == written.sentiment
+    assert repository.history("twitter", "AAPL", since=NOW) == [written.sentiment]
+    assert repository.items("twitter", "$AAPL", since=NOW) == [
+        replace(item("1"), score=0.5),
+        replace(item("2", "déjà vu 🚀", at=None), score=0.5),
+    ]
+
+
+def test_times_come_back_in_utc_whatever_zone_they_had(repository: SentimentRepository) -> None:
+    """SQLite keeps no zone; a time that lost it is hours wrong."""
+    tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
+    repository.save_sentiment(sentiment(as_of=tokyo), [(item(at=tokyo), None)])
+    latest = repository.latest("twitter", "AAPL")
+    assert latest is not None
+    assert (latest.as_of, latest.as_of.tzinfo) == (NOW, UTC)
+    assert [found.at and found.at.tzinfo for found in repository.items("twitter", "AAPL", since=NOW)] == [UTC]
+
+
+def test_a_time_without_a_zone_is_refused(repository: SentimentRepository) -> None:
+    """Guessing one would write rows that are wrong for good."""
+    with pytest.raises(sqlalchemy.exc.StatementError, match="has no zone"):
+        repository.save([answer(item(at=NOW.replace(tzinfo=None)))])
+    assert repository.count_items() == 0
+
+
+def test_writing_an_answer_again_changes_nothing(repository: SentimentRepository) -> None:
+    """The way to the database delivers at least once."""
+    for _ in range(3):
+        repository.save([answer(item("1"), item("2")), answer(item("1"))])
+    assert repository.count_items() == 2
+    assert len(repository.history("twitter", "AAPL", since=LONG_AGO)) == 1
+
+
+def test_an_item_seen_again_is_brought_up_to_date(repository: SentimentRepository, url: str) -> None:
+    """Posts are edited and labelled later; when each was first seen stays."""
+    later = NOW + timedelta(minutes=5)
+    repository.save([answer(item("1", "old"))])
+    repository.save([answer(item("1", "new"), as_of=later)])
+    assert [found.text for found in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["new"]
+    with repository._connect() as connection:
+        row = connection.execute(sqlalchemy.select(table.items)).one()
+    assert (row.first_seen_at, row.seen_at) == (NOW, later)
+
+
+def test_an_older_answer_that_comes_late_overwrites_nothing(repository: SentimentRepository) -> None:
+    """A batch that waited out an outage in a file is written after newer ones."""
+    repository.save([answer(item("1", "new"), as_of=NOW)])
+    repository.save([answer(item("1", "old"), as_of=NOW - timedelta(hours=1))])
+    assert [found.text for found in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["new"]
+    assert len(repository.history("twitter", "AAPL", since=LONG_AGO)) == 2
+
+
+def test_one_post_of_two_symbols_is_two_items(repository: SentimentRepository) -> None:
+    """A post about AAPL and MSFT belongs to the history of both."""
+    repository.save([answer(item("1")), answer(item("1"), symbol="MSFT")])
+    assert repository.count_items() == 2
+    assert len(repository.items("twitter", "MSFT", since=LONG_AGO)) == 1
+    assert repository.items("reddit", "MSFT", since=LONG_AGO) == []
+
+
+def test_readings_are_newest_first_since_and_within_the_limit(repository: SentimentRepository) -> None:
+    """A limit must cut off the old end."""
+    moments = [NOW - timedelta(hours=hours) for hours in range(4)]
+    repository.save([answer(item(str(n), at=at), as_of=at) for n, at in enumerate(moments)])
+    history = repository.history("twitter", "AAPL", since=moments[2], limit=2)
+    assert [found.as_of for found in history] == moments[:2]
+    assert len(repository.history("twitter", "AAPL", since=moments[2])) == 3
+    assert [found.at for found in repository.items("twitter", "AAPL", since=moments[2])] == moments[:3]
+    assert [found.at for found in repository.items("twitter", "AAPL", since=LONG_AGO, limit=1)] == moments[:1]
+
+
+def test_the_latest_answer_may_be_asked_for_by_hours(repository: SentimentRepository) -> None:
+    """A day's sentiment is no week's."""
+    day, week = sentiment(hours=24), sentiment(hours=168, as_of=NOW - timedelta(hours=1))
+    repository.save([Answer(day), Answer(week)])
+    assert repository.latest("twitter", "AAPL") == day
+    assert repository.latest("twitter", "AAPL", 168) == week
+    assert repository.latest("twitter", "AAPL", 1) is None
+    with pytest.raises(InvalidRequest):
+        repository.latest("twitter", "no ticker")
+
+
+def test_texts_and_figures_that_databases_refuse_are_mended(repository: SentimentRepository) -> None:
+    """One cut emoji or one NUL must not keep the rest of a page from being written."""
+    odd = Item("i\0d", None, "a\0b\ud83d", author="x\ud800", weight=float("inf"))
+    repository.save_sentiment(sentiment(score=float("nan")), [(odd, float("nan"))])
+    assert repository.items("twitter", "AAPL", since=LONG_AGO) == [
+        Item("id", None, "ab?", author="x?", score=None, weight=0.0)
+    ]
+    latest = repository.latest("twitter", "AAPL")
+    assert latest is not None
+    assert latest.score is None
+
+
+def test_a_batch_is_written_whole_or_not_at_all(repository: SentimentRepository) -> None:
+    """A sentiment without its items, or the reverse, could not be told from the truth."""
+    broken = answer(item("2"))
+    broken = replace(broken, sentiment=replace(broken.sentiment, count=None))  # type: ignore[arg-type]
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        repository.save([answer(item("1")), broken])
+    assert repository.count_items() == 0
+    assert repository.latest("twitter", "AAPL") is None
+
+
+def test_many_writers_of_the_same_items_all_succeed(url: str) -> None:
+    """A fleet starts at once, makes the tables at once and writes the same posts at once."""
+    start = threading.Barrier(6)
+
+    def write(worker: int) -> None:
+        repository = SentimentRepository(url, busy_timeout=20)
+        start.wait()
+        for turn in range(5):
+            order = range(20) if worker % 2 else range(19, -1, -1)
+            repository.save([answer(*(item(str(n)) for n in order), as_of=NOW + timedelta(seconds=turn))])
+        repository.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    repository = SentimentRepository(url)
+    assert repository.count_items() == 20
+    assert len(repository.history("twitter", "AAPL", since=LONG_AGO)) == 5
+    repository.close()
+
+
+def test_tables_that_vanish_are_made_again(repository: SentimentRepository) -> None:
+    """An operator who resets the database need not restart the fleet."""
+    repository.save([answer(item("1"))])
+    with repository._connect() as connection:
+        table.metadata.drop_all(connection)
+        connection.commit()
+    with pytest.raises(RepositoryUnavailable):
+        repository.save([answer(item("2"))])
+    repository.save([answer(item("2"))])
+    assert repository.count_items() == 1
+
+
+def test_making_a_repository_opens_nothing_and_makes_no_folder(tmp_path: Path) -> None:
+    """Every process builds one, and most of them never write."""
+    file = tmp_path / "data" / "tbcache.db"
+    repository = SentimentRepository(f"sqlite:///{file}")
+    assert not file.parent.exists()
+    assert repository.count_items() == 0
+    assert file.exists()
+
+
+def test_sqlite_lets_readers_read_while_one_writes(tmp_path: Path) -> None:
+    """In the default mode a reader would be refused while a batch is written."""
+    file = tmp_path / "tbcache.db"
+    repository = SentimentRepository(f"sqlite:///{file}", busy_timeout=0.05)
+    repository.save([answer(item("1"))])
+    with sqlite3.connect(file, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert repository.count_items() == 1
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        with pytest.raises(RepositoryUnavailable, match="locked"):
+            repository.save([answer(item("2"))])
+        other.execute("ROLLBACK")
+    other.close()
+    repository.save([answer(item("2"))])
+    assert repository.count_items() == 2
+
+
+def test_a_database_that_is_not_there_is_unavailable_and_says_where(tmp_path: Path) -> None:
+    """The message is what an operator has at three in the morning; the password is not for logs."""
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RepositoryUnavailable, match=r"file/tbcache\.db"):
+        SentimentRepository(f"sqlite:///{tmp_path}/file/tbcache.db").count_items()
+    down = SentimentRepository("postgresql://bot:s3cret@127.0.0.1:1/db", busy_timeout=1)
+    with pytest.raises(RepositoryUnavailable) as caught:
+        down.save([answer(item())])
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "TBCACHE_DATABASE_URL" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("not a url s3cret", "no database URL"),
+        ("", "no database URL"),
+        ("postgresql://bot:s3cret@host:port/db", "no database URL"),
+        ("mysql://bot:s3cret@host/db", "mysql, which is not supported"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_a_wrong_url_names_the_variable_and_never_the_password(url: str, hint: str) -> None:
+    """The line goes to terminals and logs."""
+    with pytest.raises(ConfigurationError) as caught:
+        SentimentRepository(url)
+    assert hint in str(caught.value)
+    assert "TBCACHE_DATABASE_URL" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's driver is an extra."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'tbcache\[postgres\]'"):
+        SentimentRepository("postgres://bot@host/db")
+
+
+def test_postgresql_gets_an_upsert_of_its_own_dialect() -> None:
+    """What runs where a server is installed must at least compile where none is."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    upsert = str(table.upsert_items("postgresql").compile(dialect=dialect))
+    assert "ON CONFLICT (source, external_id, symbol) DO UPDATE SET at = excluded.at" in upsert
+    assert "WHERE sentiment_items.seen_at <= excluded.seen_at" in upsert
+    assert "first_seen_at = " not in upsert
+    assert "ON CONFLICT DO NOTHING" in str(table.insert_snapshots("postgresql").compile(dialect=dialect))
+    created = str(sqlalchemy.schema.CreateTable(table.items).compile(dialect=dialect))
+    assert "at TIMESTAMP WITH TIME ZONE" in created
+
+
+def test_an_answer_survives_the_way_as_bytes() -> None:
+    """Accepted rows travel through a stream and files before they are written."""
+    whole = answer(item("1", "line\nbreak 🚀"), item("2", at=None))
+    data = encode_answer(whole)
+    assert b"\n" not in data
+    assert decode_answer(data) == whole
+    odd = answer(Item("1", None, "cut \ud83d", weight=float("nan")))
+    assert decode_answer(encode_answer(odd)).items[0][0] == Item("1", None, "cut ?", weight=0.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"{}",
+        encode_answer(answer(item()))[:-9],
+        encode_answer(answer(item())).replace(b'"twitter"', b"7"),
+        encode_answer(answer(item())).replace(b"123456Z", b"123456"),
+    ],
+)
+def test_bytes_that_are_no_answer_are_said_to_be_none(data: bytes) -> None:
+    """A consumer of the stream puts them aside instead of dying on them."""
+    with pytest.raises(CorruptAnswer) as caught:
+        decode_answer(data)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, TbcacheError)
+
+
+def test_importing_the_repository_does_not_import_sqlalchemy() -> None:
+    """A bot that never writes should not wait a quarter of a second for it."""
+    code = (
+        "import sys, tbcache.repository as r; assert 'sqlalchemy' not in sys.modules; "
+        "r.SentimentRepository; assert 'sqlalchemy' in sys.modules; "
+        "assert not hasattr(r, 'Sentiment')"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT, timeout=60)
