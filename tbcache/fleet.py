@@ -88,7 +88,8 @@ class FleetStatus:
             return "no worker is running: queued fetches wait. Start one with `tbcache worker`"
         for source in self.sources:
             if source.state == "closed" and source.closed_until is not None:
-                return f"{source.name} is closed until {source.closed_until:%H:%M:%S} UTC ({source.closed_reason})"
+                until = f"{source.closed_until:%H:%M:%S} UTC"
+                return f"{source.name} is closed until {until} ({source.closed_reason})"
         return None
 
 

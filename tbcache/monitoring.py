@@ -149,9 +149,13 @@ class UsageMonitor:
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, f"{utc_now():%Y%m%d}")
+        key = (source, time.strftime("%Y%m%d", time.gmtime()))
         with self._lock:
-            self._counted.setdefault(key, Counter()).update(figures)
+            counter = self._counted.get(key)
+            if counter is None:
+                counter = self._counted[key] = Counter()
+            for metric, by in figures.items():
+                counter[metric] += by
             if self._flusher is None or not self._flusher.is_alive():
                 self._flusher = threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True)
                 self._flusher.start()

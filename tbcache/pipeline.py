@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settled, Settlement, Stale, Wait
+from tbcache.cache import get_cache_manager
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamError, UpstreamUnavailable
 from tbcache.log import get_logger
 from tbcache.models import (
@@ -29,14 +30,15 @@ from tbcache.models import (
     SymbolSentiment,
     utc_now,
 )
-from tbcache.monitoring import UsageMonitor, get_usage_monitor
+from tbcache.monitoring import get_usage_monitor
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Outbox, get_outbox
 from tbcache.scoring import Scorer, aggregate, score_items
-from tbcache.settings import Settings, get_settings
+from tbcache.settings import get_settings
 from tbcache.sources import Source
-from tbcache.store import Store, get_store
+from tbcache.store import get_store
 from tbcache.store.codec import decode_sentiment, encode_sentiment
+from tbcache.store.local import LocalCache
 
 log = get_logger("tbcache.pipeline")
 
@@ -79,9 +81,15 @@ class _Fetched:
 class Pipeline:
     """Runs requests through admission, an upstream and back."""
 
-    def __init__(self, admission: Admission, outbox: Callable[[], Outbox] = get_outbox) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        outbox: Callable[[], Outbox] = get_outbox,
+        local: LocalCache | None = None,
+    ) -> None:
         self.admission = admission
         self._outbox = outbox
+        self._local = local
         self._refreshers: ThreadPoolExecutor | None = None
 
     def run(
@@ -105,19 +113,25 @@ class Pipeline:
           UpstreamError: the upstream answered with no page, and nothing old is kept.
         """
         ask = Ask(upstream.source, request, lane, needed, slot, patience)
+        if (kept := self._recall(ask)) is not None:
+            return _outcome(request, kept, "cache")
         give_up = time.monotonic() + patience
         while True:
+            token = self._local.begin(request.key) if self._local is not None else None
             match self.admission.admit(ask):
-                case Hit(payload):
-                    return _outcome(request, payload, "cache")
+                case Hit(payload, seconds):
+                    sentiment = decode_sentiment(payload)
+                    if self._local is not None and token is not None:
+                        self._local.put(request.key, sentiment, seconds, token, len(payload))
+                    return _outcome(request, sentiment, "cache")
                 case Stale(payload, failure):
-                    return _outcome(request, payload, "stale", failure)
+                    return _outcome(request, decode_sentiment(payload), "stale", failure)
                 case Failed(failure):
                     raise failure.to_error(request.source)
                 case Go(grant, stale):
                     if stale is not None and lane == "interactive" and slot is None:
                         self._refresh(upstream, grant, stale)
-                        return _outcome(request, stale, "stale")
+                        return _outcome(request, decode_sentiment(stale), "stale")
                     return self._load(upstream, grant, stale)
                 case Join() as join:
                     left = give_up - time.monotonic()
@@ -129,6 +143,16 @@ class Pipeline:
                         raise _limited(request.source, retry_at, reason)
                     time.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
+
+    def _recall(self, ask: Ask) -> SymbolSentiment | None:
+        """This process's own copy, where a hit is free and nothing fresher is needed."""
+        if self._local is None or ask.needed or ask.slot or ask.source.charge == "request":
+            return None
+        kept = self._local.get(ask.request.key)
+        if not isinstance(kept, SymbolSentiment):
+            return None
+        self.admission.count_hit(ask)
+        return kept
 
     def close(self) -> None:
         """Wait for refreshes in the background."""
@@ -157,7 +181,7 @@ class Pipeline:
             )
             log.warning("fetch.failed", source=request.source, symbol=request.symbol, kind=failure.kind)
             if stale is not None:
-                return _outcome(request, stale, "stale", failure)
+                return _outcome(request, decode_sentiment(stale), "stale", failure)
             raise
         except BaseException:
             # Ours, not the upstream's: the slot stays spent, as the request may have gone out.
@@ -300,18 +324,15 @@ def _unexpected(request: FetchRequest) -> Failure:
     return Failure("error", f"{request.source}: the fetch broke off", 0, None)
 
 
-def _outcome(request: FetchRequest, payload: bytes, origin: Origin, error: Failure | None = None) -> Outcome:
-    sentiment = decode_sentiment(payload)
+def _outcome(
+    request: FetchRequest, sentiment: SymbolSentiment, origin: Origin, error: Failure | None = None
+) -> Outcome:
     age = max(0.0, (utc_now() - sentiment.as_of).total_seconds())
     return Outcome(request, sentiment, origin, age, error)
-
-
-def build_pipeline(store: Store, settings: Settings, monitor: UsageMonitor) -> Pipeline:
-    """A pipeline on ``store``."""
-    return Pipeline(Admission(store, settings, monitor))
 
 
 @functools.cache
 def get_pipeline() -> Pipeline:
     """The pipeline of this process."""
-    return build_pipeline(get_store(), get_settings(), get_usage_monitor())
+    admission = Admission(get_store(), get_settings(), get_usage_monitor())
+    return Pipeline(admission, local=get_cache_manager().local)

@@ -41,6 +41,8 @@ NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
 CLOSING_KINDS = {"throttled", "quota"}
 
+_ONE_HIT = {"hit": 1}
+
 _encode = msgspec.json.Encoder().encode
 _failure = msgspec.json.Decoder(Failure).decode
 
@@ -92,6 +94,10 @@ class Admission:
         self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
         return "local"
+
+    def count_hit(self, ask: Ask) -> None:
+        """Count a hit that needed no verdict."""
+        self._monitor.count(ask.source.name, _ONE_HIT)
 
     def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
@@ -147,7 +153,7 @@ class Admission:
         now = int(answer[1])
         match answer[0]:
             case b"hit":
-                return Hit(_value(answer[2]))
+                return Hit(_value(answer[2]), (int(answer[2][5:21]) - now) / MICROS)
             case b"stale":
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":

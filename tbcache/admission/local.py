@@ -51,7 +51,7 @@ class LocalAdmission:
             entry = self._entry(ask.request.key)
             held = entry.payload if now < entry.stale_until else None
             if held is not None and now + ask.needed < entry.fresh_until:
-                return Hit(held)
+                return Hit(held, entry.fresh_until - now)
             if entry.failure and now < entry.retry_at:
                 return Stale(held, entry.failure) if held is not None else Failed(entry.failure)
             if entry.token and now < entry.lease_until:

@@ -45,9 +45,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A fresh value: its JSON."""
+    """A fresh value: its JSON, and for how many seconds it stays fresh."""
 
     payload: bytes
+    fresh_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

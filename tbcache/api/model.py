@@ -1,4 +1,4 @@
-"""What the API answers. Built from our dataclasses by name, so a field exists in one place more, not two."""
+"""What the API takes and answers; answers take their fields from our dataclasses by name."""
 
 from __future__ import annotations
 

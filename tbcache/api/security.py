@@ -43,7 +43,7 @@ def check_write(request: Request, token: SecretStr | None) -> None:
       HTTPException: 401 without the right token, 403 from elsewhere where there is none,
         415 for a body that is not JSON.
     """
-    if token is not None:
+    if token:
         _check_token(request, token.get_secret_value())
     else:
         _check_local(request)
@@ -68,7 +68,7 @@ def is_loopback(host: str | None) -> bool:
 def _check_token(request: Request, token: str) -> None:
     given = (request.headers.get("x-api-token", ""), _bearer(request))
     # Header values are decoded as Latin-1; back to the bytes that were sent.
-    if not any([secrets.compare_digest(one.encode("latin-1"), token.encode()) for one in given]):
+    if not any(secrets.compare_digest(one.encode("latin-1"), token.encode()) for one in given):
         raise HTTPException(
             401,
             "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`",

@@ -41,7 +41,7 @@ def serve(
 
     def announce() -> None:
         log.info("api.ready", url=url)
-        if settings.api_token is None and not is_loopback(host):
+        if not settings.api_token and not is_loopback(host):
             log.warning("api.no_token", hint="nobody can clear the cache from outside; set TBCACHE_API_TOKEN")
         if on_ready is not None:
             on_ready(url)

@@ -37,7 +37,7 @@ class Flights:
                 return load()
             try:
                 return future.result()
-            except _Abandoned:
+            except ZeroDivisionError:
                 continue
 
     async def share_async(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

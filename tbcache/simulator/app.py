@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -153,8 +154,10 @@ class Simulator(Starlette):
 async def _serve(
     upstream: Upstream, path: str, at: float, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    call = await _read(path, scope, receive)
+    call = _call(path, scope)
     arrival = upstream.arrive(call, at)
+    if call.method == "POST":
+        call = replace(call, body=await Request(scope, receive).body())
     try:
         if seconds := upstream.delay():
             await asyncio.sleep(seconds)
@@ -168,13 +171,12 @@ async def _serve(
         await _send(answer, send)
 
 
-async def _read(path: str, scope: Scope, receive: Receive) -> Call:
+def _call(path: str, scope: Scope) -> Call:
     return Call(
         method=scope["method"],
         path=path,
         params=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        body=await Request(scope, receive).body() if scope["method"] == "POST" else b"",
     )
 
 

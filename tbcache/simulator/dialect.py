@@ -98,9 +98,9 @@ def moment(text: str) -> float:
 
 
 def bearer(call: Call) -> str:
-    """The token after ``Authorization: Bearer``, or ``""``."""
+    """The token after ``Authorization: Bearer``, or Stocktwits' ``OAuth``; ``""`` without one."""
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return token.strip() if scheme.lower() in ("bearer", "oauth") else ""
 
 
 def whole_seconds(seconds: float) -> int:

@@ -17,7 +17,7 @@ from tbcache.simulator import chatter
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment
 from tbcache.simulator.stream import DAY, Stream, is_known
-from tbcache.simulator.window import Arrival
+from tbcache.simulator.window import Arrival, tightest
 
 ALERTS = "/api/option-trades/flow-alerts"
 DAILY_REQUESTS = 15_000
@@ -63,8 +63,9 @@ class OptionsDialect(Dialect):
         return Answer.json(429, {"code": "daily_request_limit_hit"})
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
-        # Its headers know one window, the shortest; the day has a counter.
-        reading = min(arrival.readings, key=lambda each: each.limit.window_seconds)
+        # Its headers know one window; the day has a counter.
+        within_a_day = tuple(each for each in arrival.readings if each.limit.window_seconds < DAY)
+        reading = tightest(within_a_day or arrival.readings)
         return {
             "x-uw-daily-req-count": str(arrival.today),
             "x-uw-token-req-limit": str(DAILY_REQUESTS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tbcache.models import Limit
@@ -76,8 +76,12 @@ class Arrival:
 
     @property
     def tightest(self) -> Reading:
-        """The limit with the least left; of equals, the one that opens last."""
-        return min(self.readings, key=lambda reading: (reading.remaining, -reading.opens_in))
+        return tightest(self.readings)
+
+
+def tightest(readings: Sequence[Reading]) -> Reading:
+    """The limit with the least left; of equals, the one that opens last."""
+    return min(readings, key=lambda reading: (reading.remaining, -reading.opens_in))
 
 
 class Gate:

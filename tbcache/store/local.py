@@ -121,7 +121,7 @@ class LocalCache:
         size += OVERHEAD_BYTES + len(key)
         with self._lock:
             changed = (self._epoch, self._changes[hash(key) % _STRIPES]) != token[:2]
-            if changed or size > self._max_bytes:
+            if changed or not self.is_on or size > self._max_bytes:
                 return False
             self._drop(key)
             self._entries[key] = _Entry(value, token.started + ttl, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,14 @@ def test_garbage_is_a_200_that_is_no_json(client: TestClient, source: str) -> No
         answer.json()
     _fault(client, source, empty=True)
     assert (ask.EACH[source](client).status_code, ask.EACH[source](client).content) == (200, b"")
+
+
+def test_answers_take_as_long_as_they_are_told_to(client: TestClient) -> None:
+    """Time-outs and overlapping requests only show where answers take time."""
+    _fault(client, "news", latency=[0.05, 0.06])
+    started = time.monotonic()
+    ask.news(client)
+    assert time.monotonic() - started >= 0.05
 
 
 def test_a_plan_can_change_while_it_runs(client: TestClient) -> None:

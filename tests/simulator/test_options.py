@@ -132,6 +132,17 @@ def test_headers_count_the_day_and_the_minute_in_milliseconds(
     assert ask.options(client).status_code == 429
 
 
+def test_the_minute_headers_speak_of_the_window_that_refuses(
+    simulator: Callable[..., TestClient], clock: Clock
+) -> None:
+    """With two short windows the one that is open must not hide the one that is not."""
+    client = simulator(limits={"options": [Limit(5, 60), Limit(1, 3600)]})
+    ask.options(client)
+    refused = ask.options(client)
+    assert refused.status_code == 429
+    assert int(refused.headers["x-uw-req-per-minute-reset"]) >= 3_600_000
+
+
 def test_a_full_day_is_a_quota(simulator: Callable[..., TestClient], clock: Clock) -> None:
     """Over the minute one waits, over the day one gives up until the reset."""
     client = simulator(limits={"options": [Limit(2, 60), Limit(3, DAY)]})

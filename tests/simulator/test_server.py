@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -87,12 +88,13 @@ def test_it_stops_at_once_whatever_is_in_flight(number: signal.Signals) -> None:
 
 def test_an_answer_is_not_held_back(upstream: SimulatorProcess) -> None:
     """Head and body are two writes: without TCP_NODELAY each answer took 40 ms more."""
+    taken = []
     with httpx2.Client() as client:
-        client.get(_stream(upstream))
-        started = time.monotonic()
-        for _ in range(20):
+        for _ in range(21):
+            started = time.monotonic()
             client.get(_stream(upstream))
-        assert time.monotonic() - started < 20 * 0.030
+            taken.append(time.monotonic() - started)
+    assert statistics.median(taken) < 0.030
 
 
 def test_a_port_that_is_taken_is_said_in_one_line() -> None:

@@ -93,6 +93,8 @@ def test_a_token_is_checked_only_where_one_is_known(simulator: Callable[..., Tes
     assert ask.stocktwits(strict).status_code == 200
     assert ask.stocktwits(strict, access_token="right").status_code == 200
     assert ask.stocktwits(strict, access_token="wrong").status_code == 401
+    url = "/stocktwits/api/2/streams/symbol/AAPL.json"
+    assert strict.get(url, headers={"Authorization": "OAuth wrong"}).status_code == 401
     assert ask.stocktwits(simulator(), access_token="any").status_code == 200
 
 

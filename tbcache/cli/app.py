@@ -1,0 +1,56 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tbcache.cli import fetch, part, queue, status, up
+from tbcache.cli.option import DataDir
+
+app = typer.Typer(
+    name="tbcache",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
+)
+cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tbcache {version('tbcache')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tbcache(
+    data_dir: DataDir = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Fetch and cache market sentiment: never over an upstream's limit, never twice for one answer."""
+
+
+@cache.callback()
+def _cache(data_dir: DataDir = None) -> None:
+    """Clear what is cached."""
+
+
+app.command(epilog=up.EXAMPLE)(up.up)
+app.command(epilog=fetch.EXAMPLE)(fetch.fetch)
+app.command(epilog=queue.ENQUEUE_EXAMPLE)(queue.enqueue)
+app.command(epilog=queue.WARM_EXAMPLE)(queue.warm)
+app.command(epilog=status.STATUS_EXAMPLE)(status.status)
+app.command(epilog=status.LIMITS_EXAMPLE)(status.limits)
+cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)
+app.add_typer(cache, name="cache")
+app.command(epilog=part.WORKER_EXAMPLE)(part.worker)
+app.command(epilog=part.SCHEDULER_EXAMPLE)(part.scheduler)
+app.command(epilog=part.API_EXAMPLE)(part.api)
+app.command(epilog=part.SIMULATOR_EXAMPLE)(part.simulator)

@@ -1,0 +1,32 @@
+"""What most commands begin with: settings, logs, and a Redis that answers."""
+
+from __future__ import annotations
+
+from tbcache.errors import RedisUnreachable
+from tbcache.log import configure_logging
+from tbcache.settings import Settings, get_settings
+from tbcache.store import Store, get_store
+
+
+def quiet_settings() -> Settings:
+    """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
+    settings = get_settings()
+    level = settings.log_level if "log_level" in settings.model_fields_set else "error"
+    configure_logging(settings.model_copy(update={"log_level": level}))
+    return settings
+
+
+def require_redis(settings: Settings) -> Store:
+    """The store of this process.
+
+    Raises:
+      RedisUnreachable: it does not answer, or nobody said where it is.
+      ConfigurationError: it refuses the user or the password.
+    """
+    store = get_store()
+    if settings.redis is None:
+        raise RedisUnreachable(
+            settings.redis_address, f"and no `tbcache up` runs with the data folder {settings.data_dir}"
+        )
+    store.require()
+    return store

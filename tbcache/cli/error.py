@@ -1,0 +1,101 @@
+"""The one place that turns what went wrong into a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+import redis
+import typer
+from typer.exceptions import TyperException
+
+from tbcache.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    RateLimited,
+    RedisUnreachable,
+    TbcacheError,
+    UpstreamError,
+    nearest,
+)
+
+OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigurationError, USAGE),
+    (InvalidRequest, USAGE),
+    (RedisUnreachable, REDIS_UNREACHABLE),
+    (RateLimited, RATE_LIMITED),
+    (UpstreamError, UPSTREAM),
+)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command that ``args`` name; its exit code."""
+    from tbcache.cli.app import app
+
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args or ["--help"], prog_name="tbcache", standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        return _fail(_usage(error), USAGE)
+    except TbcacheError as error:
+        return _fail(str(error), exit_code(error))
+    except redis.RedisError as error:
+        return _fail(f"Redis refuses: {error}", FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as in `tbcache status | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _fail(str(error), FAILED)
+    if code == INTERRUPTED:
+        return _fail("interrupted", INTERRUPTED)
+    return code or OK
+
+
+def exit_code(error: TbcacheError) -> int:
+    """The exit code that the README promises for ``error``."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
+
+
+def say(message: str) -> None:
+    """One line to stderr."""
+    print(f"tbcache: {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _fail(message: str, code: int) -> int:
+    say(message)
+    return code
+
+
+def _usage(error: TyperException) -> str:
+    """A usage error in one line, with the nearest right thing and where to read more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "tbcache"
+    return f"{_reason(error)} (see `{command} --help`)"
+
+
+def _reason(error: TyperException) -> str:
+    option = getattr(error, "option_name", None)
+    if option is not None and type(error).__name__ == "NoSuchOption":
+        return f"no such option: {option}{nearest(option, _options(error))}"
+    text = error.format_message().strip().rstrip(".")
+    found = re.match(r"No such command '(.*?)'", text)
+    if found:
+        return f"no such command: {found[1]}{nearest(found[1], _commands(error))}"
+    return text[:1].lower() + text[1:]
+
+
+def _options(error: TyperException) -> list[str]:
+    context = getattr(error, "ctx", None)
+    parameters = context.command.params if context is not None else []
+    return [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+
+
+def _commands(error: TyperException) -> list[str]:
+    context = getattr(error, "ctx", None)
+    return list(context.command.commands) if context is not None else []

@@ -1,0 +1,73 @@
+"""``tbcache fetch``: one answer, by the whole journey, in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.context import quiet_settings
+from tbcache.cli.error import say
+from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
+from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.table import age, outcome_table
+from tbcache.errors import RedisUnreachable
+from tbcache.models import Outcome
+from tbcache.settings import Settings
+from tbcache.sources import get_source
+
+EXAMPLE = "Example: tbcache fetch twitter AAPL --hours 24"
+
+
+def fetch(
+    source: SourceName,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    hours: Hours = 24,
+    as_json: AsJson = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="End with 4 instead of waiting for a slot.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
+    ] = 30.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
+    settings = quiet_settings()
+    get_source(source, settings).request(symbol, hours)
+    _look_for_redis(settings)
+    outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
+    if outcome.error is not None:
+        say(
+            f"{source}: the last refresh failed ({outcome.error.message}); this answer is {age(outcome.age)} old"
+        )
+    if wants_json(as_json):
+        print_json(outcome)
+    else:
+        print_table(outcome_table([outcome]))
+
+
+def _look_for_redis(settings: Settings) -> None:
+    """Say when Redis is away. A wrong password is no such thing, and ends the command."""
+    from tbcache.store import get_store
+
+    try:
+        get_store().require()
+    except RedisUnreachable as error:
+        if settings.redis is None:
+            say(
+                f"no Redis: REDIS_URL is not set and no `tbcache up` runs with {settings.data_dir}; going on alone"
+            )
+        else:
+            say(f"Redis is not reachable at {error.address} ({error.reason}); going on without it")
+
+
+def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
+    # These read half of the library: not before the request is known to be sound.
+    from tbcache.pipeline import get_pipeline
+    from tbcache.providers import get_provider
+
+    try:
+        return get_provider(source).fetch(symbol, hours, patience=patience)
+    finally:
+        get_pipeline().close()

@@ -1,0 +1,36 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tbcache.settings import PREFIX
+
+
+def _use_data_dir(folder: Path | None) -> Path | None:
+    """Let this process and its children look there; the one beside the command goes before the global."""
+    if folder is not None:
+        os.environ[f"{PREFIX}DATA_DIR"] = str(folder)
+    return folder
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Find the embedded server through this folder. [default: $TBCACHE_DATA_DIR or .tbcache]",
+        callback=_use_data_dir,
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source, like twitter.")]
+Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="Tickers, like AAPL or BRK.B.")]
+Hours = Annotated[int, typer.Option(help="Look back this many hours.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
+Timeout = Annotated[float, typer.Option(min=0.0, help="Wait at most this many seconds.")]
+Processes = Annotated[int, typer.Option(min=1, max=256, help="Run this many worker processes.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Give each this many threads.")]

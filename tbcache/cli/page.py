@@ -1,0 +1,153 @@
+"""The status as a page: is anything wrong, which source, until when, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tbcache.cli.table import age
+from tbcache.fleet import FleetStatus, LimitStatus, SourceStatus
+from tbcache.monitoring import WorkerStatus
+
+BAR_CELLS = 8
+FORGOTTEN_SECONDS = 60.0
+_STATE_STYLE = {"ok": "green", "limited": "yellow", "closed": "red", "off": "dim", "unknown": "dim"}
+_SOURCE_COLUMNS = (
+    ("source", "left"),
+    ("state", "left"),
+    ("used of limit", "left"),
+    ("frees in", "right"),
+    ("warm", "right"),
+    ("asked", "right"),
+    ("hits", "right"),
+    ("missed", "right"),
+    ("errors", "right"),
+    ("p95", "right"),
+    ("queue", "right"),
+    ("cost", "right"),
+)
+
+
+def status_page(status: FleetStatus, extra: Iterable[RenderableType] = ()) -> RenderableType:
+    """Everything on one page; ``extra`` comes below."""
+    return Group(
+        _headline(status),
+        Text(),
+        _source_table(status),
+        *_off_lines(status.sources),
+        Text(),
+        _worker_table(status.workers),
+        *extra,
+    )
+
+
+def summary(status: FleetStatus, refused: int | None = None) -> str:
+    """The same in one line, for logs."""
+    if not status.server.is_available:
+        return status.first_trouble or ""
+    on = [source for source in status.sources if source.state != "off"]
+    asked = sum(source.usage.requests_today for source in on)
+    served = sum(source.usage.hits_today + source.usage.stale_today for source in on)
+    alive = [worker for worker in status.workers if worker.is_alive and worker.role == "worker"]
+    parts = [
+        f"{sum(s.warm for s in on)}/{sum(s.common for s in on)} warm",
+        f"{asked} asked today",
+        f"{served / asked:.0%} hits" if asked else "no hits yet",
+        f"{sum(s.usage.errors_today for s in on)} errors",
+        f"{sum(s.queue.waiting + s.queue.delayed for s in on)} waiting",
+        f"{len(alive)} workers, {sum(w.busy for w in alive)} of {sum(w.threads for w in alive)} threads busy",
+        f"${sum(s.usage.cost_today for s in on):.2f}",
+    ]
+    parts += [f"{source.name} {source.state}" for source in on if source.state != "ok"]
+    parts += [] if refused is None else [f"{refused} refused by the simulator"]
+    return ", ".join(parts)
+
+
+def _headline(status: FleetStatus) -> Text:
+    server = status.server
+    if not server.is_available:
+        return Text(status.first_trouble or "", style="bold red")
+    line = Text("tbcache  ", style="bold")
+    line.append(
+        f"{server.version} at {server.address}, up {age(server.uptime_seconds or 0)}, "
+        f"{(server.memory_bytes or 0) / 1e6:.1f} MB",
+        style="not bold",
+    )
+    trouble = status.first_trouble
+    line.append(f"\n{trouble}" if trouble else "\nall is well", style="yellow" if trouble else "green")
+    return line
+
+
+def _source_table(status: FleetStatus) -> Table:
+    table = _table(_SOURCE_COLUMNS)
+    for source in status.sources:
+        usage = source.usage
+        table.add_row(
+            source.name,
+            Text(source.state, style=_STATE_STYLE[source.state]),
+            Text("\n").join(_bar(limit) for limit in source.limits),
+            "\n".join(_until(limit.resets_at, status.at) for limit in source.limits),
+            _warm(source),
+            str(usage.requests_today),
+            f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
+            str(usage.misses_today),
+            Text(str(usage.errors_today), style="red" if usage.errors_today else ""),
+            f"{usage.latency_p95 * 1000:.0f} ms" if usage.latency_p95 is not None else "-",
+            f"{source.queue.waiting + source.queue.delayed}+{source.queue.running}",
+            f"${usage.cost_today:.2f}" if usage.cost_today else "-",
+        )
+    return table
+
+
+def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
+    shown = [worker for worker in workers if worker.age < FORGOTTEN_SECONDS]
+    if not shown:
+        return Text("no worker was heard of within the last minute", style="dim")
+    table = _table((("process", "left"), ("busy", "right"), ("last beat", "right"), ("doing", "left")))
+    for worker in shown:
+        table.add_row(
+            Text(worker.name, style="" if worker.is_alive else "red"),
+            f"{worker.busy}/{worker.threads}" if worker.threads else "-",
+            f"{age(worker.age)} ago",
+            ", ".join(worker.doing) or (worker.role if worker.is_alive else "gone"),
+        )
+    return table
+
+
+def _off_lines(sources: Iterable[SourceStatus]) -> list[Text]:
+    return [
+        Text(f"{source.name} is off: set {' and '.join(source.missing)}", style="dim")
+        for source in sources
+        if source.missing
+    ]
+
+
+def _table(columns: Iterable[tuple[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, side in columns:
+        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=name != "doing")
+    return table
+
+
+def _bar(limit: LimitStatus) -> Text:
+    part = min(1.0, limit.used / limit.count)
+    filled = round(part * BAR_CELLS) or (1 if limit.used else 0)
+    style = "red" if part >= 1 else "yellow" if part >= 0.9 else "green"
+    bar = Text("█" * filled, style=style)
+    bar.append("░" * (BAR_CELLS - filled), style="dim")
+    bar.append(f" {limit.used} of {limit.limit}", style="default")
+    return bar
+
+
+def _until(moment: datetime | None, now: datetime) -> str:
+    return "-" if moment is None else age(max(0.0, (moment - now).total_seconds()))
+
+
+def _warm(source: SourceStatus) -> Text:
+    if source.state in ("off", "unknown"):
+        return Text("-", style="dim")
+    return Text(f"{source.warm}/{source.common}", style="green" if source.warm == source.common else "yellow")

@@ -1,0 +1,102 @@
+"""``tbcache worker``, ``scheduler``, ``api`` and ``simulator``: one part of the fleet each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.error import say
+from tbcache.cli.option import DataDir, Processes, Threads
+from tbcache.embedded import Part, process_part
+from tbcache.errors import ConfigurationError
+from tbcache.log import configure_logging
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_source
+
+WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
+SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
+API_EXAMPLE = "Example: tbcache api --host 127.0.0.1 --port 8000"
+SIMULATOR_EXAMPLE = "Example: tbcache simulator --port 9000"
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")]
+Host = Annotated[str, typer.Option(help="Listen on this address.")]
+Replay = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Answer with the recorded envelopes of this folder."),
+]
+
+
+def worker(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Work for these only.", show_default=False),
+    ] = None,
+    processes: Processes = 1,
+    threads: Threads = 8,
+    data_dir: DataDir = None,
+) -> int:
+    """Run workers that fetch what is queued, under every source's limits."""
+    settings = quiet_settings()
+    _check_sources(sources or [], settings)
+    require_redis(settings)
+    arguments = (*(sources or []), "--threads", str(threads))
+    if processes == 1:
+        return _become(process_part("worker", "workers", arguments))
+    from tbcache.cli.up import run_workers
+
+    return run_workers(processes, arguments, settings)
+
+
+def scheduler(data_dir: DataDir = None) -> int:
+    """Run the scheduler, which keeps common symbols warm; of several, one works."""
+    require_redis(quiet_settings())
+    return _become(process_part("scheduler", "scheduler"))
+
+
+def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
+    """Serve the HTTP API; its documentation is at /docs."""
+    from tbcache.api import serve
+
+    settings = get_settings()
+    configure_logging(settings)
+    serve(host, port, settings)
+
+
+def simulator(
+    port: Port = 9000, host: Host = "127.0.0.1", replay: Replay = None, data_dir: DataDir = None
+) -> None:
+    """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
+    from tbcache.simulator import serve
+
+    options: dict[str, Any] = {"credentials": _own_credentials(get_settings())}
+    serve(host, port, on_ready=lambda url: say(f"the simulator answers at {url}"), replay=replay, **options)
+
+
+def _check_sources(names: list[str], settings: Settings) -> None:
+    for name in names:
+        source = get_source(name, settings)
+        if not source.is_enabled:
+            raise ConfigurationError(f"{name} is off: set {' and '.join(source.missing)}")
+
+
+def _become(part: Part) -> int:
+    """Go on as that program: signals, exit code and all."""
+    assert part.env is not None  # noqa: S101 -- narrows for the type checker
+    os.execve(part.command[0], part.command, dict(part.env))  # noqa: S606
+
+
+def _own_credentials(settings: Settings) -> dict[str, str]:
+    """The user's own credentials: the simulator knows them too, so a demo works in any shell."""
+    from tbcache.simulator import DEMO_CREDENTIALS
+
+    found = {}
+    for variable in DEMO_CREDENTIALS:
+        name, _, field = variable.removeprefix("TBCACHE_").lower().partition("__")
+        value = getattr(settings.source(name), field)
+        if value is not None:
+            found[variable] = value if isinstance(value, str) else value.get_secret_value()
+    return found

@@ -1,0 +1,118 @@
+"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.error import OK, exit_code, say
+from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
+from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.table import outcome_table, rows_table
+from tbcache.errors import ConfigurationError, TbcacheError
+from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.queue import Handle, get_queue
+from tbcache.sources import get_source, get_sources
+
+ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
+WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
+
+
+def enqueue(
+    source: SourceName,
+    symbols: Symbols,
+    hours: Hours = 24,
+    wait: Wait = False,
+    timeout: Timeout = 60.0,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Queue fetches for the workers, and print what became of them with --wait."""
+    settings = quiet_settings()
+    known = get_source(source, settings)
+    # All are checked before the first is queued.
+    requests = [known.request(symbol, hours) for symbol in symbols]
+    if not known.is_enabled:
+        raise ConfigurationError(f"{source} is off: set {' and '.join(known.missing)}")
+    require_redis(settings)
+    _queue(requests, "interactive", wait, timeout, as_json)
+
+
+def warm(
+    symbols: Symbols,
+    wait: Wait = False,
+    timeout: Timeout = 60.0,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Warm symbols in every source that is on, behind whatever somebody waits for."""
+    settings = quiet_settings()
+    requests = [
+        source.request(symbol, min(settings.common_hours, source.max_hours))
+        for symbol in symbols
+        for source in get_sources(settings).values()
+        if source.is_enabled
+    ]
+    require_redis(settings)
+    _queue(requests, "prewarm", wait, timeout, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What became of a queued fetch: an outcome or an error."""
+
+    request: FetchRequest
+    outcome: Outcome | None = None
+    error: TbcacheError | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
+        if self.outcome is None:
+            return {"request": self.request, "error": error}
+        return {
+            field: getattr(self.outcome, field)
+            for field in ("request", "sentiment", "origin", "age", "error")
+        }
+
+
+def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: float, as_json: bool) -> None:
+    handles = [get_queue().enqueue(request, lane) for request in requests]
+    if wait:
+        _show_answers(_wait(handles, timeout), as_json)
+    elif wants_json(as_json):
+        print_json([{**asdict(h.request), "job_id": h.job_id, "is_new": h.is_new} for h in handles])
+    else:
+        rows = (
+            (h.request.source, h.request.symbol, h.job_id, "queued" if h.is_new else "was queued already")
+            for h in handles
+        )
+        print_table(rows_table(("source", "symbol", "job", ""), rows))
+
+
+def _wait(handles: Sequence[Handle], timeout: float) -> list[_Answer]:
+    give_up = time.monotonic() + timeout
+    answers = []
+    for handle in handles:
+        try:
+            outcome = handle.result(max(0.0, give_up - time.monotonic()))
+            answers.append(_Answer(handle.request, outcome))
+        except TbcacheError as error:
+            answers.append(_Answer(handle.request, error=error))
+    return answers
+
+
+def _show_answers(answers: Sequence[_Answer], as_json: bool) -> None:
+    """Print what came and say what did not; the first error gives the exit code."""
+    if wants_json(as_json):
+        print_json([answer.to_data() for answer in answers])
+    else:
+        print_table(outcome_table(answer.outcome for answer in answers if answer.outcome is not None))
+    errors = [answer.error for answer in answers if answer.error is not None]
+    for error in errors:
+        say(str(error))
+    raise typer.Exit(exit_code(errors[0]) if errors else OK)

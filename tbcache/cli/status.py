@@ -1,0 +1,65 @@
+"""``tbcache status``, ``tbcache limits`` and ``tbcache cache``: look, and clear."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.error import say
+from tbcache.cli.option import AsJson, DataDir
+from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.page import status_page
+from tbcache.cli.table import limit_table
+from tbcache.errors import nearest
+from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.sources import get_sources
+
+STATUS_EXAMPLE = "Example: tbcache status --json"
+LIMITS_EXAMPLE = "Example: tbcache limits"
+CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*'"
+
+
+def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show every source with its limits, hits and queue, and every worker."""
+    seen = _look()
+    if wants_json(as_json):
+        print_json(seen)
+    else:
+        print_table(status_page(seen))
+
+
+def limits(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """List every limit of every source: used, remaining, when the next slot comes free."""
+    seen = _look()
+    if not wants_json(as_json):
+        print_table(limit_table(seen))
+        return
+    fields = ("name", "state", "limits", "closed_until", "closed_reason", "missing")
+    print_json([{field: getattr(source, field) for field in fields} for source in seen.sources])
+
+
+def clear(
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob over SOURCE:SYMBOL:HOURS.")],
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove every cached answer that matches a pattern."""
+    from tbcache.cache import get_cache_manager
+
+    settings = quiet_settings()
+    require_redis(settings)
+    count = get_cache_manager().clear_pattern(pattern)
+    head = pattern.partition(":")[0]
+    if count == 0 and head not in get_sources(settings):
+        say(f"nothing matches {pattern!r}{nearest(head, get_sources(settings))}")
+    if wants_json(as_json):
+        print_json({"pattern": pattern, "cleared": count})
+    else:
+        print_table(f"{count} cleared")
+
+
+def _look() -> FleetStatus:
+    settings = quiet_settings()
+    return build_fleet(settings, require_redis(settings)).status()

@@ -1,0 +1,39 @@
+"""The signals that ask us to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+
+# `make` and terminals may deliver one wish twice; a second one is meant only after this long.
+_SAME_SECONDS = 1.0
+
+
+class StopSignal:
+    """Set by SIGINT, SIGTERM or SIGHUP; a second one says that it is urgent."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._first_at = 0.0
+        self._is_urgent = False
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, self._handle)
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def is_urgent(self) -> bool:
+        return self._is_urgent
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, ``seconds`` at most; True once it is set."""
+        return self._event.wait(seconds)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._event.is_set() and now > self._first_at + _SAME_SECONDS:
+            self._is_urgent = True
+        self._first_at = self._first_at or now
+        self._event.set()

@@ -1,0 +1,235 @@
+"""``tbcache up``: everything on one machine, by one command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.error import say
+from tbcache.cli.option import DataDir, Processes, Threads
+from tbcache.cli.part import Replay
+from tbcache.cli.stop import StopSignal
+from tbcache.cli.view import View, open_view
+from tbcache.cli.watch import Watcher
+from tbcache.embedded import (
+    DataFolder,
+    EmbeddedServer,
+    Part,
+    ProcessGroup,
+    Supervisor,
+    process_part,
+    python_part,
+)
+from tbcache.embedded.server import free_port
+from tbcache.errors import ConfigurationError
+from tbcache.settings import Settings, get_settings
+from tbcache.store import Store
+
+EXAMPLE = "Example: tbcache up --demo"
+
+HOST = "127.0.0.1"
+LOOP_SECONDS = 0.05
+TRIM_SECONDS = 10.0
+# A worker finishes what it has in hand: 30 s at most, and some to say so.
+WORKER_GRACE_SECONDS = (0.0, 0.0, 35.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. ``port`` is the API's, None: no API."""
+
+    demo: bool
+    replay: Path | None
+    port: int | None
+    processes: int
+    threads: int
+    simulator_port: int = field(default_factory=free_port)
+
+    @property
+    def simulator(self) -> str | None:
+        """The base URL of the demo's simulator."""
+        return f"http://{HOST}:{self.simulator_port}" if self.demo else None
+
+    @property
+    def api(self) -> str | None:
+        return f"http://{HOST}:{self.port}" if self.port is not None else None
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Where to go next."""
+        api = (f"API     {self.api}/docs",) if self.api else ()
+        return ("try     tbcache fetch twitter AAPL", *api, "stop    Ctrl-C")
+
+
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Ask a simulator instead of the real APIs.")] = False,
+    replay: Replay = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The API's port; 0 takes a free one.")] = 0,
+    processes: Processes = 2,
+    threads: Threads = 8,
+    api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the HTTP API as well.")] = True,
+    data_dir: DataDir = None,
+) -> int:
+    """Start everything on this machine and keep it running: server, workers, scheduler, API."""
+    if replay is not None:
+        _check_replay(replay, demo)
+    started = time.monotonic()
+    folder = DataFolder(get_settings().data_dir)
+    with folder.own():
+        # What was read may have been the note of one that was killed.
+        get_settings.cache_clear()
+        plan = Plan(demo, replay, _api_port(port) if api else None, processes, threads)
+        return _run(plan, get_settings(), folder, started)
+
+
+def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
+    """Run several worker processes until a signal; those in hand are finished."""
+    stop = StopSignal()
+    with ProcessGroup() as group:
+        supervisor = Supervisor(group, say)
+        try:
+            for number in range(1, processes + 1):
+                name = f"worker-{number}"
+                own = settings.worker_name
+                variables = {"TBCACHE_WORKER_NAME": f"{own}-{number}"} if own else {}
+                supervisor.start(process_part(name, "workers", arguments, variables))
+            while not stop.wait(LOOP_SECONDS):
+                supervisor.watch()
+        finally:
+            supervisor.stop(WORKER_GRACE_SECONDS, hurry=stop.is_urgent)
+    return 0
+
+
+def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> int:
+    stop = StopSignal()
+    with ExitStack() as stack:
+        view = open_view(plan.hints)
+        stack.callback(view.close)
+        supervisor = Supervisor(stack.enter_context(ProcessGroup()), view.say)
+        variables = _variables(plan, settings, folder)
+        if settings.redis is None:
+            variables["REDIS_URL"] = _start_server(folder, supervisor, stop, stack)
+        else:
+            variables["REDIS_URL"] = settings.redis
+            Store(settings).require()
+        stack.callback(_stop, supervisor, folder, view, stop)
+        for part in _parts(plan, variables, folder):
+            supervisor.start(part)
+        folder.write_note(variables, plan.api)
+        _warn_of_environment(plan, variables, view)
+        watcher = Watcher(Settings.load({**os.environ, **variables}), view, started, plan.simulator)
+        stack.callback(watcher.close)
+        _watch(plan, supervisor, view, stop, started)
+    return 0
+
+
+def _start_server(folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack) -> str:
+    """Start the embedded server; its URL."""
+    server = EmbeddedServer(folder.path / "valkey", folder.path / "logs" / "valkey.log")
+    fd = stack.enter_context(server.own())
+    stack.callback(supervisor.stop)
+    server.start(supervisor, fd, stop.is_set)
+    return server.url
+
+
+def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, str]:
+    """What we set for our processes, and note for other commands."""
+    variables: dict[str, str] = {}
+    if settings.database_url is None:
+        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder.path / 'tbcache.sqlite3'}"
+    if plan.simulator is not None:
+        from tbcache.simulator import DEMO_CREDENTIALS, demo_variables
+
+        for name, value in demo_variables(plan.simulator).items():
+            # The simulator knows the user's own credentials too: commands in their shell use those.
+            if name not in DEMO_CREDENTIALS or not os.environ.get(name):
+                variables[name] = value
+    return variables
+
+
+def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder) -> Iterator[Part]:
+    """All but the server, in the order of starting."""
+    env = {**variables, "TBCACHE_DATA_DIR": str(folder.path)}
+    logs = folder.path / "logs"
+    if plan.demo:
+        replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
+        arguments = ("simulator", "--port", str(plan.simulator_port), *replay)
+        yield python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
+    for number in range(1, plan.processes + 1):
+        name = f"worker-{number}"
+        own = {**env, "TBCACHE_WORKER_NAME": _worker_name(name)}
+        yield process_part(name, "workers", ("--threads", str(plan.threads)), own, logs / f"{name}.log")
+    own = {**env, "TBCACHE_WORKER_NAME": _worker_name("scheduler")}
+    yield process_part("scheduler", "scheduler", (), own, logs / "scheduler.log")
+    if plan.port is not None:
+        own = {**env, "TBCACHE_WORKER_NAME": _worker_name("api")}
+        yield python_part("api", ("api", "--host", HOST, "--port", str(plan.port)), own, logs / "api.log")
+
+
+def _worker_name(name: str) -> str:
+    """Names of two machines on one Redis must differ; one that is restarted keeps its own."""
+    return f"{socket.gethostname().partition('.')[0]}-{name}"
+
+
+def _watch(plan: Plan, supervisor: Supervisor, view: View, stop: StopSignal, started: float) -> None:
+    waiting = [port for port in (plan.simulator_port if plan.demo else None, plan.port) if port is not None]
+    is_ready, trim_at = False, started + TRIM_SECONDS
+    while not stop.wait(LOOP_SECONDS):
+        supervisor.watch()
+        if not is_ready and all(_answers(port) for port in waiting):
+            is_ready = True
+            where = f": API at {plan.api}, its documentation at {plan.api}/docs" if plan.api else ""
+            view.say(f"ready after {time.monotonic() - started:.1f} s{where}")
+        if time.monotonic() > trim_at:
+            trim_at += TRIM_SECONDS
+            supervisor.trim_logs()
+
+
+def _stop(supervisor: Supervisor, folder: DataFolder, view: View, stop: StopSignal) -> None:
+    folder.remove_note()
+    view.say("stopping")
+    supervisor.stop(hurry=stop.is_urgent)
+    view.say("stopped")
+
+
+def _warn_of_environment(plan: Plan, variables: dict[str, str], view: View) -> None:
+    """Other commands in this shell would go past the demo; that must not be a surprise."""
+    for name in sorted(variables) if plan.demo else ():
+        if name.endswith("_URL") and name.startswith("TBCACHE_") and os.environ.get(name, "") != "":
+            view.say(f"{name} of your environment is not used in the demo, but by other commands here it is")
+
+
+def _check_replay(replay: Path, demo: bool) -> None:
+    from tbcache.simulator.replay import Replay as Recorded
+
+    if not demo:
+        raise ConfigurationError("--replay is for the simulator: use it together with --demo")
+    Recorded.load(replay)
+
+
+def _api_port(port: int) -> int:
+    if port == 0:
+        return free_port()
+    try:
+        with socket.create_server((HOST, port)):
+            return port
+    except OSError as error:
+        raise ConfigurationError(
+            f"the API cannot listen on {HOST}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
+        ) from None
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=0.2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,93 @@
+"""How ``tbcache up`` shows what happens: a page that moves on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from tbcache.cli.page import status_page, summary
+from tbcache.fleet import FleetStatus
+
+EVENTS = 6
+SUMMARY_SECONDS = 10.0
+
+
+class View(Protocol):
+    """What is told to people. May be called from any thread."""
+
+    def say(self, event: str) -> None:
+        """Something happened."""
+
+    def show(self, status: FleetStatus, refused: int | None) -> None:
+        """The fleet as it is now; ``refused`` is how many requests the simulator refused."""
+
+    def close(self) -> None:
+        """The last is said."""
+
+
+class PlainView:
+    """One line per event, and a summary every ten seconds: for logs."""
+
+    def __init__(self) -> None:
+        self._summary_at = time.monotonic() + SUMMARY_SECONDS
+
+    def say(self, event: str) -> None:
+        print(f"{datetime.now():%H:%M:%S} {event}", flush=True)  # noqa: T201
+
+    def show(self, status: FleetStatus, refused: int | None) -> None:
+        if time.monotonic() >= self._summary_at:
+            self._summary_at += SUMMARY_SECONDS
+            self.say(summary(status, refused))
+
+    def close(self) -> None:
+        pass
+
+
+class LiveView:
+    """The status page, the last events, and where to go next."""
+
+    def __init__(self, hints: Sequence[str]) -> None:
+        self._hints = hints
+        self._lock = threading.Lock()
+        self._events: deque[str] = deque(maxlen=EVENTS)
+        self._page: RenderableType = Text("starting ...")
+        self._live = Live(self._page, console=Console(), auto_refresh=False)
+        self._live.start()
+
+    def say(self, event: str) -> None:
+        with self._lock:
+            self._events.append(f"{datetime.now():%H:%M:%S} {event}")
+            self._refresh()
+
+    def show(self, status: FleetStatus, refused: int | None) -> None:
+        extra = [] if refused is None else [_refusals(refused)]
+        with self._lock:
+            self._page = status_page(status, extra)
+            self._refresh()
+
+    def close(self) -> None:
+        with self._lock:
+            self._live.stop()
+
+    def _refresh(self) -> None:
+        events = [Text(event, style="dim") for event in self._events]
+        hints = [Text(hint, style="cyan") for hint in self._hints]
+        self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)
+
+
+def open_view(hints: Sequence[str]) -> View:
+    """The view that fits where stdout goes."""
+    return LiveView(hints) if sys.stdout.isatty() else PlainView()
+
+
+def _refusals(refused: int) -> Text:
+    return Text(f"\nthe simulator refused {refused} requests", style="red" if refused else "green")

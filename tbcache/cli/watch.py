@@ -1,0 +1,93 @@
+"""Looks at the fleet twice a second, beside the supervisor, which must never wait for Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx2
+
+from tbcache.cli.view import View
+from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.log import get_logger
+from tbcache.settings import Settings
+from tbcache.store import Store
+
+log = get_logger("tbcache.up")
+
+LOOK_SECONDS = 0.5
+FIRST_LOOK_SECONDS = 0.1
+
+
+class Milestones:
+    """What is worth a line, once: the first warm symbol, each source when all of its are."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._said: set[str] = set()
+
+    def new(self, status: FleetStatus) -> Iterator[str]:
+        """The lines that ``status`` is the first to deserve."""
+        on = [source for source in status.sources if source.state not in ("off", "unknown") and source.common]
+        seconds = time.monotonic() - self._started
+        if any(source.warm for source in on) and self._is_new("first"):
+            yield f"the first symbol is warm after {seconds:.1f} s"
+        for source in on:
+            if source.warm == source.common and self._is_new(source.name):
+                yield f"{source.name}: {source.warm}/{source.common} warm"
+        if on and all(source.warm == source.common for source in on) and self._is_new("all"):
+            yield f"all common symbols are warm in every source after {seconds:.1f} s"
+
+    @property
+    def is_cold(self) -> bool:
+        return "first" not in self._said
+
+    def _is_new(self, name: str) -> bool:
+        if name in self._said:
+            return False
+        self._said.add(name)
+        return True
+
+
+class Watcher:
+    """Shows the fleet in ``view`` until closed. ``simulator`` is its base URL, in the demo."""
+
+    def __init__(self, settings: Settings, view: View, started: float, simulator: str | None) -> None:
+        self._store = Store(settings)
+        self._fleet = build_fleet(settings, self._store)
+        self._view = view
+        self._milestones = Milestones(started)
+        self._simulator = simulator
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tbcache-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=1.0)
+        self._store.close()
+
+    def _run(self) -> None:
+        with httpx2.Client(timeout=0.5, trust_env=False) as client:
+            while not self._stop.wait(FIRST_LOOK_SECONDS if self._milestones.is_cold else LOOK_SECONDS):
+                try:
+                    self._look(client)
+                except Exception:
+                    # A page that cannot be shown once must not be missing for good.
+                    log.exception("status.failed")
+
+    def _look(self, client: httpx2.Client) -> None:
+        status = self._fleet.status()
+        for line in self._milestones.new(status):
+            self._view.say(line)
+        self._view.show(status, self._refused(client))
+
+    def _refused(self, client: httpx2.Client) -> int | None:
+        if self._simulator is None:
+            return None
+        try:
+            stats = client.get(f"{self._simulator}/_stats").json()
+        except (httpx2.HTTPError, ValueError):
+            return None
+        return sum(source["refused"] for source in stats.values())

@@ -1,0 +1,164 @@
+"""What holds for every path."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.api import create_app
+from tbcache.settings import Settings
+from tests.server import Server
+
+GETS = (
+    "/api/monitoring/cache/status",
+    "/api/monitoring/rate-limits",
+    "/api/monitoring/usage",
+    "/healthz",
+    "/metrics",
+)
+PATHS = {*GETS, "/readyz", "/api/monitoring/cache/clear"}
+
+
+def test_the_openapi_document_has_every_path_and_model(client: TestClient) -> None:
+    """Clients are generated from it."""
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    assert set(document["paths"]) == PATHS
+    models = set(document["components"]["schemas"])
+    assert {"CacheHealth", "RateLimits", "Usage", "Cleared", "ClearRequest", "Health", "Error"} <= models
+    assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader"}
+    clear = document["paths"]["/api/monitoring/cache/clear"]["post"]
+    assert {"200", "401", "403", "415", "422", "503"} <= set(clear["responses"])
+
+
+def test_the_openapi_document_is_whole(client: TestClient) -> None:
+    """A reference to nowhere breaks every generator, and validation errors have our own form."""
+    document = client.get("/openapi.json").json()
+    references = list(_references(document))
+    assert references
+    for reference in references:
+        found = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/api/monitoring/usge", "did you mean '/api/monitoring/usage'?"),
+        ("/api/monitoring/cache", "did you mean '/api/monitoring/cache/"),
+        ("/health", "did you mean '/healthz'?"),
+        ("/zzz", "; /docs lists them all"),
+    ],
+)
+def test_an_unknown_path_names_the_nearest(client: TestClient, path: str, hint: str) -> None:
+    """A typing error costs a second, not a look into the source."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert hint in answer.json()["error"]
+
+
+def test_the_wrong_method_names_the_right_one(client: TestClient) -> None:
+    """Opening the clear path in a browser must explain itself, and clear nothing."""
+    answer = client.get("/api/monitoring/cache/clear")
+    assert answer.status_code == 405
+    assert answer.json() == {"error": "GET is not for /api/monitoring/cache/clear; use POST"}
+
+
+def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
+    """The address that is printed is what people open."""
+    answer = client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/docs")
+    assert client.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("path", [*GETS, "/readyz", "/nowhere", "/api/monitoring/usage?days=99"])
+def test_nobody_may_keep_an_answer(client: TestClient, path: str) -> None:
+    """A proxy that serves yesterday's limits is worse than none."""
+    assert client.get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_an_unexpected_error_is_one_line_without_its_message(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever breaks, the form of the answer stays, and nothing leaks."""
+    app = create_app(settings)
+
+    def broken() -> None:
+        raise RuntimeError("secret 42")
+
+    monkeypatch.setattr(app.state.context.monitor, "get_usage_summary", lambda day=None: broken())
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/api/monitoring/usage")
+    assert answer.status_code == 500
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json() == {"error": "internal error (RuntimeError); the API's log has the rest"}
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_everything_answers_quickly_while_redis_is_away(
+    private_server: Server,
+    settings_for: Callable[..., Settings],
+    client_for: Callable[..., TestClient],
+    is_frozen: bool,
+) -> None:
+    """A dashboard that hangs while Redis is down is down, too."""
+    for path in (*GETS, "/readyz"):
+        client = client_for(settings_for(private_server))
+        client.get("/healthz")
+        if is_frozen:
+            private_server.freeze()
+        else:
+            private_server.kill()
+        started = time.monotonic()
+        answer = client.get(path)
+        assert time.monotonic() - started < 1.0, path
+        assert answer.status_code == (503 if path == "/readyz" else 200)
+        if is_frozen:
+            private_server.thaw()
+        else:
+            private_server.start()
+
+
+def test_no_answer_holds_a_secret(
+    private_server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> None:
+    """These answers end up in dashboards, screenshots and tickets."""
+    variables = {
+        "REDIS_URL": f"redis://:hunter2@127.0.0.1:{private_server.port}/0",
+        "TBCACHE_TWITTER__BEARER_TOKEN": "hunter2-twitter",
+        "TBCACHE_API_TOKEN": "hunter2-api",
+        "TBCACHE_DATABASE_URL": "postgresql://bot:hunter2@db/x",
+    }
+    for is_away in (False, True):
+        client = client_for(settings_for(private_server, **variables))
+        if is_away:
+            private_server.kill()
+        for path in (*GETS, "/readyz", "/openapi.json"):
+            assert "hunter2" not in client.get(path).text
+        refused = client.post("/api/monitoring/cache/clear", json={"pattern": "*"})
+        assert "hunter2" not in refused.text + json.dumps(dict(refused.headers))
+
+
+def test_an_app_needs_no_settings_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`uvicorn --factory tbcache.api:create_app` is how others will run it."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    with TestClient(create_app()) as client:
+        assert client.get("/readyz").status_code == 200

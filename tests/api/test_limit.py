@@ -1,0 +1,92 @@
+"""The limits over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN, get_source
+from tbcache.store import Store
+from tests.server import Server
+
+PATH = "/api/monitoring/rate-limits"
+
+
+def test_every_source_is_listed_with_every_limit(
+    server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> None:
+    """The tightest limit hides the others; an operator needs to see which one bites."""
+    client = client_for(settings_for(server, TBCACHE_TWITTER__LIMITS="300/15m,10000/1d"))
+    answer = client.get(PATH).json()
+    assert set(answer["sources"]) == set(BUILT_IN)
+    limits = answer["sources"]["twitter"]["limits"]
+    assert [(one["limit"], one["allowed"], one["window_seconds"]) for one in limits] == [
+        ("300/15m", 300, 900),
+        ("10000/1d", 10000, 86400),
+    ]
+
+
+def test_slots_in_use_are_shown_and_looking_takes_none(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """A dashboard that is open all day must not eat the limit it shows."""
+    limiter = RateLimiter(get_source("reddit", settings), store)
+    limiter.check_rate_limit(cost=60)
+    for _ in range(3):
+        reddit = client.get(PATH).json()["sources"]["reddit"]
+    limit = reddit["limits"][0]
+    assert (limit["used"], limit["remaining"]) == (60, 0)
+    assert limit["is_limited"] is True
+    assert reddit["is_limited"] is True
+    assert reddit["closed_until"] is None
+    reset_at = datetime.fromisoformat(limit["reset_at"])
+    assert timedelta(0) < reset_at - datetime.now(UTC) <= timedelta(seconds=60)
+
+
+def test_a_source_that_is_off_names_what_turns_it_on(client: TestClient) -> None:
+    """The first question of a new user is why there is no answer from Twitter."""
+    sources = client.get(PATH).json()["sources"]
+    assert sources["twitter"]["is_enabled"] is False
+    assert sources["twitter"]["missing"] == ["TBCACHE_TWITTER__BEARER_TOKEN"]
+    assert sources["stocktwits"]["is_enabled"] is True
+    assert sources["stocktwits"]["missing"] == []
+
+
+@pytest.mark.parametrize(("seconds", "is_closed"), [(120, True), (-1, False)])
+def test_a_closure_is_shown_while_it_lasts(
+    client: TestClient, store: Store, seconds: int, is_closed: bool
+) -> None:
+    """What the upstream refused to one is refused to all, and until when is what matters."""
+    until = time.time() + seconds
+    key = store.keys.state("news")
+    closure = {"closed_until": int(until * 1e6), "closed_reason": "quota"}
+    store.client.hset(key, mapping=closure)
+    store.client.expire(key, 60)
+    news = client.get(PATH).json()["sources"]["news"]
+    if is_closed:
+        assert datetime.fromisoformat(news["closed_until"]).timestamp() == pytest.approx(until, abs=0.01)
+        assert news["closed_reason"] == "quota"
+        assert news["is_limited"] is True
+    else:
+        assert news["closed_until"] is None
+        assert news["is_limited"] is False
+
+
+def test_without_redis_the_share_of_this_process_is_shown(
+    private_server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> None:
+    """The limits still hold without Redis, and the answer says on what ground."""
+    client = client_for(settings_for(private_server))
+    private_server.kill()
+    answer = client.get(PATH)
+    assert answer.status_code == 200
+    assert answer.json()["is_available"] is False
+    limit = answer.json()["sources"]["twitter"]["limits"][0]
+    assert limit["allowed"] == 300
+    assert "Redis is away" in limit["reason"]

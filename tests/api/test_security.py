@@ -1,0 +1,167 @@
+"""Who may clear the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.api.security import is_loopback
+from tbcache.cache import CacheManager
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.server import Server
+
+CLEAR = "/api/monitoring/cache/clear"
+ALL = {"pattern": "*"}
+TOKEN = "pässword-1"
+
+
+@pytest.fixture(autouse=True)
+def cache(store: Store) -> CacheManager:
+    """A cache with something to lose."""
+    cache = CacheManager(store)
+    cache.set("twitter:AAPL:24", 1, ttl=60)
+    return cache
+
+
+@pytest.fixture
+def guarded(server: Server, settings_for: Callable[..., Settings]) -> Settings:
+    return settings_for(server, TBCACHE_API_TOKEN=TOKEN)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {TOKEN}".encode()},
+        {"X-API-Token": ""},
+        {"X-API-Token": TOKEN[:-1].encode()},
+    ],
+)
+def test_without_the_right_token_clear_is_refused(
+    guarded: Settings,
+    client_for: Callable[..., TestClient],
+    cache: CacheManager,
+    headers: dict[str, str | bytes],
+) -> None:
+    """Where a token is set, being on the same machine is not enough."""
+    answer = client_for(guarded).post(CLEAR, json=ALL, headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert set(answer.json()) == {"error"}
+    assert cache.exists("twitter:AAPL:24")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Token"])
+def test_with_the_token_clear_is_for_everyone(
+    guarded: Settings, client_for: Callable[..., TestClient], name: str
+) -> None:
+    """The token is how another machine, or a proxy, is let in."""
+    value = f"bearer {TOKEN}" if name == "Authorization" else TOKEN
+    client = client_for(guarded, address="10.0.0.9")
+    headers = {name: value.encode(), "Host": "fleet.example.com", "X-Forwarded-For": "203.0.113.5"}
+    answer = client.post(CLEAR, json=ALL, headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 200
+    assert answer.json()["cleared"] == 1
+
+
+def test_the_token_is_asked_for_before_the_body_is_read(
+    guarded: Settings, client_for: Callable[..., TestClient]
+) -> None:
+    """A stranger learns nothing from what is wrong with his request."""
+    headers = {"Content-Type": "application/json"}
+    assert client_for(guarded).post(CLEAR, content=b"{", headers=headers).status_code == 401
+
+
+def test_reading_needs_no_token(guarded: Settings, client_for: Callable[..., TestClient]) -> None:
+    """Dashboards and scrapers read; only changing is guarded."""
+    client = client_for(guarded, address="10.0.0.9")
+    for path in ("/api/monitoring/cache/status", "/api/monitoring/usage", "/metrics"):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "192.168.1.4", "2001:db8::1", "testclient"])
+def test_without_a_token_other_machines_are_refused(
+    settings: Settings, client_for: Callable[..., TestClient], cache: CacheManager, address: str
+) -> None:
+    """An API opened to a network must not be a button that anyone can press."""
+    answer = client_for(settings, address=address).post(CLEAR, json=ALL)
+    assert answer.status_code == 403
+    assert "TBCACHE_API_TOKEN" in answer.json()["error"]
+    assert cache.exists("twitter:AAPL:24")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1"},
+        {"X-Real-IP": "203.0.113.5"},
+        {"Host": "evil.example.com"},
+        {"Host": "127.0.0.1.evil.example.com:8000"},
+        {"Host": "[::1"},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": "http://localhost.evil.example.com"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_page_or_a_proxy_on_this_machine_is_no_local_user(
+    client: TestClient, cache: CacheManager, headers: dict[str, str]
+) -> None:
+    """Browsers and proxies connect from loopback on behalf of strangers: CSRF, DNS rebinding."""
+    answer = client.post(CLEAR, params=ALL, headers=headers)
+    assert answer.status_code == 403
+    assert cache.exists("twitter:AAPL:24")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"},
+        {"Host": "[::1]:8000"},
+        {"Origin": "http://localhost:3000"},
+    ],
+)
+def test_a_local_page_may_clear(client: TestClient, headers: dict[str, str]) -> None:
+    """The API's own documentation page has a button to try it."""
+    assert client.post(CLEAR, json=ALL, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_body_that_is_not_called_json_is_refused(
+    client: TestClient, cache: CacheManager, kind: str
+) -> None:
+    """A form of any web page can send these without the browser asking us first."""
+    answer = client.post(CLEAR, content=b'{"pattern": "*"}', headers={"Content-Type": kind})
+    assert answer.status_code == 415
+    assert cache.exists("twitter:AAPL:24")
+
+
+def test_a_huge_body_is_refused(client: TestClient) -> None:
+    """Nobody's memory is filled by a pattern."""
+    assert client.post(CLEAR, json={"pattern": "x" * 100_000}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("LocalHost.", True),
+        ("::ffff:10.0.0.9", False),
+        ("0.0.0.0", False),  # noqa: S104 -- not bound to, looked at
+        ("10.0.0.9", False),
+        ("localhost.example.com", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_loopback_is_told_from_everything_else(host: str | None, expected: bool) -> None:
+    """The one question that all of the above rests on."""
+    assert is_loopback(host) is expected

@@ -1,0 +1,99 @@
+"""The API as a process."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tbcache.api import serve
+from tbcache.errors import ConfigurationError
+from tbcache.settings import Settings
+from tests.server import Server
+
+SCRIPT = """
+import sys
+from tbcache.api import serve
+from tbcache.settings import get_settings
+
+serve(sys.argv[1], 0, get_settings(), on_ready=lambda url: print(url, flush=True))
+"""
+
+
+@contextmanager
+def running(server: Server, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The API in a process of its own, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, host],
+        env={**os.environ, "REDIS_URL": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield process, int(line.rpartition(":")[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_ends_it_with_code_0(server: Server, number: signal.Signals) -> None:
+    """Containers, `tbcache up` and Ctrl-C all end it so, and none is a failure."""
+    with running(server) as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.send_signal(number)
+        assert process.wait(3) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_client_that_stays_cannot_hold_it_up(server: Server) -> None:
+    """A browser keeps connections for minutes, and a stuck client for ever."""
+    with running(server) as (process, port):
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        idle.request("GET", "/healthz")
+        assert idle.getresponse().read()
+        with socket.create_connection(("127.0.0.1", port)) as stuck:
+            stuck.sendall(
+                b"POST /api/monitoring/cache/clear HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+            )
+            started = time.monotonic()
+            process.terminate()
+            assert process.wait(3) == 0
+            assert time.monotonic() - started < 3
+        idle.close()
+
+
+def test_forwarded_addresses_are_not_believed(server: Server) -> None:
+    """Anyone can write `X-Forwarded-For: 127.0.0.1`."""
+    with running(server) as (_, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        headers = {"X-Forwarded-For": "203.0.113.5"}
+        connection.request("POST", "/api/monitoring/cache/clear?pattern=x", headers=headers)
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_an_address_in_use_is_named(settings: Settings) -> None:
+    """The second API on a port must say which port, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{port} .*choose another --port"):
+            serve("127.0.0.1", port, settings)

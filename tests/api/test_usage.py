@@ -1,0 +1,104 @@
+"""The usage over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.models import utc_now
+from tbcache.monitoring import Load, UsageMonitor
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.server import Server
+
+PATH = "/api/monitoring/usage"
+
+
+def test_today_is_summed_over_the_fleet(client: TestClient, monitor: UsageMonitor) -> None:
+    """What was asked and what it cost, in one number each."""
+    monitor.record_request("twitter", cached=False, cost=0.25)
+    monitor.record_request("twitter", cached=True)
+    monitor.record_request("reddit", success=False)
+    monitor.count("reddit", {"ms20": 3})
+    assert monitor.flush()
+    usage = client.get(PATH).json()
+    assert usage["is_available"] is True
+    assert usage["day"] == f"{utc_now():%Y-%m-%d}"
+    assert usage["total_requests_today"] == 3
+    assert usage["total_errors_today"] == 1
+    assert usage["total_cost_today"] == 0.25
+    assert usage["average_cache_hit_rate"] == pytest.approx(1 / 3)
+    assert usage["sources"]["twitter"]["cache_hit_rate"] == 0.5
+    assert usage["sources"]["reddit"]["errors_by_kind"] == {"other": 1}
+    assert usage["sources"]["reddit"]["latency_p95"] > 0
+    assert usage["history"] == []
+
+
+def test_each_worker_has_its_own_figures(client: TestClient, store: Store, monitor: UsageMonitor) -> None:
+    """One worker that fails alone is a different fault from an upstream that fails all."""
+    monitor.worker = "box-1"
+    monitor.record_request("twitter")
+    assert monitor.flush()
+    monitor.worker = "box-2"
+    monitor.record_request("twitter", success=False)
+    monitor.record_request("news")
+    assert monitor.flush()
+    by_worker = client.get(PATH).json()["by_worker"]
+    assert set(by_worker) == {"box-1", "box-2"}
+    assert by_worker["box-1"]["twitter"]["errors_today"] == 0
+    assert by_worker["box-2"]["twitter"]["errors_today"] == 1
+    assert by_worker["box-2"]["news"]["requests_today"] == 1
+
+
+def test_workers_are_listed_with_what_they_do(client: TestClient, monitor: UsageMonitor) -> None:
+    """Who is alive, and on what, is the next question after any trouble."""
+    monitor.worker = "box-1"
+    monitor.beat("worker", started_at=utc_now(), load=Load(threads=8, busy=1, doing=("twitter AAPL",)))
+    [worker] = client.get(PATH).json()["workers"]
+    assert (worker["name"], worker["role"], worker["threads"]) == ("box-1", "worker", 8)
+    assert worker["doing"] == ["twitter AAPL"]
+    assert worker["is_alive"] is True
+    assert worker["age"] < 10
+
+
+def test_history_has_the_days_asked_for_today_first(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
+    """Yesterday's bill is still wanted today."""
+    key = store.keys.usage("twitter", utc_now() - timedelta(days=1))
+    store.client.hset(key, mapping={"box-1:hit": 3, "box-1:go": 1, "box-1:cost": 1_500_000})
+    store.client.expire(key, 60)
+    history = client.get(PATH, params={"days": 3}).json()["history"]
+    today = utc_now().date()
+    assert [one["day"] for one in history] == [f"{today - timedelta(days=back)}" for back in range(3)]
+    assert [one["total_requests"] for one in history] == [0, 4, 0]
+    assert history[1]["total_cost"] == 1.5
+    assert history[1]["sources"]["twitter"] == {
+        "requests": 4,
+        "errors": 0,
+        "cost": 1.5,
+        "cache_hit_rate": 0.75,
+    }
+
+
+@pytest.mark.parametrize("days", ["0", "31", "-1", "soon"])
+def test_days_that_are_not_kept_are_refused(client: TestClient, days: str) -> None:
+    """A number outside what is kept is a mistake, not an empty page."""
+    answer = client.get(PATH, params={"days": days})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("days: ")
+    assert "\n" not in answer.json()["error"]
+
+
+def test_without_redis_the_usage_says_that_it_is_not_known(
+    private_server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> None:
+    """Zeros without a word would read as a quiet day."""
+    client = client_for(settings_for(private_server))
+    private_server.kill()
+    answer = client.get(PATH, params={"days": 30})
+    assert answer.status_code == 200
+    assert answer.json()["is_available"] is False
