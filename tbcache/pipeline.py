@@ -37,13 +37,15 @@ from tbcache.scoring import Scorer, aggregate, score_items
 from tbcache.settings import get_settings
 from tbcache.sources import Source
 from tbcache.store import get_store
-from tbcache.store.codec import decode_sentiment, encode_sentiment
+from tbcache.store.codec import DecodeError, decode_sentiment, encode_sentiment
 from tbcache.store.local import LocalCache
 
 log = get_logger("tbcache.pipeline")
 
 PATIENCE_SECONDS = 30.0
 REFRESHERS = 4
+CLOSING_KINDS = ("throttled", "quota")
+QUOTA_SECONDS = 3600.0
 
 
 class Upstream(Protocol):
@@ -120,18 +122,24 @@ class Pipeline:
             token = self._local.begin(request.key) if self._local is not None else None
             match self.admission.admit(ask):
                 case Hit(payload, seconds):
-                    sentiment = decode_sentiment(payload)
+                    sentiment = self._read(ask, payload)
+                    if sentiment is None:
+                        continue
                     if self._local is not None and token is not None:
                         self._local.put(request.key, sentiment, seconds, token, len(payload))
                     return _outcome(request, sentiment, "cache")
                 case Stale(payload, failure):
-                    return _outcome(request, decode_sentiment(payload), "stale", failure)
+                    sentiment = self._read(ask, payload)
+                    if sentiment is None:
+                        continue
+                    return _outcome(request, sentiment, "stale", failure)
                 case Failed(failure):
                     raise failure.to_error(request.source)
-                case Go(grant, stale):
+                case Go(grant, old):
+                    stale = self._peek(old)
                     if stale is not None and lane == "interactive" and slot is None:
                         self._refresh(upstream, grant, stale)
-                        return _outcome(request, decode_sentiment(stale), "stale")
+                        return _outcome(request, stale, "stale")
                     return self._load(upstream, grant, stale)
                 case Join() as join:
                     left = give_up - time.monotonic()
@@ -154,18 +162,34 @@ class Pipeline:
         self.admission.count_hit(ask)
         return kept
 
+    def _read(self, ask: Ask, payload: bytes) -> SymbolSentiment | None:
+        """The value of an entry; None when it is damaged, which removes it."""
+        sentiment = self._peek(payload)
+        if sentiment is None:
+            log.warning("cache.corrupt", key=ask.request.key)
+            self.admission.discard(ask)
+        return sentiment
+
+    def _peek(self, payload: bytes | None) -> SymbolSentiment | None:
+        if payload is None:
+            return None
+        try:
+            return decode_sentiment(payload)
+        except DecodeError:
+            return None
+
     def close(self) -> None:
         """Wait for refreshes in the background."""
         if self._refreshers is not None:
             self._refreshers.shutdown(wait=True)
             self._refreshers = None
 
-    def _refresh(self, upstream: Upstream, grant: Grant, stale: bytes) -> None:
+    def _refresh(self, upstream: Upstream, grant: Grant, stale: SymbolSentiment) -> None:
         if self._refreshers is None:
             self._refreshers = ThreadPoolExecutor(REFRESHERS, thread_name_prefix="tbcache-refresh")
         self._refreshers.submit(self._load, upstream, grant, stale)
 
-    def _load(self, upstream: Upstream, grant: Grant, stale: bytes | None) -> Outcome:
+    def _load(self, upstream: Upstream, grant: Grant, stale: SymbolSentiment | None) -> Outcome:
         request = grant.ask.request
         self._await_start(grant)
         started = time.monotonic()
@@ -174,14 +198,13 @@ class Pipeline:
             sentiment, answer = _answer(upstream, request, fetched)
         except UpstreamError as error:
             failure = Failure.of(error)
-            closed_by = failure if failure.kind in ("throttled", "quota") else None
             seconds = time.monotonic() - started
             self.admission.settle(
-                grant, Settlement(failure=failure, closed_by=closed_by, seconds=seconds, pages=1)
+                grant, Settlement(failure=failure, closed_by=_closing(error), seconds=seconds, pages=1)
             )
             log.warning("fetch.failed", source=request.source, symbol=request.symbol, kind=failure.kind)
             if stale is not None:
-                return _outcome(request, decode_sentiment(stale), "stale", failure)
+                return _outcome(request, stale, "stale", failure)
             raise
         except BaseException:
             # Ours, not the upstream's: the slot stays spent, as the request may have gone out.
@@ -299,7 +322,14 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: _Fetched) -> tup
 
 
 def _closing(error: UpstreamError) -> Failure | None:
-    return Failure.of(error) if error.kind in ("throttled", "quota") else None
+    """The refusal as one that holds for the whole source; None for one that does not."""
+    if error.kind not in CLOSING_KINDS:
+        return None
+    failure = Failure.of(error)
+    if error.kind == "quota" and failure.retry_at is None:
+        # A used-up quota does not come back by asking: look again in an hour.
+        return replace(failure, retry_at=utc_now() + timedelta(seconds=QUOTA_SECONDS))
+    return failure
 
 
 def _oldest(items: Sequence[Item], now: datetime) -> datetime:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -64,6 +65,13 @@ def _pairs(value: object) -> object:
     return {name.strip().lower(): path.strip() for name, _, path in pairs}
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+        raise ValueError("it should be redis://HOST:PORT/DB, rediss://... or unix:///PATH")
+    return value
+
+
 class SourceSettings(BaseModel):
     """What one source's variables say; None where they say nothing."""
 
@@ -93,7 +101,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    redis_url: SecretStr | None = None
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     redis_host: str | None = None
     redis_port: Annotated[int, Field(ge=1, le=65535)] = 6379
     redis_password: SecretStr | None = None

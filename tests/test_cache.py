@@ -657,6 +657,20 @@ def test_a_thread_told_to_end_does_not_end_those_who_wait_for_it(cache: CacheMan
             first.result(5)
 
 
+def test_a_load_that_landed_meanwhile_is_not_repeated(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller may look just before another's load lands and want to load just after."""
+    share = cache._flights.share
+
+    def land_first(key: str, load: Callable[[], Any]) -> Any:
+        cache.set(key, "landed")
+        return share(key, load)
+
+    monkeypatch.setattr(cache._flights, "share", land_first)
+    assert cache.get_or_load("key", lambda: "loaded again") == "landed"
+
+
 def test_a_load_may_ask_for_its_own_key(cache: CacheManager) -> None:
     """Waiting for oneself has no end."""
     assert cache.get_or_load("key", lambda: cache.get_or_load("key", lambda: 1) + 1) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
 import time
@@ -305,6 +306,49 @@ def test_a_cancelled_caller_takes_nobody_with_it(cache: CacheManager, calls: lis
 
     asyncio.run(main())
     assert calls == ["A"]
+
+
+def test_an_async_load_that_landed_meanwhile_is_not_repeated(store: Store, calls: list[Any]) -> None:
+    """As with threads: looked just before it landed, wanted to load just after."""
+
+    class Late(CacheManager):
+        def get(self, key: str, default: Any = None) -> Any:
+            found = super().get(key, default)
+            super().set(key, "landed")
+            return found
+
+    @cached(cache=Late(store))
+    async def load() -> str:
+        calls.append(1)
+        return "loaded again"
+
+    assert asyncio.run(load()) == "landed"
+    assert not calls
+
+
+def test_a_failure_that_nobody_waits_for_any_more_is_silent(cache: CacheManager) -> None:
+    """asyncio would print "Task exception was never retrieved" for a client that hung up."""
+    started, complaints = asyncio.Event(), list[Any]()
+
+    @cached(cache=cache)
+    async def fails() -> None:
+        started.set()
+        await asyncio.sleep(0)
+        raise LookupError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        caller = asyncio.create_task(fails())
+        await started.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(main())
+    assert not complaints
 
 
 def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:

@@ -142,7 +142,7 @@ def test_an_entry_ends_with_its_ttl(layer: LocalCache, monkeypatch: pytest.Monke
 
 def test_a_stalled_thread_turns_it_off(layer: LocalCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped for a minute must not trust what it knew before."""
-    keep(layer, KEY, "value")
+    keep(layer, KEY, "value", ttl=3600)
     later = time.monotonic() + 60
     monkeypatch.setattr(local_module.time, "monotonic", lambda: later)
     assert layer.get(KEY) is MISSING
@@ -164,7 +164,7 @@ def test_it_is_bounded_in_bytes_and_drops_the_least_recently_used(
     assert layer.stats.bytes == 3000
     assert not keep(layer, "key:4", 4, size=3000)
     keep(layer, "key:3", "again", size=size)
-    assert layer.stats.bytes == 3000
+    assert (layer.stats.entries, layer.stats.bytes) == (3, 3000)
 
 
 def test_a_killed_server_turns_it_off_and_its_return_on(
@@ -178,10 +178,12 @@ def test_a_killed_server_turns_it_off_and_its_return_on(
     wait_until(lambda: not layer.is_on, what="noticing the kill")
     assert layer.get(KEY) is MISSING
     assert not layer.put(KEY, "value", 60, token, 10)
+    cut_off = layer.begin(KEY)
     private_server.start()
     wait_until(lambda: layer.is_on, what="coming back")
     assert layer.get(KEY) is MISSING
     assert not layer.put(KEY, "value", 60, token, 10)
+    assert not layer.put(KEY, "value", 60, cut_off, 10)
     assert keep(layer, KEY, "new")
 
 
@@ -196,6 +198,7 @@ def test_a_frozen_server_is_noticed(
         wait_until(lambda: layer.get(KEY) is MISSING, what="noticing the freeze")
         assert time.monotonic() - started < 3
         assert not layer.is_on
+        wait_until(lambda: layer.stats.entries == 0, what="giving the connection up")
     wait_until(lambda: layer.is_on, what="coming back")
 
 
@@ -284,3 +287,12 @@ def test_closing_ends_the_thread_and_keeps_it_off(layer: LocalCache) -> None:
     layer.begin(KEY)
     assert not layer.is_on
     assert not keep(layer, KEY, "value")
+
+
+def test_closed_before_its_first_use_it_starts_nothing(store: Store) -> None:
+    """A request that is still under way when the process stops must not start a thread."""
+    layer = LocalCache(store, 1000, PREFIX)
+    layer.close()
+    before = threading.active_count()
+    layer.begin(KEY)
+    assert threading.active_count() == before

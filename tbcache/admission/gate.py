@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
+import secrets
 import time
-import uuid
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +31,7 @@ from tbcache.admission.verdict import (
 from tbcache.models import Failure, Lane, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
+from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
@@ -39,12 +42,16 @@ TTL_JITTER = 0.05
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
-CLOSING_KINDS = {"throttled", "quota"}
 
 _ONE_HIT = {"hit": 1}
 
 _encode = msgspec.json.Encoder().encode
 _failure = msgspec.json.Decoder(Failure).decode
+
+
+class _Plan(NamedTuple):
+    keys: tuple[str, str]
+    limits: str
 
 
 class Admission:
@@ -55,6 +62,12 @@ class Admission:
         self._monitor = monitor
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
+        self._lease_us = to_micros(self._lease)
+        self._plans: dict[Source, _Plan] = {}
+        self._usages: dict[str, str] = {}
+        self._today = -1
+        self._ids = itertools.count()
+        self._prefix = f"{secrets.token_hex(8)}."
         self._ahead: float | None = None
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         store.on_return(self._local.forget)
@@ -66,7 +79,7 @@ class Admission:
 
     def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
-        token = ask.slot or uuid.uuid4().hex
+        token = ask.slot or self._new_id()
         try:
             return self._admit(ask, token)
         except Unavailable:
@@ -76,7 +89,7 @@ class Admission:
 
     def turn(self, grant: Grant) -> Grant | Wait:
         """Commit the slot of the page that came and take one for the next."""
-        slot = uuid.uuid4().hex
+        slot = self._new_id()
         if grant.is_local:
             return self._local.turn(grant, slot)
         try:
@@ -99,6 +112,14 @@ class Admission:
         """Count a hit that needed no verdict."""
         self._monitor.count(ask.source.name, _ONE_HIT)
 
+    def discard(self, ask: Ask) -> None:
+        """Remove a value that cannot be read."""
+        try:
+            with self._store.guard():
+                self._store.client.unlink(self._store.keys.entry(ask.request.key))
+        except Unavailable:
+            self._local.forget()
+
     def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
         if join.is_local:
@@ -117,22 +138,18 @@ class Admission:
     def _admit(self, ask: Ask, token: str) -> Verdict:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
+        plan = self._plan(source)
+        names = [*plan.keys, keys.entry(key), keys.lease(key), self._usage(name)]
         for _ in range(2):
             asked_at = time.monotonic()
             answer = self._store.run(
                 "admit",
+                names,
                 [
-                    keys.slots(name),
-                    keys.state(name),
-                    keys.entry(key),
-                    keys.lease(key),
-                    keys.usage(name, self._day()),
-                ],
-                [
-                    pack_limits(source.limits),
+                    plan.limits,
                     self._shares[ask.lane],
                     source.charge,
-                    to_micros(self._lease),
+                    self._lease_us,
                     to_micros(ask.needed),
                     self._deadline(asked_at),
                     self._monitor.worker,
@@ -150,7 +167,7 @@ class Admission:
         raise Unavailable(self._store.address, "its clock jumps")
 
     def _read(self, ask: Ask, token: str, asked_at: float, answer: list[Any]) -> Verdict:
-        now = int(answer[1])
+        now = answer[1]
         match answer[0]:
             case b"hit":
                 return Hit(_value(answer[2]), (int(answer[2][5:21]) - now) / MICROS)
@@ -158,16 +175,16 @@ class Admission:
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":
                 self._store.learn_epoch(ask.source.name, answer[3].decode())
-                held = (int(answer[4]) - now) / MICROS + self._lease
+                held = (answer[4] - now) / MICROS + self._lease
                 self._store.own(ask.source.name).record(token, 1, ask.source.limits, held)
-                starts_at = _local(now, int(answer[4]), asked_at)
+                starts_at = _local(now, answer[4], asked_at)
                 grant = Grant(ask, token, token, starts_at, starts_at + self.send_seconds)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":
-                return Join(answer[2].decode(), max(0.0, (int(answer[3]) - now) / MICROS))
+                return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
                 self._store.learn_epoch(ask.source.name, answer[4].decode())
-                retry_at = int(answer[2])
+                retry_at = answer[2]
                 return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), answer[3].decode())
             case b"failed":
                 return Failed(_failure(answer[2]))
@@ -249,8 +266,32 @@ class Admission:
             return 0
         return to_micros(asked_at + self._ahead + self._store.timeout)
 
-    def _learn_time(self, now_us: bytes, asked_at: float) -> None:
+    def _learn_time(self, now_us: bytes | int, asked_at: float) -> None:
         self._ahead = int(now_us) / MICROS - asked_at
+
+    def _plan(self, source: Source) -> _Plan:
+        """What every ask of a source has in common."""
+        plan = self._plans.get(source)
+        if plan is None:
+            keys = self._store.keys
+            names = (keys.slots(source.name), keys.state(source.name))
+            plan = self._plans[source] = _Plan(names, pack_limits(source.limits))
+        return plan
+
+    def _usage(self, name: str) -> str:
+        """The usage key of the server's today."""
+        day = int(time.monotonic() + self._ahead) // 86400 if self._ahead is not None else -1
+        if day != self._today:
+            self._today = day
+            self._usages = {}
+        key = self._usages.get(name)
+        if key is None:
+            key = self._usages[name] = self._store.keys.usage(name, self._day())
+        return key
+
+    def _new_id(self) -> str:
+        # The pid keeps a forked child's ids apart from its parent's.
+        return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
 
     def _day(self) -> datetime:
         """Today as the server sees it."""

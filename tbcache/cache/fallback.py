@@ -114,9 +114,8 @@ class Fallback:
             self._kept.clear()
 
     def _note(self, key: str) -> None:
-        if EVERYTHING not in self._patterns:
-            self._keys.add(key)
-            self._bound()
+        self._keys.add(key)
+        self._bound()
 
     def _bound(self) -> None:
         if len(self._keys) + len(self._patterns) > MAX_CHANGES:

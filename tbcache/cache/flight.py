@@ -37,7 +37,7 @@ class Flights:
                 return load()
             try:
                 return future.result()
-            except ZeroDivisionError:
+            except _Abandoned:
                 continue
 
     async def share_async(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

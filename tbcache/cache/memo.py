@@ -155,10 +155,9 @@ class _Key:
         return self(args, kwargs)
 
     def _is_owner(self, first: object) -> bool:
-        """True for an instance (or, of a classmethod, the class) that the method belongs to."""
-        owner = first if isinstance(first, type) else type(first)
-        found = (vars(base).get(self._function.__name__) for base in owner.__mro__)
-        return any(getattr(method, "__func__", method) is self.wrapped for method in found)
+        """True for an instance of the class that the method belongs to."""
+        name = self._function.__name__
+        return any(vars(base).get(name) is self.wrapped for base in type(first).__mro__)
 
     def _text(self, name: str, value: object) -> str:
         try:

@@ -26,7 +26,8 @@ def require_redis(settings: Settings) -> Store:
     store = get_store()
     if settings.redis is None:
         raise RedisUnreachable(
-            settings.redis_address, f"and no `tbcache up` runs with the data folder {settings.data_dir}"
+            "an unknown address",
+            f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
         )
     store.require()
     return store

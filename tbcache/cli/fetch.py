@@ -39,7 +39,8 @@ def fetch(
     outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
     if outcome.error is not None:
         say(
-            f"{source}: the last refresh failed ({outcome.error.message}); this answer is {age(outcome.age)} old"
+            f"{source}: the last refresh failed ({outcome.error.message}); "
+            f"this answer is {age(outcome.age)} old"
         )
     if wants_json(as_json):
         print_json(outcome)
@@ -56,7 +57,8 @@ def _look_for_redis(settings: Settings) -> None:
     except RedisUnreachable as error:
         if settings.redis is None:
             say(
-                f"no Redis: REDIS_URL is not set and no `tbcache up` runs with {settings.data_dir}; going on alone"
+                f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}; "
+                "going on without Redis"
             )
         else:
             say(f"Redis is not reachable at {error.address} ({error.reason}); going on without it")

@@ -21,7 +21,7 @@ def _use_data_dir(folder: Path | None) -> Path | None:
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Find the embedded server through this folder. [default: $TBCACHE_DATA_DIR or .tbcache]",
+        help="Find the embedded server through this folder (TBCACHE_DATA_DIR, else .tbcache).",
         callback=_use_data_dir,
         show_default=False,
     ),

@@ -22,3 +22,7 @@ def print_json(data: Any) -> None:
 
 def print_table(table: RenderableType) -> None:
     Console().print(table)
+
+
+def terminal_width() -> int:
+    return Console().width

@@ -16,28 +16,17 @@ from tbcache.monitoring import WorkerStatus
 BAR_CELLS = 8
 FORGOTTEN_SECONDS = 60.0
 _STATE_STYLE = {"ok": "green", "limited": "yellow", "closed": "red", "off": "dim", "unknown": "dim"}
-_SOURCE_COLUMNS = (
-    ("source", "left"),
-    ("state", "left"),
-    ("used of limit", "left"),
-    ("frees in", "right"),
-    ("warm", "right"),
-    ("asked", "right"),
-    ("hits", "right"),
-    ("missed", "right"),
-    ("errors", "right"),
-    ("p95", "right"),
-    ("queue", "right"),
-    ("cost", "right"),
-)
+# What a narrow terminal has no room for.
+_WIDE_ONLY = {"frees in", "missed", "p95", "cost"}
+_WIDE = 105
 
 
-def status_page(status: FleetStatus, extra: Iterable[RenderableType] = ()) -> RenderableType:
-    """Everything on one page; ``extra`` comes below."""
+def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
+    """Everything on one page of ``width`` characters; ``extra`` comes below."""
     return Group(
         _headline(status),
         Text(),
-        _source_table(status),
+        _source_table(status, width),
         *_off_lines(status.sources),
         Text(),
         _worker_table(status.workers),
@@ -82,25 +71,33 @@ def _headline(status: FleetStatus) -> Text:
     return line
 
 
-def _source_table(status: FleetStatus) -> Table:
-    table = _table(_SOURCE_COLUMNS)
-    for source in status.sources:
-        usage = source.usage
-        table.add_row(
-            source.name,
-            Text(source.state, style=_STATE_STYLE[source.state]),
-            Text("\n").join(_bar(limit) for limit in source.limits),
-            "\n".join(_until(limit.resets_at, status.at) for limit in source.limits),
-            _warm(source),
-            str(usage.requests_today),
-            f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
-            str(usage.misses_today),
-            Text(str(usage.errors_today), style="red" if usage.errors_today else ""),
-            f"{usage.latency_p95 * 1000:.0f} ms" if usage.latency_p95 is not None else "-",
-            f"{source.queue.waiting + source.queue.delayed}+{source.queue.running}",
-            f"${usage.cost_today:.2f}" if usage.cost_today else "-",
-        )
+def _source_table(status: FleetStatus, width: int) -> Table:
+    rows = [_cells(source, status.at) for source in status.sources]
+    columns = [name for name in rows[0] if width >= _WIDE or name not in _WIDE_ONLY]
+    table = _table(
+        (name, "left" if name in ("source", "state", "used of limit") else "right") for name in columns
+    )
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
     return table
+
+
+def _cells(source: SourceStatus, now: datetime) -> dict[str, str | Text]:
+    usage, queue = source.usage, source.queue
+    return {
+        "source": source.name,
+        "state": Text(source.state, style=_STATE_STYLE[source.state]),
+        "used of limit": Text("\n").join(_bar(limit) for limit in source.limits),
+        "frees in": "\n".join(_until(limit.resets_at, now) for limit in source.limits),
+        "warm": _warm(source),
+        "asked": str(usage.requests_today),
+        "hits": f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
+        "missed": str(usage.misses_today),
+        "errors": Text(str(usage.errors_today), style="red" if usage.errors_today else ""),
+        "p95": f"{usage.latency_p95 * 1000:.0f} ms" if usage.latency_p95 is not None else "-",
+        "queue": f"{queue.waiting + queue.delayed}+{queue.running}",
+        "cost": f"${usage.cost_today:.2f}" if usage.cost_today else "-",
+    }
 
 
 def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:

@@ -9,7 +9,7 @@ import typer
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import AsJson, DataDir
-from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
 from tbcache.cli.page import status_page
 from tbcache.cli.table import limit_table
 from tbcache.errors import nearest
@@ -27,7 +27,7 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if wants_json(as_json):
         print_json(seen)
     else:
-        print_table(status_page(seen))
+        print_table(status_page(seen, terminal_width()))
 
 
 def limits(as_json: AsJson = False, data_dir: DataDir = None) -> None:

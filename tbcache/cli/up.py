@@ -39,7 +39,7 @@ HOST = "127.0.0.1"
 LOOP_SECONDS = 0.05
 TRIM_SECONDS = 10.0
 # A worker finishes what it has in hand: 30 s at most, and some to say so.
-WORKER_GRACE_SECONDS = (0.0, 0.0, 35.0)
+WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
             while not stop.wait(LOOP_SECONDS):
                 supervisor.watch()
         finally:
-            supervisor.stop(WORKER_GRACE_SECONDS, hurry=stop.is_urgent)
+            supervisor.stop(WORKER_STOP_SECONDS, hurry=stop.is_urgent)
     return 0
 
 
@@ -223,7 +223,8 @@ def _api_port(port: int) -> int:
             return port
     except OSError as error:
         raise ConfigurationError(
-            f"the API cannot listen on {HOST}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
+            f"the API cannot listen on {HOST}:{port} ({error.strerror}); "
+            "choose another --port, or 0 for a free one"
         ) from None
 
 

@@ -71,7 +71,7 @@ class LiveView:
     def show(self, status: FleetStatus, refused: int | None) -> None:
         extra = [] if refused is None else [_refusals(refused)]
         with self._lock:
-            self._page = status_page(status, extra)
+            self._page = status_page(status, self._live.console.width, extra)
             self._refresh()
 
     def close(self) -> None:

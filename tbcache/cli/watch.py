@@ -90,4 +90,4 @@ class Watcher:
             stats = client.get(f"{self._simulator}/_stats").json()
         except (httpx2.HTTPError, ValueError):
             return None
-        return sum(source["refused"] for source in stats.values())
+        return sum(int(source["refused"]) for source in stats.values())

@@ -18,8 +18,8 @@ DEATHS = 5
 WITHIN_SECONDS = 30.0
 # How long before the first, second, ... start after a death.
 BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0)
-#: How long each stage may take to stop after SIGTERM, the last stage first.
-GRACE_SECONDS = (0.9, 0.4, 3.2)
+#: When each stage must be over after the beginning of the stop; the last stage goes first.
+STOP_SECONDS = (4.6, 3.8, 3.2)
 POLL_SECONDS = 0.01
 STDERR = 2
 
@@ -100,19 +100,19 @@ class Supervisor:
 
     def stop(
         self,
-        grace_seconds: tuple[float, ...] = GRACE_SECONDS,
+        by_seconds: tuple[float, ...] = STOP_SECONDS,
         hurry: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Stop all, stage by stage: SIGTERM, and SIGKILL for those still there after their grace.
+        """Stop all, stage by stage: SIGTERM, and SIGKILL for those still there when their time is over.
 
-        ``grace_seconds`` is by stage; ``hurry`` ends it at once when it turns true.
+        ``by_seconds`` is by stage, from now; ``hurry`` ends the waiting when it turns true.
         """
-        for stage in reversed(range(len(grace_seconds))):
+        began = time.monotonic()
+        for stage in reversed(range(len(by_seconds))):
             going = [child for child in self._running() if child.part.stage == stage]
             for child in reversed(going):
                 _send(child, signal.SIGTERM)
-            give_up = time.monotonic() + grace_seconds[stage]
-            while _alive(going) and time.monotonic() < give_up and not hurry():
+            while _alive(going) and time.monotonic() < began + by_seconds[stage] and not hurry():
                 time.sleep(POLL_SECONDS)
             for child in _alive(going):
                 self._say(f"{child.part.name} did not stop in time and was killed")

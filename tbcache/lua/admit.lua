@@ -1,4 +1,3 @@
---@include slots
 -- admit: one question, one verdict.
 --
 -- KEYS  1 slots   2 state   (see slots.lua)
@@ -15,7 +14,7 @@
 --      10 "held" when the slot is held already, else ""
 --      11 epoch the asker has seen, "" for none
 --      12 patience (us): a slot that comes free within it is promised at once
--- Replies {verdict, now, ...}, integers as strings:
+-- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
 --   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
@@ -24,21 +23,36 @@
 --   {"wait", now, retry_at, reason, epoch}   no slot before retry_at
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
-local slots, state, entry_key, lease_key, usage = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local share, charge, lease = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local needed, deadline = tonumber(ARGV[5]), tonumber(ARGV[6])
-local worker, id, cost = ARGV[7], ARGV[8], tonumber(ARGV[9])
-
-local now = server_time()
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local deadline = tonumber(ARGV[6])
 -- A frozen server that thaws must not act for askers who have gone.
 if deadline > 0 and now > deadline then
-    return {'late', int(now)}
+    return {'late', now}
 end
+
+-- First the way most asks go, before anything that only the others need.
+local entry = redis.call('GET', KEYS[3])
+local is_fresh = entry and (tonumber(string.sub(entry, 6, 21)) or 0) > now + tonumber(ARGV[5])
+if is_fresh and ARGV[3] == 'fetch' then
+    if ARGV[10] == 'held' then
+        redis.call('ZREM', KEYS[1], ARGV[8])
+    end
+    if redis.call('HINCRBY', KEYS[5], ARGV[7] .. ':hit', 1) == 1 then
+        redis.call('EXPIRE', KEYS[5], 2678400)
+    end
+    return {'hit', now, entry}
+end
+
+--@include slots
+local slots, state, lease_key, usage = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+local charge, lease, worker = ARGV[3], tonumber(ARGV[4]), ARGV[7]
+local id, cost = ARGV[8], tonumber(ARGV[9])
 local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 local function verdict(name, ...)
     count(usage, worker, name)
-    return {name, int(now), ...}
+    return {name, now, ...}
 end
 
 -- Gives back a slot that the queue held for this ask.
@@ -48,26 +62,18 @@ local function unneeded()
     end
 end
 
-local entry = redis.call('GET', entry_key)
-local fresh_until = entry and tonumber(string.sub(entry, 6, 21)) or 0
-
-if charge == 'fetch' and fresh_until > now + needed then
-    unneeded()
-    return verdict('hit', entry)
-end
-
 local seen = epoch(state, ARGV[11], now, id)
 local limits = parse_limits(ARGV[1])
 local retry_at, reason, certain, _ = 0, '', true
 if not is_held then
-    retry_at, reason, _, certain = look(slots, state, limits, now, cost, share)
+    retry_at, reason, _, certain = look(slots, state, limits, now, cost, tonumber(ARGV[2]))
 end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return verdict('wait', int(retry_at), reason, seen)
+        return verdict('wait', retry_at, reason, seen)
     end
-    if fresh_until > now + needed then
+    if is_fresh then
         -- The ask itself is what is charged, and it is over now.
         if is_held then
             commit(slots, now, id, cost)
@@ -93,13 +99,13 @@ if load[1] and tonumber(load[2]) > now and load[1] ~= id then
         return verdict('stale', entry, failure or '')
     end
     redis.call('HINCRBY', lease_key, 'waiters', 1)
-    return verdict('join', load[1], load[2])
+    return verdict('join', load[1], tonumber(load[2]))
 end
 if retry_at > 0 and entry then
     return verdict('stale', entry, failure or '')
 end
 if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
-    return verdict('wait', int(retry_at), reason, seen)
+    return verdict('wait', retry_at, reason, seen)
 end
 
 local start = math.max(now, retry_at)
@@ -107,4 +113,4 @@ hold(slots, state, limits, now, id, cost, lease, start)
 redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0)
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))
-return verdict('go', entry or '', seen, int(start))
+return verdict('go', entry or '', seen, start)

@@ -21,8 +21,8 @@ local function int(number)
 end
 
 local function server_time()
-    local time = redis.call('TIME')
-    return time[1] * 1000000 + time[2]
+    local clock = redis.call('TIME')
+    return clock[1] * 1000000 + clock[2]
 end
 
 -- "300:900000000,10000:86400000000" -> {{300, 900000000}, ...}

@@ -32,7 +32,7 @@ def refusal(body: Any, response: RawResponse) -> Verdict | None:
 
 
 class RedditAuth(httpx2.Auth):
-    """Signs requests with the token, and fetches it (again, after a 401) where need be.
+    """Signs requests with the token, and fetches it where need be; after a 401, for the next one.
 
     ``sync_auth_flow`` raises the UpstreamError that a refusal of the token means.
     """
@@ -59,15 +59,21 @@ class RedditAuth(httpx2.Auth):
         token = yield from self._current(request)
         response = yield _signed(request, token)
         if response.status_code == 401:
-            token = yield from self._current(request, refused=token)
-            yield _signed(request, token)
+            # Not sent again here: that would be a second arrival on one slot.
+            self._forget(token)
 
-    def _current(self, request: httpx2.Request, refused: str = "") -> Flow:
-        """The token; a new one when there is none that lasts, or when it is the ``refused`` one."""
+    def _forget(self, refused: str) -> None:
+        """Let the next request fetch a new token, unless another has done so already."""
+        with self._lock:
+            if self._token == refused:
+                self._expires = 0.0
+
+    def _current(self, request: httpx2.Request) -> Flow:
+        """The token; a new one when there is none that lasts."""
         if not self._lock.acquire(timeout=_PATIENCE):
             raise UpstreamUnavailable(self._source, f"no token within {_PATIENCE:g} s")
         try:
-            if time.monotonic() >= self._expires or self._token == refused:
+            if time.monotonic() >= self._expires:
                 response = yield self._ask(request)
                 response.read()
                 self._keep(response)

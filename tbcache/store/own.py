@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from tbcache.models import Limit
 
 
+SWEEP_FROM = 256
+
+
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
@@ -21,6 +24,7 @@ class OwnSlots:
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         self._horizon = 0.0
+        self._sweep_at = SWEEP_FROM
 
     @property
     def horizon(self) -> float:
@@ -32,7 +36,9 @@ class OwnSlots:
         now = time.monotonic()
         with self._lock:
             self._horizon = max(self._horizon, *(limit.window_seconds for limit in limits))
-            self._forget(now)
+            if len(self._stamps) >= self._sweep_at:
+                self._forget(now)
+                self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
             for unit in range(1, cost + 1):
                 self._stamps[_unit(slot, unit)] = now + held_seconds
 

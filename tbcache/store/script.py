@@ -1,4 +1,4 @@
-"""Lua scripts, read from ``tbcache/lua``: ``--@include NAME`` puts in another file's text."""
+"""Lua scripts, read from ``tbcache/lua``: a line ``--@include NAME`` stands for another file's text."""
 
 from __future__ import annotations
 

@@ -109,3 +109,22 @@ def test_clear_is_not_said_to_be_done_while_redis_is_away(
     answer = client.post(CLEAR, json={"pattern": "*"})
     assert answer.status_code == 503
     assert "not reachable" in answer.json()["error"]
+
+
+def test_clear_is_not_said_to_be_done_when_redis_goes_away_meanwhile(
+    private_server: Server,
+    settings_for: Callable[..., Settings],
+    client_for: Callable[..., TestClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The moment between looking and clearing is when it happens, sooner or later."""
+    client = client_for(settings_for(private_server))
+    cache: CacheManager = client.app.state.context.cache  # type: ignore[attr-defined]
+    clear = cache.clear_pattern
+
+    def clear_too_late(pattern: str) -> int:
+        private_server.kill()
+        return clear(pattern)
+
+    monkeypatch.setattr(cache, "clear_pattern", clear_too_late)
+    assert client.post(CLEAR, json={"pattern": "*"}).status_code == 503

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.api.context import Context
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import Load, UsageMonitor
@@ -155,6 +156,35 @@ def test_without_redis_no_counter_falls_to_zero(
         "tbcache_source_enabled",
         "tbcache_slots_limit",
     }
+
+
+@pytest.mark.parametrize("part", ["limiter", "workers"])
+def test_a_scrape_that_loses_redis_halfway_gives_no_half_truth(
+    private_server: Server,
+    settings_for: Callable[..., Settings],
+    client_for: Callable[..., TestClient],
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    """No workers and no used slots would wake someone for nothing, or let someone sleep."""
+    client = client_for(settings_for(private_server))
+    context: Context = client.app.state.context  # type: ignore[attr-defined]
+    owner, name = (
+        (context.limiters["stocktwits"], "get_status")
+        if part == "limiter"
+        else (context.monitor, "get_workers")
+    )
+    read = getattr(owner, name)
+
+    def read_too_late(*args: object) -> object:
+        private_server.kill()
+        return read(*args)
+
+    monkeypatch.setattr(owner, name, read_too_late)
+    monkeypatch.setattr(context.queue, "depths", lambda sources: [])
+    samples = scrape(client)
+    assert get(samples, "tbcache_redis_up") == 0
+    assert not {"tbcache_slots_used", "tbcache_workers_alive"} & names(samples)
 
 
 def test_symbols_and_workers_are_never_labels(client: TestClient, monitor: UsageMonitor) -> None:

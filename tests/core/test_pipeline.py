@@ -235,3 +235,24 @@ def test_an_answer_fetched_while_redis_is_away_goes_to_the_writer(
     store._away_reason = "pulled"
     pipeline.run(Upstream(persist_to_db=True), AAPL)
     assert [answer.sentiment.symbol for answer in kept.accepted] == ["AAPL"]
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b'{"f":9007199254740991,"v":{"x":1}}', b""])
+def test_a_damaged_entry_is_fetched_anew(pipeline: Pipeline, store: Store, damage: bytes) -> None:
+    """Corrupt bytes in Redis cost one fetch and lose nothing."""
+    store.client.set(store.keys.entry(AAPL.key), damage, ex=60)
+    assert pipeline.run(Upstream(), AAPL).origin == "live"
+    assert pipeline.run(Upstream(), AAPL).origin == "cache"
+
+
+def test_a_quota_without_a_date_is_looked_at_again_in_an_hour(pipeline: Pipeline) -> None:
+    """It does not come back by asking each second."""
+
+    def spent(cursor: str | None) -> Page:
+        raise UpstreamQuotaExhausted("twitter", "credits depleted", status=402)
+
+    with pytest.raises(UpstreamQuotaExhausted):
+        pipeline.run(Upstream(answer=spent), AAPL)
+    with pytest.raises(RateLimited) as caught:
+        pipeline.run(Upstream(answer=spent), AAPL)
+    assert 3500 < caught.value.retry_after <= 3600

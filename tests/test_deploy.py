@@ -1,0 +1,365 @@
+"""The image and the compose file, as far as they can be proved without a container engine."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tbcache.models import utc_now
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings
+from tbcache.simulator.credential import demo_variables
+from tbcache.sources import get_sources
+from tbcache.store import Store
+from tests.server import Server
+from workers.__main__ import STOP_SECONDS
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+FLEET = {"worker", "scheduler", "api"}
+DEMO = {"demo", "demo-worker", "demo-scheduler", "simulator"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction of the Dockerfile."""
+
+    name: str
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.text)
+
+
+def stages() -> list[list[Step]]:
+    """The instructions of the Dockerfile, by stage."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    found: list[list[Step]] = []
+    for line in filter(None, joined.splitlines()):
+        name, _, text = line.partition(" ")
+        if name == "FROM":
+            found.append([])
+        found[-1].append(Step(name, text.strip()))
+    return found
+
+
+BUILD, FINAL = stages()
+
+
+def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **options)
+
+
+# The compose file
+
+
+def test_the_compose_file_has_every_part() -> None:
+    """One command brings up the whole fleet; the demo's parts stay down unless asked for."""
+    assert set(SERVICES) == {"redis"} | FLEET | DEMO
+    assert {name for name, service in SERVICES.items() if service.get("profiles")} == DEMO
+    assert all(SERVICES[name]["profiles"] == ["demo"] for name in DEMO)
+
+
+COMMANDS = {tuple(service["command"]) for service in OURS.values()}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
+def test_each_command_of_the_compose_file_exists(command: tuple[str, ...]) -> None:
+    """A container whose command is misspelt restarts for ever."""
+    done = run([sys.executable, "-m", "tbcache", *command, "--help"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_compose_file_refers_to_exists() -> None:
+    """Compose refuses the whole file for one missing name."""
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            assert volume.partition(":")[0] in COMPOSE["volumes"], name
+        for other in service.get("depends_on", []):
+            assert set(SERVICES[other].get("profiles", [])) <= set(service.get("profiles", [])), name
+        if "build" in service:
+            assert (ROOT / service["build"] / "Dockerfile").is_file()
+    used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_every_part_is_watched_restarted_and_given_time_to_stop() -> None:
+    """An unattended fleet mends itself, and a stop loses no job in hand."""
+    for name, service in SERVICES.items():
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+        assert re.fullmatch(r"\d+s", service["stop_grace_period"]), name
+    for name in ("worker", "demo-worker"):
+        assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > STOP_SECONDS
+
+
+def test_workers_can_be_scaled() -> None:
+    """A name or a port of its own can be had by one container only."""
+    for name in ("worker", "demo-worker"):
+        assert not {"container_name", "ports", "hostname"} & set(SERVICES[name])
+        assert "TBCACHE_WORKER_NAME" not in SERVICES[name]["environment"]
+
+
+def test_only_the_api_is_published_and_only_to_this_machine() -> None:
+    """An open Redis on a network is found within minutes."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"api", "demo"}
+    for ports in published.values():
+        assert all(port.startswith("127.0.0.1:") and port.endswith(":8000") for port in ports)
+
+
+def test_our_parts_can_write_to_their_data_only() -> None:
+    """What breaks into a part finds nothing to change and nothing to gain."""
+    for name, service in OURS.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["environment"]["TBCACHE_DATA_DIR"] == "/data"
+        assert [volume.partition(":")[2] for volume in service["volumes"]] == ["/data"]
+
+
+def test_redis_keeps_the_queue() -> None:
+    """A cache may evict; a queue that evicts loses jobs."""
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
+
+
+def test_every_variable_is_a_setting() -> None:
+    """tbcache refuses a variable it does not know, so one typo here would stop every part."""
+    fields = {f"TBCACHE_{field.upper()}" for field in Settings.model_fields} | {"REDIS_URL"}
+    fields |= {
+        f"TBCACHE_{name.upper()}__{field.upper()}"
+        for name in BUILT_IN_NAMES
+        for field in SourceSettings.model_fields
+    }
+    for service in OURS.values():
+        assert set(service["environment"]) <= fields
+
+
+def test_every_setting_reaches_the_fleet() -> None:
+    """What is set in the shell must work as it does without containers."""
+    plain = {
+        f"TBCACHE_{name.upper()}"
+        for name in Settings.model_fields
+        if name not in (*BUILT_IN_NAMES, "custom", "worker_name") and not name.startswith("redis_")
+    }
+    credentials = {variable for one in get_sources(Settings.load({})).values() for variable in one.missing}
+    for name in FLEET:
+        assert plain | credentials <= set(SERVICES[name]["environment"])
+        assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_demo_asks_the_simulator_and_nobody_else() -> None:
+    """A demo that reached a real API would cost money; one that took the fleet's keys would mix them up."""
+    expected = demo_variables("http://simulator:9000")
+    for name in DEMO:
+        environment = SERVICES[name]["environment"]
+        assert {key: environment.get(key) for key in expected} == expected
+        assert "env_file" not in SERVICES[name]
+        settings = Settings.load(environment)
+        assert settings.namespace != Settings.load({}).namespace
+        assert all(source.is_enabled for source in get_sources(settings).values())
+    assert SERVICES["simulator"]["command"][-1] == "9000"
+
+
+def probe(service: str, port: int = 0, **environ: str) -> int:
+    """Run a service's health check, which asks ``port`` here, and return its exit code."""
+    kind, program, *rest = SERVICES[service]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    rest = [re.sub(r"\b[89]000\b", str(port), word) for word in rest]
+    return run([sys.executable, *rest], env={**os.environ, **environ}).returncode
+
+
+@pytest.mark.parametrize("service", ["worker", "scheduler", "demo-worker", "demo-scheduler"])
+def test_a_part_is_healthy_while_it_is_heard_of(
+    service: str, server: Server, settings: Settings, store: Store
+) -> None:
+    """A worker that hangs keeps its process; only its silence gives it away."""
+    assert probe(service, REDIS_URL=server.url) == 1
+    UsageMonitor(store, settings).beat("worker", started_at=utc_now())
+    assert probe(service, REDIS_URL=server.url) == 0
+
+
+@pytest.mark.parametrize(("service", "path"), [("api", "/healthz"), ("simulator", "/_stats")])
+def test_a_server_is_healthy_while_it_answers(service: str, path: str) -> None:
+    """The check must fail when the server does, and must ask what the server has."""
+    with answering(200) as (port, asked):
+        assert probe(service, port, http_proxy="http://127.0.0.1:1") == 0
+        assert asked == [path]
+    with answering(500) as (port, asked):
+        assert probe(service, port) == 1
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[int, list[str]]]:
+    """A server that answers everything with ``status``, and the paths it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port, asked
+        server.shutdown()
+        thread.join()
+
+
+# The image
+
+
+def test_the_image_runs_tbcache_as_nobody_in_particular() -> None:
+    """Root in a container is one kernel bug from root on the machine."""
+    names = [step.name for step in FINAL]
+    user = next(step.text for step in FINAL if step.name == "USER")
+    assert user not in ("root", "0")
+    assert "RUN" not in names[names.index("USER") :]
+    assert [step.text for step in FINAL if step.name == "ENTRYPOINT"] == ['["tbcache"]']
+    assert [step.text for step in FINAL if step.name == "EXPOSE"] == ["8000"]
+
+
+def test_the_image_checks_its_health_by_a_command_that_exists() -> None:
+    """A check that always fails is worse than none."""
+    check = next(step.text for step in FINAL if step.name == "HEALTHCHECK")
+    program, *command = yaml.safe_load(check.partition("CMD ")[2])
+    assert program == "tbcache"
+    done = run([sys.executable, "-m", "tbcache", *command, "--help"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_build_tool_is_in_the_image() -> None:
+    """What is not there cannot be exploited, and need not be updated."""
+    assert BUILD[0].text.split()[0] == FINAL[0].text == "python:3.12-slim"
+    assert not any(re.search(r"\b(pip|apt-get|uv)\b", step.text) for step in FINAL if step.name == "RUN")
+    copied = [step.text for step in FINAL if step.name == "COPY"]
+    assert copied == ["--from=build /opt/tbcache /opt/tbcache"]
+
+
+def test_what_the_image_is_built_from_is_not_ignored() -> None:
+    """The context is a list of what is let in, so a new folder must be let in too."""
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    sources = {source for step in BUILD if step.name == "COPY" for source in step.words[:-1]}
+    assert sources == let_in
+    assert all((ROOT / source).exists() for source in sources)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build stage, carried out below a folder: its ``src``, ``wheels`` and ``opt/tbcache``."""
+    root = tmp_path_factory.mktemp("image")
+    run([sys.executable, "-m", "venv", str(root / "base")])
+    (root / "src").mkdir()
+    for step in BUILD:
+        if step.name == "COPY":
+            for source in step.words[:-1]:
+                _copy(ROOT / source, root / "src" / source)
+        elif step.name == "RUN":
+            done = run(["sh", "-ec", _below(root, step.text)], cwd=root / "src", env=_environ(root, step))
+            assert done.returncode == 0, f"{step.text}\n{done.stdout}{done.stderr}"
+    return root
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _below(root: Path, text: str) -> str:
+    return re.sub(r"(?<![\w.])/(wheels|opt/tbcache)\b", rf"{root}/\1", text)
+
+
+def _environ(root: Path, step: Step) -> dict[str, str]:
+    """The environment of a step; one that asks no index sees nothing of how pip is set up here."""
+    environ = {**os.environ, "PATH": f"{root}/base/bin{os.pathsep}{os.environ['PATH']}"}
+    environ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    if "--no-index" in step.words:
+        environ = {name: value for name, value in environ.items() if not name.startswith("PIP_")}
+        environ["PIP_CONFIG_FILE"] = os.devnull
+    return environ
+
+
+def test_the_install_steps_of_the_image_work(image: Path, tmp_path: Path) -> None:
+    """The first one to build the image must not be the first one to run these lines."""
+    done = run([str(image / "opt/tbcache/bin/tbcache"), "--help"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "worker" in done.stdout
+
+
+def test_both_processes_run_from_the_wheel(image: Path, tmp_path: Path, server: Server) -> None:
+    """They live under another name there, so an absolute import of `workers` would break only there."""
+    modules = [
+        f"tbcache.processes.{name}" for name in ("workers.__main__", "workers.actor", "scheduler.__main__")
+    ]
+    done = run(
+        [str(image / "opt/tbcache/bin/python"), "-W", "error", "-c", f"import {', '.join(modules)}"],
+        cwd=tmp_path,
+        env={**os.environ, "REDIS_URL": server.url},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_has_the_versions_of_the_lock_and_no_tools(image: Path) -> None:
+    """What was tested is what runs."""
+    lock = re.findall(r"^([a-z0-9.\-]+)(?:\[.*\])?==(\S+)", (ROOT / "requirements.lock").read_text(), re.M)
+    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    done = run([str(image / "opt/tbcache/bin/python"), "-c", listing])
+    installed = {_normal(one) for one in done.stdout.split()}
+    locked = {_normal(f"{name}=={version}") for name, version in lock}
+    assert {one for one in installed - locked if not one.startswith("tbcache==")} == set()
+    names = {one.partition("==")[0] for one in installed}
+    assert {"tbcache", "redis", "psycopg-binary"} <= names
+    assert not {"pip", "pytest", "ruff", "mypy", "hatchling", "uv"} & names
+
+
+def _normal(requirement: str) -> str:
+    name, _, version = requirement.partition("==")
+    return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"
+
+
+def test_the_wheel_has_everything_and_claims_no_foreign_name(image: Path) -> None:
+    """`workers` and `scheduler` are other distributions' names; the processes travel inside ours."""
+    [wheel] = (image / "wheels").glob("tbcache-*.whl")
+    files = set(zipfile.ZipFile(wheel).namelist())
+    expected = {"tbcache/py.typed"}
+    for folder, home in (
+        ("tbcache", "tbcache"),
+        ("workers", "tbcache/processes/workers"),
+        ("scheduler", "tbcache/processes/scheduler"),
+    ):
+        for path in (image / "src" / folder).rglob("*"):
+            if path.is_file():
+                expected.add(f"{home}/{path.relative_to(image / 'src' / folder).as_posix()}")
+    assert {"tbcache/lua/admit.lua", "tbcache/processes/workers/__main__.py"} <= expected
+    assert expected <= files
+    tops = {name.partition("/")[0] for name in files}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"tbcache"}
+    assert not any("__pycache__" in name for name in files)
