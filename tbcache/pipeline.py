@@ -15,7 +15,13 @@ from typing import Protocol
 
 from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settled, Settlement, Stale, Wait
 from tbcache.cache import get_cache_manager
-from tbcache.errors import BudgetExhausted, RateLimited, UpstreamError, UpstreamUnavailable
+from tbcache.errors import (
+    BudgetExhausted,
+    RateLimited,
+    UpstreamError,
+    UpstreamPayloadError,
+    UpstreamUnavailable,
+)
 from tbcache.log import get_logger
 from tbcache.models import (
     Failure,
@@ -224,6 +230,9 @@ class Pipeline:
                 answer=encode_answer(answer) if upstream.persist_to_db else None,
             ),
         )
+        if self._local is not None:
+            # Before the server tells us, or we would read our own old value.
+            self._local.discard(request.key)
         if upstream.persist_to_db:
             self._keep(settled, answer)
         log.info(
@@ -303,7 +312,13 @@ def _page(upstream: Upstream, grant: Grant, cursor: str | None, now: datetime) -
     if time.monotonic() > grant.send_by:
         # The slot may be given to someone else by the time the request arrives.
         raise UpstreamUnavailable(grant.ask.source.name, "held its slot too long and was not sent")
-    return upstream.parse(upstream.send(http))
+    response = upstream.send(http)
+    try:
+        return upstream.parse(response)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # A parser that is surprised: the answer is not of the shape it was written for.
+        what = f"the answer is not as expected ({type(error).__name__}: {error})"
+        raise UpstreamPayloadError(grant.ask.source.name, what[:200], status=response.status) from error
 
 
 def _answer(upstream: Upstream, request: FetchRequest, fetched: _Fetched) -> tuple[SymbolSentiment, Answer]:

@@ -60,7 +60,8 @@ def _pairs(value: object) -> object:
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     for name, _, path in pairs:
-        if not name.strip().isidentifier() or ":" not in path:
+        # A name with "__" could have no variables of its own.
+        if not name.strip().isidentifier() or "__" in name or ":" not in path:
             raise ValueError("each source is NAME=MODULE:CLASS, like bluesky=mybot.sources:Bluesky")
     return {name.strip().lower(): path.strip() for name, _, path in pairs}
 
@@ -235,9 +236,7 @@ def _collect(variables: Mapping[str, str]) -> dict[str, Any]:
     custom = set(_custom_names(variables))
     for name, value in _ours(variables):
         field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
-        known_field = (
-            field in Settings.model_fields and field != "custom" and not field.startswith("redis_url")
-        )
+        known_field = field in Settings.model_fields and field not in ("custom", *_REDIS.values())
         if nested and (field in BUILT_IN_NAMES or field in custom):
             if nested not in SourceSettings.model_fields:
                 raise ConfigurationError(_unknown(name))
@@ -258,8 +257,10 @@ def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(name: str, custom: Iterable[str] = ()) -> str:
-    plain = [f for f in Settings.model_fields if f not in BUILT_IN_NAMES and f != "custom"]
-    known = [f"{PREFIX}{field.upper()}" for field in plain if not field.startswith("redis_")]
+    if (bare := name.removeprefix(PREFIX)) in _REDIS:
+        return f"{name} is no setting of tbcache; did you mean {bare}?"
+    plain = [f for f in Settings.model_fields if f not in (*BUILT_IN_NAMES, "custom", *_REDIS.values())]
+    known = [f"{PREFIX}{field.upper()}" for field in plain]
     known += [
         f"{PREFIX}{source.upper()}__{field.upper()}"
         for source in (*BUILT_IN_NAMES, *custom)

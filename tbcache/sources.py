@@ -8,10 +8,12 @@ in the environment and goes before these.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.errors import ConfigurationError, InvalidRequest, UnknownSource, nearest
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.settings import Settings, SourceSettings
 
@@ -141,6 +143,7 @@ def get_source(name: str, settings: Settings) -> Source:
 
     Raises:
       UnknownSource: neither built in nor named in ``TBCACHE_SOURCES``.
+      ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
     """
     if name not in BUILT_IN and name not in settings.sources:
         raise UnknownSource(name, (*BUILT_IN, *settings.sources))
@@ -149,9 +152,9 @@ def get_source(name: str, settings: Settings) -> Source:
 
 @functools.lru_cache(maxsize=256)
 def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
-    base = BUILT_IN.get(name)
-    if base is None:
-        base = Source(name=name, base_url="", limits=(Limit(60, 60),), provider=provider)
+    base = BUILT_IN.get(name) or Source(name=name, base_url="", limits=(Limit(60, 60),))
+    if provider:
+        base = replace(base, provider=provider, **_defaults(name, provider))
     chosen = {
         field: value
         for field in (
@@ -172,3 +175,42 @@ def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
         if getattr(own, field) is None
     )
     return replace(base, **chosen, missing=variables)
+
+
+def load_class(name: str, path: str) -> type:
+    """The class ``MODULE:CLASS`` that source ``name`` is made of.
+
+    Raises:
+      ConfigurationError: it cannot be imported, or is no class.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error})") from None
+    if not isinstance(found, type):
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
+    return found
+
+
+def _defaults(name: str, path: str) -> dict[str, Any]:
+    """What the user's own class says of its source; the environment goes before it."""
+    given: Mapping[str, Any] = getattr(load_class(name, path), "defaults", {})
+    where = f"TBCACHE_SOURCES: {name}={path}"
+    _check(given, _DEFAULTS, f"{where} has a default that no source has")
+    _check(
+        given.get("credentials", ()), SourceSettings.model_fields, f"{where} has a credential unknown here"
+    )
+    limits = given.get("limits")
+    found = {**given, "limits": Limit.parse_all(limits)} if isinstance(limits, str) else given
+    # A source is a key of dictionaries, which lists cannot be.
+    return {field: tuple(value) if isinstance(value, list) else value for field, value in found.items()}
+
+
+def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    for word in given:
+        if word not in known:
+            raise ConfigurationError(f"{what}: {word!r}{nearest(word, known)}")
+
+
+_DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}

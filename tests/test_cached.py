@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import threading
 import time
@@ -324,31 +323,6 @@ def test_an_async_load_that_landed_meanwhile_is_not_repeated(store: Store, calls
 
     assert asyncio.run(load()) == "landed"
     assert not calls
-
-
-def test_a_failure_that_nobody_waits_for_any_more_is_silent(cache: CacheManager) -> None:
-    """asyncio would print "Task exception was never retrieved" for a client that hung up."""
-    started, complaints = asyncio.Event(), list[Any]()
-
-    @cached(cache=cache)
-    async def fails() -> None:
-        started.set()
-        await asyncio.sleep(0)
-        raise LookupError
-
-    async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        caller = asyncio.create_task(fails())
-        await started.wait()
-        caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-        for _ in range(5):
-            await asyncio.sleep(0)
-        gc.collect()
-
-    asyncio.run(main())
-    assert not complaints
 
 
 def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:

@@ -18,7 +18,8 @@ class HeartbeatMiddleware(Middleware):
         self._broker = broker
         self._doing: dict[str, str] = {}
 
-    def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        # Before the first job: its provider would beat as a mere client.
         get_usage_monitor().keep_beating("worker", self._load)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:

@@ -71,6 +71,7 @@ class Admission:
         self._ahead: float | None = None
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         store.on_return(self._local.forget)
+        store.on_clear(self._local.clear)
 
     @property
     def send_seconds(self) -> float:

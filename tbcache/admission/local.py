@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from tbcache.admission.verdict import Ask, Failed, Go, Grant, Hit, Join, Settlement, Stale, Verdict, Wait
 from tbcache.models import Failure, utc_now
 from tbcache.store import Store
+from tbcache.store.glob import compile_glob
 
 ENTRIES = 10_000
 BACKOFF_SECONDS = 5.0
@@ -43,6 +44,14 @@ class LocalAdmission:
         """Drop every value: Redis knows better again."""
         with self._lock:
             self._entries.clear()
+            self._over.notify_all()
+
+    def clear(self, pattern: str) -> None:
+        """Drop the values whose key matches ``pattern``, and those that are on their way."""
+        matching = compile_glob(pattern)
+        with self._lock:
+            for key in [key for key in self._entries if matching.fullmatch(key.encode())]:
+                del self._entries[key]
             self._over.notify_all()
 
     def admit(self, ask: Ask, token: str) -> Verdict:

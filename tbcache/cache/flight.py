@@ -47,7 +47,7 @@ class Flights:
         task = tasks.get(key)
         if task is None:
             task = tasks[key] = asyncio.create_task(load())
-            task.add_done_callback(lambda done: self._landed(tasks, key, done))
+            task.add_done_callback(lambda _: tasks.pop(key))
         elif task is asyncio.current_task():
             return await load()
         return await asyncio.shield(task)
@@ -66,10 +66,3 @@ class Flights:
         finally:
             with self._lock:
                 del self._loads[key]
-
-    @staticmethod
-    def _landed(tasks: dict[str, asyncio.Task[Any]], key: str, task: asyncio.Task[Any]) -> None:
-        del tasks[key]
-        # Marks its exception as seen, should every caller have gone.
-        if not task.cancelled():
-            task.exception()

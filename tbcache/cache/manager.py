@@ -164,6 +164,7 @@ class CacheManager:
         )
         if self.local is not None:
             self.local.flush()
+        self.store.cleared(pattern)
         return count
 
     def get_or_load(self, key: str, loader: Callable[[], T], ttl: float | None = None) -> T:

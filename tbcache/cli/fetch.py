@@ -69,7 +69,10 @@ def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     from tbcache.pipeline import get_pipeline
     from tbcache.providers import get_provider
 
+    provider = get_provider(source)
     try:
-        return get_provider(source).fetch(symbol, hours, patience=patience)
+        return provider.fetch(symbol, hours, patience=patience)
     finally:
+        # An answer that was stale is being refreshed in the background.
         get_pipeline().close()
+        provider.client.close()

@@ -27,7 +27,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _headline(status),
         Text(),
         _source_table(status, width),
-        *_off_lines(status.sources),
+        *(Text(line, style="dim") for line in off_lines(status)),
         Text(),
         _worker_table(status.workers),
         *extra,
@@ -54,6 +54,15 @@ def summary(status: FleetStatus, refused: int | None = None) -> str:
     parts += [f"{source.name} {source.state}" for source in on if source.state != "ok"]
     parts += [] if refused is None else [f"{refused} refused by the simulator"]
     return ", ".join(parts)
+
+
+def off_lines(status: FleetStatus) -> list[str]:
+    """Of each source that is off, which variables turn it on."""
+    return [
+        f"{source.name} is off: set {' and '.join(source.missing)}"
+        for source in status.sources
+        if source.missing
+    ]
 
 
 def _headline(status: FleetStatus) -> Text:
@@ -113,14 +122,6 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
             ", ".join(worker.doing) or (worker.role if worker.is_alive else "gone"),
         )
     return table
-
-
-def _off_lines(sources: Iterable[SourceStatus]) -> list[Text]:
-    return [
-        Text(f"{source.name} is off: set {' and '.join(source.missing)}", style="dim")
-        for source in sources
-        if source.missing
-    ]
 
 
 def _table(columns: Iterable[tuple[str, str]]) -> Table:

@@ -6,20 +6,30 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import Self
 
 # `make` and terminals may deliver one wish twice; a second one is meant only after this long.
 _SAME_SECONDS = 1.0
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class StopSignal:
-    """Set by SIGINT, SIGTERM or SIGHUP; a second one says that it is urgent."""
+    """Set by SIGINT, SIGTERM or SIGHUP inside its block; a second one says that it is urgent."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._first_at = 0.0
         self._is_urgent = False
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, self._handle)
+
+    def __enter__(self) -> Self:
+        self._previous = [signal.signal(signum, self._handle) for signum in _SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in zip(_SIGNALS, self._previous, strict=True):
+            signal.signal(signum, handler)
 
     def is_set(self) -> bool:
         return self._event.is_set()

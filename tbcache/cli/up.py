@@ -92,8 +92,7 @@ def up(
 
 def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
     """Run several worker processes until a signal; those in hand are finished."""
-    stop = StopSignal()
-    with ProcessGroup() as group:
+    with StopSignal() as stop, ProcessGroup() as group:
         supervisor = Supervisor(group, say)
         try:
             for number in range(1, processes + 1):
@@ -109,8 +108,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
 
 
 def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> int:
-    stop = StopSignal()
-    with ExitStack() as stack:
+    with StopSignal() as stop, ExitStack() as stack:
         view = open_view(plan.hints)
         stack.callback(view.close)
         supervisor = Supervisor(stack.enter_context(ProcessGroup()), view.say)
@@ -121,7 +119,7 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
             variables["REDIS_URL"] = settings.redis
             Store(settings).require()
         stack.callback(_stop, supervisor, folder, view, stop)
-        for part in _parts(plan, variables, folder):
+        for part in _parts(plan, variables, folder, settings):
             supervisor.start(part)
         folder.write_note(variables, plan.api)
         _warn_of_environment(plan, variables, view)
@@ -155,7 +153,7 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     return variables
 
 
-def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder) -> Iterator[Part]:
+def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: Settings) -> Iterator[Part]:
     """All but the server, in the order of starting."""
     env = {**variables, "TBCACHE_DATA_DIR": str(folder.path)}
     logs = folder.path / "logs"
@@ -165,18 +163,24 @@ def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder) -> Iterato
         yield python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
     for number in range(1, plan.processes + 1):
         name = f"worker-{number}"
-        own = {**env, "TBCACHE_WORKER_NAME": _worker_name(name)}
+        own = env | _worker_name(name, settings)
         yield process_part(name, "workers", ("--threads", str(plan.threads)), own, logs / f"{name}.log")
-    own = {**env, "TBCACHE_WORKER_NAME": _worker_name("scheduler")}
+    own = env | _worker_name("scheduler", settings)
     yield process_part("scheduler", "scheduler", (), own, logs / "scheduler.log")
     if plan.port is not None:
-        own = {**env, "TBCACHE_WORKER_NAME": _worker_name("api")}
+        own = env | _worker_name("api", settings)
         yield python_part("api", ("api", "--host", HOST, "--port", str(plan.port)), own, logs / "api.log")
 
 
-def _worker_name(name: str) -> str:
-    """Names of two machines on one Redis must differ; one that is restarted keeps its own."""
-    return f"{socket.gethostname().partition('.')[0]}-{name}"
+def _worker_name(name: str, settings: Settings) -> dict[str, str]:
+    """The variable that names a process, so that one that is started again keeps its figures.
+
+    On a Redis that others use as well it stays unset, unless the user chose a name: two
+    processes of one name would count as one, and each take the share of both.
+    """
+    if settings.worker_name is not None:
+        return {"TBCACHE_WORKER_NAME": f"{settings.worker_name}-{name}"}
+    return {"TBCACHE_WORKER_NAME": name} if settings.redis is None else {}
 
 
 def _watch(plan: Plan, supervisor: Supervisor, view: View, stop: StopSignal, started: float) -> None:

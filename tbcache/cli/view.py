@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tbcache.cli.page import status_page, summary
+from tbcache.cli.page import off_lines, status_page, summary
 from tbcache.fleet import FleetStatus
 
 EVENTS = 6
@@ -39,11 +39,16 @@ class PlainView:
 
     def __init__(self) -> None:
         self._summary_at = time.monotonic() + SUMMARY_SECONDS
+        self._is_first = True
 
     def say(self, event: str) -> None:
         print(f"{datetime.now():%H:%M:%S} {event}", flush=True)  # noqa: T201
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
+        if self._is_first and status.server.is_available:
+            self._is_first = False
+            for line in off_lines(status):
+                self.say(line)
         if time.monotonic() >= self._summary_at:
             self._summary_at += SUMMARY_SECONDS
             self.say(summary(status, refused))

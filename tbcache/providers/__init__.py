@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib
 
 from tbcache.errors import ConfigurationError
 from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
 from tbcache.settings import get_settings
-from tbcache.sources import get_source
+from tbcache.sources import get_source, load_class
 
-__all__ = ["Provider", "get_provider"]
+__all__ = ["HeaderAuth", "Provider", "get_provider"]
 
 
 @functools.cache
@@ -27,11 +27,7 @@ def get_provider(name: str) -> Provider:
 
 
 def _load(name: str, path: str) -> type[Provider]:
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error})") from None
-    if not (isinstance(found, type) and issubclass(found, Provider)):
+    found = load_class(name, path)
+    if not issubclass(found, Provider):
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no subclass of tbcache.Provider")
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
+from typing import Any, ClassVar
 
 import httpx2
 
@@ -13,6 +15,7 @@ from tbcache.errors import ConfigurationError, RateLimited, UpstreamError
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
+from tbcache.providers import dialect
 from tbcache.providers.client import HttpClient
 from tbcache.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.repository import SentimentRepository
@@ -28,6 +31,10 @@ class Provider(ABC):
 
     Its tools are attributes and may be replaced, e.g. ``provider.analyzer = MyScorer()``.
     """
+
+    #: What a source of one's own is where no variable says otherwise: fields of
+    #: :class:`tbcache.sources.Source`; limits may be text, like ``"300/15m,10000/1d"``.
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, source: Source, own: SourceSettings) -> None:
         self.source = source
@@ -50,6 +57,14 @@ class Provider(ABC):
     def auth(self) -> httpx2.Auth | None:
         """How requests are signed; None for an upstream that needs no credentials."""
         return None
+
+    def read_json(self, response: RawResponse) -> Any:
+        """The JSON of a success.
+
+        Raises:
+          UpstreamError: the one that the answer means, by its status, headers and words.
+        """
+        return dialect.page(self.source.name, response)
 
     def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
         """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.

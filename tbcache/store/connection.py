@@ -80,6 +80,7 @@ class Store:
         self._lock = threading.Lock()
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._returned: list[Callable[[], None]] = []
+        self._cleared: list[Callable[[str], None]] = []
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
         self._epochs: dict[str, str] = {}
@@ -188,6 +189,7 @@ class Store:
         Raises:
           Unavailable: the server is away, or was a moment ago.
         """
+        self._after_fork()
         reason = self._away_reason
         if reason is not None and threading.current_thread() is not self._prober:
             raise Unavailable(self.address, reason)
@@ -277,6 +279,15 @@ class Store:
         """
         self._returned.append(callback)
 
+    def on_clear(self, callback: Callable[[str], None]) -> None:
+        """Call ``callback`` with the pattern whenever this process clears cache keys."""
+        self._cleared.append(callback)
+
+    def cleared(self, pattern: str) -> None:
+        """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""
+        for callback in self._cleared:
+            callback(pattern)
+
     def close(self) -> None:
         """Close every connection."""
         self._closed = True
@@ -295,7 +306,10 @@ class Store:
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
+            # Neither the connections nor the thread that asks for the server came along.
             self._lock = threading.Lock()
+            self._prober = None
+            self._away_reason = None if self._url else "no address is configured"
             self._open()
 
     def _lost(self, error: Exception) -> None:

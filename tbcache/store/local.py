@@ -176,7 +176,7 @@ class LocalCache:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and self._store.is_available and not self._stop.is_set():
+            if self._thread is None and self._store.is_available:
                 self._thread = threading.Thread(target=self._run, name="tbcache-local", daemon=True)
                 self._thread.start()
 

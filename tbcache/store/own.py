@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 
 from tbcache.models import Limit
 
-
 SWEEP_FROM = 256
 
 

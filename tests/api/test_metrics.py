@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.api import metrics
 from tbcache.api.context import Context
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.models import FetchRequest, utc_now
-from tbcache.monitoring import Load, UsageMonitor
+from tbcache.monitoring import Heartbeat, Load, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
-from tests.server import Server
+from tests.server import Server, wait_until
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\[\\"n])*)"(?:,|$)')
@@ -122,6 +125,9 @@ def test_queue_and_workers_are_exposed(
     monitor.beat("worker", started_at=utc_now(), load=Load(threads=8, busy=3))
     monitor.worker = "scheduler-1"
     monitor.beat("scheduler", started_at=utc_now())
+    a_minute_ago = utc_now() - timedelta(minutes=1)
+    dead = Heartbeat("worker", 1, "box", 8, 8, (), a_minute_ago, a_minute_ago)
+    store.client.hset(store.keys.workers, "box-dead", msgspec.json.encode(dead))
     samples = scrape(client)
     store.client.flushall()
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="interactive") == 1
@@ -158,33 +164,40 @@ def test_without_redis_no_counter_falls_to_zero(
     }
 
 
-@pytest.mark.parametrize("part", ["limiter", "workers"])
+@pytest.mark.parametrize(
+    ("reading", "then"),
+    [("get_source_metrics", "read_slots"), ("get_status", "read_queue"), ("get_workers", "")],
+)
 def test_a_scrape_that_loses_redis_halfway_gives_no_half_truth(
     private_server: Server,
     settings_for: Callable[..., Settings],
     client_for: Callable[..., TestClient],
     monkeypatch: pytest.MonkeyPatch,
-    part: str,
+    reading: str,
+    then: str,
 ) -> None:
-    """No workers and no used slots would wake someone for nothing, or let someone sleep."""
+    """Redis away for one read of many, and back for the next: that one read's zeros are no figures."""
     client = client_for(settings_for(private_server))
     context: Context = client.app.state.context  # type: ignore[attr-defined]
-    owner, name = (
-        (context.limiters["stocktwits"], "get_status")
-        if part == "limiter"
-        else (context.monitor, "get_workers")
-    )
-    read = getattr(owner, name)
+    owner = context.limiters["stocktwits"] if reading == "get_status" else context.monitor
+    read = getattr(owner, reading)
 
-    def read_too_late(*args: object) -> object:
+    def read_without_redis(*args: object) -> object:
         private_server.kill()
         return read(*args)
 
-    monkeypatch.setattr(owner, name, read_too_late)
-    monkeypatch.setattr(context.queue, "depths", lambda sources: [])
+    def go_on_with_redis(context: Context) -> list[Family]:
+        private_server.start()
+        wait_until(lambda: context.store.is_available)
+        monkeypatch.undo()
+        return []
+
+    monkeypatch.setattr(owner, reading, read_without_redis)
+    if then:
+        monkeypatch.setattr(metrics, then, go_on_with_redis)
     samples = scrape(client)
     assert get(samples, "tbcache_redis_up") == 0
-    assert not {"tbcache_slots_used", "tbcache_workers_alive"} & names(samples)
+    assert not {"tbcache_requests_total", "tbcache_slots_used", "tbcache_workers_alive"} & names(samples)
 
 
 def test_symbols_and_workers_are_never_labels(client: TestClient, monitor: UsageMonitor) -> None:

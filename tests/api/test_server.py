@@ -83,9 +83,12 @@ def test_forwarded_addresses_are_not_believed(server: Server) -> None:
     """Anyone can write `X-Forwarded-For: 127.0.0.1`."""
     with running(server) as (_, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        headers = {"X-Forwarded-For": "203.0.113.5"}
+        headers = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
         connection.request("POST", "/api/monitoring/cache/clear?pattern=x", headers=headers)
-        assert connection.getresponse().status == 403
+        refused = connection.getresponse()
+        assert (refused.status, bool(refused.read())) == (403, True)
+        connection.request("GET", "/healthz/", headers=headers)
+        assert (connection.getresponse().headers["Location"] or "").startswith("http://127.0.0.1")
         connection.close()
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
+from tbcache.cache import CacheManager
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
@@ -449,3 +450,17 @@ def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     wait_until(lambda: store.is_available)
     assert slots(store) == 2
     assert isinstance(admission.admit(ask("B")), Wait | Go)
+
+
+def test_a_clear_while_redis_is_away_reaches_the_values_kept_meanwhile(
+    private_server: Server, store_for: object, settings_for: object
+) -> None:
+    """A clear means all of it, wherever a value is."""
+    store: Store = store_for(private_server)  # type: ignore[operator]
+    settings: Settings = settings_for(private_server)  # type: ignore[operator]
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    private_server.kill()
+    admission.settle(go(admission), VALUE)
+    assert isinstance(admission.admit(ask()), Hit)
+    CacheManager(store).clear_pattern("twitter:*")
+    assert isinstance(admission.admit(ask()), Go)

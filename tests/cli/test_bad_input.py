@@ -1,0 +1,162 @@
+"""Whatever is typed wrong: one clear line on stderr, nothing on stdout, the documented exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Done, tbcache
+from tests.server import Server, free_port
+from tests.upstream import SimulatorProcess
+
+Cli = Callable[..., Done]
+
+USAGE = [
+    (["ftch", "twitter", "AAPL"], "no such command: ftch; did you mean 'fetch'?"),
+    (["cache", "clera", "*"], "no such command: clera; did you mean 'clear'?"),
+    (["fetch", "twitter", "AAPL", "--jsn"], "no such option: --jsn; did you mean '--json'?"),
+    (["fetch", "twitter"], "missing argument 'SYMBOL'"),
+    (["fetch", "twitter", "AAPL", "--hours", "many"], "'--hours'"),
+    (["fetch", "twiter", "AAPL"], "unknown source 'twiter'; did you mean 'twitter'?"),
+    (["fetch", "twitter", "not a ticker"], "symbol 'not a ticker' is no ticker"),
+    (
+        ["fetch", "twitter", "AAPL", "--hours", "169"],
+        "hours 169 is more than twitter can answer; the most is 168",
+    ),
+    (["fetch", "twitter", "AAPL", "--hours", "0"], "hours 0 must be a whole number of at least 1"),
+    (["fetch", "twitter", "AAPL", "--hours", "-3"], "hours -3 must be a whole number of at least 1"),
+    (["fetch", "twitter", "AAPL"], "twitter is off: set TBCACHE_TWITTER__BEARER_TOKEN"),
+    (["enqueue", "twitter", "AAPL"], "twitter is off: set TBCACHE_TWITTER__BEARER_TOKEN"),
+    (["enqueue", "stocktwits", "AAPL", "A PL"], "symbol 'A PL' is no ticker"),
+    (["warm", "??"], "symbol '??' is no ticker"),
+    (["worker", "stocktwit"], "unknown source 'stocktwit'; did you mean 'stocktwits'?"),
+    (["worker", "news"], "news is off: set TBCACHE_NEWS__API_KEY"),
+    (["worker", "--threads", "0"], "'--threads'"),
+    (["worker", "--processes", "0"], "'--processes'"),
+    (["up", "--replay", "nowhere"], "--replay is for the simulator: use it together with --demo"),
+    (["up", "--demo", "--replay", "nowhere"], "nowhere"),
+    (["simulator", "--port", "99999"], "'--port'"),
+]
+
+
+@pytest.mark.parametrize(("args", "expected"), USAGE, ids=[" ".join(args) for args, _ in USAGE])
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(cli: Cli, args: list[str], expected: str) -> None:
+    """Whoever mistypes must see at once what was wrong and what would be right."""
+    done = cli(*args)
+    assert (done.code, done.out) == (2, "")
+    # `fetch` may say first that it goes on without Redis.
+    last = done.err.splitlines()[-1]
+    assert last.startswith("tbcache: ")
+    assert expected in last
+    assert len([line for line in done.err.splitlines() if "without Redis" not in line]) == 1
+
+
+SETTINGS = [
+    ("TBCACHE_TWITTER__LIMITS", "300 per day", "limit '300 per day' is not COUNT/WINDOW"),
+    ("TBCACHE_TWITTER__LIMITS", "0/15m", "limit 0 must be at least 1"),
+    ("TBCACHE_TWITTER__CACHE_TTL", "-5", "TBCACHE_TWITTER__CACHE_TTL='-5'"),
+    ("TBCACHE_TWITTER__LIMIT", "1/1s", "did you mean TBCACHE_TWITTER__LIMITS"),
+    ("TBCACHE_COMMON_SYMBOL", "AAPL", "did you mean TBCACHE_COMMON_SYMBOLS"),
+    ("REDIS_PORT", "redis", "REDIS_PORT='redis'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), SETTINGS, ids=[f"{n}={v}" for n, v, _ in SETTINGS])
+def test_a_wrong_setting_names_the_variable_and_ends_with_2(
+    cli: Cli, name: str, value: str, expected: str
+) -> None:
+    """A typo in a setting that went unnoticed would be a limit that is not kept."""
+    done = cli("status", **{name: value})
+    assert (done.code, done.out) == (2, "")
+    assert expected in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+NEEDS_REDIS = [
+    ["status"],
+    ["limits"],
+    ["enqueue", "stocktwits", "AAPL"],
+    ["warm", "AAPL"],
+    ["cache", "clear", "*"],
+    ["worker"],
+    ["scheduler"],
+]
+
+
+@pytest.mark.parametrize("args", NEEDS_REDIS, ids=" ".join)
+def test_what_is_about_redis_ends_with_3_when_it_is_not_reachable(cli: Cli, args: list[str]) -> None:
+    """A script that asks the fleet must be able to tell that there is none from an empty answer."""
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    done = cli(*args, REDIS_URL=url)
+    assert (done.code, done.out) == (3, "")
+    assert f"Redis is not reachable at {url} (connection refused)" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_without_any_address_the_message_names_the_data_folder(cli: Cli) -> None:
+    """The usual reason is another working folder than that of `tbcache up`."""
+    done = cli("status", "--data-dir", "elsewhere")
+    assert done.code == 3
+    assert "no `tbcache up` runs with the data folder elsewhere" in done.err
+
+
+@pytest.mark.parametrize("args", [*NEEDS_REDIS, ["fetch", "stocktwits", "AAPL"], ["up"]], ids=" ".join)
+def test_a_wrong_password_ends_with_2_and_does_not_show_it(cli: Cli, server: Server, args: list[str]) -> None:
+    """A refused login is a mistake to mend, not an outage to ride out, not even for `fetch`."""
+    done = cli(*args, REDIS_URL=f"redis://:hunter2@127.0.0.1:{server.port}/0")
+    assert (done.code, done.out) == (2, "")
+    assert "refuses the login" in done.err
+    assert "hunter2" not in done.out + done.err
+
+
+def test_fetch_goes_on_without_redis_and_says_so(cli: Cli, simulator: SimulatorProcess) -> None:
+    """A bot must get its answer although the cache is down."""
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    done = cli("fetch", "twitter", "AAPL", REDIS_URL=url, **simulator.variables)
+    assert done.code == 0
+    assert done.err == f"tbcache: Redis is not reachable at {url} (connection refused); going on without it\n"
+    assert done.data["origin"] == "live"
+
+
+def test_no_wait_ends_with_4_when_the_limit_is_used_up(
+    cli: Cli, server: Server, simulator: SimulatorProcess
+) -> None:
+    """A script that cannot wait must be able to tell a limit from a failure."""
+    limited = {**simulator.variables, "REDIS_URL": server.url, "TBCACHE_NEWS__LIMITS": "1/1h"}
+    assert cli("fetch", "news", "AAPL", **limited).code == 0
+    done = cli("fetch", "news", "MSFT", "--no-wait")
+    assert (done.code, done.out) == (4, "")
+    assert "news: limit 1; the next slot is free at" in done.err
+
+
+def test_an_upstream_error_ends_with_5(cli: Cli, server: Server, simulator: SimulatorProcess) -> None:
+    """A script must be able to tell the upstream's failure from its own."""
+    variables = {**simulator.variables, "TBCACHE_NEWS__API_KEY": "wrong"}
+    done = cli("fetch", "news", "AAPL", REDIS_URL=server.url, **variables)
+    assert (done.code, done.out) == (5, "")
+    assert done.err.startswith("tbcache: news: ")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_busy_api_port_is_said_before_anything_starts(cli: Cli, server: Server, tmp_path: Path) -> None:
+    """Five deaths of the API in a row are no way to say that a port is taken."""
+    done = cli("up", "--port", str(server.port), "--data-dir", str(tmp_path / "data"))
+    assert (done.code, done.out) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{server.port}" in done.err
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    """A typo in --data-dir must not end in a traceback."""
+    (tmp_path / "file").write_text("")
+    done = cli("up", "--data-dir", str(tmp_path / "file" / "data"))
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be used" in done.err
+
+
+def test_the_command_itself_ends_with_the_code(tmp_path: Path) -> None:
+    """What a function returns is no exit code until a process ends with it."""
+    done = tbcache("--data-dir", str(tmp_path), "status")
+    assert (done.code, done.out) == (3, "")
+    assert "Traceback" not in done.err

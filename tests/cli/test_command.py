@@ -1,0 +1,172 @@
+"""What the commands print, where, and how they are described."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from tbcache.cli.app import app
+from tests.cli.command import TBCACHE, Done, clean_environment
+from tests.server import Server
+from tests.upstream import SimulatorProcess
+
+Cli = Callable[..., Done]
+
+
+def _commands() -> Iterator[list[str]]:
+    root = typer.main.get_command(app)
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        yield [name]
+        yield from ([name, below] for below in getattr(command, "commands", {}))
+
+
+@pytest.fixture
+def fleet(server: Server, simulator: SimulatorProcess) -> dict[str, str]:
+    """Variables of a fleet that asks the simulator."""
+    return {**simulator.variables, "REDIS_URL": server.url, "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT"}
+
+
+@pytest.mark.parametrize("args", [[], *_commands()], ids=" ".join)
+def test_every_help_begins_with_a_verb_and_ends_with_an_example(cli: Cli, args: list[str]) -> None:
+    """The example is what people copy, so it must be there and stand where the eye falls."""
+    done = cli(*args, "--help", COLUMNS="200")
+    words = [line for line in done.out.splitlines() if line.strip()]
+    assert done.code == 0
+    assert words[1].split()[0] in (
+        "Start", "Fetch", "Queue", "Warm", "Show", "List", "Run", "Serve", "Clear", "Remove",
+    )  # fmt: skip
+    assert words[-1].strip().startswith("Example: tbcache ")
+
+
+def test_no_command_at_all_shows_the_help(cli: Cli) -> None:
+    """A new person's first try must teach them the second."""
+    done = cli()
+    assert done.code == 0
+    assert "Usage: tbcache" in done.out
+
+
+def test_the_version_is_one_line(cli: Cli) -> None:
+    """Bug reports begin with it."""
+    assert cli("--version").out.startswith("tbcache 0.")
+
+
+def test_fetch_prints_json_and_nothing_else_in_a_pipe(cli: Cli, fleet: dict[str, str]) -> None:
+    """One stray line on stdout breaks every script."""
+    done = cli("fetch", "news", "aapl", "--hours", "48", **fleet)
+    assert (done.code, done.err) == (0, "")
+    assert done.data["sentiment"]["symbol"] == "AAPL"
+    assert done.data["request"] == {"source": "news", "symbol": "AAPL", "hours": 48}
+    assert done.data["origin"] == "live"
+    assert cli("fetch", "news", "AAPL", "--hours", "48").data["origin"] == "cache"
+
+
+def test_a_terminal_gets_a_table_and_json_only_when_asked(cli: Cli, fleet: dict[str, str]) -> None:
+    """People read tables; --json must win all the same."""
+    table = cli("fetch", "news", "AAPL", is_terminal=True, COLUMNS="140", **fleet).out
+    assert table.splitlines()[0].split()[:4] == ["source", "symbol", "hours", "score"]
+    assert "AAPL" in table
+    assert cli("fetch", "news", "AAPL", "--json", is_terminal=True).data["sentiment"]["source"] == "news"
+
+
+def test_status_and_limits_are_tables_on_a_terminal(cli: Cli, fleet: dict[str, str]) -> None:
+    """The page must answer: is anything wrong, which source, what to do."""
+    page = cli("status", is_terminal=True, COLUMNS="140", **fleet).out
+    assert "no worker is running: queued fetches wait. Start one with `tbcache worker`" in page
+    assert "0/2" in page
+    assert "300/15m" in cli("limits", is_terminal=True).out
+
+
+def test_status_says_which_variable_turns_a_source_on(cli: Cli, server: Server) -> None:
+    """A source that is off looks like one that is broken until someone says what is missing."""
+    sources = {source["name"]: source for source in cli("status", REDIS_URL=server.url).data["sources"]}
+    assert sources["twitter"]["state"] == "off"
+    assert sources["twitter"]["missing"] == ["TBCACHE_TWITTER__BEARER_TOKEN"]
+    assert sources["stocktwits"]["state"] == "ok"
+
+
+def test_limits_tell_what_is_used_and_when_it_comes_free(cli: Cli, fleet: dict[str, str]) -> None:
+    """Several limits of one source are several answers: the day's may be short while the minute's is not."""
+    cli("fetch", "news", "AAPL", **fleet)
+    (news,) = [
+        source for source in cli("limits", TBCACHE_NEWS__LIMITS="5/1m,2/1d").data if source["name"] == "news"
+    ]
+    assert [(one["limit"], one["used"], one["remaining"]) for one in news["limits"]] == [
+        ("5/1m", 1, 4),
+        ("2/1d", 1, 1),
+    ]
+    assert all(one["resets_at"] for one in news["limits"])
+
+
+def test_cache_clear_counts_what_it_removed(cli: Cli, fleet: dict[str, str]) -> None:
+    """0 for a pattern that should have matched is how one finds out about a typo."""
+    cli("fetch", "news", "AAPL", **fleet)
+    assert cli("cache", "clear", "news:*").data == {"pattern": "news:*", "cleared": 1}
+    done = cli("cache", "clear", "nws:*")
+    assert done.data["cleared"] == 0
+    assert done.err == "tbcache: nothing matches 'nws:*'; did you mean 'news'?\n"
+
+
+def test_the_same_fetch_is_queued_once(cli: Cli, fleet: dict[str, str]) -> None:
+    """An impatient script that asks twice must not cost two fetches."""
+    first = cli("enqueue", "news", "AAPL", "MSFT", **fleet).data
+    again = cli("enqueue", "news", "AAPL").data
+    assert [(job["symbol"], job["is_new"]) for job in first] == [("AAPL", True), ("MSFT", True)]
+    assert (again[0]["job_id"], again[0]["is_new"]) == (first[0]["job_id"], False)
+
+
+def test_a_wrong_symbol_among_many_queues_none(cli: Cli, fleet: dict[str, str], server: Server) -> None:
+    """Half a batch that went through is worse than none: nobody knows which half."""
+    assert cli("enqueue", "news", "AAPL", "no way", **fleet).code == 2
+    assert not list(server.client.scan_iter("*queue*"))
+
+
+def test_a_wait_for_workers_that_are_not_there_ends_with_1(cli: Cli, fleet: dict[str, str]) -> None:
+    """The job goes on, and the line says where to look."""
+    done = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", **fleet)
+    assert done.code == 1
+    assert done.data[0]["error"]["kind"] == "ResultTimeout"
+    assert "Is a worker running?" in done.err
+
+
+def test_warm_queues_every_source_that_is_on_behind_what_somebody_waits_for(
+    cli: Cli, fleet: dict[str, str], server: Server
+) -> None:
+    """Warming must never make an interactive ask wait."""
+    jobs = cli("warm", "GME", **fleet).data
+    assert sorted(job["source"] for job in jobs) == ["news", "options", "reddit", "stocktwits", "twitter"]
+    (news,) = [s for s in cli("status").data["sources"] if s["name"] == "news"]
+    assert (news["queue"]["prewarm"], news["queue"]["interactive"]) == (1, 0)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_data_folder_may_be_named_before_and_after_the_command(cli: Cli, place: str) -> None:
+    """People add the option where they happen to be typing."""
+    option = ["--data-dir", "over-there"]
+    args = [*option, "status"] if place == "before" else ["status", *option]
+    assert "data folder over-there" in cli(*args).err
+
+
+def test_a_source_in_the_working_folder_is_found(cli: Cli, server: Server, tmp_path: Path) -> None:
+    """A user's own source must not have to be installed before the first try."""
+    (tmp_path / "my_own_source.py").write_text("")
+    done = cli("fetch", "mine", "AAPL", REDIS_URL=server.url, TBCACHE_SOURCES="mine=my_own_source:Mine")
+    assert "module 'my_own_source' has no attribute 'Mine'" in done.err
+
+
+def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess, tmp_path: Path) -> None:
+    """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
+    command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
+    env = clean_environment(REDIS_URL=server.url, **simulator.variables)
+    waiting = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 20
+    while not server.client.exists("trading_bot:{news}:queue:jobs") and time.monotonic() < give_up:
+        time.sleep(0.01)
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=10)
+    assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")

@@ -1,0 +1,112 @@
+"""What the status says of sources, limits and the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus, build_fleet
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Queue
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import get_source
+from tbcache.store import Store
+from tests.server import Server, wait_until
+
+SettingsFor = Callable[..., Settings]
+
+
+def look(settings: Settings, store: Store) -> FleetStatus:
+    return build_fleet(settings, store).status()
+
+
+def source(status: FleetStatus, name: str) -> SourceStatus:
+    return next(one for one in status.sources if one.name == name)
+
+
+def test_warm_counts_common_symbols_whose_answer_is_fresh(settings: Settings, store: Store) -> None:
+    """A stale answer is no warm one: the next ask would have to fetch."""
+    now_us = time.time_ns() // 1000
+    for symbol, fresh_us in (
+        ("AAPL", now_us + 60_000_000),
+        ("MSFT", now_us - 1),
+        ("ZZZZ", now_us + 60_000_000),
+    ):
+        entry = store.keys.entry(f"stocktwits:{symbol}:24")
+        store.client.set(entry, f'{{"f":{fresh_us},"v":null}}', ex=60)
+    stocktwits = source(look(settings, store), "stocktwits")
+    assert (stocktwits.warm, stocktwits.common) == (1, 10)
+
+
+def test_a_source_without_slots_is_limited_and_says_until_when(settings: Settings, store: Store) -> None:
+    """`limited` is our own doing and passes by itself; the operator must see when."""
+    limiter = RateLimiter(get_source("stocktwits", settings), store)
+    while limiter.check_rate_limit()[0]:
+        pass
+    stocktwits = source(look(settings, store), "stocktwits")
+    assert stocktwits.state == "limited"
+    (limit,) = stocktwits.limits
+    assert (limit.used, limit.remaining) == (60, 0)
+    assert limit.resets_at is not None
+    assert 50 < (limit.resets_at - utc_now()).total_seconds() <= 60
+
+
+def test_a_source_that_the_upstream_closed_says_why(settings: Settings, store: Store) -> None:
+    """`closed` is the upstream's word, and waiting is all that helps."""
+    until_us = time.time_ns() // 1000 + 90_000_000
+    state = store.keys.state("stocktwits")
+    store.client.hset(state, mapping={"closed_until": until_us, "closed_reason": "quota"})
+    store.client.expire(state, 60)
+    UsageMonitor(store, settings).beat("worker", started_at=utc_now())
+    status = look(settings, store)
+    assert (source(status, "stocktwits").state, source(status, "stocktwits").closed_reason) == (
+        "closed",
+        "quota",
+    )
+    assert (status.first_trouble or "").startswith("stocktwits is closed until")
+
+
+def test_a_source_that_is_off_names_its_variables(settings: Settings, store: Store) -> None:
+    """Nothing else tells a new user why four of five sources stand still."""
+    reddit = source(look(settings, store), "reddit")
+    assert reddit.state == "off"
+    assert reddit.missing == ("TBCACHE_REDDIT__CLIENT_ID", "TBCACHE_REDDIT__CLIENT_SECRET")
+
+
+def test_the_queue_and_the_figures_are_those_of_the_source(settings: Settings, store: Store) -> None:
+    """What waits and what was asked are the first two questions of whoever waits."""
+    Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
+    monitor = UsageMonitor(store, settings)
+    monitor.record_request("stocktwits", cached=True)
+    monitor.flush()
+    stocktwits = source(look(settings, store), "stocktwits")
+    assert stocktwits.queue.interactive == 1
+    assert stocktwits.usage.hits_today == 1
+
+
+def test_a_look_costs_few_commands(settings: Settings, store: Store, server: Server) -> None:
+    """The page looks twice a second; the server has better things to do."""
+    fleet = build_fleet(settings, store)
+    fleet.status()
+    before = server.commands()
+    fleet.status()
+    # 10 symbols and a state, 5 parts of a queue, figures and limits of each of 5 sources.
+    assert server.commands() - before < 160
+
+
+def test_without_redis_the_status_says_so_and_comes_back(
+    private_server: Server, settings_for: SettingsFor, store_for: Callable[..., Store]
+) -> None:
+    """`up` goes on showing the page through an outage."""
+    settings = settings_for(private_server)
+    fleet: Fleet = build_fleet(settings, store_for(private_server))
+    assert fleet.status().server.is_available
+    private_server.kill()
+    status = fleet.status()
+    assert not status.server.is_available
+    assert source(status, "stocktwits").state == "unknown"
+    assert (status.first_trouble or "").startswith("Redis is away")
+    private_server.start()
+    wait_until(lambda: fleet.status().server.is_available)

@@ -1,0 +1,158 @@
+"""`tbcache up --demo`: real processes, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cli.command import Up, is_alive, running_up, tbcache
+from tests.server import Server, free_port, wait_until
+
+STOP_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One demo for all tests that leave it running."""
+    with running_up(tmp_path_factory.mktemp("up") / "data", "--demo") as up:
+        up.wait_for("all common symbols are warm in every source")
+        up.wait_for("ready")
+        yield up
+
+
+def test_every_common_symbol_is_warm_within_20_s(demo: Up) -> None:
+    """This is what the demo promises."""
+    status = demo.run("status").data
+    assert {
+        source["name"]: (source["warm"], source["common"]) for source in status["sources"]
+    } == dict.fromkeys(("twitter", "reddit", "news", "options", "stocktwits"), (10, 10))
+    assert status["server"]["version"].startswith("Valkey")
+    assert demo.said.count("10/10 warm") == 5
+
+
+def test_no_request_was_refused_by_the_simulator(demo: Up) -> None:
+    """Never over an upstream's limit is the first promise of all."""
+    base = demo.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
+    stats = httpx2.get(f"{base}/_stats").json()
+    assert {name: source["refused"] for name, source in stats.items()} == dict.fromkeys(stats, 0)
+
+
+def test_other_commands_find_it_through_the_data_folder(demo: Up) -> None:
+    """A warm answer comes from the cache: no request, no cost, no waiting."""
+    done = demo.run("fetch", "twitter", "AAPL", "--hours", "24")
+    assert (done.code, done.err) == (0, "")
+    assert done.data["origin"] == "cache"
+    waited = demo.run("enqueue", "reddit", "TSLA", "ZM", "--wait")
+    assert waited.code == 0
+    assert [answer["sentiment"]["symbol"] for answer in waited.data] == ["TSLA", "ZM"]
+
+
+def test_two_workers_of_8_threads_the_scheduler_and_the_api_run(demo: Up) -> None:
+    """The parts that the main job consists of."""
+    workers = demo.run("status").data["workers"]
+    assert sorted(worker["threads"] for worker in workers if worker["role"] == "worker") == [8, 8]
+    assert [worker["role"] for worker in workers].count("scheduler") == 1
+    assert httpx2.get(f"{demo.note()['api']}/healthz").status_code == 200
+
+
+def test_nobody_else_may_read_the_note_and_the_server_asks_for_its_password(demo: Up) -> None:
+    """Other users of the machine can reach the loopback, too."""
+    note = demo.folder / "up.json"
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    url = demo.note()["variables"]["REDIS_URL"]
+    without = url.partition("//")[0] + "//" + url.rpartition("@")[2]
+    done = tbcache("status", REDIS_URL=without)
+    assert done.code == 2
+    assert "refuses the login" in done.err
+
+
+def test_a_second_up_on_the_same_folder_says_so_and_touches_nothing(demo: Up) -> None:
+    """Two servers appending to one file would destroy it."""
+    before, children = demo.note(), demo.children()
+    done = tbcache("up", "--demo", "--data-dir", str(demo.folder))
+    assert (done.code, done.out) == (2, "")
+    assert (
+        f"another `tbcache up` (pid {demo.process.pid}) runs with the data folder {demo.folder}" in done.err
+    )
+    assert (demo.note(), demo.children()) == (before, children)
+
+
+@pytest.mark.parametrize("name", ["worker-1", "valkey", "scheduler"])
+def test_a_child_that_is_killed_is_started_again_and_said_so(demo: Up, name: str) -> None:
+    """Out-of-memory killers choose at night."""
+    before = demo.children()
+    marks = {"worker-1": "workers --threads", "valkey": "valkey-server", "scheduler": "scheduler"}
+    victim = min(pid for pid, command in before.items() if marks[name] in command)
+    os.kill(victim, signal.SIGKILL)
+    demo.wait_for(f"{name} died (signal 9); started again")
+    wait_until(lambda: len(demo.children()) == len(before), what="a new child")
+    wait_until(lambda: demo.run("fetch", "news", "AAPL", "--hours", "24").data["origin"] == "cache", 10.0)
+
+
+def test_the_guard_of_the_children_is_replaced_too(demo: Up) -> None:
+    """Without it, a killed `up` would leave orphans."""
+    before = demo.children()
+    (guard,) = [pid for pid, command in before.items() if "kill -KILL 0" in command]
+    os.kill(guard, signal.SIGKILL)
+    wait_until(
+        lambda: any("kill -KILL 0" in c for p, c in demo.children().items() if p != guard), what="a guard"
+    )
+
+
+def test_sigterm_stops_all_within_5_s_and_the_note_is_gone(demo: Up) -> None:
+    """The last test of this demo: nothing may be left of it, and the exit is a success."""
+    children = demo.children()
+    assert len(children) >= 7
+    code, seconds = demo.stop(signal.SIGTERM)
+    assert (code, [pid for pid in children if is_alive(pid)]) == (0, [])
+    assert seconds < STOP_SECONDS
+    assert not (demo.folder / "up.json").exists()
+    assert "stopped" in demo.said
+
+
+def test_a_killed_up_leaves_nothing_that_the_next_one_trips_over(tmp_path: Path) -> None:
+    """kill -9 reaches no handler: the children must go by themselves, the data must stay."""
+    small = {"TBCACHE_COMMON_SYMBOLS": "AAPL"}
+    with running_up(tmp_path / "data", "--demo", "--processes", "1", "--no-api", **small) as first:
+        first.wait_for("all common symbols are warm in every source")
+        children = first.children()
+        first.process.kill()
+        first.process.wait()
+        wait_until(lambda: not any(is_alive(pid) for pid in children), 2.0, what="an end of the children")
+        assert (tmp_path / "data" / "up.json").exists()
+        assert tbcache("status", "--data-dir", str(tmp_path / "data")).code == 3
+    began = time.monotonic()
+    with running_up(tmp_path / "data", "--demo", "--processes", "1", "--no-api", **small) as second:
+        second.wait_for("ready")
+        fetched = second.run("fetch", "twitter", "AAPL").data
+        assert fetched["age"] > time.monotonic() - began - 5
+        assert fetched["origin"] == "cache"
+        children = second.children()
+        code, seconds = second.stop(signal.SIGINT)
+        assert (code, [pid for pid in children if is_alive(pid)]) == (0, [])
+        assert seconds < STOP_SECONDS
+
+
+def test_up_uses_the_server_of_the_environment_and_starts_none(tmp_path: Path, server: Server) -> None:
+    """A machine with a Redis needs no second one."""
+    # Stocktwits needs no credentials, and nothing here may go outside.
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    small = {
+        "TBCACHE_COMMON_SYMBOLS": "AAPL",
+        "REDIS_URL": server.url,
+        "TBCACHE_STOCKTWITS__BASE_URL": nowhere,
+    }
+    with running_up(tmp_path / "data", "--no-api", "--processes", "1", **small) as up:
+        up.wait_for("ready")
+        assert not any("valkey-server" in command for command in up.children().values())
+        assert up.note()["variables"]["REDIS_URL"] == server.url
+        up.wait_for("twitter is off: set TBCACHE_TWITTER__BEARER_TOKEN")
+        code, _ = up.stop(signal.SIGHUP)
+        assert code == 0

@@ -1,0 +1,48 @@
+"""Which program a worker or scheduler process is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tbcache.embedded import process_part
+from tbcache.errors import ConfigurationError
+
+
+def test_a_foreign_workers_package_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`workers` is a name that a bot's own repository may well have, too."""
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__main__.py").write_text("print('foreign')")
+    monkeypatch.chdir(tmp_path)
+    part = process_part("worker-1", "workers", ("--help",))
+    done = subprocess.run(part.command, env=part.env, capture_output=True, text=True, check=True)
+    assert "--threads" in done.stdout
+    assert "foreign" not in done.stdout
+
+
+def test_the_wheel_has_the_processes_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed, nothing lies beside the package that is ours."""
+    (tmp_path / "processes" / "workers").mkdir(parents=True)
+    (tmp_path / "processes" / "workers" / "__main__.py").write_text("")
+    monkeypatch.setattr("tbcache.embedded.program._PACKAGE", tmp_path)
+    assert "tbcache.processes.workers" in process_part("worker-1", "workers").command
+
+
+def test_an_installation_without_them_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Better one line than a module that cannot be found, five times."""
+    monkeypatch.setattr("tbcache.embedded.program._PACKAGE", tmp_path / "tbcache")
+    with pytest.raises(ConfigurationError, match="lacks its process 'scheduler'"):
+        process_part("scheduler", "scheduler")
+
+
+def test_a_user_s_own_source_in_the_working_folder_is_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `tbcache fetch` finds, a worker must find as well."""
+    monkeypatch.chdir(tmp_path)
+    env = process_part("worker-1", "workers").env or {}
+    assert env["PYTHONPATH"].split(":")[-1] == str(tmp_path)
