@@ -311,24 +311,21 @@ class UsageMonitor:
 
     def get_workers(self) -> list[WorkerStatus]:
         """Every process heard of within the hour, the living first."""
+        now, found, forgotten = utc_now(), [], []
         try:
             with self._store.guard():
-                stored = self._store.client.hgetall(self._store.keys.workers)
+                key = self._store.keys.workers
+                for name, data in self._store.client.hgetall(key).items():
+                    status = _status(_text(name), data, now)
+                    if status is None or status.age > FORGET_SECONDS:
+                        forgotten.append(name)
+                    else:
+                        found.append(status)
+                if forgotten:
+                    self._store.client.hdel(key, *forgotten)
         except Unavailable:
             return []
-        now = utc_now()
-        found = []
-        for name, data in stored.items():
-            status = _status(_text(name), data, now)
-            if status is None or status.age > FORGET_SECONDS:
-                self._forget(name)
-            else:
-                found.append(status)
         return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
-
-    def _forget(self, name: bytes | str) -> None:
-        with self._store.guard():
-            self._store.client.hdel(self._store.keys.workers, name)
 
 
 def days_back(count: int) -> list[datetime]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 
 import uvicorn
 
 from tbcache.api.app import create_app
 from tbcache.api.security import is_loopback
-from tbcache.errors import ConfigurationError
 from tbcache.log import get_logger
 from tbcache.settings import Settings, get_settings
+from tbcache.web import WebServer, listen
 
 log = get_logger("tbcache.api")
 
@@ -36,8 +31,7 @@ def serve(
     """
     settings = settings or get_settings()
     app = create_app(settings)
-    listener = _listen(host, port)
-    url = f"http://{_bracketed(host)}:{listener.getsockname()[1]}"
+    listener, url = listen("the API", host, port)
 
     def announce() -> None:
         log.info("api.ready", url=url)
@@ -55,48 +49,4 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    _Server(config, announce).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Ends with code 0 when it is told to stop: uvicorn's own dies of the signal it caught."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        previous = {number: signal.signal(number, self.handle_exit) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"the API cannot listen on {_bracketed(host)}:{port} ({reason}); "
-            "choose another --port, or 0 for a free one"
-        ) from None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    WebServer(config, announce).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -42,7 +43,9 @@ class PlainView:
         self._is_first = True
 
     def say(self, event: str) -> None:
-        print(f"{datetime.now():%H:%M:%S} {event}", flush=True)  # noqa: T201
+        # Whoever read this may be gone; the fleet is not to stop for that.
+        with contextlib.suppress(BrokenPipeError):
+            print(f"{datetime.now():%H:%M:%S} {event}", flush=True)  # noqa: T201
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
         if self._is_first and status.server.is_available:
@@ -80,13 +83,15 @@ class LiveView:
             self._refresh()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._live.stop()
 
     def _refresh(self) -> None:
         events = [Text(event, style="dim") for event in self._events]
         hints = [Text(hint, style="cyan") for hint in self._hints]
-        self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)
+        # A terminal that was closed takes no more; SIGHUP is on its way.
+        with contextlib.suppress(OSError):
+            self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)
 
 
 def open_view(hints: Sequence[str]) -> View:

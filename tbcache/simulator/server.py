@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TypedDict, Unpack
 
 import uvicorn
 
-from tbcache.errors import ConfigurationError
 from tbcache.models import Limit
 from tbcache.simulator.app import create_app
+from tbcache.web import WebServer, listen
 
 
 class Options(TypedDict, total=False):
@@ -41,69 +37,12 @@ def serve(
       ConfigurationError: the address cannot be listened on, or a replay folder holds nothing.
     """
     app = create_app(**options)
-    listener = _listen(host, port)
-    url = f"http://{_bracketed(host)}:{listener.getsockname()[1]}"
+    listener, url = listen("the simulator", host, port)
     # Clients keep connections for long; a server that closes them sooner races with their next request.
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75)
-    _Server(config, on_ready, url).run(sockets=[listener])
+    announce = functools.partial(on_ready, url) if on_ready is not None else _say_nothing
+    WebServer(config, announce, is_abrupt=True).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
-    """Stops at once, and as if nothing had happened: uvicorn's own dies of the signal it caught."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None] | None, url: str) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-        self._url = url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._on_ready is not None:
-            self._on_ready(self._url)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.force_exit = True
-        for connection in list(self.server_state.connections):
-            if connection.transport is not None:
-                connection.transport.close()
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio sends without delay only where it is: an answer is a head and a
-    # body, and held back by Nagle's algorithm the body comes 40 ms late.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"the simulator cannot listen on {_bracketed(host)}:{port} ({reason}); "
-            "choose another --port, or 0 for a free one"
-        ) from None
-    return listener
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _say_nothing() -> None:
+    return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import stat
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.cli.command import Up, is_alive, running_up, tbcache
+from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_alive, running_up, tbcache
 from tests.server import Server, free_port, wait_until
 
 STOP_SECONDS = 5.0
@@ -140,19 +142,61 @@ def test_a_killed_up_leaves_nothing_that_the_next_one_trips_over(tmp_path: Path)
         assert seconds < STOP_SECONDS
 
 
-def test_up_uses_the_server_of_the_environment_and_starts_none(tmp_path: Path, server: Server) -> None:
-    """A machine with a Redis needs no second one."""
+def test_one_that_keeps_dying_stops_the_whole_with_its_reason(tmp_path: Path, server: Server) -> None:
+    """Here with the server of the environment: a machine with a Redis needs no second one."""
     # Stocktwits needs no credentials, and nothing here may go outside.
     nowhere = f"http://127.0.0.1:{free_port()}"
-    small = {
+    variables = {
         "TBCACHE_COMMON_SYMBOLS": "AAPL",
         "REDIS_URL": server.url,
         "TBCACHE_STOCKTWITS__BASE_URL": nowhere,
     }
-    with running_up(tmp_path / "data", "--no-api", "--processes", "1", **small) as up:
-        up.wait_for("ready")
+    with running_up(tmp_path / "data", "--no-api", "--processes", "1", **variables) as up:
+        up.wait_for("twitter is off: set TBCACHE_TWITTER__BEARER_TOKEN")
         assert not any("valkey-server" in command for command in up.children().values())
         assert up.note()["variables"]["REDIS_URL"] == server.url
-        up.wait_for("twitter is off: set TBCACHE_TWITTER__BEARER_TOKEN")
-        code, _ = up.stop(signal.SIGHUP)
-        assert code == 0
+        children: dict[int, str] = {}
+        for _ in range(5):
+            worker = wait_until(lambda: _worker_of(up), what="a worker")
+            children = up.children()
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda worker=worker: worker not in up.children(), what="its end")
+        assert up.process.wait(timeout=10) == 1
+        assert not any(is_alive(pid) for pid in children)
+        assert "tbcache: worker-1 keeps dying (5 times within 30 s, last: signal 9)" in up.said
+
+
+def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) -> None:
+    """A new person runs one command and sees a page move."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        env = clean_environment(TBCACHE_COMMON_SYMBOLS="AAPL", COLUMNS="140", LINES="50", TERM="xterm")
+        os.execve(TBCACHE[0], [*TBCACHE, "up", "--demo", "--processes", "1"], env)
+    page = ""
+    with open(terminal, "rb", buffering=0) as screen:
+        while "all common symbols are warm" not in page:
+            page += screen.read(65536).decode(errors="replace")
+        children = children_of(pid)
+        os.write(terminal, b"\x03")
+        began = time.monotonic()
+        # Linux ends the reading of a terminal that nobody has open with an error.
+        with contextlib.suppress(OSError):
+            while chunk := screen.read(65536):
+                page += chunk.decode(errors="replace")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert time.monotonic() - began < STOP_SECONDS
+    assert not any(is_alive(child) for child in children)
+    for part in (
+        "Valkey 9",
+        "300/15m",
+        "worker-1",
+        "tbcache fetch twitter AAPL",
+        "/docs",
+        "the simulator refused",
+    ):
+        assert part in page
+
+
+def _worker_of(up: Up) -> int | None:
+    return next((pid for pid, command in up.children().items() if "workers --threads" in command), None)

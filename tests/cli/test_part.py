@@ -1,0 +1,83 @@
+"""`tbcache worker`, `scheduler` and `simulator`, each on its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.cli.command import TBCACHE, children_of, clean_environment, is_alive, tbcache
+from tests.server import Server, free_port, wait_until
+
+
+@contextmanager
+def running(*args: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*TBCACHE, *args]
+    process = subprocess.Popen(command, env=clean_environment(**variables), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr:
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _roles(store: Store, settings: Settings) -> list[tuple[str, int]]:
+    return [(worker.role, worker.threads) for worker in UsageMonitor(store, settings).get_workers()]
+
+
+def test_two_worker_processes_run_for_the_named_sources_and_drain_on_sigterm(
+    server: Server, settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """This is what a container runs: it must stop with 0 and leave nothing behind."""
+    args = ("worker", "stocktwits", "--processes", "2", "--threads", "3", "--data-dir", str(tmp_path))
+    with running(*args, REDIS_URL=server.url) as process:
+        wait_until(lambda: _roles(store, settings) == [("worker", 3)] * 2, 20.0, what="two workers")
+        children = children_of(process.pid)
+        assert (
+            len([command for command in children.values() if "workers stocktwits --threads 3" in command])
+            == 2
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
+        assert not any(is_alive(pid) for pid in children)
+        assert _roles(store, settings) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "role"), [(["worker", "--threads", "1"], "worker"), (["scheduler"], "scheduler")]
+)
+def test_a_single_process_becomes_the_part_itself(
+    server: Server, settings: Settings, store: Store, tmp_path: Path, args: list[str], role: str
+) -> None:
+    """Signals of an init system must reach the part, not a wrapper around it."""
+    # No common symbol is asked for: nothing here may go outside.
+    variables = {"REDIS_URL": server.url, "TBCACHE_STOCKTWITS__BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    with running(*args, "--data-dir", str(tmp_path), **variables) as process:
+        wait_until(lambda: [one for one, _ in _roles(store, settings)] == [role], 20.0, what=f"a {role}")
+        (pid,) = [worker.pid for worker in UsageMonitor(store, settings).get_workers()]
+        assert pid == process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
+
+
+def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) -> None:
+    """With a real key exported, the demo and `fetch` in the same shell must still work."""
+    port = free_port()
+    mine = {"TBCACHE_NEWS__API_KEY": "my-own-key"}
+    with running("simulator", "--port", str(port), "--data-dir", str(tmp_path), **mine) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"tbcache: the simulator answers at http://127.0.0.1:{port}\n"
+        base = {"TBCACHE_NEWS__BASE_URL": f"http://127.0.0.1:{port}/news"}
+        fetched = tbcache("fetch", "news", "AAPL", "--data-dir", str(tmp_path), **mine, **base)
+        assert fetched.data["origin"] == "live"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0

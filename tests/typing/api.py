@@ -1,0 +1,125 @@
+"""Calls a user makes, for mypy --strict: what it must accept, and the types it must see.
+
+Never run; tests/test_public_api.py has it checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, assert_type
+
+import tbcache
+from tbcache import cache, monitoring, rate_limiter
+from tbcache.cache import CacheManager
+from tbcache.models import Failure
+from tbcache.monitoring import SourceMetrics, UsageMonitor
+
+# fetching
+
+provider = tbcache.get_provider("twitter")
+assert_type(provider, tbcache.Provider)
+outcome = provider.fetch("AAPL", hours=24, patience=5.0)
+assert_type(outcome, tbcache.Outcome)
+assert_type(outcome.as_of, datetime)
+assert_type(outcome.age, float)
+assert_type(outcome.complete, bool)
+assert_type(outcome.error, Failure | None)
+assert_type(outcome.sentiment, tbcache.SymbolSentiment)
+assert_type(outcome.sentiment.score, float | None)
+assert_type(provider.get_sentiment("AAPL", 24), tbcache.SymbolSentiment | None)
+assert_type(provider.parse(tbcache.RawResponse(200, {}, b"{}")), tbcache.Page)
+assert_type(provider.cache_ttl, float)
+assert_type(provider.persist_to_db, bool)
+
+
+class Optimist:
+    """A scorer needs no base class."""
+
+    name = "optimist"
+    version = "1"
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+
+scorer: tbcache.Scorer = Optimist()
+provider.analyzer = scorer
+
+# queueing
+
+handle = tbcache.enqueue("reddit", "GME", hours=24)
+assert_type(handle, tbcache.Handle)
+assert_type(handle.is_new, bool)
+assert_type(handle.result(timeout=5), tbcache.Outcome)
+
+# cache
+
+manager = cache.get_cache_manager()
+assert_type(manager, CacheManager)
+assert_type(manager.set("key", {"any": "thing"}, ttl=60), bool)
+assert_type(manager.get("key"), Any)
+assert_type(manager.exists("key"), bool)
+assert_type(manager.delete("key"), bool)
+assert_type(manager.clear_pattern("key:*"), int)
+assert_type(manager.get_ttl("key"), int | None)
+
+
+@tbcache.cached(ttl=60, key_prefix="price")
+def price(symbol: str) -> float:
+    return 1.0
+
+
+@tbcache.cached()
+async def name_of(symbol: str) -> str:
+    return symbol
+
+
+class Desk:
+    @tbcache.cached(ttl=60)
+    def position(self, symbol: str) -> int | None:
+        return None
+
+
+async def use() -> None:
+    assert_type(price("AAPL"), float)
+    assert_type(await name_of("AAPL"), str)
+    assert_type(Desk().position("AAPL"), int | None)
+    assert_type(price.cache_key("AAPL"), str)
+    price.invalidate("AAPL")
+    price(1)  # type: ignore[arg-type]
+
+
+# limits
+
+limiter = rate_limiter.get_rate_limiter("twitter")
+assert_type(limiter.check_rate_limit(limit=300, window_seconds=900), tuple[bool, tbcache.RateLimitStatus])
+assert_type(limiter.wait_if_needed(max_wait=1.0), tbcache.RateLimitStatus)
+assert_type(limiter.get_status(), tbcache.RateLimitStatus)
+assert_type(limiter.get_status().reset_at, datetime)
+limiter.reset()
+with limiter.slot() as held:
+    assert_type(held, tbcache.RateLimitStatus)
+
+# usage
+
+monitor = monitoring.get_usage_monitor()
+assert_type(monitor, UsageMonitor)
+monitor.record_request("twitter", success=True, cached=False, cost=0.01)
+assert_type(monitor.get_source_metrics("twitter"), SourceMetrics)
+assert_type(monitor.get_source_metrics("twitter").cache_hit_rate, float)
+assert_type(monitor.get_usage_summary(), dict[str, Any])
+
+# settings and errors
+
+assert_type(tbcache.get_settings(), tbcache.Settings)
+try:
+    handle.result()
+except tbcache.RateLimited as error:
+    assert_type(error.retry_at, datetime)
+    assert_type(error.retry_after, float)
+except tbcache.UpstreamQuotaExhausted as error:
+    assert_type(error.until, datetime | None)
+except tbcache.UpstreamError as error:
+    assert_type(error.retry_at, datetime | None)
+    assert_type(error.kind, str)
