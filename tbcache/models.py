@@ -93,16 +93,14 @@ class FetchRequest:
     source: str
     symbol: str
     hours: int = 24
+    #: The cache key, e.g. ``twitter:AAPL:24``.
+    key: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
+        object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
         if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
             raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
-
-    @property
-    def key(self) -> str:
-        """The cache key, e.g. ``twitter:AAPL:24``."""
-        return f"{self.source}:{self.symbol}:{self.hours}"
 
 
 @dataclass(frozen=True, slots=True)

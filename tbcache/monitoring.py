@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,7 @@ BEAT_SECONDS = 1.0
 ALIVE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 KEPT_DAYS = 30
+DAY_SECONDS = 86400
 #: Who takes slots, and so has a share of the limits while Redis is away.
 FETCHING_ROLES = {"worker", "client"}
 
@@ -109,6 +110,15 @@ class Heartbeat(msgspec.Struct, frozen=True):
     beat_at: datetime
 
 
+class _Batch(NamedTuple):
+    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the epoch."""
+
+    id: str
+    source: str
+    day: int
+    figures: Counter[str]
+
+
 class UsageMonitor:
     """Counts in batches and reads what all have counted."""
 
@@ -117,9 +127,9 @@ class UsageMonitor:
         self._settings = settings
         self.worker = store.process
         self._lock = threading.Lock()
-        self._counted: dict[tuple[str, str], Counter[str]] = {}
-        self._sending: list[tuple[str, str, str, Counter[str]]] = []
-        self._flusher: threading.Thread | None = None
+        self._counted: dict[tuple[str, int], Counter[str]] = {}
+        self._sending: list[_Batch] = []
+        self._is_flushing = False
         self._wake = threading.Event()
         self._beater: threading.Thread | None = None
         self._left = threading.Event()
@@ -149,47 +159,52 @@ class UsageMonitor:
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, time.strftime("%Y%m%d", time.gmtime()))
+        key = (source, int(time.time()) // DAY_SECONDS)
         with self._lock:
             counter = self._counted.get(key)
             if counter is None:
                 counter = self._counted[key] = Counter()
             for metric, by in figures.items():
                 counter[metric] += by
-            if self._flusher is None or not self._flusher.is_alive():
-                self._flusher = threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True)
-                self._flusher.start()
+            if not self._is_flushing:
+                self._start_flushing()
 
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         with self._lock:
             for (source, day), figures in self._counted.items():
-                self._sending.append((uuid.uuid4().hex, source, day, figures))
+                self._sending.append(_Batch(uuid.uuid4().hex, source, day, figures))
             self._counted.clear()
             sending, self._sending = self._sending, []
         for position, batch in enumerate(sending):
             try:
-                self._send(*batch)
+                self._send(batch)
             except Unavailable:
                 with self._lock:
                     self._sending = sending[position:] + self._sending
                 return False
         return True
 
-    def _send(self, batch: str, source: str, day: str, figures: Counter[str]) -> None:
-        when = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC)
+    def _send(self, batch: _Batch) -> None:
         keys = self._store.keys
-        pairs = [part for item in figures.items() for part in item]
+        pairs = [part for item in batch.figures.items() for part in item]
+        mark = keys.wake(batch.source, f"batch-{batch.id}")
         self._store.run(
-            "count", [keys.usage(source, when), keys.wake(source, f"batch-{batch}")], [self.worker, *pairs]
+            "count", [keys.usage(batch.source, _midnight(batch.day)), mark], [self.worker, *pairs]
         )
 
+    def _start_flushing(self) -> None:
+        self._is_flushing = True
+        threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True).start()
+
     def _flush_often(self) -> None:
-        idle = 0
-        while idle < 10:
+        while True:
             self._wake.wait(FLUSH_SECONDS)
-            idle = 0 if self._counted or self._sending else idle + 1
-            self.flush()
+            is_done = self.flush()
+            with self._lock:
+                if is_done and not self._counted:
+                    self._is_flushing = False
+                    return
 
     # Reading
 
@@ -237,8 +252,9 @@ class UsageMonitor:
             if colon:
                 figures[worker, metric] += int(value)
         with self._lock:
-            own = self._counted.get((source, f"{when:%Y%m%d}"), Counter())
-            waiting = [b[3] for b in self._sending if b[1:3] == (source, f"{when:%Y%m%d}")]
+            number = int(when.timestamp()) // DAY_SECONDS
+            own = self._counted.get((source, number), Counter())
+            waiting = [b.figures for b in self._sending if (b.source, b.day) == (source, number)]
             for batch in (own, *waiting):
                 for metric, by in batch.items():
                     figures[self.worker, metric] += by
@@ -363,6 +379,10 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _midnight(day: int) -> datetime:
+    return datetime.fromtimestamp(day * DAY_SECONDS, UTC)
 
 
 def _sum(figures: Counter[tuple[str, str]]) -> Counter[str]:

@@ -120,9 +120,9 @@ class Pipeline:
           RateLimited: no slot within ``patience``. BudgetExhausted: none today.
           UpstreamError: the upstream answered with no page, and nothing old is kept.
         """
-        ask = Ask(upstream.source, request, lane, needed, slot, patience)
-        if (kept := self._recall(ask)) is not None:
+        if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return _outcome(request, kept, "cache")
+        ask = Ask(upstream.source, request, lane, needed, slot, patience)
         give_up = time.monotonic() + patience
         while True:
             token = self._local.begin(request.key) if self._local is not None else None
@@ -158,16 +158,6 @@ class Pipeline:
                     time.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
 
-    def _recall(self, ask: Ask) -> SymbolSentiment | None:
-        """This process's own copy, where a hit is free and nothing fresher is needed."""
-        if self._local is None or ask.needed or ask.slot or ask.source.charge == "request":
-            return None
-        kept = self._local.get(ask.request.key)
-        if not isinstance(kept, SymbolSentiment):
-            return None
-        self.admission.count_hit(ask)
-        return kept
-
     def _read(self, ask: Ask, payload: bytes) -> SymbolSentiment | None:
         """The value of an entry; None when it is damaged, which removes it."""
         sentiment = self._peek(payload)
@@ -183,6 +173,16 @@ class Pipeline:
             return decode_sentiment(payload)
         except DecodeError:
             return None
+
+    def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
+        """This process's own copy while it is known to be fresh: a hit without a round trip."""
+        if self._local is None or source.charge == "request":
+            return None
+        kept = self._local.get(request.key)
+        if not isinstance(kept, SymbolSentiment):
+            return None
+        self.admission.count_hit(source)
+        return kept
 
     def close(self) -> None:
         """Wait for refreshes in the background."""

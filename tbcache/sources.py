@@ -72,12 +72,15 @@ class Source:
         Raises:
           InvalidRequest: no ticker, or hours outside what the source can answer.
         """
-        request = FetchRequest(self.name, symbol, hours)
-        if hours > self.max_hours:
-            raise InvalidRequest(
-                f"hours {hours} is more than {self.name} can answer; the most is {self.max_hours}"
-            )
-        return request
+        return _request(self.name, symbol, hours, self.max_hours)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _request(source: str, symbol: str, hours: int, max_hours: int) -> FetchRequest:
+    request = FetchRequest(source, symbol, hours)
+    if hours > max_hours:
+        raise InvalidRequest(f"hours {hours} is more than {source} can answer; the most is {max_hours}")
+    return request
 
 
 BUILT_IN: Mapping[str, Source] = {

@@ -109,9 +109,9 @@ class Admission:
         self._count_settled(grant, settlement)
         return "local"
 
-    def count_hit(self, ask: Ask) -> None:
+    def count_hit(self, source: Source) -> None:
         """Count a hit that needed no verdict."""
-        self._monitor.count(ask.source.name, _ONE_HIT)
+        self._monitor.count(source.name, _ONE_HIT)
 
     def discard(self, ask: Ask) -> None:
         """Remove a value that cannot be read."""

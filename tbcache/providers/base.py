@@ -81,8 +81,11 @@ class Provider(ABC):
 
     def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
         """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
+        request = self.source.request(symbol, hours)
+        if (kept := self.pipeline.recall(self.source, request)) is not None:
+            return kept
         try:
-            return self.fetch(symbol, hours).sentiment
+            return self.run(request).sentiment
         except (UpstreamError, RateLimited):
             return None
 

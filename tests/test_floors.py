@@ -1,0 +1,222 @@
+"""What the whole source keeps to: imports that do nothing, words that never stand in it, script headers.
+
+Which module may import which is import-linter's to say (`make floors`).
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tbcache
+from tbcache.queue import job
+
+ROOT = Path(__file__).parents[1]
+PROCESSES = ("workers", "workers.actor", "workers.__main__", "scheduler", "scheduler.__main__")
+MODULES = sorted(module.name for module in pkgutil.walk_packages(tbcache.__path__, "tbcache."))
+PARTS = ("tbcache", "workers", "scheduler")
+SCRIPTS = sorted((ROOT / "tbcache" / "lua").glob("*.lua"))
+
+#: Fails at the first socket, thread, process, folder or file that an import makes.
+_WATCH = """
+import importlib, sys
+
+FORBIDDEN = ("socket.connect", "socket.bind", "socket.getaddrinfo", "_thread.start_new_thread",
+             "os.mkdir", "subprocess.Popen", "os.fork", "os.remove", "os.rename", "sqlite3.connect")
+
+def watch(event, args):
+    writes = event == "open" and isinstance(args[2], int) and args[2] & 0o3
+    if writes or event in FORBIDDEN:
+        raise RuntimeError(f"an import did {event} {args}")
+
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def python(program: str, *args: str, folder: Path = ROOT) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Imports
+
+
+def test_importing_any_module_opens_nothing_and_starts_nothing(tmp_path: Path) -> None:
+    """An import that connects, forks or makes folders surprises whoever only wanted a name."""
+    names = [name for name in MODULES if not name.endswith("__main__")]
+    python(_WATCH, *names, *PROCESSES, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_watch_over_imports_sees_what_it_forbids(tmp_path: Path) -> None:
+    """The test above would pass as well if its hook were blind."""
+    (tmp_path / "greedy.py").write_text("import os\nos.mkdir('made')\n")
+    with pytest.raises(AssertionError, match=r"an import did os\.mkdir"):
+        python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{_WATCH}", "greedy", folder=tmp_path)
+
+
+def test_import_tbcache_loads_nothing_but_itself() -> None:
+    """A bot that imports it for one name should not wait for a web framework and a database."""
+    loaded = python("import sys, tbcache; print(*{name.partition('.')[0] for name in sys.modules})").split()
+    foreign = set(loaded) - set(sys.stdlib_module_names) - {"tbcache", "__main__"}
+    # Hooks that the installers of this environment run at every start.
+    assert {name for name in foreign if not name.startswith(("_", "sitecustomize"))} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [
+        ("UpstreamError", ("pydantic", "redis", "httpx2")),
+        ("get_cache_manager", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
+        ("get_rate_limiter", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
+        ("get_usage_monitor", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
+        ("enqueue", ("vaderSentiment", "httpx2", "fastapi")),
+        ("get_provider", ("vaderSentiment", "fastapi", "typer", "apscheduler")),
+    ],
+)
+def test_a_name_loads_only_what_it_needs(name: str, spared: tuple[str, ...]) -> None:
+    """Each of these takes a tenth of a second or more, which a command line pays at every call."""
+    loaded = python(f"import sys; from tbcache import {name}; print(*sys.modules)").split()
+    assert set(loaded) & set(spared) == set()
+
+
+# Words
+
+
+def tracked() -> Iterator[tuple[str, str]]:
+    """Every text file that is ours: its name and its text."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    names = listed.stdout.splitlines() if listed.returncode == 0 else _walk()
+    for name in names:
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__):
+            yield name, path.read_text("utf-8", errors="replace")
+
+
+def _walk() -> list[str]:
+    """The same where there is no git: a source archive."""
+    found = (path.relative_to(ROOT) for part in (*PARTS, "tests") for path in (ROOT / part).rglob("*"))
+    return [str(path) for path in found if path.is_file() and "__pycache__" not in path.parts]
+
+
+def hits(pattern: str, *, under: tuple[str, ...] = (), suffixes: tuple[str, ...] = ()) -> list[str]:
+    """``file:line`` of every match."""
+    word = re.compile(pattern)
+    return [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name, text in tracked()
+        if (not under or name.split("/")[0] in under) and (not suffixes or name.endswith(suffixes))
+        for number, line in enumerate(text.splitlines(), 1)
+        if word.search(line)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        (r"^\s*(import|from)\s+(pickle|marshal|shelve|dill|cloudpickle)\b", "runs what it reads"),
+        (r"(?<![\w.])(eval|exec)\(", "runs what it reads"),
+        (r"yaml\.(unsafe_)?load\(|shell=True|verify=False", "trusts what it should not"),
+        (r"""\.keys\(\s*["']|["']KEYS["']|\.flushdb\(|\.flushall\(""", "holds up or empties a shared server"),
+    ],
+)
+def test_the_library_never_says(pattern: str, why: str) -> None:
+    """Values come from a server others can write to, and that server is shared."""
+    assert hits(pattern, under=PARTS, suffixes=(".py",)) == [], why
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"redis\.call\('(KEYS|FLUSH\w+|SMEMBERS|CONFIG|EVAL)'", r"loadstring|dofile"]
+)
+def test_no_script_says(pattern: str) -> None:
+    """A script holds up everyone while it runs."""
+    assert hits(pattern, under=PARTS, suffixes=(".lua",)) == []
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """Settings are one object: a second reader would see other values than the first."""
+    allowed = {"tbcache/settings.py"}
+    # The commands hand their own environment on to the processes they start.
+    allowed |= {name for name, _ in tracked() if name.startswith(("tbcache/cli/", "tbcache/embedded/"))}
+    found = hits(r"os\.(environ|getenv)", under=PARTS, suffixes=(".py",))
+    assert [hit for hit in found if hit.partition(":")[0] not in allowed] == []
+
+
+def test_no_file_names_an_index_or_a_place_on_one_machine() -> None:
+    """A lock or a script that names a host works for one of us only."""
+    hosts = r"p[y]pi\.org|python[h]osted\.org|files\.[p]ython|registry\.[n]pmjs|index-url\s*=?\s*http"
+    assert hits(hosts) == []
+    assert hits(r"(?<![\w./])/(home|Users|root|work|mnt)/\w+") == []
+
+
+# Scripts
+
+
+def header(script: Path) -> str:
+    """The comment a script opens with."""
+    lines = script.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("--@include"))
+    end = next(number for number, line in enumerate(lines) if number >= first and not line.startswith("--"))
+    return "\n".join(lines[first:end])
+
+
+def numbered(text: str) -> set[int]:
+    """The numbers that an enumeration like ``KEYS  1 slots   2 state`` gives."""
+    return {
+        int(number)
+        for number in re.findall(r"(?:^--\s+(?:KEYS|ARGV)?\s*|\s{2,}|KEYS\s+|ARGV\s+)(\d+) \S", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_scripts_header_names_every_key_and_argument(script: Path) -> None:
+    """The header is the contract: who calls it must not have to read the body."""
+    text, head = script.read_text(), header(script)
+    assert head.startswith(f"-- {script.stem}: ")
+    keys_part, _, rest = head.partition("ARGV")
+    if script.stem not in ("slots", "queue"):
+        assert re.search(r"^-- Replies|Replies ", head, re.M)
+    used_keys = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", text)}
+    used_args = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", text)}
+    if script.stem == "queue":
+        assert used_keys == set(range(1, 13))
+        return
+    assert used_keys <= numbered(keys_part), "KEYS"
+    assert used_args <= numbered("ARGV" + rest), "ARGV"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_names_its_keys_in_KEYS(script: Path) -> None:  # noqa: N802 -- the word of Redis
+    """A key built inside a script cannot be found by a cluster, nor by a reader."""
+    literal = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*'", script.read_text())
+    built = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*KEYS\[\d+\]\s*\.\.", script.read_text())
+    assert (literal, built) == ([], [])
+
+
+def test_queue_lua_lists_every_part_in_the_order_the_keys_are_passed() -> None:
+    """Twelve keys by position: a swap would corrupt the queue in silence."""
+    head = header(ROOT / "tbcache" / "lua" / "queue.lua")
+    listed = re.findall(r"(?:^--|\s{2,})\s*([a-z-]+)\s{2,}(?:LIST|ZSET|HASH)", head, re.M)
+    assert listed == list(job.PARTS)
