@@ -32,6 +32,7 @@ from tbcache.models import (
     Origin,
     Outcome,
     Page,
+    RateHint,
     RawResponse,
     SymbolSentiment,
     utc_now,
@@ -83,7 +84,8 @@ class _Fetched:
     since: datetime | None
     reason: str | None
     billed_ids: tuple[str, ...]
-    closed_by: Failure | None = None
+    closed_by: Failure | None
+    hints: tuple[RateHint, ...]
 
 
 class Pipeline:
@@ -228,6 +230,7 @@ class Pipeline:
                 + (0.0 if price.daily_dedupe else price.per_item * len(fetched.billed_ids)),
                 billed_ids=fetched.billed_ids if price.daily_dedupe else (),
                 answer=encode_answer(answer) if upstream.persist_to_db else None,
+                hints=fetched.hints,
             ),
         )
         if self._local is not None:
@@ -269,6 +272,7 @@ class Pipeline:
         reason: str | None = None
         closed_by: Failure | None = None
         cursor: str | None = None
+        hints: tuple[RateHint, ...] = ()
         pages = 0
         while True:
             try:
@@ -278,7 +282,7 @@ class Pipeline:
                     raise
                 reason, closed_by = error.kind, _closing(error)
                 break
-            pages += 1
+            pages, hints = pages + 1, page.hints
             kept.update({item.id: item for item in page.items if item.id not in kept})
             if page.next is None or _oldest(page.items, now) < start:
                 break
@@ -302,6 +306,7 @@ class Pipeline:
                 reason=reason,
                 billed_ids=tuple(kept),
                 closed_by=closed_by,
+                hints=hints,
             ),
             grant,
         )

@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
-from tbcache.models import Failure, Lane, utc_now
+from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
@@ -42,6 +43,8 @@ TTL_JITTER = 0.05
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
+#: Upstreams give the end of a window in whole seconds.
+RESET_SLACK = 2.0
 
 _ONE_HIT = {"hit": 1}
 
@@ -254,6 +257,7 @@ class Admission:
                 grant.token,
                 to_micros(source.daily_budget or 0),
                 to_micros(source.price.per_item),
+                _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
                 *settlement.billed_ids,
             ],
         )
@@ -296,7 +300,13 @@ class Admission:
 
     def _day(self) -> datetime:
         """Today as the server sees it."""
-        return utc_now() if self._ahead is None else to_time((time.monotonic() + self._ahead) * MICROS)
+        return to_time(self._now_us())
+
+    def _now_us(self) -> float:
+        """The server's time, as far as it is known."""
+        if self._ahead is None:
+            return utc_now().timestamp() * MICROS
+        return (time.monotonic() + self._ahead) * MICROS
 
     # Without
 
@@ -344,6 +354,19 @@ def _backoff(settlement: Settlement) -> float:
     if settlement.failure is None or settlement.closed_by is not None:
         return 0.0
     return NEGATIVE_SECONDS if settlement.failure.kind in NEGATIVE_KINDS else BACKOFF_SECONDS
+
+
+def _pack_hints(hints: Iterable[RateHint], limits: Sequence[Limit], now: datetime) -> str:
+    """Each hint with the limit it speaks of: the shortest window that its reset lies in."""
+    by_length = sorted(limits, key=lambda limit: limit.window_seconds)
+    parts = []
+    for hint in hints:
+        left = (hint.reset_at - now).total_seconds()
+        limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK), None)
+        if left > 0 and limit is not None:
+            span, until = to_micros(limit.window_seconds), to_micros(hint.reset_at.timestamp())
+            parts.append(f"{limit.count}:{span}:{max(0, hint.remaining)}:{until}")
+    return ",".join(parts)
 
 
 def _closed_until(closed_by: Failure | None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tbcache.models import Failure, FetchRequest, Lane
+from tbcache.models import Failure, FetchRequest, Lane, RateHint
 from tbcache.sources import Source
 
 
@@ -105,7 +105,7 @@ class Settlement:
 
     ``closed_by`` is an upstream's refusal that holds for the whole source. ``billed``
     is in US dollars; ``billed_ids`` are items whose price counts once a UTC day.
-    ``answer`` goes to the database.
+    ``answer`` goes to the database; ``hints`` are what the upstream says is left.
     """
 
     payload: bytes | None = None
@@ -116,3 +116,4 @@ class Settlement:
     billed: float = 0.0
     billed_ids: Sequence[str] = ()
     answer: bytes | None = None
+    hints: Sequence[RateHint] = ()

@@ -14,7 +14,9 @@
 --      12 closed until (us), 0: not; -1: by our own back-off    13 reason
 --      14 answer for the outbox, ""      15 pages fetched
 --      16 the lease's token      17 daily budget (millionths of a dollar; 0: none)
---      18 price of an item (millionths)   then the ids of items billed once a day
+--      18 price of an item (millionths)
+--      19 what the upstream says is left, "count:span_us:left:until_us,..." by limit
+--         then the ids of items billed once a day
 -- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
 -- was no longer ours or the key was cleared meanwhile.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
@@ -58,6 +60,18 @@ elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
 
+-- The upstream's own count lowers what is left, and never raises it: what it has seen
+-- beyond our slots is somebody else's.
+for limit, span, left, told_until in string.gmatch(ARGV[19], '(%d+):(%d+):(%d+):(%d+)') do
+    local own = redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
+    local others = math.max(0, tonumber(limit) - own - tonumber(left))
+    local _, was_until = foreign(state, tonumber(span), now)
+    if others > 0 or was_until > 0 then
+        redis.call('HSET', state, 'foreign:' .. span, others, 'foreign_until:' .. span, told_until)
+        redis.call('PEXPIRE', state, STATE_TTL_MS)
+    end
+end
+
 local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures')
 local is_ours = load[1] == ARGV[16]
 local stored = 0
@@ -91,10 +105,10 @@ if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
     local cost_now = tonumber(ARGV[8])
-    for i = 19, #ARGV do
+    for i = 20, #ARGV do
         cost_now = cost_now + redis.call('SADD', billed_key, ARGV[i]) * tonumber(ARGV[18])
     end
-    if #ARGV >= 19 then redis.call('EXPIRE', billed_key, 2 * 86400) end
+    if #ARGV >= 20 then redis.call('EXPIRE', billed_key, 2 * 86400) end
     if cost_now > 0 then spend(cost_now) end
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end

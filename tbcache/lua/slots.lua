@@ -9,7 +9,9 @@
 --                            strikes: refusals in a row; horizon: the longest window
 --                            seen (us); epoch: set once, missing after a loss of data;
 --                            lost_at: when a loss was noticed (us), until it is mended;
---                            fleet: how many processes there were.
+--                            fleet: how many processes there were;
+--                            foreign:<span>, foreign_until:<span>: what the upstream
+--                            has seen in a window beyond our slots, and until when.
 --
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
@@ -34,6 +36,17 @@ local function parse_limits(text)
     return limits
 end
 
+-- What others use of a window with the same key, as the upstream's headers told, and
+-- until when they told it.
+local function foreign(state_key, span, now)
+    local told = redis.call('HMGET', state_key, 'foreign:' .. int(span), 'foreign_until:' .. int(span))
+    local until_ = tonumber(told[2] or 0)
+    if until_ > now then
+        return tonumber(told[1]), until_
+    end
+    return 0, 0
+end
+
 -- What stands against `cost` more slots. `share` (0..1] is the part of each limit
 -- this asker may fill. Replies the moment from which it can be asked again (0: now),
 -- the reason, the tightest limit's {count, span, used}, and whether a slot that starts
@@ -50,16 +63,24 @@ local function look(slots_key, state_key, limits, now, cost, share)
     for _, limit in ipairs(limits) do
         local count, span = limit[1], limit[2]
         local mine = math.max(1, math.floor(count * share))
-        local used = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
+        local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
+        local others, others_until = foreign(state_key, span, now)
+        local used = own + others
         local free_at = 0
-        if used + cost > mine then
+        local over = used + cost - mine
+        if over > own then
+            free_at, certain = others > 0 and others_until or now + span, false
+        elseif over > 0 then
             -- The slot whose leaving makes room. One still held cannot leave before
             -- it is committed, so now + span is the earliest.
             local gone = redis.call('ZCOUNT', slots_key, '-inf', int(now - span))
-            local index = gone + math.min(used, used + cost - mine) - 1
-            local oldest = tonumber(redis.call('ZRANGE', slots_key, index, index, 'WITHSCORES')[2] or now)
-            free_at = math.min(oldest, now) + span
-            certain = certain and oldest <= now
+            local oldest = redis.call('ZRANGE', slots_key, gone + over - 1, gone + over - 1, 'WITHSCORES')
+            local stamp = tonumber(oldest[2])
+            free_at = math.min(stamp, now) + span
+            certain = certain and stamp <= now and others == 0
+            if others > 0 then
+                free_at = math.min(free_at, others_until)
+            end
         end
         if lost_at > 0 and now < lost_at + span then
             -- Shut until every process has put its own slots back, or the window has

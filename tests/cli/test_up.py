@@ -172,9 +172,9 @@ def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) ->
     if pid == 0:
         os.chdir(tmp_path)
         env = clean_environment(TBCACHE_COMMON_SYMBOLS="AAPL", COLUMNS="140", LINES="50", TERM="xterm")
-        os.execve(TBCACHE[0], [*TBCACHE, "up", "--demo", "--processes", "1"], env)
+        os.execve(TBCACHE[0], [*TBCACHE, "up", "--demo", "--processes", "1"], env)  # noqa: S606
     page = ""
-    with open(terminal, "rb", buffering=0) as screen:
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
         while "all common symbols are warm" not in page:
             page += screen.read(65536).decode(errors="replace")
         children = children_of(pid)

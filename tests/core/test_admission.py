@@ -11,7 +11,7 @@ import pytest
 
 from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
 from tbcache.cache import CacheManager
-from tbcache.models import Failure, Limit
+from tbcache.models import Failure, Limit, RateHint
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.sources import Price
@@ -464,3 +464,49 @@ def test_a_clear_while_redis_is_away_reaches_the_values_kept_meanwhile(
     assert isinstance(admission.admit(ask()), Hit)
     CacheManager(store).clear_pattern("twitter:*")
     assert isinstance(admission.admit(ask()), Go)
+
+
+def hint(remaining: int, seconds: float = 40.0) -> RateHint:
+    return RateHint(remaining, datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_what_the_upstream_says_is_left_lowers_what_is_left(admission: Admission) -> None:
+    """Somebody else uses the same key: its count goes before ours."""
+    admission.settle(go(admission, "A"), replace(VALUE, hints=(hint(1),)))
+    go(admission, "B")
+    verdict = admission.admit(ask("C"))
+    assert isinstance(verdict, Wait)
+    assert 35 < verdict.seconds <= 40
+
+
+def test_what_the_upstream_says_is_left_never_raises_it(admission: Admission) -> None:
+    """The configured limit is the most, whatever a generous header says."""
+    for symbol in "ABCDE":
+        admission.settle(go(admission, symbol), replace(VALUE, hints=(hint(400),)))
+    assert isinstance(admission.admit(ask("F")), Wait)
+
+
+def test_a_later_word_of_the_upstream_replaces_the_earlier(admission: Admission) -> None:
+    """The other consumer stopped: its part is ours again."""
+    admission.settle(go(admission, "A"), replace(VALUE, hints=(hint(1),)))
+    admission.settle(go(admission, "B"), replace(VALUE, hints=(hint(3),)))
+    for symbol in "CDE":
+        go(admission, symbol)
+
+
+def test_the_upstreams_word_ends_with_its_window(admission: Admission) -> None:
+    """After the reset nobody has used anything."""
+    admission.settle(go(admission, "A"), replace(VALUE, hints=(hint(0, 0.3),)))
+    assert isinstance(admission.admit(ask("B")), Wait)
+    wait_until(lambda: as_go(admission.admit(ask("B"))))
+
+
+def test_a_hint_speaks_of_the_window_its_reset_lies_in(admission: Admission) -> None:
+    """A minute's remainder says nothing of the day's."""
+    source = replace(TWITTER, limits=(Limit(1000, 86400.0), Limit(5, 60.0)))
+    admission.settle(go(admission, "A", source=source), replace(VALUE, hints=(hint(2),)))
+    go(admission, "B", source=source)
+    go(admission, "C", source=source)
+    verdict = admission.admit(ask("D", source))
+    assert isinstance(verdict, Wait)
+    assert verdict.reason == "limit 5"

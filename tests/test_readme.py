@@ -1,0 +1,254 @@
+"""The README holds: its Python runs, its commands exist, its tables are those of the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tbcache import cli, errors
+from tbcache.api import create_app
+from tbcache.cli.error import exit_code
+from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_settings
+from tbcache.sources import BUILT_IN, Source
+from tests import readme
+from tests.server import Server
+from tests.upstream import running_simulator
+
+REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL")
+OWN = "BLUESKY"
+
+
+def commands() -> list[str]:
+    """Every `tbcache ...` command line of the README, from blocks and from running text, once."""
+    shell = [line.partition(" #")[0].strip() for block in readme.blocks("sh") for line in block.splitlines()]
+    inline = re.findall(r"`(tbcache [^`]+)`", readme.TEXT)
+    found = [line for line in (*shell, *inline) if line.startswith("tbcache ") and "COMMAND" not in line]
+    return sorted(set(found))
+
+
+# Python
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server, the simulator and a worker; gives the variables that point at them."""
+    folder = tmp_path_factory.mktemp("fleet")
+    server = Server().start()
+    try:
+        with running_simulator() as upstream:
+            variables = {"REDIS_URL": server.url, "TBCACHE_DATA_DIR": str(folder), **upstream.variables}
+            command = [sys.executable, "-m", "workers", "--threads", "2"]
+            worker = subprocess.Popen(command, cwd=readme.ROOT, env={**os.environ, **variables})
+            try:
+                yield variables
+            finally:
+                worker.terminate()
+                worker.wait(20)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("block", readme.examples(), ids=lambda block: re.sub(r"\W+", "-", block[:60]))
+def test_each_python_example_runs(
+    block: str, fleet: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is copied from here into a bot works as it stands."""
+    for name, value in fleet.items():
+        monkeypatch.setenv(name, value)
+    exec(compile(block, "README.md", "exec"), {"__name__": "example"})  # noqa: S102 -- our own text
+    out = capsys.readouterr().out
+    assert not re.search("again at|the job goes on", out), "it took the way of an error"
+
+
+def test_the_python_examples_type_check_strictly(tmp_path: Path) -> None:
+    """An example that an editor underlines is no example."""
+    paths = []
+    for number, block in enumerate(readme.blocks("python")):
+        paths.append(tmp_path / f"example_{number}.py")
+        paths[-1].write_text(block)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-warn-unreachable", *map(str, paths)]
+    done = subprocess.run(command, cwd=readme.ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout
+
+
+# Commands
+
+
+@pytest.mark.parametrize("line", commands())
+def test_each_command_exists_with_its_options(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that the README names and the program refuses is the first thing a newcomer meets."""
+    words = shlex.split(line)[1:]
+    path = words[:2] if words[0] == "cache" and len(words) > 1 else words[:1]
+    assert cli.main([*path, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"{option} of {line}"
+
+
+def test_no_command_is_left_out() -> None:
+    """Who reads the README knows all there is."""
+    from tbcache.cli.app import app
+
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert names | {"cache"} == {shlex.split(line)[1] for line in commands()}
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)|`make (\w+)", readme.TEXT))))
+def test_each_make_target_exists(target: tuple[str, str]) -> None:
+    """These are the first two commands anyone types."""
+    makefile = (readme.ROOT / "Makefile").read_text()
+    assert re.search(rf"^{target[0] or target[1]}:", makefile, re.MULTILINE)
+
+
+def test_the_readme_begins_with_a_sentence_and_the_two_commands() -> None:
+    """A new person runs one command and sees a page move."""
+    head = readme.TEXT.split("## ")[1]
+    assert re.match(r"# tbcache\n\n[^.]+\.\n\n## Two commands", readme.TEXT)
+    assert re.findall(r"^make (\w+)", head, re.MULTILINE) == ["demo", "test"]
+
+
+def test_the_compose_commands_name_services_that_exist() -> None:
+    """`docker compose up demo` with a service of another name starts nothing."""
+    compose = yaml.safe_load((readme.ROOT / "docker-compose.yml").read_text())
+    named = set(re.findall(r"docker compose up (\w+)|--scale (\w+)=", readme.TEXT))
+    assert {first or second for first, second in named} == {"demo", "worker"} <= set(compose["services"])
+    for service, port in (("api", "8000"), ("demo", "8001")):
+        assert f"127.0.0.1:{port}" in readme.TEXT
+        assert f":-{port}}}" in compose["services"][service]["ports"][0]
+
+
+# Tables
+
+
+def settings_table() -> dict[str, str]:
+    """Variable -> default, as text; the settings of sources apart."""
+    return {row[0].strip("`"): row[1].strip("`") for row in readme.table("Variable | Default")}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None or value == {} else str(value)
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    """Every variable with its default, and none that is not."""
+    wanted = {}
+    for name, field in Settings.model_fields.items():
+        if name not in (*BUILT_IN_NAMES, "custom"):
+            variable = name.upper() if name.upper() in REDIS else f"TBCACHE_{name.upper()}"
+            wanted[variable] = _shown(field.get_default(call_default_factory=True))
+    assert settings_table() == wanted
+
+
+def test_each_default_in_the_table_can_be_set() -> None:
+    """A default that is copied from the table into the environment changes nothing."""
+    given = {name: value for name, value in settings_table().items() if value}
+    assert Settings.load(given) == Settings.load({})
+
+
+def test_the_table_of_a_sources_settings_is_that_of_the_code() -> None:
+    """Every `TBCACHE_<SOURCE>__` variable, and none that is not."""
+    first = [row[0] for row in readme.table("Variable | Meaning")]
+    named = [name for cell in first for name in re.findall(r"`__(\w+)`", cell)]
+    assert sorted(named) == sorted(name.upper() for name in SourceSettings.model_fields)
+
+
+def test_the_table_of_sources_is_that_of_the_code() -> None:
+    """What a source is allowed, and what turns it on."""
+    rows = readme.table("Source | Asks")
+    assert [row[0] for row in rows] == list(BUILT_IN)
+    for name, _, limits, turned_on in rows:
+        source = BUILT_IN[name]
+        needed = {f"TBCACHE_{name.upper()}__{field.upper()}" for field in source.credentials}
+        assert limits == ",".join(map(str, source.limits))
+        named = set(re.findall(r"`(\w+)`", turned_on))
+        assert named == needed or (not needed and turned_on.startswith("nothing"))
+
+
+def test_the_defaults_in_running_text_are_those_of_the_code() -> None:
+    """Figures in a sentence rot first."""
+    meanings = {row[0]: row[1] for row in readme.table("Variable | Meaning")}
+    source = BUILT_IN["twitter"]
+    assert f"({source.cache_ttl:g})" in meanings["`__CACHE_TTL`"]
+    assert f"({source.stale_ttl:g})" in meanings["`__STALE_TTL`"]
+    assert f"({BUILT_IN['news'].delay_hours:g} for NewsAPI" in meanings["`__DELAY_HOURS`"]
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    """A variable of the README that tbcache refuses would stop whoever copies it."""
+    known = set(settings_table())
+    for name in (*BUILT_IN_NAMES, OWN):
+        known |= {f"TBCACHE_{name.upper()}__{field.upper()}" for field in SourceSettings.model_fields}
+    named = set(re.findall(r"\b(?:TBCACHE|REDIS)_\w+", readme.TEXT)) - {"TBCACHE_"}
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("assignment", sorted(set(re.findall(r'(?:TBCACHE_\w+)="[^"]+"', readme.TEXT))))
+def test_each_assignment_is_accepted(assignment: str) -> None:
+    """Values in the README are written as they must be."""
+    name, _, value = assignment.partition("=")
+    own = {} if OWN not in name else {"TBCACHE_SOURCES": "bluesky=mybot.sources:Bluesky"}
+    Settings.load({**own, name: value.strip('"')})
+
+
+def test_the_defaults_a_class_may_have_are_all_named() -> None:
+    """The list of fields is the documentation of a source of one's own."""
+    bullet = readme.TEXT[readme.TEXT.index("- `defaults` are fields") :].split("\n- ")[0]
+    named = set(re.findall(r"`(\w+)`", bullet)) - {"defaults", "Source", "TBCACHE_BLUESKY__API_KEY"}
+    assert named == set(Source.__dataclass_fields__) - {"name", "provider", "missing"}
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    """Scripts branch on them."""
+    rows = {int(code): meaning for code, meaning in readme.table("Exit code | Meaning")}
+    assert sorted(rows) == sorted({value for name, value in vars(cli.error).items() if _is_code(name, value)})
+    for error, word in (
+        (errors.TbcacheError("x"), "failed"),
+        (errors.ConfigurationError("x"), "configuration"),
+        (errors.RedisUnreachable("a", "b"), "Redis"),
+        (errors.UpstreamError("a", "b"), "upstream"),
+    ):
+        assert word in rows[exit_code(error)]
+
+
+def _is_code(name: str, value: Any) -> bool:
+    return name.isupper() and isinstance(value, int)
+
+
+def test_the_http_paths_are_those_of_the_api() -> None:
+    """Each is there, with its method, and none is left out."""
+    api = create_app(get_settings()).openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in api.items() for method in methods}
+    rows = " ".join(row[0] for row in readme.table("Path | Answers"))
+    assert set(re.findall(r"`((?:GET|POST) [^`]+)`", rows)) == served
+
+
+# Links
+
+
+def test_every_link_inside_the_repository_resolves() -> None:
+    """A reader who follows one arrives."""
+    for name in ("README.md", "CHANGELOG.md"):
+        text = (readme.ROOT / name).read_text()
+        for link in re.findall(r"\]\(([^)]+)\)", text):
+            if not link.startswith("http"):
+                path, _, anchor = link.partition("#")
+                assert (readme.ROOT / path).exists(), f"{name}: {link}"
+                assert not anchor or anchor in _anchors(text), f"{name}: {link}"
+
+
+def _anchors(text: str) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
