@@ -149,7 +149,7 @@ class RateLimiter:
             raise InvalidRequest(
                 f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
             )
-        keys, slot = self._store.keys, slot or uuid.uuid4().hex
+        keys, slot, asked_at = self._store.keys, slot or uuid.uuid4().hex, time.monotonic()
         try:
             answer = self._store.run(
                 "take",
@@ -161,7 +161,7 @@ class RateLimiter:
                     slot,
                     cost,
                     to_micros(held),
-                    0,
+                    self._store.deadline_us(),
                     self._store.epoch(self.source.name),
                     to_micros(patience),
                 ],
@@ -173,6 +173,7 @@ class RateLimiter:
         if allowed and mode == "take":
             begins = (int(start) - int(now)) / MICROS
             self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
+        self._store.learn_time(int(now), asked_at)
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,

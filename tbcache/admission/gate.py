@@ -29,7 +29,7 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
-from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
+from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
@@ -71,7 +71,6 @@ class Admission:
         self._today = -1
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
-        self._ahead: float | None = None
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         store.on_return(self._local.forget)
         store.on_clear(self._local.clear)
@@ -155,7 +154,7 @@ class Admission:
                     source.charge,
                     self._lease_us,
                     to_micros(ask.needed),
-                    self._deadline(asked_at),
+                    self._store.deadline_us(),
                     self._monitor.worker,
                     token,
                     1,
@@ -164,9 +163,11 @@ class Admission:
                     to_micros(ask.patience),
                 ],
             )
-            self._learn_time(answer[1], asked_at)
-            if answer[0] != b"late":
-                return self._read(ask, token, asked_at, answer)
+            # What was granted is on record before the window may have to be mended.
+            verdict = self._read(ask, token, asked_at, answer) if answer[0] != b"late" else None
+            self._store.learn_time(int(answer[1]), asked_at)
+            if verdict is not None:
+                return verdict
         # The server's clock runs away from ours faster than it answers.
         raise Unavailable(self._store.address, "its clock jumps")
 
@@ -208,14 +209,15 @@ class Admission:
                 grant.slot,
                 slot,
                 1,
-                self._deadline(asked_at),
+                self._store.deadline_us(),
                 grant.token,
             ],
         )
         self._store.own(name).commit(grant.slot, 1)
-        self._learn_time(answer[1], asked_at)
         if answer[0] == b"go":
             self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
+        self._store.learn_time(int(answer[1]), asked_at)
+        if answer[0] == b"go":
             return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
         now = int(answer[1])
         retry_at = int(answer[2]) if answer[0] == b"wait" else now
@@ -265,15 +267,6 @@ class Admission:
         (own.release if kind == "abandon" else own.commit)(grant.slot, 1)
         return "stored" if answer[0] else "dropped"
 
-    def _deadline(self, asked_at: float) -> int:
-        """When this ask is past, in the server's time; 0 before its time is known."""
-        if self._ahead is None:
-            return 0
-        return to_micros(asked_at + self._ahead + self._store.timeout)
-
-    def _learn_time(self, now_us: bytes | int, asked_at: float) -> None:
-        self._ahead = int(now_us) / MICROS - asked_at
-
     def _plan(self, source: Source) -> _Plan:
         """What every ask of a source has in common."""
         plan = self._plans.get(source)
@@ -285,7 +278,7 @@ class Admission:
 
     def _usage(self, name: str) -> str:
         """The usage key of the server's today."""
-        day = int(time.monotonic() + self._ahead) // 86400 if self._ahead is not None else -1
+        day = int(self._now_us() / MICROS) // 86400
         if day != self._today:
             self._today = day
             self._usages = {}
@@ -304,9 +297,8 @@ class Admission:
 
     def _now_us(self) -> float:
         """The server's time, as far as it is known."""
-        if self._ahead is None:
-            return utc_now().timestamp() * MICROS
-        return (time.monotonic() + self._ahead) * MICROS
+        now_us = self._store.time_us()
+        return time.time() * MICROS if now_us is None else now_us
 
     # Without
 

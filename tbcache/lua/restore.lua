@@ -6,15 +6,15 @@
 -- ARGV  1 horizon (us)   2 process   3 processes in the fleet, as far as it knows
 --       4 epoch it has seen   5 name for a new epoch
 --       then slot id, age (us; negative while it is held), ...
--- Replies {epoch in force, 1 when the source is open}. A slot known already is left
--- alone: its stamp here is at least as exact as the asker's.
+-- Replies {epoch in force, 1 when the source is open}. A slot that is known
+-- keeps the later stamp of the two: either is at or after its arrival.
 local slots, state, back = KEYS[1], KEYS[2], KEYS[3]
 local horizon, process = tonumber(ARGV[1]), ARGV[2]
 
 local now = server_time()
 local current = epoch(state, ARGV[4], now, ARGV[5])
 for i = 6, #ARGV, 2 do
-    redis.call('ZADD', slots, 'NX', int(now - tonumber(ARGV[i + 1])), ARGV[i])
+    redis.call('ZADD', slots, 'GT', int(now - tonumber(ARGV[i + 1])), ARGV[i])
 end
 if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))

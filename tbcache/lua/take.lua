@@ -18,13 +18,16 @@ local seen = epoch(state, ARGV[8], now, id)
 local limits = parse_limits(ARGV[1])
 local retry_at, reason, tightest, certain = look(slots, state, limits, now, cost, tonumber(ARGV[2]))
 local start = math.max(now, retry_at)
-local allowed = retry_at == 0 or (certain and start - now <= tonumber(ARGV[9]))
-if allowed and ARGV[3] == 'take' and not (deadline > 0 and now > deadline) then
+local is_late = deadline > 0 and now > deadline
+local allowed = not is_late and (retry_at == 0 or (certain and start - now <= tonumber(ARGV[9])))
+if allowed and ARGV[3] == 'take' then
     hold(slots, state, limits, now, id, cost, tonumber(ARGV[6]), start)
     local _
     _, _, tightest = look(slots, state, limits, start, 0, 1)
 end
-if allowed then
+if is_late then
+    retry_at, reason = now, 'late'
+elseif allowed then
     local first = redis.call('ZRANGEBYSCORE', slots, '(' .. int(start - tightest[2]), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + tightest[2] or now
 end

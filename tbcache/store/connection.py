@@ -7,6 +7,7 @@ breaker: from then on calls fail at once, while a thread of our own asks every
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -40,7 +41,7 @@ from tbcache.settings import Settings, get_settings
 from tbcache.store.key import Keys
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
-from tbcache.store.wire import to_micros
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 
 log = get_logger("tbcache.store")
 
@@ -84,6 +85,8 @@ class Store:
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
         self._epochs: dict[str, str] = {}
+        self._ahead: float | None = None
+        self._ahead_at = 0.0
         #: How many processes shared the limits when last heard of.
         self.fleet_size = 1
         self._open()
@@ -227,13 +230,11 @@ class Store:
         return self._epochs.get(source, "")
 
     def learn_epoch(self, source: str, epoch: str) -> None:
-        """Take note of the epoch in force; a new one means that Redis lost the window: mend it.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """Take note of the epoch in force; a new one means that Redis lost the window: mend it."""
         if self._epochs.setdefault(source, epoch) != epoch:
-            self.restore(source)
+            # Away again, it is mended at the next return.
+            with contextlib.suppress(Unavailable):
+                self.restore(source)
 
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
@@ -257,18 +258,52 @@ class Store:
         )
         self._epochs[source] = epoch.decode()
 
+    def time_us(self) -> float | None:
+        """The server's time by our clock; None before it is known."""
+        return None if self._ahead is None else (time.monotonic() + self._ahead) * MICROS
+
+    def deadline_us(self) -> int:
+        """When an ask made now is past, in the server's time; 0 before that is known."""
+        now_us = self.time_us()
+        return 0 if now_us is None else round(now_us + self.timeout * MICROS)
+
+    def learn_time(self, now_us: int, asked_at: float) -> None:
+        """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
+
+        One that jumped makes every stamp wrong by as much: the windows are given up, and
+        each process puts back its own slots by its own clock.
+        """
+        before, since = self._ahead, self._ahead_at
+        self._ahead, self._ahead_at = now_us / MICROS - asked_at, asked_at
+        if before is None:
+            return
+        slack = self.timeout + CLOCK_DRIFT * (asked_at - since)
+        if abs(self._ahead - before) > slack:
+            log.warning("redis.clock_jumped", seconds=round(self._ahead - before, 3))
+            with contextlib.suppress(Unavailable):
+                self._give_up_windows()
+
+    def _give_up_windows(self) -> None:
+        for source, epoch in list(self._epochs.items()):
+            keys = [self.keys.slots(source), self.keys.state(source)]
+            self.run("lose", keys, [epoch, uuid.uuid4().hex])
+            self.restore(source)
+
     def check_epochs(self) -> None:
-        """Look whether Redis has lost a window that this process has sent in.
+        """Look whether Redis has lost a window that this process has sent in, or its clock jumped.
 
         Raises:
           Unavailable: the server is away.
         """
         with self.guard():
             pipe: Any = self.client.pipeline(transaction=False)
-            seen = list(self._epochs.items())
+            seen, asked_at = list(self._epochs.items()), time.monotonic()
+            pipe.time()
             for source, _ in seen:
                 pipe.hget(self.keys.state(source), "epoch")
-            for (source, epoch), found in zip(seen, pipe.execute(), strict=True):
+            (seconds, micros), *epochs = pipe.execute()
+            self.learn_time(seconds * MICROS + micros, asked_at)
+            for (source, epoch), found in zip(seen, epochs, strict=True):
                 if found is None or found.decode() != epoch:
                     self.restore(source)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ def running(*args: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-            process.wait()
+            # Shown when the test fails.
+            sys.stderr.write(process.communicate()[1])
 
 
 def _roles(store: Store, settings: Settings) -> list[tuple[str, int]]:

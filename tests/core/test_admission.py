@@ -510,3 +510,22 @@ def test_a_hint_speaks_of_the_window_its_reset_lies_in(admission: Admission) -> 
     verdict = admission.admit(ask("D", source))
     assert isinstance(verdict, Wait)
     assert verdict.reason == "limit 5"
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: Store, jump: float) -> None:
+    """Forward it would empty every window at once, back it would shut them for an hour."""
+    for symbol in "ABCD":
+        admission.settle(go(admission, symbol), VALUE)
+    key = store.keys.slots("twitter")
+    for slot, stamp in store.client.zrange(key, 0, -1, withscores=True):
+        # What a jump does: the stamps stay, the clock they came from moves.
+        store.client.zadd(key, {slot: stamp - jump * 1e6})
+    assert store._ahead is not None
+    store._ahead -= jump
+    go(admission, "E") if jump < 0 else admission.admit(ask("E"))
+    wait_until(lambda: slots(store) == 5)
+    assert isinstance(admission.admit(ask("F")), Wait)
+    now_us = store.time_us()
+    assert now_us is not None
+    assert all(abs(stamp - now_us) < 30e6 for _, stamp in store.client.zrange(key, 0, -1, withscores=True))

@@ -1,0 +1,258 @@
+"""Workers and schedulers as processes: they do the work, end in good order, and stand in for the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbcache import enqueue, get_usage_monitor
+from tbcache.models import FetchRequest
+from tbcache.monitoring import UsageMonitor, WorkerStatus
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.server import Server, wait_until
+from tests.upstream import SimulatorProcess, running_simulator
+
+ROOT = Path(__file__).parents[1]
+DRAMATIQ = ("-m", "dramatiq", "workers", "--processes", "1", "--threads", "2")
+START_SECONDS = 20.0
+RECOVERY_SECONDS = 25.0
+
+
+class Process:
+    """A Python program of ours in the checkout, with what it wrote."""
+
+    def __init__(self, arguments: tuple[str, ...], variables: dict[str, str]) -> None:
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def output(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> int:
+        """Send ``signum`` and wait; the exit code."""
+        self.process.send_signal(signum)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL to it and to its children, which are a group of their own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._output.close()
+
+
+class Fleet:
+    """A server, a simulator, and processes that know both."""
+
+    def __init__(self, server: Server, upstream: SimulatorProcess, folder: Path) -> None:
+        self.server = server
+        self.upstream = upstream
+        self.variables = {
+            "REDIS_URL": server.url,
+            "TBCACHE_DATA_DIR": str(folder),
+            "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT",
+            "TBCACHE_LOG_LEVEL": "info",
+            **upstream.variables,
+        }
+        self.settings = Settings.load(self.variables)
+        self.store = Store(self.settings)
+        self.monitor = UsageMonitor(self.store, self.settings)
+        self.queue = Queue(self.store, self.settings)
+        self._processes: list[Process] = []
+
+    def start(self, *arguments: str, **variables: str) -> Process:
+        process = Process(arguments, {**self.variables, **variables})
+        self._processes.append(process)
+        return process
+
+    def alive(self, role: str = "worker") -> list[WorkerStatus]:
+        return [one for one in self.monitor.get_workers() if one.role == role and one.is_alive]
+
+    def await_alive(self, count: int = 1, role: str = "worker") -> list[WorkerStatus]:
+        """Wait until ``count`` processes of ``role`` are heard of."""
+        said = lambda: "\n".join(one.output for one in self._processes)  # noqa: E731
+        try:
+            return wait_until(
+                lambda: self.alive(role) if len(self.alive(role)) == count else [], START_SECONDS
+            )
+        except AssertionError:
+            raise AssertionError(
+                f"{count} of role {role} expected, seen {self.alive(role)}:\n{said()}"
+            ) from None
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.close()
+        self.store.close()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[SimulatorProcess]:
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def fleet(private_server: Server, upstream: SimulatorProcess, tmp_path: Path) -> Iterator[Fleet]:
+    upstream.reset()
+    fleet = Fleet(private_server, upstream, tmp_path / "data")
+    yield fleet
+    fleet.close()
+    upstream.clear_faults()
+
+
+@pytest.fixture
+def bot(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is a user's bot in the fleet's environment."""
+    for name, value in fleet.variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [DRAMATIQ, ("-m", "workers", "twitter", "--threads", "2")], ids=["dramatiq", "workers"]
+)
+def test_a_worker_does_what_a_bot_enqueues_and_ends_with_0(
+    fleet: Fleet, bot: None, arguments: tuple[str, ...]
+) -> None:
+    """The bot imports no actor: a name in Redis is all the two have in common."""
+    worker = fleet.start(*arguments)
+    outcome = enqueue("twitter", "AAPL").result(timeout=START_SECONDS)
+    assert (outcome.origin, outcome.request) == ("live", FetchRequest("twitter", "AAPL"))
+    assert enqueue("twitter", "AAPL").result(timeout=5).origin == "cache"
+    metrics = get_usage_monitor().get_source_metrics("twitter")
+    assert (metrics.misses_today, metrics.hits_today) == (1, 1)
+    assert worker.stop() == 0, worker.output
+    assert fleet.upstream.stats()["twitter"]["refused"] == 0
+
+
+def test_a_worker_that_finds_work_at_its_start_is_listed_as_one(fleet: Fleet) -> None:
+    """A job that runs before the first heartbeat must not make it a mere client: `status` would
+    say that no worker runs.
+    """
+    fleet.upstream.faults({"latency": [0.2, 0.2]})
+    for number in range(8):
+        fleet.queue.enqueue(FetchRequest("news", f"S{number}"))
+    fleet.start("-m", "workers", "--threads", "4")
+    (worker,) = fleet.await_alive()
+    assert (worker.role, worker.threads) == ("worker", 4)
+
+
+def test_a_worker_for_one_source_leaves_the_others_alone(fleet: Fleet) -> None:
+    """`tbcache worker twitter` keeps a slow or costly source on machines of its own."""
+    other = fleet.queue.enqueue(FetchRequest("reddit", "GME"))
+    mine = fleet.queue.enqueue(FetchRequest("twitter", "GME"))
+    fleet.start("-m", "workers", "twitter", "--threads", "2")
+    assert mine.result(START_SECONDS).sentiment.source == "twitter"
+    assert fleet.queue.depth("reddit").interactive == 1
+    assert other.is_new
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(("bluesky",), "unknown source 'bluesky'"), (("twiter",), "did you mean 'twitter'?")],
+)
+def test_a_worker_for_an_unknown_source_ends_with_2(
+    fleet: Fleet, arguments: tuple[str, ...], word: str
+) -> None:
+    """A typo in a service file is found at the start, in one line."""
+    worker = fleet.start("-m", "workers", *arguments)
+    assert worker.process.wait(START_SECONDS) == 2
+    assert word in worker.output
+    assert len(worker.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [("-m", "workers"), ("-m", "scheduler")])
+def test_a_process_without_redis_ends_with_3(fleet: Fleet, arguments: tuple[str, ...]) -> None:
+    """A service manager that starts it again later is the right remedy, and the code says so."""
+    process = fleet.start(*arguments, REDIS_URL="redis://127.0.0.1:1/0")
+    assert process.process.wait(START_SECONDS) == 3
+    assert "Redis is not reachable at redis://127.0.0.1:1/0" in process.output
+
+
+def test_sigterm_drains(fleet: Fleet) -> None:
+    """A deployment loses no fetch that was under way: it costs money and was waited for."""
+    worker = fleet.start("-m", "workers", "news", "--threads", "1")
+    fleet.await_alive()
+    fleet.upstream.faults(news={"latency": [1.5, 1.5]})
+    slow = fleet.queue.enqueue(FetchRequest("news", "AAPL"))
+    next_one = fleet.queue.enqueue(FetchRequest("news", "MSFT"))
+    wait_until(lambda: fleet.queue.depth("news").running == 1, what="the job is in hand")
+    assert worker.stop() == 0, worker.output
+    assert slow.result(timeout=0.5).origin == "live"
+    depth = fleet.queue.depth("news")
+    assert (depth.running, depth.interactive) == (0, 1), "what was not begun stays queued"
+    assert next_one.is_new
+    assert fleet.alive() == []
+
+
+def test_the_job_of_a_killed_worker_is_done_by_another(fleet: Fleet) -> None:
+    """Machines die without a word; nobody should have to wait for minutes."""
+    fleet.upstream.faults(news={"latency": [60, 60]})
+    victim = fleet.start("-m", "workers", "news", "--threads", "1", TBCACHE_WORKER_NAME="victim")
+    fleet.await_alive()
+    request = FetchRequest("news", "AAPL")
+    handle = fleet.queue.enqueue(request)
+    lease = fleet.store.keys.lease(request.key)
+    wait_until(lambda: fleet.server.client.hget(lease, "token"), what="the fetch is under way")
+    victim.kill()
+    killed_at = time.monotonic()
+    fleet.upstream.clear_faults()
+    fleet.start("-m", "workers", "news", "--threads", "1", TBCACHE_WORKER_NAME="heir")
+    outcome = handle.result(timeout=RECOVERY_SECONDS)
+    assert outcome.origin == "live"
+    print("RECOVERY", time.monotonic() - killed_at)
+    assert time.monotonic() - killed_at < RECOVERY_SECONDS
+
+
+def test_two_schedulers_on_one_redis_warm_once(fleet: Fleet) -> None:
+    """Two of them are for safety; each fetch they doubled would be paid twice."""
+    for number in (1, 2):
+        fleet.start("-m", "scheduler", TBCACHE_WORKER_NAME=f"scheduler-{number}")
+    fleet.start("-m", "workers", "--threads", "4")
+    fleet.await_alive(2, "scheduler")
+
+    def warm() -> dict[str, int]:
+        found = {name: fleet.monitor.get_source_metrics(name).misses_today for name in fleet.upstream.stats()}
+        return found if all(count >= 2 for count in found.values()) else {}
+
+    misses = wait_until(warm, START_SECONDS, what="two symbols are warm in every source")
+    assert set(misses.values()) == {2}
+    stats = fleet.upstream.stats()
+    assert stats["news"]["accepted"] == 2
+    assert {name: one["refused"] for name, one in stats.items()} == dict.fromkeys(stats, 0)
+    leader = fleet.server.client.get("trading_bot:schedule:leader")
+    assert leader in (b"scheduler-1", b"scheduler-2")
+
+
+def test_a_scheduler_that_stops_hands_over(fleet: Fleet) -> None:
+    """An upgrade of one must not leave the symbols to expire."""
+    first = fleet.start("-m", "scheduler", TBCACHE_WORKER_NAME="first")
+    lease: Callable[[], Any] = lambda: fleet.server.client.get("trading_bot:schedule:leader")  # noqa: E731
+    wait_until(lambda: lease() == b"first", START_SECONDS)
+    assert first.stop() == 0, first.output
+    assert lease() is None
+    assert fleet.alive("scheduler") == []
