@@ -13,7 +13,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settled, Settlement, Stale, Wait
+from tbcache.admission import (
+    NOTHING,
+    Admission,
+    Ask,
+    Bill,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settled,
+    Settlement,
+    Stale,
+    Wait,
+)
 from tbcache.cache import get_cache_manager
 from tbcache.errors import (
     BudgetExhausted,
@@ -76,14 +90,14 @@ class Upstream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """What the pages brought: ``items`` in the asked time, ``billed_ids`` of all that came."""
+    """What the pages brought: ``items`` in the asked time, and the ``bill`` of the last page."""
 
     items: tuple[Item, ...]
     pages: int
     complete: bool
     since: datetime | None
     reason: str | None
-    billed_ids: tuple[str, ...]
+    bill: Bill
     closed_by: Failure | None
     hints: tuple[RateHint, ...]
 
@@ -218,7 +232,7 @@ class Pipeline:
             # Ours, not the upstream's: the slot stays spent, as the request may have gone out.
             self.admission.settle(grant, Settlement(failure=_unexpected(request), pages=1))
             raise
-        price, seconds = upstream.source.price, time.monotonic() - started
+        seconds = time.monotonic() - started
         settled = self.admission.settle(
             last,
             Settlement(
@@ -226,9 +240,7 @@ class Pipeline:
                 closed_by=fetched.closed_by,
                 seconds=seconds,
                 pages=fetched.pages,
-                billed=price.per_request * fetched.pages
-                + (0.0 if price.daily_dedupe else price.per_item * len(fetched.billed_ids)),
-                billed_ids=fetched.billed_ids if price.daily_dedupe else (),
+                bill=fetched.bill,
                 answer=encode_answer(answer) if upstream.persist_to_db else None,
                 hints=fetched.hints,
             ),
@@ -273,6 +285,7 @@ class Pipeline:
         closed_by: Failure | None = None
         cursor: str | None = None
         hints: tuple[RateHint, ...] = ()
+        bill = NOTHING
         pages = 0
         while True:
             try:
@@ -282,16 +295,17 @@ class Pipeline:
                     raise
                 reason, closed_by = error.kind, _closing(error)
                 break
-            pages, hints = pages + 1, page.hints
+            pages, hints, bill = pages + 1, page.hints, _bill(upstream.source, page)
             kept.update({item.id: item for item in page.items if item.id not in kept})
             if page.next is None or _oldest(page.items, now) < start:
                 break
             if pages == upstream.source.pages:
                 reason = "page_budget"
                 break
-            cursor, turn = page.next, self.admission.turn(grant)
+            cursor, turn = page.next, self.admission.turn(grant, bill)
+            bill = NOTHING
             if isinstance(turn, Wait):
-                reason = "rate_limit"
+                reason = "budget" if turn.reason == "budget" else "rate_limit"
                 break
             grant = turn
         items = tuple(item for item in kept.values() if item.at is None or item.at >= start)
@@ -304,7 +318,7 @@ class Pipeline:
                 complete=reason is None,
                 since=start if reason is None else _oldest(items, now) if items else None,
                 reason=reason,
-                billed_ids=tuple(kept),
+                bill=bill,
                 closed_by=closed_by,
                 hints=hints,
             ),
@@ -339,6 +353,14 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: _Fetched) -> tup
         scorer=upstream.analyzer,
     )
     return sentiment, Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
+
+
+def _bill(source: Source, page: Page) -> Bill:
+    """What ``page`` costs, by the source's own rules."""
+    price = source.price
+    if price.daily_dedupe:
+        return Bill(price.per_request, [item.id for item in page.items] if price.per_item else ())
+    return Bill(price.per_request + price.per_item * len(page.items))
 
 
 def _closing(error: UpstreamError) -> Failure | None:

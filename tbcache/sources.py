@@ -28,11 +28,18 @@ class Price:
     """US dollars, as the upstream bills them.
 
     ``daily_dedupe``: an item is billed once per UTC day however often it is read.
+    ``page_items`` is the most items that one page brings.
     """
 
     per_request: float = 0.0
     per_item: float = 0.0
     daily_dedupe: bool = False
+    page_items: int = 100
+
+    @property
+    def per_page(self) -> float:
+        """What a page costs at most."""
+        return self.per_request + self.per_item * self.page_items
 
 
 @dataclass(frozen=True, slots=True)

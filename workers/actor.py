@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import dramatiq
 from dramatiq.middleware import CurrentMessage
 
+from tbcache.errors import RateLimited, UpstreamError
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.providers import get_provider
 from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
@@ -21,6 +23,7 @@ from .outbox import OutboxMiddleware
 
 def build_broker() -> PacingBroker:
     """The broker of this process's settings. Opens no connection."""
+    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_news)
     settings = get_settings()
     sources = [source for source in get_sources(settings).values() if source.is_enabled]
     broker = PacingBroker(get_store(), settings, sources)
@@ -45,4 +48,16 @@ def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcom
         # A worker waits for nothing: whoever must wait goes back to the queue.
         return get_provider(source).run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
 
-    return dramatiq.actor(actor_name=actor_name(source), queue_name=source, broker=broker)(fetch)
+    return dramatiq.actor(
+        actor_name=actor_name(source),
+        queue_name=source,
+        broker=broker,
+        # Told in one line, without a traceback: they are answers, not bugs.
+        throws=(RateLimited, UpstreamError),
+    )(fetch)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # The consumer hands outcomes to those who wait. Dramatiq knows only its own way to do
+    # so, and would say at each job that the outcome was discarded.
+    return "Results middleware" not in str(record.msg)

@@ -7,7 +7,9 @@ questions are answered in process, within this process's share of the limits.
 
 from tbcache.admission.gate import Admission
 from tbcache.admission.verdict import (
+    NOTHING,
     Ask,
+    Bill,
     Failed,
     Go,
     Grant,
@@ -21,8 +23,10 @@ from tbcache.admission.verdict import (
 )
 
 __all__ = [
+    "NOTHING",
     "Admission",
     "Ask",
+    "Bill",
     "Failed",
     "Go",
     "Grant",

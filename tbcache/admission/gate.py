@@ -17,7 +17,9 @@ import msgspec
 
 from tbcache.admission.local import LocalAdmission
 from tbcache.admission.verdict import (
+    NOTHING,
     Ask,
+    Bill,
     Failed,
     Go,
     Grant,
@@ -53,8 +55,12 @@ _failure = msgspec.json.Decoder(Failure).decode
 
 
 class _Plan(NamedTuple):
+    """What every ask of a source has in common; money in millionths of a dollar."""
+
     keys: tuple[str, str]
     limits: str
+    budget: int
+    page: int
 
 
 class Admission:
@@ -90,14 +96,16 @@ class Admission:
             self._count_local(ask, verdict)
             return verdict
 
-    def turn(self, grant: Grant) -> Grant | Wait:
-        """Commit the slot of the page that came and take one for the next."""
+    def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
+        """Commit the slot of the page that came, bill it, and take one for the next."""
         slot = self._new_id()
         if grant.is_local:
+            self._count_bill(grant, bill)
             return self._local.turn(grant, slot)
         try:
-            return self._turn(grant, slot)
+            return self._turn(grant, slot, bill)
         except Unavailable:
+            self._count_bill(grant, bill)
             return self._local.turn(grant, slot)
 
     def settle(self, grant: Grant, settlement: Settlement) -> Settled:
@@ -161,6 +169,8 @@ class Admission:
                     "held" if ask.slot else "",
                     self._store.epoch(name),
                     to_micros(ask.patience),
+                    plan.budget,
+                    plan.page,
                 ],
             )
             # What was granted is on record before the window may have to be mended.
@@ -196,14 +206,14 @@ class Admission:
             case other:
                 raise AssertionError(f"admit.lua replied {other!r}")
 
-    def _turn(self, grant: Grant, slot: str) -> Grant | Wait:
+    def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys = grant.ask, self._store.keys
-        name, asked_at = ask.source.name, time.monotonic()
+        name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
         answer = self._store.run(
             "turn",
-            [keys.slots(name), keys.state(name), keys.lease(ask.request.key)],
+            [*plan.keys, keys.lease(ask.request.key), self._usage(name), keys.billed(name, self._day())],
             [
-                pack_limits(ask.source.limits),
+                plan.limits,
                 self._shares[ask.lane],
                 to_micros(self._lease),
                 grant.slot,
@@ -211,6 +221,12 @@ class Admission:
                 1,
                 self._store.deadline_us(),
                 grant.token,
+                self._monitor.worker,
+                plan.budget,
+                plan.page,
+                to_micros(bill.dollars),
+                to_micros(ask.source.price.per_item),
+                *bill.items,
             ],
         )
         self._store.own(name).commit(grant.slot, 1)
@@ -248,7 +264,7 @@ class Admission:
                 payload,
                 to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
                 to_micros(source.stale_ttl),
-                to_micros(settlement.billed),
+                to_micros(settlement.bill.dollars),
                 "" if settlement.seconds is None else latency_bucket(settlement.seconds),
                 _error_kind(settlement),
                 to_micros(_backoff(settlement)),
@@ -257,10 +273,9 @@ class Admission:
                 settlement.answer or b"",
                 settlement.pages,
                 grant.token,
-                to_micros(source.daily_budget or 0),
                 to_micros(source.price.per_item),
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
-                *settlement.billed_ids,
+                *settlement.bill.items,
             ],
         )
         own = self._store.own(name)
@@ -273,7 +288,8 @@ class Admission:
         if plan is None:
             keys = self._store.keys
             names = (keys.slots(source.name), keys.state(source.name))
-            plan = self._plans[source] = _Plan(names, pack_limits(source.limits))
+            budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+            plan = self._plans[source] = _Plan(names, pack_limits(source.limits), budget, page)
         return plan
 
     def _usage(self, name: str) -> str:
@@ -311,9 +327,13 @@ class Admission:
             figures[f"ms{latency_bucket(settlement.seconds)}"] += 1
         if kind := _error_kind(settlement):
             figures[f"error.{kind}"] += 1
-        billed = settlement.billed + grant.ask.source.price.per_item * len(settlement.billed_ids)
-        figures["cost"] += to_micros(billed)
         self._monitor.count(grant.ask.source.name, +figures)
+        self._count_bill(grant, settlement.bill)
+
+    def _count_bill(self, grant: Grant, bill: Bill) -> None:
+        dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
+        if dollars:
+            self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
 
 
 def _local(now_us: int, start_us: int, asked_at: float) -> float:

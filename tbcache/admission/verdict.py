@@ -100,12 +100,23 @@ Verdict = Hit | Stale | Go | Join | Wait | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What pages cost: ``dollars``, and the ids of ``items`` whose price counts once a UTC day."""
+
+    dollars: float = 0.0
+    items: Sequence[str] = ()
+
+
+NOTHING = Bill()
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """How a load ended: a ``payload`` (JSON), or a ``failure``; neither: nothing was sent.
 
-    ``closed_by`` is an upstream's refusal that holds for the whole source. ``billed``
-    is in US dollars; ``billed_ids`` are items whose price counts once a UTC day.
-    ``answer`` goes to the database; ``hints`` are what the upstream says is left.
+    ``closed_by`` is an upstream's refusal that holds for the whole source; ``bill`` what
+    the last page cost, those before it having been billed by their turns. ``answer`` goes
+    to the database; ``hints`` are what the upstream says is left.
     """
 
     payload: bytes | None = None
@@ -113,7 +124,6 @@ class Settlement:
     closed_by: Failure | None = None
     seconds: float | None = None
     pages: int = 0
-    billed: float = 0.0
-    billed_ids: Sequence[str] = ()
+    bill: Bill = NOTHING
     answer: bytes | None = None
     hints: Sequence[RateHint] = ()

@@ -14,6 +14,7 @@
 --      10 "held" when the slot is held already, else ""
 --      11 epoch the asker has seen, "" for none
 --      12 patience (us): a slot that comes free within it is promised at once
+--      13 the day's budget (millionths of a dollar; 0: none)   14 a page's price at most
 -- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
@@ -100,6 +101,11 @@ if load[1] and tonumber(load[2]) > now and load[1] ~= id then
     end
     redis.call('HINCRBY', lease_key, 'waiters', 1)
     return verdict('join', load[1], tonumber(load[2]))
+end
+local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]), is_held and 1 or 0)
+if funds_at > retry_at then
+    retry_at, reason, certain = funds_at, 'budget', false
+    unneeded()
 end
 if retry_at > 0 and entry then
     return verdict('stale', entry, failure or '')

@@ -13,9 +13,8 @@
 --      10 kind of error, ""      11 first back-off of a failure (us); 0: do not remember it
 --      12 closed until (us), 0: not; -1: by our own back-off    13 reason
 --      14 answer for the outbox, ""      15 pages fetched
---      16 the lease's token      17 daily budget (millionths of a dollar; 0: none)
---      18 price of an item (millionths)
---      19 what the upstream says is left, "count:span_us:left:until_us,..." by limit
+--      16 the lease's token      17 price of an item (millionths of a dollar)
+--      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
 --         then the ids of items billed once a day
 -- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
 -- was no longer ours or the key was cleared meanwhile.
@@ -37,18 +36,6 @@ else
     commit(slots, now, id, cost)
 end
 
--- Adds to today's bill; at the budget the source closes until midnight.
-local function spend(amount)
-    count(usage, worker, 'cost', amount)
-    local spent = redis.call('HINCRBY', usage, 'spent', amount)
-    local budget = tonumber(ARGV[17])
-    if budget > 0 and spent >= budget then
-        local midnight = (math.floor(now / 86400000000) + 1) * 86400000000
-        redis.call('HSET', state, 'closed_until', int(midnight), 'closed_reason', 'budget')
-        redis.call('PEXPIRE', state, STATE_TTL_MS)
-    end
-end
-
 -- What the upstream refused to one is refused to all.
 if closed_until ~= 0 then
     local strikes = redis.call('HINCRBY', state, 'strikes', 1)
@@ -62,7 +49,7 @@ end
 
 -- The upstream's own count lowers what is left, and never raises it: what it has seen
 -- beyond our slots is somebody else's.
-for limit, span, left, told_until in string.gmatch(ARGV[19], '(%d+):(%d+):(%d+):(%d+)') do
+for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):(%d+)') do
     local own = redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
     local others = math.max(0, tonumber(limit) - own - tonumber(left))
     local _, was_until = foreign(state, tonumber(span), now)
@@ -104,12 +91,7 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    local cost_now = tonumber(ARGV[8])
-    for i = 20, #ARGV do
-        cost_now = cost_now + redis.call('SADD', billed_key, ARGV[i]) * tonumber(ARGV[18])
-    end
-    if #ARGV >= 20 then redis.call('EXPIRE', billed_key, 2 * 86400) end
-    if cost_now > 0 then spend(cost_now) end
+    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 19)})
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
 return {stored, int(now)}

@@ -16,6 +16,7 @@
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
 local LOST_POLL_US = 250000
+local BUDGET_POLL_US = 100000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
 local function int(number)
@@ -150,5 +151,43 @@ local USAGE_TTL_S = 31 * 86400
 local function count(usage_key, worker, metric, by)
     if redis.call('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
         redis.call('EXPIRE', usage_key, USAGE_TTL_S)
+    end
+end
+
+local DAY_US = 86400000000
+
+local function next_midnight(now)
+    return (math.floor(now / DAY_US) + 1) * DAY_US
+end
+
+-- Whether the day's budget (0: none) has room for a page more, those under way counted
+-- at `page` each: so it is overshot by one page at most. `mine` are slots of the asker.
+-- Replies the moment to ask again (0: now).
+local function look_at_budget(slots_key, usage_key, now, budget, page, mine)
+    if budget == 0 then
+        return 0
+    end
+    local spent = tonumber(redis.call('HGET', usage_key, 'spent') or 0)
+    if spent >= budget then
+        return next_midnight(now)
+    end
+    local flying = redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') - mine
+    if flying > 0 and spent + flying * page >= budget then
+        return now + BUDGET_POLL_US
+    end
+    return 0
+end
+
+-- Adds to the day's bill: what is due now, and each id not billed before today.
+local function bill(usage_key, billed_key, worker, amount, price, ids)
+    for _, id in ipairs(ids) do
+        amount = amount + redis.call('SADD', billed_key, id) * price
+    end
+    if #ids > 0 then
+        redis.call('EXPIRE', billed_key, 2 * 86400)
+    end
+    if amount > 0 then
+        count(usage_key, worker, 'cost', amount)
+        redis.call('HINCRBY', usage_key, 'spent', amount)
     end
 end

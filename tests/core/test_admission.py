@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
+from tbcache.admission import Admission, Bill, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
 from tbcache.cache import CacheManager
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.monitoring import UsageMonitor
@@ -357,17 +357,16 @@ def test_turn_waits_when_the_limit_is_reached(admission: Admission) -> None:
 def test_items_are_billed_once_a_day(admission: Admission, store: Store) -> None:
     """As X bills posts: $0.005 each, once per UTC day."""
     for symbol, ids in (("A", ["1", "2", "3"]), ("B", ["2", "3", "4"])):
-        admission.settle(go(admission, symbol), replace(VALUE, billed_ids=ids))
+        admission.settle(go(admission, symbol), replace(VALUE, bill=Bill(0.0, ids)))
     assert usage(store, "cost") == 4 * 5000
 
 
 def test_the_daily_budget_closes_the_source_until_midnight(admission: Admission) -> None:
     """Money is a limit like any other."""
     source = replace(TWITTER, daily_budget=0.01, price=Price(per_request=0.006))
-    admission.settle(go(admission, "A", source=source), replace(VALUE, billed=0.006))
-    assert isinstance(admission.admit(ask("B", source)), Go)
-    admission.settle(go(admission, "C", source=source), replace(VALUE, billed=0.006))
-    verdict = admission.admit(ask("D", source))
+    admission.settle(go(admission, "A", source=source), replace(VALUE, bill=Bill(0.006)))
+    admission.settle(go(admission, "B", source=source), replace(VALUE, bill=Bill(0.006)))
+    verdict = admission.admit(ask("C", source))
     assert isinstance(verdict, Wait)
     assert (verdict.reason, verdict.retry_at.hour, verdict.retry_at.minute) == ("budget", 0, 0)
 
@@ -529,3 +528,24 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
     now_us = store.time_us()
     assert now_us is not None
     assert all(abs(stamp - now_us) < 30e6 for _, stamp in store.client.zrange(key, 0, -1, withscores=True))
+
+
+def test_fetches_under_way_count_against_the_budget(admission: Admission) -> None:
+    """However many start at once, it is overshot by one page at most."""
+    source = replace(TWITTER, daily_budget=1.0, price=Price(per_item=0.005, daily_dedupe=True))
+    first = go(admission, "A", source=source)
+    go(admission, "B", source=source)
+    verdict = admission.admit(ask("C", source))
+    assert isinstance(verdict, Wait)
+    assert (verdict.reason, verdict.seconds) == ("budget", pytest.approx(0.1))
+    admission.settle(first, replace(VALUE, bill=Bill(0.0, ["1"])))
+    go(admission, "C", source=source)
+
+
+def test_pages_are_billed_by_their_turns(admission: Admission, store: Store) -> None:
+    """An answer of many pages stops where the money ends."""
+    source = replace(TWITTER, daily_budget=0.01, price=Price(per_item=0.005, daily_dedupe=True))
+    turned = admission.turn(go(admission, "A", source=source), Bill(0.0, ["1", "2"]))
+    assert isinstance(turned, Wait)
+    assert turned.reason == "budget"
+    assert usage(store, "cost") == 10_000
