@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -19,12 +18,14 @@ from tbcache.store import get_store
 from .leader import Leader
 from .prewarm import TICK_SECONDS, Prewarm
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+    # Blocked in every thread and taken by sigwait: a handler's wake-up can be lost, as when the
+    # kernel hands the signal to a thread that is not waiting for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = get_settings()
         configure_logging(settings)
@@ -46,7 +47,7 @@ def main() -> int:
         tick, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1, next_run_time=utc_now()
     )
     jobs.start()
-    stop.wait()
+    signal.sigwait(STOP_SIGNALS)
     jobs.shutdown(wait=True)
     leader.resign()
     monitor.leave()

@@ -130,6 +130,7 @@ class UsageMonitor:
         self._counted: dict[tuple[str, int], Counter[str]] = {}
         self._sending: list[_Batch] = []
         self._is_flushing = False
+        self._is_known_at_exit = False
         self._wake = threading.Event()
         self._beater: threading.Thread | None = None
         self._left = threading.Event()
@@ -194,6 +195,9 @@ class UsageMonitor:
         )
 
     def _start_flushing(self) -> None:
+        if not self._is_known_at_exit:
+            self._is_known_at_exit = True
+            atexit.register(self.flush)
         self._is_flushing = True
         threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True).start()
 

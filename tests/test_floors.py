@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,22 +102,22 @@ def test_a_name_loads_only_what_it_needs(name: str, spared: tuple[str, ...]) -> 
 
 
 def tracked() -> Iterator[tuple[str, str]]:
-    """Every text file that is ours: its name and its text."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    names = listed.stdout.splitlines() if listed.returncode == 0 else _walk()
-    for name in names:
+    """Every text file that is tracked: its name and its text."""
+    for name in _listed() or _walk():
         path = ROOT / name
         if path.is_file() and path != Path(__file__):
             yield name, path.read_text("utf-8", errors="replace")
 
 
+def _listed() -> list[str]:
+    if shutil.which("git") is None:
+        return []
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
 def _walk() -> list[str]:
-    """The same where there is no git: a source archive."""
+    """The same where git knows nothing of us: a source archive."""
     found = (path.relative_to(ROOT) for part in (*PARTS, "tests") for path in (ROOT / part).rglob("*"))
     return [str(path) for path in found if path.is_file() and "__pycache__" not in path.parts]
 

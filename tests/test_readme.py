@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 import shlex
 import subprocess
@@ -13,13 +13,18 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from tbcache import cli, errors
 from tbcache.api import create_app
 from tbcache.cli.error import exit_code
+from tbcache.cli.page import status_page
+from tbcache.fleet import build_fleet
 from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_settings
 from tbcache.sources import BUILT_IN, Source
+from tbcache.store import Store
 from tests import readme
+from tests.cli.command import clean_environment
 from tests.server import Server
 from tests.upstream import running_simulator
 
@@ -47,7 +52,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         with running_simulator() as upstream:
             variables = {"REDIS_URL": server.url, "TBCACHE_DATA_DIR": str(folder), **upstream.variables}
             command = [sys.executable, "-m", "workers", "--threads", "2"]
-            worker = subprocess.Popen(command, cwd=readme.ROOT, env={**os.environ, **variables})
+            worker = subprocess.Popen(command, cwd=readme.ROOT, env=clean_environment(**variables))
             try:
                 yield variables
             finally:
@@ -63,7 +68,7 @@ def test_each_python_example_runs(block: str, fleet: dict[str, str], tmp_path: P
     done = subprocess.run(
         [sys.executable, "-c", block],
         cwd=tmp_path,
-        env={**os.environ, **fleet},
+        env=clean_environment(**fleet),
         capture_output=True,
         text=True,
         timeout=60,
@@ -117,6 +122,16 @@ def test_the_readme_begins_with_a_sentence_and_the_two_commands() -> None:
     head = readme.TEXT.split("## ")[1]
     assert re.match(r"# tbcache\n\n[^.]+\.\n\n## Two commands", readme.TEXT)
     assert re.findall(r"^make (\w+)", head, re.MULTILINE) == ["demo", "test"]
+
+
+def test_the_page_that_is_shown_has_the_columns_of_the_code() -> None:
+    """The excerpt is of a real run; a page that looks otherwise makes a reader doubt the rest."""
+    settings = Settings.load({})
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(status_page(build_fleet(settings, Store(settings)).status(), console.width))
+    columns = [re.split(r"\s{2,}", line.strip()) for line in console.export_text().splitlines()]
+    (shown,) = [line for line in readme.blocks("text")[0].splitlines() if line.startswith("source ")]
+    assert re.split(r"\s{2,}", shown.strip()) in columns
 
 
 def test_the_compose_commands_name_services_that_exist() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 
 import dramatiq
 
@@ -15,6 +14,7 @@ from tbcache.settings import get_settings
 from tbcache.store import get_store
 
 STOP_SECONDS = 30.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IDLE_MS = 500
 
 
@@ -24,20 +24,20 @@ def main() -> int:
     parser.add_argument("sources", nargs="*", metavar="SOURCE")
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args()
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+    # Blocked in every thread and taken by sigwait: a handler's wake-up can be lost, as when the
+    # kernel hands the signal to a thread that is not waiting for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = get_settings()
         configure_logging(settings)
         get_store().require()
-        return _run(options.sources, options.threads, stop)
+        return _run(options.sources, options.threads)
     except TbcacheError as error:
         print(f"tbcache worker: {error}", file=sys.stderr)  # noqa: T201
         return 3 if isinstance(error, ConnectionError) else 2
 
 
-def _run(sources: list[str], threads: int, stop: threading.Event) -> int:
+def _run(sources: list[str], threads: int) -> int:
     from . import broker
 
     for name in sources:
@@ -47,7 +47,7 @@ def _run(sources: list[str], threads: int, stop: threading.Event) -> int:
         broker, queues=set(sources) or None, worker_threads=threads, worker_timeout=IDLE_MS
     )
     worker.start()
-    stop.wait()
+    signal.sigwait(STOP_SIGNALS)
     worker.stop(timeout=round(STOP_SECONDS * 1000))
     broker.store.close()
     return 0

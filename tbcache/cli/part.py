@@ -30,6 +30,12 @@ Replay = Annotated[
 ]
 
 
+Plans = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=PLAN", help="Grant this plan, like news=paid or twitter=basic."),
+]
+
+
 def worker(
     sources: Annotated[
         list[str] | None,
@@ -67,13 +73,25 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -
 
 
 def simulator(
-    port: Port = 9000, host: Host = "127.0.0.1", replay: Replay = None, data_dir: DataDir = None
+    port: Port = 9000,
+    host: Host = "127.0.0.1",
+    replay: Replay = None,
+    plan: Plans = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
     from tbcache.simulator import serve
 
-    options: dict[str, Any] = {"credentials": _own_credentials(get_settings())}
+    plans = dict(_pair(text) for text in plan or [])
+    options: dict[str, Any] = {"credentials": _own_credentials(get_settings()), "plans": plans}
     serve(host, port, on_ready=lambda url: say(f"the simulator answers at {url}"), replay=replay, **options)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, plan = text.partition("=")
+    if not name or not plan:
+        raise ConfigurationError(f"--plan {text!r} is not SOURCE=PLAN, like news=paid")
+    return name, plan
 
 
 def _check_sources(names: list[str], settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from types import FrameType
 from typing import Self
@@ -19,7 +18,7 @@ class StopSignal:
     """Set by SIGINT, SIGTERM or SIGHUP inside its block; a second one says that it is urgent."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # No threading.Event: its lock may be held by the very wait that a handler interrupts.
         self._first_at = 0.0
         self._is_urgent = False
 
@@ -32,18 +31,19 @@ class StopSignal:
             signal.signal(signum, handler)
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._first_at > 0.0
 
     def is_urgent(self) -> bool:
         return self._is_urgent
 
     def wait(self, seconds: float) -> bool:
-        """Wait for it, ``seconds`` at most; True once it is set."""
-        return self._event.wait(seconds)
+        """Let ``seconds`` pass, unless it is set already; True once it is."""
+        if not self.is_set():
+            time.sleep(seconds)
+        return self.is_set()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._event.is_set() and now > self._first_at + _SAME_SECONDS:
+        if self.is_set() and now > self._first_at + _SAME_SECONDS:
             self._is_urgent = True
         self._first_at = self._first_at or now
-        self._event.set()

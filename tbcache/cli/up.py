@@ -146,6 +146,8 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     if plan.simulator is not None:
         from tbcache.simulator import DEMO_CREDENTIALS, demo_variables
 
+        # As its simulator's paid plan has it: the free one's news come a day late.
+        variables["TBCACHE_NEWS__DELAY_HOURS"] = "0"
         for name, value in demo_variables(plan.simulator).items():
             # The simulator knows the user's own credentials too: commands in their shell use those.
             if name not in DEMO_CREDENTIALS or not os.environ.get(name):
@@ -159,7 +161,7 @@ def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: 
     logs = folder.path / "logs"
     if plan.demo:
         replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
-        arguments = ("simulator", "--port", str(plan.simulator_port), *replay)
+        arguments = ("simulator", "--port", str(plan.simulator_port), "--plan", "news=paid", *replay)
         yield python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
     for number in range(1, plan.processes + 1):
         name = f"worker-{number}"

@@ -60,10 +60,6 @@ class EmbeddedServer:
         """Its address with the password."""
         return f"redis://:{self._password}@{HOST}:{self.port}/0"
 
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.port}"
-
     @contextmanager
     def own(self) -> Iterator[int]:
         """Have the server's folder for ourselves; a server that was left there is stopped first.

@@ -94,7 +94,11 @@ if failure and tonumber(load[4]) > now then
     end
     return verdict('failed', failure)
 end
-if load[1] and tonumber(load[2]) > now and load[1] ~= id then
+-- A job taken back from a worker that died goes on with the lease that one had: the queue
+-- names the slots of a job by its id.
+local job = is_held and string.match(id, '^.+/')
+local is_heir = job and load[1] and string.sub(load[1], 1, #job) == job
+if load[1] and tonumber(load[2]) > now and load[1] ~= id and not is_heir then
     unneeded()
     if entry then
         return verdict('stale', entry, failure or '')

@@ -4,7 +4,8 @@
 --
 -- KEYS  13 slots   14 state   (see slots.lua)
 -- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
---       5 claim (us): for how long a job is this worker's   6 prefix of new slot ids
+--       5 claim (us): for how long a job is this worker's
+--       6 end of new slot ids, which begin with the job's id and a slash
 --       7 most tries   then the ids of the jobs the worker has in hand: their claims
 --       are renewed
 -- Replies {now, retry_at, id, message, slot, ...}: retry_at (us) is when more may come
@@ -51,7 +52,7 @@ local function take(list, part)
                 end
                 return
             end
-            local slot = prefix .. most
+            local slot = id .. '/' .. prefix .. most
             hold(slots, state, limits, now, slot, 1, lease, now)
             redis.call('ZADD', claims, int(now + claim), id)
             reply[#reply + 1] = id

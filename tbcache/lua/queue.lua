@@ -20,6 +20,7 @@ local tries, dead, dead_jobs, bell = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 
 local QUEUE_TTL_S = 7 * 86400
 local BELLS = 64
+local MOST_DEAD = 1000
 
 local function keep()
     for part = 1, 11 do
@@ -55,6 +56,11 @@ local function bury(id, now)
     if message then
         redis.call('ZADD', dead, int(now), id)
         redis.call('HSET', dead_jobs, id, message)
+        -- The oldest graves make room: nobody looks through thousands.
+        for _, old in ipairs(redis.call('ZRANGE', dead, 0, -MOST_DEAD - 1)) do
+            redis.call('ZREM', dead, old)
+            redis.call('HDEL', dead_jobs, old)
+        end
     end
     forget(id)
 end

@@ -47,6 +47,10 @@ class RateLimitMiddleware(Middleware):
 class JobMiddleware(Middleware):
     """Decides what becomes of a job of the pacing broker; its consumer carries it out."""
 
+    @property
+    def actor_options(self) -> set[str]:
+        return {"throws"}
+
     def after_process_message(
         self,
         broker: Broker,
@@ -55,17 +59,22 @@ class JobMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        setattr(message, "finish", finish_of(result, exception))  # noqa: B010 -- a proxy has no such field
+        is_awaited = message.kwargs.get("lane") != "prewarm"
+        setattr(message, "finish", finish_of(result, exception, is_awaited))  # noqa: B010 -- a proxy has no such field
 
 
-def finish_of(outcome: Outcome | None, error: BaseException | None) -> Finish:
-    """A limit puts a job off without spending a try; what may pass is tried again; the rest is over."""
+def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: bool = True) -> Finish:
+    """What becomes of a job.
+
+    A limit puts it off without spending a try. What may pass is tried again while somebody
+    waits for it; a pre-warm comes again by itself. The rest is over.
+    """
     result = Result.of(outcome, error)
     if error is None:
         return Finish("done", result)
     if isinstance(error, RateLimited):
         return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
-    if isinstance(error, UpstreamError) and not error.transient:
+    if isinstance(error, UpstreamError) and not (error.transient and is_awaited):
         return Finish("done", result)
     delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
     return Finish(

@@ -128,7 +128,7 @@ def is_alive(pid: int) -> bool:
 def children_of(pid: int) -> dict[int, str]:
     """The living children of a process by pid, with their command lines."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
     rows = (line.split(None, 2) for line in listed.stdout.splitlines())
     found = {int(row[0]): row[2] for row in rows if len(row) == 3 and int(row[1]) == pid}

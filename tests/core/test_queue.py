@@ -15,6 +15,7 @@ from dramatiq.brokers.stub import StubBroker
 from tbcache.errors import RateLimited, ResultTimeout, UpstreamNotFound, UpstreamUnavailable
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
+from tbcache.queue.job import queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
@@ -189,6 +190,30 @@ def test_what_may_pass_is_tried_again_and_then_buried(
         handle.result(10)
     assert len(fleet.ran) == consumer.MOST_TRIES
     assert queue.depth("news").dead == 1
+
+
+def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
+    """Nobody waits for it, and it comes again by itself: no grave for each of its tries."""
+
+    def fail(source: str, symbol: str, slot: str | None) -> None:
+        raise UpstreamUnavailable("news", "on fire", status=503)
+
+    fleet.act = fail
+    queue.enqueue(job("news", "AAPL"), "prewarm")
+    fleet.start()
+    wait_until(lambda: fleet.ran and queue.depth("news").running == 0)
+    depth = queue.depth("news")
+    assert (len(fleet.ran), depth.dead, depth.delayed) == (1, 0, 0)
+
+
+def test_the_oldest_graves_make_room(store: Store, queue: Queue) -> None:
+    """An upstream that is down for a day must not fill Redis."""
+    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "x")]
+    for number in range(1010):
+        handle = queue.enqueue(job("news", f"N{number}"))
+        store.run("finish", keys, [handle.job_id, "dead", "", 1000, 0, 0, 4])
+    assert queue.depth("news").dead == 1000
+    assert store.client.hlen(store.keys.queue("news", "dead-jobs")) == 1000
 
 
 def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
