@@ -65,6 +65,8 @@ log = get_logger("tbcache.pipeline")
 
 PATIENCE_SECONDS = 30.0
 REFRESHERS = 4
+#: Those who joined ask again at least so often: another may have taken over a dead loader's job.
+JOIN_SECONDS = 2.0
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
 
@@ -167,7 +169,7 @@ class Pipeline:
                     left = give_up - time.monotonic()
                     if left <= 0:
                         raise RateLimited(request.source, utc_now(), "another worker is still fetching it")
-                    self.admission.wait_for(join, request.source, min(join.seconds, left))
+                    self.admission.wait_for(join, request.source, min(join.seconds, left, JOIN_SECONDS))
                 case Wait(seconds, retry_at, reason):
                     if time.monotonic() + seconds > give_up:
                         raise _limited(request.source, retry_at, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
@@ -114,9 +115,11 @@ class Provider(ABC):
 
     @cached_property
     def client(self) -> HttpClient:
-        return HttpClient(
+        client = HttpClient(
             self.source.name, auth=self.auth(), total_timeout=self.pipeline.admission.send_seconds
         )
+        atexit.register(client.close)
+        return client
 
     @cached_property
     def pipeline(self) -> Pipeline:
