@@ -275,6 +275,7 @@ class Admission:
                 grant.token,
                 to_micros(source.price.per_item),
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
+                self._plan(source).limits,
                 *settlement.bill.items,
             ],
         )

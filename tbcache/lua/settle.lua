@@ -15,6 +15,7 @@
 --      14 answer for the outbox, ""      15 pages fetched
 --      16 the lease's token      17 price of an item (millionths of a dollar)
 --      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
+--      19 limits "count:span_us,..."
 --         then the ids of items billed once a day
 -- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
 -- was no longer ours or the key was cleared meanwhile.
@@ -27,6 +28,7 @@ local backoff, closed_until = tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
+local WINDOWS_BEFORE_LESS = 4
 local OUTBOX_TTL_S = 7 * 86400
 
 local now = server_time()
@@ -36,15 +38,46 @@ else
     commit(slots, now, id, cost)
 end
 
--- What the upstream refused to one is refused to all.
+-- What the upstream refused to one is refused to all. Refusals of requests that were
+-- under way together are one strike, not many.
+local was_closed_until = tonumber(redis.call('HGET', state, 'closed_until') or 0)
+local is_same_strike = was_closed_until > now
 if closed_until ~= 0 then
-    local strikes = redis.call('HINCRBY', state, 'strikes', 1)
-    local ours = now + math.min(FIRST_STRIKE_US * 2 ^ (strikes - 1), LAST_STRIKE_US)
-    local until_ = math.max(closed_until, ours, tonumber(redis.call('HGET', state, 'closed_until') or 0))
+    local ours = 0
+    if not is_same_strike then
+        local strikes = redis.call('HINCRBY', state, 'strikes', 1)
+        ours = now + math.min(FIRST_STRIKE_US * 2 ^ (strikes - 1), LAST_STRIKE_US)
+    end
+    local until_ = math.max(closed_until, ours, was_closed_until)
     redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
     redis.call('PEXPIRE', state, STATE_TTL_MS)
 elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
+end
+
+-- Headroom: a refusal that names no figures teaches that others use the key as well. The
+-- room left to them grows by a tenth of the limit, and shrinks by a fiftieth each few
+-- windows that go well: additive both ways, so that one refusal costs little.
+local function learn(limit, span)
+    local learned, next_at = 'learned:' .. int(span), 'learned_next:' .. int(span)
+    local known = tonumber(redis.call('HGET', state, learned) or 0)
+    if ARGV[10] == 'throttled' and ARGV[18] == '' then
+        if is_same_strike then
+            return
+        end
+        known = math.min(limit - 1, known + math.max(1, math.floor(limit / 10)))
+    elseif known > 0 and (ARGV[18] ~= '' or now >= tonumber(redis.call('HGET', state, next_at) or 0)) then
+        known = ARGV[18] ~= '' and 0 or math.max(0, known - math.max(1, math.floor(limit / 50)))
+    else
+        return
+    end
+    redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
+    redis.call('PEXPIRE', state, STATE_TTL_MS)
+end
+local limits = parse_limits(ARGV[19])
+table.sort(limits, function(one, other) return one[2] < other[2] end)
+if kind ~= 'abandon' and limits[1] then
+    learn(limits[1][1], limits[1][2])
 end
 
 -- The upstream's own count lowers what is left, and never raises it: what it has seen
@@ -52,8 +85,7 @@ end
 for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):(%d+)') do
     local own = redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
     local others = math.max(0, tonumber(limit) - own - tonumber(left))
-    local _, was_until = foreign(state, tonumber(span), now)
-    if others > 0 or was_until > 0 then
+    if others > 0 or redis.call('HEXISTS', state, 'foreign:' .. span) == 1 then
         redis.call('HSET', state, 'foreign:' .. span, others, 'foreign_until:' .. span, told_until)
         redis.call('PEXPIRE', state, STATE_TTL_MS)
     end
@@ -91,7 +123,7 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 19)})
+    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 20)})
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
 return {stored, int(now)}

@@ -11,7 +11,9 @@
 --                            lost_at: when a loss was noticed (us), until it is mended;
 --                            fleet: how many processes there were;
 --                            foreign:<span>, foreign_until:<span>: what the upstream
---                            has seen in a window beyond our slots, and until when.
+--                            has seen in a window beyond our slots, and until when;
+--                            learned:<span>, learned_next:<span>: the same, learned from
+--                            refusals without figures, and when to try a little less.
 --
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
@@ -37,15 +39,16 @@ local function parse_limits(text)
     return limits
 end
 
--- What others use of a window with the same key, as the upstream's headers told, and
--- until when they told it.
+-- What others use of a window with the same key, as the upstream's headers told or its
+-- refusals taught, and until when that holds.
 local function foreign(state_key, span, now)
-    local told = redis.call('HMGET', state_key, 'foreign:' .. int(span), 'foreign_until:' .. int(span))
+    local name = int(span)
+    local told = redis.call('HMGET', state_key, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
     local until_ = tonumber(told[2] or 0)
     if until_ > now then
         return tonumber(told[1]), until_
     end
-    return 0, 0
+    return tonumber(told[3] or 0), now + span
 end
 
 -- What stands against `cost` more slots. `share` (0..1] is the part of each limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from tbcache.cache import CacheManager, get_cache_manager
+from tbcache.cache.manager import check_ttl
 from tbcache.errors import ConfigurationError, RateLimited, UpstreamError
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
@@ -40,8 +42,16 @@ class Provider(ABC):
     def __init__(self, source: Source, own: SourceSettings) -> None:
         self.source = source
         self.own = own
-        self.cache_ttl = source.cache_ttl
         self.persist_to_db = get_settings().persist
+
+    @property
+    def cache_ttl(self) -> float:
+        """For how many seconds an answer is fresh; may be set."""
+        return self.source.cache_ttl
+
+    @cache_ttl.setter
+    def cache_ttl(self, seconds: float) -> None:
+        self.source = replace(self.source, cache_ttl=check_ttl(seconds))
 
     @abstractmethod
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:

@@ -253,15 +253,29 @@ def test_a_refusal_closes_the_source_for_the_whole_fleet(
 
 def test_a_refusal_without_a_hint_backs_off_by_itself(admission: Admission, store: Store) -> None:
     """``Retry-After: 0`` or none at all must not become a hot loop."""
+    source = replace(TWITTER, limits=(Limit(100, 60.0),))
     failure = Failure("throttled", "slow down", 429, None)
     waits = []
     for symbol in "ABC":
-        admission.settle(go(admission, symbol), Settlement(failure=failure, closed_by=failure, pages=1))
-        verdict = admission.admit(ask("D"))
+        admission.settle(
+            go(admission, symbol, source=source), Settlement(failure=failure, closed_by=failure, pages=1)
+        )
+        verdict = admission.admit(ask("D", source))
         assert isinstance(verdict, Wait)
         waits.append(verdict.seconds)
         store.client.hset(store.keys.state("twitter"), "closed_until", 0)
     assert waits == pytest.approx([1, 2, 4], abs=0.3)
+
+
+def test_refusals_of_requests_under_way_together_are_one_strike(admission: Admission) -> None:
+    """Four threads refused at once must not shut the source for eight seconds."""
+    failure = Failure("throttled", "slow down", 429, None)
+    grants = [go(admission, symbol) for symbol in "ABC"]
+    for grant in grants:
+        admission.settle(grant, Settlement(failure=failure, closed_by=failure, pages=1))
+    verdict = admission.admit(ask("D"))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds <= 1
 
 
 def test_a_key_cleared_during_the_load_stays_cleared(admission: Admission, store: Store) -> None:
