@@ -563,3 +563,16 @@ def test_pages_are_billed_by_their_turns(admission: Admission, store: Store) -> 
     assert isinstance(turned, Wait)
     assert turned.reason == "budget"
     assert usage(store, "cost") == 10_000
+
+
+def test_a_window_that_others_fill_alone_opens_at_their_reset(admission: Admission, store: Store) -> None:
+    """None of our slots has to leave: theirs do."""
+    go(admission, "A")
+    now_us = store.time_us()
+    assert now_us is not None
+    told = {"foreign:60000000": 5, "foreign_until:60000000": round(now_us + 40e6)}
+    store.client.hset(store.keys.state("twitter"), mapping=told)
+    store.client.delete(store.keys.slots("twitter"))
+    verdict = admission.admit(ask("B", patience=50.0))
+    assert isinstance(verdict, Wait)
+    assert 39 < verdict.seconds <= 40

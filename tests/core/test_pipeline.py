@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tbcache.admission import Ask, Go, Grant, Verdict
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
@@ -256,3 +257,24 @@ def test_a_quota_without_a_date_is_looked_at_again_in_an_hour(pipeline: Pipeline
     with pytest.raises(RateLimited) as caught:
         pipeline.run(Upstream(answer=spent), AAPL)
     assert 3500 < caught.value.retry_after <= 3600
+
+
+def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(
+    pipeline: Pipeline, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was paused must not send on a slot that others may count as gone."""
+    upstream = Upstream()
+    grants: list[Grant] = []
+    admit = pipeline.admission.admit
+
+    def paused_once(ask: Ask) -> Verdict:
+        verdict = admit(ask)
+        assert isinstance(verdict, Go)
+        grants.append(verdict.grant)
+        late = replace(verdict.grant, send_by=0.0) if len(grants) == 1 else verdict.grant
+        return replace(verdict, grant=late)
+
+    monkeypatch.setattr(pipeline.admission, "admit", paused_once)
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    assert (len(grants), len(upstream.sent)) == (2, 1)
+    assert store.client.zcard(store.keys.slots("twitter")) == 1

@@ -5,19 +5,17 @@ FetchRequest -> admit -> [hit | stale | go | join | wait] -> fetch pages -> pars
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Protocol
+from dataclasses import replace
+from datetime import datetime
 
 from tbcache.admission import (
-    NOTHING,
     Admission,
     Ask,
-    Bill,
     Failed,
     Go,
     Grant,
@@ -33,28 +31,22 @@ from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
     UpstreamError,
-    UpstreamPayloadError,
-    UpstreamUnavailable,
 )
 from tbcache.log import get_logger
 from tbcache.models import (
     Failure,
     FetchRequest,
-    HttpRequest,
-    Item,
     Lane,
     Origin,
     Outcome,
-    Page,
-    RateHint,
-    RawResponse,
     SymbolSentiment,
     utc_now,
 )
 from tbcache.monitoring import get_usage_monitor
+from tbcache.pipeline.reader import Fetched, PageReader, TooLate, Upstream, closing
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Outbox, get_outbox
-from tbcache.scoring import Scorer, aggregate, score_items
+from tbcache.scoring import aggregate, score_items
 from tbcache.settings import get_settings
 from tbcache.sources import Source
 from tbcache.store import get_store
@@ -67,41 +59,6 @@ PATIENCE_SECONDS = 30.0
 REFRESHERS = 4
 #: Those who joined ask again at least so often: another may have taken over a dead loader's job.
 JOIN_SECONDS = 2.0
-CLOSING_KINDS = ("throttled", "quota")
-QUOTA_SECONDS = 3600.0
-
-
-class Upstream(Protocol):
-    """All the pipeline knows of a source."""
-
-    @property
-    def source(self) -> Source: ...
-
-    @property
-    def analyzer(self) -> Scorer: ...
-
-    @property
-    def persist_to_db(self) -> bool: ...
-
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest: ...
-
-    def send(self, request: HttpRequest) -> RawResponse: ...
-
-    def parse(self, response: RawResponse) -> Page: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """What the pages brought: ``items`` in the asked time, and the ``bill`` of the last page."""
-
-    items: tuple[Item, ...]
-    pages: int
-    complete: bool
-    since: datetime | None
-    reason: str | None
-    bill: Bill
-    closed_by: Failure | None
-    hints: tuple[RateHint, ...]
 
 
 class Pipeline:
@@ -164,7 +121,8 @@ class Pipeline:
                     if stale is not None and lane == "interactive" and slot is None:
                         self._refresh(upstream, grant, stale)
                         return _outcome(request, stale, "stale")
-                    return self._load(upstream, grant, stale)
+                    with contextlib.suppress(TooLate):
+                        return self._load(upstream, grant, stale)
                 case Join() as join:
                     left = give_up - time.monotonic()
                     if left <= 0:
@@ -214,31 +172,41 @@ class Pipeline:
         self._refreshers.submit(self._load, upstream, grant, stale)
 
     def _load(self, upstream: Upstream, grant: Grant, stale: SymbolSentiment | None) -> Outcome:
+        """Fetch and settle. Raises TooLate, with everything given back, when nothing was sent."""
         request = grant.ask.request
         self._await_start(grant)
         started = time.monotonic()
         try:
-            fetched, last = self._fetch(upstream, grant)
-            sentiment, answer = _answer(upstream, request, fetched)
-        except UpstreamError as error:
-            failure = Failure.of(error)
-            seconds = time.monotonic() - started
-            self.admission.settle(
-                grant, Settlement(failure=failure, closed_by=_closing(error), seconds=seconds, pages=1)
-            )
-            log.warning("fetch.failed", source=request.source, symbol=request.symbol, kind=failure.kind)
-            if stale is not None:
-                return _outcome(request, stale, "stale", failure)
+            fetched = PageReader(upstream, grant, self.admission.turn).read()
+            answer = _answer(upstream, request, fetched)
+        except TooLate:
+            self.admission.settle(grant, Settlement())
             raise
+        except UpstreamError as error:
+            failure = self._settle_failure(grant, error, time.monotonic() - started)
+            if stale is None:
+                raise
+            return _outcome(request, stale, "stale", failure)
         except BaseException:
             # Ours, not the upstream's: the slot stays spent, as the request may have gone out.
             self.admission.settle(grant, Settlement(failure=_unexpected(request), pages=1))
             raise
-        seconds = time.monotonic() - started
+        self._settle(upstream, fetched, answer, time.monotonic() - started)
+        return Outcome(request, answer.sentiment, "live", 0.0)
+
+    def _settle_failure(self, grant: Grant, error: UpstreamError, seconds: float) -> Failure:
+        failure, request = Failure.of(error), grant.ask.request
+        settlement = Settlement(failure=failure, closed_by=closing(error), seconds=seconds, pages=1)
+        self.admission.settle(grant, settlement)
+        log.warning("fetch.failed", source=request.source, symbol=request.symbol, kind=failure.kind)
+        return failure
+
+    def _settle(self, upstream: Upstream, fetched: Fetched, answer: Answer, seconds: float) -> None:
+        request = fetched.grant.ask.request
         settled = self.admission.settle(
-            last,
+            fetched.grant,
             Settlement(
-                payload=encode_sentiment(sentiment),
+                payload=encode_sentiment(answer.sentiment),
                 closed_by=fetched.closed_by,
                 seconds=seconds,
                 pages=fetched.pages,
@@ -260,7 +228,6 @@ class Pipeline:
             items=len(fetched.items),
             seconds=round(seconds, 3),
         )
-        return Outcome(request, sentiment, "live", 0.0)
 
     def _await_start(self, grant: Grant) -> None:
         """Sleep until the promised slot begins; give it back if that is interrupted."""
@@ -278,114 +245,20 @@ class Pipeline:
         else:
             outbox.nudge()
 
-    def _fetch(self, upstream: Upstream, grant: Grant) -> tuple[_Fetched, Grant]:
-        """Read pages until one is older than asked for, within the source's page budget."""
-        request, now = grant.ask.request, utc_now()
-        start = now - timedelta(hours=request.hours)
-        kept: dict[str, Item] = {}
-        reason: str | None = None
-        closed_by: Failure | None = None
-        cursor: str | None = None
-        hints: tuple[RateHint, ...] = ()
-        bill = NOTHING
-        pages = 0
-        while True:
-            try:
-                page = _page(upstream, grant, cursor, now)
-            except UpstreamError as error:
-                if pages == 0:
-                    raise
-                reason, closed_by = error.kind, _closing(error)
-                break
-            pages, hints, bill = pages + 1, page.hints, _bill(upstream.source, page)
-            kept.update({item.id: item for item in page.items if item.id not in kept})
-            if page.next is None or _oldest(page.items, now) < start:
-                break
-            if pages == upstream.source.pages:
-                reason = "page_budget"
-                break
-            cursor, turn = page.next, self.admission.turn(grant, bill)
-            bill = NOTHING
-            if isinstance(turn, Wait):
-                reason = "budget" if turn.reason == "budget" else "rate_limit"
-                break
-            grant = turn
-        items = tuple(item for item in kept.values() if item.at is None or item.at >= start)
-        if reason is None and _is_delayed(upstream.source, items, now):
-            reason = "plan_delay"
-        return (
-            _Fetched(
-                items=items,
-                pages=pages,
-                complete=reason is None,
-                since=start if reason is None else _oldest(items, now) if items else None,
-                reason=reason,
-                bill=bill,
-                closed_by=closed_by,
-                hints=hints,
-            ),
-            grant,
-        )
 
-
-def _page(upstream: Upstream, grant: Grant, cursor: str | None, now: datetime) -> Page:
-    http = upstream.request(grant.ask.request, cursor, now)
-    if time.monotonic() > grant.send_by:
-        # The slot may be given to someone else by the time the request arrives.
-        raise UpstreamUnavailable(grant.ask.source.name, "held its slot too long and was not sent")
-    response = upstream.send(http)
-    try:
-        return upstream.parse(response)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        # A parser that is surprised: the answer is not of the shape it was written for.
-        what = f"the answer is not as expected ({type(error).__name__}: {error})"
-        raise UpstreamPayloadError(grant.ask.source.name, what[:200], status=response.status) from error
-
-
-def _answer(upstream: Upstream, request: FetchRequest, fetched: _Fetched) -> tuple[SymbolSentiment, Answer]:
+def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answer:
     scores = score_items(fetched.items, upstream.analyzer)
     sentiment = aggregate(
         request,
         fetched.items,
         scores,
         as_of=utc_now(),
-        complete=fetched.complete,
+        complete=fetched.reason is None,
         since=fetched.since,
         reason=fetched.reason,
         scorer=upstream.analyzer,
     )
-    return sentiment, Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
-
-
-def _bill(source: Source, page: Page) -> Bill:
-    """What ``page`` costs, by the source's own rules."""
-    price = source.price
-    if price.daily_dedupe:
-        return Bill(price.per_request, [item.id for item in page.items] if price.per_item else ())
-    return Bill(price.per_request + price.per_item * len(page.items))
-
-
-def _closing(error: UpstreamError) -> Failure | None:
-    """The refusal as one that holds for the whole source; None for one that does not."""
-    if error.kind not in CLOSING_KINDS:
-        return None
-    failure = Failure.of(error)
-    if error.kind == "quota" and failure.retry_at is None:
-        # A used-up quota does not come back by asking: look again in an hour.
-        return replace(failure, retry_at=utc_now() + timedelta(seconds=QUOTA_SECONDS))
-    return failure
-
-
-def _oldest(items: Sequence[Item], now: datetime) -> datetime:
-    return min((item.at for item in items if item.at is not None), default=now)
-
-
-def _is_delayed(source: Source, items: Sequence[Item], now: datetime) -> bool:
-    """True when nothing is newer than the plan's delay: silence then says nothing."""
-    if not source.delay_hours:
-        return False
-    newest_allowed = now - timedelta(hours=source.delay_hours)
-    return all(item.at is None or item.at <= newest_allowed for item in items)
+    return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
 
 
 def _limited(source: str, retry_at: datetime, reason: str) -> RateLimited:

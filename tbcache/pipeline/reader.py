@@ -1,0 +1,166 @@
+"""Between go and settle: pages are read until they reach back far enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from tbcache.admission import NOTHING, Bill, Grant, Wait
+from tbcache.errors import UpstreamError, UpstreamPayloadError
+from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
+from tbcache.scoring import Scorer
+from tbcache.sources import Source
+
+CLOSING_KINDS = ("throttled", "quota")
+QUOTA_SECONDS = 3600.0
+
+#: Commits the slot of the page that came, bills it, and takes a slot for the next.
+Turn = Callable[[Grant, Bill], Grant | Wait]
+
+
+class Upstream(Protocol):
+    """All the pipeline knows of a source."""
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def analyzer(self) -> Scorer: ...
+
+    @property
+    def persist_to_db(self) -> bool: ...
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest: ...
+
+    def send(self, request: HttpRequest) -> RawResponse: ...
+
+    def parse(self, response: RawResponse) -> Page: ...
+
+
+class TooLate(Exception):
+    """The slot's time was over before the request was off: nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What the pages brought.
+
+    ``items`` lie in the asked time. ``grant`` holds the last page's slot and ``bill`` is
+    what that page costs; both are still to be settled.
+    """
+
+    items: tuple[Item, ...]
+    pages: int
+    since: datetime | None
+    reason: str | None
+    grant: Grant
+    bill: Bill
+    closed_by: Failure | None
+    hints: tuple[RateHint, ...]
+
+
+class PageReader:
+    """Reads one answer, page by page, within the source's page budget."""
+
+    def __init__(self, upstream: Upstream, grant: Grant, turn: Turn) -> None:
+        self._upstream = upstream
+        self._turn = turn
+        self._now = utc_now()
+        self._start = self._now - timedelta(hours=grant.ask.request.hours)
+        self._kept: dict[str, Item] = {}
+        self._pages = 0
+        self._hints: tuple[RateHint, ...] = ()
+        self._grant = grant
+        self._bill = NOTHING
+
+    def read(self) -> Fetched:
+        """Read until a page is older than asked for, or no more may be read.
+
+        Raises:
+          UpstreamError: the first page is none. TooLate: it was not sent.
+        """
+        cursor: str | None = None
+        while True:
+            try:
+                page = self._page(cursor)
+            except (UpstreamError, TooLate) as error:
+                if self._pages == 0:
+                    raise
+                return self._broken_off(error)
+            if page.next is None or _oldest(page.items, self._now) < self._start:
+                return self._fetched(None)
+            if self._pages == self._upstream.source.pages:
+                return self._fetched("page_budget")
+            turn = self._turn(self._grant, self._bill)
+            self._bill = NOTHING
+            if isinstance(turn, Wait):
+                return self._fetched("budget" if turn.reason == "budget" else "rate_limit")
+            cursor, self._grant = page.next, turn
+
+    def _page(self, cursor: str | None) -> Page:
+        http = self._upstream.request(self._grant.ask.request, cursor, self._now)
+        if time.monotonic() > self._grant.send_by:
+            raise TooLate
+        page = _parse(self._upstream, self._upstream.send(http))
+        self._pages += 1
+        self._hints = page.hints
+        self._bill = _bill(self._upstream.source, page)
+        for item in page.items:
+            self._kept.setdefault(item.id, item)
+        return page
+
+    def _broken_off(self, error: UpstreamError | TooLate) -> Fetched:
+        """What came before is kept: it was paid for."""
+        if isinstance(error, TooLate):
+            return self._fetched("rate_limit")
+        return self._fetched(error.kind, closing(error))
+
+    def _fetched(self, reason: str | None, closed_by: Failure | None = None) -> Fetched:
+        items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
+        if reason is None and _is_delayed(self._upstream.source, items, self._now):
+            reason = "plan_delay"
+        since = self._start if reason is None else _oldest(items, self._now) if items else None
+        return Fetched(items, self._pages, since, reason, self._grant, self._bill, closed_by, self._hints)
+
+
+def closing(error: UpstreamError) -> Failure | None:
+    """The refusal as one that holds for the whole source; None for one that does not."""
+    if error.kind not in CLOSING_KINDS:
+        return None
+    failure = Failure.of(error)
+    if error.kind == "quota" and failure.retry_at is None:
+        # A used-up quota does not come back by asking: look again in an hour.
+        return replace(failure, retry_at=utc_now() + timedelta(seconds=QUOTA_SECONDS))
+    return failure
+
+
+def _parse(upstream: Upstream, response: RawResponse) -> Page:
+    try:
+        return upstream.parse(response)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # A parser that is surprised: the answer is not of the shape it was written for.
+        what = f"the answer is not as expected ({type(error).__name__}: {error})"
+        raise UpstreamPayloadError(upstream.source.name, what[:200], status=response.status) from error
+
+
+def _bill(source: Source, page: Page) -> Bill:
+    """What ``page`` costs, by the source's own rules."""
+    price = source.price
+    if price.daily_dedupe:
+        return Bill(price.per_request, [item.id for item in page.items] if price.per_item else ())
+    return Bill(price.per_request + price.per_item * len(page.items))
+
+
+def _oldest(items: Sequence[Item], now: datetime) -> datetime:
+    return min((item.at for item in items if item.at is not None), default=now)
+
+
+def _is_delayed(source: Source, items: Sequence[Item], now: datetime) -> bool:
+    """True when nothing is newer than the plan's delay: silence then says nothing."""
+    if not source.delay_hours:
+        return False
+    newest_allowed = now - timedelta(hours=source.delay_hours)
+    return all(item.at is None or item.at <= newest_allowed for item in items)
