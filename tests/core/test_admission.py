@@ -576,3 +576,38 @@ def test_a_window_that_others_fill_alone_opens_at_their_reset(admission: Admissi
     verdict = admission.admit(ask("B", patience=50.0))
     assert isinstance(verdict, Wait)
     assert 39 < verdict.seconds <= 40
+
+
+def test_nothing_is_promised_while_a_window_is_being_mended(
+    admission: Admission, server: Server, store: Store
+) -> None:
+    """Whoever is patient gets no slot of a window that is not known."""
+    source = replace(TWITTER, limits=(Limit(5, 20.0),))
+    go(admission, "A", source=source)
+    store.fleet_size = 2
+    server.client.flushall()
+    assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
+    assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
+
+
+def test_slots_that_left_every_window_are_dropped(admission: Admission, store: Store) -> None:
+    """A window's set is as long as the window, not as the year."""
+    source = replace(TWITTER, limits=(Limit(5, 0.1),))
+    admission.settle(go(admission, "A", source=source), VALUE)
+    wait_until(lambda: store.client.zcount(store.keys.slots("twitter"), "-inf", us_ago(store, 0.1)) == 1)
+    go(admission, "B", source=source)
+    assert slots(store) == 1
+
+
+def us_ago(store: Store, seconds: float) -> int:
+    now_us = store.time_us()
+    assert now_us is not None
+    return round(now_us - seconds * 1e6)
+
+
+def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> None:
+    """Its epoch must not lapse after a month of good service."""
+    go(admission, "A")
+    store.client.expire(store.keys.state("twitter"), 100)
+    go(admission, "B")
+    assert store.client.ttl(store.keys.state("twitter")) > 30 * 86400

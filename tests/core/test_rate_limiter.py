@@ -132,3 +132,9 @@ def test_redis_away_goes_on_with_the_share_of_one(
     private_server.start()
     wait_until(lambda: store.is_available)
     assert store.client.zcard(store.keys.slots("twitter")) == 1
+
+
+def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Store) -> None:
+    """A dashboard on an idle system must not fill Redis."""
+    limiter.get_status()
+    assert store.client.ttl(store.keys.state("twitter")) > 0
