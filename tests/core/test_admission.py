@@ -611,3 +611,83 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
     store.client.expire(store.keys.state("twitter"), 100)
     go(admission, "B")
     assert store.client.ttl(store.keys.state("twitter")) > 30 * 86400
+
+
+def hold_for_a_job(store: Store, slot: str = "job.1") -> str:
+    """What the queue does when it hands a job to a worker."""
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
+    store.run("take", keys, ["5:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0])
+    return slot
+
+
+def test_a_held_slot_is_given_back_when_another_loads_the_key(admission: Admission, store: Store) -> None:
+    """The job joins: nothing of its own goes upstream."""
+    go(admission)
+    assert isinstance(admission.admit(ask(slot=hold_for_a_job(store))), Join)
+    assert slots(store) == 1
+
+
+def test_a_held_slot_is_given_back_while_a_failure_stands(admission: Admission, store: Store) -> None:
+    """It is too early for another try."""
+    failure = Failure("unavailable", "down", 503, None)
+    admission.settle(go(admission), Settlement(failure=failure, pages=1))
+    assert isinstance(admission.admit(ask(slot=hold_for_a_job(store))), Failed)
+    assert slots(store) == 1
+
+
+def test_a_held_slot_is_given_back_when_the_money_is_spent(admission: Admission, store: Store) -> None:
+    """The limit would allow it, the budget does not."""
+    source = replace(TWITTER, daily_budget=0.01, price=Price(per_request=0.02))
+    admission.settle(go(admission, "A", source=source), replace(VALUE, bill=Bill(0.02)))
+    assert isinstance(admission.admit(ask("B", source, slot=hold_for_a_job(store))), Wait)
+    assert slots(store) == 1
+
+
+def test_a_held_slot_is_spent_by_a_hit_where_asks_are_charged(admission: Admission, store: Store) -> None:
+    """And it counts from now, not until the end of its lease."""
+    source = replace(TWITTER, charge="request")
+    admission.settle(go(admission, source=source), VALUE)
+    slot = hold_for_a_job(store)
+    assert isinstance(admission.admit(ask(source=source, slot=slot)), Hit)
+    stamp = store.client.zscore(store.keys.slots("twitter"), slot)
+    now_us = store.time_us()
+    assert now_us is not None
+    assert stamp is not None
+    assert stamp <= now_us + 1e6
+
+
+def test_a_day_of_nothing_but_hits_is_not_kept_for_ever(admission: Admission, store: Store) -> None:
+    """The first hit after midnight makes the day's figures."""
+    admission.settle(go(admission), VALUE)
+    key = store.keys.usage("twitter", datetime.now(UTC))
+    store.client.delete(key)
+    admission.admit(ask())
+    assert store.client.ttl(key) > 30 * 86400
+
+
+def test_an_answer_ends_a_row_of_refusals(admission: Admission, store: Store) -> None:
+    """The next refusal is a first one again."""
+    failure = Failure("throttled", "slow down", 429, None)
+    source = replace(TWITTER, limits=(Limit(100, 60.0),))
+    refused = Settlement(failure=failure, closed_by=failure, pages=1)
+
+    def refuse(symbol: str) -> float:
+        admission.settle(go(admission, symbol, source=source), refused)
+        verdict = admission.admit(ask("Z", source))
+        assert isinstance(verdict, Wait)
+        store.client.hset(store.keys.state("twitter"), "closed_until", 0)
+        return verdict.seconds
+
+    assert refuse("A") == pytest.approx(1, abs=0.3)
+    admission.settle(go(admission, "B", source=source), VALUE)
+    assert refuse("C") == pytest.approx(1, abs=0.3)
+
+
+def test_a_closed_source_keeps_its_state_for_more_than_a_month(admission: Admission, store: Store) -> None:
+    """A monthly quota must not be forgotten before it resets."""
+    until = datetime.now(UTC) + timedelta(days=30)
+    failure = Failure("quota", "monthly cap", 429, until)
+    grant = go(admission)
+    store.client.expire(store.keys.state("twitter"), 100)
+    admission.settle(grant, Settlement(failure=failure, closed_by=failure, pages=1))
+    assert store.client.ttl(store.keys.state("twitter")) > 31 * 86400
