@@ -42,6 +42,7 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_t
 #: the difference between our clock's rate and the server's.
 SEND_PART = 0.8
 TTL_JITTER = 0.05
+SEEN_KEYS = 10_000
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
@@ -75,6 +76,7 @@ class Admission:
         self._plans: dict[Source, _Plan] = {}
         self._usages: dict[str, str] = {}
         self._today = -1
+        self._seen_fresh: dict[str, float] = {}
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
@@ -90,7 +92,7 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            return self._admit(ask, token)
+            return self._hit(ask) or self._admit(ask, token)
         except Unavailable:
             verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
@@ -146,6 +148,31 @@ class Admission:
 
     # With Redis
 
+    def _hit(self, ask: Ask) -> Hit | None:
+        """A hit for the price of a GET, where a hit is all that can come of the ask.
+
+        A key seen fresh is expected to be so until it expires. Nothing but reading it is
+        needed then: the script is for those who might go upstream.
+        """
+        key = ask.request.key
+        until = self._seen_fresh.get(key)
+        if until is None or ask.needed or ask.slot or ask.source.charge == "request":
+            return None
+        if time.monotonic() < until:
+            entry = self._store.call("GET", self._store.keys.entry(key))
+            left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
+            if left > 0:
+                self.count_hit(ask.source)
+                return Hit(_value(entry), left)
+        self._seen_fresh.pop(key, None)
+        return None
+
+    def _expect_hits(self, key: str, seconds: float) -> None:
+        if len(self._seen_fresh) >= SEEN_KEYS:
+            # Only an expectation: forgetting it costs nothing but the script's time.
+            self._seen_fresh.clear()
+        self._seen_fresh[key] = time.monotonic() + seconds
+
     def _admit(self, ask: Ask, token: str) -> Verdict:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
@@ -185,7 +212,9 @@ class Admission:
         now = answer[1]
         match answer[0]:
             case b"hit":
-                return Hit(_value(answer[2]), (int(answer[2][5:21]) - now) / MICROS)
+                left = (_fresh_until(answer[2]) - now) / MICROS
+                self._expect_hits(ask.request.key, left)
+                return Hit(_value(answer[2]), left)
             case b"stale":
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":
@@ -342,6 +371,12 @@ def _local(now_us: int, start_us: int, asked_at: float) -> float:
     if start_us <= now_us:
         return asked_at
     return time.monotonic() + (start_us - now_us) / MICROS * (1 + CLOCK_DRIFT)
+
+
+def _fresh_until(entry: bytes) -> int:
+    """Until when (us) an entry is fresh; 0 for one that is damaged."""
+    head = entry[5:21]
+    return int(head) if head.isdigit() else 0
 
 
 def _value(entry: bytes) -> bytes:

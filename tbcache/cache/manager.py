@@ -264,7 +264,7 @@ class CacheManager:
         entry = self.store.keys.entry(key)
         try:
             if self.local is None:
-                return _open(_get(client, entry)).value
+                return _open(self._get(entry)).value
             return self._read_through(self.local, client, key, entry)
         except NotLoaded as error:
             log.info("cache.not_loaded", key=key, reason=str(error))
@@ -273,10 +273,16 @@ class CacheManager:
             client.unlink(entry)
         return MISSING
 
+    def _get(self, entry: str) -> Any:
+        try:
+            return self.store.call("GET", entry)
+        except redis.ResponseError as error:
+            return _reply(error)
+
     def _read_through(self, local: LocalCache, client: redis.Redis, key: str, entry: str) -> Any:
         token = local.begin(key)
         if not local.is_on:
-            return _open(_get(client, entry)).value
+            return _open(self._get(entry)).value
         data, ttl_ms = _get_with_ttl(client, entry)
         found = _open(data)
         if found.value is not MISSING and ttl_ms > 0:
@@ -411,13 +417,6 @@ def _open(data: bytes | None) -> _Opened:
     fresh_until, payload = codec.open_envelope(data)
     fresh_seconds = fresh_until / 1e6 - time.time()
     return _Opened(codec.decode(payload), payload, fresh_seconds) if fresh_seconds > 0 else _NOTHING
-
-
-def _get(client: redis.Redis, entry: str) -> Any:
-    try:
-        return client.get(entry)
-    except redis.ResponseError as error:
-        return _reply(error)
 
 
 def _get_with_ttl(client: redis.Redis, entry: str) -> tuple[Any, int]:

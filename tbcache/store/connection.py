@@ -115,11 +115,24 @@ class Store:
           Unavailable: the server is away.
         """
         code = script(name)
-        with self.guard():
-            try:
-                return self._call("EVALSHA", code.sha, len(keys), *keys, *args)
-            except NoScriptError:
-                return self._call("EVAL", code.text, len(keys), *keys, *args)
+        try:
+            return self.call("EVALSHA", code.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self.call("EVAL", code.text, len(keys), *keys, *args)
+
+    def call(self, *command: Argument) -> Any:
+        """One command, straight over a connection: half of what the client's own path costs.
+
+        Bytes stay bytes.
+
+        Raises:
+          Unavailable: the server is away. redis.ResponseError: it refuses the command.
+        """
+        self._check()
+        try:
+            return self._call(*command)
+        except _AWAY as error:
+            raise self._away(error) from None
 
     def wait_for(self, key: str, seconds: float) -> bool:
         """Wait until the list ``key`` has an element, which stays there.
@@ -150,7 +163,6 @@ class Store:
         return self._block(seconds, "BLPOP", key) is not None
 
     def _call(self, *command: Argument) -> Any:
-        """One command, straight over a connection: half of what the client's own path costs."""
         connection = self._checkout()
         try:
             connection.send_packed_command([hiredis.pack_command(cast(Any, command))], check_health=False)
@@ -166,7 +178,6 @@ class Store:
         return answer
 
     def _checkout(self) -> Any:
-        self._after_fork()
         try:
             connection, idle_since = self._idle.pop()
         except IndexError:
@@ -192,15 +203,22 @@ class Store:
         Raises:
           Unavailable: the server is away, or was a moment ago.
         """
-        self._after_fork()
-        reason = self._away_reason
-        if reason is not None and threading.current_thread() is not self._prober:
-            raise Unavailable(self.address, reason)
+        self._check()
         try:
             yield
         except _AWAY as error:
-            self._lost(error)
-            raise Unavailable(self.address, _reason(error)) from None
+            raise self._away(error) from None
+
+    def _check(self) -> None:
+        if self._pid != os.getpid():
+            self._after_fork()
+        reason = self._away_reason
+        if reason is not None and threading.current_thread() is not self._prober:
+            raise Unavailable(self.address, reason)
+
+    def _away(self, error: Exception) -> Unavailable:
+        self._lost(error)
+        return Unavailable(self.address, _reason(error))
 
     def require(self) -> None:
         """Check that the server answers and lets us in.
@@ -324,8 +342,9 @@ class Store:
             callback(pattern)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; every call after that raises Unavailable."""
         self._closed = True
+        self._away_reason = "closed"
         self._disconnect()
         self._blocking.close()
         self._patient.close()

@@ -68,8 +68,10 @@ class Kept:
 
 
 @pytest.fixture
-def admission(store: Store, settings: Settings) -> Admission:
-    return Admission(store, settings, UsageMonitor(store, settings))
+def admission(store: Store, settings: Settings) -> Iterator[Admission]:
+    monitor = UsageMonitor(store, settings)
+    yield Admission(store, settings, monitor)
+    monitor.flush()
 
 
 @pytest.fixture
