@@ -50,7 +50,6 @@ if closed_until ~= 0 then
     end
     local until_ = math.max(closed_until, ours, was_closed_until)
     redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
-    redis.call('PEXPIRE', state, STATE_TTL_MS)
 elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
@@ -72,7 +71,6 @@ local function learn(limit, span)
         return
     end
     redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
-    redis.call('PEXPIRE', state, STATE_TTL_MS)
 end
 local limits = parse_limits(ARGV[19])
 table.sort(limits, function(one, other) return one[2] < other[2] end)
@@ -87,9 +85,10 @@ for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):
     local others = math.max(0, tonumber(limit) - own - tonumber(left))
     if others > 0 or redis.call('HEXISTS', state, 'foreign:' .. span) == 1 then
         redis.call('HSET', state, 'foreign:' .. span, others, 'foreign_until:' .. span, told_until)
-        redis.call('PEXPIRE', state, STATE_TTL_MS)
     end
 end
+
+redis.call('PEXPIRE', state, STATE_TTL_MS)
 
 local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures')
 local is_ours = load[1] == ARGV[16]

@@ -138,3 +138,21 @@ def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Sto
     """A dashboard on an idle system must not fill Redis."""
     limiter.get_status()
     assert store.client.ttl(store.keys.state("twitter")) > 0
+
+
+def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
+    """A server that thaws must not spend slots on those who have gone; one who is there asks again."""
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
+    answer = store.run("take", keys, ["3:60000000", 1, "take", "zombie", 1, 0, 1, "", 0])
+    assert (answer[0], answer[6]) == (0, b"late")
+    assert int(answer[5]) == int(answer[1])
+    assert limiter.get_status().used == 0
+
+
+def test_the_oldest_slot_says_when_one_comes_free(limiter: RateLimiter, store: Store) -> None:
+    """Not the newest, and not now."""
+    limiter.check_rate_limit()
+    [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
+    limiter.check_rate_limit()
+    free_at = limiter.get_status().reset_at.timestamp()
+    assert free_at == pytest.approx(stamp / 1e6 + 60, abs=0.001)
