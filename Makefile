@@ -41,3 +41,27 @@ lock: setup
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
+
+.PHONY: bench bench-quick bench-lock
+
+# tbcache beside its peers, in an environment of their own; writes bench/RESULTS.md.
+bench: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m bench
+
+bench-quick: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m bench --quick
+
+$(BENCH_STAMP): bench/requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r bench/requirements.lock
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench-lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --constraint requirements.lock pyproject.toml bench/requirements.in \
+		--output-file bench/requirements.lock

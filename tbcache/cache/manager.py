@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 MAX_KEY_CHARS = 512
 MAX_TTL = 10 * 365 * 86400
-BATCH = 500
+BATCH = 100
 
 # A lone surrogate is no text, so no key either.
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -336,7 +336,7 @@ class CacheManager:
         """The Redis keys of a kind whose cache key matches, in batches."""
         keys, matching = self.store.keys, compile_glob(pattern)
         found: list[bytes] = []
-        for name in client.scan_iter(match=keys.matching(kind, pattern), count=1000):
+        for name in client.scan_iter(match=keys.matching(kind, pattern), count=BATCH):
             key = keys.key_of(name.decode(errors="surrogateescape"))
             if matching.fullmatch(key.encode(errors="surrogateescape")):
                 found.append(name)

@@ -1,0 +1,60 @@
+"""tbcache beside its peers, ratios only.
+
+    python -m bench             all tables, under 15 minutes; writes bench/RESULTS.md
+    python -m bench --quick     fewer rows and rounds, under 2 minutes; writes nothing
+    python -m bench --only hit  one table
+
+Progress goes to stderr, the tables to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from bench import clear, decision, exactness, hit, outage, stampede
+from bench.report import results
+from bench.table import Table
+
+TABLES = {
+    "limiters": exactness.table,
+    "decision": decision.table,
+    "hit": hit.table,
+    "stampede": stampede.table,
+    "clear": clear.table,
+    "outage": outage.table,
+}
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=TABLES, action="append")
+    options = parser.parse_args()
+    # What a worker would say of each outage is not what this is about.
+    logging.disable(logging.CRITICAL)
+    tables = []
+    for name in options.only or TABLES:
+        tables.append(measure(name, is_quick=options.quick))
+        print(tables[-1].to_markdown(), flush=True)
+    if not options.quick and not options.only:
+        RESULTS.write_text(results(tables), "utf-8")
+
+
+def measure(name: str, *, is_quick: bool) -> Table:
+    """One table; says on stderr how long it took."""
+    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    found = TABLES[name](is_quick=is_quick)
+    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

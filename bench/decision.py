@@ -1,0 +1,77 @@
+"""Table 2: what an allowed call costs, over one bare GET."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import redis
+
+from bench import timing
+from bench.limiter import LIMITERS, Build
+from bench.table import Table
+from tbcache.models import Limit
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN
+from tbcache.store import Store
+from tests.server import Server
+
+#: So large that every call is allowed.
+LIMIT = Limit(1_000_000, 60.0)
+
+PEERS = {name: build for name, build in LIMITERS.items() if name != "tbcache"}
+
+
+def table(*, is_quick: bool) -> Table:
+    """The table, in about 20 seconds; in 5 when ``is_quick``."""
+    server = Server().start()
+    try:
+        with timing.one_core(server):
+            return measure(server, PEERS, rounds=5 if is_quick else 15, calls=100 if is_quick else 200)
+    finally:
+        server.close()
+
+
+def measure(server: Server, peers: dict[str, Build], *, rounds: int, calls: int) -> Table:
+    """tbcache and ``peers``, each beside the same GET."""
+    client = redis.Redis.from_url(server.url)
+    client.set("bench", b"x" * 300)
+    blocks = {"tbcache admit": _settled(server.url), "tbcache check_rate_limit": _alone(server.url)}
+    for name, build in peers.items():
+        limiter = build(server.url, LIMIT, f"bench:{name}")
+        blocks[name] = timing.block(lambda limiter=limiter: limiter.acquire(time.monotonic() + 60))
+    ratios = timing.compare(timing.block(lambda: client.get("bench")), blocks, rounds=rounds, calls=calls)
+    return Table(
+        "The decision alone",
+        f"Median time of an allowed call over one bare redis-py GET (hiredis, pooled), {LIMIT.count:,} per "
+        "60 s; in brackets the extremes of the rounds. Client and server share a core. "
+        "tbcache admit looks at the cache, takes the lease of "
+        "the key and counts the usage in the same round trip.",
+        ["limiter", "x GET"],
+        [[name, str(ratio)] for name, ratio in ratios.items()],
+    )
+
+
+def _settled(url: str) -> timing.Block:
+    """Blocks of ``admit``; the settlements that give the slots back are not timed."""
+    limiter = LIMITERS["tbcache"](url, LIMIT, "bench")
+
+    def run(count: int) -> list[float]:
+        done: list[Callable[[], None] | None] = []
+        seconds = timing.block(lambda: done.append(limiter.acquire(time.monotonic() + 60)))(count)
+        _call_all(done)
+        return seconds
+
+    return run
+
+
+def _call_all(calls: Iterable[Callable[[], None] | None]) -> None:
+    for call in calls:
+        if call is not None:
+            call()
+
+
+def _alone(url: str) -> timing.Block:
+    limiter = RateLimiter(BUILT_IN["news"], Store(Settings.load({"REDIS_URL": url})))
+    return timing.block(lambda: limiter.check_rate_limit(limit=LIMIT.count, window_seconds=60))
