@@ -15,7 +15,7 @@ from dramatiq.brokers.stub import StubBroker
 from tbcache.errors import RateLimited, ResultTimeout, UpstreamNotFound, UpstreamUnavailable
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
-from tbcache.queue.job import queue_keys
+from tbcache.queue.job import PARTS, queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
@@ -190,6 +190,43 @@ def test_what_may_pass_is_tried_again_and_then_buried(
         handle.result(10)
     assert len(fleet.ran) == consumer.MOST_TRIES
     assert queue.depth("news").dead == 1
+
+
+def left(store: Store) -> dict[str, int]:
+    """How much of the news queue is there, by part; empty parts left out."""
+    found: dict[str, int] = {}
+    for part in PARTS:
+        key = store.keys.queue("news", part)
+        size = {b"hash": "hlen", b"zset": "zcard", b"list": "llen"}.get(store.client.type(key))
+        if size is not None:
+            found[part] = getattr(store.client, size)(key)
+    return found
+
+
+def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
+    """A queue that is empty takes no room, however many jobs went through it."""
+    fleet.start()
+    for number in range(5):
+        queue.enqueue(job("news", f"N{number}"), delay_seconds=0.01 * number)
+    wait_until(lambda: len(fleet.ran) == 5)
+    wait_until(lambda: set(left(store)) <= {"bell"})
+
+
+def test_a_buried_job_leaves_nothing_but_its_grave(queue: Queue, store: Store) -> None:
+    """And the same fetch can be queued again."""
+    handle = queue.enqueue(job("news", "AAPL"), "prewarm")
+    store.client.delete(store.keys.queue("news", "prewarm"))
+    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "x")]
+    store.run("finish", keys, [handle.job_id, "later", "", 1000, 0, 1, 1])
+    assert left(store) == {"dead": 1, "dead-jobs": 1, "bell": 1}
+    assert queue.enqueue(job("news", "AAPL")).is_new
+
+
+def test_the_bell_does_not_grow_while_nobody_listens(queue: Queue, store: Store) -> None:
+    """A thousand jobs ring it a thousand times; no worker needs to hear more than a few."""
+    for number in range(100):
+        queue.enqueue(job("news", f"N{number}"))
+    assert left(store)["bell"] == 64
 
 
 def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
