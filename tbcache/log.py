@@ -15,6 +15,9 @@ from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
 from tbcache.settings import Settings
 
+# Without it, logging would print the bare names of our warnings on its own.
+logging.getLogger("tbcache").addHandler(logging.NullHandler())
+
 
 def get_logger(name: str) -> BoundLogger:
     """An event logger over the standard logger ``name``."""
