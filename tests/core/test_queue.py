@@ -212,6 +212,26 @@ def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store
     wait_until(lambda: set(left(store)) <= {"bell"})
 
 
+@pytest.mark.parametrize(("what", "waits_in"), [("back", "prewarm"), ("later", "delayed")])
+def test_a_job_that_is_not_over_waits_again(queue: Queue, store: Store, what: str, waits_in: str) -> None:
+    """Given back it stands in its lane and rings; put off it is delayed; nobody claims it then."""
+    handle = queue.enqueue(job("news", "AAPL"), "prewarm")
+    store.client.delete(store.keys.queue("news", "prewarm"), store.keys.queue("news", "bell"))
+    store.client.zadd(store.keys.queue("news", "claims"), {handle.job_id: 1})
+    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", handle.job_id)]
+    assert store.run("finish", keys, [handle.job_id, what, "", 1000, 60_000_000, 0, 4]) == what.encode()
+    parts = left(store)
+    assert (parts[waits_in], "claims" in parts) == (1, False)
+    assert ("bell" in parts) == (what == "back")
+
+
+def test_a_job_that_is_over_stays_over(queue: Queue, store: Store) -> None:
+    """A worker that was thought dead finishes late: it must not bring the job back."""
+    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "gone")]
+    assert store.run("finish", keys, ["gone", "back", "", 1000, 0, 0, 4]) == b"gone"
+    assert left(store) == {}
+
+
 def test_a_buried_job_leaves_nothing_but_its_grave(queue: Queue, store: Store) -> None:
     """And the same fetch can be queued again."""
     handle = queue.enqueue(job("news", "AAPL"), "prewarm")
