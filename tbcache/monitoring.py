@@ -27,6 +27,7 @@ from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.member import Membership
 from tbcache.store.wire import MICROS
 
 FLUSH_SECONDS = 1.0
@@ -135,6 +136,9 @@ class UsageMonitor:
         self._beater: threading.Thread | None = None
         self._left = threading.Event()
         self._heard: dict[str, float] = {}
+        self._membership = Membership(
+            store, {name: source.limits for name, source in get_sources(settings).items()}
+        )
 
     # Counting
 
@@ -276,6 +280,8 @@ class UsageMonitor:
                 target=self._beat_on, args=(role, report, utc_now()), name="tbcache-heartbeat", daemon=True
             )
             self._beater.start()
+            if role in FETCHING_ROLES:
+                self._membership.start()
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
@@ -323,6 +329,7 @@ class UsageMonitor:
     def leave(self) -> None:
         """Take this process off the list, and beat no more."""
         self._left.set()
+        self._membership.stop()
         try:
             with self._store.guard():
                 self._store.client.hdel(self._store.keys.workers, self.worker)

@@ -153,7 +153,7 @@ class RateLimiter:
         try:
             answer = self._store.run(
                 "take",
-                [keys.slots(self.source.name), keys.state(self.source.name)],
+                [keys.slots(self.source.name), keys.state(self.source.name), keys.fleet(self.source.name)],
                 [
                     pack_limits(limits),
                     1,
@@ -164,12 +164,17 @@ class RateLimiter:
                     self._store.deadline_us(),
                     self._store.epoch(self.source.name),
                     to_micros(patience),
+                    self._store.member,
                 ],
             )
         except Unavailable:
             return self._ask_own(mode, limits, cost, held, slot)
-        allowed, now, count, span, used, retry_at, reason, epoch, start = answer
+        if answer[0] == b"late":
+            self._store.learn_time(int(answer[1]), asked_at)
+            return self._ask_own(mode, limits, cost, held, slot)
+        allowed, now, count, span, used, retry_at, reason, epoch, start, free = answer
         self._store.learn_epoch(self.source.name, epoch.decode())
+        self._own.hear(int(free) / 1000)
         if allowed and mode == "take":
             begins = (int(start) - int(now)) / MICROS
             self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
@@ -191,12 +196,12 @@ class RateLimiter:
         self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str
     ) -> tuple[bool, RateLimitStatus, float]:
         """Redis is away: go on with this process's share of the limit."""
-        parts = self._store.fleet_size
-        wait = max(self._own.wait(limit, cost, parts) for limit in limits)
+        own = self._own
+        wait = max(own.wait(limit, cost) for limit in limits)
         if mode == "take":
-            wait = self._own.take(slot, cost, limits, held, parts=parts)
-        tightest = min(limits, key=lambda limit: limit.count // parts - self._own.used(limit))
-        count, used = tightest.count // parts, self._own.used(tightest)
+            wait = own.take(slot, cost, limits, held)
+        tightest = min(limits, key=lambda limit: own.mine(limit) - own.used(limit))
+        count, used = own.mine(tightest), own.used(tightest)
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,

@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -31,11 +31,12 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
-from tbcache.models import Failure, Lane, Limit, RateHint
+from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
+from tbcache.store.own import OwnSlots
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
 #: The part of the lease in which a request must be off and answered; the rest covers
@@ -59,6 +60,7 @@ class _Plan(NamedTuple):
     """What every ask of a source has in common; money in millionths of a dollar."""
 
     keys: tuple[str, str]
+    fleet: str
     limits: str
     budget: int
     page: int
@@ -80,7 +82,10 @@ class Admission:
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
+        #: What Redis must still be told: loads it takes for under way, and what closed a source.
+        self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.on_return(self._local.forget)
+        store.on_return(self._give_back)
         store.on_clear(self._local.clear)
 
     @property
@@ -117,6 +122,10 @@ class Admission:
                 return self._settle(grant, settlement)
             except Unavailable:
                 pass
+        if not grant.is_local or settlement.closed_by:
+            self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=True)))
+        if settlement.closed_by:
+            self._close_local(grant.ask.source, settlement.closed_by)
         self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
         return "local"
@@ -177,7 +186,7 @@ class Admission:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
         plan = self._plan(source)
-        names = [*plan.keys, keys.entry(key), keys.lease(key), self._usage(name)]
+        names = [*plan.keys, keys.entry(key), keys.lease(key), self._usage(name), plan.fleet]
         for _ in range(2):
             asked_at = time.monotonic()
             answer = self._store.run(
@@ -198,6 +207,7 @@ class Admission:
                     to_micros(ask.patience),
                     plan.budget,
                     plan.page,
+                    self._store.member,
                 ],
             )
             # What was granted is on record before the window may have to be mended.
@@ -220,7 +230,9 @@ class Admission:
             case b"go":
                 self._store.learn_epoch(ask.source.name, answer[3].decode())
                 held = (answer[4] - now) / MICROS + self._lease
-                self._store.own(ask.source.name).record(token, 1, ask.source.limits, held)
+                own = self._store.own(ask.source.name)
+                own.record(token, 1, ask.source.limits, held)
+                _hear(own, answer[5])
                 starts_at = _local(now, answer[4], asked_at)
                 grant = Grant(ask, token, token, starts_at, starts_at + self.send_seconds)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
@@ -228,8 +240,12 @@ class Admission:
                 return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
                 self._store.learn_epoch(ask.source.name, answer[4].decode())
-                retry_at = answer[2]
-                return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), answer[3].decode())
+                _hear(self._store.own(ask.source.name), answer[5])
+                seconds, reason = max(0.0, (answer[2] - now) / MICROS), answer[3].decode()
+                if not reason.startswith("limit "):
+                    # Should Redis go, the upstream's word holds all the same.
+                    self._local.close_source(ask.source.name, seconds, reason)
+                return Wait(seconds, to_time(answer[2]), reason)
             case b"failed":
                 return Failed(_failure(answer[2]))
             case other:
@@ -240,7 +256,13 @@ class Admission:
         name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
         answer = self._store.run(
             "turn",
-            [*plan.keys, keys.lease(ask.request.key), self._usage(name), keys.billed(name, self._day())],
+            [
+                *plan.keys,
+                keys.lease(ask.request.key),
+                self._usage(name),
+                keys.billed(name, self._day()),
+                plan.fleet,
+            ],
             [
                 plan.limits,
                 self._shares[ask.lane],
@@ -255,24 +277,27 @@ class Admission:
                 plan.page,
                 to_micros(bill.dollars),
                 to_micros(ask.source.price.per_item),
+                self._store.member,
                 *bill.items,
             ],
         )
+        if answer[0] == b"late":
+            self._store.learn_time(int(answer[1]), asked_at)
+            raise Unavailable(self._store.address, "it was late")
         self._store.own(name).commit(grant.slot, 1)
         if answer[0] == b"go":
             self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
         self._store.learn_time(int(answer[1]), asked_at)
         if answer[0] == b"go":
             return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
-        now = int(answer[1])
-        retry_at = int(answer[2]) if answer[0] == b"wait" else now
-        reason = answer[3].decode() if answer[0] == b"wait" else "late"
+        now, retry_at, reason = int(answer[1]), int(answer[2]), answer[3].decode()
         return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), reason)
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys
         name, key = source.name, grant.ask.request.key
         kind, payload = _ending(settlement)
+        asked_at = time.monotonic()
         answer = self._store.run(
             "settle",
             [
@@ -305,12 +330,22 @@ class Admission:
                 to_micros(source.price.per_item),
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
                 self._plan(source).limits,
+                self._store.deadline_us(),
                 *settlement.bill.items,
             ],
         )
+        if answer[0] == b"late":
+            self._store.learn_time(int(answer[1]), asked_at)
+            raise Unavailable(self._store.address, "it was late")
         own = self._store.own(name)
         (own.release if kind == "abandon" else own.commit)(grant.slot, 1)
         return "stored" if answer[0] else "dropped"
+
+    def _give_back(self) -> None:
+        """End the loads that were over while Redis was away: nobody must wait for their leases."""
+        while self._unsettled:
+            self._settle(*self._unsettled[0])
+            self._unsettled.popleft()
 
     def _plan(self, source: Source) -> _Plan:
         """What every ask of a source has in common."""
@@ -319,7 +354,8 @@ class Admission:
             keys = self._store.keys
             names = (keys.slots(source.name), keys.state(source.name))
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
-            plan = self._plans[source] = _Plan(names, pack_limits(source.limits), budget, page)
+            limits = pack_limits(source.limits)
+            plan = self._plans[source] = _Plan(names, keys.fleet(source.name), limits, budget, page)
         return plan
 
     def _usage(self, name: str) -> str:
@@ -348,6 +384,11 @@ class Admission:
 
     # Without
 
+    def _close_local(self, source: Source, closed_by: Failure) -> None:
+        until = closed_by.retry_at
+        seconds = BACKOFF_SECONDS if until is None else (until - utc_now()).total_seconds()
+        self._local.close_source(source.name, seconds, closed_by.message)
+
     def _count_local(self, ask: Ask, verdict: Verdict) -> None:
         self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
 
@@ -364,6 +405,11 @@ class Admission:
         dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
         if dollars:
             self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
+
+
+def _hear(own: OwnSlots, free: int | bytes) -> None:
+    if free != b"":
+        own.hear(int(free) / 1000)
 
 
 def _local(now_us: int, start_us: int, asked_at: float) -> float:
@@ -387,6 +433,8 @@ def _value(entry: bytes) -> bytes:
 def _ending(settlement: Settlement) -> tuple[str, bytes]:
     if settlement.payload is not None:
         return "value", settlement.payload
+    if settlement.is_over:
+        return "failure", b""
     if settlement.failure is not None:
         return "failure", _encode(settlement.failure)
     return "abandon", b""
@@ -394,7 +442,7 @@ def _ending(settlement: Settlement) -> tuple[str, bytes]:
 
 def _error_kind(settlement: Settlement) -> str:
     failure = settlement.failure or settlement.closed_by
-    return failure.kind if failure else ""
+    return failure.kind if failure and not settlement.is_over else ""
 
 
 def _backoff(settlement: Settlement) -> float:

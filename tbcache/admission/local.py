@@ -11,11 +11,13 @@ from cachetools import LRUCache
 
 from tbcache.admission.verdict import Ask, Failed, Go, Grant, Hit, Join, Settlement, Stale, Verdict, Wait
 from tbcache.models import Failure, utc_now
+from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.glob import compile_glob
 
 ENTRIES = 10_000
 BACKOFF_SECONDS = 5.0
+POLL_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class LocalAdmission:
         self._lock = threading.Lock()
         self._entries: LRUCache[str, _Entry] = LRUCache(ENTRIES)
         self._over = threading.Condition(self._lock)
+        self._closed: dict[str, tuple[float, str]] = {}
 
     def forget(self) -> None:
         """Drop every value: Redis knows better again."""
@@ -54,6 +57,12 @@ class LocalAdmission:
                 del self._entries[key]
             self._over.notify_all()
 
+    def close_source(self, source: str, seconds: float, reason: str) -> None:
+        """Send nothing to ``source`` for ``seconds``: it said so."""
+        with self._lock:
+            until, _ = self._closed.get(source, (0.0, ""))
+            self._closed[source] = (max(until, time.monotonic() + seconds), reason)
+
     def admit(self, ask: Ask, token: str) -> Verdict:
         now = time.monotonic()
         with self._lock:
@@ -67,19 +76,18 @@ class LocalAdmission:
                 if held is not None:
                     return Stale(held)
                 return Join(entry.token, entry.lease_until - now, is_local=True)
-            own = self._store.own(ask.source.name)
-            wait = own.take(token, 1, ask.source.limits, self._lease, parts=self._store.fleet_size)
-            if wait > 0:
-                return Stale(held) if held is not None else self._wait(wait)
+            closed = self._closed_for(ask.source.name, now)
+            wait = closed or self._take(ask.source, token)
+            if wait is not None:
+                return Stale(held) if held is not None else wait
             entry.token, entry.lease_until = token, now + self._lease
         return Go(Grant(ask, token, token, now, now + self._send, is_local=True), held)
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
-        own = self._store.own(grant.ask.source.name)
-        own.commit(grant.slot, 1)
-        wait = own.take(slot, 1, grant.ask.source.limits, self._lease, parts=self._store.fleet_size)
-        if wait > 0:
-            return self._wait(wait)
+        source = grant.ask.source
+        self._store.own(source.name).commit(grant.slot, 1)
+        if (wait := self._take(source, slot)) is not None:
+            return wait
         now = time.monotonic()
         return replace(grant, slot=slot, starts_at=now, send_by=now + self._send)
 
@@ -115,7 +123,15 @@ class LocalAdmission:
             self._entries[key] = _Entry()
         return self._entries[key]
 
-    def _wait(self, seconds: float) -> Wait:
-        return Wait(
-            seconds, utc_now() + timedelta(seconds=seconds), "Redis is away: this process's share is used"
-        )
+    def _take(self, source: Source, slot: str) -> Wait | None:
+        seconds = self._store.own(source.name).take(slot, 1, source.limits, self._lease)
+        return _wait(seconds, "Redis is away: this process's share is used") if seconds > 0 else None
+
+    def _closed_for(self, source: str, now: float) -> Wait | None:
+        until, reason = self._closed.get(source, (0.0, ""))
+        return _wait(until - now, reason) if until > now else None
+
+
+def _wait(seconds: float, reason: str) -> Wait:
+    # Redis may be back, and with it the whole limit, at any moment.
+    return Wait(min(seconds, POLL_SECONDS), utc_now() + timedelta(seconds=seconds), reason)

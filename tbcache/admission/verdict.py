@@ -116,7 +116,8 @@ class Settlement:
 
     ``closed_by`` is an upstream's refusal that holds for the whole source; ``bill`` what
     the last page cost, those before it having been billed by their turns. ``answer`` goes
-    to the database; ``hints`` are what the upstream says is left.
+    to the database; ``hints`` are what the upstream says is left. ``is_over``: whatever it
+    came to was kept and counted elsewhere.
     """
 
     payload: bytes | None = None
@@ -127,3 +128,4 @@ class Settlement:
     bill: Bill = NOTHING
     answer: bytes | None = None
     hints: Sequence[RateHint] = ()
+    is_over: bool = False

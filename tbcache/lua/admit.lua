@@ -6,6 +6,7 @@
 --                         waiters: how many joined;
 --                         failure, retry_at (us), failures: what the last load met
 --       5 usage   HASH    of the source's UTC day
+--       6 fleet   (see slots.lua)
 -- ARGV  1 limits "count:span_us,..."    2 share of each limit (0..1]
 --       3 charge "fetch" | "request"    4 lease (us)
 --       5 freshness still needed (us; 0 for an ordinary ask)
@@ -15,13 +16,15 @@
 --      11 epoch the asker has seen, "" for none
 --      12 patience (us): a slot that comes free within it is promised at once
 --      13 the day's budget (millionths of a dollar; 0: none)   14 a page's price at most
+--      15 process
 -- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
---   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
---                                            nothing before start
+--   {"go", now, entry or "", epoch, start, free}   the slot is held, the lease is yours;
+--                                            send nothing before start. free: what is left
+--                                            of the tightest limit, in thousandths
 --   {"join", now, token, until}              someone else loads it
---   {"wait", now, retry_at, reason, epoch}   no slot before retry_at
+--   {"wait", now, retry_at, reason, epoch, free}   no slot before retry_at
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
 local time = redis.call('TIME')
@@ -47,6 +50,7 @@ end
 
 --@include slots
 local slots, state, lease_key, usage = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+local window, share = {slots = slots, state = state, fleet = KEYS[6]}, tonumber(ARGV[2])
 local charge, lease, worker = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 local id, cost = ARGV[8], tonumber(ARGV[9])
 local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
@@ -65,21 +69,24 @@ end
 
 local seen = epoch(state, ARGV[11], now, id)
 local limits = parse_limits(ARGV[1])
-local retry_at, reason, certain, _ = 0, '', true
+local retry_at, reason, certain, free = 0, '', true, ''
+hear(window.fleet, ARGV[15], now)
 if not is_held then
-    retry_at, reason, _, certain = look(slots, state, limits, now, cost, tonumber(ARGV[2]))
+    local tightest
+    retry_at, reason, tightest, certain = look(window, limits, now, cost, share)
+    free = free_part(tightest, retry_at == 0 and cost or 0)
 end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return verdict('wait', retry_at, reason, seen)
+        return verdict('wait', retry_at, reason, seen, free)
     end
     if is_fresh then
         -- The ask itself is what is charged, and it is over now.
         if is_held then
             commit(slots, now, id, cost)
         else
-            hold(slots, state, limits, now, id, cost, 0, now)
+            hold(window, limits, now, id, cost, 0, now, share)
         end
         return verdict('hit', entry)
     end
@@ -115,12 +122,12 @@ if retry_at > 0 and entry then
     return verdict('stale', entry, failure or '')
 end
 if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
-    return verdict('wait', retry_at, reason, seen)
+    return verdict('wait', retry_at, reason, seen, free)
 end
 
 local start = math.max(now, retry_at)
-hold(slots, state, limits, now, id, cost, lease, start)
+hold(window, limits, now, id, cost, lease, start, share)
 redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0)
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))
-return verdict('go', entry or '', seen, start)
+return verdict('go', entry or '', seen, start, free)

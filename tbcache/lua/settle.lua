@@ -16,9 +16,10 @@
 --      16 the lease's token      17 price of an item (millionths of a dollar)
 --      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
 --      19 limits "count:span_us,..."
---         then the ids of items billed once a day
+--      20 deadline (us; 0: none)   then the ids of items billed once a day
 -- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
--- was no longer ours or the key was cleared meanwhile.
+-- was no longer ours or the key was cleared meanwhile. {"late", now} past the deadline:
+-- the slot is committed and that is all; the asker has kept and counted the rest himself.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local billed_key = KEYS[8]
@@ -36,6 +37,10 @@ if kind == 'abandon' then
     release(slots, id, cost)
 else
     commit(slots, now, id, cost)
+end
+local deadline = tonumber(ARGV[20])
+if deadline > 0 and now > deadline then
+    return {'late', int(now)}
 end
 
 -- What the upstream refused to one is refused to all. Refusals of requests that were
@@ -122,7 +127,7 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 20)})
+    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 21)})
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
 return {stored, int(now)}

@@ -10,14 +10,25 @@
 --                            seen (us); epoch: set once, missing after a loss of data;
 --                            lost_at: when a loss was noticed (us), until it is mended;
 --                            fleet: how many processes there were;
+--                            share:<process>: the part of each limit that is the
+--                            process's own while Redis is away from it;
+--                            demand, demand_at: interactive slots taken per second, of
+--                            late, and as of when (us);
+--                            prewarm_at: when the pre-warm lane last took one (us);
 --                            foreign:<span>, foreign_until:<span>: what the upstream
 --                            has seen in a window beyond our slots, and until when;
 --                            learned:<span>, learned_next:<span>: the same, learned from
 --                            refusals without figures, and when to try a little less.
+-- $ns:{source}:fleet   ZSET  process -> last heard of (us). One that is silent for longer
+--                            than ABSENT_US may be cut off and sending on its own: its
+--                            share is kept free until it is back, or forgotten.
 --
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
 local LOST_POLL_US = 250000
+local ROUNDING = 1e-6  -- of a share; also in store/own.py
+local ABSENT_US = 600000  -- ABSENT_SECONDS of store/own.py
+local PACE = 0.8  -- a little faster than the limit: what is late must not leave it unused
 local BUDGET_POLL_US = 100000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
@@ -51,25 +62,67 @@ local function foreign(state_key, span, now)
     return tonumber(told[3] or 0), now + span
 end
 
--- What stands against `cost` more slots. `share` (0..1] is the part of each limit
--- this asker may fill. Replies the moment from which it can be asked again (0: now),
--- the reason, the tightest limit's {count, span, used}, and whether a slot that starts
--- at that moment can be promised now.
-local function look(slots_key, state_key, limits, now, cost, share)
-    local state = redis.call('HMGET', state_key, 'closed_until', 'closed_reason', 'lost_at')
+-- The parts of each limit that belong to processes which may be sending on their own.
+local function absent_shares(state_key, fleet_key, now)
+    local shares = {}
+    for _, process in ipairs(redis.call('ZRANGEBYSCORE', fleet_key, '-inf', '(' .. int(now - ABSENT_US))) do
+        shares[#shares + 1] = tonumber(redis.call('HGET', state_key, 'share:' .. process) or 0)
+    end
+    return shares
+end
+
+-- Marks the process as heard of.
+local function hear(fleet_key, process, now)
+    redis.call('ZADD', fleet_key, 'XX', int(now), process)
+end
+
+-- Interactive slots taken per second, of late: counted with a memory of one shortest window.
+local function demand_of(state, now, memory)
+    return tonumber(state[1] or 0) * math.exp(-math.max(0, now - tonumber(state[2] or now)) / memory)
+end
+
+-- How much of a limit the pre-warm lane leaves free: its reserve, yet no more of it than
+-- the interactive asks of late could need at once (they come at random: two deviations).
+local function headroom(limit, share, demand)
+    local reserve = limit[1] - math.max(1, math.floor(limit[1] * share))
+    return math.min(reserve, 1 + math.ceil(2 * math.sqrt(demand * limit[2] / 1000000)))
+end
+
+local function shortest(limits)
+    local span = limits[1][2]
+    for _, limit in ipairs(limits) do
+        span = math.min(span, limit[2])
+    end
+    return span
+end
+
+-- What stands against `cost` more slots. `share` below 1 is the pre-warm lane's: the part
+-- of each limit it may fill whatever the interactive asks do. Replies the moment from
+-- which it can be asked again (0: now), the reason, the tightest limit's {count, span,
+-- used}, and whether a slot that starts at that moment can be promised now.
+local function look(window, limits, now, cost, share)
+    local slots_key, state_key = window.slots, window.state
+    local state = redis.call('HMGET', state_key,
+        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at', 'prewarm_at')
     local retry_at, reason, certain = 0, '', true
     local closed_until = tonumber(state[1] or 0)
     if closed_until > now then
         retry_at, reason, certain = closed_until, state[2] or 'closed', false
     end
     local lost_at = tonumber(state[3] or 0)
+    local absent = absent_shares(state_key, window.fleet, now)
+    local demand = share < 1 and demand_of({state[4], state[5]}, now, shortest(limits)) or 0
     local tightest
     for _, limit in ipairs(limits) do
         local count, span = limit[1], limit[2]
-        local mine = math.max(1, math.floor(count * share))
+        local mine = share < 1 and count - headroom(limit, share, demand) or count
         local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
         local others, others_until = foreign(state_key, span, now)
-        local used = own + others
+        local kept = 0
+        for _, part in ipairs(absent) do
+            kept = kept + math.floor(count * part + ROUNDING)
+        end
+        local used = own + others + kept
         local free_at = 0
         local over = used + cost - mine
         if over > own then
@@ -85,6 +138,14 @@ local function look(slots_key, state_key, limits, now, cost, share)
             if others > 0 then
                 free_at = math.min(free_at, others_until)
             end
+        elseif share < 1 and 2 * used > count then
+            -- Slots taken in a burst come free in a burst, and an interactive ask in between
+            -- finds none: beyond half of the limit the lane goes at about the limit's pace.
+            free_at = tonumber(state[6] or 0) + PACE * cost * span / count
+        end
+        if kept > 0 and free_at > now + LOST_POLL_US then
+            -- The absent may be back, or be forgotten, at any moment.
+            free_at, certain = now + LOST_POLL_US, false
         end
         if lost_at > 0 and now < lost_at + span then
             -- Shut until every process has put its own slots back, or the window has
@@ -92,7 +153,7 @@ local function look(slots_key, state_key, limits, now, cost, share)
             free_at = math.max(free_at, math.min(lost_at + span, now + LOST_POLL_US))
             used, certain = count, false
         end
-        if free_at > retry_at then
+        if free_at > now and free_at > retry_at then
             retry_at, reason = free_at, 'limit ' .. count
         end
         if not tightest or count - used < tightest[1] - tightest[3] then
@@ -102,16 +163,27 @@ local function look(slots_key, state_key, limits, now, cost, share)
     return retry_at, reason, tightest, certain
 end
 
+-- The part of the tightest limit that is free, in thousandths.
+local function free_part(tightest, taken)
+    return math.max(0, math.floor(1000 * (tightest[1] - tightest[3] - taken) / tightest[1]))
+end
+
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
 -- look) until start + lease. A slot promised for later keeps the bound as well: at its
 -- taking, every other stamp younger than start - window was counted.
-local function hold(slots_key, state_key, limits, now, id, cost, lease, start)
-    local horizon = tonumber(redis.call('HGET', state_key, 'horizon') or 0)
+local function hold(window, limits, now, id, cost, lease, start, share)
+    local state_key, slots_key = window.state, window.slots
+    local state = redis.call('HMGET', state_key, 'horizon', 'demand', 'demand_at')
+    local horizon = tonumber(state[1] or 0)
     for _, limit in ipairs(limits) do
-        if limit[2] > horizon then
-            horizon = limit[2]
-            redis.call('HSET', state_key, 'horizon', int(horizon))
-        end
+        horizon = math.max(horizon, limit[2])
+    end
+    if share < 1 then
+        redis.call('HSET', state_key, 'horizon', int(horizon), 'prewarm_at', int(start))
+    else
+        local memory = shortest(limits)
+        local demand = demand_of({state[2], state[3]}, now, memory) + cost * 1000000 / memory
+        redis.call('HSET', state_key, 'horizon', int(horizon), 'demand', demand, 'demand_at', int(now))
     end
     redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', int(now - horizon))
     for unit = 1, cost do

@@ -18,6 +18,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import hiredis
@@ -50,6 +51,8 @@ BLOCK_SECONDS = 0.2
 #: A connection unused for longer may have been closed by the server.
 CHECK_SECONDS = 1.0
 LONGEST_BLOCK_SECONDS = 1.0
+#: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
+ANSWERED_PART = 0.8
 
 _AWAY = (
     redis.ConnectionError,
@@ -96,6 +99,11 @@ class Store:
         """How this process is named in figures, heartbeats and epochs."""
         name = self._name or f"{socket.gethostname()}-{os.getpid()}"
         return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
+
+    @property
+    def member(self) -> str:
+        """This process among those that share a limit: no other's, whatever it is named in figures."""
+        return f"{_machine()}-{os.getpid()}"
 
     @property
     def is_available(self) -> bool:
@@ -243,6 +251,10 @@ class Store:
         """The slots of ``source`` that this process has taken."""
         return self._own.setdefault(source, OwnSlots())
 
+    def sources_in_use(self) -> list[str]:
+        """The sources that this process takes slots of."""
+        return list(self._own)
+
     def epoch(self, source: str) -> str:
         """The epoch of the source's window that this process has seen, "" for none."""
         return self._epochs.get(source, "")
@@ -253,6 +265,15 @@ class Store:
             # Away again, it is mended at the next return.
             with contextlib.suppress(Unavailable):
                 self.restore(source)
+
+    def notice_epoch(self, source: str, found: str) -> None:
+        """Mend the window if ``found``, "" for none, is not the epoch that this process has seen.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        if self._epochs.get(source, found) != found:
+            self.restore(source)
 
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
@@ -281,9 +302,19 @@ class Store:
         return None if self._ahead is None else (time.monotonic() + self._ahead) * MICROS
 
     def deadline_us(self) -> int:
-        """When an ask made now is past, in the server's time; 0 before that is known."""
-        now_us = self.time_us()
-        return 0 if now_us is None else round(now_us + self.timeout * MICROS)
+        """When an ask made now is past, in the server's time: early enough that its answer is read.
+
+        The first costs a round trip: a server that is frozen must not act on it when it thaws.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        if (now_us := self.time_us()) is None:
+            asked_at = time.monotonic()
+            seconds, micros = self.call("TIME")
+            self.learn_time(int(seconds) * MICROS + int(micros), asked_at)
+            now_us = self.time_us() or 0.0
+        return round(now_us + self.timeout * ANSWERED_PART * MICROS)
 
     def learn_time(self, now_us: int, asked_at: float) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
@@ -321,9 +352,8 @@ class Store:
                 pipe.hget(self.keys.state(source), "epoch")
             (seconds, micros), *epochs = pipe.execute()
             self.learn_time(seconds * MICROS + micros, asked_at)
-            for (source, epoch), found in zip(seen, epochs, strict=True):
-                if found is None or found.decode() != epoch:
-                    self.restore(source)
+            for (source, _), found in zip(seen, epochs, strict=True):
+                self.notice_epoch(source, "" if found is None else found.decode())
 
     def on_return(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` each time the server is back, before anyone else uses it again.
@@ -408,6 +438,16 @@ class Store:
 def get_store() -> Store:
     """The store of this process, as its settings say."""
     return Store(get_settings())
+
+
+@functools.cache
+def _machine() -> str:
+    """Where process ids mean the same: the host, and in it the container."""
+    try:
+        space = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        space = 0
+    return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{space}")
 
 
 def _is_closed(connection: Any) -> bool:

@@ -31,6 +31,9 @@ class Keys:
     def state(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:state"
 
+    def fleet(self, source: str) -> str:
+        return f"{self.namespace}:{{{source}}}:fleet"
+
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"
 

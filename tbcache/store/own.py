@@ -3,10 +3,16 @@
 While Redis is away a process goes on with its share of each limit, counted here;
 the shares of the fleet add up to the limit. When Redis is back, these slots are put
 there before anyone takes new ones.
+
+Redis may be away from this process alone. The others go on as ever for
+``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
+(slots.lua). So what of ours leaves the window in that time is theirs, and we go on as
+if it were still in use; whatever leaves later, we may take again.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -14,6 +20,10 @@ from collections.abc import Iterable, Sequence
 from tbcache.models import Limit
 
 SWEEP_FROM = 256
+#: Silent for longer, a process may be cut off and sending on its own. Also in slots.lua.
+ABSENT_SECONDS = 0.6
+#: What a share may miss by its rounding.
+ROUNDING = 1e-6
 
 
 class OwnSlots:
@@ -22,55 +32,66 @@ class OwnSlots:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
+        #: Those taken without Redis since it was last heard of.
+        self._alone: set[str] = set()
         self._horizon = 0.0
         self._sweep_at = SWEEP_FROM
+        self._heard_at = -math.inf
+        self._free = 1.0
+        #: The part of each limit that is this process's own while Redis is away.
+        self.share = 1.0
 
     @property
     def horizon(self) -> float:
         """The longest window asked about, in seconds."""
         return self._horizon
 
+    @property
+    def heard_at(self) -> float:
+        """When Redis last answered about this source (monotonic)."""
+        return self._heard_at
+
+    def hear(self, free: float) -> None:
+        """Redis has answered just now, and ``free`` of the tightest limit was left."""
+        with self._lock:
+            self._heard_at, self._free = time.monotonic(), free
+            self._alone.clear()
+
     def record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that was granted; it counts as sent ``held_seconds`` from now until committed."""
-        now = time.monotonic()
         with self._lock:
-            self._horizon = max(self._horizon, *(limit.window_seconds for limit in limits))
-            if len(self._stamps) >= self._sweep_at:
-                self._forget(now)
-                self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
-            for unit in range(1, cost + 1):
-                self._stamps[_unit(slot, unit)] = now + held_seconds
+            self._record(slot, cost, limits, held_seconds)
 
     def commit(self, slot: str, cost: int) -> None:
         """The answer is in: lower the stamps to now."""
         now = time.monotonic()
         with self._lock:
-            for unit in range(1, cost + 1):
-                name = _unit(slot, unit)
+            for name in _units(slot, cost):
                 if name in self._stamps:
                     self._stamps[name] = min(self._stamps[name], now)
 
     def release(self, slot: str, cost: int) -> None:
         """Nothing was sent."""
         with self._lock:
-            for unit in range(1, cost + 1):
-                self._stamps.pop(_unit(slot, unit), None)
+            for name in _units(slot, cost):
+                self._stamps.pop(name, None)
+                self._alone.discard(name)
 
     def clear(self) -> None:
         with self._lock:
             self._stamps.clear()
+            self._alone.clear()
 
-    def take(
-        self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float, *, parts: int
-    ) -> float:
-        """Take a slot within one of ``parts`` equal shares of each limit.
+    def take(self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float) -> float:
+        """Take a slot without Redis, within this process's share of each limit.
 
         Returns the seconds to wait; 0.0 when it is taken.
         """
         with self._lock:
-            wait = max(self._wait(limit, cost, parts) for limit in limits)
-        if wait == 0.0:
-            self.record(slot, cost, limits, held_seconds)
+            wait = max(self._wait(limit, cost) for limit in limits)
+            if wait == 0.0:
+                self._record(slot, cost, limits, held_seconds)
+                self._alone.update(_units(slot, cost))
         return wait
 
     def used(self, limit: Limit) -> int:
@@ -79,10 +100,14 @@ class OwnSlots:
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > since)
 
-    def wait(self, limit: Limit, cost: int, parts: int) -> float:
-        """Seconds until ``cost`` slots could be taken; 0.0 for now."""
+    def mine(self, limit: Limit) -> int:
+        """How many slots of a window are this process's own while Redis is away."""
+        return math.floor(limit.count * self.share + ROUNDING)
+
+    def wait(self, limit: Limit, cost: int) -> float:
+        """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""
         with self._lock:
-            return self._wait(limit, cost, parts)
+            return self._wait(limit, cost)
 
     def ages(self) -> list[tuple[str, float]]:
         """Every slot with its age in seconds; negative while it is held."""
@@ -91,22 +116,57 @@ class OwnSlots:
             self._forget(now)
             return [(slot, now - stamp) for slot, stamp in self._stamps.items()]
 
-    def _wait(self, limit: Limit, cost: int, parts: int) -> float:
+    def _wait(self, limit: Limit, cost: int) -> float:
+        now, window = time.monotonic(), limit.window_seconds
+        share = self.mine(limit)
+        if cost > share:
+            return window
+        alone = sorted(self._leaving(name, window, now) for name in self._alone)
+        waits = [_until(alone, len(alone) + cost - share, now)]
+        noticed = self._heard_at + ABSENT_SECONDS
+        if now < noticed + window:
+            # The others' slots of before are still in the window, beside as many of ours
+            # as there were then; of what was free, each may take his part.
+            known = [name for name in self._stamps if name not in self._alone]
+            leaving = [self._leaving(name, window, now) for name in known]
+            before = [at for at in leaving if at > self._heard_at]
+            taken = [noticed + window if at <= noticed else at for at in before]
+            inside = sorted(at for at in (*taken, *alone) if at > now)
+            room = math.floor(limit.count * self._free * self.share + ROUNDING)
+            waits.append(_until(inside, len(inside) + cost - len(before) - room, now))
+        else:
+            inside = sorted(at for at in (self._leaving(n, window, now) for n in self._stamps) if at > now)
+            waits.append(_until(inside, len(inside) + cost - share, now))
+        return max(waits)
+
+    def _leaving(self, name: str, window: float, now: float) -> float:
+        """When a slot leaves the window: one that is held, a window from now at the earliest."""
+        return min(self._stamps[name], now) + window
+
+    def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         now = time.monotonic()
-        mine = limit.count // parts
-        if cost > mine:
-            return limit.window_seconds
-        inside = sorted(stamp for stamp in self._stamps.values() if stamp > now - limit.window_seconds)
-        over = len(inside) + cost - mine
-        if over <= 0:
-            return 0.0
-        return max(0.001, min(inside[over - 1], now) + limit.window_seconds - now)
+        self._horizon = max(self._horizon, *(limit.window_seconds for limit in limits))
+        if len(self._stamps) >= self._sweep_at:
+            self._forget(now)
+            self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
+        for name in _units(slot, cost):
+            self._stamps[name] = now + held_seconds
 
     def _forget(self, now: float) -> None:
         gone = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon]
         for slot in gone:
             del self._stamps[slot]
+            self._alone.discard(slot)
 
 
-def _unit(slot: str, unit: int) -> str:
-    return slot if unit == 1 else f"{slot}#{unit}"
+def _until(leaving: Sequence[float], over: int, now: float) -> float:
+    """Seconds until ``over`` of the slots that leave at these moments have left; 0.0 for none."""
+    if over <= 0:
+        return 0.0
+    # A window that is full of others opens when they say so: look again soon.
+    at = leaving[over - 1] if over <= len(leaving) else now + ABSENT_SECONDS
+    return max(0.001, at - now)
+
+
+def _units(slot: str, cost: int) -> list[str]:
+    return [slot if unit == 1 else f"{slot}#{unit}" for unit in range(1, cost + 1)]

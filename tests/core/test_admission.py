@@ -9,12 +9,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.admission import Admission, Bill, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
+from tbcache.admission import (
+    Admission,
+    Bill,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settlement,
+    Stale,
+    Verdict,
+    Wait,
+)
 from tbcache.cache import CacheManager
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
-from tbcache.sources import Price
+from tbcache.sources import Price, Source
 from tbcache.store import Store
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
@@ -317,19 +329,51 @@ def test_charge_by_request_makes_a_hit_spend_a_slot(admission: Admission, store:
     assert slots(store) == 3
 
 
-def test_the_prewarm_lane_leaves_a_share_to_interactive_asks(admission: Admission) -> None:
+def prewarm(admission: Admission, store: Store, symbol: str, source: Source) -> Verdict:
+    """An ask of the pre-warm lane that comes long after the one before."""
+    store.client.hdel(store.keys.state("twitter"), "prewarm_at")
+    return admission.admit(ask(symbol, source, lane="prewarm"))
+
+
+def test_the_prewarm_lane_leaves_a_share_to_interactive_asks(admission: Admission, store: Store) -> None:
     """Somebody waits for the one, nobody for the other."""
     source = replace(TWITTER, limits=(Limit(10, 60.0),))
     for number in range(9):
+        assert isinstance(prewarm(admission, store, f"P{number}", source), Go)
+    assert isinstance(prewarm(admission, store, "P9", source), Wait)
+    go(admission, "I", source=source)
+
+
+def test_the_prewarm_lane_borrows_what_no_interactive_ask_needs(admission: Admission, store: Store) -> None:
+    """Of a reserve of 25, one slot stays free while nobody asks, and more the more do."""
+    admission._shares["prewarm"] = 0.5
+    source = replace(TWITTER, limits=(Limit(50, 60.0),))
+    while isinstance(prewarm(admission, store, f"P{slots(store)}", source), Go):
+        pass
+    assert slots(store) == 49
+    store.client.delete(store.keys.slots("twitter"))
+    for number in range(4):
+        go(admission, f"I{number}", source=source)
+    while isinstance(prewarm(admission, store, f"Q{slots(store)}", source), Go):
+        pass
+    # Four a minute, and twice their deviation.
+    assert slots(store) == 50 - (1 + 4)
+
+
+def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission) -> None:
+    """What is taken in a burst comes free in a burst, and an interactive ask in between finds nothing."""
+    source = replace(TWITTER, limits=(Limit(10, 60.0),))
+    for number in range(6):
         go(admission, f"P{number}", source=source, lane="prewarm")
-    assert isinstance(admission.admit(ask("X", source, lane="prewarm")), Wait)
-    assert isinstance(admission.admit(ask("X", source)), Go)
+    verdict = admission.admit(ask("P6", source, lane="prewarm"))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(0.8 * 6, abs=0.1)
+    go(admission, "I", source=source)
 
 
 def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:
     """The consumer took it when it popped the job."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, "", 0])
+    hold_for_a_job(store)
     assert go(admission, slot="job.1").slot == "job.1"
     assert slots(store) == 1
 
@@ -337,9 +381,7 @@ def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store
 def test_a_slot_held_by_the_queue_is_given_back_on_a_hit(admission: Admission, store: Store) -> None:
     """The job found its answer in the cache: nothing goes upstream."""
     admission.settle(go(admission), VALUE)
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", "job.1", 1, 15_000_000, 0, "", 0])
-    assert isinstance(admission.admit(ask(slot="job.1")), Hit)
+    assert isinstance(admission.admit(ask(slot=hold_for_a_job(store))), Hit)
     assert slots(store) == 1
 
 
@@ -455,17 +497,19 @@ def test_a_silent_process_notices_a_loss_by_its_heartbeat(
 def test_redis_away_is_answered_from_this_processs_share(
     private_server: Server, store_for: object, settings_for: object
 ) -> None:
-    """The parts of the fleet add up to the limit."""
+    """What was free is shared out: two processes may send two of the four each."""
     store: Store = store_for(private_server)  # type: ignore[operator]
     settings: Settings = settings_for(private_server)  # type: ignore[operator]
     admission = Admission(store, settings, UsageMonitor(store, settings))
     go(admission, "A")
-    store.fleet_size = 2
+    store.own("twitter").share = 0.5
     private_server.kill()
-    assert isinstance(admission.admit(ask("B")), Go)
-    verdict = admission.admit(ask("C"))
+    go(admission, "B")
+    go(admission, "C")
+    verdict = admission.admit(ask("D"))
     assert isinstance(verdict, Wait)
-    assert 50 < verdict.seconds <= 75
+    assert verdict.seconds == 0.25
+    assert 50 < (verdict.retry_at - datetime.now(UTC)).total_seconds() <= 75
 
 
 def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
@@ -616,7 +660,7 @@ def test_slots_that_left_every_window_are_dropped(admission: Admission, store: S
     """A window's set is as long as the window, not as the year."""
     source = replace(TWITTER, limits=(Limit(5, 0.1),))
     admission.settle(go(admission, "A", source=source), VALUE)
-    wait_until(lambda: store.client.zcount(store.keys.slots("twitter"), "-inf", us_ago(store, 0.1)) == 1)
+    wait_until(lambda: store.client.zcount(store.keys.slots("twitter"), "-inf", us_ago(store, 0.2)) == 1)
     go(admission, "B", source=source)
     assert slots(store) == 1
 
@@ -637,8 +681,8 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
 
 def hold_for_a_job(store: Store, slot: str = "job.1") -> str:
     """What the queue does when it hands a job to a worker."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0])
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
+    store.run("take", keys, ["5:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0, store.member])
     return slot
 
 

@@ -124,7 +124,7 @@ def test_redis_away_goes_on_with_the_share_of_one(
     store = store_for(private_server)
     limiter = RateLimiter(replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),)), store)
     limiter.get_status()
-    store.fleet_size = 3
+    store.own("twitter").share = 1 / 3
     private_server.kill()
     begun = time.monotonic()
     assert [limiter.check_rate_limit()[0] for _ in range(2)] == [True, False]
@@ -142,10 +142,10 @@ def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Sto
 
 def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
     """A server that thaws must not spend slots on those who have gone; one who is there asks again."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
-    answer = store.run("take", keys, ["3:60000000", 1, "take", "zombie", 1, 0, 1, "", 0])
-    assert (answer[0], answer[6]) == (0, b"late")
-    assert int(answer[5]) == int(answer[1])
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
+    answer = store.run("take", keys, ["3:60000000", 1, "take", "zombie", 1, 0, 1, "", 0, "me"])
+    assert answer[0] == b"late"
+    assert store.client.keys("*twitter*") == []
     assert limiter.get_status().used == 0
 
 

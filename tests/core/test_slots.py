@@ -16,7 +16,7 @@ from tbcache.store.script import script
 from tbcache.store.wire import MICROS, pack_limits
 
 START = 1_800_000_000 * MICROS
-SLOTS, STATE = "ns:{s}:slots", "ns:{s}:state"
+SLOTS, STATE, FLEET = "ns:{s}:slots", "ns:{s}:state", "ns:{s}:fleet"
 
 
 class Clock:
@@ -45,9 +45,8 @@ class Model:
 
     def start_of(self, name: str, cost: int = 1) -> int | None:
         """When the slot begins; None when there is none to be had."""
-        answer = self._run(
-            "take", [pack_limits(self.limits), 1, "take", name, cost, self.lease, 0, "", self.patience]
-        )
+        limits = pack_limits(self.limits)
+        answer = self._run("take", [limits, 1, "take", name, cost, self.lease, 0, "", self.patience, "me"])
         return int(answer[8]) if answer[0] else None  # type: ignore[call-overload, no-any-return]
 
     def commit(self, name: str, cost: int = 1) -> None:
@@ -65,7 +64,7 @@ class Model:
                 assert later - first >= span, f"{limit} broken: {first} and {later}"
 
     def _run(self, name: str, args: list[object]) -> list[object]:
-        keys = [SLOTS, STATE] if name == "take" else [SLOTS]
+        keys = [SLOTS, STATE, FLEET] if name == "take" else [SLOTS]
         answer: list[object] = self.redis.eval(script(name).text, len(keys), *keys, *args)  # type: ignore[arg-type]
         return answer
 

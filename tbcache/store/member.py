@@ -1,0 +1,116 @@
+"""This process's place among those that share a source's limits.
+
+A member says a few times a second that it is there, and learns its share: the part of
+each limit that is its own while Redis is away (own.py). One that falls silent has its
+share kept free (slots.lua), until it is back, or known to be dead, or forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from tbcache.models import Limit
+from tbcache.store.connection import Store, Unavailable
+from tbcache.store.own import ABSENT_SECONDS
+from tbcache.store.wire import pack_limits, to_micros
+
+BEAT_SECONDS = ABSENT_SECONDS / 3
+#: Shares move as members come and go: each asks for its own at least so often.
+SHARE_SECONDS = 1.0
+#: A host that died takes its processes' shares along for so long.
+FORGET_SECONDS = 300.0
+
+
+class Membership:
+    """Beats for every source this process takes slots of, in a thread, from start to stop."""
+
+    def __init__(self, store: Store, limits: Mapping[str, Sequence[Limit]]) -> None:
+        self._store = store
+        self._limits = limits
+        self._asked_at: dict[str, float] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Join the fleet; does nothing when it has."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._run, name="tbcache-member", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the fleet and give the share back, as far as Redis can be told."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+        try:
+            for source in self._asked_at:
+                self._bury(source, [self._store.member])
+        except Unavailable:
+            return
+
+    def beat(self, source: str) -> None:
+        """Say that this process is there, and learn its share of ``source``'s limits.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        own, keys = self._store.own(source), self._store.keys
+        going_by = own.share if source in self._asked_at else 0.0
+        self._asked_at[source] = asked_at = time.monotonic()
+        now_us, *answer = self._store.run(
+            "beat",
+            [keys.slots(source), keys.state(source), keys.fleet(source)],
+            [
+                pack_limits(self._limits[source]),
+                self._store.member,
+                f"{going_by:.9f}",
+                self._store.deadline_us(),
+                to_micros(FORGET_SECONDS),
+            ],
+        )
+        if answer:
+            share, free, epoch, *absent = answer
+            own.share = float(share)
+            own.hear(int(free) / 1000)
+            self._store.notice_epoch(source, epoch.decode())
+            if dead := [name for name in (member.decode() for member in absent) if self._is_dead(name)]:
+                self._bury(source, dead)
+        self._store.learn_time(int(now_us), asked_at)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                for source in self._store.sources_in_use():
+                    if source in self._limits and self._is_due(source):
+                        self.beat(source)
+            except Unavailable:
+                pass
+            if self._stopped.wait(BEAT_SECONDS):
+                return
+
+    def _is_due(self, source: str) -> bool:
+        """What the process asks anyway says as well that it is there."""
+        now = time.monotonic()
+        is_silent = now - self._store.own(source).heard_at >= BEAT_SECONDS
+        return is_silent or now - self._asked_at.get(source, 0.0) >= SHARE_SECONDS
+
+    def _is_dead(self, member: str) -> bool:
+        """True when ``member`` was a process of this machine and is no more."""
+        host, _, pid = member.rpartition("-")
+        if host != self._store.member.rpartition("-")[0] or not pid.isdigit():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+    def _bury(self, source: str, members: Sequence[str]) -> None:
+        keys = self._store.keys
+        self._store.run("leave", [keys.state(source), keys.fleet(source)], members)

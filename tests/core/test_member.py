@@ -1,0 +1,229 @@
+"""Shares of a limit, for the time that Redis is away from one or from all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache.models import Limit
+from tbcache.store import Store
+from tbcache.store import own as own_module
+from tbcache.store.member import Membership
+from tbcache.store.own import ABSENT_SECONDS, OwnSlots
+from tests.core.conftest import TWITTER, ask
+from tests.server import wait_until
+
+LIMITS = {"twitter": TWITTER.limits}
+
+
+def beat(store: Store, process: str, going_by: float = 0.0, forget_us: int = 300_000_000) -> float:
+    """One beat of ``process``; the share it is told."""
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
+    _, share, *_ = store.run("beat", keys, ["5:60000000", process, going_by, 0, forget_us])
+    return float(share)
+
+
+def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
+    """As if ``process`` had not been heard of for ``seconds``."""
+    server_seconds, micros = store.client.time()
+    heard_us = server_seconds * 1_000_000 + micros - round(seconds * 1e6)
+    store.client.zadd(store.keys.fleet("twitter"), {process: heard_us})
+
+
+def shares(store: Store) -> float:
+    state = store.client.hgetall(store.keys.state("twitter"))
+    return sum(float(part) for name, part in state.items() if name.startswith(b"share:"))
+
+
+def test_shares_never_add_up_to_more_than_the_limit(store: Store) -> None:
+    """A newcomer has none before the others have given theirs up."""
+    assert beat(store, "a") == 1.0
+    assert beat(store, "b") == 0.0
+    assert beat(store, "a", 1.0) == 0.5
+    # Until a has been heard going by it, its old share counts: the answer may be lost.
+    assert beat(store, "b") == 0.0
+    assert beat(store, "a", 0.5) == 0.5
+    assert beat(store, "b") == 0.5
+    assert shares(store) <= 1.0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=30))
+def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str, bool]]) -> None:
+    """Each goes by the last answer it has read: together never by more than the whole."""
+    import fakeredis
+
+    from tbcache.store.script import script
+
+    redis = fakeredis.FakeRedis(version=(7, 4))
+    going_by: dict[str, float] = {}
+    for process, is_read in beats:
+        answer = redis.eval(
+            script("beat").text, 3, "{s}:w", "{s}:s", "{s}:f", "5:60000000", process,
+            going_by.get(process, 0.0), 0, 300_000_000,
+        )  # fmt: skip
+        if is_read:
+            going_by[process] = float(answer[1])  # type: ignore[index]
+        assert sum(going_by.values()) <= 1.0 + 1e-6
+
+
+def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store: Store) -> None:
+    """It may be cut off and sending; whoever comes asks again soon, for it may be back."""
+    admission.admit(ask("A"))
+    beat(store, "cut off")
+    beat(store, store.member)
+    store.client.hset(store.keys.state("twitter"), "share:cut off", 0.5)
+    silence(store, "cut off")
+    assert isinstance(admission.admit(ask("B")), Go)
+    assert isinstance(admission.admit(ask("C")), Go)
+    verdict = admission.admit(ask("D", patience=60.0))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(0.25)
+    beat(store, "cut off", 0.5)
+    assert isinstance(admission.admit(ask("D")), Go)
+
+
+def test_one_who_asks_is_not_silent(admission: Admission, store: Store) -> None:
+    """Its own share is not kept from itself, however long it was away."""
+    beat(store, store.member)
+    silence(store, store.member)
+    for symbol in "ABCDE":
+        assert isinstance(admission.admit(ask(symbol)), Go)
+
+
+def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> None:
+    """Or the limit would shrink with every process that ever was."""
+    beat(store, "a")
+    beat(store, "b")
+    silence(store, "a", 301.0)
+    beat(store, "b")
+    assert beat(store, "b") == 1.0
+    store.run("leave", [store.keys.state("twitter"), store.keys.fleet("twitter")], ["b"])
+    assert store.client.zcard(store.keys.fleet("twitter")) == 0
+    assert shares(store) == 0
+
+
+def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
+    """A server that thaws must not take the dead for living."""
+    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
+    assert len(store.run("beat", keys, ["5:60000000", "late", 0, 1, 300_000_000])) == 1
+    assert store.client.exists(*keys) == 0
+
+
+def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
+    """A killed worker's share is back with the next beat, not after minutes."""
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    ghost = f"{store.member.rpartition('-')[0]}-{dead.pid}"
+    beat(store, ghost)
+    beat(store, "elsewhere-1")
+    silence(store, ghost)
+    silence(store, "elsewhere-1")
+    membership = Membership(store, LIMITS)
+    membership.beat("twitter")
+    members = {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
+    assert members == {store.member, "elsewhere-1"}
+
+
+def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
+    """From start to stop, for every source that the process takes slots of."""
+    store.own("twitter").share = 0.123
+    membership = Membership(store, LIMITS)
+    membership.start()
+    wait_until(lambda: store.own("twitter").share == 1.0)
+    beat(store, "other")
+    wait_until(lambda: store.own("twitter").share == 0.5)
+    membership.stop()
+    members = store.client.zrange(store.keys.fleet("twitter"), 0, -1)
+    assert members == [b"other"]
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(own_module, "time", clock)
+    return clock
+
+
+LIMIT = Limit(8, 10.0)
+
+
+def own_of(clock: Clock, taken: int, free: float, share: float) -> OwnSlots:
+    """A process that took ``taken`` slots one a second, the last of them now, and then is cut off."""
+    own = OwnSlots()
+    own.share = share
+    for number in range(taken):
+        own.record(str(number), 1, [LIMIT], 0.0)
+        clock.now += 1.0
+    clock.now -= 1.0
+    own.hear(free)
+    return own
+
+
+def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
+    """What leaves of ours may be taken again; nothing else may."""
+    own = own_of(clock, taken=4, free=0.0, share=0.5)
+    assert own.take("x", 1, [LIMIT], 0.0) == pytest.approx(7.0)
+    clock.now += 7.0
+    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+    assert own.take("y", 1, [LIMIT], 0.0) > 0.0
+
+
+def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
+    """They may have taken it: it counts as in use for a window more."""
+    own = own_of(clock, taken=4, free=0.0, share=0.5)
+    clock.now += 6.5
+    own.hear(0.0)
+    clock.now += 0.5 + ABSENT_SECONDS
+    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+    clock.now += 1.0
+    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+
+
+def test_what_was_free_is_shared_out(clock: Clock) -> None:
+    """One of two takes half of it at once, and no more before the others' slots have left."""
+    own = own_of(clock, taken=0, free=0.5, share=0.5)
+    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
+    clock.now += LIMIT.window_seconds + ABSENT_SECONDS
+    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcde"] == [True, True, True, True, False]
+
+
+def test_one_who_had_more_than_his_share_comes_down_to_it(clock: Clock) -> None:
+    """A window later the others have theirs."""
+    own = own_of(clock, taken=6, free=0.0, share=0.25)
+    clock.now += LIMIT.window_seconds + ABSENT_SECONDS
+    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
+
+
+def test_without_a_share_nothing_is_sent(clock: Clock) -> None:
+    """A newcomer waits for the whole: he knows nothing of the others."""
+    own = own_of(clock, taken=0, free=1.0, share=0.0)
+    assert own.take("x", 1, [LIMIT], 0.0) == LIMIT.window_seconds
+
+
+def test_a_load_that_ended_without_redis_is_no_zombie_after(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is given up when Redis is back, not when it ends: nobody joins what is over."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_away_reason", "cut off")
+        assert admission.settle(verdict.grant, Settlement(payload=b"1", pages=1)) == "local"
+    begun = time.monotonic()
+    for callback in store._returned:
+        callback()
+    assert isinstance(admission.admit(ask("A")), Go)
+    assert time.monotonic() - begun < 1.0
