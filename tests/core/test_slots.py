@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -204,54 +203,4 @@ def test_no_window_holds_more_arrivals_than_allowed(
                 window.arrive(cost)
         else:
             window.clock.now += micros
-    window.assert_kept()
-
-
-ACTIONS = ("take", "arrive", "commit", "crash", "late")
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_every_interleaving_of_small_limits_keeps_them(model: Callable[..., Model], count: int) -> None:
-    """Each call takes, then arrives and commits, or dies, or commits late: in every order
-    of ``count + 2`` calls, time moving by a third of the window between any two steps.
-    """
-    window_us, lease = 3 * MICROS, 2 * MICROS
-    fates = (("arrive", "commit"), ("arrive",), ("commit",), ("arrive", "late"))
-    tried = 0
-    for chosen in itertools.combinations_with_replacement(fates, count + 1):
-        lives = [("take", *fate) for fate in chosen]
-        for order in itertools.islice(_merges([len(life) for life in lives]), 60):
-            _play(model(Limit(count, window_us / MICROS), lease=lease), lives, order)
-            tried += 1
-    assert tried >= 100
-
-
-def _merges(lengths: list[int]) -> Iterator[tuple[int, ...]]:
-    """Every order in which lives of these lengths can be lived side by side."""
-    if not any(lengths):
-        yield ()
-        return
-    for index, length in enumerate(lengths):
-        if length:
-            rest = lengths.copy()
-            rest[index] -= 1
-            for tail in _merges(rest):
-                yield (index, *tail)
-
-
-def _play(window: Model, lives: list[tuple[str, ...]], order: tuple[int, ...]) -> None:
-    granted: dict[int, int] = {}
-    done = [0] * len(lives)
-    for who in order:
-        step, done[who] = lives[who][done[who]], done[who] + 1
-        if step == "take" and window.take(f"call-{who}"):
-            granted[who] = window.clock.now + window.lease
-        elif step == "arrive" and window.clock.now < granted.get(who, 0):
-            window.arrive()
-        elif step == "commit" and who in granted:
-            window.commit(f"call-{who}")
-        elif step == "late" and who in granted:
-            window.clock.now += window.lease
-            window.commit(f"call-{who}")
-        window.clock.now += MICROS
     window.assert_kept()
