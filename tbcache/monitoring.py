@@ -136,9 +136,7 @@ class UsageMonitor:
         self._beater: threading.Thread | None = None
         self._left = threading.Event()
         self._heard: dict[str, float] = {}
-        self._membership = Membership(
-            store, {name: source.limits for name, source in get_sources(settings).items()}
-        )
+        self._membership = Membership(store)
 
     # Counting
 
@@ -281,7 +279,8 @@ class UsageMonitor:
             )
             self._beater.start()
             if role in FETCHING_ROLES:
-                self._membership.start()
+                sources = get_sources(self._settings)
+                self._membership.start({name: source.limits for name, source in sources.items()})
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:

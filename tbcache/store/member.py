@@ -27,16 +27,17 @@ FORGET_SECONDS = 300.0
 class Membership:
     """Beats for every source this process takes slots of, in a thread, from start to stop."""
 
-    def __init__(self, store: Store, limits: Mapping[str, Sequence[Limit]]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._limits = limits
+        self._limits: Mapping[str, Sequence[Limit]] = {}
         self._asked_at: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Join the fleet; does nothing when it has."""
+    def start(self, limits: Mapping[str, Sequence[Limit]]) -> None:
+        """Join those that share ``limits``, by source; does nothing when it has."""
         if self._thread is None or not self._thread.is_alive():
+            self._limits = limits
             self._stopped.clear()
             self._thread = threading.Thread(target=self._run, name="tbcache-member", daemon=True)
             self._thread.start()
@@ -52,7 +53,7 @@ class Membership:
         except Unavailable:
             return
 
-    def beat(self, source: str) -> None:
+    def beat(self, source: str, limits: Sequence[Limit]) -> None:
         """Say that this process is there, and learn its share of ``source``'s limits.
 
         Raises:
@@ -65,7 +66,7 @@ class Membership:
             "beat",
             [keys.slots(source), keys.state(source), keys.fleet(source)],
             [
-                pack_limits(self._limits[source]),
+                pack_limits(limits),
                 self._store.member,
                 f"{going_by:.9f}",
                 self._store.deadline_us(),
@@ -85,8 +86,9 @@ class Membership:
         while True:
             try:
                 for source in self._store.sources_in_use():
-                    if source in self._limits and self._is_due(source):
-                        self.beat(source)
+                    limits = self._limits.get(source)
+                    if limits is not None and self._is_due(source):
+                        self.beat(source, limits)
             except Unavailable:
                 pass
             if self._stopped.wait(BEAT_SECONDS):

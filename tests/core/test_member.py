@@ -19,8 +19,6 @@ from tbcache.store.own import ABSENT_SECONDS, OwnSlots
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 
-LIMITS = {"twitter": TWITTER.limits}
-
 
 def beat(store: Store, process: str, going_by: float = 0.0, forget_us: int = 300_000_000) -> float:
     """One beat of ``process``; the share it is told."""
@@ -124,8 +122,7 @@ def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
     beat(store, "elsewhere-1")
     silence(store, ghost)
     silence(store, "elsewhere-1")
-    membership = Membership(store, LIMITS)
-    membership.beat("twitter")
+    Membership(store).beat("twitter", TWITTER.limits)
     members = {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
     assert members == {store.member, "elsewhere-1"}
 
@@ -133,8 +130,8 @@ def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
 def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     """From start to stop, for every source that the process takes slots of."""
     store.own("twitter").share = 0.123
-    membership = Membership(store, LIMITS)
-    membership.start()
+    membership = Membership(store)
+    membership.start({"twitter": TWITTER.limits})
     wait_until(lambda: store.own("twitter").share == 1.0)
     beat(store, "other")
     wait_until(lambda: store.own("twitter").share == 0.5)
