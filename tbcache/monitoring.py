@@ -279,8 +279,7 @@ class UsageMonitor:
             )
             self._beater.start()
             if role in FETCHING_ROLES:
-                sources = get_sources(self._settings)
-                self._membership.start({name: source.limits for name, source in sources.items()})
+                self._membership.start()
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:

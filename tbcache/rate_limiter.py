@@ -33,6 +33,7 @@ class RateLimiter:
         self._store = store
         self._lease = lease_seconds
         self._own = store.own(source.name)
+        self._own.limits = source.limits
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1

@@ -355,6 +355,7 @@ class Admission:
             names = (keys.slots(source.name), keys.state(source.name))
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
+            self._store.own(source.name).limits = source.limits
             plan = self._plans[source] = _Plan(names, keys.fleet(source.name), limits, budget, page)
         return plan
 

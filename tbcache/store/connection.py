@@ -253,7 +253,7 @@ class Store:
 
     def sources_in_use(self) -> list[str]:
         """The sources that this process takes slots of."""
-        return list(self._own)
+        return [source for source, own in self._own.copy().items() if own.limits]
 
     def epoch(self, source: str) -> str:
         """The epoch of the source's window that this process has seen, "" for none."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tbcache.models import Limit
 from tbcache.store.connection import Store, Unavailable
 from tbcache.store.own import ABSENT_SECONDS
 from tbcache.store.wire import pack_limits, to_micros
@@ -29,15 +28,13 @@ class Membership:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._limits: Mapping[str, Sequence[Limit]] = {}
         self._asked_at: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, limits: Mapping[str, Sequence[Limit]]) -> None:
-        """Join those that share ``limits``, by source; does nothing when it has."""
+    def start(self) -> None:
+        """Join the fleet; does nothing when it has."""
         if self._thread is None or not self._thread.is_alive():
-            self._limits = limits
             self._stopped.clear()
             self._thread = threading.Thread(target=self._run, name="tbcache-member", daemon=True)
             self._thread.start()
@@ -53,7 +50,7 @@ class Membership:
         except Unavailable:
             return
 
-    def beat(self, source: str, limits: Sequence[Limit]) -> None:
+    def beat(self, source: str) -> None:
         """Say that this process is there, and learn its share of ``source``'s limits.
 
         Raises:
@@ -66,7 +63,7 @@ class Membership:
             "beat",
             [keys.slots(source), keys.state(source), keys.fleet(source)],
             [
-                pack_limits(limits),
+                pack_limits(own.limits),
                 self._store.member,
                 f"{going_by:.9f}",
                 self._store.deadline_us(),
@@ -86,9 +83,8 @@ class Membership:
         while True:
             try:
                 for source in self._store.sources_in_use():
-                    limits = self._limits.get(source)
-                    if limits is not None and self._is_due(source):
-                        self.beat(source, limits)
+                    if self._is_due(source):
+                        self.beat(source)
             except Unavailable:
                 pass
             if self._stopped.wait(BEAT_SECONDS):

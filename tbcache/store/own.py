@@ -40,6 +40,8 @@ class OwnSlots:
         self._free = 1.0
         #: The part of each limit that is this process's own while Redis is away.
         self.share = 1.0
+        #: The source's limits, once it is used.
+        self.limits: tuple[Limit, ...] = ()
 
     @property
     def horizon(self) -> float:

@@ -122,7 +122,8 @@ def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
     beat(store, "elsewhere-1")
     silence(store, ghost)
     silence(store, "elsewhere-1")
-    Membership(store).beat("twitter", TWITTER.limits)
+    store.own("twitter").limits = TWITTER.limits
+    Membership(store).beat("twitter")
     members = {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
     assert members == {store.member, "elsewhere-1"}
 
@@ -131,7 +132,8 @@ def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     """From start to stop, for every source that the process takes slots of."""
     store.own("twitter").share = 0.123
     membership = Membership(store)
-    membership.start({"twitter": TWITTER.limits})
+    store.own("twitter").limits = TWITTER.limits
+    membership.start()
     wait_until(lambda: store.own("twitter").share == 1.0)
     beat(store, "other")
     wait_until(lambda: store.own("twitter").share == 0.5)
