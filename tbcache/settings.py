@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     common_symbols: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = COMMON_SYMBOLS
     common_hours: PositiveInt = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
-    prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     lease_seconds: PositiveFloat = 15.0
     persist: bool = True
     worker_name: str | None = None

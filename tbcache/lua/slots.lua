@@ -12,9 +12,10 @@
 --                            fleet: how many processes there were;
 --                            share:<process>: the part of each limit that is the
 --                            process's own while Redis is away from it;
---                            demand, demand_at: interactive slots taken per second, of
+--                            demand, demand_at: interactive slots taken per us, of
 --                            late, and as of when (us);
---                            prewarm_at: when the pre-warm lane last took one (us);
+--                            paced:<span>: when the pre-warm lane may go on (us), once
+--                            it fills more than half of a limit;
 --                            foreign:<span>, foreign_until:<span>: what the upstream
 --                            has seen in a window beyond our slots, and until when;
 --                            learned:<span>, learned_next:<span>: the same, learned from
@@ -27,8 +28,9 @@
 
 local LOST_POLL_US = 250000
 local ROUNDING = 1e-6  -- of a share; also in store/own.py
-local ABSENT_US = 600000  -- ABSENT_SECONDS of store/own.py
-local PACE = 0.8  -- a little faster than the limit: what is late must not leave it unused
+local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
+local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
+local EXPECTED = 0.1  -- of a limit: interactive asks that are reckoned with before there are any
 local BUDGET_POLL_US = 100000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
@@ -76,16 +78,29 @@ local function hear(fleet_key, process, now)
     redis.call('ZADD', fleet_key, 'XX', int(now), process)
 end
 
--- Interactive slots taken per second, of late: counted with a memory of one shortest window.
-local function demand_of(state, now, memory)
-    return tonumber(state[1] or 0) * math.exp(-math.max(0, now - tonumber(state[2] or now)) / memory)
+-- Interactive slots taken per us, of late: counted with a memory of one shortest window.
+local function demand_of(rate, at, now, memory)
+    return tonumber(rate or 0) * math.exp(-math.max(0, now - tonumber(at or now)) / memory)
 end
 
--- How much of a limit the pre-warm lane leaves free: its reserve, yet no more of it than
--- the interactive asks of late could need at once (they come at random: two deviations).
-local function headroom(limit, share, demand)
-    local reserve = limit[1] - math.max(1, math.floor(limit[1] * share))
-    return math.min(reserve, 1 + math.ceil(2 * math.sqrt(demand * limit[2] / 1000000)))
+-- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
+-- the reserve what the interactive asks do not need: at each of some times ahead, what is
+-- free and what will have come free is to last for them, who come at random (two
+-- deviations more than their mean).
+local function borrow(slots_key, limit, now, free, share, rate)
+    local count, span = limit[1], limit[2]
+    local reserve = count - math.max(1, math.floor(count * share))
+    local oldest
+    for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2}) do
+        local asked = math.max(rate, EXPECTED * count / span) * ahead
+        local needed = math.min(reserve, 1 + math.ceil(asked + 2 * math.sqrt(asked)))
+        local leaving = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), int(now - span + ahead))
+        if free + leaving < needed then
+            oldest = oldest or redis.call('ZRANGEBYSCORE', slots_key, '(' .. int(now - span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+            return math.min(oldest and tonumber(oldest) + span or now + span, now + span / 16)
+        end
+    end
+    return 0
 end
 
 local function shortest(limits)
@@ -103,19 +118,19 @@ end
 local function look(window, limits, now, cost, share)
     local slots_key, state_key = window.slots, window.state
     local state = redis.call('HMGET', state_key,
-        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at', 'prewarm_at')
-    local retry_at, reason, certain = 0, '', true
+        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at')
+    local retry_at, reason, certain = 0, '', share == 1
     local closed_until = tonumber(state[1] or 0)
     if closed_until > now then
         retry_at, reason, certain = closed_until, state[2] or 'closed', false
     end
     local lost_at = tonumber(state[3] or 0)
     local absent = absent_shares(state_key, window.fleet, now)
-    local demand = share < 1 and demand_of({state[4], state[5]}, now, shortest(limits)) or 0
+    local demand = share < 1 and demand_of(state[4], state[5], now, shortest(limits)) or 0
     local tightest
+    window.paced = {}
     for _, limit in ipairs(limits) do
         local count, span = limit[1], limit[2]
-        local mine = share < 1 and count - headroom(limit, share, demand) or count
         local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
         local others, others_until = foreign(state_key, span, now)
         local kept = 0
@@ -124,7 +139,7 @@ local function look(window, limits, now, cost, share)
         end
         local used = own + others + kept
         local free_at = 0
-        local over = used + cost - mine
+        local over = used + cost - count
         if over > own then
             free_at, certain = others > 0 and others_until or now + span, false
         elseif over > 0 then
@@ -138,10 +153,15 @@ local function look(window, limits, now, cost, share)
             if others > 0 then
                 free_at = math.min(free_at, others_until)
             end
-        elseif share < 1 and 2 * used > count then
+        elseif share < 1 then
+            free_at = borrow(slots_key, limit, now, -over, share, demand)
             -- Slots taken in a burst come free in a burst, and an interactive ask in between
-            -- finds none: beyond half of the limit the lane goes at about the limit's pace.
-            free_at = tonumber(state[6] or 0) + PACE * cost * span / count
+            -- finds none: beyond half of the limit the lane goes at the limit's pace.
+            if 2 * used > count then
+                local paced_at = tonumber(redis.call('HGET', state_key, 'paced:' .. int(span)) or 0)
+                free_at = math.max(free_at, paced_at - PACES_AHEAD * span / count)
+                window.paced[limit] = math.max(paced_at, now) + cost * span / count
+            end
         end
         if kept > 0 and free_at > now + LOST_POLL_US then
             -- The absent may be back, or be forgotten, at any moment.
@@ -178,12 +198,15 @@ local function hold(window, limits, now, id, cost, lease, start, share)
     for _, limit in ipairs(limits) do
         horizon = math.max(horizon, limit[2])
     end
+    redis.call('HSET', state_key, 'horizon', int(horizon))
     if share < 1 then
-        redis.call('HSET', state_key, 'horizon', int(horizon), 'prewarm_at', int(start))
+        for limit, paced_at in pairs(window.paced) do
+            redis.call('HSET', state_key, 'paced:' .. int(limit[2]), int(paced_at))
+        end
     else
         local memory = shortest(limits)
-        local demand = demand_of({state[2], state[3]}, now, memory) + cost * 1000000 / memory
-        redis.call('HSET', state_key, 'horizon', int(horizon), 'demand', demand, 'demand_at', int(now))
+        local rate = demand_of(state[2], state[3], now, memory) + cost / memory
+        redis.call('HSET', state_key, 'demand', rate, 'demand_at', int(now))
     end
     redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', int(now - horizon))
     for unit = 1, cost do

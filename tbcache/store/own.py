@@ -21,7 +21,7 @@ from tbcache.models import Limit
 
 SWEEP_FROM = 256
 #: Silent for longer, a process may be cut off and sending on its own. Also in slots.lua.
-ABSENT_SECONDS = 0.6
+ABSENT_SECONDS = 0.45
 #: What a share may miss by its rounding.
 ROUNDING = 1e-6
 

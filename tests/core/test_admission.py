@@ -330,45 +330,67 @@ def test_charge_by_request_makes_a_hit_spend_a_slot(admission: Admission, store:
 
 
 def prewarm(admission: Admission, store: Store, symbol: str, source: Source) -> Verdict:
-    """An ask of the pre-warm lane that comes long after the one before."""
-    store.client.hdel(store.keys.state("twitter"), "prewarm_at")
+    """An ask of the pre-warm lane, whatever its pace."""
+    store.client.hdel(store.keys.state("twitter"), "paced:60000000")
     return admission.admit(ask(symbol, source, lane="prewarm"))
 
 
-def test_the_prewarm_lane_leaves_a_share_to_interactive_asks(admission: Admission, store: Store) -> None:
+def fill(admission: Admission, store: Store, source: Source, name: str) -> None:
+    """Pre-warm until there is to be no more."""
+    while isinstance(prewarm(admission, store, f"{name}{slots(store)}", source), Go):
+        pass
+
+
+def spread(store: Store, seconds: float) -> None:
+    """As if the slots had been taken one after another, evenly, over the last ``seconds``."""
+    names = store.client.zrange(store.keys.slots("twitter"), 0, -1)
+    steps = {name: us_ago(store, seconds * n / len(names)) for n, name in enumerate(names)}
+    store.client.zadd(store.keys.slots("twitter"), steps)
+
+
+FIFTY = replace(TWITTER, limits=(Limit(50, 60.0),))
+
+
+def test_the_prewarm_lane_leaves_what_interactive_asks_need_until_slots_come_free(
+    admission: Admission, store: Store
+) -> None:
     """Somebody waits for the one, nobody for the other."""
-    source = replace(TWITTER, limits=(Limit(10, 60.0),))
-    for number in range(9):
-        assert isinstance(prewarm(admission, store, f"P{number}", source), Go)
-    assert isinstance(prewarm(admission, store, "P9", source), Wait)
-    go(admission, "I", source=source)
+    fill(admission, store, FIFTY, "P")
+    # A tenth of the limit may be asked for: of that half a window's part, and twice its deviation.
+    assert slots(store) == 50 - 7
+    for number in range(7):
+        go(admission, f"I{number}", source=FIFTY)
+    assert isinstance(admission.admit(ask("I7", FIFTY)), Wait)
 
 
-def test_the_prewarm_lane_borrows_what_no_interactive_ask_needs(admission: Admission, store: Store) -> None:
-    """Of a reserve of 25, one slot stays free while nobody asks, and more the more do."""
-    admission._shares["prewarm"] = 0.5
-    source = replace(TWITTER, limits=(Limit(50, 60.0),))
-    while isinstance(prewarm(admission, store, f"P{slots(store)}", source), Go):
-        pass
-    assert slots(store) == 49
-    store.client.delete(store.keys.slots("twitter"))
-    for number in range(4):
-        go(admission, f"I{number}", source=source)
-    while isinstance(prewarm(admission, store, f"Q{slots(store)}", source), Go):
-        pass
-    # Four a minute, and twice their deviation.
-    assert slots(store) == 50 - (1 + 4)
+def test_the_prewarm_lane_borrows_the_reserve_while_slots_come_free_steadily(
+    admission: Admission, store: Store
+) -> None:
+    """What leaves in time need not be kept free as well."""
+    fill(admission, store, FIFTY, "P")
+    spread(store, 59.0)
+    fill(admission, store, FIFTY, "Q")
+    assert slots(store) == 50 - 2
+
+
+def test_the_prewarm_lane_leaves_more_the_more_interactive_asks_there_are(
+    admission: Admission, store: Store
+) -> None:
+    """And never more than its share leaves them."""
+    for number in range(20):
+        admission.settle(go(admission, f"I{number}", source=FIFTY), VALUE)
+    fill(admission, store, FIFTY, "P")
+    assert slots(store) == 50 - 15
 
 
 def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission) -> None:
     """What is taken in a burst comes free in a burst, and an interactive ask in between finds nothing."""
-    source = replace(TWITTER, limits=(Limit(10, 60.0),))
-    for number in range(6):
-        go(admission, f"P{number}", source=source, lane="prewarm")
-    verdict = admission.admit(ask("P6", source, lane="prewarm"))
+    for number in range(26 + 3):
+        go(admission, f"P{number}", source=FIFTY, lane="prewarm")
+    verdict = admission.admit(ask("P", FIFTY, lane="prewarm"))
     assert isinstance(verdict, Wait)
-    assert verdict.seconds == pytest.approx(0.8 * 6, abs=0.1)
-    go(admission, "I", source=source)
+    assert verdict.seconds == pytest.approx(60 / 50, abs=0.1)
+    go(admission, "I", source=FIFTY)
 
 
 def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:

@@ -183,9 +183,9 @@ def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
 def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
     """They may have taken it: it counts as in use for a window more."""
     own = own_of(clock, taken=4, free=0.0, share=0.5)
-    clock.now += 6.5
+    clock.now += 7.0 - ABSENT_SECONDS / 2
     own.hear(0.0)
-    clock.now += 0.5 + ABSENT_SECONDS
+    clock.now += ABSENT_SECONDS
     assert own.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 1.0
     assert own.take("x", 1, [LIMIT], 0.0) == 0.0
