@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit lock clean
+.PHONY: setup demo test lint types floors unit mutants lock clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ floors: setup
 
 unit: setup
 	$(BIN)/pytest
+
+# Deletes each line of each Lua script in turn and names those that no test misses; takes an hour.
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 # Pins every dependency with its hashes; names no index and no host.
 lock: setup

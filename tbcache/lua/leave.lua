@@ -1,8 +1,6 @@
 -- leave: processes that are over give their share of the source's limits back.
--- KEYS  1 state   2 fleet   (see slots.lua)      ARGV  the processes      Replies how many there were.
-local left = 0
+-- KEYS  1 state   2 fleet   (see slots.lua)      ARGV  the processes
 for _, process in ipairs(ARGV) do
-    left = left + redis.call('ZREM', KEYS[2], process)
+    redis.call('ZREM', KEYS[2], process)
     redis.call('HDEL', KEYS[1], 'share:' .. process)
 end
-return left
