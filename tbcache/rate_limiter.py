@@ -161,7 +161,7 @@ class RateLimiter:
                     slot,
                     cost,
                     to_micros(held),
-                    self._store.deadline_us(),
+                    self._store.deadline_us(self.source.name),
                     self._store.epoch(self.source.name),
                     to_micros(patience),
                 ],
@@ -173,7 +173,7 @@ class RateLimiter:
         if allowed and mode == "take":
             begins = (int(start) - int(now)) / MICROS
             self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
-        self._store.learn_time(int(now), asked_at)
+        self._store.learn_time(int(now), asked_at, self.source.name)
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
