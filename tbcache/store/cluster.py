@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +23,8 @@ from tbcache.errors import ConfigurationError
 from tbcache.store.node import Argument, Node
 
 T = TypeVar("T")
+
+AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 MOST_REDIRECTIONS = 4
 
@@ -86,8 +89,9 @@ class Cluster:
         self.disconnect()
         self._find()
         for node in self.primaries():
-            if b"cluster_state:ok" not in node.call("CLUSTER", "INFO"):
-                raise ClusterDownError("a node says that the cluster is down")
+            info: bytes = self.follow(lambda node, _: node.call("CLUSTER", "INFO"), node)
+            if b"cluster_state:ok" not in info:
+                raise ClusterDownError(f"{node.name} says that the cluster is down")
 
     def disconnect(self) -> None:
         for node in self._all():
@@ -131,6 +135,9 @@ class Cluster:
                 return ask(node, asking)
             except AskError as error:
                 node, asking = self.redirect(node, error)
+            except AWAY as error:
+                error.add_note(node.name)
+                raise
         raise ClusterDownError("the nodes do not agree on who serves a hash slot")
 
     def redirect(self, node: Node, error: AskError) -> tuple[Node, bool]:
@@ -138,7 +145,7 @@ class Cluster:
         target = self._node(error.host or node.host, error.port)
         if not isinstance(error, MovedError):
             return target, True
-        with self._lock:
+        with self._exclusively():
             # Unless another thread has been told meanwhile.
             if self._table[error.slot_id] is node:
                 self._table = self._read_table(target)
@@ -150,16 +157,26 @@ class Cluster:
         """Every node known, the one of the URL last."""
         return [*(node for node in list(self._nodes.values()) if node is not self._seed), self._seed]
 
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One thread asks for the table while others wait, no longer than they would for a node."""
+        if not self._lock.acquire(timeout=self._timeout):
+            raise redis.TimeoutError("another thread is asking for the nodes")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def _known(self) -> list[Node | None]:
         if not self._table:
-            with self._lock:
+            with self._exclusively():
                 self._table = self._table or self._read_table(self._seed)
         return self._table
 
     def _find(self) -> None:
         """Read the table from the first node that answers."""
         problem: Exception | None = None
-        with self._lock:
+        with self._exclusively():
             for node in self._all():
                 try:
                     self._table = self._read_table(node)
@@ -272,7 +289,8 @@ class ClusterClient(redis.Redis):
                 connection.send_packed_command(connection.pack_commands([part.args for part in parts]))
             for node, connection in taken:
                 found[node] = [self._read(connection, part) for part in by_node[node]]
-        except BaseException:
+        except BaseException as error:
+            error.add_note(node.name)
             # Answers may still come: nobody must read them as his own.
             for _, connection in taken:
                 connection.disconnect()
@@ -328,8 +346,8 @@ class _Part(NamedTuple):
 def _key(command: Sequence[Any]) -> Any:
     """The first key of a command; scripts have it after the digest and the number of keys."""
     name = str(command[0]).upper()
-    if name in ("SCAN", "KEYS"):
-        raise TypeError(f"{name} sees one node of a cluster; scan_iter() sees all")
+    if name == "SCAN":
+        raise TypeError("SCAN sees one node of a cluster; scan_iter() sees all")
     return command[3 if name in ("EVALSHA", "EVAL") else 1]
 
 

@@ -392,6 +392,11 @@ def get_store() -> Store:
 
 
 def _reason(error: Exception) -> str:
+    """In a few words, with the node of a cluster that it is about."""
+    return ", node ".join([_problem(error), *getattr(error, "__notes__", ())])
+
+
+def _problem(error: Exception) -> str:
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return "no answer in time"
     text = str(error).strip().rstrip(".")

@@ -28,7 +28,9 @@ class Node:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        self.host = urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        self.name = f"{self.host}:{parts.port}"
         self.client = _client(url, timeout)
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)

@@ -263,7 +263,8 @@ def test_a_primary_that_dies_raises_to_no_caller_and_its_replica_goes_on(
     assert pipeline.run(upstream, FetchRequest("news", "MSFT")).origin == "live"
     assert pipeline.run(upstream, FetchRequest("news", "MSFT")).origin == "cache"
     assert time.monotonic() - started < 1
-    assert not store.is_available
+    with pytest.raises(Unavailable, match=f"node 127.0.0.1:{primary.port}"):
+        store.call("GET", "{news}")
     wait_until(lambda: store.is_available, 15, "the replica's promotion")
     assert store.client.zcard(store.keys.slots("news")) == 2
     assert isinstance(admission.admit(ask("GME", NEWS)), Go)
@@ -286,6 +287,28 @@ def test_a_primary_that_hangs_holds_nobody_up(frail: ClusterServer, store_for: S
             store.call("GET", "{reddit}")
     wait_until(lambda: store.is_available, 10)
     assert store.call("GET", "{twitter}") is None
+
+
+def test_callers_who_find_a_cluster_hanging_wait_side_by_side(
+    frail: ClusterServer, store_for: StoreFor
+) -> None:
+    """One of them asks for the nodes; the others must not each do so after it."""
+    store, seconds = store_for(frail), []
+
+    def call() -> None:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.call("GET", "{twitter}")
+        seconds.append(time.monotonic() - started)
+
+    with frail.nodes[0].frozen():
+        callers = [threading.Thread(target=call) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert max(seconds) < 2 * store.timeout + 0.2
+    wait_until(lambda: store.is_available, 10)
 
 
 def test_a_node_whose_cluster_is_incomplete_is_no_server(
