@@ -162,7 +162,7 @@ class RateLimiter:
                     slot,
                     cost,
                     to_micros(held),
-                    self._store.deadline_us(),
+                    self._store.deadline_us(self.source.name),
                     self._store.epoch(self.source.name),
                     to_micros(patience),
                     self._store.member,
@@ -171,7 +171,7 @@ class RateLimiter:
         except Unavailable:
             return self._ask_own(mode, limits, cost, held, slot)
         if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at)
+            self._store.learn_time(int(answer[1]), asked_at, self.source.name)
             return self._ask_own(mode, limits, cost, held, slot)
         allowed, now, count, span, used, retry_at, reason, epoch, start, free = answer
         self._store.learn_epoch(self.source.name, epoch.decode())
@@ -179,7 +179,7 @@ class RateLimiter:
         if allowed and mode == "take":
             begins = (int(start) - int(now)) / MICROS
             self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
-        self._store.learn_time(int(now), asked_at)
+        self._store.learn_time(int(now), asked_at, self.source.name)
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,

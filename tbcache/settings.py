@@ -25,6 +25,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -73,6 +74,14 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _cluster(value: bool, info: ValidationInfo) -> bool:
+    url, number = info.data.get("redis_url"), info.data.get("redis_db")
+    parts = urlsplit(url.get_secret_value() if url else f"redis:///{number or 0}")
+    if value and (parts.scheme == "unix" or parts.path.strip("/") not in ("", "0")):
+        raise ValueError("a cluster has no socket file and no database but 0")
+    return value
+
+
 class SourceSettings(BaseModel):
     """What one source's variables say; None where they say nothing."""
 
@@ -108,6 +117,7 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = None
     redis_db: Annotated[int, Field(ge=0)] = 0
     redis_ssl: bool = False
+    redis_cluster: Annotated[bool, AfterValidator(_cluster)] = False
     redis_timeout: PositiveFloat = 0.25
 
     namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")] = "trading_bot"
@@ -194,7 +204,8 @@ BUILT_IN_NAMES = tuple(
     name for name, field in Settings.model_fields.items() if field.annotation is SourceSettings
 )
 _REDIS = {
-    f"REDIS_{name}": f"redis_{name.lower()}" for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL")
+    f"REDIS_{name}": f"redis_{name.lower()}"
+    for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
 }
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ import pytest
 
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tests.server import Server
+from tbcache.store.cluster import hash_slot
+from tests.server import ClusterServer, Server
 
 #: Packages whose cached ``get_*()`` functions are the singletons of a process.
 PACKAGES = ("tbcache", "workers", "scheduler")
+
+#: Debian's, where it is installed.
+REDIS_SERVER = shutil.which("redis-server")
 
 #: Further functions with ``cache_clear``, named otherwise; a test module may append its own.
 SINGLETONS: list[Any] = []
@@ -38,25 +43,65 @@ def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     _forget_singletons()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked ``every_server`` run on each kind; those that kill it, on single servers only."""
+    marked = metafunc.definition.get_closest_marker
+    if not marked("every_server") or marked("one_server"):
+        return
+    redis = ["redis"] if REDIS_SERVER else []
+    for fixture, kinds in (("server", ["valkey", "cluster"]), ("private_server", ["valkey"])):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, [*kinds, *redis], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster refuses a script whose keys lie in several: whatever a test runs must not."""
+    run = Store.run
+
+    def checked(self: Store, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        assert len({hash_slot(key) for key in keys}) == 1, f"{name}: {keys}"
+        return run(self, name, keys, args)
+
+    monkeypatch.setattr(Store, "run", checked)
+
+
 @pytest.fixture(scope="session")
-def _shared_server() -> Iterator[Server]:
+def _valkey() -> Iterator[Server]:
     server = Server().start()
     yield server
     server.close()
 
 
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[Server]:
+    server = Server(program=REDIS_SERVER).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[ClusterServer]:
+    server = ClusterServer().start()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def server(_shared_server: Server) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """An empty server; afterwards every key left behind must have a TTL. Do not kill this one."""
-    _shared_server.flush()
-    yield _shared_server
-    _check_ttls(_shared_server)
+    kind = getattr(request, "param", "valkey")
+    server: Server = request.getfixturevalue(f"_{kind}")
+    server.flush()
+    yield server
+    _check_ttls(server)
 
 
 @pytest.fixture
-def private_server() -> Iterator[Server]:
+def private_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of the test's own, to kill, freeze and restart."""
-    server = Server().start()
+    kind = getattr(request, "param", "valkey")
+    server = Server(program=REDIS_SERVER if kind == "redis" else None).start()
     try:
         yield server
         if server.is_running:
@@ -71,7 +116,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
     """Settings that point at a server: ``settings_for(private_server, TBCACHE_...="...")``."""
 
     def load(server: Server, **variables: str) -> Settings:
-        return Settings.load({"REDIS_URL": server.url, **variables}, data_dir=tmp_path / "data")
+        return Settings.load({**server.variables, **variables}, data_dir=tmp_path / "data")
 
     return load
 

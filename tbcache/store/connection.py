@@ -15,16 +15,14 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import hiredis
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     ClusterDownError,
@@ -34,12 +32,13 @@ from redis.exceptions import (
     ReadOnlyError,
     TryAgainError,
 )
-from redis.retry import Retry
 
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import get_logger
 from tbcache.settings import Settings, get_settings
+from tbcache.store.cluster import Cluster
 from tbcache.store.key import Keys
+from tbcache.store.node import BLOCK_SECONDS, Argument, Node
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
@@ -47,10 +46,6 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 log = get_logger("tbcache.store")
 
 PROBE_SECONDS = 0.1
-BLOCK_SECONDS = 0.2
-#: A connection unused for longer may have been closed by the server.
-CHECK_SECONDS = 1.0
-LONGEST_BLOCK_SECONDS = 1.0
 #: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
 ANSWERED_PART = 0.8
 
@@ -65,31 +60,32 @@ _AWAY = (
 )
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 
-Argument = str | bytes | int | float
-
 
 class Unavailable(RedisUnreachable):
     """The store cannot be used now; callers go on without it."""
 
 
 class Store:
-    """One server, its keys and its scripts. Opens no socket before the first call."""
+    """One server or one cluster, its keys and its scripts. Opens no socket before the first call."""
 
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys(settings.namespace)
         self.address = settings.redis_address
         self.timeout = settings.redis_timeout
+        self.is_cluster = settings.redis_cluster
         self._url = settings.redis
         self._name = settings.worker_name
         self._lock = threading.Lock()
+        self._asking_time = threading.Lock()
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._returned: list[Callable[[], None]] = []
         self._cleared: list[Callable[[str], None]] = []
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
         self._epochs: dict[str, str] = {}
-        self._ahead: float | None = None
-        self._ahead_at = 0.0
+        # How far the server's clock is ahead of ours (s), and when that was so; the nodes of a
+        # cluster have clocks of their own, so there also by source.
+        self._ahead: dict[str, tuple[float, float]] = {}
         #: How many processes shared the limits when last heard of.
         self.fleet_size = 1
         self._open()
@@ -114,7 +110,7 @@ class Store:
     def client(self) -> redis.Redis:
         """The pooled client, for plain commands inside :meth:`guard`."""
         self._after_fork()
-        return self._client
+        return self._server.client
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script by its digest: one round trip; two when the server has not seen it.
@@ -141,6 +137,8 @@ class Store:
             return self._call(*command)
         except _AWAY as error:
             raise self._away(error) from None
+        except AskError:
+            raise self._is_in_cluster() from None
 
     def wait_for(self, key: str, seconds: float) -> bool:
         """Wait until the list ``key`` has an element, which stays there.
@@ -171,38 +169,18 @@ class Store:
         return self._block(seconds, "BLPOP", key) is not None
 
     def _call(self, *command: Argument) -> Any:
-        connection = self._checkout()
-        try:
-            connection.send_packed_command([hiredis.pack_command(cast(Any, command))], check_health=False)
-            answer = connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            self._idle.append((connection, time.monotonic()))
-            raise
-        except BaseException:
-            # Half an answer may still come: nobody must read it as his own.
-            connection.disconnect()
-            raise
-        self._idle.append((connection, time.monotonic()))
-        return answer
-
-    def _checkout(self) -> Any:
-        try:
-            connection, idle_since = self._idle.pop()
-        except IndexError:
-            pool = self._client.connection_pool
-            connection = pool.connection_class(**pool.connection_kwargs)
-            connection.connect()
-            return connection
-        if time.monotonic() - idle_since > CHECK_SECONDS and _is_closed(connection):
-            connection.disconnect()
-            connection.connect()
-        return connection
+        return self._server.call(*command)
 
     def _block(self, seconds: float, *command: str) -> Any:
         self._after_fork()
-        client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
         with self.guard():
-            return cast(Any, client).execute_command(*command, f"{max(seconds, 0.001):.3f}")
+            try:
+                return self._server.block(seconds, *command)
+            except redis.ResponseError as error:
+                # The server has ceased to be the one for this list: the caller asks again.
+                if str(error).startswith("UNBLOCKED"):
+                    return None
+                raise
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -216,6 +194,8 @@ class Store:
             yield
         except _AWAY as error:
             raise self._away(error) from None
+        except AskError:
+            raise self._is_in_cluster() from None
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -227,6 +207,9 @@ class Store:
     def _away(self, error: Exception) -> Unavailable:
         self._lost(error)
         return Unavailable(self.address, _reason(error))
+
+    def _is_in_cluster(self) -> ConfigurationError:
+        return ConfigurationError(f"Redis at {self.address} is a node of a cluster; set REDIS_CLUSTER=true")
 
     def require(self) -> None:
         """Check that the server answers and lets us in.
@@ -297,43 +280,56 @@ class Store:
         )
         self._epochs[source] = epoch.decode()
 
-    def time_us(self) -> float | None:
-        """The server's time by our clock; None before it is known."""
-        return None if self._ahead is None else (time.monotonic() + self._ahead) * MICROS
+    def time_us(self, source: str = "") -> float | None:
+        """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
+        known = self._ahead.get(self._clock(source))
+        return None if known is None else (time.monotonic() + known[0]) * MICROS
 
-    def deadline_us(self) -> int:
+    def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.
 
-        The first costs a round trip: a server that is frozen must not act on it when it thaws.
+        A source's first costs a round trip: a server that is frozen must not act on it when it thaws.
 
         Raises:
           Unavailable: the server is away.
         """
-        if (now_us := self.time_us()) is None:
-            asked_at = time.monotonic()
-            seconds, micros = self.call("TIME")
-            self.learn_time(int(seconds) * MICROS + int(micros), asked_at)
-            now_us = self.time_us() or 0.0
-        return round(now_us + self.timeout * ANSWERED_PART * MICROS)
+        now_us = self.time_us(source)
+        return round((now_us or self._ask_time(source)) + self.timeout * ANSWERED_PART * MICROS)
 
-    def learn_time(self, now_us: int, asked_at: float) -> None:
+    def _ask_time(self, source: str) -> float:
+        with self._asking_time:
+            # Another thread may have asked while we waited.
+            if self.time_us(source) is None:
+                asked_at = time.monotonic()
+                seconds, micros = self.run("time", [self.keys.state(source)], [])
+                self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
+            return self.time_us(source) or 0.0
+
+    def learn_time(self, now_us: int, asked_at: float, source: str) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
 
         One that jumped makes every stamp wrong by as much: the windows are given up, and
         each process puts back its own slots by its own clock.
         """
-        before, since = self._ahead, self._ahead_at
-        self._ahead, self._ahead_at = now_us / MICROS - asked_at, asked_at
-        if before is None:
+        clock, ahead = self._clock(source), now_us / MICROS - asked_at
+        known = self._ahead.get(clock)
+        self._ahead[clock] = self._ahead[""] = ahead, asked_at
+        if known is None:
             return
+        before, since = known
         slack = self.timeout + CLOCK_DRIFT * (asked_at - since)
-        if abs(self._ahead - before) > slack:
-            log.warning("redis.clock_jumped", seconds=round(self._ahead - before, 3))
+        if abs(ahead - before) > slack:
+            log.warning("redis.clock_jumped", seconds=round(ahead - before, 3))
             with contextlib.suppress(Unavailable):
-                self._give_up_windows()
+                self._give_up_windows(clock)
 
-    def _give_up_windows(self) -> None:
+    def _clock(self, source: str) -> str:
+        return source if self.is_cluster else ""
+
+    def _give_up_windows(self, clock: str) -> None:
         for source, epoch in list(self._epochs.items()):
+            if self._clock(source) != clock:
+                continue
             keys = [self.keys.slots(source), self.keys.state(source)]
             self.run("lose", keys, [epoch, uuid.uuid4().hex])
             self.restore(source)
@@ -347,12 +343,12 @@ class Store:
         with self.guard():
             pipe: Any = self.client.pipeline(transaction=False)
             seen, asked_at = list(self._epochs.items()), time.monotonic()
-            pipe.time()
             for source, _ in seen:
                 pipe.hget(self.keys.state(source), "epoch")
-            (seconds, micros), *epochs = pipe.execute()
-            self.learn_time(seconds * MICROS + micros, asked_at)
-            for (source, _), found in zip(seen, epochs, strict=True):
+                pipe.time()
+            answers = pipe.execute()
+            for (source, _), found, (seconds, micros) in zip(seen, answers[::2], answers[1::2], strict=True):
+                self.learn_time(seconds * MICROS + micros, asked_at, source)
                 self.notice_epoch(source, "" if found is None else found.decode())
 
     def on_return(self, callback: Callable[[], None]) -> None:
@@ -375,23 +371,19 @@ class Store:
         """Close every connection; every call after that raises Unavailable."""
         self._closed = True
         self._away_reason = "closed"
-        self._disconnect()
-        self._blocking.close()
-        self._patient.close()
+        self._server.close()
 
     def _open(self) -> None:
         self._closed = False
         self._pid = os.getpid()
         url = self._url or "redis://127.0.0.1:1/0"
-        self._client = _client(url, self.timeout)
-        self._blocking = _client(url, self.timeout + BLOCK_SECONDS)
-        self._patient = _client(url, self.timeout + LONGEST_BLOCK_SECONDS)
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             # Neither the connections nor the thread that asks for the server came along.
             self._lock = threading.Lock()
+            self._asking_time = threading.Lock()
             self._prober = None
             self._away_reason = None if self._url else "no address is configured"
             self._open()
@@ -415,21 +407,15 @@ class Store:
                 log.info("redis.returned", address=self.address)
                 return
 
-    def _disconnect(self) -> None:
-        while self._idle:
-            self._idle.pop()[0].disconnect()
-        self._client.connection_pool.disconnect()
-
     def _is_back(self) -> bool:
         """Ask the server, then let everyone put right what went on without it."""
         try:
-            self._disconnect()
-            self._client.ping()
+            self._server.check()
             for source in list(self._own):
                 self.restore(source)
             for callback in self._returned:
                 callback()
-        except (redis.RedisError, OSError, Unavailable):
+        except (redis.RedisError, OSError, Unavailable, ConfigurationError):
             return False
         return True
 
@@ -450,26 +436,12 @@ def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{space}")
 
 
-def _is_closed(connection: Any) -> bool:
-    """True when there is something to read where nothing was asked: the end, that is."""
-    try:
-        return bool(connection.can_read(timeout=0))
-    except (redis.ConnectionError, redis.TimeoutError, OSError):
-        return True
-
-
-def _client(url: str, timeout: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,
-    )
-
-
 def _reason(error: Exception) -> str:
+    """In a few words, with the node of a cluster that it is about."""
+    return ", node ".join([_problem(error), *getattr(error, "__notes__", ())])
+
+
+def _problem(error: Exception) -> str:
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return "no answer in time"
     text = str(error).strip().rstrip(".")

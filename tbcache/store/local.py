@@ -176,7 +176,8 @@ class LocalCache:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and self._store.is_available:
+            # In a cluster each node tells only of its own keys: there the layer stays off.
+            if self._thread is None and self._store.is_available and not self._store.is_cluster:
                 self._thread = threading.Thread(target=self._run, name="tbcache-local", daemon=True)
                 self._thread.start()
 

@@ -66,7 +66,7 @@ class Membership:
                 pack_limits(own.limits),
                 self._store.member,
                 f"{going_by:.9f}",
-                self._store.deadline_us(),
+                self._store.deadline_us(source),
                 to_micros(FORGET_SECONDS),
             ],
         )
@@ -77,7 +77,7 @@ class Membership:
             self._store.notice_epoch(source, epoch.decode())
             if dead := [name for name in (member.decode() for member in absent) if self._is_dead(name)]:
                 self._bury(source, dead)
-        self._store.learn_time(int(now_us), asked_at)
+        self._store.learn_time(int(now_us), asked_at, source)
 
     def _run(self) -> None:
         while True:

@@ -14,6 +14,8 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server, wait_until
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def monitor(store: Store, settings: Settings) -> UsageMonitor:

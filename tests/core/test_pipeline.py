@@ -23,6 +23,8 @@ from tbcache.store import Store
 from tests.core.conftest import TWITTER, Kept, Upstream, item
 from tests.server import Server, wait_until
 
+pytestmark = pytest.mark.every_server
+
 AAPL = FetchRequest("twitter", "AAPL")
 
 
@@ -223,9 +225,9 @@ def test_an_answer_for_the_database_takes_no_further_round_trip(
     """It travels with settle."""
     upstream = Upstream(persist_to_db=True)
     pipeline.run(upstream, AAPL)
-    before = server.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    before = server.calls("evalsha")
     pipeline.run(upstream, FetchRequest("twitter", "MSFT"))
-    assert server.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 2
+    assert server.calls("evalsha") - before == 2
     assert kept.nudges == 2
 
 

@@ -23,6 +23,8 @@ from tbcache.store import Store
 from tests.core.conftest import Upstream
 from tests.server import wait_until
 
+pytestmark = pytest.mark.every_server
+
 FAST = replace(BUILT_IN["news"], name="news", limits=(Limit(1000, 1.0),))
 SLOW = replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),), missing=())
 
@@ -76,6 +78,7 @@ def job(source: str, symbol: str) -> FetchRequest:
     return FetchRequest(source, symbol)
 
 
+@pytest.mark.one_server
 def test_a_limited_source_waits_in_redis_and_holds_no_thread(fleet: Fleet, queue: Queue) -> None:
     """Ten jobs of a source that allows three: the other source's are all done meanwhile."""
     for number in range(10):
@@ -287,6 +290,7 @@ def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
     assert (len(fleet.ran), queue.depth("news").dead) == (1, 0)
 
 
+@pytest.mark.one_server
 def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) -> None:
     """Limits are no failures: however often, the job lives."""
     from tbcache.models import utc_now
@@ -316,6 +320,7 @@ def test_a_dead_workers_job_is_taken_over(
     wait_until(lambda: fleet.ran == [("news", "AAPL")], timeout=10)
 
 
+@pytest.mark.one_server
 def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes: the claim is renewed while the worker lives."""
     monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.5)
@@ -394,6 +399,7 @@ def test_under_another_broker_a_job_takes_its_slot(store: Store) -> None:
     assert ran == ["A", "B"]
 
 
+@pytest.mark.one_server
 def test_the_upstream_sees_no_more_than_the_limit(fleet: Fleet, queue: Queue, pipeline: Any) -> None:
     """The whole way: queue, slot, admission, upstream."""
     source = replace(SLOW, limits=(Limit(5, 0.5),))

@@ -17,6 +17,8 @@ from tbcache.sources import BUILT_IN
 from tbcache.store import Store
 from tests.server import Server, wait_until
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def limiter(store: Store) -> RateLimiter:

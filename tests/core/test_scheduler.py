@@ -17,6 +17,8 @@ from tbcache.store import Store
 from tests.core.conftest import ask
 from tests.server import wait_until
 
+pytestmark = pytest.mark.every_server
+
 CREDENTIALS = {"TBCACHE_TWITTER__BEARER_TOKEN": "t", "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT"}
 
 

@@ -1,0 +1,335 @@
+"""What only a Redis Cluster does: hash slots that move, nodes that die, clocks of their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbcache.admission import Admission, Go
+from tbcache.cache import CacheManager
+from tbcache.errors import ConfigurationError
+from tbcache.fleet import build_fleet
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import UsageMonitor
+from tbcache.pipeline import Pipeline
+from tbcache.queue.job import queue_keys
+from tbcache.settings import Settings
+from tbcache.store import Keys, Store, Unavailable
+from tbcache.store.cluster import HASH_SLOTS, hash_slot
+from tbcache.store.local import LocalCache
+from tests.core.conftest import TWITTER, Kept, Upstream, ask
+from tests.server import ClusterServer, Server, wait_until
+
+#: Served by the primary that has a replica.
+NEWS = replace(TWITTER, name="news")
+
+StoreFor = Callable[..., Store]
+
+
+@pytest.fixture
+def cluster(_cluster: ClusterServer) -> Iterator[ClusterServer]:
+    """Three nodes for all, to be left as they were."""
+    _cluster.flush()
+    yield _cluster
+    assert _cluster.keys_without_ttl() == []
+
+
+@pytest.fixture(scope="module")
+def frail() -> Iterator[ClusterServer]:
+    """Three primaries, of which the first has a replica: to kill and to promote."""
+    cluster = ClusterServer(replicas=1).start()
+    yield cluster
+    cluster.close()
+
+
+names = st.from_regex(r"[a-z_][a-z0-9_]{0,30}", fullmatch=True) | st.sampled_from(
+    ["ñandú", "数据", "_", "x1"]
+)
+symbols = st.from_regex(r"[A-Z0-9][A-Z0-9.\-]{0,14}", fullmatch=True)
+
+
+@given(source=names, symbol=symbols, hours=st.integers(1, 10_000), token=st.text(max_size=40))
+def test_everything_of_a_source_lies_in_one_hash_slot(
+    source: str, symbol: str, hours: int, token: str
+) -> None:
+    """A script may touch keys of one hash slot only."""
+    keys, now, key = Keys("trading_bot"), utc_now(), FetchRequest(source, symbol, hours).key
+    found = [
+        keys.slots(source),
+        keys.state(source),
+        keys.back(source),
+        keys.fleet(source),
+        keys.outbox(source),
+    ]
+    found += [keys.usage(source, now), keys.billed(source, now), keys.entry(key), keys.lease(key)]
+    found += [keys.wake(source, token), keys.result(source, token), *queue_keys(keys, source)]
+    assert {hash_slot(name) for name in found} == {hash_slot(source)}
+
+
+def test_the_commands_of_the_client_reach_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
+    """Keys of one command, and of one pipeline, may lie anywhere."""
+    store = store_for(cluster)
+    pipe: Any = store.client.pipeline(transaction=False)
+    for number in range(30):
+        pipe.set(f"key-{number}", number, ex=60)
+    pipe.hget("key-7", "field")
+    pipe.time()
+    *done, refused, (seconds, _) = pipe.execute(raise_on_error=False)
+    assert done == [True] * 30
+    assert "WRONGTYPE" in str(refused)
+    assert seconds == pytest.approx(time.time(), abs=60)
+    assert all(node.client.dbsize() for node in cluster.nodes)
+    assert store.client.dbsize() == 30
+    assert len(set(store.client.scan_iter(match="key-*", count=5))) == 30
+    memory = [node.client.info("memory")["used_memory"] for node in cluster.nodes]
+    assert store.client.info("memory")["used_memory"] > max(memory)
+    pipe.unlink(*(f"key-{number}" for number in range(20)))
+    pipe.unlink("key-20")
+    assert pipe.execute() == [20, 1]
+    assert store.client.exists("key-20", "key-21", "key-22") == 2
+    with pytest.raises(TypeError, match="scan_iter"):
+        store.client.scan()
+    with pytest.raises(TypeError, match="transaction"):
+        store.client.pipeline(transaction=True)
+
+
+def test_the_cache_is_cleared_on_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
+    """A pattern knows no nodes."""
+    cache = CacheManager(store_for(cluster))
+    for number in range(40):
+        cache.set(f"head{number}:x", number)
+    assert [cache.get(f"head{number}:x") for number in range(40)] == list(range(40))
+    status = cache.status()
+    assert (status.is_available, status.keys) == (True, 40)
+    assert cache.clear_pattern("head1*:x") == 11
+    assert cache.clear_pattern("*") == 29
+    assert not cache.exists("head2:x")
+
+
+def test_the_fleet_is_seen_through_a_cluster(
+    cluster: ClusterServer, store_for: StoreFor, settings_for: Callable[..., Settings]
+) -> None:
+    """Sources lie on different nodes, and one page shows them all."""
+    status = build_fleet(settings_for(cluster), store_for(cluster)).status()
+    assert status.server.is_available
+    assert {source.name for source in status.sources} >= {"twitter", "reddit", "news"}
+
+
+def test_the_in_process_layer_stays_off(cluster: ClusterServer, store_for: StoreFor) -> None:
+    """One connection hears of one node's changes only: rather no layer than an old value."""
+    layer = LocalCache(store_for(cluster), 1 << 20, "trading_bot:cache:")
+    before = threading.active_count()
+    token = layer.begin("twitter:AAPL:24")
+    assert not layer.put("twitter:AAPL:24", "value", 60, token, 10)
+    assert threading.active_count() == before
+
+
+def test_clocks_of_nodes_are_not_compared_with_each_other(
+    cluster: ClusterServer, store_for: StoreFor
+) -> None:
+    """An hour between two nodes is no jump: no window is given up for it."""
+    store, now = store_for(cluster), time.monotonic()
+    store.learn_epoch("twitter", "one")
+    store.learn_time(1_000_000_000, now, "twitter")
+    store.learn_time(4_600_000_000, now, "reddit")
+    assert store.epoch("twitter") == "one"
+    assert store.deadline_us("reddit") - store.deadline_us("twitter") == pytest.approx(3.6e9, abs=1e6)
+    store.learn_time(1_000_000_000 + 3_600_000_000, now, "twitter")
+    assert store.epoch("twitter") != "one"
+
+
+def test_settings_that_contradict_the_server_are_named(
+    cluster: ClusterServer, server: Server, store_for: StoreFor, settings_for: Callable[..., Settings]
+) -> None:
+    """One clear line, wherever the variable is missing or too much."""
+    plain = store_for(cluster, REDIS_CLUSTER="false")
+    keys = [plain.keys.slots(source) for source in ("twitter", "reddit", "news")]
+    with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"):
+        [plain.call("GET", key) for key in keys]
+    with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"), plain.guard():
+        [plain.client.get(key) for key in keys]
+    with pytest.raises(ConfigurationError, match="does not run as a cluster"):
+        store_for(server, REDIS_CLUSTER="true").require()
+    with pytest.raises(ConfigurationError, match="no database but 0"):
+        settings_for(cluster, REDIS_URL="redis://127.0.0.1:7000/3")
+
+
+def give_away(cluster: ClusterServer, key: str, *, wholly: bool) -> tuple[Server, Server]:
+    """Let the hash slot of ``key`` move to another node; without ``wholly``, only begin to."""
+    number = hash_slot(key)
+    giver = cluster.node_of(key)
+    taker = next(node for node in cluster.nodes[:3] if node is not giver)
+    taker.client.execute_command("CLUSTER", "SETSLOT", number, "IMPORTING", cluster.id_of(giver))
+    giver.client.execute_command("CLUSTER", "SETSLOT", number, "MIGRATING", cluster.id_of(taker))
+    if wholly:
+        keys = giver.client.execute_command("CLUSTER", "GETKEYSINSLOT", number, 100)
+        if keys:
+            giver.client.migrate("127.0.0.1", taker.port, keys, 0, 5000)
+        for node in (taker, giver):
+            node.client.execute_command("CLUSTER", "SETSLOT", number, "NODE", cluster.id_of(taker))
+    return giver, taker
+
+
+def test_a_key_is_found_while_its_hash_slot_moves(frail: ClusterServer, store_for: StoreFor) -> None:
+    """What is not there any more is asked for where it goes to."""
+    store = store_for(frail)
+    giver, taker = give_away(frail, "{moving}", wholly=False)
+    try:
+        assert store.call("SET", "{moving}a", "1", "EX", 60) == b"OK"
+        assert store.client.set("{moving}b", "2", ex=60) is True
+        pipe: Any = store.client.pipeline(transaction=False)
+        pipe.get("{moving}a")
+        pipe.get("elsewhere")
+        pipe.rpush("{moving}list", "x")
+        pipe.expire("{moving}list", 60)
+        assert pipe.execute() == [b"1", None, 1, True]
+        assert store.peek_list("{moving}list", 0.1) == b"x"
+        assert taker.client.dbsize() >= 3
+    finally:
+        for node in (taker, giver):
+            node.client.execute_command(
+                "CLUSTER", "SETSLOT", hash_slot("{moving}"), "NODE", frail.id_of(taker)
+            )
+
+
+def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: StoreFor) -> None:
+    """By commands, pipelines, scripts and those who wait for a list."""
+    store = store_for(frail)
+    keys = [store.keys.slots("moved"), store.keys.state("moved"), store.keys.fleet("moved")]
+    assert store.call("GET", "{moved}") is None
+    for use in (
+        lambda: store.call("SET", "{moved}", "1", "EX", 60),
+        lambda: store.client.get("{moved}"),
+        lambda: store.client.pipeline(transaction=False).get("{moved}").execute(),
+        lambda: store.run("take", keys, ["5:60000000", 1, "take", "id", 1, 0, 0, "", 0, "me"]),
+        lambda: store.peek_list("{moved}list", 0.01),
+    ):
+        wait_until(frail.agrees)
+        _, taker = give_away(frail, "{moved}", wholly=True)
+        use()
+        before = taker.calls("get")
+        store.call("GET", "{moved}")
+        assert taker.calls("get") == before + 1
+
+
+def test_a_replica_that_is_promoted_is_followed(frail: ClusterServer, store_for: StoreFor) -> None:
+    """A planned change of roles is noticed by nobody."""
+    store = store_for(frail)
+    store.call("SET", "{news}planned", "1", "EX", 60)
+    primary = frail.node_of("{news}")
+    replica = next(node for node in frail.nodes if node.client.info("replication")["role"] == "slave")
+    waiter = Waiter(store, "{news}list")
+    wait_until(lambda: primary.client.info("clients")["blocked_clients"] == 1)
+    replica.client.execute_command("CLUSTER", "FAILOVER")
+    wait_until(lambda: replica.client.info("replication")["role"] == "master", 10)
+    wait_until(lambda: primary.client.info("replication")["role"] == "slave", 10)
+    assert store.call("GET", "{news}planned") == b"1"
+    store.client.rpush("{news}list", "x")
+    store.client.expire("{news}list", 60)
+    waiter.join(5)
+    assert waiter.found == b"x"
+    assert store.is_available
+    wait_until(lambda: primary.client.info("replication")["master_link_status"] == "up", 10)
+
+
+class Waiter(threading.Thread):
+    """Waits for a list in a thread of its own, as long as it takes."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        super().__init__(daemon=True)
+        self.found: bytes | None = None
+        self._store, self._key = store, key
+        self.start()
+
+    def run(self) -> None:
+        while self.found is None:
+            self.found = self._store.peek_list(self._key, 1.0)
+
+
+def test_a_primary_that_dies_raises_to_no_caller_and_its_replica_goes_on(
+    frail: ClusterServer, store_for: StoreFor, settings_for: Callable[..., Settings]
+) -> None:
+    """As when Redis is away: the share of the limit at first, the window again afterwards."""
+    store, settings = store_for(frail), settings_for(frail)
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    kept = Kept()
+    pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    upstream = Upstream(NEWS)
+    assert pipeline.run(upstream, FetchRequest("news", "AAPL")).origin == "live"
+    primary = frail.node_of("{news}")
+    primary.kill()
+    started = time.monotonic()
+    assert pipeline.run(upstream, FetchRequest("news", "MSFT")).origin == "live"
+    assert pipeline.run(upstream, FetchRequest("news", "MSFT")).origin == "cache"
+    assert time.monotonic() - started < 1
+    with pytest.raises(Unavailable, match=f"node 127.0.0.1:{primary.port}"):
+        store.call("GET", "{news}")
+    wait_until(lambda: store.is_available, 15, "the replica's promotion")
+    assert store.client.zcard(store.keys.slots("news")) == 2
+    assert isinstance(admission.admit(ask("GME", NEWS)), Go)
+    primary.start()
+    wait_until(lambda: primary.client.info("replication")["role"] == "slave", 10)
+    wait_until(lambda: primary.client.info("replication")["master_link_status"] == "up", 10)
+    pipeline.close()
+
+
+def test_a_primary_that_hangs_holds_nobody_up(frail: ClusterServer, store_for: StoreFor) -> None:
+    """One call waits for it; the others know, also those for other nodes."""
+    store = store_for(frail)
+    store.client.ping()
+    with frail.node_of("{twitter}").frozen():
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.call("GET", "{twitter}")
+        assert time.monotonic() - started < store.timeout + 0.2
+        with pytest.raises(Unavailable):
+            store.call("GET", "{reddit}")
+    wait_until(lambda: store.is_available, 10)
+    assert store.call("GET", "{twitter}") is None
+
+
+def test_callers_who_find_a_cluster_hanging_wait_side_by_side(
+    frail: ClusterServer, store_for: StoreFor
+) -> None:
+    """One of them asks for the nodes; the others must not each do so after it."""
+    store, seconds = store_for(frail), []
+
+    def call() -> None:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.call("GET", "{twitter}")
+        seconds.append(time.monotonic() - started)
+
+    with frail.nodes[0].frozen():
+        callers = [threading.Thread(target=call) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert max(seconds) < 2 * store.timeout + 0.2
+    wait_until(lambda: store.is_available, 10)
+
+
+def test_a_node_whose_cluster_is_incomplete_is_no_server(
+    store_for: StoreFor, settings_for: Callable[..., Settings]
+) -> None:
+    """A cluster that serves a part of the hash slots only is as good as away."""
+    lone = Server(**{"cluster-enabled": "yes", "cluster-port": "0"})
+    lone.start()
+    try:
+        lone.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, HASH_SLOTS // 2)
+        store = store_for(lone, REDIS_CLUSTER="true")
+        with pytest.raises(Unavailable):
+            store.call("GET", next(key for key in "abcdefgh" if hash_slot(key) > HASH_SLOTS // 2))
+        lone.client.execute_command("CLUSTER", "ADDSLOTSRANGE", HASH_SLOTS // 2 + 1, HASH_SLOTS - 1)
+        wait_until(lambda: store.is_available, 10)
+        assert store.call("GET", "a") is None
+    finally:
+        lone.close()
