@@ -13,11 +13,13 @@
 --                            foreign:<span>, foreign_until:<span>: what the upstream
 --                            has seen in a window beyond our slots, and until when;
 --                            learned:<span>, learned_next:<span>: the same, learned from
---                            refusals without figures, and when to try a little less.
+--                            refusals without figures, and when to try a little less; or
+--                            what was told first after the end of a foreign_until.
 --
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
 local LOST_POLL_US = 250000
+local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
@@ -40,15 +42,23 @@ local function parse_limits(text)
 end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds.
-local function foreign(state_key, span, now)
+-- refusals taught, and until when that holds. `own` are our slots in it.
+local function foreign(slots_key, state_key, limit, span, now, own)
     local name = int(span)
     local told = redis.call('HMGET', state_key, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
     local until_ = tonumber(told[2] or 0)
     if until_ > now then
         return tonumber(told[1]), until_
     end
-    return tonumber(told[3] or 0), now + span
+    if told[3] or not told[1] then
+        return tonumber(told[3] or 0), now + span
+    end
+    -- The first word is past: windows may reset, or slide. One request goes to hear the next.
+    local others = tonumber(told[1])
+    if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
+        others = math.min(others, limit - own - 1)
+    end
+    return others, now + FOREIGN_POLL_US
 end
 
 -- What stands against `cost` more slots. `share` (0..1] is the part of each limit
@@ -68,7 +78,7 @@ local function look(slots_key, state_key, limits, now, cost, share)
         local count, span = limit[1], limit[2]
         local mine = math.max(1, math.floor(count * share))
         local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
-        local others, others_until = foreign(state_key, span, now)
+        local others, others_until = foreign(slots_key, state_key, count, span, now, own)
         local used = own + others
         local free_at = 0
         local over = used + cost - mine
