@@ -19,7 +19,7 @@ from tbcache.models import Lane
 from tests.server import Server
 
 PREWARM_THREADS = 3
-SECONDS, QUICK_SECONDS = 15.0, 4.0
+SECONDS, QUICK_SECONDS = 12.0, 3.0
 MOST_WAIT = 0.050
 PARTS = (0.05, 0.10, 0.20)
 
@@ -105,7 +105,7 @@ def run(workers: fleet.Fleet, url: str, part: float, prewarm: Lane, seconds: flo
 
 
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 65 seconds; in 5 when ``is_quick``."""
+    """The table, in about 55 seconds; in 5 when ``is_quick``."""
     with fleet.start() as workers:
         if is_quick:
             return measure(workers, [(0.10, "prewarm")], QUICK_SECONDS)

@@ -91,6 +91,7 @@ def run(
     """One limiter, and one way to say stop."""
     before, shut, _ = spans
     key = f"stop{kind}{name}".replace(" ", "").replace("-", "").lower()
+    workers.prepare(work)
     with running(LIMIT) as upstream, ThreadPoolExecutor(1) as beside:
         results = beside.submit(workers.run, work, name, url, upstream.address, key, sum(spans), threads)
         time.sleep(fleet.LEAD_SECONDS + before)

@@ -29,7 +29,7 @@ local backoff, closed_until = tonumber(ARGV[11]), tonumber(ARGV[12])
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
 local WINDOWS_BEFORE_LESS = 4
-local ROOM_TO_GROW = 16
+local ROOM_TO_GROW = 12
 local MOST_EDGE_US = 1000000
 local OUTBOX_TTL_S = 7 * 86400
 

@@ -91,7 +91,7 @@ def pass_word(store: Store) -> None:
 def test_others_get_room_to_come_more_often(admission: Admission, store: Store) -> None:
     """Whoever is refused at our limit is not counted, and would never be seen to want more."""
     admission.settle(go(admission, "A"), told(39))
-    assert foreign(store) == 10 + 3
+    assert foreign(store) == 10 + 4
 
 
 def test_figures_told_while_slots_are_held_only_raise(admission: Admission, store: Store) -> None:
@@ -99,9 +99,9 @@ def test_figures_told_while_slots_are_held_only_raise(admission: Admission, stor
     admission.settle(go(admission, "A"), told(39))
     held = go(admission, "B")
     admission.settle(go(admission, "C"), told(48))
-    assert foreign(store) == 13
+    assert foreign(store) == 14
     admission.settle(go(admission, "D"), told(20))
-    assert foreign(store) == 26 + 3
+    assert foreign(store) == 26 + 4
     admission.settle(held, told(46))
     assert foreign(store) == 0
 
@@ -113,10 +113,10 @@ def test_figures_told_while_slots_leave_the_window_only_raise(admission: Admissi
     assert now_us is not None
     store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 59_900_000})
     admission.settle(go(admission, "B"), told(45))
-    assert foreign(store) == 13
+    assert foreign(store) == 14
     store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 58_000_000})
     admission.settle(go(admission, "C"), told(45))
-    assert foreign(store) == 1 + 3
+    assert foreign(store) == 1 + 4
 
 
 def test_after_the_first_word_one_request_goes_to_hear_the_next(admission: Admission, store: Store) -> None:
@@ -139,8 +139,8 @@ def test_what_others_still_use_after_a_word_is_expected_after_the_next(
     """Where windows slide, the end of a word frees one slot, not all of them."""
     admission.settle(go(admission, "A"), told(4))
     pass_word(store)
-    admission.settle(go(admission, "B"), told(5))
-    assert int(store.client.hget(store.keys.state("twitter"), "learned:60000000") or 0) == 43 + 3
+    admission.settle(go(admission, "B"), told(6))
+    assert int(store.client.hget(store.keys.state("twitter"), "learned:60000000") or 0) == 42 + 4
     pass_word(store)
     go(admission, "C")
     go(admission, "D")
@@ -181,7 +181,7 @@ def test_a_long_window_does_not_doubt_its_figures_for_long(admission: Admission,
         admission.settle(verdict.grant, told(left))
         return store.client.hget(store.keys.state("twitter"), "foreign:86400000000")
 
-    assert hear("A", 39) == b"13"
+    assert hear("A", 39) == b"14"
     now_us = store.time_us()
     assert now_us is not None
     store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 86_390_000_000})
