@@ -3,6 +3,7 @@
     python -m bench             all tables, under 15 minutes; writes bench/RESULTS.md
     python -m bench --quick     fewer rows and rounds, under 2 minutes; writes nothing
     python -m bench --only hit  one table
+    python -m bench --only limiters --seeds 3
 
 Progress goes to stderr, the tables to stdout.
 """
@@ -13,19 +14,40 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from bench import clear, decision, exactness, hit, outage, stampede
+from bench import (
+    bill,
+    clear,
+    damage,
+    decision,
+    exactness,
+    foreign,
+    hit,
+    lanes,
+    outage,
+    refresh,
+    refusal,
+    stampede,
+)
 from bench.report import results
 from bench.table import Table
 
-TABLES = {
+TABLES: dict[str, Callable[..., Table]] = {
     "limiters": exactness.table,
     "decision": decision.table,
+    "foreign": foreign.table,
+    "refusal": refusal.table,
+    "lanes": lanes.table,
     "hit": hit.table,
     "stampede": stampede.table,
+    "refresh": refresh.table,
     "clear": clear.table,
     "outage": outage.table,
+    "damage": damage.table,
+    "bill": bill.table,
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -36,22 +58,24 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=TABLES, action="append")
+    parser.add_argument("--seeds", type=int, help="of tbcache under each load of the limiters")
     options = parser.parse_args()
     # What a worker would say of each outage is not what this is about.
     logging.disable(logging.CRITICAL)
     tables = []
     for name in options.only or TABLES:
-        tables.append(measure(name, is_quick=options.quick))
+        seeds = {"seeds": options.seeds} if name == "limiters" else {}
+        tables.append(measure(name, is_quick=options.quick, **seeds))
         print(tables[-1].to_markdown(), flush=True)
     if not options.quick and not options.only:
         RESULTS.write_text(results(tables), "utf-8")
 
 
-def measure(name: str, *, is_quick: bool) -> Table:
+def measure(name: str, *, is_quick: bool, **options: Any) -> Table:
     """One table; says on stderr how long it took."""
     print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     started = time.monotonic()
-    found = TABLES[name](is_quick=is_quick)
+    found = TABLES[name](is_quick=is_quick, **options)
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return found
 

@@ -29,6 +29,8 @@ from tbcache.store.local import LocalCache
 
 TTL = 600
 LOCAL_BYTES = 16 * 1024 * 1024
+#: About as many as 16 busy callers make in a second.
+HITS_BEFORE_UPDATE = 800
 
 SENTIMENT = SymbolSentiment(
     source="reddit",
@@ -83,8 +85,16 @@ class Upstream(Provider):
 class Tbcache:
     """Everything of one process, built by hand, so that several can stand side by side."""
 
-    def __init__(self, url: str, *, local_bytes: int = 0, cache_ttl: float = TTL) -> None:
-        settings = Settings.load({"REDIS_URL": url, "TBCACHE_LOCAL_CACHE_BYTES": str(local_bytes)})
+    def __init__(
+        self, url: str, *, local_bytes: int = 0, cache_ttl: float = TTL, lease_seconds: float = 15.0
+    ) -> None:
+        settings = Settings.load(
+            {
+                "REDIS_URL": url,
+                "TBCACHE_LOCAL_CACHE_BYTES": str(local_bytes),
+                "TBCACHE_LEASE_SECONDS": str(lease_seconds),
+            }
+        )
         self.store = Store(settings)
         local = LocalCache(self.store, local_bytes, "trading_bot:cache:") if local_bytes else None
         self.manager = CacheManager(self.store, local)
@@ -110,8 +120,8 @@ class Tbcache:
 class TbcacheFetch:
     """A provider's ``fetch``."""
 
-    def __init__(self, url: str, cache_ttl: float = TTL) -> None:
-        self.parts = Tbcache(url, local_bytes=LOCAL_BYTES, cache_ttl=cache_ttl)
+    def __init__(self, url: str, cache_ttl: float = TTL, lease_seconds: float = 15.0) -> None:
+        self.parts = Tbcache(url, local_bytes=LOCAL_BYTES, cache_ttl=cache_ttl, lease_seconds=lease_seconds)
 
     def load(self, key: str, loader: Loader) -> Any:
         provider = self.parts.provider
@@ -200,21 +210,31 @@ class Aiocache:
 
 
 class Cashews:
-    """cashews: the decorator, with or without ``lock``."""
+    """cashews: the decorator, with or without ``lock``; or one that refreshes before the value is
+    gone: ``early`` in the last half of its time, ``hit`` after so many reads."""
 
-    def __init__(self, url: str, *, is_locked: bool = False) -> None:
+    def __init__(
+        self, url: str, *, is_locked: bool = False, ttl: float = TTL, strategy: str = "plain"
+    ) -> None:
         import cashews
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.cache = cashews.Cache()
             self.cache.setup(url)
-        self._is_locked = is_locked
+        decorators: dict[str, Callable[[str], Any]] = {
+            "plain": lambda key: self.cache(ttl=ttl, key=key, lock=is_locked),
+            "early": lambda key: self.cache.early(ttl=ttl, early_ttl=ttl / 2, key=key),
+            "hit": lambda key: self.cache.hit(
+                ttl=ttl, cache_hits=100_000, update_after=HITS_BEFORE_UPDATE, key=key
+            ),
+        }
+        self._decorate = decorators[strategy]
         self._loads: dict[str, Any] = {}
 
     async def load(self, key: str, loader: AsyncLoader) -> Any:
         if key not in self._loads:
-            self._loads[key] = self.cache(ttl=TTL, key=key, lock=self._is_locked)(loader)
+            self._loads[key] = self._decorate(key)(loader)
         return await self._loads[key]()
 
 

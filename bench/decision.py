@@ -1,4 +1,4 @@
-"""Table 2: what an allowed call costs, over one bare GET."""
+"""What an allowed call costs, over one bare GET."""
 
 from __future__ import annotations
 

@@ -25,13 +25,22 @@ class Fleet:
 
     def __init__(self, pool: Any, size: int) -> None:
         self._pool = pool
+        self._imported: set[str] = set()
         self.size = size
+
+    def prepare(self, work: Callable[..., Any]) -> None:
+        """Have the module of ``work`` imported in each process, which takes longer than the lead."""
+        if work.__module__ not in self._imported:
+            # It is when a process is handed the function.
+            self._pool.map(_hold, [work] * self.size, chunksize=1)
+            self._imported.add(work.__module__)
 
     def run(self, work: Callable[..., T], *args: Any, skew_seconds: float = 0.0) -> list[T]:
         """``work(process, start, *args)`` in each process; they begin at ``start`` (monotonic).
 
         Every other process has its ``time.time()`` ``skew_seconds`` ahead, the rest as much behind.
         """
+        self.prepare(work)
         start = time.monotonic() + LEAD_SECONDS
         calls = [(work, process, start, skew_seconds * (-1) ** process, args) for process in range(self.size)]
         results: list[T] = self._pool.starmap(_call, calls, chunksize=1)
@@ -53,6 +62,11 @@ def _prepare() -> None:
     time.time_ns = lambda: _time_ns() + int(_skew_seconds * 1e9)
     logging.disable(logging.CRITICAL)
     wire.count_round_trips()
+
+
+def _hold(work: Callable[..., Any]) -> None:
+    # Long enough that no process takes a second one.
+    time.sleep(LEAD_SECONDS)
 
 
 def _call(

@@ -1,4 +1,4 @@
-"""Table 3: what a hit costs, over one bare GET of the same value."""
+"""What a hit costs, over one bare GET of the same value."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement, Wait
-from tbcache.models import FetchRequest, Limit
+from tbcache.models import Failure, FetchRequest, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
@@ -24,7 +24,20 @@ from tbcache.store import Store
 #: Where a peer leaves it to the caller how often to ask again.
 POLL_SECONDS = 0.02
 
-Done = Callable[[], None]
+
+@dataclass(frozen=True)
+class Answer:
+    """What the upstream said to a request: why it refused it, and what its headers say is left."""
+
+    refusal: Failure | None = None
+    hint: RateHint | None = None
+
+
+ACCEPTED = Answer()
+
+
+class Done(Protocol):
+    def __call__(self, answer: Answer = ACCEPTED) -> None: ...
 
 
 class Limiter(Protocol):
@@ -37,8 +50,8 @@ class Limiter(Protocol):
 Build = Callable[[str, Limit, str], Limiter]
 
 
-def _nothing() -> None:
-    """Peers do not care when the answer comes."""
+def _nothing(answer: Answer = ACCEPTED) -> None:
+    """Peers do not care when the answer comes, nor what it is."""
 
 
 class Tbcache:
@@ -46,16 +59,19 @@ class Tbcache:
 
     def __init__(self, url: str, limit: Limit, key: str) -> None:
         settings = Settings.load({"REDIS_URL": url})
-        store = Store(settings)
-        self._admission = Admission(store, settings, UsageMonitor(store, settings))
-        self._source = replace(BUILT_IN["reddit"], name=key, limits=(limit,), missing=())
+        self.store = Store(settings)
+        self.monitor = UsageMonitor(self.store, settings)
+        self.admission = Admission(self.store, settings, self.monitor)
+        self.source = replace(BUILT_IN["reddit"], name=key, limits=(limit,), missing=())
         self._numbers = itertools.count()
         self._prefix = f"P{os.getpid()}N"
 
-    def acquire(self, give_up: float) -> Done | None:
-        request = FetchRequest(self._source.name, f"{self._prefix}{next(self._numbers)}")
+    def acquire(self, give_up: float, lane: Lane = "interactive") -> Done | None:
+        request = FetchRequest(self.source.name, f"{self._prefix}{next(self._numbers)}")
         while (now := time.monotonic()) < give_up:
-            verdict = self._admission.admit(Ask(self._source, request, patience=give_up - now))
+            # Pre-warming waits in the queue, which takes a slot only when there is one.
+            patience = give_up - now if lane == "interactive" else 0.0
+            verdict = self.admission.admit(Ask(self.source, request, lane, patience=patience))
             if isinstance(verdict, Wait):
                 time.sleep(min(verdict.seconds, max(0.0, give_up - time.monotonic())))
             elif isinstance(verdict, Go):
@@ -64,11 +80,16 @@ class Tbcache:
                     time.sleep(early)
                 if time.monotonic() <= grant.send_by:
                     return functools.partial(self._settle, grant)
-                self._admission.settle(grant, Settlement())
+                self.admission.settle(grant, Settlement())
         return None
 
-    def _settle(self, grant: Grant) -> None:
-        self._admission.settle(grant, Settlement(payload=b"1", pages=1))
+    def _settle(self, grant: Grant, answer: Answer = ACCEPTED) -> None:
+        hints = () if answer.hint is None else (answer.hint,)
+        if answer.refusal is None:
+            settlement = Settlement(payload=b"1", pages=1, hints=hints)
+        else:
+            settlement = Settlement(failure=answer.refusal, closed_by=answer.refusal, pages=1)
+        self.admission.settle(grant, settlement)
 
 
 class _Limits:

@@ -1,4 +1,4 @@
-"""Table 4: everybody wants one cold key at once."""
+"""Everybody wants one cold key at once."""
 
 from __future__ import annotations
 

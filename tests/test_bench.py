@@ -9,12 +9,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 import bench
-from bench import clear, decision, exactness, fleet, hit, outage, report, stampede
+from bench import (
+    bill,
+    clear,
+    damage,
+    decision,
+    exactness,
+    fleet,
+    foreign,
+    hit,
+    lanes,
+    outage,
+    refresh,
+    refusal,
+    report,
+    stampede,
+)
 from bench.table import Bar, Table
+from bench.upstream import Line, running
 from tbcache.models import Limit
-from tests.server import Server
+from tests.proxy import Proxy
+from tests.server import Server, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +118,101 @@ def test_an_outage_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outage, "AFTER_SECONDS", 0.5)
     found = outage.measure(["tbcache fetch"], 0.3, 0.3)
     assert found.rows[0][1] == "0 / 0"
+
+
+def test_the_upstream_of_all_processes_refuses_what_is_over_and_while_it_is_shut() -> None:
+    """What it says is what the limiters learn from."""
+    with running(Limit(1, 60.0)) as upstream:
+        line = Line(upstream.address, tells_figures=True)
+        first, second = line.send(), line.send()
+        upstream.shut(60.0, "quota")
+        third = line.send()
+        line.close()
+    assert first.refusal is None
+    assert first.hint is not None
+    assert first.hint.remaining == 0
+    kinds = [answer.refusal.kind for answer in (second, third) if answer.refusal is not None]
+    assert kinds == ["throttled", "quota"]
+
+
+def test_somebody_else_uses_the_same_key(workers: fleet.Fleet, disposable: Server) -> None:
+    """Both of them are seen by the one upstream, and ours has a bar for each promise."""
+    case = foreign.Case("tbcache", "steady", True)
+    seen = foreign.run(case, workers, disposable.url, 2.3, threads=2)
+    assert seen.sent > 0
+    assert seen.foreign > 0
+    assert len(foreign.bars(case, seen)) == 2
+
+
+def test_the_fleet_stops_when_the_upstream_says_so(workers: fleet.Fleet, disposable: Server) -> None:
+    """Requests that were under way are refused, and counted apart from those sent later."""
+    seen = refusal.run(workers, "tbcache", "throttled", disposable.url, (0.2, 0.3, 0.2), threads=1)
+    assert seen.more <= seen.refused
+
+
+def test_a_lane_is_measured_beside_the_other(workers: fleet.Fleet, disposable: Server) -> None:
+    """However they share it, both together keep the limit."""
+    seen = lanes.run(workers, disposable.url, 0.5, "prewarm", 1.0)
+    assert seen.waits
+    assert seen.prewarmed > 0
+    assert seen.most <= exactness.LIMIT.count
+
+
+def test_a_refresh_is_one_load(workers: fleet.Fleet, disposable: Server) -> None:
+    """A key that expires once is loaded once more, by whoever comes first."""
+    seen = refresh.run(workers, "tbcache fetch", disposable.url, 0.5)
+    assert seen.calls > 0
+    assert seen.loads <= 1
+
+
+def test_the_answer_of_a_dead_lease_is_dropped(disposable: Server) -> None:
+    """Whether its heir still loads or is done."""
+    assert refresh.late_answers(disposable.url) == ["dropped", "dropped"]
+
+
+def test_the_limit_holds_when_the_server_forgets(
+    monkeypatch: pytest.MonkeyPatch, workers: fleet.Fleet
+) -> None:
+    """Nobody raises, and what the fleet has sent is remembered by it."""
+    monkeypatch.setattr(damage, "BEFORE_SECONDS", 0.5)
+    monkeypatch.setattr(damage, "AFTER_SECONDS", 0.5)
+    seen = damage.run(damage.DAMAGES["FLUSHALL"], workers, threads=2)
+    assert seen.errors == 0
+    assert 0 < seen.most <= exactness.LIMIT.count
+
+
+def test_full_rate_begins_with_the_first_window_that_is_full() -> None:
+    """The time lost after an outage is counted from its end."""
+    steady = [5.0 + number / 25 for number in range(100)]
+    assert damage.full_after(steady, 5.0) == 0.0
+    assert damage.full_after(steady, 3.0) == pytest.approx(2.0)
+    assert damage.full_after(steady[:20], 5.0) == float("inf")
+
+
+def test_a_proxy_cuts_off_and_lets_through(disposable: Server) -> None:
+    """Refused at once, or silent: the two ways in which a server cannot be reached."""
+    proxy = Proxy(disposable.port).start()
+    client = redis.Redis.from_url(proxy.url, socket_timeout=0.2, socket_connect_timeout=0.2)
+    assert client.ping()
+    proxy.refuse()
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    proxy.mend()
+    assert wait_until(client.ping)
+    proxy.silence()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    proxy.mend()
+    assert wait_until(client.ping)
+    client.close()
+    proxy.close()
+
+
+def test_the_bill_is_the_upstreams(workers: fleet.Fleet) -> None:
+    """Posts read again are billed once, here as there."""
+    seen = bill.run(workers, 1, None)
+    assert seen.reckoned == pytest.approx(seen.billed)
+    assert seen.read * 0.005 > seen.billed > 0
 
 
 def test_a_bar_that_is_missed_says_so() -> None:

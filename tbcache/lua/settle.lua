@@ -30,6 +30,8 @@ local backoff, closed_until = tonumber(ARGV[11]), tonumber(ARGV[12])
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
 local WINDOWS_BEFORE_LESS = 4
+local ROOM_TO_GROW = 12
+local MOST_EDGE_US = 1000000
 local OUTBOX_TTL_S = 7 * 86400
 
 local now = server_time()
@@ -70,8 +72,8 @@ local function learn(limit, span)
             return
         end
         known = math.min(limit - 1, known + math.max(1, math.floor(limit / 10)))
-    elseif known > 0 and (ARGV[18] ~= '' or now >= tonumber(redis.call('HGET', state, next_at) or 0)) then
-        known = ARGV[18] ~= '' and 0 or math.max(0, known - math.max(1, math.floor(limit / 50)))
+    elseif known > 0 and ARGV[18] == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
+        known = math.max(0, known - math.max(1, math.floor(limit / 50)))
     else
         return
     end
@@ -84,13 +86,29 @@ if kind ~= 'abandon' and limits[1] then
 end
 
 -- The upstream's own count lowers what is left, and never raises it: what it has seen
--- beyond our slots is somebody else's.
-for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):(%d+)') do
-    local own = redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
-    local others = math.max(0, tonumber(limit) - own - tonumber(left))
-    if others > 0 or redis.call('HEXISTS', state, 'foreign:' .. span) == 1 then
-        redis.call('HSET', state, 'foreign:' .. span, others, 'foreign_until:' .. span, told_until)
+-- beyond our slots is somebody else's, and they may come a little more often. While slots
+-- are held, or about to leave the window, it may have seen fewer of ours: then others have
+-- used at least so much.
+local function heed(limit, span, left, told_until)
+    local others = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
+    others = others > 0 and math.min(limit - 1, others + math.floor(limit / ROOM_TO_GROW)) or 0
+    local edge = now - span + math.min(span / 20, MOST_EDGE_US)
+    local is_exact = redis.call('ZCOUNT', slots, '(' .. int(now), '+inf') == 0
+        and redis.call('ZCOUNT', slots, '(' .. int(now - span), int(edge)) == 0
+    local name = int(span)
+    local last = redis.call('HMGET', state, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
+    local is_over = tonumber(last[2] or 0) <= now
+    local known = tonumber(is_over and last[3] or last[1] or 0)
+    if others <= known and not is_exact or others == 0 and not last[2] then
+        return
     end
+    if last[2] and is_over then
+        redis.call('HSET', state, 'learned:' .. name, others)
+    end
+    redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
+end
+for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):(%d+)') do
+    heed(tonumber(limit), tonumber(span), tonumber(left), told_until)
 end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)

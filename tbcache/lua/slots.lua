@@ -19,7 +19,8 @@
 --                            foreign:<span>, foreign_until:<span>: what the upstream
 --                            has seen in a window beyond our slots, and until when;
 --                            learned:<span>, learned_next:<span>: the same, learned from
---                            refusals without figures, and when to try a little less.
+--                            refusals without figures, and when to try a little less; or
+--                            what was told first after the end of a foreign_until.
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us). One that is silent for longer
 --                            than ABSENT_US may be cut off and sending on its own: its
 --                            share is kept free until it is back, or forgotten.
@@ -31,6 +32,7 @@ local ROUNDING = 1e-6  -- of a share; also in store/own.py
 local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
 local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
 local EXPECTED = 0.1  -- of a limit: interactive asks that are reckoned with before there are any
+local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
@@ -53,15 +55,23 @@ local function parse_limits(text)
 end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds.
-local function foreign(state_key, span, now)
+-- refusals taught, and until when that holds. `own` are our slots in it.
+local function foreign(slots_key, state_key, limit, span, now, own)
     local name = int(span)
     local told = redis.call('HMGET', state_key, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
     local until_ = tonumber(told[2] or 0)
     if until_ > now then
         return tonumber(told[1]), until_
     end
-    return tonumber(told[3] or 0), now + span
+    if told[3] or not told[1] then
+        return tonumber(told[3] or 0), now + span
+    end
+    -- The first word is past: windows may reset, or slide. One request goes to hear the next.
+    local others = tonumber(told[1])
+    if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
+        others = math.min(others, limit - own - 1)
+    end
+    return others, now + FOREIGN_POLL_US
 end
 
 -- The parts of each limit that belong to processes which may be sending on their own.
@@ -132,7 +142,7 @@ local function look(window, limits, now, cost, share)
     for _, limit in ipairs(limits) do
         local count, span = limit[1], limit[2]
         local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
-        local others, others_until = foreign(state_key, span, now)
+        local others, others_until = foreign(slots_key, state_key, count, span, now, own)
         local kept = 0
         for _, part in ipairs(absent) do
             kept = kept + math.floor(count * part + ROUNDING)

@@ -6,35 +6,38 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from tbcache.admission import Admission, Go, Settlement, Wait
-from tbcache.models import Failure, Limit
+import pytest
+
+from tbcache.admission import Admission, Go, Grant, Settlement, Wait
+from tbcache.models import Failure, Limit, RateHint
 from tbcache.store import Store
 from tests.core.conftest import TWITTER, ask
 
 REFUSED = Failure("throttled", "slow down", 429, None)
 SOURCE = replace(TWITTER, limits=(Limit(50, 0.5), Limit(5000, 3600.0)))
+MINUTE = replace(TWITTER, limits=(Limit(50, 60.0),))
 
 
 class Strict:
-    """An upstream that refuses by arrival and tells no figures."""
+    """An upstream that refuses by arrival."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._times: deque[float] = deque()
-        self.accepted = 0
 
-    def arrive(self) -> bool:
+    def arrive(self) -> tuple[int, float]:
+        """How many are left, -1 when this one is refused, and seconds until one more is."""
         with self._lock:
             now = time.monotonic()
             while self._times and now - self._times[0] >= self._limit.window_seconds:
                 self._times.popleft()
-            if len(self._times) >= self._limit.count:
-                return False
-            self._times.append(now)
-            self.accepted += 1
-            return True
+            left = self._limit.count - len(self._times) - 1
+            if left >= 0:
+                self._times.append(now)
+            return left, self._times[0] + self._limit.window_seconds - now
 
 
 def learned(store: Store) -> int:
@@ -62,14 +65,138 @@ def test_a_refusal_leaves_room_to_others_and_good_windows_take_it_back(
     assert learned(store) == 9
 
 
-def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store) -> None:
+def told(left: int, seconds: float = 40.0) -> Settlement:
+    """A page whose headers say that so many are left."""
+    hint = RateHint(left, datetime.now(UTC) + timedelta(seconds=seconds))
+    return Settlement(payload=b"1", pages=1, hints=(hint,))
+
+
+def foreign(store: Store) -> int:
+    return int(store.client.hget(store.keys.state("twitter"), "foreign:60000000") or 0)
+
+
+def go(admission: Admission, symbol: str) -> Grant:
+    verdict = admission.admit(ask(symbol, MINUTE))
+    assert isinstance(verdict, Go)
+    return verdict.grant
+
+
+def pass_word(store: Store) -> None:
+    """What the upstream said last has ended a moment ago."""
+    now_us = store.time_us()
+    assert now_us is not None
+    store.client.hset(store.keys.state("twitter"), "foreign_until:60000000", round(now_us - 50_000))
+
+
+def test_others_get_room_to_come_more_often(admission: Admission, store: Store) -> None:
+    """Whoever is refused at our limit is not counted, and would never be seen to want more."""
+    admission.settle(go(admission, "A"), told(39))
+    assert foreign(store) == 10 + 4
+
+
+def test_figures_told_while_slots_are_held_only_raise(admission: Admission, store: Store) -> None:
+    """A request under way may not be in the upstream's count: others have used at least so much."""
+    admission.settle(go(admission, "A"), told(39))
+    held = go(admission, "B")
+    admission.settle(go(admission, "C"), told(48))
+    assert foreign(store) == 14
+    admission.settle(go(admission, "D"), told(20))
+    assert foreign(store) == 26 + 4
+    admission.settle(held, told(46))
+    assert foreign(store) == 0
+
+
+def test_figures_told_while_slots_leave_the_window_only_raise(admission: Admission, store: Store) -> None:
+    """An arrival leaves the upstream's window before its stamp leaves ours."""
+    admission.settle(go(admission, "A"), told(39))
+    now_us = store.time_us()
+    assert now_us is not None
+    store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 59_900_000})
+    admission.settle(go(admission, "B"), told(45))
+    assert foreign(store) == 14
+    store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 58_000_000})
+    admission.settle(go(admission, "C"), told(45))
+    assert foreign(store) == 1 + 4
+
+
+def test_after_the_first_word_one_request_goes_to_hear_the_next(admission: Admission, store: Store) -> None:
+    """Windows may have been reset, or slide on: sixteen at once would find out at the price of sixteen."""
+    admission.settle(go(admission, "A"), told(0))
+    assert isinstance(admission.admit(ask("B", MINUTE)), Wait)
+    pass_word(store)
+    held = go(admission, "B")
+    verdict = admission.admit(ask("C", MINUTE))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(0.1, abs=0.01)
+    admission.settle(held, told(48))
+    go(admission, "C")
+    go(admission, "D")
+
+
+def test_what_others_still_use_after_a_word_is_expected_after_the_next(
+    admission: Admission, store: Store
+) -> None:
+    """Where windows slide, the end of a word frees one slot, not all of them."""
+    admission.settle(go(admission, "A"), told(4))
+    pass_word(store)
+    admission.settle(go(admission, "B"), told(6))
+    assert int(store.client.hget(store.keys.state("twitter"), "learned:60000000") or 0) == 42 + 4
+    pass_word(store)
+    go(admission, "C")
+    go(admission, "D")
+    assert isinstance(admission.admit(ask("E", MINUTE)), Wait)
+
+
+def test_what_others_have_used_since_a_reset_is_expected_after_the_next(
+    admission: Admission, store: Store
+) -> None:
+    """Where windows reset, nothing is held back for others at their beginning."""
+    admission.settle(go(admission, "A"), told(4))
+    pass_word(store)
+    admission.settle(go(admission, "B"), told(49))
+    admission.settle(go(admission, "C"), told(7))
+    pass_word(store)
+    for number in range(47):
+        go(admission, f"D{number}")
+
+
+def test_one_request_is_always_left_to_hear_that_others_are_gone(admission: Admission, store: Store) -> None:
+    """Believing that they use it all would never end: nobody asks, so nobody is told."""
+    admission.settle(go(admission, "A"), told(0))
+    pass_word(store)
+    admission.settle(go(admission, "B"), told(0))
+    pass_word(store)
+    store.client.delete(store.keys.slots("twitter"))
+    admission.settle(go(admission, "C"), told(49))
+    assert foreign(store) == 0
+
+
+def test_a_long_window_does_not_doubt_its_figures_for_long(admission: Admission, store: Store) -> None:
+    """A request is under way for seconds, whatever the window's length."""
+    source = replace(TWITTER, limits=(Limit(50, 86400.0),))
+
+    def hear(symbol: str, left: int) -> bytes | None:
+        verdict = admission.admit(ask(symbol, source))
+        assert isinstance(verdict, Go)
+        admission.settle(verdict.grant, told(left))
+        return store.client.hget(store.keys.state("twitter"), "foreign:86400000000")
+
+    assert hear("A", 39) == b"14"
+    now_us = store.time_us()
+    assert now_us is not None
+    store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 86_390_000_000})
+    assert hear("B", 47) == b"0"
+
+
+@pytest.mark.parametrize("tells_figures", [False, True])
+def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store, tells_figures: bool) -> None:
     """Its 28% cost us few refusals once they are learned, and the rest is used."""
     upstream, stop = Strict(SOURCE.limits[0]), threading.Event()
     sent, refused = [0, 0], [0, 0]
     half = time.monotonic() + 2.5
     end = half + 2.5
 
-    def foreign() -> None:
+    def somebody() -> None:
         while not stop.wait(0.5 / 14):
             upstream.arrive()
 
@@ -84,14 +211,17 @@ def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store)
                 time.sleep(max(0.0, verdict.grant.starts_at - time.monotonic()))
                 part = int(time.monotonic() > half)
                 sent[part] += 1
-                if upstream.arrive():
-                    admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
+                left, opens_in = upstream.arrive()
+                hint = RateHint(left, datetime.now(UTC) + timedelta(seconds=opens_in))
+                hints = (hint,) if tells_figures else ()
+                if left >= 0:
+                    admission.settle(verdict.grant, Settlement(payload=b"1", pages=1, hints=hints))
                 else:
                     refused[part] += 1
                     admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
 
     threads = [threading.Thread(target=own, args=(f"T{n}",)) for n in range(4)]
-    other = threading.Thread(target=foreign)
+    other = threading.Thread(target=somebody)
     for thread in (*threads, other):
         thread.start()
     for thread in threads:

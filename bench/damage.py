@@ -1,0 +1,317 @@
+"""Does the fleet keep the limit, and its pace, whatever becomes of the server?"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bench import fleet
+from bench.exactness import LIMIT
+from bench.limiter import Tbcache
+from bench.load import delay, most_in_any_window
+from bench.table import Bar, Table
+from tbcache.admission import Go
+from tbcache.models import Limit
+from tbcache.settings import Settings
+from tests.proxy import Proxy
+from tests.server import Server
+
+THREADS = 4
+BEFORE_SECONDS, AFTER_SECONDS = 3.0, 5.0
+KEY = "damage"
+#: From when on the pace counts as full.
+FULL = 0.90
+
+
+@dataclass(frozen=True)
+class Damage:
+    """``hurt`` begins it, and what it gives ends it after ``seconds``; 0: it is over at once.
+
+    ``is_lost``: the server forgets, its figures too. ``is_cut_off``: for one process of the fleet only.
+    """
+
+    hurt: Callable[[Server, Proxy], Callable[[], object]]
+    seconds: float
+    is_lost: bool = False
+    is_cut_off: bool = False
+
+
+def _kill(server: Server, proxy: Proxy) -> Callable[[], object]:
+    server.kill()
+    return server.start
+
+
+def _empty(server: Server, proxy: Proxy) -> Callable[[], object]:
+    server.kill()
+    return lambda: server.restart(empty=True)
+
+
+def _flush(server: Server, proxy: Proxy) -> Callable[[], object]:
+    server.flush()
+    return lambda: None
+
+
+def _freeze(server: Server, proxy: Proxy) -> Callable[[], object]:
+    server.freeze()
+    return server.thaw
+
+
+def _refuse(server: Server, proxy: Proxy) -> Callable[[], object]:
+    proxy.refuse()
+    return proxy.mend
+
+
+def _silence(server: Server, proxy: Proxy) -> Callable[[], object]:
+    proxy.silence()
+    return proxy.mend
+
+
+DAMAGES: dict[str, Damage] = {
+    "killed 3 s, comes back as it was": Damage(_kill, 3.0),
+    "killed 3 s, comes back empty": Damage(_empty, 3.0, is_lost=True),
+    "FLUSHALL": Damage(_flush, 0.0, is_lost=True),
+    "frozen 4 s": Damage(_freeze, 4.0),
+    "one of four cut off 4 s, refused": Damage(_refuse, 4.0, is_cut_off=True),
+    "one of four cut off 4 s, silent": Damage(_silence, 4.0, is_cut_off=True),
+}
+QUICK = ["one of four cut off 4 s, refused"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process did: when its requests arrived; the longest single call and the longest wait
+    for a slot (seconds); the verdicts it got and the pages it settled; whether anything was raised."""
+
+    arrivals: list[float]
+    longest_call: float
+    longest_wait: float
+    verdicts: Counter[str]
+    pages: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``used`` of what was possible while it lasted, None where it was over at once; ``full_after``:
+    seconds from its end until the pace was full again; ``off_by``: how far the figures in Redis are
+    from what was done; ``zombies``: slots and leases that nobody holds."""
+
+    most: int
+    used: float | None
+    full_after: float
+    longest_call: float
+    longest_wait: float
+    off_by: dict[str, int] | None
+    zombies: int
+    errors: int
+
+
+def work(process: int, start: float, urls: Sequence[str], seconds: float, threads: int, limit: Limit) -> Part:
+    """One process's part; its heart beats as a worker's does."""
+    one, end = Tbcache(urls[process], limit, KEY), start + seconds
+    one.monitor.keep_beating("worker")
+    arrivals: list[float] = []
+    calls: list[float] = [0.0]
+    waits: list[float] = [0.0]
+    verdicts: Counter[str] = Counter()
+    errors: list[Exception] = []
+    lock = threading.Lock()
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            started = time.monotonic()
+            found = call(*args)
+            with lock:
+                calls.append(time.monotonic() - started)
+                if call.__name__ == "admit":
+                    verdicts[type(found).__name__.lower()] += 1
+            return found
+
+        return run
+
+    one.admission.admit = timed(one.admission.admit)  # type: ignore[method-assign]
+    one.admission.settle = timed(one.admission.settle)  # type: ignore[method-assign]
+
+    def loop(thread: int) -> None:
+        random_ = random.Random(f"{process} {thread}")
+        while (began := time.monotonic()) < end:
+            try:
+                if (done := one.acquire(end)) is None:
+                    continue
+                waits.append(time.monotonic() - began)
+                time.sleep(delay(random_, "saturated"))
+                arrivals.append(time.monotonic())
+                time.sleep(delay(random_, "saturated"))
+                done()
+            except Exception as error:
+                errors.append(error)
+
+    time.sleep(max(0.0, start - time.monotonic()))
+    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
+    for each in loops:
+        each.start()
+    for each in loops:
+        each.join()
+    one.monitor.leave()
+    one.monitor.flush()
+    one.store.close()
+    return Part(arrivals, max(calls), max(waits), verdicts, len(arrivals), len(errors))
+
+
+def run(damage: Damage, workers: fleet.Fleet, threads: int = THREADS) -> Seen:
+    """One damage, in the middle of a saturated load."""
+    workers.prepare(work)
+    server, seconds = Server(append_only=True).start(), BEFORE_SECONDS + damage.seconds + AFTER_SECONDS
+    with _running(server) as proxy, ThreadPoolExecutor(1) as beside:
+        urls = [proxy.url if damage.is_cut_off else server.url, *[server.url] * (workers.size - 1)]
+        results = beside.submit(workers.run, work, urls, seconds, threads, LIMIT)
+        time.sleep(fleet.LEAD_SECONDS + BEFORE_SECONDS)
+        began = time.monotonic()
+        end_it = damage.hurt(server, proxy)
+        time.sleep(damage.seconds)
+        end_it()
+        ended = time.monotonic()
+        return _seen(damage, server, results.result(), began, ended)
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Proxy]:
+    proxy = Proxy(server.port).start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        server.close()
+
+
+def _seen(damage: Damage, server: Server, parts: list[Part], began: float, ended: float) -> Seen:
+    arrivals = sorted(at for part in parts for at in part.arrivals)
+    possible = LIMIT.count / LIMIT.window_seconds * (ended - began)
+    during = sum(began <= at < ended for at in arrivals)
+    return Seen(
+        most=most_in_any_window(arrivals, LIMIT.window_seconds),
+        used=during / possible if damage.seconds else None,
+        full_after=full_after(arrivals, ended),
+        longest_call=max(part.longest_call for part in parts),
+        longest_wait=max(part.longest_wait for part in parts),
+        off_by=None if damage.is_lost else off_by(server, parts),
+        zombies=zombies(server),
+        errors=sum(part.errors for part in parts),
+    )
+
+
+def full_after(arrivals: Sequence[float], ended: float) -> float:
+    """Seconds from ``ended`` to the beginning of the first window that is as good as full."""
+    for first in [ended, *(at for at in arrivals if at > ended)]:
+        inside = sum(first <= at < first + LIMIT.window_seconds for at in arrivals)
+        if inside >= FULL * LIMIT.count:
+            return first - ended
+    return float("inf")
+
+
+def off_by(server: Server, parts: list[Part]) -> dict[str, int]:
+    """How many fetches and pages the figures in Redis have too many or, negative, too few."""
+    figures: Counter[str] = Counter()
+    for name in server.client.scan_iter(match=f"*{{{KEY}}}:usage:*"):
+        for field, value in server.client.hgetall(name).items():
+            figures[field.decode().partition(":")[2]] += int(value)
+    made = Counter({"pages": sum(part.pages for part in parts)})
+    made["go"] = sum(part.verdicts[Go.__name__.lower()] for part in parts)
+    return {name: figures[name] - made[name] for name in made}
+
+
+def zombies(server: Server) -> int:
+    """Slots and leases still held although everybody has ended."""
+    seconds, micros = server.client.time()
+    now = seconds * 1_000_000 + micros
+    held = int(server.client.zcount(f"trading_bot:{{{KEY}}}:slots", f"({now}", "+inf"))
+    leases = 0
+    for name in server.client.scan_iter(match=f"trading_bot:lease:{{{KEY}}}:*", count=1000):
+        leases += int(server.client.hget(name, "until") or 0) > now
+    return held + leases
+
+
+def table(*, is_quick: bool) -> Table:
+    """The table, in about 75 seconds; in 13 when ``is_quick``."""
+    with fleet.start() as workers:
+        return measure(workers, QUICK if is_quick else [*DAMAGES])
+
+
+def measure(workers: fleet.Fleet, names: Sequence[str], threads: int = THREADS) -> Table:
+    """Each damage."""
+    found = Table(
+        "The limit while the server is away",
+        f"{workers.size} processes x {threads} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
+        f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after. Most: arrivals in any window, the "
+        "whole time. used: part of what the limit allows, while it lasted. Full after: from its end to the "
+        f"beginning of a window that is {FULL:.0%} full. Calls and waits for a slot are the longest ones. "
+        "Figures: by how many fetches (go) and pages those in Redis are off. Zombies: slots and leases left "
+        "held when all had ended.",
+        ["server", "errors", "most", "used", "full after", "call", "wait", "figures off by", "zombies"],
+    )
+    for name in names:
+        seen = run(DAMAGES[name], workers, threads)
+        found.rows.append(row(name, seen))
+        found.bars += bars(name, seen)
+    return found
+
+
+def row(name: str, seen: Seen) -> list[str]:
+    return [
+        name,
+        str(seen.errors),
+        str(seen.most),
+        "-" if seen.used is None else f"{seen.used:.2f}",
+        f"{seen.full_after:.2f} s",
+        f"{seen.longest_call * 1000:.0f} ms",
+        f"{seen.longest_wait:.2f} s",
+        _figures(seen.off_by),
+        str(seen.zombies),
+    ]
+
+
+def bars(name: str, seen: Seen) -> list[Bar]:
+    timeout = Settings.model_fields["redis_timeout"].default + 0.1
+    most_wait = LIMIT.window_seconds + 0.5
+    found = [
+        Bar(f"{name}: never more than 50 in a window", str(seen.most), seen.most <= LIMIT.count),
+        Bar(
+            f"{name}: full rate within a window + 0.5 s",
+            f"{seen.full_after:.2f} s",
+            seen.full_after <= most_wait,
+        ),
+        Bar(
+            f"{name}: longest call the timeout + 100 ms, none raises",
+            f"{seen.longest_call * 1000:.0f} ms, {seen.errors} raised",
+            seen.longest_call <= timeout and not seen.errors,
+        ),
+    ]
+    if name.startswith("frozen"):
+        found.append(Bar(f"{name}: no zombie slot or lease", str(seen.zombies), seen.zombies == 0))
+    if seen.used is not None:
+        found.append(Bar(f"{name}: 70% used meanwhile", f"{seen.used:.0%}", seen.used >= 0.70))
+    if seen.off_by is None:
+        found.append(
+            Bar(
+                f"{name}: no wait for a slot beyond a window + 0.5 s",
+                f"{seen.longest_wait:.2f} s",
+                seen.longest_wait <= most_wait,
+            )
+        )
+    else:
+        is_exact = not any(seen.off_by.values())
+        found.append(Bar(f"{name}: usage arrives exactly once", f"off by {_figures(seen.off_by)}", is_exact))
+    return found
+
+
+def _figures(off: dict[str, int] | None) -> str:
+    if off is None:
+        return "-"
+    return ", ".join(f"{by:+d} {name}" for name, by in off.items() if by) or "0"
