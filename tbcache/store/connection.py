@@ -208,6 +208,11 @@ class Store:
             yield
         except _AWAY as error:
             raise self._away(error) from None
+        except Exception:
+            # Closed under a call of another thread, redis-py stumbles over what is gone.
+            if self._closed:
+                raise Unavailable(self.address, "closed") from None
+            raise
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -343,8 +348,9 @@ class Store:
 
     def close(self) -> None:
         """Close every connection; every call after that raises Unavailable."""
-        self._closed = True
-        self._away_reason = "closed"
+        with self._lock:
+            self._closed = True
+            self._away_reason = "closed"
         self._disconnect()
         self._blocking.close()
         self._patient.close()
@@ -381,7 +387,7 @@ class Store:
             pause.wait(PROBE_SECONDS)
             if self._is_back():
                 with self._lock:
-                    self._away_reason = None
+                    self._away_reason = "closed" if self._closed else None
                 log.info("redis.returned", address=self.address)
                 return
 
@@ -393,8 +399,9 @@ class Store:
     def _is_back(self) -> bool:
         """Ask the server, then let everyone put right what went on without it."""
         try:
-            self._disconnect()
-            self._client.ping()
+            with self.guard():
+                self._disconnect()
+                self._client.ping()
             for source in list(self._own):
                 self.restore(source)
             for callback in self._returned:

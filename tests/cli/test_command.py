@@ -163,7 +163,15 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
     command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
     env = clean_environment(REDIS_URL=server.url, **simulator.variables)
-    waiting = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+    waiting = subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     give_up = time.monotonic() + 20
     while not server.client.exists("trading_bot:{news}:queue:jobs") and time.monotonic() < give_up:
         time.sleep(0.01)
