@@ -31,6 +31,7 @@ from tbcache.embedded import (
 from tbcache.embedded.server import free_port
 from tbcache.errors import ConfigurationError
 from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_sources
 from tbcache.store import Store
 
 EXAMPLE = "Example: tbcache up --demo"
@@ -62,6 +63,12 @@ class Plan:
     def api(self) -> str | None:
         return f"http://{HOST}:{self.port}" if self.port is not None else None
 
+    def home(self, folder: DataFolder) -> Path:
+        """Where server and database lie. What was simulated must never pass for the real thing."""
+        if not self.demo:
+            return folder.path
+        return folder.path / ("demo" if self.replay is None else "replay")
+
     @property
     def hints(self) -> tuple[str, ...]:
         """Where to go next."""
@@ -86,8 +93,10 @@ def up(
     with folder.own():
         # What was read may have been the note of one that was killed.
         get_settings.cache_clear()
+        settings = get_settings()
+        get_sources(settings)
         plan = Plan(demo, replay, _api_port(port) if api else None, processes, threads)
-        return _run(plan, get_settings(), folder, started)
+        return _run(plan, settings, folder, started)
 
 
 def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
@@ -114,7 +123,7 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
         supervisor = Supervisor(stack.enter_context(ProcessGroup()), view.say)
         variables = _variables(plan, settings, folder)
         if settings.redis is None:
-            variables["REDIS_URL"] = _start_server(folder, supervisor, stop, stack)
+            variables["REDIS_URL"] = _start_server(plan, folder, supervisor, stop, stack)
         else:
             variables["REDIS_URL"] = settings.redis
             Store(settings).require()
@@ -129,9 +138,11 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
     return 0
 
 
-def _start_server(folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack) -> str:
+def _start_server(
+    plan: Plan, folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack
+) -> str:
     """Start the embedded server; its URL."""
-    server = EmbeddedServer(folder.path / "valkey", folder.path / "logs" / "valkey.log")
+    server = EmbeddedServer(plan.home(folder) / "valkey", folder.path / "logs" / "valkey.log")
     fd = stack.enter_context(server.own())
     stack.callback(supervisor.stop)
     server.start(supervisor, fd, stop.is_set)
@@ -142,7 +153,9 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     """What we set for our processes, and note for other commands."""
     variables: dict[str, str] = {}
     if settings.database_url is None:
-        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder.path / 'tbcache.sqlite3'}"
+        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{plan.home(folder) / 'tbcache.sqlite3'}"
+    if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
+        variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
     if plan.simulator is not None:
         from tbcache.simulator import DEMO_CREDENTIALS, demo_variables
 
@@ -157,7 +170,7 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
 
 def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: Settings) -> Iterator[Part]:
     """All but the server, in the order of starting."""
-    env = {**variables, "TBCACHE_DATA_DIR": str(folder.path)}
+    env = {**variables, "TBCACHE_DATA_DIR": str(plan.home(folder))}
     logs = folder.path / "logs"
     if plan.demo:
         replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
