@@ -243,6 +243,11 @@ class Store:
             ) from None
         except _AWAY as error:
             raise RedisUnreachable(self.address, _reason(error)) from None
+        except redis.ResponseError as error:
+            raise ConfigurationError(
+                f"Redis at {self.address} refuses the database ({error}); "
+                "check REDIS_DB or the number in REDIS_URL"
+            ) from None
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
