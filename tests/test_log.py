@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import tbcache
 from tbcache.log import configure_logging, get_logger
 from tbcache.settings import Settings
 
@@ -50,3 +51,9 @@ def test_a_json_log_has_one_line_an_event(capsys: pytest.CaptureFixture[str], tm
     event = json.loads(line)
     assert (event["event"], event["why"], event["level"]) == ("it.failed", "bad", "error")
     assert "ValueError: no good" in event["exception"]
+
+
+def test_every_event_goes_through_our_logger() -> None:
+    """One that went to structlog alone would be printed to stdout, between the lines of somebody's JSON."""
+    files = (Path(tbcache.__file__).parent).rglob("*.py")
+    assert [file.name for file in files if "structlog" in file.read_text("utf-8")] == ["log.py"]
