@@ -85,6 +85,7 @@ def simulator(
     host: Host = "127.0.0.1",
     replay: Replay = None,
     plan: Plans = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
@@ -92,7 +93,8 @@ def simulator(
 
     plans = dict(_pair(text) for text in plan or [])
     options: dict[str, Any] = {"credentials": _own_credentials(get_settings()), "plans": plans}
-    serve(host, port, on_ready=lambda url: say(f"the simulator answers at {url}"), replay=replay, **options)
+    options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
+    serve(host, port, fd=fd, replay=replay, **options)
 
 
 def _pair(text: str) -> tuple[str, str]:

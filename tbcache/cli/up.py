@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import http.client
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -45,19 +47,25 @@ WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. ``port`` is the API's, None: no API."""
+    """What to start. ``port`` is the API's, None: no API. ``listener`` is the simulator's, in the demo.
 
-    demo: bool
+    It listens before anything starts: who asks too early waits, and is not refused.
+    """
+
+    listener: socket.socket | None
     replay: Path | None
     port: int | None
     processes: int
     threads: int
-    simulator_port: int = field(default_factory=free_port)
+
+    @property
+    def demo(self) -> bool:
+        return self.listener is not None
 
     @property
     def simulator(self) -> str | None:
         """The base URL of the demo's simulator."""
-        return f"http://{HOST}:{self.simulator_port}" if self.demo else None
+        return f"http://{HOST}:{self.listener.getsockname()[1]}" if self.listener is not None else None
 
     @property
     def api(self) -> str | None:
@@ -90,12 +98,12 @@ def up(
         _check_replay(replay, demo)
     started = time.monotonic()
     folder = DataFolder(get_settings().data_dir)
-    with folder.own():
+    with folder.own(), _listener(demo) as listener:
         # What was read may have been the note of one that was killed.
         get_settings.cache_clear()
         settings = get_settings()
         get_sources(settings)
-        plan = Plan(demo, replay, _api_port(port) if api else None, processes, threads)
+        plan = Plan(listener, replay, _api_port(port) if api else None, processes, threads)
         return _run(plan, settings, folder, started)
 
 
@@ -172,10 +180,12 @@ def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: 
     """All but the server, in the order of starting."""
     env = {**variables, "TBCACHE_DATA_DIR": str(plan.home(folder))}
     logs = folder.path / "logs"
-    if plan.demo:
+    if plan.listener is not None:
         replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
-        arguments = ("simulator", "--port", str(plan.simulator_port), "--plan", "news=paid", *replay)
-        yield python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
+        fd = plan.listener.fileno()
+        arguments = ("simulator", "--fd", str(fd), "--plan", "news=paid", *replay)
+        part = python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
+        yield dataclasses.replace(part, keep_fds=(fd,))
     for number in range(1, plan.processes + 1):
         name = f"worker-{number}"
         own = env | _worker_name(name, settings)
@@ -199,11 +209,11 @@ def _worker_name(name: str, settings: Settings) -> dict[str, str]:
 
 
 def _watch(plan: Plan, supervisor: Supervisor, view: View, stop: StopSignal, started: float) -> None:
-    waiting = [port for port in (plan.simulator_port if plan.demo else None, plan.port) if port is not None]
+    waiting = [base for base in (plan.simulator, plan.api) if base is not None]
     is_ready, trim_at = False, started + TRIM_SECONDS
     while not stop.wait(LOOP_SECONDS):
         supervisor.watch()
-        if not is_ready and all(_answers(port) for port in waiting):
+        if not is_ready and all(_answers(base) for base in waiting):
             is_ready = True
             where = f": API at {plan.api}, its documentation at {plan.api}/docs" if plan.api else ""
             view.say(f"ready after {time.monotonic() - started:.1f} s{where}")
@@ -247,9 +257,27 @@ def _api_port(port: int) -> int:
         ) from None
 
 
-def _answers(port: int) -> bool:
+@contextmanager
+def _listener(demo: bool) -> Iterator[socket.socket | None]:
+    if not demo:
+        yield None
+        return
+    # It imports a web server, which no other command of this file needs.
+    from tbcache.web import listen
+
+    listener, _ = listen("the simulator", HOST, 0)
+    with listener:
+        yield listener
+
+
+def _answers(base: str) -> bool:
+    """True when it answers anything at all."""
+    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=0.2)
     try:
-        with socket.create_connection((HOST, port), timeout=0.2):
-            return True
-    except OSError:
+        connection.request("HEAD", "/")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+    return True

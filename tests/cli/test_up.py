@@ -35,6 +35,7 @@ def test_every_common_symbol_is_warm_within_20_s(demo: Up) -> None:
     assert {
         source["name"]: (source["warm"], source["common"]) for source in status["sources"]
     } == dict.fromkeys(("twitter", "reddit", "news", "options", "stocktwits"), (10, 10))
+    assert [source["usage"]["errors_by_kind"] for source in status["sources"]] == [{}] * 5
     assert status["server"]["version"].startswith("Valkey")
     assert demo.said.count("10/10 warm") == 5
 
