@@ -90,6 +90,9 @@ class FleetStatus:
             if source.state == "closed" and source.closed_until is not None:
                 until = f"{source.closed_until:%H:%M:%S} UTC"
                 return f"{source.name} is closed until {until} ({source.closed_reason})"
+            if source.common and not source.warm and source.usage.errors_today:
+                kinds = ", ".join(sorted(source.usage.errors_by_kind))
+                return f"{source.name} has no warm answer, and errors ({kinds}): the workers' logs say which"
         return None
 
 

@@ -42,14 +42,16 @@ def configure_logging(settings: Settings) -> None:
                 ExtraAdder(),
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
             ],
-            processors=[ProcessorFormatter.remove_processors_meta, _renderer(settings)],
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("tbcache").setLevel(settings.log_level.upper())
 
 
-def _renderer(settings: Settings) -> structlog.typing.Processor:
+def _renderers(settings: Settings) -> tuple[structlog.typing.Processor, ...]:
     if settings.log_format == "json":
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+    # Plain: the default shows the variables of each frame, credentials among them.
+    plain = structlog.dev.plain_traceback
+    return (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),)

@@ -21,6 +21,8 @@ Charge = Literal["fetch", "request"]
 # Tickers of US and foreign listings, share classes, crypto pairs: BRK.B, BTC-USD, 0700.HK, HYPE.X
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}\Z")
 _LIMIT = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
+_MOST = 1_000_000_000
+_LONGEST_WINDOW_SECONDS = 366 * 86400.0
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -50,10 +52,12 @@ class Limit:
     window_seconds: float
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InvalidRequest(f"limit {self.count} must be at least 1")
-        if not self.window_seconds > 0:
-            raise InvalidRequest(f"window of {self.window_seconds} s must be longer than 0 s")
+        if not 1 <= self.count <= _MOST:
+            bound = f"at most {_MOST}" if self.count > 1 else "at least 1"
+            raise InvalidRequest(f"limit {self.count} must be {bound}")
+        if not 0 < self.window_seconds <= _LONGEST_WINDOW_SECONDS:
+            bound = "366 d at most" if self.window_seconds > 0 else "longer than 0 s"
+            raise InvalidRequest(f"window of {self.window_seconds} s must be {bound}")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 from pydantic import (
@@ -21,7 +22,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -34,6 +34,10 @@ from tbcache.models import Charge, Limit, ticker
 
 PREFIX = "TBCACHE_"
 NOTE = "up.json"
+DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
+DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
+#: Ten years: what lasts longer is a typo.
+LONGEST_SECONDS = 315_360_000.0
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
 
@@ -42,7 +46,10 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
-        return msgspec.json.decode(value)
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            raise ValueError('it should be a list like A,B or ["A","B"]') from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
@@ -69,7 +76,10 @@ def _pairs(value: object) -> object:
 
 def _redis_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+    is_path = parts.scheme == "unix" and bool(parts.path)
+    database = parts.path.strip("/")
+    is_host = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and _has_sound_port(parts)
+    if not is_path and not (is_host and (not database or database.isdecimal())):
         raise ValueError("it should be redis://HOST:PORT/DB, rediss://... or unix:///PATH")
     return value
 
@@ -82,25 +92,58 @@ def _cluster(value: bool, info: ValidationInfo) -> bool:
     return value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_sound_port(parts):
+        raise ValueError("it should be https://HOST or http://HOST:PORT")
+    return value
+
+
+def _has_sound_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    kind, mark, _ = value.get_secret_value().strip().partition("://")
+    if kind not in DATABASES or not mark:
+        # Without the text where it has no such beginning: its password could not be told apart.
+        known = "" if not mark else f"{kind!r} is not supported; "
+        raise ValueError(f"{known}it should be like {DATABASE_EXAMPLES}")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,64}", value):
+        raise ValueError("it should be 1-64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
+
+
 class SourceSettings(BaseModel):
     """What one source's variables say; None where they say nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    base_url: HttpUrl | None = None
     limits: Annotated[tuple[Limit, ...], BeforeValidator(_limits)] | None = None
-    cache_ttl: PositiveFloat | None = None
-    stale_ttl: Annotated[float, Field(ge=0)] | None = None
+    cache_ttl: Seconds | None = None
+    stale_ttl: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     charge: Charge | None = None
-    daily_budget: PositiveFloat | None = None
+    daily_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     pages: PositiveInt | None = None
-    delay_hours: Annotated[float, Field(ge=0)] | None = None
+    delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
 
     bearer_token: SecretStr | None = None
     client_id: str | None = None
     client_secret: SecretStr | None = None
     user_agent: str = "python:tbcache:v0.1 (by /u/tbcache)"
-    auth_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] = "https://www.reddit.com"
+    auth_url: HttpUrl = "https://www.reddit.com"
     subreddits: str = "wallstreetbets+stocks+investing+options"
     api_key: SecretStr | None = None
     access_token: SecretStr | None = None
@@ -118,17 +161,17 @@ class Settings(BaseSettings):
     redis_db: Annotated[int, Field(ge=0)] = 0
     redis_ssl: bool = False
     redis_cluster: Annotated[bool, AfterValidator(_cluster)] = False
-    redis_timeout: PositiveFloat = 0.25
+    redis_timeout: Annotated[float, Field(gt=0, le=60)] = 0.25
 
-    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")] = "trading_bot"
+    namespace: Annotated[str, AfterValidator(_namespace)] = "trading_bot"
     data_dir: Path = Path(".tbcache")
-    database_url: SecretStr | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
     api_token: SecretStr | None = None
     common_symbols: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = COMMON_SYMBOLS
     common_hours: PositiveInt = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
-    lease_seconds: PositiveFloat = 15.0
+    lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     persist: bool = True
     worker_name: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -294,7 +337,7 @@ def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
     field = "__".join(part.upper() for part in path[:2])
     name = next((n for n, f in _REDIS.items() if f == path[0]), f"{PREFIX}{field}")
     secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
-    value = "(hidden)" if secret and "BASE_URL" not in name else repr(variables.get(name, ""))
+    value = "(hidden)" if secret and "__BASE_URL" not in name else repr(variables.get(name, ""))
     reason = first["msg"].removeprefix("Value error, ")
     return f"{name}={value} is not valid: {reason[:1].lower()}{reason[1:]}"
 

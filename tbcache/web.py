@@ -57,6 +57,14 @@ class WebServer(uvicorn.Server):
         self.should_exit = True
 
 
+def inherit(fd: int) -> tuple[socket.socket, str]:
+    """A listening socket that the parent process opened, and the base URL it answers at."""
+    # Not left to be found out: macOS does not tell the protocol, which asyncio looks at.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=fd)
+    host, port = listener.getsockname()
+    return listener, f"http://{host}:{port}"
+
+
 def listen(what: str, host: str, port: int) -> tuple[socket.socket, str]:
     """A listening socket, and the base URL it answers at. Port 0 takes a free one.
 

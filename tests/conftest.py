@@ -161,8 +161,9 @@ def _forget_singletons() -> None:
     functions = [*_cached_getters(), *SINGLETONS]
     made = [one() for one in functions if not inspect.signature(one).parameters and one.cache_info().currsize]
     # Heartbeats end first: a process that is over must not put its slots back into the next test's.
+    # The store ends last: the others still use it.
     for end in ("leave", "close"):
-        for singleton in made:
+        for singleton in sorted(made, key=lambda one: isinstance(one, Store)):
             getattr(singleton, end, lambda: None)()
     for function in functions:
         function.cache_clear()

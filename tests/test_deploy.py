@@ -171,7 +171,7 @@ def test_every_setting_reaches_the_fleet() -> None:
 
 def test_the_demo_asks_the_simulator_and_nobody_else() -> None:
     """A demo that reached a real API would cost money; one that took the fleet's keys would mix them up."""
-    expected = demo_variables("http://simulator:9000")
+    expected = demo_variables("http://simulator:9000") | {"TBCACHE_NEWS__DELAY_HOURS": "0"}
     for name in DEMO:
         environment = SERVICES[name]["environment"]
         assert {key: environment.get(key) for key in expected} == expected
@@ -179,7 +179,7 @@ def test_the_demo_asks_the_simulator_and_nobody_else() -> None:
         settings = Settings.load(environment)
         assert settings.namespace != Settings.load({}).namespace
         assert all(source.is_enabled for source in get_sources(settings).values())
-    assert SERVICES["simulator"]["command"][-1] == "9000"
+    assert SERVICES["simulator"]["command"][-3:] == ["9000", "--plan", "news=paid"]
 
 
 def probe(service: str, port: int = 0, **environ: str) -> int:

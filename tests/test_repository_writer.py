@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -179,6 +180,36 @@ def test_closing_while_the_database_is_down_leaves_the_rest_to_the_next_start(
     following.start()
     assert following.flush(PATIENCE)
     assert names(repository) == [*numbered(0, 30), "late"]
+    assert list(spill.iterdir()) == []
+
+
+def test_a_killed_process_leaves_what_it_had_accepted(
+    file: Path, spill: Path, repository: SentimentRepository, lock: Callable[[], None]
+) -> None:
+    """kill -9 during an outage of the database is what an impatient operator does."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tbcache.repository import SentimentRepository, Writer\n"
+        "from tests.server import wait_until\n"
+        "from tests.test_repository_writer import answer, item, numbered\n"
+        "spill = Path(sys.argv[2])\n"
+        "writer = Writer(SentimentRepository(sys.argv[1], busy_timeout=0.05), spill=spill)\n"
+        "writer.accept(answer(item('first')))\n"
+        "wait_until(lambda: writer._is_failing)\n"
+        "for name in numbered(0, 30):\n"
+        "    writer.accept(answer(item(name)))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{file}", str(spill)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
+    lock()
+    following = Writer(repository, spill=spill)
+    following.start()
+    assert following.flush(PATIENCE)
+    following.close()
+    assert names(repository) == [*numbered(0, 30), "first"]
     assert list(spill.iterdir()) == []
 
 

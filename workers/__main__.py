@@ -10,6 +10,7 @@ import dramatiq
 
 from tbcache.errors import TbcacheError, UnknownSource
 from tbcache.log import configure_logging
+from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 
@@ -31,6 +32,8 @@ def main() -> int:
         settings = get_settings()
         configure_logging(settings)
         get_store().require()
+        if settings.persist:
+            get_repository()
         return _run(options.sources, options.threads)
     except TbcacheError as error:
         print(f"tbcache worker: {error}", file=sys.stderr)  # noqa: T201

@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbcache import __version__
-from tbcache.api import cache, error, health, limit, metrics, usage
+from tbcache.api import cache, docs, error, health, limit, metrics, usage
 from tbcache.api.context import Context
 from tbcache.settings import Settings, get_settings
 
@@ -27,11 +27,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="What the fleet does, what it costs, where each limit stands.",
         lifespan=_lifespan,
+        # Theirs come from other hosts: blank without a way out.
+        docs_url=None,
+        redoc_url=None,
         max_body_size=MAX_BODY_BYTES,
     )
     app.state.context = context
-    for part in (cache.router, cache.write_router, limit.router, usage.router, health.router, metrics.router):
-        app.include_router(part)
+    for part in (cache, limit, usage, health, metrics, docs):
+        app.include_router(part.router)
+    app.include_router(cache.write_router)
     app.add_api_route("/", _root, include_in_schema=False)
     app.add_middleware(NoStore)
     error.install(app)

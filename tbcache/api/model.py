@@ -57,7 +57,7 @@ class CacheHealth(Answer):
 
 
 class ClearRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"pattern": "twitter:*"}]})
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
 

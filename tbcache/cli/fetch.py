@@ -9,7 +9,7 @@ import typer
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import age, outcome_table
 from tbcache.errors import RedisUnreachable
 from tbcache.models import Outcome
@@ -45,7 +45,7 @@ def fetch(
     if wants_json(as_json):
         print_json(outcome)
     else:
-        print_table(outcome_table([outcome]))
+        print_table(outcome_table([outcome], terminal_width()))
 
 
 def _look_for_redis(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +13,11 @@ from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Threads
 from tbcache.embedded import Part, process_part
-from tbcache.errors import ConfigurationError
+from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import configure_logging
 from tbcache.settings import Settings, get_settings
-from tbcache.sources import get_source
+from tbcache.sources import get_source, get_sources
+from tbcache.store import get_store
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
 SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
@@ -48,6 +50,7 @@ def worker(
     """Run workers that fetch what is queued, under every source's limits."""
     settings = quiet_settings()
     _check_sources(sources or [], settings)
+    get_sources(settings)
     require_redis(settings)
     arguments = (*(sources or []), "--threads", str(threads))
     if processes == 1:
@@ -59,7 +62,9 @@ def worker(
 
 def scheduler(data_dir: DataDir = None) -> int:
     """Run the scheduler, which keeps common symbols warm; of several, one works."""
-    require_redis(quiet_settings())
+    settings = quiet_settings()
+    get_sources(settings)
+    require_redis(settings)
     return _become(process_part("scheduler", "scheduler"))
 
 
@@ -69,6 +74,9 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -
 
     settings = get_settings()
     configure_logging(settings)
+    # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
+    with contextlib.suppress(RedisUnreachable):
+        get_store().require()
     serve(host, port, settings)
 
 
@@ -77,6 +85,7 @@ def simulator(
     host: Host = "127.0.0.1",
     replay: Replay = None,
     plan: Plans = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
@@ -84,7 +93,8 @@ def simulator(
 
     plans = dict(_pair(text) for text in plan or [])
     options: dict[str, Any] = {"credentials": _own_credentials(get_settings()), "plans": plans}
-    serve(host, port, on_ready=lambda url: say(f"the simulator answers at {url}"), replay=replay, **options)
+    options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
+    serve(host, port, fd=fd, replay=replay, **options)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import typer
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import OK, exit_code, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
-from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
 from tbcache.errors import ConfigurationError, TbcacheError
 from tbcache.models import FetchRequest, Lane, Outcome
@@ -111,7 +111,8 @@ def _show_answers(answers: Sequence[_Answer], as_json: bool) -> None:
     if wants_json(as_json):
         print_json([answer.to_data() for answer in answers])
     else:
-        print_table(outcome_table(answer.outcome for answer in answers if answer.outcome is not None))
+        outcomes = (answer.outcome for answer in answers if answer.outcome is not None)
+        print_table(outcome_table(outcomes, terminal_width()))
     errors = [answer.error for answer in answers if answer.error is not None]
     for error in errors:
         say(str(error))

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from tbcache.fleet import FleetStatus
 from tbcache.models import Outcome, SymbolSentiment
 
+# What a narrow terminal has no room for.
+_WIDE_ONLY = {">bull", ">bear"}
+_WIDE = 100
 
-def outcome_table(outcomes: Iterable[Outcome]) -> Table:
-    """One row per answer."""
-    table = _table(
-        "source", "symbol", ">hours", ">score", ">items", ">bull", ">bear", "as of (UTC)", "from", "complete"
-    )
+
+def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
+    """One row per answer, in ``width`` characters."""
+    columns = ("source", "symbol", ">hours", ">score", ">items", ">bull", ">bear", ">age", "from", "complete")
+    is_wide = width >= _WIDE
+    table = _table(*(name for name in columns if is_wide or name not in _WIDE_ONLY))
     for outcome in outcomes:
         found = outcome.sentiment
+        mood = (str(found.bullish), str(found.bearish)) if is_wide else ()
         table.add_row(
             found.source,
             found.symbol,
             str(found.hours),
             _score(found),
             str(found.count),
-            str(found.bullish),
-            str(found.bearish),
-            f"{found.as_of:%H:%M:%S} ({age(outcome.age)} ago)",
+            *mood,
+            age(outcome.age),
             outcome.origin,
-            _complete(found),
+            _complete(found, with_reason=is_wide),
         )
     return table
 
 
 def limit_table(status: FleetStatus) -> Table:
     """One row per limit."""
-    table = _table(
-        "source", "state", ">limit", ">used", ">remaining", "resets at (UTC)", "closed until (UTC)"
-    )
+    table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
     for source in status.sources:
         closed = f"{source.closed_until:%H:%M:%S} ({source.closed_reason})" if source.closed_until else "-"
         for limit in source.limits:
@@ -73,7 +76,9 @@ def age(seconds: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+        side: JustifyMethod = "right" if column.startswith(">") else "left"
+        # The last column is the one that may take a second line.
+        table.add_column(column.lstrip(">"), justify=side, no_wrap=column != columns[-1])
     return table
 
 
@@ -85,8 +90,9 @@ def _score(found: SymbolSentiment) -> Text:
     )
 
 
-def _complete(found: SymbolSentiment) -> str:
+def _complete(found: SymbolSentiment, *, with_reason: bool) -> str:
     if found.complete:
         return "yes"
-    since = f" since {found.since:%d %H:%M}" if found.since else ""
-    return f"no: {(found.reason or 'cut short').replace('_', ' ')}{since}"
+    since = f"since {found.since:%b %d %H:%M}" if found.since else "no"
+    reason = (found.reason or "cut short").replace("_", " ")
+    return f"{since} ({reason})" if with_reason else since

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import http.client
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,7 @@ from tbcache.embedded import (
 from tbcache.embedded.server import free_port
 from tbcache.errors import ConfigurationError
 from tbcache.settings import Settings, get_settings
+from tbcache.sources import get_sources
 from tbcache.store import Store
 
 EXAMPLE = "Example: tbcache up --demo"
@@ -44,23 +47,35 @@ WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. ``port`` is the API's, None: no API."""
+    """What to start. ``port`` is the API's, None: no API. ``listener`` is the simulator's, in the demo.
 
-    demo: bool
+    It listens before anything starts: who asks too early waits, and is not refused.
+    """
+
+    listener: socket.socket | None
     replay: Path | None
     port: int | None
     processes: int
     threads: int
-    simulator_port: int = field(default_factory=free_port)
+
+    @property
+    def demo(self) -> bool:
+        return self.listener is not None
 
     @property
     def simulator(self) -> str | None:
         """The base URL of the demo's simulator."""
-        return f"http://{HOST}:{self.simulator_port}" if self.demo else None
+        return f"http://{HOST}:{self.listener.getsockname()[1]}" if self.listener is not None else None
 
     @property
     def api(self) -> str | None:
         return f"http://{HOST}:{self.port}" if self.port is not None else None
+
+    def home(self, folder: DataFolder) -> Path:
+        """Where server and database lie. What was simulated must never pass for the real thing."""
+        if not self.demo:
+            return folder.path
+        return folder.path / ("demo" if self.replay is None else "replay")
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -83,11 +98,13 @@ def up(
         _check_replay(replay, demo)
     started = time.monotonic()
     folder = DataFolder(get_settings().data_dir)
-    with folder.own():
+    with folder.own(), _listener(demo) as listener:
         # What was read may have been the note of one that was killed.
         get_settings.cache_clear()
-        plan = Plan(demo, replay, _api_port(port) if api else None, processes, threads)
-        return _run(plan, get_settings(), folder, started)
+        settings = get_settings()
+        get_sources(settings)
+        plan = Plan(listener, replay, _api_port(port) if api else None, processes, threads)
+        return _run(plan, settings, folder, started)
 
 
 def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
@@ -114,7 +131,7 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
         supervisor = Supervisor(stack.enter_context(ProcessGroup()), view.say)
         variables = _variables(plan, settings, folder)
         if settings.redis is None:
-            variables["REDIS_URL"] = _start_server(folder, supervisor, stop, stack)
+            variables["REDIS_URL"] = _start_server(plan, folder, supervisor, stop, stack)
         else:
             variables["REDIS_URL"] = settings.redis
             Store(settings).require()
@@ -129,9 +146,11 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
     return 0
 
 
-def _start_server(folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack) -> str:
+def _start_server(
+    plan: Plan, folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack
+) -> str:
     """Start the embedded server; its URL."""
-    server = EmbeddedServer(folder.path / "valkey", folder.path / "logs" / "valkey.log")
+    server = EmbeddedServer(plan.home(folder) / "valkey", folder.path / "logs" / "valkey.log")
     fd = stack.enter_context(server.own())
     stack.callback(supervisor.stop)
     server.start(supervisor, fd, stop.is_set)
@@ -142,7 +161,9 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     """What we set for our processes, and note for other commands."""
     variables: dict[str, str] = {}
     if settings.database_url is None:
-        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder.path / 'tbcache.sqlite3'}"
+        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{plan.home(folder) / 'tbcache.sqlite3'}"
+    if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
+        variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
     if plan.simulator is not None:
         from tbcache.simulator import DEMO_CREDENTIALS, demo_variables
 
@@ -157,12 +178,14 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
 
 def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: Settings) -> Iterator[Part]:
     """All but the server, in the order of starting."""
-    env = {**variables, "TBCACHE_DATA_DIR": str(folder.path)}
+    env = {**variables, "TBCACHE_DATA_DIR": str(plan.home(folder))}
     logs = folder.path / "logs"
-    if plan.demo:
+    if plan.listener is not None:
         replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
-        arguments = ("simulator", "--port", str(plan.simulator_port), "--plan", "news=paid", *replay)
-        yield python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
+        fd = plan.listener.fileno()
+        arguments = ("simulator", "--fd", str(fd), "--plan", "news=paid", *replay)
+        part = python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
+        yield dataclasses.replace(part, keep_fds=(fd,))
     for number in range(1, plan.processes + 1):
         name = f"worker-{number}"
         own = env | _worker_name(name, settings)
@@ -186,11 +209,11 @@ def _worker_name(name: str, settings: Settings) -> dict[str, str]:
 
 
 def _watch(plan: Plan, supervisor: Supervisor, view: View, stop: StopSignal, started: float) -> None:
-    waiting = [port for port in (plan.simulator_port if plan.demo else None, plan.port) if port is not None]
+    waiting = [base for base in (plan.simulator, plan.api) if base is not None]
     is_ready, trim_at = False, started + TRIM_SECONDS
     while not stop.wait(LOOP_SECONDS):
         supervisor.watch()
-        if not is_ready and all(_answers(port) for port in waiting):
+        if not is_ready and all(_answers(base) for base in waiting):
             is_ready = True
             where = f": API at {plan.api}, its documentation at {plan.api}/docs" if plan.api else ""
             view.say(f"ready after {time.monotonic() - started:.1f} s{where}")
@@ -234,9 +257,27 @@ def _api_port(port: int) -> int:
         ) from None
 
 
-def _answers(port: int) -> bool:
+@contextmanager
+def _listener(demo: bool) -> Iterator[socket.socket | None]:
+    if not demo:
+        yield None
+        return
+    # It imports a web server, which no other command of this file needs.
+    from tbcache.web import listen
+
+    listener, _ = listen("the simulator", HOST, 0)
+    with listener:
+        yield listener
+
+
+def _answers(base: str) -> bool:
+    """True when it answers anything at all."""
+    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=0.2)
     try:
-        with socket.create_connection((HOST, port), timeout=0.2):
-            return True
-    except OSError:
+        connection.request("HEAD", "/")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+    return True

@@ -46,6 +46,14 @@ _BY_STATUS: dict[int, type[UpstreamError]] = {
     429: UpstreamThrottled,
     451: UpstreamNotFound,
 }
+_BY_WORDS: tuple[tuple[str, type[UpstreamError]], ...] = (
+    (r"rate.?limit|too many requests", UpstreamThrottled),
+    (r"unauthori[sz]ed|authenticat|invalid.(?:grant|client|token|api.?key)", UpstreamAuthError),
+    (r"forbidden|not authori[sz]ed|permission", UpstreamNotEntitled),
+    (r"not found|does not exist", UpstreamNotFound),
+    (r"unavailable|over capacity|bad gateway|time.?out|internal (?:server )?error", UpstreamUnavailable),
+    (r"\binvalid\b|bad request", UpstreamBadRequest),
+)
 _RESETS = ("x-rate-limit-reset", "x-ratelimit-reset")
 _UW_RESET = "x-uw-req-per-minute-reset"
 
@@ -88,8 +96,23 @@ def failure(
     return kind(source, words, status=response.status, retry_at=until or _hint(response, kind))
 
 
-def unreadable(source: str, response: RawResponse, why: str) -> UpstreamPayloadError:
-    return UpstreamPayloadError(source, why, status=response.status)
+def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
+    """What a success is that is no page: the error it names, or else a payload error."""
+    body = decode(response.body)
+    kind = named(body)
+    if kind is not None:
+        return failure(source, response, kind)
+    words = _short(next(_words(body), ""))
+    return UpstreamPayloadError(source, f"{why}: {words}" if words else why, status=response.status)
+
+
+def named(body: Any) -> type[UpstreamError] | None:
+    """The error that an answer names in words only, where it names one."""
+    for words in _words(body):
+        for pattern, kind in _BY_WORDS:
+            if re.search(pattern, words, re.IGNORECASE):
+                return kind
+    return None
 
 
 def kind_of(status: int) -> type[UpstreamError]:
@@ -121,8 +144,9 @@ def _stated_status(body: Any) -> int | None:
     """The error status in a body like ``{"error": 403}`` or ``{"response": {"status": 429}}``."""
     outer = record(body)
     for value in (outer.get("error"), outer.get("status"), record(outer.get("response")).get("status")):
-        if isinstance(value, int) and 400 <= value <= 599:
-            return value
+        status = number(value)
+        if status is not None and 400 <= status <= 599:
+            return int(status)
     return None
 
 
@@ -140,7 +164,8 @@ def _why_unreadable(body: bytes) -> str:
 
 def message(body: Any, response: RawResponse) -> str:
     """One short line, in the upstream's own words where it has any."""
-    return _short(next(_words(body), "") or _plain(response.body)) or _phrase(response.status)
+    words = _short(next(_words(body), "") or _plain(response.body))
+    return words or _moved(response) or _phrase(_stated_status(body) or response.status)
 
 
 def _words(body: Any) -> Iterator[str]:
@@ -167,6 +192,12 @@ def _short(words: str) -> str:
     line = re.sub(r"<[^<>]*>", " ", text(words))
     line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
     return line if len(line) <= _MESSAGE_LENGTH else line[: _MESSAGE_LENGTH - 1] + "…"
+
+
+def _moved(response: RawResponse) -> str:
+    """Where a redirect leads; none is followed."""
+    where = response.headers.get("location", "") if 300 <= response.status < 400 else ""
+    return _short(f"redirected to {where.partition('?')[0]}") if where else ""
 
 
 def _phrase(status: int) -> str:

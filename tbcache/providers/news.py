@@ -36,7 +36,8 @@ from tbcache.providers.field import (
 
 LIMIT = 100
 _REMOVED = "[removed]"
-_PER_DAY = re.compile(r"\b(12|24)[ -]?h|\b(?:per|a|each) day\b|\bdaily\b")
+_PER_DAY = re.compile(r"\b(12|24)[ -]?h|\b(?:per|a|each) day\b|\bdaily\b|\btoday\b")
+_PER_MONTH = re.compile(r"\b(?:per|a|each|this) month\b|\bmonthly\b")
 _CODES: dict[str, type[UpstreamError]] = {
     "apiKeyMissing": UpstreamAuthError,
     "apiKeyInvalid": UpstreamAuthError,
@@ -90,16 +91,23 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
     if record(body).get("status") != "error" or not isinstance(code, str):
         return None
     words = (word(record(body).get("message")) or "").lower()
-    if code == "apiKeyExhausted" or (code == "rateLimited" and _PER_DAY.search(words)):
+    if code == "apiKeyExhausted" or (code == "rateLimited" and _is_quota(words)):
         return Verdict(UpstreamQuotaExhausted, _renewal(words, response))
     return Verdict(_CODES.get(code, UpstreamBadRequest)) if response.status == 200 else None
 
 
+def _is_quota(words: str) -> bool:
+    return any(period.search(words) for period in (_PER_DAY, _PER_MONTH))
+
+
 def _renewal(words: str, response: RawResponse) -> datetime | None:
     """When there is certainly some quota again: by the shortest period that is named, as no header says."""
-    asked = dialect.retry_after(response)
-    periods = [int(hours or 24) for hours in _PER_DAY.findall(words)]
-    return asked if asked or not periods else dialect.later(dialect.base(response), min(periods) * 3600)
+    if asked := dialect.retry_after(response):
+        return asked
+    start = dialect.base(response)
+    if periods := [int(hours or 24) for hours in _PER_DAY.findall(words)]:
+        return dialect.later(start, min(periods) * 3600)
+    return dialect.next_month(start) if _PER_MONTH.search(words) else None
 
 
 def _is_article(article: dict[str, Any]) -> bool:

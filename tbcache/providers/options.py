@@ -82,12 +82,15 @@ def _rows(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _is_quiet(body: Any) -> bool:
-    """True for a page without rows, as on a weekend; an object of another shape is none.
+    """True for a page without rows, as on a weekend, be it by expiry; an object of another shape is none.
 
     Of a channel that has sent nothing yet there are only acknowledgements.
     """
-    rows = body if isinstance(body, list) else record(body).get("data")
-    return rows == {} or (isinstance(rows, list) and all(record(row).get("status") == "ok" for row in rows))
+    rows = body if isinstance(body, list) else record(body).get("data", body)
+    if isinstance(rows, dict):
+        is_wrapped = rows is not body
+        return (is_wrapped or bool(rows)) and all(moment(expiry) and not of for expiry, of in rows.items())
+    return isinstance(rows, list) and all(record(row).get("status") == "ok" for row in rows)
 
 
 def _older(rows: list[dict[str, Any]]) -> str | None:

@@ -142,7 +142,8 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
         return Verdict(UpstreamQuotaExhausted, spent)
     if not is_success or not names:
         return None
-    return Verdict(next((_PROBLEMS[name] for name in names if name in _PROBLEMS), UpstreamPayloadError))
+    known = next((_PROBLEMS[name] for name in names if name in _PROBLEMS), None)
+    return Verdict(known or dialect.named(outer) or UpstreamPayloadError)
 
 
 def _holds_page(outer: dict[str, Any]) -> bool:

@@ -36,9 +36,9 @@ from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
+from tbcache.settings import DATABASE_EXAMPLES
 
 _VARIABLE = "TBCACHE_DATABASE_URL"
-_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 _NO_SUCH_TABLE = "42P01"
 # Any number that no other program on the server is likely to lock.
 _SCHEMA_LOCK = 0x7462_6361_6368_65
@@ -198,19 +198,21 @@ def _parse(url: str) -> URL:
         parsed = make_url(url.strip())
     except (ArgumentError, ValueError):
         # Without the text: where it cannot be read, its password cannot be hidden.
-        raise ConfigurationError(f"{_VARIABLE} is no database URL; it should be like {_EXAMPLES}") from None
+        raise ConfigurationError(
+            f"{_VARIABLE} is no database URL; it should be like {DATABASE_EXAMPLES}"
+        ) from None
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     shown = parsed.render_as_string(hide_password=True)
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise ConfigurationError(
             f"{_VARIABLE}={shown} is for {parsed.drivername}, which is not supported; "
-            f"it should be like {_EXAMPLES}"
+            f"it should be like {DATABASE_EXAMPLES}"
         )
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigurationError(
             f"{_VARIABLE}={shown} names no file, so that every row would be lost; "
-            f"it should be like {_EXAMPLES}"
+            f"it should be like {DATABASE_EXAMPLES}"
         )
     return parsed
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-import structlog
-
+from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import CorruptAnswer
 
 _BATCH = ".jsonl"
 _serial = count()
-log = structlog.get_logger(__name__)
+log = get_logger("tbcache.repository")
 
 
 class Spill:

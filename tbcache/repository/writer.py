@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
+from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.spill import Spill
@@ -20,7 +19,7 @@ LINGER_SECONDS = 0.2
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
 
-log = structlog.get_logger(__name__)
+log = get_logger("tbcache.repository")
 
 
 class Saves(Protocol):
@@ -32,9 +31,10 @@ class Saves(Protocol):
 class Writer:
     """A thread that writes accepted answers, in order, up to 200 in a transaction.
 
-    While the database is down they wait in memory, ``capacity`` at most; beyond
-    that, and at :meth:`close`, they go to files in the folder ``spill``, which are
-    written when the database is back, by this writer or the next with that folder.
+    What it takes up is in a file of the folder ``spill`` until the database has it, so
+    that no killed process loses it; while the database is down, answers go there at
+    once. Files are written when it is back, by this writer or the next with that
+    folder. Where no file can be made they wait in memory, ``capacity`` at most.
     """
 
     def __init__(self, repository: Saves, *, spill: Path, capacity: int = 10_000) -> None:
@@ -43,6 +43,8 @@ class Writer:
         self._spill = Spill(spill)
         self._waiting: deque[Answer] = deque()
         self._writing: list[Answer] = []
+        # The file of what is being written, where one could be made.
+        self._ahead: Path | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         # Until the folder was looked at, it may hold what an earlier writer left.
@@ -55,7 +57,7 @@ class Writer:
         """Take ``answer`` for writing. Never fails, and never waits for the database."""
         with self._changed:
             self._waiting.append(answer)
-            if len(self._waiting) > self._capacity or self._is_closed:
+            if len(self._waiting) > self._capacity or self._is_failing or self._is_closed:
                 self._spill_oldest()
             if not self._is_closed:
                 self._start()
@@ -79,10 +81,8 @@ class Writer:
             self._settle(timeout, patient=False)
         with self._changed:
             self._is_closed = True
-            # A batch in the middle of its transaction is put aside too: written twice is written once.
-            self._waiting.extendleft(reversed(self._writing))
-            while self._waiting and self._spill_oldest():
-                pass
+            # A batch in the middle of its transaction is kept too: written twice is written once.
+            self._spill_all()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(0.2)
@@ -151,9 +151,14 @@ class Writer:
         return len(self._waiting) >= BATCH or self._is_hurried or self._is_closed
 
     def _write(self) -> None:
-        self._save(self._writing)
+        if self._writing:
+            self._spill_taken()
+            self._save(self._writing)
         with self._changed:
             self._writing = []
+            ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._spill.remove(ahead)
         if self._may_have_files:
             self._write_files()
 
@@ -178,11 +183,30 @@ class Writer:
             kept = self._spill.reject(batch)
             log.error("repository.rejected", file=str(kept), error=str(error))
 
+    def _spill_taken(self) -> None:
+        """Have a file of the batch in hand."""
+        try:
+            ahead = self._spill.put(self._writing)
+        except OSError as error:
+            log.warning("repository.unsafe", folder=str(self._spill.folder), error=str(error))
+            return
+        with self._changed:
+            self._ahead = ahead
+
+    def _spill_all(self) -> None:
+        """With the lock held: move everything to files, as far as they take it."""
+        if self._ahead is None:
+            self._waiting.extendleft(reversed(self._writing))
+        elif self._writing:
+            self._may_have_files = True
+        while self._waiting and self._spill_oldest():
+            pass
+
     def _put_back(self) -> None:
         with self._changed:
             if not self._is_closed:
-                self._waiting.extendleft(reversed(self._writing))
-            self._writing = []
+                self._spill_all()
+            self._writing, self._ahead = [], None
             self._is_failing = True
             self._changed.notify_all()
 

@@ -11,7 +11,7 @@ import uvicorn
 
 from tbcache.models import Limit
 from tbcache.simulator.app import create_app
-from tbcache.web import WebServer, listen
+from tbcache.web import WebServer, inherit, listen
 
 
 class Options(TypedDict, total=False):
@@ -26,18 +26,24 @@ class Options(TypedDict, total=False):
 
 
 def serve(
-    host: str, port: int, *, on_ready: Callable[[str], None] | None = None, **options: Unpack[Options]
+    host: str,
+    port: int,
+    *,
+    fd: int | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then return at once; requests in flight get no answer.
 
     Port 0 takes a free one; ``on_ready`` is called with the base URL once it
-    answers. ``options`` are those of :func:`create_app`.
+    answers. ``fd`` is a socket that listens already, in their place. ``options`` are
+    those of :func:`create_app`.
 
     Raises:
       ConfigurationError: the address cannot be listened on, or a replay folder holds nothing.
     """
     app = create_app(**options)
-    listener, url = listen("the simulator", host, port)
+    listener, url = listen("the simulator", host, port) if fd is None else inherit(fd)
     # Clients keep connections for long; a server that closes them sooner races with their next request.
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75)
     announce = functools.partial(on_ready, url) if on_ready is not None else _say_nothing

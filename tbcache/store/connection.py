@@ -196,6 +196,11 @@ class Store:
             raise self._away(error) from None
         except AskError:
             raise self._is_in_cluster() from None
+        except Exception:
+            # Closed under a call of another thread, redis-py stumbles over what is gone.
+            if self._closed:
+                raise Unavailable(self.address, "closed") from None
+            raise
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -229,6 +234,11 @@ class Store:
             ) from None
         except _AWAY as error:
             raise RedisUnreachable(self.address, _reason(error)) from None
+        except redis.ResponseError as error:
+            raise ConfigurationError(
+                f"Redis at {self.address} refuses the database ({error}); "
+                "check REDIS_DB or the number in REDIS_URL"
+            ) from None
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
@@ -369,8 +379,9 @@ class Store:
 
     def close(self) -> None:
         """Close every connection; every call after that raises Unavailable."""
-        self._closed = True
-        self._away_reason = "closed"
+        with self._lock:
+            self._closed = True
+            self._away_reason = "closed"
         self._server.close()
 
     def _open(self) -> None:
@@ -403,14 +414,15 @@ class Store:
             pause.wait(PROBE_SECONDS)
             if self._is_back():
                 with self._lock:
-                    self._away_reason = None
+                    self._away_reason = "closed" if self._closed else None
                 log.info("redis.returned", address=self.address)
                 return
 
     def _is_back(self) -> bool:
         """Ask the server, then let everyone put right what went on without it."""
         try:
-            self._server.check()
+            with self.guard():
+                self._server.check()
             for source in list(self._own):
                 self.restore(source)
             for callback in self._returned:

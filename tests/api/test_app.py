@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,6 +58,22 @@ def _references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+def test_the_page_for_people_shows_every_path_and_needs_no_other_host(client: TestClient) -> None:
+    """Where trading happens there is often no way out, and others' scripts could clear the cache."""
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    document = client.get("/openapi.json").json()
+    for name in (*PATHS, *document["components"]["schemas"]):
+        assert name in page.text
+    assert "<script" not in page.text
+    assert not re.search(r"(?:src|href)=.https?:", page.text)
+    assert f"curl -X POST {client.base_url}/api/monitoring/cache/clear" in page.text
+    for anchor in re.findall(r'href="#(\w+)"', page.text):
+        assert f'id="{anchor}"' in page.text
+    for link in re.findall(r'href="([a-z][^":]*)"', page.text):
+        assert client.get(f"/{link}").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,21 @@ SETTINGS = [
     ("TBCACHE_TWITTER__CACHE_TTL", "-5", "TBCACHE_TWITTER__CACHE_TTL='-5'"),
     ("TBCACHE_TWITTER__LIMIT", "1/1s", "did you mean TBCACHE_TWITTER__LIMITS"),
     ("TBCACHE_COMMON_SYMBOL", "AAPL", "did you mean TBCACHE_COMMON_SYMBOLS"),
+    ("TBCACHE_TWITTER__LIMITS", "99999999999/1m", "limit 99999999999 must be at most 1000000000"),
+    ("TBCACHE_TWITTER__LIMITS", "1/400d", "must be 366 d at most"),
+    ("TBCACHE_TWITTER__CACHE_TTL", "inf", "TBCACHE_TWITTER__CACHE_TTL='inf'"),
+    ("TBCACHE_LEASE_SECONDS", "inf", "TBCACHE_LEASE_SECONDS='inf'"),
+    ("TBCACHE_REDIS_TIMEOUT", "inf", "TBCACHE_REDIS_TIMEOUT='inf'"),
+    ("TBCACHE_TWITTER__DAILY_BUDGET", "inf", "TBCACHE_TWITTER__DAILY_BUDGET='inf'"),
+    ("TBCACHE_TWITTER__BASE_URL", "api.x.com", "it should be https://HOST or http://HOST:PORT"),
+    ("TBCACHE_TWITTER__BASE_URL", "http://host:port", "it should be https://HOST or http://HOST:PORT"),
+    ("TBCACHE_NAMESPACE", "a b", "it should be 1-64 letters, digits, dots, dashes or underscores"),
+    ("TBCACHE_COMMON_SYMBOLS", "[AAPL", 'it should be a list like A,B or ["A","B"]'),
+    ("TBCACHE_DATABASE_URL", "mysql://u:hunter2@host/x", "'mysql' is not supported; it should be like"),
+    ("TBCACHE_DATABASE_URL", "hunter2", "(hidden) is not valid: it should be like sqlite"),
     ("REDIS_PORT", "redis", "REDIS_PORT='redis'"),
+    ("REDIS_URL", "redis://host:hunter2/0", "it should be redis://HOST:PORT/DB"),
+    ("REDIS_URL", "redis://host:6379/hunter2", "it should be redis://HOST:PORT/DB"),
 ]
 
 
@@ -71,6 +85,7 @@ def test_a_wrong_setting_names_the_variable_and_ends_with_2(
     done = cli("status", **{name: value})
     assert (done.code, done.out) == (2, "")
     assert expected in done.err
+    assert "hunter2" not in done.err
     assert len(done.err.splitlines()) == 1
 
 
@@ -102,13 +117,35 @@ def test_without_any_address_the_message_names_the_data_folder(cli: Cli) -> None
     assert "no `tbcache up` runs with the data folder elsewhere" in done.err
 
 
-@pytest.mark.parametrize("args", [*NEEDS_REDIS, ["fetch", "stocktwits", "AAPL"], ["up"]], ids=" ".join)
+ALSO_REFUSED = [["fetch", "stocktwits", "AAPL"], ["up"], ["api", "--port", "0"]]
+
+
+@pytest.mark.parametrize("args", [*NEEDS_REDIS, *ALSO_REFUSED], ids=" ".join)
 def test_a_wrong_password_ends_with_2_and_does_not_show_it(cli: Cli, server: Server, args: list[str]) -> None:
     """A refused login is a mistake to mend, not an outage to ride out, not even for `fetch`."""
     done = cli(*args, REDIS_URL=f"redis://:hunter2@127.0.0.1:{server.port}/0")
     assert (done.code, done.out) == (2, "")
     assert "refuses the login" in done.err
     assert "hunter2" not in done.out + done.err
+
+
+def test_a_database_number_that_the_server_has_not_is_a_mistake_in_the_configuration(
+    cli: Cli, server: Server
+) -> None:
+    """It looks like an outage, and no waiting mends it."""
+    done = cli("status", REDIS_URL=f"redis://127.0.0.1:{server.port}/99")
+    assert (done.code, done.out) == (2, "")
+    assert "check REDIS_DB or the number in REDIS_URL" in done.err
+
+
+@pytest.mark.parametrize("part", ["worker", "scheduler", "up"])
+def test_a_source_that_cannot_be_imported_is_said_before_anything_starts(
+    cli: Cli, server: Server, part: str
+) -> None:
+    """A process that dies with a traceback in some log is no way to say so."""
+    done = cli(part, REDIS_URL=server.url, TBCACHE_SOURCES="mine=nowhere_at_all:Mine")
+    assert (done.code, done.out) == (2, "")
+    assert "TBCACHE_SOURCES: mine=nowhere_at_all:Mine cannot be imported" in done.err
 
 
 def test_fetch_goes_on_without_redis_and_says_so(cli: Cli, simulator: SimulatorProcess) -> None:

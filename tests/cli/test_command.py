@@ -74,6 +74,17 @@ def test_a_terminal_gets_a_table_and_json_only_when_asked(cli: Cli, fleet: dict[
     assert cli("fetch", "news", "AAPL", "--json", is_terminal=True).data["sentiment"]["source"] == "news"
 
 
+def test_a_narrow_terminal_gets_one_line_for_each_answer(cli: Cli, fleet: dict[str, str]) -> None:
+    """80 columns is what a new window has; a table that wraps there is no table."""
+    cli("fetch", "stocktwits", "NVDA", **fleet)
+    for width, has_reason in (("80", False), ("120", True)):
+        table = cli("fetch", "stocktwits", "NVDA", is_terminal=True, COLUMNS=width).out
+        heads, answer = table.splitlines()
+        assert heads.split()[-1] == "complete"
+        assert answer.split()[:2] == ["stocktwits", "NVDA"]
+        assert ("(page budget)" in answer) is has_reason
+
+
 def test_status_and_limits_are_tables_on_a_terminal(cli: Cli, fleet: dict[str, str]) -> None:
     """The page must answer: is anything wrong, which source, what to do."""
     page = cli("status", is_terminal=True, COLUMNS="140", **fleet).out
@@ -163,7 +174,15 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
     command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
     env = clean_environment(REDIS_URL=server.url, **simulator.variables)
-    waiting = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+    waiting = subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     give_up = time.monotonic() + 20
     while not server.client.exists("trading_bot:{news}:queue:jobs") and time.monotonic() < give_up:
         time.sleep(0.01)

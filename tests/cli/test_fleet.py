@@ -68,6 +68,19 @@ def test_a_source_that_the_upstream_closed_says_why(settings: Settings, store: S
     assert (status.first_trouble or "").startswith("stocktwits is closed until")
 
 
+def test_a_source_that_only_fails_is_not_well(settings: Settings, store: Store) -> None:
+    """All is well must not stand above a row of nothing but errors."""
+    monitor = UsageMonitor(store, settings)
+    monitor.beat("worker", started_at=utc_now())
+    assert look(settings, store).first_trouble is None
+    monitor.record_request("stocktwits", success=False)
+    monitor.flush()
+    assert (look(settings, store).first_trouble or "").startswith("stocktwits has no warm answer, and errors")
+    entry = store.keys.entry("stocktwits:AAPL:24")
+    store.client.set(entry, f'{{"f":{time.time_ns() // 1000 + 60_000_000},"v":null}}', ex=60)
+    assert look(settings, store).first_trouble is None
+
+
 def test_a_source_that_is_off_names_its_variables(settings: Settings, store: Store) -> None:
     """Nothing else tells a new user why four of five sources stand still."""
     reddit = source(look(settings, store), "reddit")

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.web import listen
 from tests.cli.command import TBCACHE, children_of, clean_environment, is_alive, tbcache
 from tests.server import Server, free_port, wait_until
 
@@ -34,6 +37,22 @@ def running(*args: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
 
 def _roles(store: Store, settings: Settings) -> list[tuple[str, int]]:
     return [(worker.role, worker.threads) for worker in UsageMonitor(store, settings).get_workers()]
+
+
+def test_who_asks_a_simulator_that_is_still_starting_waits_for_it(tmp_path: Path) -> None:
+    """Workers are often up before it; refused, they would come back seconds later, and count an error."""
+    listener, url = listen("the simulator", "127.0.0.1", 0)
+    with listener, ThreadPoolExecutor() as pool:
+        early = pool.submit(httpx2.get, f"{url}/_stats", timeout=20)
+        fd = listener.fileno()
+        command = [*TBCACHE, "simulator", "--fd", str(fd), "--data-dir", str(tmp_path)]
+        process = subprocess.Popen(command, env=clean_environment(), pass_fds=[fd], stderr=subprocess.PIPE)
+        try:
+            assert early.result().status_code == 200
+        finally:
+            process.terminate()
+            _, said = process.communicate(timeout=10)
+    assert (process.returncode, said.decode()) == (0, f"tbcache: the simulator answers at {url}\n")
 
 
 def test_two_worker_processes_run_for_the_named_sources_and_drain_on_sigterm(

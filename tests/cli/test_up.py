@@ -35,6 +35,7 @@ def test_every_common_symbol_is_warm_within_20_s(demo: Up) -> None:
     assert {
         source["name"]: (source["warm"], source["common"]) for source in status["sources"]
     } == dict.fromkeys(("twitter", "reddit", "news", "options", "stocktwits"), (10, 10))
+    assert [source["usage"]["errors_by_kind"] for source in status["sources"]] == [{}] * 5
     assert status["server"]["version"].startswith("Valkey")
     assert demo.said.count("10/10 warm") == 5
 
@@ -140,6 +141,20 @@ def test_a_killed_up_leaves_nothing_that_the_next_one_trips_over(tmp_path: Path)
         code, seconds = second.stop(signal.SIGINT)
         assert (code, [pid for pid in children if is_alive(pid)]) == (0, [])
         assert seconds < STOP_SECONDS
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["embedded", "own server"])
+def test_what_a_demo_made_up_is_nothing_to_a_real_up(tmp_path: Path, server: Server, is_shared: bool) -> None:
+    """A bot that trades on simulated answers would never know."""
+    variables = {"TBCACHE_COMMON_SYMBOLS": "AAPL"} | ({"REDIS_URL": server.url} if is_shared else {})
+    with running_up(tmp_path / "data", "--demo", "--processes", "1", "--no-api", **variables) as demo:
+        demo.wait_for("all common symbols are warm in every source")
+        demo.stop(signal.SIGTERM)
+    nowhere = {"TBCACHE_STOCKTWITS__BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    with running_up(tmp_path / "data", "--processes", "1", "--no-api", **variables, **nowhere) as real:
+        real.wait_for("twitter is off")
+        done = tbcache("fetch", "stocktwits", "AAPL", "--data-dir", str(real.folder), **variables, **nowhere)
+        assert (done.code, done.out) == (5, "")
 
 
 def test_one_that_keeps_dying_stops_the_whole_with_its_reason(tmp_path: Path, server: Server) -> None:

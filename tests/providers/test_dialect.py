@@ -91,6 +91,45 @@ def test_a_success_that_is_no_page_is_a_payload_error(source: str, body: bytes) 
         assert type(refused(source, body, status)) is UpstreamPayloadError
 
 
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Rate limit exceeded. Client may not make more than 200 requests an hour.", UpstreamThrottled),
+        ("Could not authenticate you", UpstreamAuthError),
+        ("You do not have permission to see this", UpstreamNotEntitled),
+        ("Symbol not found", UpstreamNotFound),
+        ("Over capacity", UpstreamUnavailable),
+        ("Invalid cursor", UpstreamBadRequest),
+        ("Computer says no", UpstreamPayloadError),
+    ],
+)
+def test_a_success_of_nothing_but_an_error_is_the_error_it_names(
+    source: str, words: str, kind: type[UpstreamError]
+) -> None:
+    """Some answer 200 to everything, and only words are left to tell a wrong key from a busy server."""
+    found = refused(source, {"errors": [{"message": words}]})
+    assert type(found) is kind
+    assert words in found.message
+
+
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize(
+    "body",
+    [{"error": 404}, {"status": "404"}, {"response": {"status": 404}}, {"response": {"status": "404"}}],
+)
+def test_a_body_that_states_its_status_goes_before_that_of_the_answer(source: str, body: object) -> None:
+    """Proxies answer 200 to what they could fetch."""
+    found = refused(source, body)
+    assert (type(found), found.message) == (UpstreamNotFound, "Not Found")
+
+
+def test_a_redirect_says_where_it_leads() -> None:
+    """None is followed, and it is mostly a wrong base URL."""
+    found = refused("news", b"", 301, {"Location": "https://elsewhere.example/v2?q=AAPL"})
+    assert found.message == "redirected to https://elsewhere.example/v2"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -136,6 +136,7 @@ def test_an_error_with_status_200_is_what_its_code_says(code: str, kind: type[Up
         ("rateLimited", DAILY, UpstreamQuotaExhausted, NOW + timedelta(hours=24)),
         ("rateLimited", DAILY + " (50 every 12 hours)", UpstreamQuotaExhausted, NOW + timedelta(hours=12)),
         ("rateLimited", "100 requests per day", UpstreamQuotaExhausted, NOW + timedelta(hours=24)),
+        ("rateLimited", "500 requests per month", UpstreamQuotaExhausted, datetime(2026, 8, 1, tzinfo=UTC)),
         ("apiKeyExhausted", "No more requests available.", UpstreamQuotaExhausted, None),
     ],
 )

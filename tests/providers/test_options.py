@@ -186,14 +186,25 @@ def test_a_trade_is_found_however_it_is_wrapped(body: object) -> None:
     assert [item.id for item in parse(body).items] == ["01a0"]
 
 
-@pytest.mark.parametrize("body", [[], {"data": []}, {"data": {}}, [{"response": {}, "status": "ok"}]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"data": []},
+        {"data": {}},
+        {"data": {"2026-07-31": []}},
+        {"2026-07-31": [], "2026-08-07": []},
+        [{"response": {}, "status": "ok"}],
+    ],
+)
 def test_no_flow_is_an_empty_page(body: object) -> None:
     """On weekends nobody trades."""
     assert parse(body).items == ()
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"data": None}, {"data": [{"name": "x"}]}, [{"name": "x"}], {"status": "ok"}]
+    "body",
+    [{}, {"data": None}, {"data": [{"name": "x"}]}, [{"name": "x"}], {"status": "ok"}, {"data": {"a": []}}],
 )
 def test_another_shape_is_no_quiet_weekend(body: object) -> None:
     """A changed API must be noticed on the first day."""

@@ -1,0 +1,34 @@
+"""The store at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tbcache.store import Store, Unavailable
+
+
+def test_a_call_under_which_the_store_is_closed_finds_it_unavailable(store: Store) -> None:
+    """A thread of ours must end as it does when Redis is away, not by what redis-py stumbles over."""
+
+    def stumble() -> None:
+        store.close()
+        raise TypeError("argument must be an int, or have a fileno() method")
+
+    with pytest.raises(Unavailable, match="closed"), store.guard():
+        stumble()
+
+
+def test_a_store_that_is_open_hides_no_mistake(store: Store) -> None:
+    """A bug must not look like an outage."""
+    with pytest.raises(TypeError), store.guard():
+        raise TypeError("a mistake")
+
+
+def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> None:
+    """The thread that asks for the server must not open again what was closed meanwhile."""
+    store.on_return(store.close)
+    store._lost(OSError("refused"))
+    prober = store._prober
+    assert prober is not None
+    prober.join(10)
+    assert not store.is_available
