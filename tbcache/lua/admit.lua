@@ -126,7 +126,7 @@ if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
 end
 
 local start = math.max(now, retry_at)
-hold(window, limits, now, id, cost, lease, start, share)
+hold(window, limits, now, id, cost, lease, start, not is_held and share or nil)
 redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0)
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))

@@ -200,7 +200,8 @@ end
 
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
 -- look) until start + lease. A slot promised for later keeps the bound as well: at its
--- taking, every other stamp younger than start - window was counted.
+-- taking, every other stamp younger than start - window was counted. No `share`: the slot
+-- is held already, and is only prolonged.
 local function hold(window, limits, now, id, cost, lease, start, share)
     local state_key, slots_key = window.state, window.slots
     local state = redis.call('HMGET', state_key, 'horizon', 'demand', 'demand_at')
@@ -209,11 +210,11 @@ local function hold(window, limits, now, id, cost, lease, start, share)
         horizon = math.max(horizon, limit[2])
     end
     redis.call('HSET', state_key, 'horizon', int(horizon))
-    if share < 1 then
+    if share and share < 1 then
         for limit, paced_at in pairs(window.paced) do
             redis.call('HSET', state_key, 'paced:' .. int(limit[2]), int(paced_at))
         end
-    else
+    elseif share then
         local memory = shortest(limits)
         local rate = demand_of(state[2], state[3], now, memory) + cost / memory
         redis.call('HSET', state_key, 'demand', rate, 'demand_at', int(now))

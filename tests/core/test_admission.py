@@ -23,7 +23,7 @@ from tbcache.admission import (
     Wait,
 )
 from tbcache.cache import CacheManager
-from tbcache.models import Failure, Limit, RateHint
+from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Price, Source
@@ -383,6 +383,16 @@ def test_the_prewarm_lane_leaves_more_the_more_interactive_asks_there_are(
         admission.settle(go(admission, f"I{number}", source=FIFTY), VALUE)
     fill(admission, store, FIFTY, "P")
     assert slots(store) == 50 - 15
+
+
+@pytest.mark.parametrize("lane", ["interactive", "prewarm"])
+def test_a_slot_that_the_queue_holds_is_counted_once(admission: Admission, store: Store, lane: Lane) -> None:
+    """The job takes no second place in its lane when it runs."""
+    slot = hold_for_a_job(store)
+    before = store.client.hget(store.keys.state("twitter"), "demand")
+    go(admission, slot=slot, lane=lane)
+    assert slots(store) == 1
+    assert store.client.hget(store.keys.state("twitter"), "demand") == before
 
 
 def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission) -> None:
