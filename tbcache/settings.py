@@ -270,9 +270,9 @@ def read_note(data_dir: Path) -> dict[str, str]:
     try:
         note = msgspec.json.decode((data_dir / NOTE).read_bytes())
         os.kill(int(note["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError):
+        return {str(name): str(value) for name, value in note["variables"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.DecodeError):
         return {}
-    return {str(name): str(value) for name, value in note.get("variables", {}).items()}
 
 
 def _names_redis(env: Mapping[str, str]) -> bool:

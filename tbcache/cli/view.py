@@ -87,8 +87,15 @@ class LiveView:
             self._live.stop()
 
     def _refresh(self) -> None:
-        events = [Text(event, style="dim") for event in self._events]
         hints = [Text(hint, style="cyan") for hint in self._hints]
+        console = self._live.console
+        # Two empty lines, and the cursor's. What is cut off would be the newest.
+        room = console.height - len(console.render_lines(self._page)) - 3
+        if room > len(hints):
+            room -= len(hints)
+        else:
+            hints = []
+        events = [Text(event, style="dim") for event in list(self._events)[-max(1, room) :]]
         # A terminal that was closed takes no more; SIGHUP is on its way.
         with contextlib.suppress(OSError):
             self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)

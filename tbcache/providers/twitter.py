@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +38,9 @@ from tbcache.providers.field import (
 )
 
 LIMIT = 100
+# Where a query starts again in other words.
+_AGAIN = "without-cashtags"
+_EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
 # A start_time that is 7 days old when it is written is older, and refused, when it arrives.
 _OLDEST = timedelta(days=7) - timedelta(minutes=1)
 _QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepleted"))
@@ -78,17 +82,22 @@ class TwitterProvider(Provider):
             "expansions": "author_id",
             "user.fields": "username",
         }
-        if cursor is not None:
-            params["next_token"] = cursor
+        if cursor not in (None, _AGAIN):
+            params["next_token"] = str(cursor)
         url = f"{self.source.base_url.rstrip('/')}/2/tweets/search/recent"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
 
     def send(self, request: HttpRequest) -> RawResponse:
-        """Send; after a plan refused the cashtag operator, :meth:`request` builds queries without it."""
+        """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.
+
+        So the other query has a slot of its own, and so have all to come.
+        """
         response = super().send(request)
-        if response.status == 400 and b"cashtag" in response.body.lower():
-            self._has_cashtags = False
-        return response
+        is_refusal = response.status == 400 and b"cashtag" in response.body.lower()
+        if not is_refusal or not request.params["query"].startswith("$"):
+            return response
+        self._has_cashtags = False
+        return replace(response, status=200, body=_EMPTY)
 
     def auth(self) -> httpx2.Auth | None:
         return HeaderAuth.of(

@@ -58,3 +58,12 @@ def test_the_note_of_one_that_was_killed_is_removed_first(tmp_path: Path) -> Non
     (tmp_path / "up.json").write_text(json.dumps({"pid": os.getpid(), "variables": {"REDIS_URL": URL}}))
     with DataFolder(tmp_path).own():
         assert Settings.load({}, data_dir=tmp_path).redis is None
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"{", b"[]", b"5", b'{"pid": %d, "variables": 5}' % os.getpid(), b'{"pid": 1}']
+)
+def test_a_damaged_note_is_none(tmp_path: Path, note: bytes) -> None:
+    """A full disk leaves half a file, and every command reads it."""
+    (tmp_path / "up.json").write_bytes(note)
+    assert Settings.load({}, data_dir=tmp_path).redis is None

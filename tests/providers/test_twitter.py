@@ -176,17 +176,22 @@ def test_a_spent_day_is_a_quota_and_a_spent_window_is_none() -> None:
     assert found.retry_at == reset
 
 
-def test_a_plan_without_cashtags_is_asked_without_them_from_then_on() -> None:
-    """The first refusal is the only one."""
+def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch() -> None:
+    """A command asks once and ends: what only the next ask could do right, it would never do."""
     body = {"errors": [{"message": "Reference to invalid operator 'cashtag'. Not available."}]}
     twitter = provider("twitter")
     twitter.client = HttpClient(
         "twitter", transport=httpx2.MockTransport(lambda _: httpx2.Response(400, json=body))
     )
     ask = FetchRequest("twitter", "AAPL")
-    refusal = twitter.send(twitter.request(ask, None, NOW))
-    assert type(refused(body, refusal.status)) is UpstreamBadRequest
+    page = twitter.parse(twitter.send(twitter.request(ask, None, NOW)))
+    assert page.items == ()
+    second = twitter.request(ask, page.next, NOW)
+    assert second.params["query"] == '"$AAPL" OR AAPL'
+    assert "next_token" not in second.params
     assert twitter.request(ask, None, NOW).params["query"] == '"$AAPL" OR AAPL'
+    # Refused all the same, it is a bad request, and not asked for ever.
+    assert twitter.send(second).status == 400
 
 
 def test_another_bad_request_leaves_the_cashtag() -> None:
