@@ -19,6 +19,7 @@
 
 local LOST_POLL_US = 250000
 local BUDGET_POLL_US = 100000
+local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
 local function int(number)
