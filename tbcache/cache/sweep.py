@@ -25,7 +25,7 @@ MOST_CLEARS = 64
 #: A sweeper that is not heard of for so long has died, and another takes over.
 CLAIM_MS = 10_000
 #: So few that no step holds up the server's readers.
-SCAN_COUNT = 50
+SCAN_COUNT = 100
 BATCH = 25
 #: How long a sweep in the background waits for a server that is just coming back.
 RETURN_SECONDS = 5.0
