@@ -217,8 +217,8 @@ def measure(readers: fleet.Fleet, names: list[str], keys: int) -> Table:
         "missed what was cleared (both beside GETs of the same moment, and of tbcache the medians of 16 "
         "clears); until the last key was out of Redis, which tbcache leaves to the background; what 999 of "
         "1000 of its commands took at most on the server, which is what blocks a reader, and the longest; "
-        "and the longest that a GET of another process took meanwhile. The last two with hiccups of the machine "
-        "(see the row where nobody clears). Survivors: of 100 cleared keys asked for right after.",
+        "and the longest that a GET of another process took meanwhile. The last two with the hiccups of the "
+        "machine (see the row where nobody clears). Survivors: of 100 cleared keys asked for right after.",
         ["way", "returned", "missed", "swept", "a command (longest)", "longest GET of a reader", "survivors"],
     )
     server = Server().start()

@@ -22,6 +22,7 @@ from tbcache.store.clear import read_log
 from tbcache.store.glob import compile_glob
 from tbcache.store.local import LocalCache
 from tests.server import Server, wait_until
+from workers.sweep import SweepMiddleware
 
 KEY = "twitter:AAPL:24"
 VALUE = Settlement(payload=b"1", pages=1)
@@ -355,6 +356,23 @@ def test_what_a_dead_sweeper_left_is_finished_by_another(
     assert other.resume() == 0
 
 
+def test_a_worker_looks_for_what_dead_sweepers_left(
+    cache: CacheManager, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that cleared may have been a command that was interrupted."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setattr("workers.sweep.RESUME_SECONDS", 0.01)
+    cache.set("quote:AAPL", 1)
+    cache._hide("quote:*")
+    middleware: Any = SweepMiddleware()
+    middleware.after_worker_boot(None, None)
+    try:
+        wait_until(lambda: not is_there(cache, "quote:AAPL") and log_of(cache) == [], what="the sweep")
+    finally:
+        middleware.after_worker_shutdown(None, None)
+    wait_until(lambda: "tbcache-sweep-resume" not in {thread.name for thread in threading.enumerate()})
+
+
 def test_a_clear_that_does_not_wait_is_swept_all_the_same(cache: CacheManager) -> None:
     """By a thread of its own."""
     cache.set("quote:AAPL", 1)
@@ -437,8 +455,8 @@ def test_a_pattern_cleared_again_during_its_sweep_is_swept_again(
     cache.clear_pattern("quote:*")
     assert other.get("quote:AAPL") is None
     assert log_of(cache) == ["quote:*"]
-    cache.store.client.unlink(cache.store.keys.sweeper)
-    assert cache.resume() == 1
+    finish(cache)
+    assert not is_there(cache, "quote:AAPL")
 
 
 def test_entries_and_leases_nobody_can_read_are_swept(cache: CacheManager, server: Server) -> None:
