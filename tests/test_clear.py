@@ -391,6 +391,7 @@ def test_a_clear_that_waits_sweeps_its_own_and_leaves_others_to_the_background(
     assert is_there(cache, "quote:AAPL")
     assert log_of(cache) == ["quote:*"]
     assert log_of(cache, "twitter") == []
+    assert cache.store.client.ttl(cache.store.keys.clears("*")) > 10 * 365 * 86400
     cache.store.client.unlink(cache.store.keys.sweeper)
     assert cache.clear_pattern("twitter:*") == 0
     # Now nobody has the other's in hand.
@@ -479,6 +480,17 @@ def test_a_sequence_does_not_count_backwards(store: Store) -> None:
     logs = [read_log(reply) for reply in store.run("clear", names, ["a"])]
     assert [log.sequence for log in logs] == [8_000_000_000_000_001] * 2
     assert [log.clears[0].sequence for log in logs] == [8_000_000_000_000_001] * 2
+
+
+def test_a_log_that_is_gone_is_not_made_by_the_end_of_a_sweep(store: Store, server: Server) -> None:
+    """Emptied meanwhile, or of another type: there is nothing to strike off."""
+    name = store.keys.clears("twitter")
+    store.run("strike", [name], ["1767000000000000 a"])
+    assert not server.client.exists(name)
+    server.client.hset(name, "a", "b")
+    server.client.expire(name, 60)
+    store.run("strike", [name], ["1767000000000000 a"])
+    assert server.client.hgetall(name) == {b"a": b"b"}
 
 
 def test_a_lost_log_starts_beyond_what_it_was(cache: CacheManager, server: Server) -> None:
