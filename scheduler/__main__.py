@@ -7,6 +7,7 @@ import sys
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from tbcache.cache import get_cache_manager
 from tbcache.errors import TbcacheError
 from tbcache.log import configure_logging
 from tbcache.models import utc_now
@@ -46,6 +47,7 @@ def main() -> int:
     jobs.add_job(
         tick, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1, next_run_time=utc_now()
     )
+    jobs.add_job(get_cache_manager().resume, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1)
     jobs.start()
     signal.sigwait(STOP_SIGNALS)
     jobs.shutdown(wait=True)

@@ -13,6 +13,8 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
+from tbcache.store.clear import read_logs
+from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.wire import MICROS
 
 log = get_logger("tbcache.scheduler")
@@ -21,7 +23,6 @@ TICK_SECONDS = 5.0
 #: A refresh is due in the last part of an answer's life; where in it differs by answer,
 #: so that answers that came together do not go together.
 SPREAD_PART = 0.2
-_FRESH = slice(5, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +66,37 @@ class Prewarm:
                 FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
                 for symbol in self._settings.common_symbols
             ]
-            now, heads = self._look(requests)
-            for request, (head, retry_at) in zip(requests, heads, strict=True):
-                needed = _needed(source, request, head, now)
-                if needed is not None and int(retry_at or 0) <= now:
+            now, seen = self._look(source, requests)
+            for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):
+                needed = _needed(source, request, fresh_until, now)
+                if needed is not None and retry_at <= now:
                     yield Due(request, needed)
 
-    def _look(self, requests: list[FetchRequest]) -> tuple[int, list[tuple[bytes, bytes | None]]]:
-        """The server's time (us), and of each request its entry's head and its back-off."""
+    def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[tuple[int, int]]]:
+        """The server's time, and of each request until when it is fresh, and backed off (us; 0: not)."""
         keys = self._store.keys
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
             pipe.time()
             for request in requests:
-                pipe.getrange(keys.entry(request.key), _FRESH.start, _FRESH.stop - 1)
-                pipe.hget(keys.lease(request.key), "retry_at")
+                pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
+                pipe.hmget(keys.lease(request.key), "retry_at", "since")
             (seconds, micros), *found = pipe.execute()
-        return seconds * MICROS + micros, list(zip(found[::2], found[1::2], strict=True))
+        # After the entries: what was cleared in between is seen.
+        (cleared,) = read_logs(self._store, [keys.clears(source.name)]).values()
+        seen = []
+        for request, head, (retry_at, since) in zip(requests, found[::2], found[1::2], strict=True):
+            is_old = cleared.hides(request.key, int(since or 0))
+            seen.append((cleared.fresh_until(request.key, head), 0 if is_old else int(retry_at or 0)))
+        return seconds * MICROS + micros, seen
 
 
-def _needed(source: Source, request: FetchRequest, head: bytes, now_us: int) -> float | None:
+def _needed(source: Source, request: FetchRequest, fresh_until: int, now_us: int) -> float | None:
     """The freshness that is missing, in seconds; None when the answer is fresh for long enough."""
-    if not head:
+    if not fresh_until:
         return 0.0
-    left = (int(head) - now_us) / MICROS
-    part = zlib.crc32(request.key.encode() + head) / 2**32
+    left = (fresh_until - now_us) / MICROS
+    part = zlib.crc32(f"{request.key}{fresh_until}".encode()) / 2**32
     margin = min(3 * TICK_SECONDS, source.cache_ttl / 4)
     if left > margin + part * SPREAD_PART * source.cache_ttl:
         return None

@@ -14,10 +14,9 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
+from tbcache.store.clear import read_logs
+from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.wire import MICROS, to_time
-
-#: Where an entry's head says until when it is fresh (us).
-_FRESH = slice(5, 21)
 
 #: ok: may fetch now. limited: its own limit is used up. closed: the upstream said stop, or the
 #: budget is spent. off: credentials are missing. unknown: Redis is away.
@@ -98,7 +97,7 @@ class FleetStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one round trip shows: the server, and of each source its warm count and closure."""
+    """What one look shows: the server, and of each source its warm count and closure."""
 
     now_us: int
     info: dict[str, Any]
@@ -145,16 +144,19 @@ class Fleet:
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), "closed_until", "closed_reason")
                 for request in requests:
-                    pipe.getrange(keys.entry(request.key), _FRESH.start, _FRESH.stop - 1)
+                    pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
             (seconds, micros), info, *found = pipe.execute()
+        # After the entries: what was cleared in between is seen.
+        logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros
         seen = _Seen(now_us, info, {}, {})
         answers = iter(found)
         for source, requests in asked:
             until, reason = next(answers)
             seen.closed[source.name] = (int(until or 0), reason.decode() if reason else None)
-            heads = [next(answers) for _ in requests]
-            seen.warm[source.name] = sum(head.isdigit() and int(head) > now_us for head in heads)
+            cleared = logs[keys.clears(source.name)]
+            fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
+            seen.warm[source.name] = sum(until > now_us for until in fresh)
         return seen
 
     def _common(self, source: Source) -> list[FetchRequest]:

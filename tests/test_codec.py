@@ -25,6 +25,7 @@ from tbcache.models import FetchRequest, Item, SymbolSentiment
 from tbcache.store.codec import (
     FOREVER,
     HEAD_BYTES,
+    UNCLEARED,
     DecodeError,
     NotLoaded,
     canonical,
@@ -32,8 +33,8 @@ from tbcache.store.codec import (
     decode_sentiment,
     encode,
     encode_sentiment,
-    fresh_until,
     open_envelope,
+    read_head,
     seal,
 )
 
@@ -442,12 +443,13 @@ def test_another_class_with_a_sentiments_fields_is_no_sentiment() -> None:
 
 
 def test_an_envelope_opens_to_what_was_sealed() -> None:
-    """The scripts read the first 26 bytes by position."""
-    assert open_envelope(seal(b"[1]", 1_767_000_000_000_000)) == (1_767_000_000_000_000, b"[1]")
-    assert open_envelope(seal(b"null")) == (FOREVER, b"null")
-    assert seal(b"1", 5) == b'{"f":0000000000000005,"v":1}'
+    """The scripts read the head by position."""
+    sealed = seal(b"[1]", 1_767_000_000_000_000, 1_766_000_000_000_000)
+    assert open_envelope(sealed) == (1_767_000_000_000_000, 1_766_000_000_000_000, b"[1]")
+    assert open_envelope(seal(b"null")) == (FOREVER, UNCLEARED, b"null")
+    assert seal(b"1", 5, 6) == b'{"f":0000000000000005,"b":0000000000000006,"v":1}'
     assert json.loads(seal(encode({"a": 1})))["v"] == {"a": 1}
-    assert fresh_until(seal(b"[1, 2]", 7)[:HEAD_BYTES]) == 7
+    assert read_head(seal(b"[1, 2]", 7, 8)[:HEAD_BYTES]) == (7, 8)
 
 
 @pytest.mark.parametrize(
@@ -456,10 +458,13 @@ def test_an_envelope_opens_to_what_was_sealed() -> None:
         b"",
         b"null",
         b'{"f":17,"v":1}',
-        b'{"x":0000000000000005,"v":1}',
-        b'{"f":000000000000000x,"v":1}',
-        b'{"f":0000000000000005,"w":1}',
-        b'{"f":0000000000000005,"v":1',
+        b'{"f":0000000000000005,"v":1}',
+        b'{"x":0000000000000005,"b":0000000000000006,"v":1}',
+        b'{"f":0000000000000005,"x":0000000000000006,"v":1}',
+        b'{"f":000000000000000x,"b":0000000000000006,"v":1}',
+        b'{"f":0000000000000005,"b":000000000000000x,"v":1}',
+        b'{"f":0000000000000005,"b":0000000000000006,"w":1}',
+        b'{"f":0000000000000005,"b":0000000000000006,"v":1',
     ],
 )
 def test_what_is_no_envelope_is_refused(data: bytes) -> None:

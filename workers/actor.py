@@ -19,6 +19,7 @@ from tbcache.store import get_store
 
 from .heartbeat import HeartbeatMiddleware
 from .outbox import OutboxMiddleware
+from .sweep import SweepMiddleware
 
 
 def build_broker() -> PacingBroker:
@@ -32,6 +33,7 @@ def build_broker() -> PacingBroker:
     )
     broker.add_middleware(HeartbeatMiddleware(broker))
     broker.add_middleware(OutboxMiddleware())
+    broker.add_middleware(SweepMiddleware())
     return broker
 
 

@@ -36,6 +36,8 @@ from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
+from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
+from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.own import OwnSlots
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
@@ -79,6 +81,7 @@ class Admission:
         self._usages: dict[str, str] = {}
         self._today = -1
         self._seen_fresh: dict[str, float] = {}
+        self._logs: dict[str, ClearLog] = {}
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
@@ -168,9 +171,11 @@ class Admission:
         if until is None or ask.needed or ask.slot or ask.source.charge == "request":
             return None
         if time.monotonic() < until:
-            entry = self._store.call("GET", self._store.keys.entry(key))
+            name, keys = ask.source.name, self._store.keys
+            entry, log = self._store.call("MGET", keys.entry(key), keys.clears(name))
+            seen = self._logs[name] = read_log(log)
             left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
-            if left > 0:
+            if left > 0 and not (seen.clears and seen.hides(key, _birth(entry))):
                 self.count_hit(ask.source)
                 return Hit(_value(entry), left)
         self._seen_fresh.pop(key, None)
@@ -186,9 +191,18 @@ class Admission:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
         plan = self._plan(source)
-        names = [*plan.keys, keys.entry(key), keys.lease(key), self._usage(name), plan.fleet]
-        for _ in range(2):
+        names = [
+            *plan.keys,
+            keys.entry(key),
+            keys.lease(key),
+            self._usage(name),
+            keys.clears(name),
+            plan.fleet,
+        ]
+        tries = 2
+        while tries:
             asked_at = time.monotonic()
+            log = self._logs.get(name, NO_CLEARS)
             answer = self._store.run(
                 "admit",
                 names,
@@ -207,9 +221,15 @@ class Admission:
                     to_micros(ask.patience),
                     plan.budget,
                     plan.page,
+                    log.head,
+                    log.cleared_at(key),
                     self._store.member,
                 ],
             )
+            if answer[0] == b"cleared":
+                self._logs[name] = read_log(answer[2])
+                continue
+            tries -= 1
             # What was granted is on record before the window may have to be mended.
             verdict = self._read(ask, token, asked_at, answer) if answer[0] != b"late" else None
             self._store.learn_time(int(answer[1]), asked_at, name)
@@ -426,9 +446,15 @@ def _fresh_until(entry: bytes) -> int:
     return int(head) if head.isdigit() else 0
 
 
+def _birth(entry: bytes) -> int:
+    """The last clear that an entry's writer knew of; 0 for one that is damaged."""
+    birth = entry[26:42]
+    return int(birth) if birth.isdigit() else 0
+
+
 def _value(entry: bytes) -> bytes:
-    """The value inside an entry's envelope, ``{"f":<16 digits>,"v":...}``."""
-    return entry[26:-1]
+    """The value inside an entry's envelope, see ``codec.seal``."""
+    return entry[HEAD_BYTES:-1]
 
 
 def _ending(settlement: Settlement) -> tuple[str, bytes]:

@@ -92,8 +92,8 @@ class Failed:
     failure: Failure
 
 
-#: Where a load's value went: into the shared cache; nowhere, as the lease was lost or the
-#: key was cleared meanwhile; or into this process's memory, while Redis is away.
+#: Where a load's value went: into Redis; nowhere, as the lease was lost or taken by a
+#: clear; or into this process's memory, while Redis is away.
 Settled = Literal["stored", "dropped", "local"]
 
 Verdict = Hit | Stale | Go | Join | Wait | Failed

@@ -15,14 +15,17 @@ from uuid import UUID
 
 import redis
 
-from tbcache.cache.fallback import Changes, Fallback
+from tbcache.cache.fallback import EVERYTHING, Changes, Fallback
 from tbcache.cache.flight import Flights
+from tbcache.cache.load import LEASE_SECONDS, Load, Loads
+from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.errors import InvalidRequest
 from tbcache.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.settings import get_settings
 from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, codec, get_store
+from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
 from tbcache.store.local import MISSING, LocalCache
@@ -75,11 +78,16 @@ class CacheManager:
     changes them.
     """
 
-    def __init__(self, store: Store, local: LocalCache | None = None) -> None:
+    def __init__(
+        self, store: Store, local: LocalCache | None = None, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self.store = store
         self.local = local
         self._fallback = Fallback()
         self._flights = Flights()
+        self._sweeper = Sweeper(store)
+        self._loads = Loads(store, lease_seconds)
+        self._logs: dict[str, ClearLog] = {}
         self._hits = 0
         self._misses = 0
         store.on_return(self._put_right)
@@ -111,11 +119,11 @@ class CacheManager:
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         payload = codec.encode(value)
 
-        def write(client: redis.Redis) -> bool:
-            entry = self.store.keys.entry(key)
-            return bool(client.set(entry, codec.seal(payload), px=math.ceil(seconds * 1000)))
-
-        return self._change(key, write, lambda: self._fallback.set(key, payload, seconds))
+        return self._change(
+            key,
+            lambda client: self._write(client, key, payload, seconds),
+            lambda: self._fallback.set(key, payload, seconds),
+        )
 
     def exists(self, key: str) -> bool:
         """True when there is a value under ``key``, be it None or 0.
@@ -149,29 +157,37 @@ class CacheManager:
             lambda: self._fallback.delete(key),
         )
 
-    def clear_pattern(self, pattern: str) -> int:
-        """Remove every key that matches a Redis glob like ``twitter:*``; how many that were.
+    def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
+        """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
 
-        Answers being fetched for such keys are not stored.
+        They are gone at once, for everyone; so are the answers being fetched for such keys.
+        Removing them from Redis takes longer: with ``wait=False`` that goes on in the
+        background, and 0 is returned.
 
         Raises:
           InvalidRequest: ``pattern`` cannot match a key.
         """
         check_key(pattern, what="pattern")
-        matching = compile_glob(pattern)
-        count = self._ask(
-            lambda client: self._sweep(client, pattern), lambda: self._fallback.clear(pattern, matching)
-        )
-        if self.local is not None:
-            self.local.flush()
-        self.store.cleared(pattern)
-        return count
+
+        def without() -> int:
+            self._forget(pattern)
+            return self._fallback.clear(pattern, compile_glob(pattern))
+
+        return self._ask(lambda client: self._clear(pattern, wait), without)
+
+    def resume(self) -> int:
+        """Go on with a sweep whose process has died, if there is one; how many keys that removed.
+
+        Workers and the scheduler ask for this now and then.
+        """
+        return self._ask(lambda client: self._sweeper.resume(), lambda: 0)
 
     def get_or_load(self, key: str, loader: Callable[[], T], ttl: float | None = None) -> T:
         """The value under ``key``, or what ``loader`` returns, which is then kept.
 
-        Threads that ask for the same key at once share one load. An exception of the loader is
-        raised to all of them and not kept.
+        It is loaded once, however many threads and processes ask for it at the same moment. It is
+        not kept where the key was cleared meanwhile. An exception of the loader is raised to all
+        threads that wait for it and not kept; other processes try for themselves.
 
         Raises:
           InvalidRequest: ``key`` or ``ttl`` cannot be one.
@@ -183,15 +199,54 @@ class CacheManager:
             return value
 
         def load() -> T:
-            # Another load may have landed since we looked.
-            found: T = self.get(key, MISSING)
-            if found is MISSING:
+            found: T
+            found, permission = self.begin_load(key)
+            if permission is None:
+                return found
+            try:
                 found = loader()
-                self.set(key, found, seconds)
+            except BaseException:
+                self.end_load(permission)
+                raise
+            self.end_load(permission, found, seconds)
             return found
 
         shared: T = self._flights.share(key, load)
         return shared
+
+    def begin_load(self, key: str) -> tuple[Any, Load | None]:
+        """What another process has loaded just now, or the permission to load it here.
+
+        Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
+        """
+        for is_patient in (True, False):
+            load = self._ask(
+                lambda client, is_patient=is_patient: self._loads.begin(  # type: ignore[misc]
+                    key, self._known(key), is_patient=is_patient
+                ),
+                lambda: None,
+            )
+            if load is not None:
+                return MISSING, load
+            value = self.get(key, MISSING)
+            if value is not MISSING:
+                return value, None
+        return MISSING, Load(key)
+
+    def end_load(self, load: Load, value: Any = MISSING, ttl: float | None = None) -> bool:
+        """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
+
+        Raises:
+          InvalidRequest: ``ttl`` cannot be one.
+          TypeError: names the type that cannot be stored.
+        """
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        payload = None
+        try:
+            payload = None if value is MISSING else codec.encode(value)
+        finally:
+            is_kept = self._end(load, payload, seconds)
+        return is_kept
 
     def status(self) -> CacheStatus:
         """Where the cache stands."""
@@ -209,7 +264,8 @@ class CacheManager:
         )
 
     def close(self) -> None:
-        """End the in-process layer. The store is not ours to close."""
+        """End the in-process layer and sweeps in the background. The store is not ours to close."""
+        self._sweeper.close()
         if self.local is not None:
             self.local.close()
 
@@ -247,10 +303,13 @@ class CacheManager:
             self._fallback.close()
 
     def _undo(self, client: redis.Redis, changes: Changes) -> None:
-        for pattern in changes.patterns:
-            self._sweep(client, pattern)
+        patterns = changes.patterns if len(changes.patterns) <= MOST_CLEARS else {EVERYTHING}
+        for pattern in patterns:
+            self._hide(pattern)
         for keys in _batches(sorted(changes.keys)):
             self._unlink(client, keys)
+        if patterns:
+            self._sweeper.start()
 
     # --- reading -----------------------------------------------------------------------
 
@@ -261,31 +320,60 @@ class CacheManager:
         return codec.decode(value.payload) if type(value) is _Packed else value
 
     def _read(self, client: redis.Redis, key: str) -> Any:
-        entry = self.store.keys.entry(key)
         try:
             if self.local is None:
-                return _open(self._get(entry)).value
-            return self._read_through(self.local, client, key, entry)
+                return self._open(key, *self._get(key)).value
+            return self._read_through(self.local, client, key)
         except NotLoaded as error:
             log.info("cache.not_loaded", key=key, reason=str(error))
         except DecodeError as error:
             log.warning("cache.corrupt", key=key, reason=str(error))
-            client.unlink(entry)
+            client.unlink(self.store.keys.entry(key))
         return MISSING
 
-    def _get(self, entry: str) -> Any:
-        try:
-            return self.store.call("GET", entry)
-        except redis.ResponseError as error:
-            return _reply(error)
+    def _get(self, key: str) -> tuple[bytes | None, ClearLog]:
+        """An entry, and the log that may hide it."""
+        keys = self.store.keys
+        entry, name = keys.entry(key), keys.clears_of(key)
+        if self.store.is_cluster:
+            # They may lie on two nodes.
+            data, cleared = self.store.call("GET", entry), self.store.call("GET", name)
+        else:
+            data, cleared = self.store.call("MGET", entry, name)
+        if data is None:
+            # Nothing, or a key of another type.
+            try:
+                data = self.store.call("GET", entry)
+            except redis.ResponseError as error:
+                data = _reply(error)
+        return data, self._learn(name, cleared)
 
-    def _read_through(self, local: LocalCache, client: redis.Redis, key: str, entry: str) -> Any:
+    def _open(self, key: str, data: bytes | None, known: ClearLog) -> _Opened:
+        """What an entry holds; ``_NOTHING`` when there is none, it is no longer fresh, or cleared.
+
+        Raises:
+          DecodeError: it is corrupt.
+        """
+        if data is None:
+            return _NOTHING
+        fresh_until, birth, payload = codec.open_envelope(data)
+        fresh_seconds = fresh_until / 1e6 - time.time()
+        if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
+            return _NOTHING
+        return _Opened(codec.decode(payload), payload, fresh_seconds)
+
+    def _read_through(self, local: LocalCache, client: redis.Redis, key: str) -> Any:
         token = local.begin(key)
         if not local.is_on:
-            return _open(self._get(entry)).value
-        data, ttl_ms = _get_with_ttl(client, entry)
-        found = _open(data)
-        if found.value is not MISSING and ttl_ms > 0:
+            return self._open(key, *self._get(key)).value
+        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
+        pipe = client.pipeline(transaction=False)
+        pipe.get(entry)
+        pipe.pttl(entry)
+        pipe.get(name)
+        data, ttl_ms, cleared = pipe.execute(raise_on_error=False)
+        found = self._open(key, _reply(data), self._learn(name, cleared))
+        if found.value is not MISSING and _reply(ttl_ms) > 0:
             kept = found.value if isinstance(found.value, _IMMUTABLE) else _Packed(found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
             local.put(key, kept, seconds, token, len(found.payload))
@@ -300,17 +388,64 @@ class CacheManager:
         return self._ask(lambda client: self._look_at(client, key), lambda: self._fallback.get_ttl(key))
 
     def _look_at(self, client: redis.Redis, key: str) -> float | None:
-        entry = self.store.keys.entry(key)
+        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
         pipe = client.pipeline(transaction=False)
         pipe.getrange(entry, 0, codec.HEAD_BYTES - 1)
         pipe.pttl(entry)
-        head, ttl_ms = pipe.execute(raise_on_error=False)
+        pipe.get(name)
+        data, ttl_ms, cleared = pipe.execute(raise_on_error=False)
         try:
-            fresh_seconds = codec.fresh_until(_reply(head)) / 1e6 - time.time()
+            fresh_until, birth = codec.read_head(_reply(data))
         except DecodeError:
             return None
-        left: float = min(ttl_ms / 1000, fresh_seconds)
+        if self._learn(name, cleared).hides(key, birth):
+            return None
+        left: float = min(ttl_ms / 1000, fresh_until / 1e6 - time.time())
         return left if left > 0 else None
+
+    # --- writing -----------------------------------------------------------------------
+
+    def _write(self, client: redis.Redis, key: str, payload: bytes, seconds: float) -> bool:
+        """Set an entry, newer than every clear until now."""
+        known = self._known(key)
+        while True:
+            is_set, seen = self._set(client, key, payload, seconds, known)
+            # Mostly the log is as it was. Where it is not, the entry is born anew.
+            if seen.head == known.head:
+                return is_set
+            known = seen
+
+    def _set(
+        self, client: redis.Redis, key: str, payload: bytes, seconds: float, known: ClearLog
+    ) -> tuple[bool, ClearLog]:
+        """Set an entry, born of the log that is known; and the log as it is after that."""
+        name = self.store.keys.clears_of(key)
+        pipe = client.pipeline(transaction=False)
+        envelope = codec.seal(payload, birth=known.sequence)
+        pipe.set(self.store.keys.entry(key), envelope, px=_to_ms(seconds))
+        pipe.get(name)
+        is_set, cleared = pipe.execute(raise_on_error=False)
+        return bool(_reply(is_set)), self._learn(name, cleared)
+
+    def _end(self, load: Load, payload: bytes | None, seconds: float) -> bool:
+        entry = b"" if payload is None else codec.seal(payload, birth=load.birth)
+
+        def without() -> bool:
+            return payload is not None and self._fallback.set(load.key, payload, seconds)
+
+        return self._change(
+            load.key,
+            lambda client: bool(load.generation) and self._loads.end(load, entry, _to_ms(seconds)),
+            without,
+        )
+
+    def _known(self, key: str) -> ClearLog:
+        """The log that may hide ``key``, as it was last seen."""
+        return self._logs.get(self.store.keys.clears_of(key), NO_CLEARS)
+
+    def _learn(self, name: str, cleared: Any) -> ClearLog:
+        known = self._logs[name] = read_log(cleared)
+        return known
 
     # --- removing ----------------------------------------------------------------------
 
@@ -324,27 +459,25 @@ class CacheManager:
         pipe.unlink(*(self.store.keys.entry(key) for key in keys))
         return int(pipe.execute()[1])
 
-    def _sweep(self, client: redis.Redis, pattern: str) -> int:
-        """Remove what matches, leases first as in :meth:`_unlink`; how many entries there were."""
-        self._remove(client, "lease", pattern)
-        return self._remove(client, "cache", pattern)
+    def _clear(self, pattern: str, wait: bool) -> int:
+        self._hide(pattern)
+        self._forget(pattern)
+        count = self._sweeper.sweep(pattern) if wait else 0
+        if len(self._logs[self.store.keys.clears(EVERYTHING)].clears) > MOST_CLEARS:
+            self._sweeper.sweep_all()
+        elif not wait:
+            self._sweeper.start()
+        return count
 
-    def _remove(self, client: redis.Redis, kind: str, pattern: str) -> int:
-        return sum(int(client.unlink(*names)) for names in self._names(client, kind, pattern))
+    def _hide(self, pattern: str) -> None:
+        """Note a clear in Redis: what matches is hidden from now on."""
+        self._logs |= self._sweeper.note(pattern)
 
-    def _names(self, client: redis.Redis, kind: str, pattern: str) -> Iterator[list[bytes]]:
-        """The Redis keys of a kind whose cache key matches, in batches."""
-        keys, matching = self.store.keys, compile_glob(pattern)
-        found: list[bytes] = []
-        for name in client.scan_iter(match=keys.matching(kind, pattern), count=BATCH):
-            key = keys.key_of(name.decode(errors="surrogateescape"))
-            if matching.fullmatch(key.encode(errors="surrogateescape")):
-                found.append(name)
-            if len(found) == BATCH:
-                yield found
-                found = []
-        if found:
-            yield found
+    def _forget(self, pattern: str) -> None:
+        """Drop what this process remembers of keys that were cleared."""
+        if self.local is not None:
+            self.local.flush()
+        self.store.cleared(pattern)
 
 
 class _Packed(NamedTuple):
@@ -372,10 +505,10 @@ _NOTHING = _Opened(MISSING, b"", 0.0)
 @functools.cache
 def get_cache_manager() -> CacheManager:
     """The cache manager of this process, as its settings say."""
-    store = get_store()
-    size = get_settings().local_cache_bytes
-    prefix = f"{store.keys.namespace}:cache:"
-    return CacheManager(store, LocalCache(store, size, prefix) if size else None)
+    store, settings = get_store(), get_settings()
+    size = settings.local_cache_bytes
+    local = LocalCache(store, size, store.keys.entries) if size else None
+    return CacheManager(store, local, settings.lease_seconds)
 
 
 def check_key(key: str, what: str = "key") -> None:
@@ -406,25 +539,8 @@ def check_ttl(ttl: float) -> float:
     return float(ttl)
 
 
-def _open(data: bytes | None) -> _Opened:
-    """What an entry holds; ``_NOTHING`` when there is none, or it is no longer fresh.
-
-    Raises:
-      DecodeError: it is corrupt.
-    """
-    if data is None:
-        return _NOTHING
-    fresh_until, payload = codec.open_envelope(data)
-    fresh_seconds = fresh_until / 1e6 - time.time()
-    return _Opened(codec.decode(payload), payload, fresh_seconds) if fresh_seconds > 0 else _NOTHING
-
-
-def _get_with_ttl(client: redis.Redis, entry: str) -> tuple[Any, int]:
-    pipe = client.pipeline(transaction=False)
-    pipe.get(entry)
-    pipe.pttl(entry)
-    data, ttl_ms = pipe.execute(raise_on_error=False)
-    return _reply(data), _reply(ttl_ms)
+def _to_ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
 
 
 def _reply(reply: Any) -> Any:

@@ -110,10 +110,16 @@ def _wrap_async(
             return found
 
         async def load() -> T:
-            value: T = await asyncio.to_thread(cache.get, name, MISSING)
-            if value is MISSING:
+            value: T
+            value, permission = await asyncio.to_thread(cache.begin_load, name)
+            if permission is None:
+                return value
+            try:
                 value = await function(*args, **kwargs)
-                await asyncio.to_thread(cache.set, name, value, ttl)
+            except BaseException:
+                await asyncio.to_thread(cache.end_load, permission)
+                raise
+            await asyncio.to_thread(cache.end_load, permission, value, ttl)
             return value
 
         shared: T = await flights.share_async(name, load)

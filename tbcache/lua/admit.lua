@@ -1,12 +1,13 @@
 -- admit: one question, one verdict.
 --
 -- KEYS  1 slots   2 state   (see slots.lua)
---       3 entry   STRING  {"f":<fresh until, 16 digits, us>,"v":<JSON>}
+--       3 entry   STRING  {"f":<fresh until, 16 digits, us>,"b":<birth, 16 digits>,"v":<JSON>}
 --       4 lease   HASH    token, until (us): who loads the key, until when;
+--                         since: the last clear when the load began, its value's birth;
 --                         waiters: how many joined;
 --                         failure, retry_at (us), failures: what the last load met
 --       5 usage   HASH    of the source's UTC day
---       6 fleet   (see slots.lua)
+--       6 log     STRING  of clears (see clear.lua)    7 fleet   (see slots.lua)
 -- ARGV  1 limits "count:span_us,..."    2 share of each limit (0..1]
 --       3 charge "fetch" | "request"    4 lease (us)
 --       5 freshness still needed (us; 0 for an ordinary ask)
@@ -16,7 +17,9 @@
 --      11 epoch the asker has seen, "" for none
 --      12 patience (us): a slot that comes free within it is promised at once
 --      13 the day's budget (millionths of a dollar; 0: none)   14 a page's price at most
---      15 process
+--      15 the log's first 16 bytes, as the asker knows it
+--      16 the last clear in it that matches the key: its sequence; 0: none
+--      17 process
 -- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
@@ -27,6 +30,7 @@
 --   {"wait", now, retry_at, reason, epoch, free}   no slot before retry_at
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
+--   {"cleared", now, log}                    the asker does not know the log; nothing was done
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local deadline = tonumber(ARGV[6])
@@ -35,8 +39,19 @@ if deadline > 0 and now > deadline then
     return {'late', now}
 end
 
+local log, known, cleared = KEYS[6], ARGV[15], tonumber(ARGV[16])
+local head = redis.pcall('GETRANGE', log, 0, 15)
+-- An error: a key of another type, which is no log.
+head = type(head) == 'string' and head or ''
+if head ~= known then
+    return {'cleared', now, head ~= '' and redis.call('GET', log) or ''}
+end
+
 -- First the way most asks go, before anything that only the others need.
 local entry = redis.call('GET', KEYS[3])
+if entry and cleared > 0 and (tonumber(string.sub(entry, 27, 42)) or 0) < cleared then
+    entry = false
+end
 local is_fresh = entry and (tonumber(string.sub(entry, 6, 21)) or 0) > now + tonumber(ARGV[5])
 if is_fresh and ARGV[3] == 'fetch' then
     if ARGV[10] == 'held' then
@@ -50,7 +65,7 @@ end
 
 --@include slots
 local slots, state, lease_key, usage = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
-local window, share = {slots = slots, state = state, fleet = KEYS[6]}, tonumber(ARGV[2])
+local window, share = {slots = slots, state = state, fleet = KEYS[7]}, tonumber(ARGV[2])
 local charge, lease, worker = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 local id, cost = ARGV[8], tonumber(ARGV[9])
 local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
@@ -70,7 +85,7 @@ end
 local seen = epoch(state, ARGV[11], now, id)
 local limits = parse_limits(ARGV[1])
 local retry_at, reason, certain, free = 0, '', true, ''
-hear(window.fleet, ARGV[15], now)
+hear(window.fleet, ARGV[17], now)
 if not is_held then
     local tightest
     retry_at, reason, tightest, certain = look(window, limits, now, cost, share)
@@ -92,7 +107,12 @@ if charge == 'request' then
     end
 end
 
-local load = redis.call('HMGET', lease_key, 'token', 'until', 'failure', 'retry_at')
+local load = redis.call('HMGET', lease_key, 'token', 'until', 'failure', 'retry_at', 'since')
+if cleared > 0 and (tonumber(load[5]) or 0) < cleared then
+    -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
+    redis.call('UNLINK', lease_key)
+    load = {}
+end
 local failure = load[3]
 if failure and tonumber(load[4]) > now then
     unneeded()
@@ -127,7 +147,9 @@ end
 
 local start = math.max(now, retry_at)
 hold(window, limits, now, id, cost, lease, start, not is_held and share or nil)
-redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0)
+local since = #known == 16 and string.match(known, '^[1-8]%d+$') or UNCLEARED
+redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0, 'since', since)
+redis.call('HDEL', lease_key, 'generation')
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))
 return verdict('go', entry or '', seen, start, free)

@@ -17,9 +17,9 @@
 --      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
 --      19 limits "count:span_us,..."
 --      20 deadline (us; 0: none)   then the ids of items billed once a day
--- Replies {stored, now}: stored is 1 when the value is in the cache, 0 when the lease
--- was no longer ours or the key was cleared meanwhile. {"late", now} past the deadline:
--- the slot is committed and that is all; the asker has kept and counted the rest himself.
+-- Replies {stored, now}: stored is 1 when the value is in Redis, 0 when the lease was no
+-- longer ours. {"late", now} past the deadline: the slot is committed and that is all; the
+-- asker has kept and counted the rest himself.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local billed_key = KEYS[8]
@@ -113,12 +113,14 @@ end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 
-local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures')
+local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures', 'since')
 local is_ours = load[1] == ARGV[16]
 local stored = 0
 if is_ours then
     if kind == 'value' then
-        local envelope = '{"f":' .. int(now + fresh) .. ',"v":' .. payload .. '}'
+        -- Its birth hides it where a clear has come since: a clear that has been swept as well
+        -- has taken the lease.
+        local envelope = '{"f":' .. int(now + fresh) .. ',"b":' .. (load[4] or UNCLEARED) .. ',"v":' .. payload .. '}'
         redis.call('SET', entry_key, envelope, 'PX', int((fresh + stale) / 1000))
         redis.call('DEL', lease_key)
         stored = 1

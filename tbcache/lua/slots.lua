@@ -34,6 +34,7 @@ local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
 local EXPECTED = 0.1  -- of a limit: interactive asks that are reckoned with before there are any
 local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
+local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
 local function int(number)

@@ -32,9 +32,14 @@ from tbcache.models import SymbolSentiment
 #: Fresh until long after anyone cares: such an entry lives as long as its key.
 FOREVER = 9_007_199_254_740_991
 
+#: The birth of what was loaded before there was any clear: the least number of 16 digits, as
+#: JSON knows no leading zeros.
+UNCLEARED = 1_000_000_000_000_000
+
 #: How long an envelope's part before the payload is.
-HEAD_BYTES = 26
+HEAD_BYTES = 47
 _FOOT = b"}"
+_FRAME = b'{"f":,"b":,"v":'
 
 
 class DecodeError(ValueError):
@@ -100,32 +105,37 @@ def decode_sentiment(payload: bytes) -> SymbolSentiment:
     return tagged.v
 
 
-def seal(payload: bytes, fresh_until_us: int = FOREVER) -> bytes:
-    """Put ``payload`` into the envelope that admit.lua reads; ``fresh_until_us`` since the epoch."""
-    return b'{"f":%016d,"v":%b}' % (fresh_until_us, payload)
+def seal(payload: bytes, fresh_until_us: int = FOREVER, birth: int = UNCLEARED) -> bytes:
+    """Put ``payload`` into the envelope that admit.lua reads.
+
+    ``fresh_until_us`` counts since the epoch; ``birth`` is the sequence of the last clear that
+    was known when its load began.
+    """
+    return b'{"f":%016d,"b":%016d,"v":%b}' % (fresh_until_us, birth, payload)
 
 
-def open_envelope(data: bytes) -> tuple[int, bytes]:
-    """The moment (us since the epoch) until which an entry is fresh, and its payload.
+def open_envelope(data: bytes) -> tuple[int, int, bytes]:
+    """Until when (us since the epoch) an entry is fresh, its birth, and its payload.
 
     Raises:
       DecodeError: it is no envelope.
     """
     if data[-1:] != _FOOT:
         raise DecodeError("no envelope")
-    return fresh_until(data), data[HEAD_BYTES:-1]
+    return *read_head(data), data[HEAD_BYTES:-1]
 
 
-def fresh_until(head: bytes) -> int:
-    """The moment (us since the epoch) that the first ``HEAD_BYTES`` of an entry name.
+def read_head(data: bytes) -> tuple[int, int]:
+    """Until when (us since the epoch) an entry is fresh, and its birth, from its first ``HEAD_BYTES``.
 
     Raises:
       DecodeError: it is no envelope.
     """
-    stamp = head[5:21]
-    if head[:5] != b'{"f":' or head[21:HEAD_BYTES] != b',"v":' or not stamp.isdigit():
+    fresh_until, birth = data[5:21], data[26:42]
+    is_head = data[:5] + data[21:26] + data[42:HEAD_BYTES] == _FRAME
+    if not (is_head and fresh_until.isdigit() and birth.isdigit()):
         raise DecodeError("no envelope")
-    return int(stamp)
+    return int(fresh_until), int(birth)
 
 
 class _TaggedSentiment(msgspec.Struct, gc=False):

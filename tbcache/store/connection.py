@@ -35,7 +35,7 @@ from redis.exceptions import (
 
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import get_logger
-from tbcache.settings import Settings, get_settings
+from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.cluster import Cluster
 from tbcache.store.key import Keys
 from tbcache.store.node import BLOCK_SECONDS, Argument, Node
@@ -69,7 +69,7 @@ class Store:
     """One server or one cluster, its keys and its scripts. Opens no socket before the first call."""
 
     def __init__(self, settings: Settings) -> None:
-        self.keys = Keys(settings.namespace)
+        self.keys = Keys(settings.namespace, frozenset((*BUILT_IN_NAMES, *settings.sources)))
         self.address = settings.redis_address
         self.timeout = settings.redis_timeout
         self.is_cluster = settings.redis_cluster
@@ -112,7 +112,7 @@ class Store:
         self._after_fork()
         return self._server.client
 
-    def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    def run(self, name: str, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
         """Run a script by its digest: one round trip; two when the server has not seen it.
 
         Raises:

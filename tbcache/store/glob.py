@@ -9,7 +9,7 @@ from collections.abc import Iterator
 _STAR = object()
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def compile_glob(pattern: str) -> re.Pattern[bytes]:
     """What matches the same keys as Redis' ``MATCH pattern``; compare with ``fullmatch``.
 

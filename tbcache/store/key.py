@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+#: Whose log has every clear: it stands for all keys that are of no known source.
+EVERYTHING = "*"
+
 _GLOB = re.compile(r"[*?\[\\]")
 
 
@@ -21,9 +24,10 @@ def tagged(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one namespace."""
+    """The keys of one namespace. ``sources`` are the names of those that have a log of clears."""
 
     namespace: str
+    sources: frozenset[str] = frozenset()
 
     def slots(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:slots"
@@ -56,11 +60,53 @@ class Keys:
     def wake(self, source: str, token: str) -> str:
         return f"{self.namespace}:{{{source}}}:wake:{token}"
 
+    def wake_of(self, key: str, token: str) -> str:
+        """:meth:`wake`, in the slot of a cache key."""
+        return self.wake(key.partition(":")[0], token)
+
     def entry(self, key: str) -> str:
         return f"{self.namespace}:cache:{tagged(key)}"
 
     def lease(self, key: str) -> str:
         return f"{self.namespace}:lease:{tagged(key)}"
+
+    @property
+    def entries(self) -> str:
+        """What the name of every entry begins with."""
+        return f"{self.namespace}:cache:"
+
+    @property
+    def logs(self) -> str:
+        """What the name of every log of clears begins with."""
+        return f"{self.namespace}:clears:"
+
+    def clears(self, source: str) -> str:
+        """STRING, see clear.lua."""
+        return f"{self.namespace}:clears:{{{source}}}"
+
+    def clears_of(self, key: str) -> str:
+        """The log that has every clear of a cache key."""
+        head = key.partition(":")[0]
+        return f"{self.namespace}:clears:{{{head if head in self.sources else EVERYTHING}}}"
+
+    def clears_for(self, pattern: str) -> list[str]:
+        """The logs that a clear of ``pattern`` goes to, first the one that has them all.
+
+        A head without wildcards has one besides, be it known here as a source or only elsewhere.
+        """
+        head, colon, _ = pattern.partition(":")
+        is_one = colon and not _GLOB.search(head)
+        return [self.clears(EVERYTHING), self.clears(head)] if is_one else self.all_clears
+
+    @property
+    def all_clears(self) -> list[str]:
+        """Every log that this process reads, first the one that has every clear."""
+        return [self.clears(source) for source in (EVERYTHING, *sorted(self.sources))]
+
+    @property
+    def sweeper(self) -> str:
+        """STRING, who sweeps what was cleared."""
+        return f"{self.namespace}:sweeper"
 
     @property
     def workers(self) -> str:

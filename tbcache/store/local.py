@@ -1,7 +1,8 @@
 """The in-process layer: answers from this process's own memory, kept true by the server.
 
-A connection of our own asks the server to broadcast the name of every entry that
-changes (client tracking, BCAST), and a thread drops what is named. Whenever it cannot
+A connection of our own asks the server to broadcast the name of every entry and every log
+of clears that changes (client tracking, BCAST), and a thread drops what is named, or all of
+it where something was cleared. Whenever it cannot
 be sure (disconnected, flushed, no answer to its pings) the layer is empty and off.
 
 A value that was read before a change and put after it would stay; hence the order
@@ -206,7 +207,8 @@ class LocalCache:
         # handler redis-py would only log it.
         connection._parser.set_invalidation_push_handler(lambda message: message)
         asked = time.monotonic()
-        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        logs = self._store.keys.logs
+        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix, "PREFIX", logs)
         connection.read_response()
         self.flush()
         self._trust(asked)
@@ -242,8 +244,12 @@ class LocalCache:
         if names is None:
             self.flush()
             return
+        logs = self._store.keys.logs.encode()
         for name in names:
-            self.discard(self._store.keys.key_of(name.decode()))
+            if name.startswith(logs):
+                self.flush()
+            else:
+                self.discard(self._store.keys.key_of(name.decode()))
 
     def _trust(self, asked: float) -> None:
         """The server has answered what was asked then: all changes until then are known."""

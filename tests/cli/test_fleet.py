@@ -13,6 +13,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
+from tbcache.store.codec import seal
 from tests.server import Server, wait_until
 
 SettingsFor = Callable[..., Settings]
@@ -35,7 +36,7 @@ def test_warm_counts_common_symbols_whose_answer_is_fresh(settings: Settings, st
         ("ZZZZ", now_us + 60_000_000),
     ):
         entry = store.keys.entry(f"stocktwits:{symbol}:24")
-        store.client.set(entry, f'{{"f":{fresh_us},"v":null}}', ex=60)
+        store.client.set(entry, seal(b"null", fresh_us), ex=60)
     stocktwits = source(look(settings, store), "stocktwits")
     assert (stocktwits.warm, stocktwits.common) == (1, 10)
 

@@ -95,7 +95,7 @@ def test_a_hit_is_one_round_trip_and_a_fetch_two(
     monkeypatch.setattr(store, "_call", counted)
     admission.admit(ask())
     admission.admit(ask())
-    assert sent == ["EVALSHA", "GET"]
+    assert sent == ["EVALSHA", "MGET"]
     sent.clear()
     admission.settle(go(admission, "MSFT"), VALUE)
     assert sent == ["EVALSHA", "EVALSHA"]

@@ -69,9 +69,8 @@ def test_refreshes_of_answers_that_came_together_are_spread(prewarm: Prewarm, st
 
     source = ask().source
     now = round(time.time() * 1e6)
-    head = str(now + 45_000_000).encode()
     requests = [replace(ask().request, symbol=f"S{number}") for number in range(40)]
-    planned = [_needed(source, request, head, now) is not None for request in requests]
+    planned = [_needed(source, request, now + 45_000_000, now) is not None for request in requests]
     assert 10 < sum(planned) < 40
 
 

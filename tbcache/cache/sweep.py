@@ -1,0 +1,197 @@
+"""Clears: noted in logs that every reader looks at, and swept from Redis after that."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import redis
+
+from tbcache.log import get_logger
+from tbcache.store import Store, Unavailable
+from tbcache.store.clear import ClearLog, read_log, read_logs
+from tbcache.store.key import EVERYTHING
+
+log = get_logger("tbcache.cache")
+
+#: Logs of clears, by name; the one that has every clear is the first.
+Logs = dict[str, ClearLog]
+
+#: Every reader reads the log: one that is longer is swept by whoever clears next.
+MOST_CLEARS = 64
+#: A sweeper that is not heard of for so long has died, and another takes over.
+CLAIM_MS = 10_000
+#: So few that no step holds up the server's readers.
+SCAN_COUNT = 100
+BATCH = 25
+#: How long a sweep in the background waits for a server that is just coming back.
+RETURN_SECONDS = 5.0
+
+
+class Sweeper:
+    """Clears patterns for one process. Every method raises Unavailable when Redis is away."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread: threading.Thread | None = None
+        self._is_wanted = threading.Event()
+        self._is_closed = threading.Event()
+
+    def note(self, pattern: str) -> Logs:
+        """Hide everything that matches, from everyone and at once.
+
+        Returns the logs as they are now, those that this process reads.
+        """
+        keys = self._store.keys
+        logs = {
+            name: read_log(self._store.run("clear", [name], [pattern])) for name in keys.clears_for(pattern)
+        }
+        return {name: one for name, one in logs.items() if name in keys.all_clears}
+
+    def sweep(self, pattern: str) -> int:
+        """Remove what a clear of ``pattern`` hides; how many entries that were."""
+        logs = {name: one.only(pattern) for name, one in self._read().items()}
+        with self._claimed(uuid.uuid4().hex) as claim:
+            count = self._sweep(logs, claim)
+        # Who cleared meanwhile saw the claim and left it to us.
+        if _patterns(self._read()):
+            self.start()
+        return count
+
+    def sweep_all(self) -> int:
+        """Remove what any clear hides, also where another does the same."""
+        with self._claimed(uuid.uuid4().hex) as claim:
+            return self._sweep(self._read(), claim)
+
+    def resume(self) -> int:
+        """Go on with what nobody sweeps, until nothing is left; how many entries that were."""
+        count, claim = 0, uuid.uuid4().hex
+        # Looked at again after the claim is given back: who cleared meanwhile left it to us.
+        while _patterns(logs := self._read()):
+            with self._claimed(claim) as is_ours:
+                if not is_ours:
+                    break
+                count += self._sweep(logs, claim)
+        return count
+
+    def start(self) -> None:
+        """:meth:`resume`, in a thread of its own."""
+        self._is_wanted.set()
+        # A forked child has no thread.
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._resume_often, name="tbcache-sweep", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; what it leaves is hidden, and another goes on with it."""
+        self._is_closed.set()
+        self._is_wanted.set()
+
+    def _resume_often(self) -> None:
+        while self._is_wanted.wait() and not self._is_closed.is_set():
+            self._is_wanted.clear()
+            deadline = time.monotonic() + RETURN_SECONDS
+            while not self._store.is_available and time.monotonic() < deadline:
+                self._is_closed.wait(0.05)
+            try:
+                self.resume()
+            except Exception as error:
+                # A connection that is closed under our hands raises all sorts of things.
+                if self._store.is_available and not isinstance(error, redis.RedisError):
+                    raise
+                # What was cleared stays hidden, and another goes on.
+                log.info("sweep.left", reason=str(error)[:120])
+
+    # --- the claim ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _claimed(self, claim: str) -> Iterator[str]:
+        """Hold the claim while it lasts; "" when another has it."""
+        is_ours = self._renew(claim)
+        try:
+            yield claim if is_ours else ""
+        finally:
+            if is_ours:
+                with contextlib.suppress(Unavailable):
+                    self._store.run("lead", [self._store.keys.sweeper], [claim, 0])
+
+    def _renew(self, claim: str) -> bool:
+        return bool(self._store.run("lead", [self._store.keys.sweeper], [claim, CLAIM_MS]))
+
+    # --- sweeping ----------------------------------------------------------------------
+
+    def _read(self) -> Logs:
+        """Every log that this process knows of, and those its patterns went to besides."""
+        keys = self._store.keys
+        logs = read_logs(self._store, keys.all_clears)
+        more = {name for pattern in _patterns(logs) for name in keys.clears_for(pattern)} - logs.keys()
+        return {**logs, **read_logs(self._store, sorted(more))} if more else logs
+
+    def _sweep(self, logs: Logs, claim: str) -> int:
+        """Remove what the logs hide, and strike it off them.
+
+        Leases go first: without its lease no answer under way is stored, so that whatever
+        was loaded before the clear is there, to be found, once the entries are looked through.
+        """
+        if not _patterns(logs):
+            return 0
+        self._remove("lease", logs, claim)
+        count = self._remove("cache", logs, claim)
+        # The one that has them all is the last: until then, another finds what is left to do.
+        for name, one in reversed(logs.items()):
+            if one.clears:
+                self._store.run("strike", [name], [clear.line for clear in one.clears])
+        return count
+
+    def _remove(self, kind: str, logs: Logs, claim: str) -> int:
+        swept, renewed_at = 0, time.monotonic()
+        for names, sequences in self._find(kind, logs):
+            swept += int(self._store.run("sweep", names, [kind, *sequences]))
+            if claim and time.monotonic() - renewed_at > CLAIM_MS / 4000:
+                self._renew(claim)
+                renewed_at = time.monotonic()
+        return swept
+
+    def _find(self, kind: str, logs: Logs) -> Iterator[tuple[list[str | bytes], list[int]]]:
+        """Redis keys of a kind that the logs hide, if they are not new; in batches of one hash tag.
+
+        With each its clear's sequence.
+        """
+        keys = self._store.keys
+        found: dict[str, tuple[list[str | bytes], list[int]]] = {}
+        for name in self._scan(keys.matching(kind, _common(_patterns(logs)))):
+            key = keys.key_of(name.decode(errors="surrogateescape"))
+            sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)
+            if not sequence:
+                continue
+            head = key.partition(":")[0]
+            names, sequences = found.setdefault(head, ([], []))
+            names.append(name)
+            sequences.append(sequence)
+            if len(names) == BATCH:
+                yield found.pop(head)
+        yield from found.values()
+
+    def _scan(self, match: str) -> Iterator[bytes]:
+        with self._store.guard():
+            yield from self._store.client.scan_iter(match=match, count=SCAN_COUNT)
+
+
+def _patterns(logs: Logs) -> set[str]:
+    return {clear.pattern for one in logs.values() for clear in one.clears}
+
+
+def _common(patterns: set[str]) -> str:
+    """A glob for what any of them matches."""
+    if len(patterns) == 1:
+        return next(iter(patterns))
+    heads = {pattern.partition(":")[0] if ":" in pattern else "*" for pattern in patterns}
+    return f"{heads.pop()}:*" if len(heads) == 1 else "*"
+
+
+def _cleared_at(logs: Logs, own: str, everything: str, key: str) -> int:
+    """By the key's own log; where its source was not known to whoever cleared, by the one that has all."""
+    return logs[own].cleared_at(key) or logs[everything].cleared_at(key)

@@ -1,0 +1,35 @@
+-- clear: what matches a pattern is gone, for everyone, from now on.
+--
+-- A log of clears, $ns:clears:{source}, is a STRING:
+--     <sequence>            16 digits: that of the last clear
+--     <sequence> <pattern>  a line for each pattern whose sweep is not over, oldest first
+-- A sequence is the server's time (us), or one more than the last where that is later: a
+-- log that was lost does not count backwards. An entry carries its birth, the sequence
+-- that its writer knew when the load of its value began; it is hidden where a pattern
+-- with a higher sequence matches its key. Who knew of no clear writes the least number of
+-- 16 digits: JSON knows no leading zeros.
+--
+-- KEYS  1 log
+-- ARGV  1 pattern (without line breaks)
+-- Replies the log as it is now.
+local PENDING_TTL_S = 4000 * 86400  -- longer than any entry lives: it must not outlive its clear
+
+-- An error: a key of another type, which is no log.
+local log = redis.pcall('GET', KEYS[1])
+log = type(log) == 'string' and log or ''
+local time = redis.call('TIME')
+-- What begins with a 9 would not be exact: such a log was damaged.
+local last = tonumber(string.match(log, '^[1-8]%d*') or 0)
+local sequence = string.format('%016.0f', math.max(time[1] * 1000000 + time[2], last + 1))
+
+local lines = {sequence}
+for line, pattern in string.gmatch(log, '\n(%d+ ([^\n]+))') do
+    -- The same pattern once more hides all that it hid before.
+    if pattern ~= ARGV[1] then
+        lines[#lines + 1] = line
+    end
+end
+lines[#lines + 1] = sequence .. ' ' .. ARGV[1]
+log = table.concat(lines, '\n')
+redis.call('SET', KEYS[1], log, 'EX', PENDING_TTL_S)
+return log

@@ -1,0 +1,274 @@
+"""A value is loaded once, however many processes want it at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tbcache.admission import Admission, Ask, Go, Settlement
+from tbcache.cache import MISSING, CacheManager, cached
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import Settings
+from tbcache.sources import get_source
+from tbcache.store import Store
+from tests.server import Server, wait_until
+
+LOAD_SECONDS = 0.2
+
+
+@pytest.fixture
+def process_for(server: Server, store_for: Callable[..., Store]) -> Callable[..., CacheManager]:
+    """Cache managers as several processes have them."""
+    return lambda **options: CacheManager(store_for(server), **options)
+
+
+class Loader:
+    """Takes its time, and counts."""
+
+    def __init__(self, value: Any = "value") -> None:
+        self.value = value
+        self.calls = 0
+        self.started = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> Any:
+        self.calls += 1
+        self.started.set()
+        assert self.may_end.wait(10)
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value
+
+
+def waiters(cache: CacheManager, key: str) -> int:
+    return int(cache.store.client.hget(cache.store.keys.lease(key), "waiters") or 0)
+
+
+@pytest.fixture
+def pool() -> Any:
+    with ThreadPoolExecutor(20) as pool:
+        yield pool
+
+
+def test_one_load_serves_every_process(process_for: Callable[..., CacheManager], pool: Any) -> None:
+    """Four processes that each ask the upstream once ask it three times too often."""
+    processes = [process_for() for _ in range(4)]
+    calls: list[int] = []
+    start = threading.Barrier(16)
+
+    def load() -> str:
+        calls.append(1)
+        time.sleep(LOAD_SECONDS)
+        return "value"
+
+    def ask(process: CacheManager) -> float:
+        start.wait(10)
+        began = time.monotonic()
+        assert process.get_or_load("quote:AAPL", load, ttl=60) == "value"
+        return time.monotonic() - began
+
+    slowest = max(pool.map(ask, processes * 4))
+    assert calls == [1]
+    assert slowest < 3 * LOAD_SECONDS
+    assert processes[0].get_ttl("quote:AAPL") == 60
+    assert not processes[0].store.client.exists(processes[0].store.keys.lease("quote:AAPL"))
+
+
+def test_processes_that_wait_send_next_to_nothing(
+    process_for: Callable[..., CacheManager], pool: Any, server: Server
+) -> None:
+    """A poll each few milliseconds, in each of a hundred processes, would be a load of its own."""
+    one, others, started = process_for(), [process_for() for _ in range(3)], threading.Event()
+
+    def load() -> str:
+        started.set()
+        time.sleep(2 * LOAD_SECONDS)
+        return "value"
+
+    first = pool.submit(one.get_or_load, "quote:AAPL", load)
+    assert started.wait(5)
+    before = server.commands()
+    waiting = [pool.submit(other.get_or_load, "quote:AAPL", load) for other in others]
+    assert [each.result(5) for each in (first, *waiting)] == ["value"] * 4
+    # Each asks, joins, waits in slices and reads; commands inside scripts are counted too.
+    assert server.commands() - before < 75
+
+
+def test_a_load_that_fails_is_tried_by_the_others_at_once(
+    process_for: Callable[..., CacheManager], pool: Any
+) -> None:
+    """They need not wait for the end of a lease, nor for one another."""
+    one, others = process_for(), [process_for() for _ in range(3)]
+    failing, loader = Loader(LookupError("down")), Loader()
+    first = pool.submit(one.get_or_load, "quote:AAPL", failing)
+    assert failing.started.wait(5)
+    waiting = [pool.submit(other.get_or_load, "quote:AAPL", loader) for other in others]
+    wait_until(lambda: waiters(one, "quote:AAPL") == 3)
+    failing.may_end.set()
+    with pytest.raises(LookupError):
+        first.result(5)
+    wait_until(lambda: loader.calls >= 1)
+    loader.may_end.set()
+    assert [one.result(5) for one in waiting] == ["value"] * 3
+    assert one.get("quote:AAPL") == "value"
+
+
+def test_a_value_that_cannot_be_stored_holds_nobody_up(process_for: Callable[..., CacheManager]) -> None:
+    """The lease must not outlive the error."""
+    one, other = process_for(), process_for()
+    with pytest.raises(TypeError, match="cannot encode"):
+        one.get_or_load("quote:AAPL", object)
+    assert other.get_or_load("quote:AAPL", lambda: "value") == "value"
+    assert other.get("quote:AAPL") == "value"
+
+
+def test_a_dead_loader_is_taken_over_from_when_its_lease_ends(
+    process_for: Callable[..., CacheManager],
+) -> None:
+    """Whoever was killed in the middle of it cannot say so."""
+    dead, other = process_for(lease_seconds=0.3), process_for()
+    _, load = dead.begin_load("quote:AAPL")
+    assert load is not None
+    began = time.monotonic()
+    assert other.get_or_load("quote:AAPL", lambda: "value") == "value"
+    assert 0.2 < time.monotonic() - began < 1.5
+    # And its answer is too late.
+    assert dead.end_load(load, "late") is False
+    assert other.get("quote:AAPL") == "value"
+
+
+def test_a_load_longer_than_its_lease_is_kept(process_for: Callable[..., CacheManager]) -> None:
+    """Also where another took over from it: else, under load, none would ever be."""
+    one, other = process_for(lease_seconds=0.01), process_for()
+    _, load = one.begin_load("quote:AAPL")
+    assert load is not None
+    taken = wait_until(lambda: other.begin_load("quote:AAPL")[1], what="the other's turn")
+    assert one.end_load(load, "first") is True
+    assert other.get("quote:AAPL") == "first"
+    assert other.end_load(taken, "second") is False
+    assert other.get("quote:AAPL") == "first"
+
+
+@pytest.mark.parametrize("change", ["clear", "delete"])
+def test_a_load_taken_over_from_before_a_change_is_not_kept(
+    process_for: Callable[..., CacheManager], change: str
+) -> None:
+    """The new load is none of its generation."""
+    one, other = process_for(), process_for()
+    _, old = one.begin_load("quote:AAPL")
+    assert old is not None
+    if change == "clear":
+        other.store.client.set(other.store.keys.sweeper, "idle", px=60_000)
+        other.clear_pattern("quote:*", wait=False)
+    else:
+        other.delete("quote:AAPL")
+    _, new = other.begin_load("quote:AAPL")
+    assert new is not None
+    assert one.end_load(old, "old") is False
+    assert one.get("quote:AAPL") is None
+    assert other.end_load(new, "new") is True
+    assert one.get("quote:AAPL") == "new"
+
+
+def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
+    process_for: Callable[..., CacheManager], pool: Any
+) -> None:
+    """They load for themselves then: what they waited for is from before the clear."""
+    one, other, old, new = process_for(), process_for(), Loader("old"), Loader("new")
+    first = pool.submit(one.get_or_load, "quote:AAPL", old)
+    assert old.started.wait(5)
+    second = pool.submit(other.get_or_load, "quote:AAPL", new)
+    wait_until(lambda: waiters(one, "quote:AAPL") == 1)
+    one.clear_pattern("quote:*")
+    old.may_end.set()
+    new.may_end.set()
+    assert new.started.wait(1)
+    assert (first.result(5), second.result(5)) == ("old", "new")
+    assert one.get("quote:AAPL") == "new"
+
+
+def test_a_fetch_of_the_same_key_is_waited_for(
+    process_for: Callable[..., CacheManager], pool: Any, settings: Settings
+) -> None:
+    """The pipeline and a user's own loader ask the same upstream."""
+    cache = process_for()
+    admission = Admission(cache.store, settings, UsageMonitor(cache.store, settings))
+    source = get_source("twitter", settings)
+    verdict = admission.admit(Ask(source, source.request("AAPL")))
+    assert isinstance(verdict, Go)
+    asked = pool.submit(cache.get_or_load, "twitter:AAPL:24", Loader())
+    wait_until(lambda: waiters(cache, "twitter:AAPL:24") == 1)
+    admission.settle(verdict.grant, Settlement(payload=b'"fetched"', pages=1))
+    assert asked.result(5) == "fetched"
+
+
+def test_a_fetch_that_took_over_a_key_keeps_it(
+    process_for: Callable[..., CacheManager], settings: Settings
+) -> None:
+    """A fetch is paid for: no late load of a user's may end its lease."""
+    cache = process_for(lease_seconds=0.01)
+    _, load = cache.begin_load("twitter:AAPL:24")
+    assert load is not None
+    admission = Admission(cache.store, settings, UsageMonitor(cache.store, settings))
+    source = get_source("twitter", settings)
+    ask = Ask(source, source.request("AAPL"))
+    verdict = wait_until(lambda: found if isinstance(found := admission.admit(ask), Go) else None)
+    assert cache.end_load(load, "late") is False
+    assert admission.settle(verdict.grant, Settlement(payload=b'"fetched"', pages=1)) == "stored"
+    assert cache.get("twitter:AAPL:24") == "fetched"
+
+
+def test_a_coroutine_is_run_once_for_all_processes(process_for: Callable[..., CacheManager]) -> None:
+    """@cached waits in a thread, and no loop stands still."""
+    calls: list[str] = []
+
+    async def quote(symbol: str) -> str:
+        calls.append(symbol)
+        await asyncio.sleep(LOAD_SECONDS)
+        return f"{symbol} at 1"
+
+    wrapped = [cached(cache=process_for(), key_prefix="quote")(quote) for _ in range(3)]
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(one("AAPL") for one in wrapped * 2))
+
+    assert asyncio.run(main()) == ["AAPL at 1"] * 6
+    assert calls == ["AAPL"]
+
+
+def test_a_coroutine_that_fails_frees_the_key(process_for: Callable[..., CacheManager]) -> None:
+    """Cancelled or raised, the next one need not wait."""
+    cache = process_for()
+
+    @cached(cache=cache, key_prefix="quote")
+    async def quote(symbol: str) -> str:
+        raise LookupError(symbol)
+
+    with pytest.raises(LookupError):
+        asyncio.run(quote("AAPL"))
+    assert cache.begin_load(quote.cache_key("AAPL"))[1] is not None
+
+
+def test_a_redis_that_goes_while_one_waits_lets_everyone_load(
+    private_server: Server, store_for: Callable[..., Store], pool: Any
+) -> None:
+    """As without Redis from the start: once per process, and no exception."""
+    one, other = CacheManager(store_for(private_server)), CacheManager(store_for(private_server))
+    slow, quick = Loader("slow"), Loader("quick")
+    quick.may_end.set()
+    first: Future[Any] = pool.submit(one.get_or_load, "quote:AAPL", slow)
+    assert slow.started.wait(5)
+    second = pool.submit(other.get_or_load, "quote:AAPL", quick)
+    wait_until(lambda: waiters(one, "quote:AAPL") == 1)
+    private_server.kill()
+    assert second.result(5) == "quick"
+    slow.may_end.set()
+    assert first.result(5) == "slow"
+    assert (one.get("quote:AAPL"), other.get("quote:AAPL")) == ("slow", "quick")
+    assert other.get("quote:MSFT", MISSING) is MISSING
