@@ -246,7 +246,7 @@ def test_a_clear_of_other_keys_costs_no_answer(cache: CacheManager, admission_fo
 def test_a_failure_from_before_a_clear_does_not_stand(
     cache: CacheManager, admission_for: Any, asked: Ask, settings: Settings
 ) -> None:
-    """Nor for those who come when the next load is over."""
+    """Nor for those who come while the next load is under way, or when it is over."""
     admission = admission_for(cache)
     failed = Settlement(failure=Failure("unavailable", "down", 503, None), pages=1)
     admission.settle(go(admission, asked), failed)
@@ -254,7 +254,9 @@ def test_a_failure_from_before_a_clear_does_not_stand(
     cache.clear_pattern("twitter:*", wait=False)
     prewarm = Prewarm(cache.store, Queue(cache.store, settings), settings)
     assert [due for due in prewarm.due() if due.request.key == KEY]
-    admission.settle(go(admission, asked), Settlement())
+    grant = go(admission, asked)
+    assert isinstance(admission.admit(asked), Join)
+    admission.settle(grant, Settlement())
     assert isinstance(admission.admit(asked), Go)
 
 

@@ -46,6 +46,11 @@ class Loader:
         return self.value
 
 
+def log_of(cache: CacheManager) -> bytes:
+    """The log of clears: 16 bytes, and what is not swept yet."""
+    return cache.store.client.get(cache.store.keys.clears("*")) or b""
+
+
 def waiters(cache: CacheManager, key: str) -> int:
     return int(cache.store.client.hget(cache.store.keys.lease(key), "waiters") or 0)
 
@@ -126,6 +131,20 @@ def test_a_value_that_cannot_be_stored_holds_nobody_up(process_for: Callable[...
         one.get_or_load("quote:AAPL", object)
     assert other.get_or_load("quote:AAPL", lambda: "value") == "value"
     assert other.get("quote:AAPL") == "value"
+    # Nor are those woken who do not wait.
+    assert list(one.store.client.scan_iter(match="*:wake:*")) == []
+
+
+def test_an_entry_of_another_redis_type_is_loaded_anew(
+    process_for: Callable[..., CacheManager], server: Server
+) -> None:
+    """It may have come between the look and the load."""
+    cache = process_for()
+    server.client.hset(cache.store.keys.entry("quote:AAPL"), "a", "b")
+    _, load = cache.begin_load("quote:AAPL")
+    assert load is not None
+    assert cache.end_load(load, "value") is True
+    assert cache.get("quote:AAPL") == "value"
 
 
 def test_a_dead_loader_is_taken_over_from_when_its_lease_ends(
@@ -168,8 +187,13 @@ def test_a_load_taken_over_from_before_a_change_is_not_kept(
         other.clear_pattern("quote:*", wait=False)
     else:
         other.delete("quote:AAPL")
+    began = time.monotonic()
     _, new = other.begin_load("quote:AAPL")
     assert new is not None
+    assert time.monotonic() - began < 1
+    # A sweep of what was cleared takes the old lease, and leaves the new one alone.
+    other.store.client.unlink(other.store.keys.sweeper)
+    wait_until(lambda: other.resume() >= 0 and len(log_of(other)) <= 16, what="the end of the sweep")
     assert one.end_load(old, "old") is False
     assert one.get("quote:AAPL") is None
     assert other.end_load(new, "new") is True

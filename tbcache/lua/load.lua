@@ -11,9 +11,7 @@ local KEPT_MS = 3600000  -- a load may take longer than its lease, if nobody els
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local cleared = tonumber(ARGV[4])
--- An error: a key of another type, which will be overwritten.
-local head = redis.pcall('GETRANGE', KEYS[1], 0, 41)
-head = type(head) == 'string' and head or ''
+local head = redis.call('GETRANGE', KEYS[1], 0, 41)
 if (tonumber(string.sub(head, 6, 21)) or 0) > now and (tonumber(string.sub(head, 27)) or 0) >= cleared then
     return {'hit'}
 end
