@@ -81,11 +81,13 @@ class Prewarm:
             for request in requests:
                 pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
                 pipe.hmget(keys.lease(request.key), "retry_at", "since")
-            (seconds, micros), *found = pipe.execute()
+            (seconds, micros), *found = pipe.execute(raise_on_error=False)
         # After the entries: what was cleared in between is seen.
         (cleared,) = read_logs(self._store, [keys.clears(source.name)]).values()
         seen = []
-        for request, head, (retry_at, since) in zip(requests, found[::2], found[1::2], strict=True):
+        for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
+            # One of another type is none.
+            retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, int(since or 0))
             seen.append((cleared.fresh_until(request.key, head), 0 if is_old else int(retry_at or 0)))
         return seconds * MICROS + micros, seen

@@ -145,7 +145,7 @@ class Fleet:
                 pipe.hmget(keys.state(source.name), "closed_until", "closed_reason")
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
-            (seconds, micros), info, *found = pipe.execute()
+            (seconds, micros), info, *found = pipe.execute(raise_on_error=False)
         # After the entries: what was cleared in between is seen.
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros

@@ -208,7 +208,7 @@ class UsageMonitor:
             self._wake.wait(FLUSH_SECONDS)
             is_done = self.flush()
             with self._lock:
-                if is_done and not self._counted:
+                if self._store.is_closed or (is_done and not self._counted):
                     self._is_flushing = False
                     return
 
@@ -328,6 +328,9 @@ class UsageMonitor:
         """Take this process off the list, and beat no more."""
         self._left.set()
         self._membership.stop()
+        if self._beater is not None and self._beater is not threading.current_thread():
+            # Its last beat must not put us on the list again.
+            self._beater.join(timeout=1.0)
         try:
             with self._store.guard():
                 self._store.client.hdel(self._store.keys.workers, self.worker)

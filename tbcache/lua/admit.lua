@@ -41,14 +41,15 @@ end
 
 local log, known, cleared = KEYS[6], ARGV[15], tonumber(ARGV[16])
 local head = redis.pcall('GETRANGE', log, 0, 15)
--- An error: a key of another type, which is no log.
+-- An error, here and below: a key of another type, which is nobody's.
 head = type(head) == 'string' and head or ''
 if head ~= known then
     return {'cleared', now, head ~= '' and redis.call('GET', log) or ''}
 end
 
 -- First the way most asks go, before anything that only the others need.
-local entry = redis.call('GET', KEYS[3])
+local entry = redis.pcall('GET', KEYS[3])
+entry = type(entry) == 'string' and entry or false
 if entry and cleared > 0 and (tonumber(string.sub(entry, 27, 42)) or 0) < cleared then
     entry = false
 end
@@ -107,8 +108,8 @@ if charge == 'request' then
     end
 end
 
-local load = redis.call('HMGET', lease_key, 'token', 'until', 'failure', 'retry_at', 'since')
-if cleared > 0 and (tonumber(load[5]) or 0) < cleared then
+local load = redis.pcall('HMGET', lease_key, 'token', 'until', 'failure', 'retry_at', 'since')
+if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
     -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
     redis.call('UNLINK', lease_key)
     load = {}

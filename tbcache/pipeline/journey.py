@@ -198,7 +198,13 @@ class Pipeline:
         failure, request = Failure.of(error), grant.ask.request
         settlement = Settlement(failure=failure, closed_by=closing(error), seconds=seconds, pages=1)
         self.admission.settle(grant, settlement)
-        log.warning("fetch.failed", source=request.source, symbol=request.symbol, kind=failure.kind)
+        log.warning(
+            "fetch.failed",
+            source=request.source,
+            symbol=request.symbol,
+            kind=failure.kind,
+            reason=failure.message,
+        )
         return failure
 
     def _settle(self, upstream: Upstream, fetched: Fetched, answer: Answer, seconds: float) -> None:

@@ -58,8 +58,13 @@ class ClearLog:
         """True when the entry of that birth under ``key`` is older than a clear."""
         return birth < self.cleared_at(key)
 
-    def fresh_until(self, key: str, head: bytes) -> int:
-        """Until when (us) the entry with that head is fresh; 0 for none, or one damaged or hidden."""
+    def fresh_until(self, key: str, head: Any) -> int:
+        """Until when (us) the entry with that head is fresh; 0 for none, or one damaged or hidden.
+
+        The head is as Redis gave it: an error where the key is of another type.
+        """
+        if not isinstance(head, bytes):
+            return 0
         try:
             fresh_until, birth = read_head(head)
         except DecodeError:

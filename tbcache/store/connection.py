@@ -107,6 +107,11 @@ class Store:
         return self._away_reason is None
 
     @property
+    def is_closed(self) -> bool:
+        """True from :meth:`close` on."""
+        return self._closed
+
+    @property
     def client(self) -> redis.Redis:
         """The pooled client, for plain commands inside :meth:`guard`."""
         self._after_fork()

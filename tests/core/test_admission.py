@@ -117,6 +117,15 @@ def test_an_expected_hit_that_is_damaged_is_none(admission: Admission, store: St
     assert isinstance(admission.admit(ask()), Go)
 
 
+def test_keys_of_another_type_are_none(admission: Admission, store: Store) -> None:
+    """Whoever put them there: the fetch goes on and takes their place."""
+    entry, lease = store.keys.entry("twitter:AAPL:24"), store.keys.lease("twitter:AAPL:24")
+    store.client.rpush(entry, "garbage")
+    store.client.set(lease, "garbage")
+    assert admission.settle(go(admission), VALUE) == "stored"
+    assert isinstance(admission.admit(ask()), Hit)
+
+
 def test_the_limit_refuses_the_next_and_says_until_when(admission: Admission) -> None:
     """Five in a minute are five, and the sixth knows when to come back."""
     for symbol in "ABCDE":
