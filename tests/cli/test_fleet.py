@@ -78,7 +78,9 @@ def test_a_source_that_only_fails_is_not_well(settings: Settings, store: Store) 
     monitor.flush()
     assert (look(settings, store).first_trouble or "").startswith("stocktwits has no warm answer, and errors")
     entry = store.keys.entry("stocktwits:AAPL:24")
-    store.client.set(entry, f'{{"f":{time.time_ns() // 1000 + 60_000_000},"v":null}}', ex=60)
+    store.client.set(
+        entry, f'{{"f":{time.time_ns() // 1000 + 60_000_000},"b":1000000000000000,"v":null}}', ex=60
+    )
     assert look(settings, store).first_trouble is None
 
 
