@@ -24,7 +24,7 @@ CALLERS = 4
 TTL = 1.0
 LOAD_SECONDS = 0.2
 PAUSE_SECONDS = 0.01
-SECONDS, QUICK_SECONDS = 6.0, 2.2
+SECONDS, QUICK_SECONDS = 5.0, 2.2
 LEASE_SECONDS = 1.0
 DEATHS, QUICK_DEATHS = 5, 1
 #: A call that takes so long has waited for a load.
@@ -116,7 +116,7 @@ async def _call_tasks(
 
 
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 65 seconds; in 8 when ``is_quick``."""
+    """The table, in about 60 seconds; in 8 when ``is_quick``."""
     with fleet.start() as workers:
         if is_quick:
             return measure(workers, QUICK, QUICK_SECONDS, QUICK_DEATHS)

@@ -22,7 +22,7 @@ THREADS = 4
 SPANS = (1.0, 3.0, 2.0)
 #: What is said -> how many more requests there may be once it is known.
 MOST_MORE = {"throttled": 0, "quota": 1}
-PEERS = ["limits moving window", "pyrate-limiter"]
+PEERS = ["pyrate-limiter"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run(
 
 
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 40 seconds; in 7 when ``is_quick``."""
+    """The table, in about 20 seconds; in 7 when ``is_quick``."""
     with fleet.start() as workers:
         if is_quick:
             return measure(workers, [("tbcache", "quota")])

@@ -189,6 +189,15 @@ def test_full_rate_begins_with_the_first_window_that_is_full() -> None:
     assert damage.full_after(steady[:20], 5.0) == float("inf")
 
 
+def test_the_use_of_an_outage_does_not_depend_on_where_bursts_lie() -> None:
+    """Fifty at once every two seconds is all that the limit allows, in three seconds as in four."""
+    bursts = [2.0 * (number // 50) + number % 50 / 1000 for number in range(500)]
+    assert damage.used_between(bursts, 5.0, 8.0) == pytest.approx(1.0)
+    assert damage.used_between(bursts, 6.0, 9.0) == pytest.approx(1.0)
+    assert damage.used_between(bursts[::2], 5.0, 9.0) == pytest.approx(0.5, abs=0.01)
+    assert damage.used_between(bursts[:50], 5.0, 9.0) == 0.0
+
+
 def test_a_proxy_cuts_off_and_lets_through(disposable: Server) -> None:
     """Refused at once, or silent: the two ways in which a server cannot be reached."""
     proxy = Proxy(disposable.port).start()
