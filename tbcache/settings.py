@@ -136,6 +136,7 @@ class SourceSettings(BaseModel):
     stale_ttl: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     charge: Charge | None = None
     daily_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cost: PositiveInt | None = None
     pages: PositiveInt | None = None
     delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
 

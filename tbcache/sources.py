@@ -46,11 +46,12 @@ class Price:
 class Source:
     """One upstream, as it is configured in this process.
 
-    ``max_hours`` is how far back the upstream can answer; ``pages`` how many
-    requests one answer may take; ``stale_ttl`` (seconds past ``cache_ttl``) how
-    long an old answer may stand in for a failing upstream; ``delay_hours`` how
-    late a plan's items come. ``credentials`` are the settings without which the
-    source is off, ``missing`` the variables that would turn it on.
+    ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
+    back the upstream can answer; ``pages`` how many requests one answer may take;
+    ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
+    a failing upstream; ``delay_hours`` how late a plan's items come. ``credentials``
+    are the settings without which the source is off, ``missing`` the variables that
+    would turn it on.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Source:
     charge: Charge = "fetch"
     price: Price = Price()
     daily_budget: float | None = None
+    cost: int = 1
     max_hours: int = 168
     pages: int = 3
     delay_hours: float = 0.0
@@ -174,6 +176,7 @@ def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
             "stale_ttl",
             "charge",
             "daily_budget",
+            "cost",
             "pages",
             "delay_hours",
         )
@@ -184,7 +187,21 @@ def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
         for field in base.credentials
         if getattr(own, field) is None
     )
-    return replace(base, **chosen, missing=variables)
+    return _checked(replace(base, **chosen, missing=variables))
+
+
+def _checked(source: Source) -> Source:
+    """
+    Raises:
+      ConfigurationError: no request of its cost fits into one of its limits.
+    """
+    tightest = min(limit.count for limit in source.limits)
+    if source.cost > tightest:
+        raise ConfigurationError(
+            f"TBCACHE_{source.name.upper()}__COST={source.cost} is more than its limits allow at once; "
+            f"the most is {tightest}"
+        )
+    return source
 
 
 def load_class(name: str, path: str) -> type:

@@ -215,7 +215,7 @@ class Admission:
                     self._store.deadline_us(name),
                     self._monitor.worker,
                     token,
-                    1,
+                    source.cost,
                     "held" if ask.slot else "",
                     self._store.epoch(name),
                     to_micros(ask.patience),
@@ -251,7 +251,7 @@ class Admission:
                 self._store.learn_epoch(ask.source.name, answer[3].decode())
                 held = (answer[4] - now) / MICROS + self._lease
                 own = self._store.own(ask.source.name)
-                own.record(token, 1, ask.source.limits, held)
+                own.record(token, ask.source.cost, ask.source.limits, held)
                 _hear(own, answer[5])
                 starts_at = _local(now, answer[4], asked_at)
                 grant = Grant(ask, token, token, starts_at, starts_at + self.send_seconds)
@@ -289,7 +289,7 @@ class Admission:
                 to_micros(self._lease),
                 grant.slot,
                 slot,
-                1,
+                ask.source.cost,
                 self._store.deadline_us(name),
                 grant.token,
                 self._monitor.worker,
@@ -304,9 +304,9 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise Unavailable(self._store.address, "it was late")
-        self._store.own(name).commit(grant.slot, 1)
+        self._store.own(name).commit(grant.slot, ask.source.cost)
         if answer[0] == b"go":
-            self._store.own(name).record(slot, 1, ask.source.limits, self._lease)
+            self._store.own(name).record(slot, ask.source.cost, ask.source.limits, self._lease)
         self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
             return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
@@ -332,7 +332,7 @@ class Admission:
             ],
             [
                 grant.slot,
-                1,
+                source.cost,
                 self._monitor.worker,
                 kind,
                 payload,
@@ -358,7 +358,7 @@ class Admission:
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise Unavailable(self._store.address, "it was late")
         own = self._store.own(name)
-        (own.release if kind == "abandon" else own.commit)(grant.slot, 1)
+        (own.release if kind == "abandon" else own.commit)(grant.slot, source.cost)
         return "stored" if answer[0] else "dropped"
 
     def _give_back(self) -> None:

@@ -85,7 +85,7 @@ class LocalAdmission:
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
-        self._store.own(source.name).commit(grant.slot, 1)
+        self._store.own(source.name).commit(grant.slot, source.cost)
         if (wait := self._take(source, slot)) is not None:
             return wait
         now = time.monotonic()
@@ -95,9 +95,9 @@ class LocalAdmission:
         source = grant.ask.source
         own = self._store.own(source.name)
         if settlement.payload is None and settlement.failure is None:
-            own.release(grant.slot, 1)
+            own.release(grant.slot, source.cost)
         else:
-            own.commit(grant.slot, 1)
+            own.commit(grant.slot, source.cost)
         now = time.monotonic()
         with self._lock:
             entry = self._entry(grant.ask.request.key)
@@ -124,7 +124,7 @@ class LocalAdmission:
         return self._entries[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:
-        seconds = self._store.own(source.name).take(slot, 1, source.limits, self._lease)
+        seconds = self._store.own(source.name).take(slot, source.cost, source.limits, self._lease)
         return _wait(seconds, "Redis is away: this process's share is used") if seconds > 0 else None
 
     def _closed_for(self, source: str, now: float) -> Wait | None:

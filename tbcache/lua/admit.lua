@@ -56,7 +56,9 @@ end
 local is_fresh = entry and (tonumber(string.sub(entry, 6, 21)) or 0) > now + tonumber(ARGV[5])
 if is_fresh and ARGV[3] == 'fetch' then
     if ARGV[10] == 'held' then
-        redis.call('ZREM', KEYS[1], ARGV[8])
+        for unit = 1, tonumber(ARGV[9]) do
+            redis.call('ZREM', KEYS[1], unit == 1 and ARGV[8] or ARGV[8] .. '#' .. unit)
+        end
     end
     if redis.call('HINCRBY', KEYS[5], ARGV[7] .. ':hit', 1) == 1 then
         redis.call('EXPIRE', KEYS[5], 2678400)
@@ -134,7 +136,7 @@ if load[1] and tonumber(load[2]) > now and load[1] ~= id and not is_heir then
     redis.call('HINCRBY', lease_key, 'waiters', 1)
     return verdict('join', load[1], tonumber(load[2]))
 end
-local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]), is_held and 1 or 0)
+local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]) / cost, is_held and cost or 0)
 if funds_at > retry_at then
     retry_at, reason, certain = funds_at, 'budget', false
     unneeded()

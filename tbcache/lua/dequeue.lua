@@ -6,13 +6,13 @@
 -- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
 --       5 claim (us): for how long a job is this worker's
 --       6 end of new slot ids, which begin with the job's id and a slash
---       7 most tries   8 deadline (us; 0: none)   9 process   then the ids of the jobs
---       the worker has in hand: their claims are renewed
+--       7 most tries   8 deadline (us; 0: none)   9 process   10 cost of a job in
+--       slots   then the ids of the jobs the worker has in hand: their claims are renewed
 -- Replies {now, retry_at, id, message, slot, ...}: retry_at (us) is when more may come
 -- (0: when the bell rings). Each job comes with a held slot. Past the deadline nothing is
 -- done and none comes: the worker has given up on this ask.
 local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
-local lease, claim, prefix = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local lease, claim, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
 local window, deadline = {slots = KEYS[13], state = KEYS[14], fleet = KEYS[15]}, tonumber(ARGV[8])
 
 local now = server_time()
@@ -20,7 +20,7 @@ if deadline > 0 and now > deadline then
     return {int(now), '0'}
 end
 hear(window.fleet, ARGV[9], now)
-for i = 10, #ARGV do
+for i = 11, #ARGV do
     redis.call('ZADD', claims, 'XX', int(now + claim), ARGV[i])
 end
 
@@ -50,7 +50,7 @@ local function take(list, part)
         end
         local message = redis.call('HGET', jobs, id)
         if message then
-            local retry_at = look(window, limits, now, 1, part)
+            local retry_at = look(window, limits, now, cost, part)
             if retry_at > 0 then
                 if reply[2] == '0' or retry_at < tonumber(reply[2]) then
                     reply[2] = int(retry_at)
@@ -58,7 +58,7 @@ local function take(list, part)
                 return
             end
             local slot = id .. '/' .. prefix .. most
-            hold(window, limits, now, slot, 1, lease, now, part)
+            hold(window, limits, now, slot, cost, lease, now, part)
             redis.call('ZADD', claims, int(now + claim), id)
             reply[#reply + 1] = id
             reply[#reply + 1] = message

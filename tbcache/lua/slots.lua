@@ -271,7 +271,7 @@ local function next_midnight(now)
 end
 
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
--- at `page` each: so it is overshot by one page at most. `mine` are slots of the asker.
+-- at `page` for each slot: so it is overshot by one page at most. `mine` are slots of the asker.
 -- Replies the moment to ask again (0: now).
 local function look_at_budget(slots_key, usage_key, now, budget, page, mine)
     if budget == 0 then

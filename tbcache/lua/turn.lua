@@ -23,7 +23,7 @@ bill(KEYS[4], KEYS[5], ARGV[9], tonumber(ARGV[12]), tonumber(ARGV[13]), {unpack(
 hear(window.fleet, ARGV[14], now)
 local limits = parse_limits(ARGV[1])
 local retry_at, reason = look(window, limits, now, cost, share)
-local funds_at = look_at_budget(slots, KEYS[4], now, tonumber(ARGV[10]), tonumber(ARGV[11]), 0)
+local funds_at = look_at_budget(slots, KEYS[4], now, tonumber(ARGV[10]), tonumber(ARGV[11]) / cost, 0)
 if funds_at > retry_at then
     retry_at, reason = funds_at, 'budget'
 end

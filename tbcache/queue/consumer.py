@@ -103,6 +103,7 @@ class PacingConsumer(Consumer):
                 MOST_TRIES,
                 self._store.deadline_us(self._source.name),
                 self._store.member,
+                self._source.cost,
                 *in_hand,
             ],
         )
@@ -115,7 +116,7 @@ class PacingConsumer(Consumer):
     def _take(self, job_id: bytes, data: bytes, slot: bytes) -> MessageProxy:
         name = job_id.decode()
         self._store.own(self._source.name).record(
-            slot.decode(), 1, self._source.limits, self._broker.settings.lease_seconds
+            slot.decode(), self._source.cost, self._source.limits, self._broker.settings.lease_seconds
         )
         with self._lock:
             self._in_hand.add(name)

@@ -34,7 +34,7 @@ class RateLimitMiddleware(Middleware):
             return
         slot = uuid.uuid4().hex
         try:
-            limiter.hold(slot, max_wait=0.0)
+            limiter.hold(slot, max_wait=0.0, cost=limiter.source.cost)
         except RateLimited as error:
             delay_ms = max(1, round(1000 * max(error.retry_after, SOON_SECONDS)))
             broker.enqueue(message._message.copy(), delay=delay_ms)

@@ -362,6 +362,49 @@ def spread(store: Store, seconds: float) -> None:
 FIFTY = replace(TWITTER, limits=(Limit(50, 60.0),))
 
 
+HEAVY = replace(TWITTER, limits=(Limit(10, 60.0),), cost=3)
+
+
+def test_a_heavy_request_takes_as_many_slots_as_it_weighs(admission: Admission, store: Store) -> None:
+    """Taken, turned and committed as one: a part of it counts as nothing."""
+    grant = go(admission, "A", source=HEAVY)
+    assert slots(store) == 3
+    turned = admission.turn(grant)
+    assert isinstance(turned, Grant)
+    assert slots(store) == 6
+    admission.settle(turned, VALUE)
+    now_us = us_ago(store, 0)
+    assert all(
+        stamp <= now_us for _, stamp in store.client.zrange(store.keys.slots("twitter"), 0, -1, True, True)
+    )
+    go(admission, "B", source=HEAVY)
+    assert isinstance(admission.admit(ask("C", HEAVY)), Wait)
+
+
+def test_a_heavy_request_that_was_never_sent_gives_all_of_it_back(admission: Admission, store: Store) -> None:
+    """Also where the queue held it and the answer was in the cache."""
+    admission.settle(go(admission, source=HEAVY), Settlement())
+    assert slots(store) == 0
+    admission.settle(go(admission, source=HEAVY), VALUE)
+    slot = hold_for_a_job(store, cost=3)
+    assert slots(store) == 6
+    assert isinstance(admission.admit(ask(source=HEAVY, slot=slot)), Hit)
+    assert slots(store) == 3
+
+
+def test_a_heavy_source_goes_on_within_its_share(
+    private_server: Server, store_for: object, settings_for: object
+) -> None:
+    """Weights count without Redis too."""
+    store: Store = store_for(private_server)  # type: ignore[operator]
+    settings: Settings = settings_for(private_server)  # type: ignore[operator]
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    private_server.kill()
+    for symbol in "ABC":
+        go(admission, symbol, source=HEAVY)
+    assert isinstance(admission.admit(ask("D", HEAVY)), Wait)
+
+
 def test_the_prewarm_lane_leaves_what_interactive_asks_need_until_slots_come_free(
     admission: Admission, store: Store
 ) -> None:
@@ -722,10 +765,10 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
     assert store.client.ttl(store.keys.state("twitter")) > 30 * 86400
 
 
-def hold_for_a_job(store: Store, slot: str = "job.1") -> str:
+def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
     keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    store.run("take", keys, ["5:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0, store.member])
+    store.run("take", keys, ["10:60000000", 1, "take", slot, cost, 15_000_000, 0, "", 0, store.member])
     return slot
 
 
