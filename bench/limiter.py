@@ -78,7 +78,7 @@ class Tbcache:
                 grant = verdict.grant
                 if (early := grant.starts_at - time.monotonic()) > 0:
                     time.sleep(early)
-                if time.monotonic() <= grant.send_by:
+                if self.admission.may_send(grant):
                     return functools.partial(self._settle, grant)
                 self.admission.settle(grant, Settlement())
         return None

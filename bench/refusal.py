@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench import fleet
 from bench.exactness import LIMIT
-from bench.limiter import LIMITERS
+from bench.limiter import LIMITERS, Tbcache
 from bench.load import delay
 from bench.table import Bar, Table
 from bench.upstream import Line, running
@@ -55,6 +55,8 @@ def work(
 ) -> list[Sent]:
     """One process's requests."""
     limiter, end = LIMITERS[name](url, LIMIT, key), start + seconds
+    if isinstance(limiter, Tbcache):
+        limiter.monitor.keep_beating("worker")
     sent: list[Sent] = []
 
     def loop(thread: int) -> None:
@@ -77,6 +79,8 @@ def work(
         one.start()
     for one in loops:
         one.join()
+    if isinstance(limiter, Tbcache):
+        limiter.monitor.leave()
     return sent
 
 

@@ -87,6 +87,7 @@ class Admission:
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
+        store.on_closure(self._local.close_source)
         store.on_return(self._local.forget)
         store.on_return(self._give_back)
         store.on_clear(self._local.clear)
@@ -106,6 +107,11 @@ class Admission:
             self._count_local(ask, verdict)
             return verdict
 
+    def may_send(self, grant: Grant) -> bool:
+        """False when the grant's time is over, or the source was closed since it was granted."""
+        is_closed = self._local.is_closed_since(grant.ask.source.name, grant.granted_at)
+        return time.monotonic() <= grant.send_by and not is_closed
+
     def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
         """Commit the slot of the page that came, bill it, and take one for the next."""
         slot = self._new_id()
@@ -120,6 +126,8 @@ class Admission:
 
     def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
+        if settlement.closed_by:
+            self._close_local(grant.ask.source, settlement.closed_by)
         if not grant.is_local:
             try:
                 return self._settle(grant, settlement)
@@ -127,8 +135,6 @@ class Admission:
                 pass
         if not grant.is_local or settlement.closed_by:
             self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=True)))
-        if settlement.closed_by:
-            self._close_local(grant.ask.source, settlement.closed_by)
         self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
         return "local"
@@ -254,7 +260,7 @@ class Admission:
                 own.record(token, ask.source.cost, ask.source.limits, held)
                 _hear(own, answer[5])
                 starts_at = _local(now, answer[4], asked_at)
-                grant = Grant(ask, token, token, starts_at, starts_at + self.send_seconds)
+                grant = Grant(ask, token, token, asked_at, starts_at, starts_at + self.send_seconds)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":
                 return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
@@ -262,7 +268,7 @@ class Admission:
                 self._store.learn_epoch(ask.source.name, answer[4].decode())
                 _hear(self._store.own(ask.source.name), answer[5])
                 seconds, reason = max(0.0, (answer[2] - now) / MICROS), answer[3].decode()
-                if not reason.startswith("limit "):
+                if reason != "budget" and not reason.startswith("limit "):
                     # Should Redis go, the upstream's word holds all the same.
                     self._local.close_source(ask.source.name, seconds, reason)
                 return Wait(seconds, to_time(answer[2]), reason)
@@ -309,7 +315,8 @@ class Admission:
             self._store.own(name).record(slot, ask.source.cost, ask.source.limits, self._lease)
         self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
-            return replace(grant, slot=slot, starts_at=asked_at, send_by=asked_at + self.send_seconds)
+            send_by = asked_at + self.send_seconds
+            return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
         now, retry_at, reason = int(answer[1]), int(answer[2]), answer[3].decode()
         return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), reason)
 
@@ -351,6 +358,8 @@ class Admission:
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
                 self._plan(source).limits,
                 self._store.deadline_us(name),
+                keys.closures,
+                name,
                 *settlement.bill.items,
             ],
         )

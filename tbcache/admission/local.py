@@ -31,6 +31,13 @@ class _Entry:
     lease_until: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Closure:
+    since: float
+    until: float
+    reason: str
+
+
 class LocalAdmission:
     """Verdicts from memory; forgotten when Redis is back."""
 
@@ -41,7 +48,7 @@ class LocalAdmission:
         self._lock = threading.Lock()
         self._entries: LRUCache[str, _Entry] = LRUCache(ENTRIES)
         self._over = threading.Condition(self._lock)
-        self._closed: dict[str, tuple[float, str]] = {}
+        self._closed: dict[str, _Closure] = {}
 
     def forget(self) -> None:
         """Drop every value: Redis knows better again."""
@@ -59,9 +66,16 @@ class LocalAdmission:
 
     def close_source(self, source: str, seconds: float, reason: str) -> None:
         """Send nothing to ``source`` for ``seconds``: it said so."""
+        now = time.monotonic()
         with self._lock:
-            until, _ = self._closed.get(source, (0.0, ""))
-            self._closed[source] = (max(until, time.monotonic() + seconds), reason)
+            before = self._closed.get(source)
+            until = max(now + seconds, before.until if before else 0.0)
+            self._closed[source] = _Closure(now, until, reason)
+
+    def is_closed_since(self, source: str, moment: float) -> bool:
+        """True when the source was closed after ``moment`` (monotonic), and still is."""
+        closure = self._closed.get(source)
+        return closure is not None and closure.since > moment and closure.until > time.monotonic()
 
     def admit(self, ask: Ask, token: str) -> Verdict:
         now = time.monotonic()
@@ -81,7 +95,7 @@ class LocalAdmission:
             if wait is not None:
                 return Stale(held) if held is not None else wait
             entry.token, entry.lease_until = token, now + self._lease
-        return Go(Grant(ask, token, token, now, now + self._send, is_local=True), held)
+        return Go(Grant(ask, token, token, now, now, now + self._send, is_local=True), held)
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
@@ -89,7 +103,7 @@ class LocalAdmission:
         if (wait := self._take(source, slot)) is not None:
             return wait
         now = time.monotonic()
-        return replace(grant, slot=slot, starts_at=now, send_by=now + self._send)
+        return replace(grant, slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
 
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
@@ -128,8 +142,10 @@ class LocalAdmission:
         return _wait(seconds, "Redis is away: this process's share is used") if seconds > 0 else None
 
     def _closed_for(self, source: str, now: float) -> Wait | None:
-        until, reason = self._closed.get(source, (0.0, ""))
-        return _wait(until - now, reason) if until > now else None
+        closure = self._closed.get(source)
+        if closure is None or closure.until <= now:
+            return None
+        return _wait(closure.until - now, closure.reason)
 
 
 def _wait(seconds: float, reason: str) -> Wait:

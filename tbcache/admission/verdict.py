@@ -31,13 +31,15 @@ class Grant:
     """A held slot and the lease of a key.
 
     ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
-    is the token). Nothing may be sent before ``starts_at`` or after ``send_by`` (this
-    process's monotonic clock).
+    is the token). Nothing may be sent before ``starts_at`` or after ``send_by``, nor once
+    the source is closed: see ``Admission.may_send``. Moments are of this process's
+    monotonic clock.
     """
 
     ask: Ask
     token: str
     slot: str
+    granted_at: float
     starts_at: float
     send_by: float
     is_local: bool = False

@@ -177,7 +177,7 @@ class Pipeline:
         self._await_start(grant)
         started = time.monotonic()
         try:
-            fetched = PageReader(upstream, grant, self.admission.turn).read()
+            fetched = PageReader(upstream, grant, self.admission.turn, self.admission.may_send).read()
             answer = _answer(upstream, request, fetched)
         except TooLate:
             self.admission.settle(grant, Settlement())

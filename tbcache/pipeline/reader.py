@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ QUOTA_SECONDS = 3600.0
 
 #: Commits the slot of the page that came, bills it, and takes a slot for the next.
 Turn = Callable[[Grant, Bill], Grant | Wait]
+MaySend = Callable[[Grant], bool]
 
 
 class Upstream(Protocol):
@@ -41,7 +41,7 @@ class Upstream(Protocol):
 
 
 class TooLate(Exception):
-    """The slot's time was over before the request was off: nothing was sent."""
+    """The slot's time was over, or the source closed, before the request was off: nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,10 @@ class Fetched:
 class PageReader:
     """Reads one answer, page by page, within the source's page budget."""
 
-    def __init__(self, upstream: Upstream, grant: Grant, turn: Turn) -> None:
+    def __init__(self, upstream: Upstream, grant: Grant, turn: Turn, may_send: MaySend) -> None:
         self._upstream = upstream
         self._turn = turn
+        self._may_send = may_send
         self._now = utc_now()
         self._start = self._now - timedelta(hours=grant.ask.request.hours)
         self._kept: dict[str, Item] = {}
@@ -102,7 +103,7 @@ class PageReader:
 
     def _page(self, cursor: str | None) -> Page:
         http = self._upstream.request(self._grant.ask.request, cursor, self._now)
-        if time.monotonic() > self._grant.send_by:
+        if not self._may_send(self._grant):
             raise TooLate
         page = _parse(self._upstream, self._upstream.send(http))
         self._pages += 1

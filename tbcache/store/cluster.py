@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
-from redis.client import Pipeline
+from redis.client import Pipeline, PubSub
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as HASH_SLOTS
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
@@ -79,6 +79,10 @@ class Cluster:
         return self.follow(
             lambda node, asking: node.block(seconds, *command, asking=asking), self.node_of(_key(command))
         )
+
+    def subscribe(self, channel: str) -> PubSub:
+        """A connection to one of the nodes, on which the messages of ``channel`` come from all."""
+        return self._seed.subscribe(channel)
 
     def check(self) -> None:
         """Look for the nodes anew, and whether each that serves hash slots is there.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.client import PubSub
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -80,6 +81,7 @@ class Store:
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._returned: list[Callable[[], None]] = []
         self._cleared: list[Callable[[str], None]] = []
+        self._closures: list[Callable[[str, float, str], None]] = []
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
         self._epochs: dict[str, str] = {}
@@ -376,6 +378,27 @@ class Store:
     def on_clear(self, callback: Callable[[str], None]) -> None:
         """Call ``callback`` with the pattern whenever this process clears cache keys."""
         self._cleared.append(callback)
+
+    def on_closure(self, callback: Callable[[str, float, str], None]) -> None:
+        """Call ``callback`` when a source is closed, with its name, for how long (seconds) and why."""
+        self._closures.append(callback)
+
+    def subscribe(self) -> PubSub:
+        """A connection on which closures are told; each message is for :meth:`hear_closure`.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        with self.guard():
+            return self._server.subscribe(self.keys.closures)
+
+    def hear_closure(self, message: bytes) -> None:
+        """Pass on what settle.lua tells everyone: ``SOURCE UNTIL REASON``."""
+        source, until_us, reason = message.decode().split(" ", 2)
+        now_us = self.time_us(source)
+        if now_us is not None:
+            for callback in self._closures:
+                callback(source, (int(until_us) - now_us) / MICROS, reason)
 
     def cleared(self, pattern: str) -> None:
         """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""

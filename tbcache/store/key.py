@@ -38,6 +38,11 @@ class Keys:
     def fleet(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:fleet"
 
+    @property
+    def closures(self) -> str:
+        """A channel: which source is closed, until when (us), and why."""
+        return f"{self.namespace}:closures"
+
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"
 

@@ -3,6 +3,9 @@
 A member says a few times a second that it is there, and learns its share: the part of
 each limit that is its own while Redis is away (own.py). One that falls silent has its
 share kept free (slots.lua), until it is back, or known to be dead, or forgotten.
+
+In between it listens: an upstream that said stop to one has said so to all, also to
+those whose slots were granted before.
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+
+import redis
+from redis.client import PubSub
 
 from tbcache.store.connection import Store, Unavailable
 from tbcache.store.own import ABSENT_SECONDS
@@ -31,6 +37,7 @@ class Membership:
         self._asked_at: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._messages: PubSub | None = None
 
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
@@ -44,6 +51,8 @@ class Membership:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=1.0)
+        if self._messages is not None:
+            self._messages.close()
         try:
             for source in self._asked_at:
                 self._bury(source, [self._store.member])
@@ -87,8 +96,22 @@ class Membership:
                         self.beat(source)
             except Unavailable:
                 pass
-            if self._stopped.wait(BEAT_SECONDS):
+            self._listen(time.monotonic() + BEAT_SECONDS)
+            if self._stopped.is_set():
                 return
+
+    def _listen(self, until: float) -> None:
+        """Hear what is told to all, until it is time for the next beat."""
+        try:
+            if self._messages is None:
+                self._messages = self._store.subscribe()
+            while (left := until - time.monotonic()) > 0 and not self._stopped.is_set():
+                message = self._messages.get_message(timeout=left)
+                if message is not None:
+                    self._store.hear_closure(message["data"])
+        except (Unavailable, redis.RedisError, OSError):
+            self._messages = None
+            self._stopped.wait(max(0.0, until - time.monotonic()))
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""

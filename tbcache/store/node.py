@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import hiredis
 import redis
 from redis.backoff import NoBackoff
+from redis.client import PubSub
 from redis.retry import Retry
 
 BLOCK_SECONDS = 0.2
@@ -64,6 +65,12 @@ class Node:
         """A command that waits ``seconds`` at most for an element of a list, None when none came."""
         client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
         return _ask(client, (*command, f"{max(seconds, 0.001):.3f}"), {}, asking)
+
+    def subscribe(self, channel: str) -> PubSub:
+        """A connection on which the messages of ``channel`` come."""
+        messages: PubSub = cast(Any, self.client).pubsub(ignore_subscribe_messages=True)
+        messages.subscribe(channel)
+        return messages
 
     def check(self) -> None:
         """Ask whether the server is there, over a new connection."""

@@ -276,7 +276,7 @@ def test_a_failure_leaves_the_old_value_in_service(admission: Admission) -> None
     failure = Failure("unavailable", "down", 503, None)
     token = admission._store.client.hget(admission._store.keys.lease("twitter:AAPL:24"), "token")
     assert token is not None
-    grant = Grant(ask(source=brief), token.decode(), token.decode(), 0.0, 0.0)
+    grant = Grant(ask(source=brief), token.decode(), token.decode(), 0.0, 0.0, 0.0)
     admission.settle(grant, Settlement(failure=failure, pages=1))
     assert admission.admit(ask(source=brief)) == Stale(b'{"x":1}', failure)
 

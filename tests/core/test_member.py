@@ -5,19 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Settlement, Wait
-from tbcache.models import Limit
+from tbcache.models import Failure, Limit
+from tbcache.monitoring import UsageMonitor
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots
 from tests.core.conftest import TWITTER, ask
-from tests.server import wait_until
+from tests.server import Server, wait_until
 
 
 def beat(store: Store, process: str, going_by: float = 0.0, forget_us: int = 300_000_000) -> float:
@@ -226,3 +230,54 @@ def test_a_load_that_ended_without_redis_is_no_zombie_after(
         callback()
     assert isinstance(admission.admit(ask("A")), Go)
     assert time.monotonic() - begun < 1.0
+
+
+REFUSED = Failure("quota", "used up", 429, datetime.now(UTC) + timedelta(hours=1))
+
+
+def test_a_closure_reaches_those_whose_slots_were_granted_before(
+    admission: Admission, store: Store, settings: Settings, server: Server
+) -> None:
+    """A request that waits for its moment is not sent after another has been refused."""
+    far = Store(settings)
+    other = Admission(far, settings, UsageMonitor(far, settings))
+    membership = Membership(far)
+    far.own("twitter").limits = TWITTER.limits
+    membership.start()
+    granted = [one.admit(ask(symbol)) for one, symbol in ((admission, "A"), (other, "B"))]
+    mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
+    assert other.may_send(theirs)
+    wait_until(lambda: server.client.pubsub_numsub(store.keys.closures)[0][1] == 1)
+    admission.settle(mine, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    wait_until(lambda: not other.may_send(theirs))
+    membership.stop()
+    far.close()
+
+
+def test_whoever_was_refused_sends_no_more(admission: Admission, store: Store) -> None:
+    """Also what other threads were granted before; and what is granted after a reset goes."""
+    granted = [admission.admit(ask(symbol)) for symbol in "AB"]
+    mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
+    admission.settle(mine, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    assert not admission.may_send(theirs)
+    RateLimiter(TWITTER, store).reset()
+    verdict = admission.admit(ask("C"))
+    assert isinstance(verdict, Go)
+    assert admission.may_send(verdict.grant)
+
+
+def test_the_upstreams_word_holds_without_redis(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was told to stop does not begin again because Redis has gone."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_away_reason", "cut off")
+        admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+        waiting = admission.admit(ask("B"))
+        assert isinstance(waiting, Wait)
+        assert waiting.reason == "used up"
+    for callback in store._returned:
+        callback()
+    assert store.client.hget(store.keys.state("twitter"), "closed_reason") == b"used up"
