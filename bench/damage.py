@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import threading
 import time
 from collections import Counter
@@ -208,11 +207,9 @@ def _seen(damage: Damage, server: Server, parts: list[Part], began: float, ended
 
 
 def used_between(arrivals: Sequence[float], began: float, ended: float) -> float:
-    """The pace over the fastest that the limit allows, by the time that each window's worth of
-    arrivals took whose middle lies between ``began`` and ``ended``: bursts do not matter to it."""
-    pairs = zip(arrivals, arrivals[LIMIT.count :], strict=False)
-    gaps = [last - first for first, last in pairs if began <= (first + last) / 2 < ended]
-    return LIMIT.window_seconds / statistics.mean(gaps) if gaps else 0.0
+    """What arrived between ``began`` and ``ended``, over what the limit allows in so much time."""
+    possible = LIMIT.count / LIMIT.window_seconds * (ended - began)
+    return sum(began <= at < ended for at in arrivals) / possible
 
 
 def full_after(arrivals: Sequence[float], ended: float) -> float:
@@ -258,7 +255,7 @@ def measure(workers: fleet.Fleet, names: Sequence[str], threads: int = THREADS) 
         "The limit while the server is away",
         f"{workers.size} processes x {threads} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
         f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after. Most: arrivals in any window, the "
-        "whole time. used: pace over the fastest the limit allows, while it lasted. Full after: from its end "
+        "whole time. used: what arrived while it lasted, over what the limit allows in so much time. Full after: from its end "
         f"to the beginning of a window that is {FULL:.0%} full. Calls and waits for a slot: the longest. "
         "Figures: by how many fetches (go) and pages those in Redis are off. Zombies: slots and leases left "
         "held when all had ended.",

@@ -32,6 +32,7 @@ class Node:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.name = f"{self.host}:{parts.port}"
+        self._url, self._timeout = url, timeout
         self.client = _client(url, timeout)
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
@@ -68,7 +69,9 @@ class Node:
 
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""
-        messages: PubSub = cast(Any, self.client).pubsub(ignore_subscribe_messages=True)
+        # Of a pool of its own, which nobody disconnects under the hands of who listens.
+        client: Any = _client(self._url, self._timeout)
+        messages: PubSub = client.pubsub(ignore_subscribe_messages=True)
         messages.subscribe(channel)
         return messages
 
