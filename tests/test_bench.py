@@ -189,8 +189,8 @@ def test_full_rate_begins_with_the_first_window_that_is_full() -> None:
     assert damage.full_after(steady[:20], 5.0) == float("inf")
 
 
-def test_the_use_of_an_outage_does_not_depend_on_where_bursts_lie() -> None:
-    """Fifty at once every two seconds is all that the limit allows, in three seconds as in four."""
+def test_the_use_of_an_outage_is_what_arrived_while_it_lasted() -> None:
+    """Fifty at once every two seconds is all that the limit allows."""
     bursts = [2.0 * (number // 50) + number % 50 / 1000 for number in range(500)]
     assert damage.used_between(bursts, 4.0, 8.0) == pytest.approx(1.0)
     assert damage.used_between(bursts[::2], 4.0, 8.0) == pytest.approx(0.5)
