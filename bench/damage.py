@@ -256,9 +256,9 @@ def measure(workers: fleet.Fleet, names: Sequence[str], threads: int = THREADS) 
         f"{workers.size} processes x {threads} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
         f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after. Most: arrivals in any window, the "
         "whole time. used: what arrived while it lasted, over what the limit allows in so much time. Full "
-        f"after: from its end to the beginning of a window that is {FULL:.0%} full. Calls and waits for a slot: the longest. "
-        "Figures: by how many fetches (go) and pages those in Redis are off. Zombies: slots and leases left "
-        "held when all had ended.",
+        f"after: from its end to the beginning of a window that is {FULL:.0%} full. Calls and waits for a "
+        "slot: the longest. Figures: by how many fetches (go) and pages those in Redis are off. Zombies: "
+        "slots and leases left held when all had ended.",
         ["server", "errors", "most", "used", "full after", "call", "wait", "figures off by", "zombies"],
     )
     for name in names:

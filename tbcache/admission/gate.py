@@ -291,7 +291,6 @@ class Admission:
             ],
             [
                 plan.limits,
-                self._shares[ask.lane],
                 to_micros(self._lease),
                 grant.slot,
                 slot,

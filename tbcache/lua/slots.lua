@@ -201,8 +201,8 @@ end
 
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
 -- look) until start + lease. A slot promised for later keeps the bound as well: at its
--- taking, every other stamp younger than start - window was counted. No `share`: the slot
--- is held already, and is only prolonged.
+-- taking, every other stamp younger than start - window was counted. No `share`: the ask
+-- was counted in its lane before.
 local function hold(window, limits, now, id, cost, lease, start, share)
     local state_key, slots_key = window.state, window.slots
     local state = redis.call('HMGET', state_key, 'horizon', 'demand', 'demand_at')

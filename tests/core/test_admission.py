@@ -447,6 +447,17 @@ def test_a_slot_that_the_queue_holds_is_counted_once(admission: Admission, store
     assert store.client.hget(store.keys.state("twitter"), "demand") == before
 
 
+def test_an_answer_that_has_begun_is_finished(admission: Admission, store: Store) -> None:
+    """A pre-warm's pages wait for no pace, or its answer would be cut short; nor are they asks of somebody."""
+    grant = go(admission, source=FIFTY, lane="prewarm")
+    for number in range(49):
+        turned = admission.turn(grant)
+        assert isinstance(turned, Grant), number
+        grant = turned
+    assert isinstance(admission.turn(grant), Wait)
+    assert not store.client.hexists(store.keys.state("twitter"), "demand")
+
+
 def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission) -> None:
     """What is taken in a burst comes free in a burst, and an interactive ask in between finds nothing."""
     for number in range(26 + 3):
