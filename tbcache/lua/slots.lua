@@ -101,14 +101,13 @@ end
 local function borrow(slots_key, limit, now, free, share, rate)
     local count, span = limit[1], limit[2]
     local reserve = count - math.max(1, math.floor(count * share))
-    local oldest
     for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2}) do
         local asked = math.max(rate, EXPECTED * count / span) * ahead
         local needed = math.min(reserve, 1 + math.ceil(asked + 2 * math.sqrt(asked)))
         local leaving = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), int(now - span + ahead))
         if free + leaving < needed then
-            oldest = oldest or redis.call('ZRANGEBYSCORE', slots_key, '(' .. int(now - span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-            return math.min(oldest and tonumber(oldest) + span or now + span, now + span / 16)
+            local first = redis.call('ZRANGEBYSCORE', slots_key, '(' .. int(now - span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+            return math.min(tonumber(first[2] or now) + span, now + span / 16)
         end
     end
     return 0

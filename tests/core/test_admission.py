@@ -28,6 +28,7 @@ from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Price, Source
 from tbcache.store import Store
+from tbcache.store.codec import UNCLEARED
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -427,6 +428,37 @@ def test_the_prewarm_lane_borrows_the_reserve_while_slots_come_free_steadily(
     assert slots(store) == 50 - 2
 
 
+def test_the_prewarm_lane_asks_again_when_a_slot_comes_free(admission: Admission, store: Store) -> None:
+    """Or soon, where none does: what comes free in time grows as time goes by."""
+    fill(admission, store, FIFTY, "P")
+    verdict = admission.admit(ask("X", FIFTY, lane="prewarm"))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(60 / 16, abs=0.1)
+    oldest = store.client.zrange(store.keys.slots("twitter"), 0, 0)[0]
+    store.client.zadd(store.keys.slots("twitter"), {oldest: us_ago(store, 59.0)})
+    verdict = admission.admit(ask("Y", FIFTY, lane="prewarm"))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_prewarm_lane_remembers_asks_for_the_shortest_window(admission: Admission, store: Store) -> None:
+    """A day's window must not take this morning's rush for now."""
+    source = replace(TWITTER, limits=(Limit(5000, 86400.0), Limit(50, 60.0)))
+    go(admission, source=source)
+    rate = float(store.client.hget(store.keys.state("twitter"), "demand"))
+    assert rate == pytest.approx(1 / 60e6)
+
+
+def test_a_load_of_ones_own_is_not_kept_over_a_fetch(admission: Admission, store: Store) -> None:
+    """Whose lease was taken over by a fetch comes too late, as any load does."""
+    entry, lease = store.keys.entry("twitter:AAPL:24"), store.keys.lease("twitter:AAPL:24")
+    _, generation = store.run("load", [entry, lease], ["mine", 1, UNCLEARED, 0])
+    wait_until(lambda: as_go(admission.admit(ask())))
+    wake = store.keys.wake("twitter", "mine")
+    assert store.run("keep", [entry, lease, wake], ["mine", generation, b"old", 60_000]) == 0
+    assert not store.client.exists(entry)
+
+
 def test_the_prewarm_lane_leaves_more_the_more_interactive_asks_there_are(
     admission: Admission, store: Store
 ) -> None:
@@ -448,7 +480,7 @@ def test_a_slot_that_the_queue_holds_is_counted_once(admission: Admission, store
 
 
 def test_an_answer_that_has_begun_is_finished(admission: Admission, store: Store) -> None:
-    """A pre-warm's pages wait for no pace, or its answer would be cut short; nor are they asks of somebody."""
+    """A pre-warm's pages wait for no pace, or its answer would be cut short; nor do they count as asks."""
     grant = go(admission, source=FIFTY, lane="prewarm")
     for number in range(49):
         turned = admission.turn(grant)
@@ -871,7 +903,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
     keys = [*admission._plan(TWITTER).keys, store.keys.lease("twitter:AAPL:24")]
     day = datetime.now(UTC)
     keys += [store.keys.usage("twitter", day), store.keys.billed("twitter", day)]
-    arguments = ["5:60000000", 1, 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, 0]
+    arguments = ["5:60000000", 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, 0, "me"]
     assert store.run("turn", keys, arguments)[0] == b"late"
     assert slots(store) == 1
 
