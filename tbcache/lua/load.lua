@@ -29,5 +29,5 @@ local generation = load[3] or ARGV[1]
 local until_ = string.format('%.0f', now + ARGV[2])
 redis.call('HSET', KEYS[2], 'token', ARGV[1], 'until', until_, 'generation', generation, 'waiters', 0)
 redis.call('HSETNX', KEYS[2], 'since', ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[2] / 1000 + KEPT_MS)
+redis.call('PEXPIRE', KEYS[2], math.ceil(ARGV[2] / 1000) + KEPT_MS)
 return {'go', generation}

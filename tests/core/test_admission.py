@@ -436,6 +436,8 @@ def test_the_prewarm_lane_asks_again_when_a_slot_comes_free(admission: Admission
     assert verdict.seconds == pytest.approx(60 / 16, abs=0.1)
     oldest = store.client.zrange(store.keys.slots("twitter"), 0, 0)[0]
     store.client.zadd(store.keys.slots("twitter"), {oldest: us_ago(store, 59.0)})
+    for number in range(4):
+        go(admission, f"I{number}", source=FIFTY)
     verdict = admission.admit(ask("Y", FIFTY, lane="prewarm"))
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(1.0, abs=0.1)
@@ -906,6 +908,22 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
     arguments = ["5:60000000", 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, 0, "me"]
     assert store.run("turn", keys, arguments)[0] == b"late"
     assert slots(store) == 1
+
+
+def test_a_settle_past_its_deadline_commits_and_no_more(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its asker has given up and kept the answer himself: a thawed server must not count it again."""
+    grant = go(admission)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "deadline_us", lambda source: 1)
+        assert admission.settle(grant, VALUE) == "local"
+    assert usage(store, "pages") == 0
+    assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
+    [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
+    assert stamp <= us_ago(store, 0)
+    admission._monitor.flush()
+    assert usage(store, "pages") == 1
 
 
 def test_pages_and_latency_are_counted(admission: Admission, store: Store) -> None:
