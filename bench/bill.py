@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,12 +80,7 @@ def work(process: int, start: float, variables: dict[str, str], rounds: int, bud
             except RateLimited:
                 continue
 
-    time.sleep(max(0.0, start - time.monotonic()))
-    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(THREADS)]
-    for one in loops:
-        one.start()
-    for one in loops:
-        one.join()
+    fleet.in_threads(start, THREADS, loop)
     provider.pipeline.close()
     provider.client.close()
     monitor.flush()

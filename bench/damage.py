@@ -154,12 +154,7 @@ def work(process: int, start: float, urls: Sequence[str], seconds: float, thread
             except Exception as error:
                 errors.append(error)
 
-    time.sleep(max(0.0, start - time.monotonic()))
-    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
-    for each in loops:
-        each.start()
-    for each in loops:
-        each.join()
+    fleet.in_threads(start, threads, loop)
     one.monitor.leave()
     one.monitor.flush()
     one.store.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,12 +74,7 @@ def work(
             done()
             trips.append(wire.mine() - before)
 
-    time.sleep(max(0.0, start - time.monotonic()))
-    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
-    for one in loops:
-        one.start()
-    for one in loops:
-        one.join()
+    fleet.in_threads(start, threads, loop)
     return arrivals, sum(trips)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,16 @@ def start(size: int = 4) -> Iterator[Fleet]:
         # Until every process is up.
         pool.map(time.sleep, [LEAD_SECONDS] * size, chunksize=1)
         yield Fleet(pool, size)
+
+
+def in_threads(start: float, threads: int, loop: Callable[[int], None]) -> None:
+    """``loop(thread)`` in so many threads, from ``start`` (monotonic) until all have ended."""
+    time.sleep(max(0.0, start - time.monotonic()))
+    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
+    for one in loops:
+        one.start()
+    for one in loops:
+        one.join()
 
 
 def _prepare() -> None:

@@ -83,12 +83,7 @@ def work(
             done(answer)
         line.close()
 
-    time.sleep(max(0.0, start - time.monotonic()))
-    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
-    for one in loops:
-        one.start()
-    for one in loops:
-        one.join()
+    fleet.in_threads(start, threads, loop)
     return sent
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,12 +72,7 @@ def work(
             sent.append(Sent(at, time.monotonic() if answer.refusal else None))
         line.close()
 
-    time.sleep(max(0.0, start - time.monotonic()))
-    loops = [threading.Thread(target=loop, args=(thread,)) for thread in range(threads)]
-    for one in loops:
-        one.start()
-    for one in loops:
-        one.join()
+    fleet.in_threads(start, threads, loop)
     if isinstance(limiter, Tbcache):
         limiter.monitor.leave()
     return sent
