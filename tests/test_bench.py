@@ -138,7 +138,7 @@ def test_the_upstream_of_all_processes_refuses_what_is_over_and_while_it_is_shut
 def test_somebody_else_uses_the_same_key(workers: fleet.Fleet, disposable: Server) -> None:
     """Both of them are seen by the one upstream, and ours has a bar for each promise."""
     case = foreign.Case("tbcache", "steady", True)
-    seen = foreign.run(case, workers, disposable.url, 2.3, threads=2)
+    seen = foreign.run(case, workers, disposable.url, 3.5, threads=2)
     assert seen.sent > 0
     assert seen.foreign > 0
     assert len(foreign.bars(case, seen)) == 2
