@@ -148,7 +148,7 @@ local function look(window, limits, now, cost, share)
             kept = kept + math.floor(count * part + ROUNDING)
         end
         local used = own + others + kept
-        local free_at = 0
+        local free_at, why = 0, 'limit ' .. count
         local over = used + cost - count
         if over > own then
             free_at, certain = others > 0 and others_until or now + span, false
@@ -176,15 +176,17 @@ local function look(window, limits, now, cost, share)
         if kept > 0 and free_at > now + LOST_POLL_US then
             -- The absent may be back, or be forgotten, at any moment.
             free_at, certain = now + LOST_POLL_US, false
+            why = why .. ', ' .. kept .. ' of it kept for processes that are silent'
         end
         if lost_at > 0 and now < lost_at + span then
             -- Shut until every process has put its own slots back, or the window has
             -- passed; the first may be any moment, so the asker looks again soon.
             free_at = math.max(free_at, math.min(lost_at + span, now + LOST_POLL_US))
             used, certain = count, false
+            why = why .. ', shut until what Redis has lost is known again'
         end
         if free_at > now and free_at > retry_at then
-            retry_at, reason = free_at, 'limit ' .. count
+            retry_at, reason = free_at, why
         end
         if not tightest or count - used < tightest[1] - tightest[3] then
             tightest = {count, span, used}

@@ -597,6 +597,7 @@ def test_an_empty_redis_is_noticed_and_mended_by_those_who_know(
     verdict = admission.admit(ask("B", source))
     assert isinstance(verdict, Wait)
     assert verdict.seconds <= 0.25
+    assert verdict.reason == "limit 2, shut until what Redis has lost is known again"
     assert slots(store) == 1
     go(admission, "B", source=source)
     assert isinstance(admission.admit(ask("C", source)), Wait)

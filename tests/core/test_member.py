@@ -86,6 +86,7 @@ def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store
     verdict = admission.admit(ask("D", patience=60.0))
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(0.25)
+    assert verdict.reason == "limit 5, 2 of it kept for processes that are silent"
     beat(store, "cut off", 0.5)
     assert isinstance(admission.admit(ask("D")), Go)
 
