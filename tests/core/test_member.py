@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tbcache.admission import Admission, Go, Settlement, Wait
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
+from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -97,6 +98,29 @@ def test_one_who_asks_is_not_silent(admission: Admission, store: Store) -> None:
     silence(store, store.member)
     for symbol in "ABCDE":
         assert isinstance(admission.admit(ask(symbol)), Go)
+
+
+@pytest.mark.parametrize("way", ["admit", "turn", "take", "dequeue"])
+def test_whatever_a_process_asks_says_that_it_is_there(
+    admission: Admission, store: Store, settings: Settings, way: str
+) -> None:
+    """Who is busy need not beat as well."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    beat(store, store.member)
+    silence(store, store.member)
+    if way == "admit":
+        admission.admit(ask("B"))
+    elif way == "turn":
+        admission.turn(verdict.grant)
+    elif way == "take":
+        RateLimiter(TWITTER, store).check_rate_limit()
+    else:
+        next(PacingBroker(store, settings, [TWITTER]).consume("twitter", timeout=1))
+    now_us = store.time_us("twitter")
+    assert now_us is not None
+    heard_us = store.client.zscore(store.keys.fleet("twitter"), store.member)
+    assert heard_us > now_us - ABSENT_SECONDS * 1e6
 
 
 def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> None:
