@@ -20,7 +20,6 @@ if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))
 end
 redis.call('PEXPIRE', slots, int(horizon / 1000 + 60000))
-redis.call('PEXPIRE', state, STATE_TTL_MS)
 
 if not redis.call('HGET', state, 'lost_at') then
     return {current, 1}
