@@ -19,7 +19,7 @@ import lupa
 ROOT = Path(__file__).parents[1]
 LUA = Path("tbcache", "lua")
 ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroom", "pipeline")]
-LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter")]
+LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member")]
 QUEUE = ["core/test_queue.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]

@@ -10,5 +10,4 @@ if redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[1] then
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[2], 'epoch', ARGV[2], 'lost_at', int(server_time()))
-redis.call('PEXPIRE', KEYS[2], STATE_TTL_MS)
 return 1

@@ -352,6 +352,75 @@ def test_a_job_that_kills_its_workers_is_buried(
     assert queue.depth("news").waiting == 0
 
 
+def dequeue(store: Store, settings: Settings, source: Source, most: int) -> tuple[float, list[str]]:
+    """What a worker with ``most`` idle threads is given: when more may come, and the jobs."""
+    consuming: Any = PacingBroker(store, settings, [source]).consume(source.name, timeout=1)
+    retry_in, jobs = consuming._dequeue(most)
+    return retry_in, [message.message_id for message in jobs]
+
+
+def test_a_worker_is_given_no_more_jobs_than_it_has_threads(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """The others are for whoever is idle."""
+    ids = [queue.enqueue(job("news", f"N{number}")).job_id for number in range(3)]
+    assert dequeue(store, settings, FAST, 2)[1] == ids[:2]
+    assert store.client.ttl(store.keys.queue("news", "claims")) > 0
+    assert dequeue(store, settings, FAST, 2)[1] == ids[2:]
+
+
+def test_a_worker_learns_when_its_limited_source_has_more(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """It comes back then, and not each second."""
+    for number in range(4):
+        queue.enqueue(job("twitter", f"T{number}"))
+    retry_in, jobs = dequeue(store, settings, SLOW, 8)
+    assert len(jobs) == 3
+    assert 50 < retry_in <= 75
+
+
+def test_a_worker_learns_when_a_delayed_job_is_due(queue: Queue, store: Store, settings: Settings) -> None:
+    """No bell rings for it then."""
+    queue.enqueue(job("news", "LATER"), delay_seconds=30.0)
+    assert dequeue(store, settings, FAST, 1)[0] == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_job_taken_back_is_in_the_queue_once(
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the queue must not put it there again."""
+    queue.enqueue(job("news", "AAPL"))
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
+    dequeue(store, settings, FAST, 1)
+    monkeypatch.undo()
+    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").waiting)
+    dequeue(store, settings, FAST, 0)
+    assert queue.depth("news").waiting == 1
+
+
+def test_a_job_that_falls_due_while_its_source_is_limited_does_not_stay_for_ever(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Moved from one list to another, it keeps a time to live."""
+    limiter = RateLimiter(SLOW, store)
+    assert all(limiter.check_rate_limit()[0] for _ in range(3))
+    queue.enqueue(job("twitter", "LATER"), delay_seconds=0.01)
+    wait_until(lambda: dequeue(store, settings, SLOW, 1) and queue.depth("twitter").waiting)
+    assert store.client.ttl(store.keys.queue("twitter", "interactive")) > 0
+
+
+def test_a_dequeue_past_its_deadline_gives_nothing(
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
+    queue.enqueue(job("news", "AAPL"))
+    monkeypatch.setattr(store, "deadline_us", lambda source: 1)
+    assert dequeue(store, settings, FAST, 1) == (0.0, [])
+    assert queue.depth("news").waiting == 1
+    assert store.client.zcard(store.keys.slots("news")) == 0
+
+
 def test_stopping_drains_and_gives_back(fleet: Fleet, queue: Queue) -> None:
     """Jobs in hand are finished, others are there for the next worker."""
     started, release = threading.Event(), threading.Event()
