@@ -26,6 +26,7 @@ MOST_CLEARS = 64
 CLAIM_MS = 10_000
 #: So few that no step holds up the server's readers.
 SCAN_COUNT = 100
+MOST_REST_SECONDS = 0.01
 BATCH = 25
 #: How long a sweep in the background waits for a server that is just coming back.
 RETURN_SECONDS = 5.0
@@ -176,8 +177,12 @@ class Sweeper:
         yield from found.values()
 
     def _scan(self, match: str) -> Iterator[bytes]:
-        with self._store.guard():
-            yield from self._store.client.scan_iter(match=match, count=SCAN_COUNT)
+        started = time.monotonic()
+        for page in self._store.scan(match, SCAN_COUNT):
+            yield from page
+            # As long as the step took: half of the server's time, and of ours, is for others.
+            time.sleep(min(MOST_REST_SECONDS, time.monotonic() - started))
+            started = time.monotonic()
 
 
 def _patterns(logs: Logs) -> set[str]:

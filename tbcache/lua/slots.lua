@@ -96,14 +96,14 @@ end
 
 -- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
 -- the reserve what the interactive asks do not need: at each of some times ahead, what is
--- free and what will have come free is to last for them, who come at random (two
--- deviations more than their mean).
+-- free and what will have come free is to last for them, who come at random (one and a
+-- half deviations more than their mean).
 local function borrow(slots_key, limit, now, free, share, rate)
     local count, span = limit[1], limit[2]
     local reserve = count - math.max(1, math.floor(count * share))
     for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2}) do
         local asked = math.max(rate, EXPECTED * count / span) * ahead
-        local needed = math.min(reserve, 1 + math.ceil(asked + 2 * math.sqrt(asked)))
+        local needed = math.min(reserve, 1 + math.ceil(asked + 1.5 * math.sqrt(asked)))
         local leaving = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), int(now - span + ahead))
         if free + leaving < needed then
             local first = redis.call('ZRANGEBYSCORE', slots_key, '(' .. int(now - span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
@@ -195,9 +195,10 @@ local function look(window, limits, now, cost, share)
     return retry_at, reason, tightest, certain
 end
 
--- The part of the tightest limit that is free, in thousandths.
+-- The part of the tightest limit that is free, in thousandths; below 0 where slots are
+-- promised that are still to come free.
 local function free_part(tightest, taken)
-    return math.max(0, math.floor(1000 * (tightest[1] - tightest[3] - taken) / tightest[1]))
+    return math.floor(1000 * (tightest[1] - tightest[3] - taken) / tightest[1])
 end
 
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by

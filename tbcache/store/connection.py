@@ -383,6 +383,15 @@ class Store:
         """Call ``callback`` when a source is closed, with its name, for how long (seconds) and why."""
         self._closures.append(callback)
 
+    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
+        """The keys that match a glob, in pages for which the server looks at about ``count`` keys each.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        with self.guard():
+            yield from self._server.scan(match, count)
+
     def subscribe(self) -> PubSub:
         """A connection on which closures are told; each message is for :meth:`hear_closure`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -66,6 +66,14 @@ class Node:
         """A command that waits ``seconds`` at most for an element of a list, None when none came."""
         client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
         return _ask(client, (*command, f"{max(seconds, 0.001):.3f}"), {}, asking)
+
+    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
+        """The keys that match a glob, page by page: what an iteration over keys would hide is its pauses."""
+        client: Any = self.client
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, page = client.scan(cursor or 0, match=match, count=count)
+            yield page
 
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""

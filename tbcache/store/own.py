@@ -128,13 +128,15 @@ class OwnSlots:
         noticed = self._heard_at + ABSENT_SECONDS
         if now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
-            # as there were then; of what was free, each may take his part.
+            # as there were then; of what was free, each may take his part. Where more was
+            # promised than was free, it may be our places that were promised to others.
             known = [name for name in self._stamps if name not in self._alone]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._heard_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
-            room = math.floor(limit.count * self._free * self.share + ROUNDING)
+            part = self.share if self._free > 0 else 1.0
+            room = math.floor(limit.count * self._free * part + ROUNDING)
             waits.append(_until(inside, len(inside) + cost - len(before) - room, now))
         else:
             inside = sorted(at for at in (self._leaving(n, window, now) for n in self._stamps) if at > now)

@@ -228,6 +228,15 @@ def test_what_was_free_is_shared_out(clock: Clock) -> None:
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcde"] == [True, True, True, True, False]
 
 
+def test_places_that_may_be_promised_to_others_are_left_to_them(clock: Clock) -> None:
+    """They send when ours have left, whatever has become of Redis."""
+    own = own_of(clock, taken=4, free=-2 / 8, share=0.5)
+    clock.now += 8.0
+    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+    clock.now += 1.0
+    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+
+
 def test_one_who_had_more_than_his_share_comes_down_to_it(clock: Clock) -> None:
     """A window later the others have theirs."""
     own = own_of(clock, taken=6, free=0.0, share=0.25)
