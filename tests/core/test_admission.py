@@ -411,11 +411,11 @@ def test_the_prewarm_lane_leaves_what_interactive_asks_need_until_slots_come_fre
 ) -> None:
     """Somebody waits for the one, nobody for the other."""
     fill(admission, store, FIFTY, "P")
-    # A tenth of the limit may be asked for: of that half a window's part, and twice its deviation.
-    assert slots(store) == 50 - 7
-    for number in range(7):
+    # A tenth of the limit may be asked for: of that half a window's part, and half as much again.
+    assert slots(store) == 50 - 6
+    for number in range(6):
         go(admission, f"I{number}", source=FIFTY)
-    assert isinstance(admission.admit(ask("I7", FIFTY)), Wait)
+    assert isinstance(admission.admit(ask("I6", FIFTY)), Wait)
 
 
 def test_the_prewarm_lane_borrows_the_reserve_while_slots_come_free_steadily(
