@@ -147,6 +147,17 @@ def test_an_interactive_ask_lifts_a_queued_prewarm(queue: Queue) -> None:
     assert (depth.interactive, depth.prewarm) == (1, 0)
 
 
+def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker dies, and it must not fall back behind the other pre-warms."""
+    queue.enqueue(job("news", "AAPL"), lane="prewarm")
+    queue.enqueue(job("news", "AAPL"))
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
+    assert len(dequeue(store, settings, FAST, 1)[1]) == 1
+    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
+
+
 def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue) -> None:
     """Nor does it wait for a delay that was meant to spread the load."""
     queue.enqueue(job("news", "AAPL"), "prewarm", delay_seconds=60)
