@@ -247,6 +247,8 @@ def clear(readers: fleet.Fleet, server: Server, name: str, way: Way, keys: int) 
     server.client.config_set("slowlog-log-slower-than", SLOW_MICROS)
     server.client.config_set("slowlog-max-len", 10_000)
     units, began, ended = [], [], []
+    # Or the clears would be over before the readers begin.
+    readers.prepare(look)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(readers.run, look, server.url, name, way.goes, [*way.clears])
         time.sleep(2 * fleet.LEAD_SECONDS)
