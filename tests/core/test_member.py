@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tbcache.store import Store
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots
+from tbcache.store.script import script
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -60,8 +62,6 @@ def test_shares_never_add_up_to_more_than_the_limit(store: Store) -> None:
 def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str, bool]]) -> None:
     """Each goes by the last answer it has read: together never by more than the whole."""
     import fakeredis
-
-    from tbcache.store.script import script
 
     redis = fakeredis.FakeRedis(version=(7, 4))
     going_by: dict[str, float] = {}
@@ -315,3 +315,11 @@ def test_the_upstreams_word_holds_without_redis(
     for callback in store._returned:
         callback()
     assert store.client.hget(store.keys.state("twitter"), "closed_reason") == b"used up"
+
+
+def test_the_scripts_and_the_processes_reckon_alike() -> None:
+    """One who takes himself for absent later than the others do would send what is theirs."""
+    text = script("slots").text
+    found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
+    assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
+    assert found["ROUNDING"] == own_module.ROUNDING
