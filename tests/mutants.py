@@ -39,7 +39,7 @@ SUITES = {
     "lead": ["core/test_scheduler.py"],
     "queue": QUEUE,
     "enqueue": QUEUE,
-    "dequeue": QUEUE,
+    "dequeue": [*QUEUE, "core/test_member.py"],
     "finish": QUEUE,
     "clear": CLEAR,
     "strike": CLEAR,

@@ -65,8 +65,9 @@ elseif kind == 'value' then
 end
 
 -- Headroom: a refusal that names no figures teaches that others use the key as well. The
--- room left to them grows by a tenth of the limit, and shrinks by a fiftieth each few
--- windows that go well: additive both ways, so that one refusal costs little.
+-- first says nothing of how much, and a third of the limit is left to them: to find out step
+-- by step would cost a refusal a step. From then on their room grows by a tenth, and shrinks
+-- by a fiftieth each few windows that go well, so that one refusal costs little.
 local function learn(limit, span)
     local learned, next_at = 'learned:' .. int(span), 'learned_next:' .. int(span)
     local known = tonumber(redis.call('HGET', state, learned) or 0)
@@ -74,7 +75,7 @@ local function learn(limit, span)
         if is_same_strike then
             return
         end
-        known = math.min(limit - 1, known + math.max(1, math.floor(limit / 10)))
+        known = math.min(limit - 1, known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
     elseif known > 0 and ARGV[18] == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
         known = math.max(0, known - math.max(1, math.floor(limit / 50)))
     else
@@ -91,22 +92,29 @@ end
 -- The upstream's own count lowers what is left, and never raises it: what it has seen
 -- beyond our slots is somebody else's, and they may come a little more often. While slots
 -- are held, or about to leave the window, it may have seen fewer of ours: then others have
--- used at least so much.
+-- used at least so much. Where they use less than they did, half of the difference is
+-- believed, as they may only be between two bursts. What they still use beyond the end of
+-- a word shows whether windows slide there, or are reset.
 local function heed(limit, span, left, told_until)
-    local others = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
-    others = others > 0 and math.min(limit - 1, others + math.floor(limit / ROOM_TO_GROW)) or 0
+    local seen = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
+    local others = seen > 0 and math.min(limit - 1, seen + math.floor(limit / ROOM_TO_GROW)) or 0
     local edge = now - span + math.min(span / 20, MOST_EDGE_US)
     local is_exact = redis.call('ZCOUNT', slots, '(' .. int(now), '+inf') == 0
         and redis.call('ZCOUNT', slots, '(' .. int(now - span), int(edge)) == 0
     local name = int(span)
-    local last = redis.call('HMGET', state, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
+    local last = redis.call('HMGET', state,
+        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
     local is_over = tonumber(last[2] or 0) <= now
-    local known = tonumber(is_over and last[3] or last[1] or 0)
+    local is_reset = is_over and last[4] ~= '1'
+    local known = tonumber(is_reset and last[3] or last[1] or 0)
     if others <= known and not is_exact or others == 0 and not last[2] then
         return
     end
+    if others < known and not is_reset then
+        others = math.floor((known + others) / 2)
+    end
     if last[2] and is_over then
-        redis.call('HSET', state, 'learned:' .. name, others)
+        redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= tonumber(last[1]) and 1 or 0)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
 end

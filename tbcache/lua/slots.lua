@@ -20,7 +20,9 @@
 --                            has seen in a window beyond our slots, and until when;
 --                            learned:<span>, learned_next:<span>: the same, learned from
 --                            refusals without figures, and when to try a little less; or
---                            what was told first after the end of a foreign_until.
+--                            what was told first after the end of a foreign_until;
+--                            slides:<span>: 1 where the upstream's window was seen to
+--                            slide, and what was told last holds on beyond its end
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us). One that is silent for longer
 --                            than ABSENT_US may be cut off and sending on its own: its
 --                            share is kept free until it is back, or forgotten.
@@ -31,7 +33,7 @@ local LOST_POLL_US = 250000
 local ROUNDING = 1e-6  -- of a share; also in store/own.py
 local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
 local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
-local EXPECTED = 0.1  -- of a limit: interactive asks that are reckoned with before there are any
+local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with before there are any
 local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
 local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
@@ -59,10 +61,14 @@ end
 -- refusals taught, and until when that holds. `own` are our slots in it.
 local function foreign(slots_key, state_key, limit, span, now, own)
     local name = int(span)
-    local told = redis.call('HMGET', state_key, 'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name)
+    local told = redis.call('HMGET', state_key,
+        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
     local until_ = tonumber(told[2] or 0)
     if until_ > now then
         return tonumber(told[1]), until_
+    end
+    if told[4] == '1' then
+        return tonumber(told[1]), now + span
     end
     if told[3] or not told[1] then
         return tonumber(told[3] or 0), now + span
@@ -96,14 +102,14 @@ end
 
 -- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
 -- the reserve what the interactive asks do not need: at each of some times ahead, what is
--- free and what will have come free is to last for them, who come at random (one and a
--- half deviations more than their mean).
+-- free and what will have come free is to last for them, who come at random (two deviations
+-- more than their mean).
 local function borrow(slots_key, limit, now, free, share, rate)
     local count, span = limit[1], limit[2]
     local reserve = count - math.max(1, math.floor(count * share))
-    for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2}) do
+    for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2, 3 * span / 4}) do
         local asked = math.max(rate, EXPECTED * count / span) * ahead
-        local needed = math.min(reserve, 1 + math.ceil(asked + 1.5 * math.sqrt(asked)))
+        local needed = math.min(reserve, 1 + math.ceil(asked + 2 * math.sqrt(asked)))
         local leaving = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), int(now - span + ahead))
         if free + leaving < needed then
             local first = redis.call('ZRANGEBYSCORE', slots_key, '(' .. int(now - span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)

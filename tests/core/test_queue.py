@@ -158,12 +158,14 @@ def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
     wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
 
 
-def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue) -> None:
-    """Nor does it wait for a delay that was meant to spread the load."""
+def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue, store: Store) -> None:
+    """Nor does it wait for a delay that was meant to spread the load, or for an idle worker's next look."""
     queue.enqueue(job("news", "AAPL"), "prewarm", delay_seconds=60)
+    assert "bell" not in left(store)
     queue.enqueue(job("news", "AAPL"))
     depth = queue.depth("news")
     assert (depth.interactive, depth.delayed) == (1, 0)
+    assert left(store)["bell"] == 1
 
 
 def test_a_delayed_job_comes_when_it_is_due(fleet: Fleet, queue: Queue) -> None:
