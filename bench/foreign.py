@@ -134,8 +134,8 @@ def measure(cases: list[Case], seconds: float, processes: int = 4, threads: int 
         "Somebody else uses the same key",
         f"{processes} processes x {threads} threads as fast as they may at 50 per 2 s, 5-50 ms each way, and "
         f"a consumer that nobody told us of, with {PART:.0%} of the quota; {seconds:g} s (peers at most "
-        f"{PEER_SECONDS:g}), the first window left out. A strict upstream, whose headers tell what is left or "
-        "do not; 429 in either case. used: pace of all that was accepted over the fastest the limit allows.",
+        f"{PEER_SECONDS:g}), the first window left out. A strict upstream, whose headers tell what is left "
+        "or do not; 429 in either case. used: pace of all that was accepted over the fastest possible.",
         ["limiter", "the other comes", "headers", "own refused", "the other refused", "used"],
     )
     with ThreadPoolExecutor(BESIDE) as beside:

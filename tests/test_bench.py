@@ -98,9 +98,9 @@ def test_a_cold_stampede_loads_once(workers: fleet.Fleet) -> None:
     assert found.bars[0].is_met
 
 
-def test_a_clear_leaves_no_survivor(workers: fleet.Fleet) -> None:
+def test_a_clear_leaves_no_survivor(workers: fleet.Fleet, disposable: Server) -> None:
     """However long it is swept after that, what was cleared is gone when the call returns."""
-    found = clear.measure(workers, ["tbcache clear_pattern"], 1000)
+    found = clear.measure(workers, disposable, ["tbcache clear_pattern"], 1000)
     assert found.rows[0][-1] == "0"
     assert len(found.rows[0]) == len(found.columns)
 
