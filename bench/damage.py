@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import threading
 import time
 from collections import Counter
@@ -24,8 +25,11 @@ from tests.proxy import Proxy
 from tests.server import Server
 
 THREADS = 4
-#: The load comes in bursts, a window apart: it hurts most in the middle of one.
-BEFORE_SECONDS, AFTER_SECONDS = 2 * LIMIT.window_seconds + 0.05, 5.0
+#: The load comes in bursts, a window apart: when a damage begins decides what is lost by it.
+PHASES = tuple(0.05 + part * LIMIT.window_seconds / 4 for part in range(4))
+BEFORE_SECONDS, AFTER_SECONDS = 2 * LIMIT.window_seconds, 5.0
+#: So many damages are done beside each other: each is a few dozen requests a second.
+BESIDE = 3
 KEY = "damage"
 #: From when on the pace counts as full.
 FULL = 0.90
@@ -87,12 +91,12 @@ QUICK = ["one of four cut off 4 s, refused"]
 
 @dataclass(frozen=True)
 class Part:
-    """What one process did: when its requests arrived; the longest single call and the longest wait
-    for a slot (seconds); the verdicts it got and the pages it settled; whether anything was raised."""
+    """What one process did: when its requests arrived; the longest single call (seconds); from when to
+    when it waited for each slot; the verdicts it got and the pages it settled; how often it raised."""
 
     arrivals: list[float]
     longest_call: float
-    longest_wait: float
+    waits: list[tuple[float, float]]
     verdicts: Counter[str]
     pages: int
     errors: int
@@ -101,7 +105,8 @@ class Part:
 @dataclass(frozen=True)
 class Seen:
     """``used`` of what was possible while it lasted, None where it was over at once; ``full_after``:
-    seconds from its end until the pace was full again; ``off_by``: how far the figures in Redis are
+    seconds from its end until the pace was full again; ``longest_wait``: the longest for a slot (seconds),
+    of what was waited after its end; ``off_by``: how far the figures in Redis are
     from what was done; ``zombies``: slots and leases that nobody holds."""
 
     most: int
@@ -120,7 +125,7 @@ def work(process: int, start: float, urls: Sequence[str], seconds: float, thread
     one.monitor.keep_beating("worker")
     arrivals: list[float] = []
     calls: list[float] = [0.0]
-    waits: list[float] = [0.0]
+    waits: list[tuple[float, float]] = []
     verdicts: Counter[str] = Counter()
     errors: list[Exception] = []
     lock = threading.Lock()
@@ -146,7 +151,7 @@ def work(process: int, start: float, urls: Sequence[str], seconds: float, thread
             try:
                 if (done := one.acquire(end)) is None:
                     continue
-                waits.append(time.monotonic() - began)
+                waits.append((began, time.monotonic()))
                 time.sleep(delay(random_, "saturated"))
                 arrivals.append(time.monotonic())
                 time.sleep(delay(random_, "saturated"))
@@ -158,17 +163,18 @@ def work(process: int, start: float, urls: Sequence[str], seconds: float, thread
     one.monitor.leave()
     one.monitor.flush()
     one.store.close()
-    return Part(arrivals, max(calls), max(waits), verdicts, len(arrivals), len(errors))
+    return Part(arrivals, max(calls), waits, verdicts, len(arrivals), len(errors))
 
 
-def run(damage: Damage, workers: fleet.Fleet, threads: int = THREADS) -> Seen:
+def run(damage: Damage, workers: fleet.Fleet, threads: int = THREADS, phase: float = PHASES[0]) -> Seen:
     """One damage, in the middle of a saturated load."""
     workers.prepare(work)
-    server, seconds = Server(append_only=True).start(), BEFORE_SECONDS + damage.seconds + AFTER_SECONDS
+    before = BEFORE_SECONDS + phase
+    server, seconds = Server(append_only=True).start(), before + damage.seconds + AFTER_SECONDS
     with _running(server) as proxy, ThreadPoolExecutor(1) as beside:
         urls = [proxy.url if damage.is_cut_off else server.url, *[server.url] * (workers.size - 1)]
         results = beside.submit(workers.run, work, urls, seconds, threads, LIMIT)
-        time.sleep(fleet.LEAD_SECONDS + BEFORE_SECONDS)
+        time.sleep(fleet.LEAD_SECONDS + before)
         began = time.monotonic()
         end_it = damage.hurt(server, proxy)
         time.sleep(damage.seconds)
@@ -194,7 +200,7 @@ def _seen(damage: Damage, server: Server, parts: list[Part], began: float, ended
         used=used_between(arrivals, began, ended) if damage.seconds else None,
         full_after=full_after(arrivals, ended),
         longest_call=max(part.longest_call for part in parts),
-        longest_wait=max(part.longest_wait for part in parts),
+        longest_wait=longest_wait([wait for part in parts for wait in part.waits], ended),
         off_by=None if damage.is_lost else off_by(server, parts),
         zombies=zombies(server),
         errors=sum(part.errors for part in parts),
@@ -205,6 +211,11 @@ def used_between(arrivals: Sequence[float], began: float, ended: float) -> float
     """What arrived between ``began`` and ``ended``, over what the limit allows in so much time."""
     possible = LIMIT.count / LIMIT.window_seconds * (ended - began)
     return sum(began <= at < ended for at in arrivals) / possible
+
+
+def longest_wait(waits: Sequence[tuple[float, float]], ended: float) -> float:
+    """The longest, in seconds, of what was waited after ``ended``."""
+    return max((until - max(since, ended) for since, until in waits if until > ended), default=0.0)
 
 
 def full_after(arrivals: Sequence[float], ended: float) -> float:
@@ -238,29 +249,54 @@ def zombies(server: Server) -> int:
     return held + leases
 
 
+def worst(seen: Sequence[Seen]) -> Seen:
+    """The worst of several phases; of what was used, the mean."""
+    used = [one.used for one in seen if one.used is not None]
+    off = [one.off_by for one in seen if one.off_by is not None]
+    return Seen(
+        most=max(one.most for one in seen),
+        used=statistics.mean(used) if used else None,
+        full_after=max(one.full_after for one in seen),
+        longest_call=max(one.longest_call for one in seen),
+        longest_wait=max(one.longest_wait for one in seen),
+        off_by=max(off, key=lambda by: sum(map(abs, by.values()))) if off else None,
+        zombies=max(one.zombies for one in seen),
+        errors=sum(one.errors for one in seen),
+    )
+
+
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 80 seconds; in 14 when ``is_quick``."""
-    with fleet.start() as workers:
-        return measure(workers, QUICK if is_quick else [*DAMAGES])
+    """The table, in about 110 seconds; in 14 when ``is_quick``."""
+    return measure(QUICK, PHASES[:1]) if is_quick else measure([*DAMAGES], PHASES)
 
 
-def measure(workers: fleet.Fleet, names: Sequence[str], threads: int = THREADS) -> Table:
-    """Each damage."""
+def measure(names: Sequence[str], phases: Sequence[float], processes: int = 4) -> Table:
+    """Each damage at each phase of the load's bursts."""
     found = Table(
         "The limit while the server is away",
-        f"{workers.size} processes x {threads} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
-        f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after. Most: arrivals in any window, the "
-        "whole time. used: what arrived while it lasted, over what the limit allows in so much time. Full "
-        f"after: from its end to the beginning of a window that is {FULL:.0%} full. Calls and waits for a "
-        "slot: the longest. Figures: by how many fetches (go) and pages those in Redis are off. Zombies: "
-        "slots and leases left held when all had ended.",
+        f"{processes} processes x {THREADS} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
+        f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after, a run for each of {len(phases)} "
+        "phases of the bursts in which they come: the worst of them, and of what was used the mean. Most: "
+        "arrivals in any window, the whole time. used: what arrived while it lasted, over what the limit "
+        "allows in so much time. Full after: from its end to the beginning of a window that is "
+        f"{FULL:.0%} full. Calls: the longest. Waits for a slot: the longest, from its end on. Figures: by "
+        "how many fetches (go) and pages those in Redis are off. Zombies: slots and leases left held when "
+        "all had ended.",
         ["server", "errors", "most", "used", "full after", "call", "wait", "figures off by", "zombies"],
     )
-    for name in names:
-        seen = run(DAMAGES[name], workers, threads)
+    cases = [(name, phase) for name in names for phase in phases]
+    with ThreadPoolExecutor(BESIDE) as beside:
+        runs = list(beside.map(lambda case: _run(*case, processes), cases))
+    for number, name in enumerate(names):
+        seen = worst(runs[number * len(phases) :][: len(phases)])
         found.rows.append(row(name, seen))
         found.bars += bars(name, seen)
     return found
+
+
+def _run(name: str, phase: float, processes: int) -> Seen:
+    with fleet.start(processes) as workers:
+        return run(DAMAGES[name], workers, phase=phase)
 
 
 def row(name: str, seen: Seen) -> list[str]:

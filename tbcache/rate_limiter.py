@@ -43,7 +43,8 @@ class RateLimiter:
         Raises:
           InvalidRequest: a limit, window or cost below 1.
         """
-        return self._ask("take", self._limits(limit, window_seconds), cost, held=0.0)[:2]
+        slot = uuid.uuid4().hex
+        return self._ask("take", self._limits(limit, window_seconds), cost, held=0.0, slot=slot)[:2]
 
     def wait_if_needed(
         self,
@@ -112,15 +113,17 @@ class RateLimiter:
         slot: str | None = None,
     ) -> RateLimitStatus:
         patience = max(one.window_seconds for one in limits) if max_wait is None else max_wait
-        give_up = time.monotonic() + patience
+        give_up, slot = time.monotonic() + patience, slot or uuid.uuid4().hex
         while True:
             left = max(0.0, give_up - time.monotonic())
             allowed, status, wait = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not allowed and time.monotonic() + wait > give_up:
                 raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
             time.sleep(wait)
-            if allowed:
+            if allowed and (wait == 0.0 or self._own.keeps_promises):
                 return status
+            if allowed:
+                self._give_back(slot, cost)
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
         if limit is None and window_seconds is None:
@@ -140,7 +143,7 @@ class RateLimiter:
         cost: int,
         *,
         held: float,
-        slot: str | None = None,
+        slot: str = "",
         patience: float = 0.0,
     ) -> tuple[bool, RateLimitStatus, float]:
         """Whether it is allowed, the standing, and the seconds to wait: for the slot's start, or
@@ -150,7 +153,7 @@ class RateLimiter:
             raise InvalidRequest(
                 f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
             )
-        keys, slot, asked_at = self._store.keys, slot or uuid.uuid4().hex, time.monotonic()
+        keys, asked_at = self._store.keys, time.monotonic()
         try:
             answer = self._store.run(
                 "take",
@@ -179,6 +182,8 @@ class RateLimiter:
         if allowed and mode == "take":
             begins = (int(start) - int(now)) / MICROS
             self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
+            if begins > 0:
+                self._own.promise(asked_at + begins, asked_at)
         self._store.learn_time(int(now), asked_at, self.source.name)
         status = RateLimitStatus(
             source=self.source.name,
@@ -214,6 +219,13 @@ class RateLimiter:
             reason="Redis is away: going on with this process's share",
         )
         return wait == 0, status, wait
+
+    def _give_back(self, slot: str, cost: int) -> None:
+        self._own.release(slot, cost)
+        try:
+            self._store.run("release", [self._store.keys.slots(self.source.name)], [slot, cost])
+        except Unavailable:
+            return
 
     def _commit(self, slot: str, cost: int) -> None:
         self._own.commit(slot, cost)

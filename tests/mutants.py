@@ -34,6 +34,7 @@ SUITES = {
     "leave": ["core/test_member.py"],
     "take": LIMITER,
     "commit": LIMITER,
+    "release": LIMITER,
     "slots": [*LIMITER, *ADMISSION, *QUEUE],
     "count": ["core/test_monitoring.py"],
     "lead": ["core/test_scheduler.py"],

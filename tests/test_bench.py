@@ -197,6 +197,19 @@ def test_the_use_of_an_outage_is_what_arrived_while_it_lasted() -> None:
     assert damage.used_between(bursts[:50], 5.0, 9.0) == 0.0
 
 
+def test_a_wait_counts_from_the_end_of_the_damage() -> None:
+    """What was waited before is the outage's, and what ended before it is not looked at."""
+    assert damage.longest_wait([(1.0, 4.9), (4.0, 6.5), (5.5, 6.0)], 5.0) == 1.5
+    assert damage.longest_wait([(1.0, 4.9)], 5.0) == 0.0
+
+
+def test_the_worst_of_several_phases_is_told() -> None:
+    """And the mean of what they used, which depends on how many bursts fall into an outage."""
+    one = damage.Seen(50, 0.6, 0.0, 0.25, 1.9, {"go": 0}, 0, 0)
+    other = damage.Seen(51, 1.0, 0.5, 0.01, 2.4, {"go": -1}, 1, 2)
+    assert damage.worst([one, other]) == damage.Seen(51, 0.8, 0.5, 0.25, 2.4, {"go": -1}, 1, 2)
+
+
 def test_a_proxy_cuts_off_and_lets_through(disposable: Server) -> None:
     """Refused at once, or silent: the two ways in which a server cannot be reached."""
     proxy = Proxy(disposable.port).start()

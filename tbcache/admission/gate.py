@@ -108,8 +108,12 @@ class Admission:
             return verdict
 
     def may_send(self, grant: Grant) -> bool:
-        """False when the grant's time is over, or the source was closed since it was granted."""
-        is_closed = self._local.is_closed_since(grant.ask.source.name, grant.granted_at)
+        """False when the grant's time is over, or the source was closed since it was granted, or it was
+        promised for later and somebody may be going on alone by now."""
+        source = grant.ask.source.name
+        if grant.starts_at > grant.granted_at and not self._store.own(source).keeps_promises:
+            return False
+        is_closed = self._local.is_closed_since(source, grant.granted_at)
         return time.monotonic() <= grant.send_by and not is_closed
 
     def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
@@ -134,7 +138,9 @@ class Admission:
             except Unavailable:
                 pass
         if not grant.is_local or settlement.closed_by:
-            self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=True)))
+            # A slot that was not used is given back all the same.
+            is_over = settlement != Settlement()
+            self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=is_over)))
         self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
         return "local"
@@ -260,6 +266,8 @@ class Admission:
                 own.record(token, ask.source.cost, ask.source.limits, held)
                 _hear(own, answer[5])
                 starts_at = _local(now, answer[4], asked_at)
+                if starts_at > asked_at:
+                    own.promise(starts_at, asked_at)
                 grant = Grant(ask, token, token, asked_at, starts_at, starts_at + self.send_seconds)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":

@@ -135,13 +135,14 @@ local function look(window, limits, now, cost, share)
     local slots_key, state_key = window.slots, window.state
     local state = redis.call('HMGET', state_key,
         'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at')
-    local retry_at, reason, certain = 0, '', share == 1
+    local absent = absent_shares(state_key, window.fleet, now)
+    -- One who is silent may take again what leaves of his: nothing is promised then.
+    local retry_at, reason, certain = 0, '', share == 1 and #absent == 0
     local closed_until = tonumber(state[1] or 0)
     if closed_until > now then
         retry_at, reason, certain = closed_until, state[2] or 'closed', false
     end
     local lost_at = tonumber(state[3] or 0)
-    local absent = absent_shares(state_key, window.fleet, now)
     local demand = share < 1 and demand_of(state[4], state[5], now, shortest(limits)) or 0
     local tightest
     window.paced = {}

@@ -84,6 +84,8 @@ class Store:
         self._closures: list[Callable[[str, float, str], None]] = []
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
+        self._may_go_alone = threading.Event()
+        self._may_go_alone.set()
         self._epochs: dict[str, str] = {}
         # How far the server's clock is ahead of ours (s), and when that was so; the nodes of a
         # cluster have clocks of their own, so there also by source.
@@ -249,7 +251,7 @@ class Store:
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
-        return self._own.setdefault(source, OwnSlots())
+        return self._own.setdefault(source, OwnSlots(self._may_go_alone))
 
     def sources_in_use(self) -> list[str]:
         """The sources that this process takes slots of."""
@@ -433,6 +435,7 @@ class Store:
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
             self._prober = None
+            self._may_go_alone.set()
             self._away_reason = None if self._url else "no address is configured"
             self._open()
 
@@ -449,23 +452,27 @@ class Store:
         pause = threading.Event()
         while not self._closed:
             pause.wait(PROBE_SECONDS)
-            if self._is_back():
-                with self._lock:
-                    self._away_reason = "closed" if self._closed else None
+            if self._has_returned():
                 log.info("redis.returned", address=self.address)
                 return
 
-    def _is_back(self) -> bool:
-        """Ask the server, then let everyone put right what went on without it."""
+    def _has_returned(self) -> bool:
+        """Ask the server, then let everyone put right what went on without it, and use it again."""
         try:
             with self.guard():
                 self._server.check()
+            # A slot that is taken alone after ours were put back would be known to nobody.
+            self._may_go_alone.clear()
             for source in list(self._own):
                 self.restore(source)
             for callback in self._returned:
                 callback()
+            with self._lock:
+                self._away_reason = "closed" if self._closed else None
         except (redis.RedisError, OSError, Unavailable, ConfigurationError):
             return False
+        finally:
+            self._may_go_alone.set()
         return True
 
 

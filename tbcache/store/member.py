@@ -83,6 +83,7 @@ class Membership:
             share, free, epoch, *absent = answer
             own.share = float(share)
             own.hear(int(free) / 1000)
+            own.hear_fleet(asked_at, is_whole=not absent)
             self._store.notice_epoch(source, epoch.decode())
             if dead := [name for name in (member.decode() for member in absent) if self._is_dead(name)]:
                 self._bury(source, dead)
@@ -115,8 +116,8 @@ class Membership:
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
-        now = time.monotonic()
-        is_silent = now - self._store.own(source).heard_at >= BEAT_SECONDS
+        now, own = time.monotonic(), self._store.own(source)
+        is_silent = now - own.heard_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
         return is_silent or now - self._asked_at.get(source, 0.0) >= SHARE_SECONDS
 
     def _is_dead(self, member: str) -> bool:

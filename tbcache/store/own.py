@@ -6,8 +6,10 @@ there before anyone takes new ones.
 
 Redis may be away from this process alone. The others go on as ever for
 ``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(slots.lua). So what of ours leaves the window in that time is theirs, and we go on as
-if it were still in use; whatever leaves later, we may take again.
+(slots.lua). A slot that was promised to them, for when ours would leave, they use only
+as long as they know that nobody is silent, as of ``PROMISE_SECONDS`` ago. So what of ours
+leaves the window in both times is theirs, and we go on as if it were still in use;
+whatever leaves later, we may take again.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ from tbcache.models import Limit
 SWEEP_FROM = 256
 #: Silent for longer, a process may be cut off and sending on its own. Also in slots.lua.
 ABSENT_SECONDS = 0.45
+#: A promise is kept for so long after it was known that nobody is silent.
+PROMISE_SECONDS = 0.25
+#: Until when the others may use what leaves of ours, once we are silent.
+THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
+#: Redis is just coming back: how soon to ask again.
+RETURN_SECONDS = 0.01
 #: What a share may miss by its rounding.
 ROUNDING = 1e-6
 
@@ -29,7 +37,9 @@ ROUNDING = 1e-6
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, may_go_alone: threading.Event | None = None) -> None:
+        """``may_go_alone`` is cleared while Redis is told what was taken without it."""
+        self._may_go_alone = may_go_alone
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis since it was last heard of.
@@ -38,6 +48,9 @@ class OwnSlots:
         self._sweep_at = SWEEP_FROM
         self._heard_at = -math.inf
         self._free = 1.0
+        #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
+        self._whole_at = math.inf
+        self._promised_until = -math.inf
         #: The part of each limit that is this process's own while Redis is away.
         self.share = 1.0
         #: The source's limits, once it is used.
@@ -58,6 +71,26 @@ class OwnSlots:
         with self._lock:
             self._heard_at, self._free = time.monotonic(), free
             self._alone.clear()
+
+    def hear_fleet(self, at: float, *, is_whole: bool) -> None:
+        """Nobody, or somebody, of the fleet was silent ``at`` that moment (monotonic)."""
+        self._whole_at = at if is_whole else -math.inf
+
+    def promise(self, starts_at: float, asked_at: float) -> None:
+        """A slot is ours from ``starts_at`` on; none is promised while somebody is silent."""
+        self._promised_until = max(self._promised_until, starts_at)
+        if self._whole_at < asked_at:
+            self._whole_at = asked_at
+
+    @property
+    def keeps_promises(self) -> bool:
+        """False when somebody may be going on alone, and take again what was promised to us."""
+        return time.monotonic() - self._whole_at <= PROMISE_SECONDS
+
+    def needs_word(self, seconds: float) -> bool:
+        """True while a slot is promised and nothing was heard of the fleet for ``seconds``."""
+        now = time.monotonic()
+        return now < self._promised_until and now - self._whole_at >= seconds
 
     def record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that was granted; it counts as sent ``held_seconds`` from now until committed."""
@@ -90,6 +123,8 @@ class OwnSlots:
         Returns the seconds to wait; 0.0 when it is taken.
         """
         with self._lock:
+            if self._may_go_alone is not None and not self._may_go_alone.is_set():
+                return RETURN_SECONDS
             wait = max(self._wait(limit, cost) for limit in limits)
             if wait == 0.0:
                 self._record(slot, cost, limits, held_seconds)
@@ -123,20 +158,18 @@ class OwnSlots:
         share = self.mine(limit)
         if cost > share:
             return window
-        alone = sorted(self._leaving(name, window, now) for name in self._alone)
+        alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
-        noticed = self._heard_at + ABSENT_SECONDS
+        noticed = self._heard_at + THEIRS_SECONDS
         if now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
-            # as there were then; of what was free, each may take his part. Where more was
-            # promised than was free, it may be our places that were promised to others.
+            # as there were then; of what was free, each may take his part.
             known = [name for name in self._stamps if name not in self._alone]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._heard_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
-            part = self.share if self._free > 0 else 1.0
-            room = math.floor(limit.count * self._free * part + ROUNDING)
+            room = math.floor(limit.count * max(0.0, self._free) * self.share + ROUNDING)
             waits.append(_until(inside, len(inside) + cost - len(before) - room, now))
         else:
             inside = sorted(at for at in (self._leaving(n, window, now) for n in self._stamps) if at > now)

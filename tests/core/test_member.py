@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
-from tbcache.store.own import ABSENT_SECONDS, OwnSlots
+from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots
 from tbcache.store.script import script
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
@@ -210,11 +211,11 @@ def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
 
 
 def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
-    """They may have taken it: it counts as in use for a window more."""
+    """They may have taken it, also on a promise: it counts as in use for a window more."""
     own = own_of(clock, taken=4, free=0.0, share=0.5)
-    clock.now += 7.0 - ABSENT_SECONDS / 2
+    clock.now += 7.0 - THEIRS_SECONDS / 2
     own.hear(0.0)
-    clock.now += ABSENT_SECONDS
+    clock.now += THEIRS_SECONDS
     assert own.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 1.0
     assert own.take("x", 1, [LIMIT], 0.0) == 0.0
@@ -224,24 +225,105 @@ def test_what_was_free_is_shared_out(clock: Clock) -> None:
     """One of two takes half of it at once, and no more before the others' slots have left."""
     own = own_of(clock, taken=0, free=0.5, share=0.5)
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
-    clock.now += LIMIT.window_seconds + ABSENT_SECONDS
-    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcde"] == [True, True, True, True, False]
+    clock.now += LIMIT.window_seconds + THEIRS_SECONDS
+    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "defgh"] == [True, True, True, True, False]
 
 
-def test_places_that_may_be_promised_to_others_are_left_to_them(clock: Clock) -> None:
-    """They send when ours have left, whatever has become of Redis."""
+def test_where_more_is_promised_than_is_free_ones_own_places_are_ones_own(clock: Clock) -> None:
+    """Nobody keeps to a promise once somebody is silent; nor is anything free to be shared out."""
     own = own_of(clock, taken=4, free=-2 / 8, share=0.5)
-    clock.now += 8.0
-    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
-    clock.now += 1.0
+    assert own.take("x", 1, [LIMIT], 0.0) == pytest.approx(7.0)
+    clock.now += 7.0
     assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+
+
+def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> None:
+    """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
+    own = own_of(clock, taken=0, free=0.0, share=0.5)
+    assert own.keeps_promises
+    own.hear_fleet(clock.now, is_whole=True)
+    own.promise(clock.now + 5.0, clock.now)
+    clock.now += PROMISE_SECONDS
+    assert own.keeps_promises
+    clock.now += 0.001
+    assert not own.keeps_promises
+    assert own.needs_word(PROMISE_SECONDS)
+    own.hear_fleet(clock.now, is_whole=False)
+    assert not own.keeps_promises
+    # Nothing is promised while somebody is silent: nobody was.
+    own.promise(clock.now + 5.0, clock.now)
+    assert own.keeps_promises
+    assert not own.needs_word(PROMISE_SECONDS)
+    clock.now += 5.0
+    assert not own.needs_word(PROMISE_SECONDS)
+
+
+def test_nothing_is_promised_while_somebody_is_silent(admission: Admission, store: Store) -> None:
+    """What leaves may be his, and then he takes it again."""
+    for symbol in "ABCDE":
+        verdict = admission.admit(ask(symbol))
+        assert isinstance(verdict, Go)
+        admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
+    beat(store, "far-1")
+    promised = admission.admit(ask("F", patience=100.0))
+    assert isinstance(promised, Go)
+    assert promised.grant.starts_at > promised.grant.granted_at
+    silence(store, "far-1")
+    assert isinstance(admission.admit(ask("G", patience=100.0)), Wait)
+
+
+def test_a_promised_slot_is_not_used_once_somebody_is_silent(admission: Admission, store: Store) -> None:
+    """It is given back, and whoever waited asks again."""
+    for symbol in "ABCDE":
+        verdict = admission.admit(ask(symbol))
+        assert isinstance(verdict, Go)
+        admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
+    now_us, slots = store.time_us(), store.keys.slots("twitter")
+    assert now_us is not None
+    for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
+        store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
+    promised = admission.admit(ask("F", patience=100.0))
+    assert isinstance(promised, Go)
+    wait_until(lambda: time.monotonic() > promised.grant.starts_at)
+    assert admission.may_send(promised.grant)
+    store.own("twitter").hear_fleet(time.monotonic(), is_whole=False)
+    assert not admission.may_send(promised.grant)
+    admission.settle(promised.grant, Settlement())
+    immediate = admission.admit(ask("G"))
+    assert isinstance(immediate, Go)
+    assert admission.may_send(immediate.grant)
 
 
 def test_one_who_had_more_than_his_share_comes_down_to_it(clock: Clock) -> None:
     """A window later the others have theirs."""
     own = own_of(clock, taken=6, free=0.0, share=0.25)
-    clock.now += LIMIT.window_seconds + ABSENT_SECONDS
+    clock.now += LIMIT.window_seconds + THEIRS_SECONDS
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
+
+
+def test_alone_one_goes_on_window_after_window(clock: Clock) -> None:
+    """What was taken alone leaves as anything else does."""
+    own = own_of(clock, taken=0, free=1.0, share=0.5)
+    for window in range(3):
+        taken = [own.take(f"{window} {number}", 1, [LIMIT], 0.0) == 0.0 for number in range(5)]
+        assert taken == [True, True, True, True, False]
+        clock.now += LIMIT.window_seconds + THEIRS_SECONDS
+
+
+def test_nothing_is_taken_alone_once_redis_was_told(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be known to nobody: neither put back before, nor asked for after."""
+    own, waits = store.own("twitter"), []
+    monkeypatch.setattr(store, "_away_reason", "cut off")
+    monkeypatch.setattr(store, "_prober", threading.current_thread())
+    store.on_return(lambda: waits.append(own.take("between", 1, TWITTER.limits, 15.0)))
+    assert own.take("before", 1, TWITTER.limits, 15.0) == 0.0
+    assert store._has_returned()
+    assert store.is_available
+    assert waits == [own_module.RETURN_SECONDS]
+    assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [b"before"]
+    assert own.take("after", 1, TWITTER.limits, 15.0) == 0.0
 
 
 def test_without_a_share_nothing_is_sent(clock: Clock) -> None:

@@ -44,6 +44,20 @@ def test_a_window_of_ones_own_goes_before_the_sources(limiter: RateLimiter) -> N
     assert (allowed, status.window_seconds) == (False, 30)
 
 
+def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
+    limiter: RateLimiter, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the fleet nothing was heard since the promise: what leaves may be taken again by whoever had it."""
+    limiter.check_rate_limit(limit=1, window_seconds=0.4)
+    store.own("twitter").hear_fleet(time.monotonic(), is_whole=True)
+    ran: list[str] = []
+    run = store.run
+    monkeypatch.setattr(store, "run", lambda name, *rest: (ran.append(name), run(name, *rest))[1])
+    limiter.wait_if_needed(limit=1, window_seconds=0.4)
+    assert ran == ["take", "release", "take"]
+    assert limiter.get_status(limit=1, window_seconds=0.4).used == 1
+
+
 def test_a_look_counts_nothing(limiter: RateLimiter) -> None:
     """A dashboard must not use up what it shows."""
     for _ in range(10):
