@@ -19,7 +19,7 @@ from tbcache.models import Lane
 from tests.server import Server
 
 PREWARM_THREADS = 3
-SECONDS, QUICK_SECONDS = 40.0, 3.0
+SECONDS, QUICK_SECONDS = 36.0, 3.0
 #: So many cases run beside each other: each is a few dozen requests a second.
 BESIDE = 2
 MOST_WAIT = 0.050
@@ -107,7 +107,7 @@ def run(workers: fleet.Fleet, url: str, part: float, prewarm: Lane, seconds: flo
 
 
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 85 seconds; in 5 when ``is_quick``."""
+    """The table, in about 80 seconds; in 5 when ``is_quick``."""
     if is_quick:
         return measure([(0.10, "prewarm")], QUICK_SECONDS)
     cases: list[tuple[float, Lane]] = [(part, "prewarm") for part in PARTS]

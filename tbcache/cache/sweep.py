@@ -27,7 +27,7 @@ CLAIM_MS = 10_000
 #: So few that no step holds up the server's readers.
 SCAN_COUNT = 100
 MOST_REST_SECONDS = 0.01
-BATCH = 10
+BATCH = 5
 #: How long a sweep in the background waits for a server that is just coming back.
 RETURN_SECONDS = 5.0
 
