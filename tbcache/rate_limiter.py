@@ -6,6 +6,7 @@ requests tbcache makes for it never exceed the source's limits together.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import uuid
@@ -222,17 +223,16 @@ class RateLimiter:
 
     def _give_back(self, slot: str, cost: int) -> None:
         self._own.release(slot, cost)
-        try:
-            self._store.run("release", [self._store.keys.slots(self.source.name)], [slot, cost])
-        except Unavailable:
-            return
+        self._tell("release", slot, cost)
 
     def _commit(self, slot: str, cost: int) -> None:
         self._own.commit(slot, cost)
-        try:
-            self._store.run("commit", [self._store.keys.slots(self.source.name)], [slot, cost])
-        except Unavailable:
-            return
+        self._tell("commit", slot, cost)
+
+    def _tell(self, script: str, slot: str, cost: int) -> None:
+        # While Redis is away our own count stands for it.
+        with contextlib.suppress(Unavailable):
+            self._store.run(script, [self._store.keys.slots(self.source.name)], [slot, cost])
 
 
 @functools.cache
