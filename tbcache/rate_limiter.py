@@ -10,15 +10,17 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.models import Limit, RateLimitStatus, utc_now
+from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import Source, get_source
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.own import GIVING_BACK, GIVING_BACK_SECONDS
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
 
@@ -29,8 +31,16 @@ class RateLimiter:
     that window alone is asked about, over the same slots.
     """
 
-    def __init__(self, source: Source, store: Store, lease_seconds: float = 15.0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        lease_seconds: float = 15.0,
+        join: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``join`` makes this process known to the fleet, before it takes a slot."""
         self.source = source
+        self._join = join
         self._store = store
         self._lease = lease_seconds
         self._own = store.own(source.name)
@@ -154,8 +164,26 @@ class RateLimiter:
             raise InvalidRequest(
                 f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
             )
-        keys, asked_at = self._store.keys, time.monotonic()
+        began = time.monotonic()
+        if mode == "take":
+            self._join()
         try:
+            found = self._ask_redis(mode, limits, cost, held, slot, patience)
+            while found[1].reason == GIVING_BACK and time.monotonic() - began < GIVING_BACK_SECONDS:
+                time.sleep(found[2])
+                found = self._ask_redis(mode, limits, cost, held, slot, patience)
+            return found
+        except Unavailable:
+            return self._ask_own(mode, limits, cost, held, slot)
+
+    def _ask_redis(
+        self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str, patience: float
+    ) -> tuple[bool, RateLimitStatus, float]:
+        keys, asked_at = self._store.keys, time.monotonic()
+        # One that only looks takes nothing, and need not be known to the fleet.
+        is_take = mode == "take"
+        asking = self._store.asking(self.source.name, slot, cost) if is_take else contextlib.nullcontext()
+        with asking:
             answer = self._store.run(
                 "take",
                 [keys.slots(self.source.name), keys.state(self.source.name), keys.fleet(self.source.name)],
@@ -172,19 +200,17 @@ class RateLimiter:
                     self._store.member,
                 ],
             )
-        except Unavailable:
-            return self._ask_own(mode, limits, cost, held, slot)
-        if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at, self.source.name)
-            return self._ask_own(mode, limits, cost, held, slot)
-        allowed, now, count, span, used, retry_at, reason, epoch, start, free = answer
-        self._store.learn_epoch(self.source.name, epoch.decode())
-        self._own.hear(int(free) / 1000)
-        if allowed and mode == "take":
+            if answer[0] == b"late":
+                self._store.learn_time(int(answer[1]), asked_at, self.source.name)
+                raise self._store.overdue()
+            allowed, now, count, span, used, retry_at, reason, epoch, start = answer
             begins = (int(start) - int(now)) / MICROS
-            self._own.record(slot, cost, (*limits, *self.source.limits), begins + held)
-            if begins > 0:
-                self._own.promise(asked_at + begins, asked_at)
+            if allowed and is_take:
+                self._own.grant(slot, cost, (*limits, *self.source.limits), begins + held)
+        self._store.learn_epoch(self.source.name, epoch.decode())
+        self._own.hear()
+        if allowed and is_take and begins > 0:
+            self._own.promise(asked_at + begins, asked_at)
         self._store.learn_time(int(now), asked_at, self.source.name)
         status = RateLimitStatus(
             source=self.source.name,
@@ -243,4 +269,5 @@ def get_rate_limiter(source: str) -> RateLimiter:
       UnknownSource: no such source; names the nearest one.
     """
     settings: Settings = get_settings()
-    return RateLimiter(get_source(source, settings), get_store(), settings.lease_seconds)
+    join = functools.partial(get_usage_monitor().keep_beating, "client")
+    return RateLimiter(get_source(source, settings), get_store(), settings.lease_seconds, join)

@@ -38,7 +38,7 @@ from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES
-from tbcache.store.own import OwnSlots
+from tbcache.store.own import GIVING_BACK_SECONDS
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
 #: The part of the lease in which a request must be off and answered; the rest covers
@@ -123,7 +123,11 @@ class Admission:
             self._count_bill(grant, bill)
             return self._local.turn(grant, slot)
         try:
-            return self._turn(grant, slot, bill)
+            began, turn = time.monotonic(), self._turn(grant, slot, bill)
+            while isinstance(turn, Wait) and turn.is_brief and time.monotonic() - began < GIVING_BACK_SECONDS:
+                time.sleep(turn.seconds)
+                turn = self._turn(grant, slot, NOTHING)
+            return turn
         except Unavailable:
             self._count_bill(grant, bill)
             return self._local.turn(grant, slot)
@@ -211,49 +215,57 @@ class Admission:
             keys.clears(name),
             plan.fleet,
         ]
-        tries = 2
+        tries, began = 2, time.monotonic()
         while tries:
             asked_at = time.monotonic()
             log = self._logs.get(name, NO_CLEARS)
-            answer = self._store.run(
-                "admit",
-                names,
-                [
-                    plan.limits,
-                    self._shares[ask.lane],
-                    source.charge,
-                    self._lease_us,
-                    to_micros(ask.needed),
-                    self._store.deadline_us(name),
-                    self._monitor.worker,
-                    token,
-                    source.cost,
-                    "held" if ask.slot else "",
-                    self._store.epoch(name),
-                    to_micros(ask.patience),
-                    plan.budget,
-                    plan.page,
-                    log.head,
-                    log.cleared_at(key),
-                    self._store.member,
-                ],
-            )
+            with self._store.asking(name, token, source.cost):
+                answer = self._store.run(
+                    "admit",
+                    names,
+                    [
+                        plan.limits,
+                        self._shares[ask.lane],
+                        source.charge,
+                        self._lease_us,
+                        to_micros(ask.needed),
+                        self._store.deadline_us(name),
+                        self._monitor.worker,
+                        token,
+                        source.cost,
+                        "held" if ask.slot else "",
+                        self._store.epoch(name),
+                        to_micros(ask.patience),
+                        plan.budget,
+                        plan.page,
+                        log.head,
+                        log.cleared_at(key),
+                        self._store.member,
+                    ],
+                )
+                is_answer = answer[0] not in (b"late", b"cleared")
+                # What was granted is on record before the window may have to be mended.
+                verdict = self._read(ask, token, asked_at, answer) if is_answer else None
             if answer[0] == b"cleared":
                 self._logs[name] = read_log(answer[2])
                 continue
-            tries -= 1
-            # What was granted is on record before the window may have to be mended.
-            verdict = self._read(ask, token, asked_at, answer) if answer[0] != b"late" else None
             self._store.learn_time(int(answer[1]), asked_at, name)
-            if verdict is not None:
+            if isinstance(verdict, Wait) and verdict.is_brief and asked_at - began < GIVING_BACK_SECONDS:
+                time.sleep(verdict.seconds)
+            elif verdict is not None:
                 return verdict
-        # The server's clock runs away from ours faster than it answers.
-        raise Unavailable(self._store.address, "its clock jumps")
+            else:
+                tries -= 1
+        # The server is slow, or its clock runs away from ours faster than it answers.
+        raise self._store.overdue()
 
     def _read(self, ask: Ask, token: str, asked_at: float, answer: list[Any]) -> Verdict:
         now = answer[1]
         match answer[0]:
             case b"hit":
+                if ask.source.charge == "request":
+                    # The ask took a slot, and is over.
+                    self._store.own(ask.source.name).spend(ask.source.cost)
                 left = (_fresh_until(answer[2]) - now) / MICROS
                 self._expect_hits(ask.request.key, left)
                 return Hit(_value(answer[2]), left)
@@ -263,8 +275,8 @@ class Admission:
                 self._store.learn_epoch(ask.source.name, answer[3].decode())
                 held = (answer[4] - now) / MICROS + self._lease
                 own = self._store.own(ask.source.name)
-                own.record(token, ask.source.cost, ask.source.limits, held)
-                _hear(own, answer[5])
+                own.grant(token, ask.source.cost, ask.source.limits, held)
+                own.hear()
                 starts_at = _local(now, answer[4], asked_at)
                 if starts_at > asked_at:
                     own.promise(starts_at, asked_at)
@@ -274,12 +286,13 @@ class Admission:
                 return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
                 self._store.learn_epoch(ask.source.name, answer[4].decode())
-                _hear(self._store.own(ask.source.name), answer[5])
+                self._store.own(ask.source.name).hear()
                 seconds, reason = max(0.0, (answer[2] - now) / MICROS), answer[3].decode()
-                if reason != "budget" and not reason.startswith("limit "):
+                wait = Wait(seconds, to_time(answer[2]), reason)
+                if reason != "budget" and not wait.is_brief and not reason.startswith("limit "):
                     # Should Redis go, the upstream's word holds all the same.
                     self._local.close_source(ask.source.name, seconds, reason)
-                return Wait(seconds, to_time(answer[2]), reason)
+                return wait
             case b"failed":
                 return Failed(_failure(answer[2]))
             case other:
@@ -288,38 +301,39 @@ class Admission:
     def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys = grant.ask, self._store.keys
         name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
-        answer = self._store.run(
-            "turn",
-            [
-                *plan.keys,
-                keys.lease(ask.request.key),
-                self._usage(name),
-                keys.billed(name, self._day()),
-                plan.fleet,
-            ],
-            [
-                plan.limits,
-                to_micros(self._lease),
-                grant.slot,
-                slot,
-                ask.source.cost,
-                self._store.deadline_us(name),
-                grant.token,
-                self._monitor.worker,
-                plan.budget,
-                plan.page,
-                to_micros(bill.dollars),
-                to_micros(ask.source.price.per_item),
-                self._store.member,
-                *bill.items,
-            ],
-        )
+        with self._store.asking(name, slot, ask.source.cost) as own:
+            answer = self._store.run(
+                "turn",
+                [
+                    *plan.keys,
+                    keys.lease(ask.request.key),
+                    self._usage(name),
+                    keys.billed(name, self._day()),
+                    plan.fleet,
+                ],
+                [
+                    plan.limits,
+                    to_micros(self._lease),
+                    grant.slot,
+                    slot,
+                    ask.source.cost,
+                    self._store.deadline_us(name),
+                    grant.token,
+                    self._monitor.worker,
+                    plan.budget,
+                    plan.page,
+                    to_micros(bill.dollars),
+                    to_micros(ask.source.price.per_item),
+                    self._store.member,
+                    *bill.items,
+                ],
+            )
+            if answer[0] == b"go":
+                own.grant(slot, ask.source.cost, ask.source.limits, self._lease)
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
-            raise Unavailable(self._store.address, "it was late")
-        self._store.own(name).commit(grant.slot, ask.source.cost)
-        if answer[0] == b"go":
-            self._store.own(name).record(slot, ask.source.cost, ask.source.limits, self._lease)
+            raise self._store.overdue()
+        own.commit(grant.slot, ask.source.cost)
         self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
             send_by = asked_at + self.send_seconds
@@ -365,14 +379,12 @@ class Admission:
                 _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
                 self._plan(source).limits,
                 self._store.deadline_us(name),
-                keys.closures,
-                name,
                 *settlement.bill.items,
             ],
         )
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
-            raise Unavailable(self._store.address, "it was late")
+            raise self._store.overdue()
         own = self._store.own(name)
         (own.release if kind == "abandon" else own.commit)(grant.slot, source.cost)
         return "stored" if answer[0] else "dropped"
@@ -442,11 +454,6 @@ class Admission:
         dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
         if dollars:
             self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
-
-
-def _hear(own: OwnSlots, free: int | bytes) -> None:
-    if free != b"":
-        own.hear(int(free) / 1000)
 
 
 def _local(now_us: int, start_us: int, asked_at: float) -> float:

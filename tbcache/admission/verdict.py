@@ -9,6 +9,7 @@ from typing import Literal
 
 from tbcache.models import Failure, FetchRequest, Lane, RateHint
 from tbcache.sources import Source
+from tbcache.store.own import GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,11 @@ class Wait:
     seconds: float
     retry_at: datetime
     reason: str
+
+    @property
+    def is_brief(self) -> bool:
+        """True when a slot is free, and only has to be given back by another process."""
+        return self.reason == GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)

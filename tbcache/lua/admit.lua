@@ -23,11 +23,10 @@
 -- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
---   {"go", now, entry or "", epoch, start, free}   the slot is held, the lease is yours;
---                                            send nothing before start. free: what is left
---                                            of the tightest limit, in thousandths
+--   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
+--                                            nothing before start
 --   {"join", now, token, until}              someone else loads it
---   {"wait", now, retry_at, reason, epoch, free}   no slot before retry_at
+--   {"wait", now, retry_at, reason, epoch}   no slot before retry_at
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
 --   {"cleared", now, log}                    the asker does not know the log; nothing was done
@@ -68,8 +67,8 @@ end
 
 --@include slots
 local slots, state, lease_key, usage = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
-local window, share = {slots = slots, state = state, fleet = KEYS[7]}, tonumber(ARGV[2])
-local charge, lease, worker = ARGV[3], tonumber(ARGV[4]), ARGV[7]
+local window = {slots = slots, state = state, fleet = KEYS[7], process = ARGV[17]}
+local share, charge, lease, worker = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[7]
 local id, cost = ARGV[8], tonumber(ARGV[9])
 local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
@@ -87,17 +86,19 @@ end
 
 local seen = epoch(state, ARGV[11], now, id)
 local limits = parse_limits(ARGV[1])
-local retry_at, reason, certain, free = 0, '', true, ''
+local retry_at, reason, certain = 0, '', true
 hear(window.fleet, ARGV[17], now)
 if not is_held then
-    local tightest
-    retry_at, reason, tightest, certain = look(window, limits, now, cost, share)
-    free = free_part(tightest, retry_at == 0 and cost or 0)
+    local _
+    retry_at, reason, _, certain = look(window, limits, now, cost, share)
+    if reason == GIVING_BACK then
+        call_for_rooms(window, now)
+    end
 end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return verdict('wait', retry_at, reason, seen, free)
+        return verdict('wait', retry_at, reason, seen)
     end
     if is_fresh then
         -- The ask itself is what is charged, and it is over now.
@@ -145,7 +146,7 @@ if retry_at > 0 and entry then
     return verdict('stale', entry, failure or '')
 end
 if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
-    return verdict('wait', retry_at, reason, seen, free)
+    return verdict('wait', retry_at, reason, seen)
 end
 
 local start = math.max(now, retry_at)
@@ -155,4 +156,4 @@ redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters
 redis.call('HDEL', lease_key, 'generation')
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease_key, int((start + lease - now) / 1000 + 600000))
-return verdict('go', entry or '', seen, start, free)
+return verdict('go', entry or '', seen, start)

@@ -13,7 +13,8 @@
 -- done and none comes: the worker has given up on this ask.
 local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
 local lease, claim, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
-local window, deadline = {slots = KEYS[13], state = KEYS[14], fleet = KEYS[15]}, tonumber(ARGV[8])
+local window = {slots = KEYS[13], state = KEYS[14], fleet = KEYS[15], process = ARGV[9]}
+local deadline = tonumber(ARGV[8])
 
 local now = server_time()
 if deadline > 0 and now > deadline then
@@ -50,8 +51,11 @@ local function take(list, part)
         end
         local message = redis.call('HGET', jobs, id)
         if message then
-            local retry_at = look(window, limits, now, cost, part)
+            local retry_at, reason = look(window, limits, now, cost, part)
             if retry_at > 0 then
+                if reason == GIVING_BACK then
+                    call_for_rooms(window, now)
+                end
                 if reply[2] == '0' or retry_at < tonumber(reply[2]) then
                     reply[2] = int(retry_at)
                 end

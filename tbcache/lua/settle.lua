@@ -16,8 +16,7 @@
 --      16 the lease's token      17 price of an item (millionths of a dollar)
 --      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
 --      19 limits "count:span_us,..."
---      20 deadline (us; 0: none)   21 channel on which a closure is told to all, as
---         "SOURCE UNTIL REASON"   22 source   then the ids of items billed once a day
+--      20 deadline (us; 0: none)   then the ids of items billed once a day
 -- Replies {stored, now}: stored is 1 when the value is in Redis, 0 when the lease was no
 -- longer ours. {"late", now} past the deadline: the slot is committed and that is all; the
 -- asker has kept and counted the rest himself.
@@ -58,8 +57,7 @@ if closed_until ~= 0 then
     end
     local until_ = math.max(closed_until, ours, was_closed_until)
     redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
-    -- Who may not publish goes on: the others learn it when they ask.
-    redis.pcall('PUBLISH', ARGV[21], ARGV[22] .. ' ' .. int(until_) .. ' ' .. ARGV[13])
+    tell(state, ' ' .. int(until_) .. ' ' .. ARGV[13])
 elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
@@ -158,7 +156,7 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 23)})
+    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 21)})
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
 return {stored, int(now)}

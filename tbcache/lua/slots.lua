@@ -12,6 +12,10 @@
 --                            fleet: how many processes there were;
 --                            share:<process>: the part of each limit that is the
 --                            process's own while Redis is away from it;
+--                            rooms:<process>: "count:span=room,...", how many slots of
+--                            each limit it may take at once then: kept from all others;
+--                            wanted_until: nobody is given rooms until then (us), as
+--                            somebody had need of them;
 --                            demand, demand_at: interactive slots taken per us, of
 --                            late, and as of when (us);
 --                            paced:<span>: when the pre-warm lane may go on (us), once
@@ -27,9 +31,15 @@
 --                            than ABSENT_US may be cut off and sending on its own: its
 --                            share is kept free until it is back, or forgotten.
 --
+-- $ns:notices          channel: "SOURCE UNTIL REASON", the source is closed until then (us);
+--                            "SOURCE", all are to give back their rooms of it.
+--
+-- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only}.
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
 local LOST_POLL_US = 250000
+local ROOM_POLL_US = 5000
+local GIVING_BACK = 'others are giving back what was kept for them'  -- also in store/own.py
 local ROUNDING = 1e-6  -- of a share; also in store/own.py
 local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
 local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
@@ -81,13 +91,86 @@ local function foreign(slots_key, state_key, limit, span, now, own)
     return others, now + FOREIGN_POLL_US
 end
 
--- The parts of each limit that belong to processes which may be sending on their own.
-local function absent_shares(state_key, fleet_key, now)
-    local shares = {}
-    for _, process in ipairs(redis.call('ZRANGEBYSCORE', fleet_key, '-inf', '(' .. int(now - ABSENT_US))) do
-        shares[#shares + 1] = tonumber(redis.call('HGET', state_key, 'share:' .. process) or 0)
+local function limit_name(limit)
+    return int(limit[1]) .. ':' .. int(limit[2])
+end
+
+-- Who may be sending on their own: {silent: shares of each limit; rooms: process -> limit -> room}.
+local function members_of(window, now)
+    if window.members then
+        return window.members
     end
-    return shares
+    local found, fields = redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
+    for i = 1, #found, 2 do
+        fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
+    end
+    local told = #fields > 0 and redis.call('HMGET', window.state, unpack(fields)) or {}
+    local members = {silent = {}, rooms = {}}
+    for i = 1, #found, 2 do
+        if tonumber(found[i + 1]) < now - ABSENT_US then
+            table.insert(members.silent, tonumber(told[i] or 0))
+        elseif told[i + 1] then
+            local rooms = {}
+            for name, room in string.gmatch(told[i + 1], '(%d+:%d+)=(%d+)') do
+                rooms[name] = tonumber(room)
+            end
+            members.rooms[found[i]] = rooms
+        end
+    end
+    window.members = members
+    return members
+end
+
+-- What of a limit is kept for those who are silent, and what for the others' rooms; of the
+-- taker's own room, what is left of it after `cost`.
+local function kept_of(window, limit, now, cost)
+    local members, name, silent, rooms = members_of(window, now), limit_name(limit), 0, 0
+    for _, share in ipairs(members.silent) do
+        silent = silent + math.floor(limit[1] * share + ROUNDING)
+    end
+    for process, room in pairs(window.process and members.rooms or {}) do
+        rooms = rooms + math.max(0, (room[name] or 0) - (process == window.process and cost or 0))
+    end
+    return silent, rooms
+end
+
+local function write_rooms(window, rooms)
+    local parts = {}
+    for name, room in pairs(rooms) do
+        if room > 0 then
+            parts[#parts + 1] = name .. '=' .. int(room)
+        end
+    end
+    if parts[1] then
+        redis.call('HSET', window.state, 'rooms:' .. window.process, table.concat(parts, ','))
+    else
+        redis.call('HDEL', window.state, 'rooms:' .. window.process)
+    end
+end
+
+-- What the taker takes is of his own room first. One that was not looked for was taken before.
+local function spend(window, cost)
+    local rooms = window.members and window.members.rooms[window.process]
+    if rooms then
+        for name, room in pairs(rooms) do
+            rooms[name] = math.max(0, room - cost)
+        end
+        write_rooms(window, rooms)
+    end
+end
+
+-- Tells everyone. Who may not publish goes on: the others learn it when they ask.
+local function tell(state_key, words)
+    local namespace, source = string.match(state_key, '^(.*):{(.*)}:state$')
+    redis.pcall('PUBLISH', namespace .. ':notices', source .. words)
+end
+
+-- Asks all for their rooms, once.
+local function call_for_rooms(window, now)
+    if tonumber(redis.call('HGET', window.state, 'wanted_until') or 0) <= now then
+        redis.call('HSET', window.state, 'wanted_until', int(now + ABSENT_US))
+        tell(window.state, '')
+    end
 end
 
 -- Marks the process as heard of.
@@ -127,7 +210,7 @@ local function shortest(limits)
     return span
 end
 
--- What stands against `cost` more slots. `share` below 1 is the pre-warm lane's: the part
+-- What stands against `cost` more slots of the window's process. `share` below 1 is the pre-warm lane's: the part
 -- of each limit it may fill whatever the interactive asks do. Replies the moment from
 -- which it can be asked again (0: now), the reason, the tightest limit's {count, span,
 -- used}, and whether a slot that starts at that moment can be promised now.
@@ -135,9 +218,8 @@ local function look(window, limits, now, cost, share)
     local slots_key, state_key = window.slots, window.state
     local state = redis.call('HMGET', state_key,
         'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at')
-    local absent = absent_shares(state_key, window.fleet, now)
     -- One who is silent may take again what leaves of his: nothing is promised then.
-    local retry_at, reason, certain = 0, '', share == 1 and #absent == 0
+    local retry_at, reason, certain = 0, '', share == 1 and #members_of(window, now).silent == 0
     local closed_until = tonumber(state[1] or 0)
     if closed_until > now then
         retry_at, reason, certain = closed_until, state[2] or 'closed', false
@@ -150,10 +232,7 @@ local function look(window, limits, now, cost, share)
         local count, span = limit[1], limit[2]
         local own = redis.call('ZCOUNT', slots_key, '(' .. int(now - span), '+inf')
         local others, others_until = foreign(slots_key, state_key, count, span, now, own)
-        local kept = 0
-        for _, part in ipairs(absent) do
-            kept = kept + math.floor(count * part + ROUNDING)
-        end
+        local kept, rooms = kept_of(window, limit, now, cost)
         local used = own + others + kept
         local free_at, why = 0, 'limit ' .. count
         local over = used + cost - count
@@ -185,6 +264,10 @@ local function look(window, limits, now, cost, share)
             free_at, certain = now + LOST_POLL_US, false
             why = why .. ', ' .. kept .. ' of it kept for processes that are silent'
         end
+        if rooms > 0 and over + rooms > 0 then
+            -- They are given back within a few milliseconds; until then nothing can be promised.
+            free_at, certain, why = now + ROOM_POLL_US, false, GIVING_BACK
+        end
         if lost_at > 0 and now < lost_at + span then
             -- Shut until every process has put its own slots back, or the window has
             -- passed; the first may be any moment, so the asker looks again soon.
@@ -200,12 +283,6 @@ local function look(window, limits, now, cost, share)
         end
     end
     return retry_at, reason, tightest, certain
-end
-
--- The part of the tightest limit that is free, in thousandths; below 0 where slots are
--- promised that are still to come free.
-local function free_part(tightest, taken)
-    return math.floor(1000 * (tightest[1] - tightest[3] - taken) / tightest[1])
 end
 
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
@@ -235,6 +312,7 @@ local function hold(window, limits, now, id, cost, lease, start, share)
     end
     redis.call('PEXPIRE', slots_key, int((start - now + horizon + lease) / 1000 + 1000))
     redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+    spend(window, cost)
 end
 
 -- Lowers the stamps of a slot to now; never raises one.

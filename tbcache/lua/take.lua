@@ -6,12 +6,12 @@
 --       6 held for (us; 0: stamped now)   7 deadline (us; 0: none)
 --       8 epoch the asker has seen, "" for none
 --       9 patience (us): a slot that comes free within it is promised at once   10 process
--- Replies {allowed, now, count, span, used, retry_at, reason, epoch, start, free}: the
+-- Replies {allowed, now, count, span, used, retry_at, reason, epoch, start}: the
 -- figures are the tightest limit's, after the take; retry_at (us) is when the oldest slot
 -- in its window leaves (now, if it is empty), or when the ask can be granted. A slot that
--- was taken must not be used before start. free: see admit.lua. {"late", now} past the
--- deadline: nothing was done.
-local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3]}
+-- was taken must not be used before start. {"late", now} past the deadline: nothing was done.
+local is_take = ARGV[3] == 'take'
+local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = is_take and ARGV[10] or nil}
 local share, id, cost, deadline = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
 
 local now = server_time()
@@ -24,7 +24,10 @@ local limits = parse_limits(ARGV[1])
 local retry_at, reason, tightest, certain = look(window, limits, now, cost, share)
 local start = math.max(now, retry_at)
 local allowed = retry_at == 0 or (certain and start - now <= tonumber(ARGV[9]))
-if allowed and ARGV[3] == 'take' then
+if is_take and reason == GIVING_BACK then
+    call_for_rooms(window, now)
+end
+if allowed and is_take then
     hold(window, limits, now, id, cost, tonumber(ARGV[6]), start, share)
     local _
     _, _, tightest = look(window, limits, start, 0, 1)
@@ -33,4 +36,4 @@ if allowed then
     local first = redis.call('ZRANGEBYSCORE', window.slots, '(' .. int(start - tightest[2]), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + tightest[2] or now
 end
-return {allowed and 1 or 0, int(now), tightest[1], int(tightest[2]), tightest[3], int(retry_at), reason, seen, int(start), free_part(tightest, 0)}
+return {allowed and 1 or 0, int(now), tightest[1], int(tightest[2]), tightest[3], int(retry_at), reason, seen, int(start)}

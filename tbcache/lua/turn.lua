@@ -12,7 +12,7 @@
 -- Replies {"go", now}: the next slot is held and the lease prolonged;
 --         {"wait", now, retry_at, reason}: no slot; {"late", now}: see admit.lua.
 local slots, lease_key = KEYS[1], KEYS[3]
-local window = {slots = slots, state = KEYS[2], fleet = KEYS[6]}
+local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[13]}
 local lease, cost, deadline = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local now = server_time()
@@ -29,6 +29,9 @@ if funds_at > retry_at then
     retry_at, reason = funds_at, 'budget'
 end
 if retry_at > 0 then
+    if reason == GIVING_BACK then
+        call_for_rooms(window, now)
+    end
     return {'wait', int(now), int(retry_at), reason}
 end
 hold(window, limits, now, ARGV[4], cost, lease, now)

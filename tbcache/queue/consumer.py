@@ -42,6 +42,7 @@ class PacingConsumer(Consumer):
         self._source = source
         self._timeout = min(timeout, RENEW_SECONDS)
         self._keys = queue_keys(broker.store.keys, source.name)
+        self._store.own(source.name).limits = source.limits
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
         self._buffer: deque[MessageProxy] = deque()
@@ -84,30 +85,31 @@ class PacingConsumer(Consumer):
         settings, keys = self._broker.settings, self._store.keys
         with self._lock:
             in_hand = list(self._in_hand)
-        asked_at = time.monotonic()
-        now, retry_at, *granted = self._store.run(
-            "dequeue",
-            [
-                *self._keys,
-                keys.slots(self._source.name),
-                keys.state(self._source.name),
-                keys.fleet(self._source.name),
-            ],
-            [
-                most,
-                pack_limits(self._source.limits),
-                settings.prewarm_share,
-                to_micros(settings.lease_seconds),
-                to_micros(CLAIM_SECONDS),
-                f"{uuid.uuid4().hex}.",
-                MOST_TRIES,
-                self._store.deadline_us(self._source.name),
-                self._store.member,
-                self._source.cost,
-                *in_hand,
-            ],
-        )
-        jobs = [self._take(*granted[i : i + 3]) for i in range(0, len(granted), 3)]
+        asked_at, prefix = time.monotonic(), f"{uuid.uuid4().hex}."
+        with self._store.asking(self._source.name, prefix, most * self._source.cost):
+            now, retry_at, *granted = self._store.run(
+                "dequeue",
+                [
+                    *self._keys,
+                    keys.slots(self._source.name),
+                    keys.state(self._source.name),
+                    keys.fleet(self._source.name),
+                ],
+                [
+                    most,
+                    pack_limits(self._source.limits),
+                    settings.prewarm_share,
+                    to_micros(settings.lease_seconds),
+                    to_micros(CLAIM_SECONDS),
+                    prefix,
+                    MOST_TRIES,
+                    self._store.deadline_us(self._source.name),
+                    self._store.member,
+                    self._source.cost,
+                    *in_hand,
+                ],
+            )
+            jobs = [self._take(*granted[i : i + 3]) for i in range(0, len(granted), 3)]
         # What was granted is on record before the window may have to be mended.
         self._store.learn_time(int(now), asked_at, self._source.name)
         retry_in = max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
@@ -115,7 +117,7 @@ class PacingConsumer(Consumer):
 
     def _take(self, job_id: bytes, data: bytes, slot: bytes) -> MessageProxy:
         name = job_id.decode()
-        self._store.own(self._source.name).record(
+        self._store.own(self._source.name).grant(
             slot.decode(), self._source.cost, self._source.limits, self._broker.settings.lease_seconds
         )
         with self._lock:

@@ -82,10 +82,10 @@ class Store:
         self._returned: list[Callable[[], None]] = []
         self._cleared: list[Callable[[str], None]] = []
         self._closures: list[Callable[[str, float, str], None]] = []
+        self._join: Callable[[str], None] | None = None
         self._prober: threading.Thread | None = None
         self._own: dict[str, OwnSlots] = {}
-        self._may_go_alone = threading.Event()
-        self._may_go_alone.set()
+        self._is_returning = False
         self._epochs: dict[str, str] = {}
         # How far the server's clock is ahead of ours (s), and when that was so; the nodes of a
         # cluster have clocks of their own, so there also by source.
@@ -253,6 +253,40 @@ class Store:
         """The slots of ``source`` that this process has taken."""
         return self._own.setdefault(source, OwnSlots(self._may_go_alone))
 
+    def _may_go_alone(self) -> bool:
+        # A slot that is taken alone after ours were put back would be known to nobody.
+        return self._away_reason is not None and not self._is_returning
+
+    @contextmanager
+    def asking(self, source: str, name: str, cost: int) -> Iterator[OwnSlots]:
+        """Around a script that may take ``cost`` slots of ``source``, if it comes to that.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        self._check()
+        own = self.own(source)
+        if self._join is not None and not own.is_member:
+            self._join(source)
+        own.ask(name, cost)
+        try:
+            yield own
+        except Unavailable:
+            # Whether it took them, who knows: the answer is lost.
+            raise
+        except BaseException:
+            own.answered(name)
+            raise
+        own.answered(name)
+
+    def overdue(self) -> Unavailable:
+        """The server acts too late to be waited for: it counts as away from now on."""
+        return self._away(redis.TimeoutError())
+
+    def on_first_ask(self, join: Callable[[str], None] | None) -> None:
+        """Call ``join`` with the name of a source before this process first asks for its slots."""
+        self._join = join
+
     def sources_in_use(self) -> list[str]:
         """The sources that this process takes slots of."""
         return [source for source, own in self._own.copy().items() if own.limits]
@@ -284,7 +318,8 @@ class Store:
           Unavailable: the server is away.
         """
         own = self.own(source)
-        slots = [part for slot, age in own.ages() for part in (slot, to_micros(age))]
+        ages = own.ages()
+        slots = [part for slot, age in ages for part in (slot, to_micros(age))]
         epoch, _ = self.run(
             "restore",
             [self.keys.slots(source), self.keys.state(source), self.keys.back(source)],
@@ -298,6 +333,7 @@ class Store:
             ],
         )
         self._epochs[source] = epoch.decode()
+        own.restored(slot for slot, _ in ages)
 
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
@@ -395,21 +431,31 @@ class Store:
             yield from self._server.scan(match, count)
 
     def subscribe(self) -> PubSub:
-        """A connection on which closures are told; each message is for :meth:`hear_closure`.
+        """A connection on which is told what concerns all; each message is for :meth:`hear_notice`.
 
         Raises:
           Unavailable: the server is away.
         """
         with self.guard():
-            return self._server.subscribe(self.keys.closures)
+            return self._server.subscribe(self.keys.notices)
 
-    def hear_closure(self, message: bytes) -> None:
-        """Pass on what settle.lua tells everyone: ``SOURCE UNTIL REASON``."""
-        source, until_us, reason = message.decode().split(" ", 2)
+    def hear_notice(self, message: bytes) -> str | None:
+        """Pass on what the scripts tell everyone (slots.lua).
+
+        Returns the source whose rooms somebody needs; None for any other notice.
+        """
+        source, *closure = message.decode().split(" ", 2)
+        if not closure:
+            return source
+        self.hear_closure(source, int(closure[0]), closure[1])
+        return None
+
+    def hear_closure(self, source: str, until_us: int, reason: str) -> None:
+        """Pass on that ``source`` is closed, by the server's time."""
         now_us = self.time_us(source)
         if now_us is not None:
             for callback in self._closures:
-                callback(source, (int(until_us) - now_us) / MICROS, reason)
+                callback(source, (until_us - now_us) / MICROS, reason)
 
     def cleared(self, pattern: str) -> None:
         """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""
@@ -435,7 +481,7 @@ class Store:
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
             self._prober = None
-            self._may_go_alone.set()
+            self._is_returning = False
             self._away_reason = None if self._url else "no address is configured"
             self._open()
 
@@ -461,8 +507,7 @@ class Store:
         try:
             with self.guard():
                 self._server.check()
-            # A slot that is taken alone after ours were put back would be known to nobody.
-            self._may_go_alone.clear()
+            self._is_returning = True
             for source in list(self._own):
                 self.restore(source)
             for callback in self._returned:
@@ -472,7 +517,7 @@ class Store:
         except (redis.RedisError, OSError, Unavailable, ConfigurationError):
             return False
         finally:
-            self._may_go_alone.set()
+            self._is_returning = False
         return True
 
 

@@ -39,9 +39,9 @@ class Keys:
         return f"{self.namespace}:{{{source}}}:fleet"
 
     @property
-    def closures(self) -> str:
-        """A channel: which source is closed, until when (us), and why."""
-        return f"{self.namespace}:closures"
+    def notices(self) -> str:
+        """A channel for what concerns all; slots.lua has what is told there."""
+        return f"{self.namespace}:notices"
 
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"

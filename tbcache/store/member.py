@@ -1,11 +1,12 @@
 """This process's place among those that share a source's limits.
 
-A member says a few times a second that it is there, and learns its share: the part of
-each limit that is its own while Redis is away (own.py). One that falls silent has its
-share kept free (slots.lua), until it is back, or known to be dead, or forgotten.
+A member says a few times a second that it is there, and learns its share, the part of
+each limit that is its own while Redis is away, and its rooms, what it may take of that
+at once (own.py). One that falls silent has its share kept free (slots.lua), until it is
+back, or known to be dead, or forgotten.
 
 In between it listens: an upstream that said stop to one has said so to all, also to
-those whose slots were granted before.
+those whose slots were granted before; and one who needs the others' rooms asks for them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import redis
 from redis.client import PubSub
 
 from tbcache.store.connection import Store, Unavailable
-from tbcache.store.own import ABSENT_SECONDS
+from tbcache.store.own import ABSENT_SECONDS, OwnSlots
 from tbcache.store.wire import pack_limits, to_micros
 
 BEAT_SECONDS = ABSENT_SECONDS / 3
@@ -35,20 +36,25 @@ class Membership:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._asked_at: dict[str, float] = {}
+        self._beating = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._messages: PubSub | None = None
+        store.on_return(self._beat_all)
 
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if self._thread is None or not self._thread.is_alive():
             self._stopped.clear()
+            self._store.on_first_ask(self.beat)
+            self._beating = threading.Lock()
             self._thread = threading.Thread(target=self._run, name="tbcache-member", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
         self._stopped.set()
+        self._store.on_first_ask(None)
         if self._thread is not None:
             self._thread.join(timeout=1.0)
         if self._messages is not None:
@@ -59,14 +65,23 @@ class Membership:
         except Unavailable:
             return
 
-    def beat(self, source: str) -> None:
-        """Say that this process is there, and learn its share of ``source``'s limits.
+    def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
+        """Say that this process is there, and learn its part of ``source``'s limits.
 
         Raises:
           Unavailable: the server is away.
         """
-        own, keys = self._store.own(source), self._store.keys
-        going_by = own.share if source in self._asked_at else 0.0
+        own = self._store.own(source)
+        # One at a time: each beat says what was learned from the last.
+        with self._beating:
+            if gives_up_rooms:
+                own.give_up_rooms()
+            self._beat(source, own)
+
+    def _beat(self, source: str, own: OwnSlots) -> None:
+        keys = self._store.keys
+        going_by = own.share if own.is_member else 0.0
+        rooms, mark = own.report()
         self._asked_at[source] = asked_at = time.monotonic()
         now_us, *answer = self._store.run(
             "beat",
@@ -77,17 +92,25 @@ class Membership:
                 f"{going_by:.9f}",
                 self._store.deadline_us(source),
                 to_micros(FORGET_SECONDS),
+                rooms,
             ],
         )
         if answer:
-            share, free, epoch, *absent = answer
-            own.share = float(share)
-            own.hear(int(free) / 1000)
+            share, granted, epoch, closed_until, reason, *absent = answer
+            own.receive(float(share), _rooms(granted.decode()), mark)
             own.hear_fleet(asked_at, is_whole=not absent)
             self._store.notice_epoch(source, epoch.decode())
+            if int(closed_until) > int(now_us):
+                self._store.hear_closure(source, int(closed_until), reason.decode())
             if dead := [name for name in (member.decode() for member in absent) if self._is_dead(name)]:
                 self._bury(source, dead)
         self._store.learn_time(int(now_us), asked_at, source)
+
+    def _beat_all(self) -> None:
+        """Redis is back: know our part of what is free before it may go again."""
+        if self._thread is not None and not self._stopped.is_set():
+            for source in self._store.sources_in_use():
+                self.beat(source)
 
     def _run(self) -> None:
         while True:
@@ -108,8 +131,9 @@ class Membership:
                 self._messages = self._store.subscribe()
             while (left := until - time.monotonic()) > 0 and not self._stopped.is_set():
                 message = self._messages.get_message(timeout=left)
-                if message is not None:
-                    self._store.hear_closure(message["data"])
+                wanted = self._store.hear_notice(message["data"]) if message is not None else None
+                if wanted in self._store.sources_in_use():
+                    self.beat(wanted, gives_up_rooms=True)
         except (Unavailable, redis.RedisError, OSError):
             self._messages = None
             self._stopped.wait(max(0.0, until - time.monotonic()))
@@ -136,3 +160,9 @@ class Membership:
     def _bury(self, source: str, members: Sequence[str]) -> None:
         keys = self._store.keys
         self._store.run("leave", [keys.state(source), keys.fleet(source)], members)
+
+
+def _rooms(text: str) -> dict[str, int]:
+    """``COUNT:SPAN=ROOM,...`` as beat.lua writes it."""
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return {limit: int(room) for limit, _, room in pairs}

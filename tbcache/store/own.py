@@ -6,10 +6,16 @@ there before anyone takes new ones.
 
 Redis may be away from this process alone. The others go on as ever for
 ``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(slots.lua). A slot that was promised to them, for when ours would leave, they use only
-as long as they know that nobody is silent, as of ``PROMISE_SECONDS`` ago. So what of ours
-leaves the window in both times is theirs, and we go on as if it were still in use;
-whatever leaves later, we may take again.
+(slots.lua). Of what was free, a process may take its *room* alone: so many slots Redis
+keeps from the others from one beat to the next (beat.lua), or until one of them needs
+them and this process has given them back. A slot that was promised to the others, for
+when ours would leave, they use only as long as they know that nobody is silent, as of
+``PROMISE_SECONDS`` ago. So what of ours leaves the window in both times is theirs, and we
+go on as if it were still in use; whatever leaves later, we may take again.
+
+So no window holds more than L: what others take while we are silent leaves our room or
+our share free, and we take alone no more than the room, what has left of ours since, and,
+once all that the others took before has left as well, the share.
 """
 
 from __future__ import annotations
@@ -17,9 +23,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tbcache.models import Limit
+from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
 #: Silent for longer, a process may be cut off and sending on its own. Also in slots.lua.
@@ -32,22 +39,32 @@ THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 RETURN_SECONDS = 0.01
 #: What a share may miss by its rounding.
 ROUNDING = 1e-6
+#: Why a slot that is free cannot be had for some milliseconds. Also in slots.lua.
+GIVING_BACK = "others are giving back what was kept for them"
+#: For how long even those without patience wait for that.
+GIVING_BACK_SECONDS = 0.1
 
 
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
-    def __init__(self, may_go_alone: threading.Event | None = None) -> None:
-        """``may_go_alone`` is cleared while Redis is told what was taken without it."""
+    def __init__(self, may_go_alone: Callable[[], bool] = lambda: True) -> None:
+        """``may_go_alone`` is true while Redis is away and is not being told what was taken without it."""
         self._may_go_alone = may_go_alone
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
-        #: Those taken without Redis since it was last heard of.
+        #: Those taken without Redis, which it has not been told of yet.
         self._alone: set[str] = set()
+        #: Asks under way, which may take so many: their answers may be lost.
+        self._asked: dict[str, int] = {}
+        #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
+        self._rooms: dict[str, int] | None = None
+        #: How many slots Redis has granted so far.
+        self._granted = 0
         self._horizon = 0.0
         self._sweep_at = SWEEP_FROM
+        self._asked_at = -math.inf
         self._heard_at = -math.inf
-        self._free = 1.0
         #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
         self._whole_at = math.inf
         self._promised_until = -math.inf
@@ -66,11 +83,62 @@ class OwnSlots:
         """When Redis last answered about this source (monotonic)."""
         return self._heard_at
 
-    def hear(self, free: float) -> None:
-        """Redis has answered just now, and ``free`` of the tightest limit was left."""
+    @property
+    def is_member(self) -> bool:
+        """True once Redis knows of this process, and it knows its share."""
+        return self._rooms is not None
+
+    # What Redis answers
+
+    def ask(self, name: str, cost: int) -> None:
+        """An ask is off that may take ``cost`` slots; until it is answered they count as taken."""
         with self._lock:
-            self._heard_at, self._free = time.monotonic(), free
-            self._alone.clear()
+            self._asked[name] = cost
+            self._asked_at = time.monotonic()
+
+    def answered(self, name: str) -> None:
+        """The ask is over; what it was granted has been noted before."""
+        with self._lock:
+            self._asked.pop(name, None)
+
+    def hear(self) -> None:
+        """Redis has answered just now, and taken note that we are there."""
+        self._heard_at = time.monotonic()
+
+    def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
+        """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""
+        with self._lock:
+            self._record(slot, cost, limits, held_seconds)
+            self._spend(cost)
+
+    def spend(self, cost: int) -> None:
+        """Redis has counted ``cost`` slots that are over already."""
+        with self._lock:
+            self._spend(cost)
+
+    def report(self) -> tuple[str, int]:
+        """What a beat says of our rooms, as beat.lua reads it, and the mark that :meth:`receive` wants."""
+        with self._lock:
+            self._asked_at = time.monotonic()
+            rooms = (self._rooms or {}).items()
+            left = [(limit, room - len(self._alone)) for limit, room in rooms]
+            return ",".join(f"{limit}={room}" for limit, room in left if room > 0), self._granted
+
+    def receive(self, share: float, rooms: Mapping[str, int], mark: int) -> None:
+        """What a beat was told. What was granted since it was off may be of these rooms."""
+        with self._lock:
+            self.share = share
+            self._heard_at = time.monotonic()
+            # While some are taken alone, we go by what we had: Redis keeps that as well.
+            if not self._alone or self._rooms is None:
+                spent = self._granted - mark
+                self._rooms = {limit: room - spent for limit, room in rooms.items()}
+
+    def give_up_rooms(self) -> None:
+        """Take nothing alone of what is free, until the next :meth:`receive`."""
+        with self._lock:
+            if self._rooms is not None:
+                self._rooms = {}
 
     def hear_fleet(self, at: float, *, is_whole: bool) -> None:
         """Nobody, or somebody, of the fleet was silent ``at`` that moment (monotonic)."""
@@ -92,10 +160,7 @@ class OwnSlots:
         now = time.monotonic()
         return now < self._promised_until and now - self._whole_at >= seconds
 
-    def record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
-        """Note a slot that was granted; it counts as sent ``held_seconds`` from now until committed."""
-        with self._lock:
-            self._record(slot, cost, limits, held_seconds)
+    # Slots
 
     def commit(self, slot: str, cost: int) -> None:
         """The answer is in: lower the stamps to now."""
@@ -118,18 +183,27 @@ class OwnSlots:
             self._alone.clear()
 
     def take(self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float) -> float:
-        """Take a slot without Redis, within this process's share of each limit.
+        """Take a slot without Redis, within this process's part of each limit.
 
         Returns the seconds to wait; 0.0 when it is taken.
         """
         with self._lock:
-            if self._may_go_alone is not None and not self._may_go_alone.is_set():
+            if not self._may_go_alone():
                 return RETURN_SECONDS
-            wait = max(self._wait(limit, cost) for limit in limits)
+            wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
+                self._asked.pop(slot, None)
                 self._record(slot, cost, limits, held_seconds)
                 self._alone.update(_units(slot, cost))
         return wait
+
+    def restored(self, slots: Iterable[str]) -> None:
+        """Redis knows of these now, also of those taken alone; asks whose answers were lost are over."""
+        with self._lock:
+            told = self._alone.intersection(slots)
+            self._alone -= told
+            self._asked.clear()
+            self._spend(len(told))
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""
@@ -144,7 +218,7 @@ class OwnSlots:
     def wait(self, limit: Limit, cost: int) -> float:
         """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""
         with self._lock:
-            return self._wait(limit, cost)
+            return self._wait(limit, cost, "")
 
     def ages(self) -> list[tuple[str, float]]:
         """Every slot with its age in seconds; negative while it is held."""
@@ -153,28 +227,36 @@ class OwnSlots:
             self._forget(now)
             return [(slot, now - stamp) for slot, stamp in self._stamps.items()]
 
-    def _wait(self, limit: Limit, cost: int) -> float:
+    def _wait(self, limit: Limit, cost: int, slot: str) -> float:
         now, window = time.monotonic(), limit.window_seconds
         share = self.mine(limit)
         if cost > share:
             return window
         alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
-        noticed = self._heard_at + THEIRS_SECONDS
-        if now < noticed + window:
+        # Redis may have heard what it could not answer.
+        noticed = max(self._heard_at, self._asked_at) + THEIRS_SECONDS
+        if self._rooms is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
-            # as there were then; of what was free, each may take his part.
+            # as there were then; of what was free, each may take his room.
             known = [name for name in self._stamps if name not in self._alone]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._heard_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
-            room = math.floor(limit.count * max(0.0, self._free) * self.share + ROUNDING)
-            waits.append(_until(inside, len(inside) + cost - len(before) - room, now))
+            # One that is asked for again by its name is the same.
+            lost = sum(units for name, units in self._asked.items() if name != slot)
+            room = max(0, self._rooms.get(pack_limits([limit]), 0)) - lost
+            waits.append(_until(inside, len(inside) + cost - len(before) - max(0, room), now))
         else:
             inside = sorted(at for at in (self._leaving(n, window, now) for n in self._stamps) if at > now)
             waits.append(_until(inside, len(inside) + cost - share, now))
         return max(waits)
+
+    def _spend(self, cost: int) -> None:
+        self._granted += cost
+        if self._rooms is not None:
+            self._rooms = {limit: room - cost for limit, room in self._rooms.items()}
 
     def _leaving(self, name: str, window: float, now: float) -> float:
         """When a slot leaves the window: one that is held, a window from now at the earliest."""

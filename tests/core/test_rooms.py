@@ -1,0 +1,311 @@
+"""Rooms: what a process may take of what is free when Redis goes, and how the others get it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import fakeredis
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+
+from tbcache.models import Limit
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store import own as own_module
+from tbcache.store.member import Membership
+from tbcache.store.own import OwnSlots
+from tbcache.store.script import script
+from tbcache.store.wire import MICROS, pack_limits, to_micros
+from tests.core.conftest import TWITTER
+from tests.proxy import Proxy
+from tests.server import Server, wait_until
+
+START = 1_800_000_000.0
+SLOTS, STATE, FLEET, BACK = (f"ns:{{s}}:{part}" for part in ("slots", "state", "fleet", "back"))
+LIMIT = Limit(6, 2.0)
+NAMES = "abc"
+#: Seconds within which an ask is carried out, or not at all.
+DEADLINE = 0.2
+
+
+class Clock:
+    """The server's time and everyone's, in seconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@dataclass
+class Flight:
+    """An ask, or a beat (of no slot), on its way to Redis or back."""
+
+    slot: str
+    sent_at: float
+    gives_up: bool = False
+    mark: int = 0
+    arguments: list[object] = field(default_factory=list)
+    answer: list[bytes] | None = None
+
+
+@dataclass
+class Process:
+    """One member of a fleet, by the real scripts and its real count of its own slots."""
+
+    name: str
+    redis: fakeredis.FakeRedis
+    clock: Clock
+    arrivals: list[float]
+    is_cut_off: bool = False
+    asks: int = 0
+    flights: list[Flight] = field(default_factory=list)
+    own: OwnSlots = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own = OwnSlots(lambda: self.is_cut_off)
+
+    def send(self) -> None:
+        """Ask for a slot, or without Redis take one."""
+        self.asks += 1
+        slot = f"{self.name}{self.asks}"
+        if self.is_cut_off:
+            self._take_alone(slot)
+            return
+        self.own.ask(slot, 1)
+        arguments = [pack_limits([LIMIT]), 1, "take", slot, 1, 0, 0, "e", 0, self.name]
+        self.flights.append(Flight(slot, self.clock.now, arguments=arguments))
+
+    def beat(self, *, gives_up: bool = False) -> None:
+        """Say that it is there; one at a time."""
+        if self.is_cut_off or any(not flight.slot for flight in self.flights):
+            return
+        if gives_up:
+            self.own.give_up_rooms()
+        going_by = self.own.share if self.own.is_member else 0.0
+        rooms, mark = self.own.report()
+        arguments = [pack_limits([LIMIT]), self.name, going_by, 0, 300 * MICROS, rooms]
+        self.flights.append(Flight("", self.clock.now, gives_up, mark, arguments))
+
+    def arrive(self, which: int) -> None:
+        """Redis carries out what is under way, also of one who gave up on it, but none past its deadline."""
+        waiting = [flight for flight in self.flights if flight.answer is None]
+        if waiting:
+            flight = waiting[which % len(waiting)]
+            if self.clock.now <= flight.sent_at + DEADLINE:
+                flight.answer = self._run(
+                    "take" if flight.slot else "beat", [SLOTS, STATE, FLEET], flight.arguments
+                )
+            else:
+                flight.answer = [b"late"]
+
+    def hear(self, which: int) -> None:
+        """An answer comes."""
+        answered = [flight for flight in self.flights if flight.answer is not None]
+        if self.is_cut_off or not answered:
+            return
+        flight = answered[which % len(answered)]
+        self.flights.remove(flight)
+        answer = flight.answer or []
+        if answer == [b"late"]:
+            self.flights.append(flight)
+            self.cut_off()
+        elif flight.slot:
+            self.own.hear()
+            if answer[0]:
+                self.own.grant(flight.slot, 1, [LIMIT], 0.0)
+                self.arrivals.append(self.clock.now)
+            self.own.answered(flight.slot)
+        else:
+            pairs = (part.split("=") for part in answer[2].decode().split(",") if part)
+            rooms = {limit: int(room) for limit, room in pairs}
+            self.own.receive(float(answer[1]), rooms, flight.mark)
+
+    def cut_off(self) -> None:
+        """No answer comes any more; who waited for one goes on alone."""
+        if not self.is_cut_off:
+            self.is_cut_off = True
+            for flight in self.flights:
+                if flight.slot:
+                    self._take_alone(flight.slot)
+
+    def come_back(self, is_heard: bool) -> None:
+        """Put back what was taken alone; only when that was heard of does it use Redis again."""
+        if not self.is_cut_off:
+            return
+        ages = self.own.ages()
+        told = [part for slot, age in ages for part in (slot, to_micros(age))]
+        arguments = [to_micros(self.own.horizon), self.name, len(NAMES), "e", "e", *told]
+        self._run("restore", [SLOTS, STATE, BACK], arguments)
+        if is_heard:
+            self.own.restored(slot for slot, _ in ages)
+            self.is_cut_off, self.flights = False, []
+            self.exchange(self.beat)
+
+    def exchange(self, ask: Callable[[], None]) -> None:
+        """An ask and its answer, with nothing in between."""
+        ask()
+        self.arrive(-1)
+        self.hear(-1)
+
+    def _take_alone(self, slot: str) -> None:
+        if self.own.take(slot, 1, [LIMIT], 0.0) == 0.0:
+            self.arrivals.append(self.clock.now)
+
+    def _run(self, name: str, keys: list[str], arguments: list[object]) -> list[bytes]:
+        answer: list[bytes] = self.redis.eval(script(name).text, len(keys), *keys, *arguments)  # type: ignore[arg-type]
+        return answer
+
+
+WAYS: dict[str, Callable[[Process, int], None]] = {
+    "take": lambda process, _: process.exchange(process.send),
+    "beat": lambda process, _: process.exchange(process.beat),
+    "give up": lambda process, _: process.exchange(lambda: process.beat(gives_up=True)),
+    "send": lambda process, _: process.send(),
+    "send a beat": lambda process, odd: process.beat(gives_up=bool(odd % 2)),
+    "arrive": Process.arrive,
+    "hear": Process.hear,
+    "cut off": lambda process, _: process.cut_off(),
+    "come back": lambda process, odd: process.come_back(bool(odd % 2)),
+}
+#: A window holds a few dozen steps: most takes meet a limit that is full or nearly so.
+OFTEN = [*WAYS, *["take"] * 6, "send", "send", "arrive", "hear"]
+PAUSES = [0.0] * 12 + [0.05, 0.15, 0.3, 0.5, 0.8, 1.9]
+STEPS = st.tuples(st.sampled_from(OFTEN), st.sampled_from(NAMES), st.integers(0, 3), st.sampled_from(PAUSES))
+
+
+@pytest.fixture
+def moved() -> Iterator[Clock]:
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", clock.monotonic)
+        patch.setattr(own_module, "time", clock)
+        yield clock
+
+
+def play(clock: Clock, steps: list[tuple[str, str, int, float]]) -> list[float]:
+    """When requests arrived, of a fleet of three that have all just said that they are there."""
+    redis, arrivals = fakeredis.FakeRedis(version=(7, 4)), list[float]()
+    redis.hset(STATE, "epoch", "e")
+    fleet = {name: Process(name, redis, clock, arrivals) for name in NAMES}
+    for _ in range(3):
+        for process in fleet.values():
+            process.exchange(process.beat)
+    for what, who, which, pause in steps:
+        WAYS[what](fleet[who], which)
+        clock.now += pause
+    return arrivals
+
+
+@trials(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEPS, min_size=10, max_size=80))
+def test_whoever_is_cut_off_and_whatever_is_lost_no_window_holds_more(
+    moved: Clock, steps: list[tuple[str, str, int, float]]
+) -> None:
+    """From rest as well: what is free is taken once, with Redis or without."""
+    arrivals = play(moved, steps)
+    for first, later in zip(arrivals, arrivals[LIMIT.count :], strict=False):
+        assert later - first >= LIMIT.window_seconds
+
+
+class Named(Store):
+    """The store of another process than this one."""
+
+    name = ""
+
+    @property
+    def member(self) -> str:
+        return self.name
+
+
+@dataclass
+class Member:
+    """A process of a fleet that shares a source, as far as this test's process can be several."""
+
+    store: Named
+    limiter: RateLimiter = field(init=False)
+    membership: Membership = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limiter = RateLimiter(TWITTER, self.store)
+        self.membership = Membership(self.store)
+        self.membership.start()
+
+    @property
+    def room(self) -> int:
+        """What Redis keeps for it."""
+        found = self.store.client.hget(self.store.keys.state("twitter"), f"rooms:{self.store.name}")
+        return int(found.partition(b"=")[2]) if found else 0
+
+    def take_all(self) -> int:
+        """How many slots it gets when it asks until there is none."""
+        taken = 0
+        while self.limiter.check_rate_limit()[0]:
+            taken += 1
+        return taken
+
+
+@pytest.fixture
+def join(settings_for: Callable[..., Settings]) -> Iterator[Callable[[str, Server | Proxy], Member]]:
+    """Members of a fleet: ``join("far", proxy)``."""
+    members: list[Member] = []
+
+    def start(name: str, way: Server | Proxy) -> Member:
+        store = Named(Settings.load({"REDIS_URL": way.url}))
+        store.name = name
+        members.append(Member(store))
+        return members[-1]
+
+    yield start
+    for member in members:
+        member.membership.stop()
+        member.store.close()
+
+
+def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
+    server: Server, join: Callable[[str, Server | Proxy], Member]
+) -> None:
+    """Five are free, two of them are either's room, and one goes to who still has Redis."""
+    proxy = Proxy(server.port).start()
+    near, far = join("near-1", server), join("far-1", proxy)
+    wait_until(lambda: near.room == far.room == 2)
+    proxy.refuse()
+    assert far.take_all() + near.take_all() == 5
+    assert far.store.own("twitter").used(TWITTER.limits[0]) == 2
+    proxy.close()
+
+
+def test_who_needs_what_is_kept_for_others_gets_it(
+    server: Server, join: Callable[[str, Server | Proxy], Member]
+) -> None:
+    """A limit is never less than it could be: those at rest give their rooms back."""
+    busy, *idle = (join(f"member-{number}", server) for number in range(4))
+    wait_until(lambda: all(member.room == 1 for member in (busy, *idle)))
+    assert busy.take_all() == 5
+    wait_until(lambda: not any(member.room for member in (busy, *idle)))
+
+
+def test_a_room_is_given_up_before_redis_is_told(moved: Clock) -> None:
+    """Who loses Redis after that has none, whether it was told or not."""
+    own = OwnSlots()
+    own.receive(0.5, {pack_limits([LIMIT]): 3}, own.report()[1])
+    own.give_up_rooms()
+    assert own.report()[0] == ""
+    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+
+
+def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
+    """Redis takes what it grants from the room first."""
+    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own.receive(1.0, {limit: 3}, own.report()[1])
+    own.grant("a", 1, [LIMIT], 0.0)
+    own.spend(1)
+    assert own.report()[0] == f"{limit}=1"
+    own.ask("lost", 1)
+    assert own.take("b", 1, [LIMIT], 0.0) > 0.0
+    assert own.take("lost", 1, [LIMIT], 0.0) == 0.0
