@@ -40,12 +40,14 @@ class Damage:
     """``hurt`` begins it, and what it gives ends it after ``seconds``; 0: it is over at once.
 
     ``is_lost``: the server forgets, its figures too. ``is_cut_off``: for one process of the fleet only.
+    ``is_at_rest``: each process has asked once; all begin when the damage does.
     """
 
     hurt: Callable[[Server, Proxy], Callable[[], object]]
     seconds: float
     is_lost: bool = False
     is_cut_off: bool = False
+    is_at_rest: bool = False
 
 
 def _kill(server: Server, proxy: Proxy) -> Callable[[], object]:
@@ -85,6 +87,9 @@ DAMAGES: dict[str, Damage] = {
     "frozen 4 s": Damage(_freeze, 4.0),
     "one of four cut off 4 s, refused": Damage(_refuse, 4.0, is_cut_off=True),
     "one of four cut off 4 s, silent": Damage(_silence, 4.0, is_cut_off=True),
+    "from rest: one of four cut off 4 s, refused": Damage(_refuse, 4.0, is_cut_off=True, is_at_rest=True),
+    "from rest: one of four cut off 4 s, silent": Damage(_silence, 4.0, is_cut_off=True, is_at_rest=True),
+    "from rest: killed 3 s, comes back empty": Damage(_empty, 3.0, is_lost=True, is_at_rest=True),
 }
 QUICK = ["one of four cut off 4 s, refused"]
 
@@ -119,8 +124,16 @@ class Seen:
     errors: int
 
 
-def work(process: int, start: float, urls: Sequence[str], seconds: float, threads: int, limit: Limit) -> Part:
-    """One process's part; its heart beats as a worker's does."""
+def work(
+    process: int,
+    start: float,
+    urls: Sequence[str],
+    seconds: float,
+    threads: int,
+    limit: Limit,
+    quiet_seconds: float = 0.0,
+) -> Part:
+    """One process's part; its heart beats as a worker's does. In ``quiet_seconds`` it asks once."""
     one, end = Tbcache(urls[process], limit, KEY), start + seconds
     one.monitor.keep_beating("worker")
     arrivals: list[float] = []
@@ -145,21 +158,27 @@ def work(process: int, start: float, urls: Sequence[str], seconds: float, thread
     one.admission.admit = timed(one.admission.admit)  # type: ignore[method-assign]
     one.admission.settle = timed(one.admission.settle)  # type: ignore[method-assign]
 
+    def request(random_: random.Random) -> None:
+        began = time.monotonic()
+        try:
+            if (done := one.acquire(end)) is None:
+                return
+            waits.append((began, time.monotonic()))
+            time.sleep(delay(random_, "saturated"))
+            arrivals.append(time.monotonic())
+            time.sleep(delay(random_, "saturated"))
+            done()
+        except Exception as error:
+            errors.append(error)
+
     def loop(thread: int) -> None:
         random_ = random.Random(f"{process} {thread}")
-        while (began := time.monotonic()) < end:
-            try:
-                if (done := one.acquire(end)) is None:
-                    continue
-                waits.append((began, time.monotonic()))
-                time.sleep(delay(random_, "saturated"))
-                arrivals.append(time.monotonic())
-                time.sleep(delay(random_, "saturated"))
-                done()
-            except Exception as error:
-                errors.append(error)
+        while time.monotonic() < end:
+            request(random_)
 
-    fleet.in_threads(start, threads, loop)
+    if quiet_seconds:
+        fleet.in_threads(start, 1, lambda thread: request(random.Random(process)))
+    fleet.in_threads(start + quiet_seconds, threads, loop)
     one.monitor.leave()
     one.monitor.flush()
     one.store.close()
@@ -173,7 +192,8 @@ def run(damage: Damage, workers: fleet.Fleet, threads: int = THREADS, phase: flo
     server, seconds = Server(append_only=True).start(), before + damage.seconds + AFTER_SECONDS
     with _running(server) as proxy, ThreadPoolExecutor(1) as beside:
         urls = [proxy.url if damage.is_cut_off else server.url, *[server.url] * (workers.size - 1)]
-        results = beside.submit(workers.run, work, urls, seconds, threads, LIMIT)
+        quiet = before if damage.is_at_rest else 0.0
+        results = beside.submit(workers.run, work, urls, seconds, threads, LIMIT, quiet)
         time.sleep(fleet.LEAD_SECONDS + before)
         began = time.monotonic()
         end_it = damage.hurt(server, proxy)
@@ -266,7 +286,7 @@ def worst(seen: Sequence[Seen]) -> Seen:
 
 
 def table(*, is_quick: bool) -> Table:
-    """The table, in about 110 seconds; in 14 when ``is_quick``."""
+    """The table, in about 150 seconds; in 14 when ``is_quick``."""
     return measure(QUICK, PHASES[:1]) if is_quick else measure([*DAMAGES], PHASES)
 
 
@@ -276,7 +296,8 @@ def measure(names: Sequence[str], phases: Sequence[float], processes: int = 4) -
         "The limit while the server is away",
         f"{processes} processes x {THREADS} threads as fast as they may at 50 per 2 s, 5-50 ms each way, "
         f"from {BEFORE_SECONDS:g} s before to {AFTER_SECONDS:g} s after, a run for each of {len(phases)} "
-        "phases of the bursts in which they come: the worst of them, and of what was used the mean. Most: "
+        "phases of the bursts in which they come: the worst of them, and of what was used the mean. From "
+        "rest: all begin when the damage does, having asked once each before. Most: "
         "arrivals in any window, the whole time. used: what arrived while it lasted, over what the limit "
         "allows in so much time. Full after: from its end to the beginning of a window that is "
         f"{FULL:.0%} full. Calls: the longest. Waits for a slot: the longest, from its end on. Figures: by "

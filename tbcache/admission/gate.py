@@ -103,9 +103,10 @@ class Admission:
         try:
             return self._hit(ask) or self._admit(ask, token)
         except Unavailable:
+            is_lost = self._store.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
-            return verdict
+            return self._note_lost(ask, token, verdict) if is_lost else verdict
 
     def may_send(self, grant: Grant) -> bool:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
@@ -141,7 +142,7 @@ class Admission:
                 return self._settle(grant, settlement)
             except Unavailable:
                 pass
-        if not grant.is_local or settlement.closed_by:
+        if not grant.is_local or grant.is_lost or settlement.closed_by:
             # A slot that was not used is given back all the same.
             is_over = settlement != Settlement()
             self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=is_over)))
@@ -387,6 +388,9 @@ class Admission:
             raise self._store.overdue()
         own = self._store.own(name)
         (own.release if kind == "abandon" else own.commit)(grant.slot, source.cost)
+        if grant.is_lost and answer[2]:
+            # Redis had granted it, and counted it as well.
+            self._monitor.count(name, {"go": -1})
         return "stored" if answer[0] else "dropped"
 
     def _give_back(self) -> None:
@@ -432,6 +436,13 @@ class Admission:
         return time.time() * MICROS if now_us is None else now_us
 
     # Without
+
+    def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
+        """Redis may have granted what it could not answer: it is told how that ended once it is back."""
+        if isinstance(verdict, Go):
+            return replace(verdict, grant=replace(verdict.grant, is_lost=True))
+        self._unsettled.append((Grant(ask, token, token, 0.0, 0.0, 0.0, is_lost=True), Settlement()))
+        return verdict
 
     def _close_local(self, source: Source, closed_by: Failure) -> None:
         until = closed_by.retry_at

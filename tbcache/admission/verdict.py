@@ -34,7 +34,8 @@ class Grant:
     ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
     is the token). Nothing may be sent before ``starts_at`` or after ``send_by``, nor once
     the source is closed: see ``Admission.may_send``. Moments are of this process's
-    monotonic clock.
+    monotonic clock. ``is_lost``: Redis was asked for it and could not answer; it may have
+    granted the same.
     """
 
     ask: Ask
@@ -44,6 +45,7 @@ class Grant:
     starts_at: float
     send_by: float
     is_local: bool = False
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,19 @@
 --       4 epoch it has seen   5 name for a new epoch
 --       then slot id, age (us; negative while it is held), ...
 -- Replies {epoch in force, 1 when the source is open}. A slot that is known
--- keeps the later stamp of the two: either is at or after its arrival.
+-- keeps the later stamp of the two: either is at or after its arrival. One that is still
+-- held here although its answer is in, which could not be told, is held no longer.
 local slots, state, back = KEYS[1], KEYS[2], KEYS[3]
 local horizon, process = tonumber(ARGV[1]), ARGV[2]
 
 local now = server_time()
 local current = epoch(state, ARGV[4], now, ARGV[5])
 for i = 6, #ARGV, 2 do
-    redis.call('ZADD', slots, 'GT', int(now - tonumber(ARGV[i + 1])), ARGV[i])
+    local id, age = ARGV[i], tonumber(ARGV[i + 1])
+    if age >= 0 then
+        commit(slots, now, id, 1)
+    end
+    redis.call('ZADD', slots, 'GT', int(now - age), id)
 end
 if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))

@@ -17,8 +17,8 @@
 --      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
 --      19 limits "count:span_us,..."
 --      20 deadline (us; 0: none)   then the ids of items billed once a day
--- Replies {stored, now}: stored is 1 when the value is in Redis, 0 when the lease was no
--- longer ours. {"late", now} past the deadline: the slot is committed and that is all; the
+-- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
+-- was, 0 when it was no longer. {"late", now} past the deadline: the slot is committed and that is all; the
 -- asker has kept and counted the rest himself.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -159,4 +159,4 @@ if kind ~= 'abandon' then
     bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 21)})
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
-return {stored, int(now)}
+return {stored, int(now), is_ours and 1 or 0}

@@ -251,7 +251,7 @@ class Store:
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
-        return self._own.setdefault(source, OwnSlots(self._may_go_alone))
+        return self._own.setdefault(source, OwnSlots(self._may_go_alone, lambda: self.fleet_size))
 
     def _may_go_alone(self) -> bool:
         # A slot that is taken alone after ours were put back would be known to nobody.

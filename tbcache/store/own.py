@@ -48,9 +48,14 @@ GIVING_BACK_SECONDS = 0.1
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
-    def __init__(self, may_go_alone: Callable[[], bool] = lambda: True) -> None:
-        """``may_go_alone`` is true while Redis is away and is not being told what was taken without it."""
+    def __init__(
+        self, may_go_alone: Callable[[], bool] = lambda: True, fleet_size: Callable[[], int] = lambda: 1
+    ) -> None:
+        """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
+        ``fleet_size`` says how many processes there were when it was last heard of.
+        """
         self._may_go_alone = may_go_alone
+        self._fleet_size = fleet_size
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
@@ -95,6 +100,10 @@ class OwnSlots:
         with self._lock:
             self._asked[name] = cost
             self._asked_at = time.monotonic()
+
+    def is_asked(self, name: str) -> bool:
+        """True while that ask is under way, or its answer was lost."""
+        return name in self._asked
 
     def answered(self, name: str) -> None:
         """The ask is over; what it was granted has been noted before."""
@@ -213,7 +222,9 @@ class OwnSlots:
 
     def mine(self, limit: Limit) -> int:
         """How many slots of a window are this process's own while Redis is away."""
-        return math.floor(limit.count * self.share + ROUNDING)
+        # One that Redis does not know yet has no share: all that are may want as much.
+        share = self.share if self.is_member else min(self.share, 1 / self._fleet_size())
+        return math.floor(limit.count * share + ROUNDING)
 
     def wait(self, limit: Limit, cost: int) -> float:
         """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""

@@ -664,6 +664,41 @@ def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     assert isinstance(admission.admit(ask("B")), Wait | Go)
 
 
+@pytest.mark.parametrize("is_taken_alone", [True, False])
+def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
+    private_server: Server,
+    store_for: object,
+    settings_for: object,
+    monkeypatch: pytest.MonkeyPatch,
+    is_taken_alone: bool,
+) -> None:
+    """Nobody waits for a lease of which its holder does not know; and it was one ask, not two."""
+    store: Store = store_for(private_server)  # type: ignore[operator]
+    monitor = UsageMonitor(store, settings_for(private_server))  # type: ignore[operator]
+    admission = Admission(store, settings_for(private_server), monitor)  # type: ignore[operator]
+    go(admission, "A")
+    call = store._call
+
+    def deaf(*command: object) -> object:
+        call(*command)  # type: ignore[arg-type]
+        raise ConnectionError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_call", deaf)
+        if not is_taken_alone:
+            store.own("twitter").receive(0.0, {}, 0)
+        verdict = admission.admit(ask("B"))
+    assert isinstance(verdict, Go if is_taken_alone else Wait)
+    if isinstance(verdict, Go):
+        assert admission.settle(verdict.grant, VALUE) == "local"
+    wait_until(lambda: store.is_available)
+    assert not store.client.exists(store.keys.lease("twitter:B:24"))
+    now_us = us_ago(store, 0)
+    assert store.client.zcount(store.keys.slots("twitter"), f"({now_us}", "+inf") == 1
+    monitor.flush()
+    assert usage(store, "go") == 1 + is_taken_alone
+
+
 def test_a_clear_while_redis_is_away_reaches_the_values_kept_meanwhile(
     private_server: Server, store_for: object, settings_for: object
 ) -> None:

@@ -351,6 +351,8 @@ def test_a_closure_reaches_those_whose_slots_were_granted_before(
     admission: Admission, store: Store, settings: Settings, server: Server
 ) -> None:
     """A request that waits for its moment is not sent after another has been refused."""
+    # Those of tests before may still be on their way out.
+    wait_until(lambda: subscribers(server, store) == 0)
     far = Store(settings)
     other = Admission(far, settings, UsageMonitor(far, settings))
     membership = Membership(far)
@@ -359,12 +361,56 @@ def test_a_closure_reaches_those_whose_slots_were_granted_before(
     granted = [one.admit(ask(symbol)) for one, symbol in ((admission, "A"), (other, "B"))]
     mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
     assert other.may_send(theirs)
-    wait_until(lambda: server.client.pubsub_numsub(store.keys.notices)[0][1] == 1)
-    refused = Settlement(failure=REFUSED, closed_by=REFUSED, pages=1)
-    # Told again at each try: a subscription that is broken and made anew misses what was told between.
-    wait_until(lambda: admission.settle(mine, refused) and not other.may_send(theirs))
+    wait_until(lambda: subscribers(server, store) == 1)
+    admission.settle(mine, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    wait_until(lambda: not other.may_send(theirs))
     membership.stop()
     far.close()
+
+
+def subscribers(server: Server, store: Store) -> int:
+    return int(server.client.pubsub_numsub(store.keys.notices)[0][1])
+
+
+def test_a_closure_that_was_not_heard_comes_with_the_next_beat(admission: Admission, store: Store) -> None:
+    """A subscription that is broken and made anew misses what was told between."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    until_us = round((time.time() + 60.0) * 1e6)
+    store.client.hset(
+        store.keys.state("twitter"), mapping={"closed_until": until_us, "closed_reason": "used up"}
+    )
+    assert admission.may_send(verdict.grant)
+    Membership(store).beat("twitter")
+    assert not admission.may_send(verdict.grant)
+
+
+def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Store) -> None:
+    """Though Redis answers it all the time: a promise is used only while nobody is."""
+    membership, own = Membership(store), store.own("twitter")
+    own.limits = TWITTER.limits
+    membership.beat("twitter")
+    own.hear()
+    assert not membership._is_due("twitter")
+    asked_at = time.monotonic() - ABSENT_SECONDS
+    own.hear_fleet(asked_at, is_whole=True)
+    own.promise(time.monotonic() + 60.0, asked_at)
+    assert membership._is_due("twitter")
+
+
+def test_a_slot_that_was_not_used_is_given_back_after_an_outage(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Granted with Redis and dropped without: nothing was sent with it."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_away_reason", "cut off")
+        admission.settle(verdict.grant, Settlement())
+    assert store.client.zcard(store.keys.slots("twitter")) == 1
+    for callback in store._returned:
+        callback()
+    assert store.client.zcard(store.keys.slots("twitter")) == 0
 
 
 def test_whoever_was_refused_sends_no_more(admission: Admission, store: Store) -> None:
@@ -402,3 +448,4 @@ def test_the_scripts_and_the_processes_reckon_alike() -> None:
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
     assert found["ROUNDING"] == own_module.ROUNDING
+    assert f"local GIVING_BACK = '{own_module.GIVING_BACK}'" in text

@@ -30,6 +30,9 @@ LIMIT = Limit(6, 2.0)
 NAMES = "abc"
 #: Seconds within which an ask is carried out, or not at all.
 DEADLINE = 0.2
+#: And for how long its answer is waited for.
+TIMEOUT = 0.25
+LEASE = 1.0
 
 
 class Clock:
@@ -78,7 +81,8 @@ class Process:
             self._take_alone(slot)
             return
         self.own.ask(slot, 1)
-        arguments = [pack_limits([LIMIT]), 1, "take", slot, 1, 0, 0, "e", 0, self.name]
+        held = to_micros(LEASE)
+        arguments = [pack_limits([LIMIT]), 1, "take", slot, 1, held, 0, "e", 0, self.name]
         self.flights.append(Flight(slot, self.clock.now, arguments=arguments))
 
     def beat(self, *, gives_up: bool = False) -> None:
@@ -105,21 +109,23 @@ class Process:
                 flight.answer = [b"late"]
 
     def hear(self, which: int) -> None:
-        """An answer comes."""
+        """An answer comes, and the request is sent and answered; or it has been waited for too long."""
         answered = [flight for flight in self.flights if flight.answer is not None]
         if self.is_cut_off or not answered:
             return
         flight = answered[which % len(answered)]
         self.flights.remove(flight)
         answer = flight.answer or []
-        if answer == [b"late"]:
+        if answer == [b"late"] or self.clock.now > flight.sent_at + TIMEOUT:
             self.flights.append(flight)
             self.cut_off()
         elif flight.slot:
             self.own.hear()
             if answer[0]:
-                self.own.grant(flight.slot, 1, [LIMIT], 0.0)
+                self.own.grant(flight.slot, 1, [LIMIT], LEASE)
                 self.arrivals.append(self.clock.now)
+                self._run("commit", [SLOTS], [flight.slot, 1])
+                self.own.commit(flight.slot, 1)
             self.own.answered(flight.slot)
         else:
             pairs = (part.split("=") for part in answer[2].decode().split(",") if part)
@@ -309,3 +315,112 @@ def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
     own.ask("lost", 1)
     assert own.take("b", 1, [LIMIT], 0.0) > 0.0
     assert own.take("lost", 1, [LIMIT], 0.0) == 0.0
+
+
+def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
+    """Redis went before it was asked: of six, each of two who know of each other sends three."""
+    own = OwnSlots(fleet_size=lambda: 2)
+    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
+
+
+def taken_by(own: OwnSlots, names: str) -> str:
+    """Which of these slots it may take alone now."""
+    return "".join(name for name in names if own.take(name, 1, [LIMIT], 0.0) == 0.0)
+
+
+def test_what_is_granted_while_a_beat_is_under_way_may_be_of_its_rooms(moved: Clock) -> None:
+    """Redis may have granted it before the beat, or after."""
+    own, limit = OwnSlots(), pack_limits([LIMIT])
+    mark = own.report()[1]
+    own.grant("a", 1, [LIMIT], 0.0)
+    own.receive(1.0, {limit: 3}, mark)
+    assert own.report()[0] == f"{limit}=2"
+
+
+def test_what_was_taken_alone_is_gone_from_the_room_when_redis_is_told(moved: Clock) -> None:
+    """An outage that ends in the middle of the return is the same outage."""
+    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own.receive(0.5, {limit: 3}, own.report()[1])
+    assert taken_by(own, "ab") == "ab"
+    assert own.report()[0] == f"{limit}=1"
+    own.restored("ab")
+    assert own.report()[0] == f"{limit}=1"
+    assert taken_by(own, "cde") == "c"
+
+
+def test_an_answer_from_before_gives_no_new_room_to_one_who_went_alone(moved: Clock) -> None:
+    """It does not know of what was taken since."""
+    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own.receive(0.5, {limit: 2}, own.report()[1])
+    mark = own.report()[1]
+    assert taken_by(own, "a") == "a"
+    own.receive(0.5, {limit: 3}, mark)
+    assert taken_by(own, "bcd") == "b"
+
+
+def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
+    """The others notice that much later, and what leaves until then is theirs."""
+    own = OwnSlots()
+    own.grant("old", 1, [LIMIT], 0.0)
+    moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
+    own.receive(0.5, {}, own.report()[1])
+    moved.now += 0.2
+    own.ask("lost", 1)
+    moved.now += own_module.THEIRS_SECONDS
+    assert taken_by(own, "a") == ""
+
+
+def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, rooms: str = "") -> bytes:
+    """The rooms that a process is given."""
+    arguments = [pack_limits([LIMIT]), name, going_by, 0, 300 * MICROS, rooms]
+    answer = redis.eval(script("beat").text, 3, SLOTS, STATE, FLEET, *arguments)  # type: ignore[arg-type]
+    return bytes(answer[2])  # type: ignore[index]
+
+
+def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
+    """Who had the whole keeps it until he has read that it is less."""
+    redis, limit = fakeredis.FakeRedis(version=(7, 4)), pack_limits([LIMIT])
+    assert beat(redis, "a", 0.0) == f"{limit}=6".encode()
+    assert beat(redis, "b", 0.0) == b""
+    assert beat(redis, "a", 1.0, f"{limit}=6") == f"{limit}=3".encode()
+    assert redis.hget(STATE, "rooms:a") == f"{limit}=6".encode()
+    redis.hset(STATE, "share:b", 0.5)
+    assert beat(redis, "b", 0.5) == b""
+    assert beat(redis, "a", 0.5, f"{limit}=3") == f"{limit}=3".encode()
+    assert beat(redis, "b", 0.5) == f"{limit}=3".encode()
+
+
+@pytest.mark.parametrize("why", ["wanted_until", "lost_at"])
+def test_no_rooms_are_given_while_they_are_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
+    """Somebody has need of what is free, or nobody knows what is."""
+    redis = fakeredis.FakeRedis(version=(7, 4))
+    redis.hset(STATE, why, round(moved.now * MICROS) + (1 if why == "wanted_until" else -1))
+    assert beat(redis, "a", 0.0) == b""
+    moved.now += LIMIT.window_seconds
+    assert beat(redis, "a", 0.0) != b""
+
+
+def test_rooms_go_with_whom_they_were_kept_for(moved: Clock) -> None:
+    """One that leaves, and one that is forgotten."""
+    redis = fakeredis.FakeRedis(version=(7, 4))
+    for name in "ab":
+        redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
+        redis.zadd(FLEET, {name: round(moved.now * MICROS)})
+    redis.eval(script("leave").text, 2, STATE, FLEET, "a")
+    moved.now += 301.0
+    beat(redis, "c", 0.0)
+    assert not redis.hexists(STATE, "rooms:a")
+    assert not redis.hexists(STATE, "rooms:b")
+
+
+def test_what_others_use_is_not_free_for_rooms(moved: Clock) -> None:
+    """Slots in the window, what the upstream told of somebody else, the shares of the silent."""
+    redis, now = fakeredis.FakeRedis(version=(7, 4)), round(moved.now * MICROS)
+    redis.zadd(SLOTS, {"taken": now})
+    redis.hset(STATE, mapping={"foreign:2000000": 1, "foreign_until:2000000": now + MICROS})
+    redis.zadd(FLEET, {"silent": now - MICROS})
+    redis.hset(STATE, "share:silent", 0.5)
+    # Of six, one is taken, one somebody else's, three are kept: half of one is none.
+    assert beat(redis, "a", 0.0) == b""
+    redis.hset(STATE, "share:silent", 0.17)
+    assert beat(redis, "a", 0.0) == b"6:2000000=1"
