@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import redis
 from redis.client import PubSub
@@ -155,7 +156,7 @@ class Membership:
             return True
         except PermissionError:
             return False
-        return False
+        return _is_zombie(int(pid))
 
     def _bury(self, source: str, members: Sequence[str]) -> None:
         keys = self._store.keys
@@ -166,3 +167,13 @@ def _rooms(text: str) -> dict[str, int]:
     """``COUNT:SPAN=ROOM,...`` as beat.lua writes it."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return {limit: int(room) for limit, _, room in pairs}
+
+
+def _is_zombie(pid: int) -> bool:
+    """True for a process that has ended, which its parent has not been told; False where none can tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return False
+    # The state comes after the program's name, which may hold anything.
+    return stat.rpartition(")")[2].split()[0] == "Z"

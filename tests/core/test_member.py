@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -143,10 +144,13 @@ def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
     assert store.client.exists(*keys) == 0
 
 
-def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
-    """A killed worker's share is back with the next beat, not after minutes."""
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_a_process_of_this_machine_that_died_is_buried(store: Store, is_waited_for: bool) -> None:
+    """A killed worker's share is back with the next beat, not after minutes, whatever its parent does."""
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
-    dead.wait()
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    if is_waited_for:
+        dead.wait()
     ghost = f"{store.member.rpartition('-')[0]}-{dead.pid}"
     beat(store, ghost)
     beat(store, "elsewhere-1")
@@ -157,6 +161,7 @@ def test_a_process_of_this_machine_that_died_is_buried(store: Store) -> None:
     members = {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
     assert members == {store.member, "elsewhere-1"}
     assert not store.own("twitter").keeps_promises
+    dead.wait()
 
 
 def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
