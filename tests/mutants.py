@@ -18,9 +18,10 @@ import lupa
 
 ROOT = Path(__file__).parents[1]
 LUA = Path("tbcache", "lua")
-ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroom", "pipeline")]
-LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member")]
+ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "rooms", "headroom", "pipeline")]
+LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member", "rooms")]
 QUEUE = ["core/test_queue.py"]
+MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]
 #: The tests that are about a script, the quickest to fail first.
@@ -30,8 +31,8 @@ SUITES = {
     "turn": ADMISSION,
     "restore": ADMISSION,
     "lose": ADMISSION,
-    "beat": ["core/test_member.py"],
-    "leave": ["core/test_member.py"],
+    "beat": [*MEMBER, "core/test_admission.py"],
+    "leave": MEMBER,
     "take": LIMITER,
     "commit": LIMITER,
     "release": LIMITER,
@@ -40,7 +41,7 @@ SUITES = {
     "lead": ["core/test_scheduler.py"],
     "queue": QUEUE,
     "enqueue": QUEUE,
-    "dequeue": [*QUEUE, "core/test_member.py"],
+    "dequeue": [*QUEUE, *MEMBER],
     "finish": QUEUE,
     "clear": CLEAR,
     "strike": CLEAR,

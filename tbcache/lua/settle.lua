@@ -18,8 +18,8 @@
 --      19 limits "count:span_us,..."
 --      20 deadline (us; 0: none)   then the ids of items billed once a day
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
--- was, 0 when it was no longer. {"late", now} past the deadline: the slot is committed and that is all; the
--- asker has kept and counted the rest himself.
+-- was, 0 when it was no longer. {"late", now} past the deadline: the slot is committed and
+-- that is all; the asker has kept and counted the rest himself.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local billed_key = KEYS[8]

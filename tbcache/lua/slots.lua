@@ -148,7 +148,7 @@ local function write_rooms(window, rooms)
     end
 end
 
--- What the taker takes is of his own room first. One that was not looked for was taken before.
+-- What the taker takes is of his own room first. Where nobody looked, it was taken before.
 local function spend(window, cost)
     local rooms = window.members and window.members.rooms[window.process]
     if rooms then

@@ -508,8 +508,9 @@ class Store:
             with self.guard():
                 self._server.check()
             self._is_returning = True
-            for source in list(self._own):
+            for source, own in list(self._own.items()):
                 self.restore(source)
+                own.forget_lost()
             for callback in self._returned:
                 callback()
             with self._lock:

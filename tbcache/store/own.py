@@ -207,12 +207,16 @@ class OwnSlots:
         return wait
 
     def restored(self, slots: Iterable[str]) -> None:
-        """Redis knows of these now, also of those taken alone; asks whose answers were lost are over."""
+        """Redis knows of these now, also of those taken alone."""
         with self._lock:
             told = self._alone.intersection(slots)
             self._alone -= told
-            self._asked.clear()
             self._spend(len(told))
+
+    def forget_lost(self) -> None:
+        """Redis is back: what was asked before is answered no more, nor carried out."""
+        with self._lock:
+            self._asked.clear()
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""

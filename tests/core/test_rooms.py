@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,7 +12,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from tbcache.models import Limit
+from tbcache.admission import Admission, Go, Wait
+from tbcache.models import FetchRequest, Limit
+from tbcache.queue import PacingBroker
+from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -20,7 +24,7 @@ from tbcache.store.member import Membership
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
 from tbcache.store.wire import MICROS, pack_limits, to_micros
-from tests.core.conftest import TWITTER
+from tests.core.conftest import TWITTER, ask
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
 
@@ -152,6 +156,7 @@ class Process:
         self._run("restore", [SLOTS, STATE, BACK], arguments)
         if is_heard:
             self.own.restored(slot for slot, _ in ages)
+            self.own.forget_lost()
             self.is_cut_off, self.flights = False, []
             self.exchange(self.beat)
 
@@ -440,3 +445,95 @@ def test_what_others_use_is_not_free_for_rooms(moved: Clock) -> None:
     assert beat(redis, "a", 0.0) == b""
     redis.hset(STATE, "share:silent", 0.17)
     assert beat(redis, "a", 0.0) == b"6:2000000=1"
+
+
+def keep(store: Store, process: str, room: int) -> None:
+    """As if a beat of ``process`` had just been given that room."""
+    seconds, micros = store.client.time()
+    store.client.zadd(store.keys.fleet("twitter"), {process: seconds * MICROS + micros})
+    store.client.expire(store.keys.fleet("twitter"), 60)
+    store.client.hset(store.keys.state("twitter"), f"rooms:{process}", f"5:60000000={room}")
+
+
+def test_a_room_is_in_the_way_of_others_and_not_of_its_own(admission: Admission, store: Store) -> None:
+    """What its own process takes is of it."""
+    keep(store, store.member, 3)
+    keep(store, "far-1", 2)
+    for symbol, left in (("A", b"5:60000000=2"), ("B", b"5:60000000=1"), ("C", None)):
+        assert isinstance(admission.admit(ask(symbol)), Go)
+        assert store.client.hget(store.keys.state("twitter"), f"rooms:{store.member}") == left
+    verdict = admission.admit(ask("D", patience=100.0))
+    assert isinstance(verdict, Wait)
+    assert verdict.is_brief
+    assert verdict.seconds == pytest.approx(0.005)
+    # Nobody's room counts as used, and who only looks is in nobody's way.
+    status = RateLimiter(TWITTER, store).get_status()
+    assert (status.used, status.remaining, status.is_limited) == (3, 2, False)
+
+
+def test_nothing_is_promised_while_rooms_are_kept(admission: Admission, store: Store) -> None:
+    """What comes free first may be theirs."""
+    for symbol in "ABCDE":
+        assert isinstance(admission.admit(ask(symbol)), Go)
+    keep(store, "far-1", 1)
+    verdict = admission.admit(ask("F", patience=100.0))
+    assert isinstance(verdict, Wait)
+    assert verdict.is_brief
+
+
+@pytest.mark.parametrize("way", ["admit", "turn", "take", "dequeue"])
+def test_whatever_is_asked_for_rooms_are_called_for_once(
+    admission: Admission, store: Store, settings: Settings, server: Server, way: str
+) -> None:
+    """A call wakes everyone: those who wait for its effect do not call again."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    keep(store, "far-1", 4)
+    called = server.calls("publish")
+    for _ in range(2):
+        if way == "admit":
+            admission.admit(ask("B"))
+        elif way == "turn":
+            admission.turn(verdict.grant)
+        elif way == "take":
+            RateLimiter(TWITTER, store).check_rate_limit()
+        else:
+            broker = PacingBroker(store, settings, [TWITTER])
+            broker.declare_queue("twitter")
+            broker.enqueue(message(FetchRequest("twitter", "B"), "interactive"))
+            broker.threads.open(1, 1)
+            next(broker.consume("twitter", timeout=1))
+    assert server.calls("publish") == called + 1
+
+
+@pytest.mark.parametrize("way", ["admit", "turn"])
+def test_who_has_no_patience_waits_while_a_slot_is_given_back(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It is free: to say that there is none would be wrong."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    keep(store, "far-1", 4)
+    state, waits = store.keys.state("twitter"), list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        store.client.hdel(state, "rooms:far-1")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    if way == "admit":
+        assert isinstance(admission.admit(ask("B")), Go)
+    else:
+        assert not isinstance(admission.turn(verdict.grant), Wait)
+    assert waits == [pytest.approx(0.005)]
+
+
+def test_in_vain_it_is_waited_for_a_tenth_of_a_second(admission: Admission, store: Store) -> None:
+    """One who is about to be known as silent gives nothing back."""
+    assert isinstance(admission.admit(ask("A")), Go)
+    keep(store, "far-1", 4)
+    began = time.monotonic()
+    verdict = admission.admit(ask("B"))
+    assert isinstance(verdict, Wait)
+    assert verdict.is_brief
+    assert own_module.GIVING_BACK_SECONDS <= time.monotonic() - began < 0.4
