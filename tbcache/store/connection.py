@@ -141,7 +141,7 @@ class Store:
         Raises:
           Unavailable: the server is away. redis.ResponseError: it refuses the command.
         """
-        self._check()
+        self.check()
         try:
             return self._call(*command)
         except _AWAY as error:
@@ -198,7 +198,7 @@ class Store:
         Raises:
           Unavailable: the server is away, or was a moment ago.
         """
-        self._check()
+        self.check()
         try:
             yield
         except _AWAY as error:
@@ -211,7 +211,12 @@ class Store:
                 raise Unavailable(self.address, "closed") from None
             raise
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Whether a call would be sent now.
+
+        Raises:
+          Unavailable: the server is away, or was a moment ago.
+        """
         if self._pid != os.getpid():
             self._after_fork()
         reason = self._away_reason
@@ -264,7 +269,7 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        self._check()
+        self.check()
         own = self.own(source)
         if self._join is not None and not own.is_member:
             self._join(source)

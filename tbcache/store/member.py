@@ -75,6 +75,8 @@ class Membership:
         own = self._store.own(source)
         # One at a time: each beat says what was learned from the last.
         with self._beating:
+            # The others know of us what was sent, not what we would have sent.
+            self._store.check()
             if gives_up_rooms:
                 own.give_up_rooms()
             self._beat(source, own)

@@ -18,7 +18,7 @@ from tbcache.queue import PacingBroker
 from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
 from tbcache.store.own import OwnSlots
@@ -537,3 +537,17 @@ def test_in_vain_it_is_waited_for_a_tenth_of_a_second(admission: Admission, stor
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
     assert own_module.GIVING_BACK_SECONDS <= time.monotonic() - began < 0.4
+
+
+def test_a_beat_that_is_not_sent_does_not_count_as_heard(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or whoever is cut off would wait for ever until the others have noticed."""
+    own, membership = store.own("twitter"), Membership(store)
+    own.limits = TWITTER.limits
+    membership.beat("twitter")
+    asked_at = own._asked_at
+    monkeypatch.setattr(store, "_away_reason", "cut off")
+    with pytest.raises(Unavailable):
+        membership.beat("twitter")
+    assert own._asked_at == asked_at
