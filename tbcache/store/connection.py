@@ -63,7 +63,10 @@ _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermiss
 
 
 class Unavailable(RedisUnreachable):
-    """The store cannot be used now; callers go on without it."""
+    """The store cannot be used now; callers go on without it. ``is_timeout``: it did not answer in time,
+    and may have done what it was asked."""
+
+    is_timeout = False
 
 
 class Store:
@@ -225,7 +228,9 @@ class Store:
 
     def _away(self, error: Exception) -> Unavailable:
         self._lost(error)
-        return Unavailable(self.address, _reason(error))
+        unavailable = Unavailable(self.address, _reason(error))
+        unavailable.is_timeout = isinstance(error, redis.TimeoutError | TimeoutError)
+        return unavailable
 
     def _is_in_cluster(self) -> ConfigurationError:
         return ConfigurationError(f"Redis at {self.address} is a node of a cluster; set REDIS_CLUSTER=true")
@@ -273,11 +278,18 @@ class Store:
         own = self.own(source)
         if self._join is not None and not own.is_member:
             self._join(source)
+        with self.awaiting(own, name, cost):
+            yield own
+
+    @contextmanager
+    def awaiting(self, own: OwnSlots, name: str, cost: int) -> Iterator[None]:
+        """Around a script by which the server learns that this process is there."""
         own.ask(name, cost)
         try:
-            yield own
-        except Unavailable:
-            # Whether it took them, who knows: the answer is lost.
+            yield
+        except Unavailable as error:
+            # Whether it took them, who knows.
+            own.lose(name, is_heard=error.is_timeout)
             raise
         except BaseException:
             own.answered(name)

@@ -27,6 +27,8 @@ from tbcache.store.wire import pack_limits, to_micros
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
+#: What a beat is called among a source's asks.
+BEAT = "beat"
 #: A host that died takes its processes' shares along for so long.
 FORGET_SECONDS = 300.0
 
@@ -86,18 +88,19 @@ class Membership:
         going_by = own.share if own.is_member else 0.0
         rooms, mark = own.report()
         self._asked_at[source] = asked_at = time.monotonic()
-        now_us, *answer = self._store.run(
-            "beat",
-            [keys.slots(source), keys.state(source), keys.fleet(source)],
-            [
-                pack_limits(own.limits),
-                self._store.member,
-                f"{going_by:.9f}",
-                self._store.deadline_us(source),
-                to_micros(FORGET_SECONDS),
-                rooms,
-            ],
-        )
+        with self._store.awaiting(own, BEAT, 0):
+            now_us, *answer = self._store.run(
+                "beat",
+                [keys.slots(source), keys.state(source), keys.fleet(source)],
+                [
+                    pack_limits(own.limits),
+                    self._store.member,
+                    f"{going_by:.9f}",
+                    self._store.deadline_us(source),
+                    to_micros(FORGET_SECONDS),
+                    rooms,
+                ],
+            )
         if answer:
             share, granted, epoch, closed_until, reason, *absent = answer
             own.receive(float(share), _rooms(granted.decode()), mark)

@@ -60,15 +60,15 @@ class OwnSlots:
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
         self._alone: set[str] = set()
-        #: Asks under way, which may take so many: their answers may be lost.
-        self._asked: dict[str, int] = {}
+        #: Asks under way, or whose answers were lost: how many slots each may have taken, and when it
+        #: was made, if Redis may have heard it.
+        self._asked: dict[str, tuple[int, float]] = {}
         #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
         self._rooms: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._horizon = 0.0
         self._sweep_at = SWEEP_FROM
-        self._asked_at = -math.inf
         self._heard_at = -math.inf
         #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
         self._whole_at = math.inf
@@ -98,8 +98,13 @@ class OwnSlots:
     def ask(self, name: str, cost: int) -> None:
         """An ask is off that may take ``cost`` slots; until it is answered they count as taken."""
         with self._lock:
-            self._asked[name] = cost
-            self._asked_at = time.monotonic()
+            self._asked[name] = cost, time.monotonic()
+
+    def lose(self, name: str, *, is_heard: bool) -> None:
+        """No answer comes. ``is_heard``: for all we know, only the answer is lost."""
+        with self._lock:
+            if not is_heard and name in self._asked:
+                self._asked[name] = self._asked[name][0], -math.inf
 
     def is_asked(self, name: str) -> bool:
         """True while that ask is under way, or its answer was lost."""
@@ -128,7 +133,6 @@ class OwnSlots:
     def report(self) -> tuple[str, int]:
         """What a beat says of our rooms, as beat.lua reads it, and the mark that :meth:`receive` wants."""
         with self._lock:
-            self._asked_at = time.monotonic()
             rooms = (self._rooms or {}).items()
             left = [(limit, room - len(self._alone)) for limit, room in rooms]
             return ",".join(f"{limit}={room}" for limit, room in left if room > 0), self._granted
@@ -250,7 +254,7 @@ class OwnSlots:
         alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
         # Redis may have heard what it could not answer.
-        noticed = max(self._heard_at, self._asked_at) + THEIRS_SECONDS
+        noticed = max([self._heard_at, *(at for _, at in self._asked.values())]) + THEIRS_SECONDS
         if self._rooms is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
             # as there were then; of what was free, each may take his room.
@@ -260,7 +264,7 @@ class OwnSlots:
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
             # One that is asked for again by its name is the same.
-            lost = sum(units for name, units in self._asked.items() if name != slot)
+            lost = sum(units for name, (units, _) in self._asked.items() if name != slot)
             room = max(0, self._rooms.get(pack_limits([limit]), 0)) - lost
             waits.append(_until(inside, len(inside) + cost - len(before) - max(0, room), now))
         else:

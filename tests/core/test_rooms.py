@@ -99,6 +99,7 @@ class Process:
             self.own.give_up_rooms()
         going_by = self.own.share if self.own.is_member else 0.0
         rooms, mark = self.own.report()
+        self.own.ask("beat", 0)
         arguments = [pack_limits([LIMIT]), self.name, going_by, 0, 300 * MICROS, rooms]
         self.flights.append(Flight("", self.clock.now, gives_up, mark, arguments))
 
@@ -137,6 +138,7 @@ class Process:
             pairs = (part.split("=") for part in answer[2].decode().split(",") if part)
             rooms = {limit: int(room) for limit, room in pairs}
             self.own.receive(float(answer[1]), rooms, flight.mark)
+            self.own.answered("beat")
 
     def cut_off(self) -> None:
         """No answer comes any more; who waited for one goes on alone."""
@@ -386,6 +388,9 @@ def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     own.ask("lost", 1)
     moved.now += own_module.THEIRS_SECONDS
     assert taken_by(own, "a") == ""
+    # One that was refused at the door was not heard.
+    own.lose("lost", is_heard=False)
+    assert taken_by(own, "a") == "a"
 
 
 def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, rooms: str = "") -> bytes:
@@ -546,8 +551,7 @@ def test_a_beat_that_is_not_sent_does_not_count_as_heard(
     own, membership = store.own("twitter"), Membership(store)
     own.limits = TWITTER.limits
     membership.beat("twitter")
-    asked_at = own._asked_at
     monkeypatch.setattr(store, "_away_reason", "cut off")
     with pytest.raises(Unavailable):
         membership.beat("twitter")
-    assert own._asked_at == asked_at
+    assert not own.is_asked("beat")
