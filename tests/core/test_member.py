@@ -377,6 +377,28 @@ def subscribers(server: Server, store: Store) -> int:
     return int(server.client.pubsub_numsub(store.keys.notices)[0][1])
 
 
+def test_a_closure_is_told_at_once(admission: Admission, store: Store, server: Server) -> None:
+    """Not only with the next beat."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    told = server.calls("publish")
+    admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    assert server.calls("publish") == told + 1
+
+
+def test_a_slot_that_is_over_is_held_no_longer_once_it_is_put_back(
+    admission: Admission, store: Store
+) -> None:
+    """That its answer was in could not be told: it counts from then on, not from the end of its lease."""
+    verdict = admission.admit(ask("A"))
+    assert isinstance(verdict, Go)
+    store.own("twitter").commit(verdict.grant.slot, 1)
+    store.restore("twitter")
+    now_us = store.time_us("twitter")
+    assert now_us is not None
+    assert store.client.zscore(store.keys.slots("twitter"), verdict.grant.slot) <= now_us + 1000
+
+
 def test_a_closure_that_was_not_heard_comes_with_the_next_beat(admission: Admission, store: Store) -> None:
     """A subscription that is broken and made anew misses what was told between."""
     verdict = admission.admit(ask("A"))

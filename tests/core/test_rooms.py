@@ -404,6 +404,7 @@ def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
     """Who had the whole keeps it until he has read that it is less."""
     redis, limit = fakeredis.FakeRedis(version=(7, 4)), pack_limits([LIMIT])
     assert beat(redis, "a", 0.0) == f"{limit}=6".encode()
+    assert redis.hget(STATE, "rooms:a") == f"{limit}=6".encode()
     assert beat(redis, "b", 0.0) == b""
     assert beat(redis, "a", 1.0, f"{limit}=6") == f"{limit}=3".encode()
     assert redis.hget(STATE, "rooms:a") == f"{limit}=6".encode()
