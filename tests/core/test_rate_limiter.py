@@ -14,7 +14,7 @@ from tbcache.errors import InvalidRequest, RateLimited, UnknownSource
 from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
-from tbcache.store import Store
+from tbcache.store import Store, get_store
 from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server
@@ -172,3 +172,17 @@ def test_the_oldest_slot_says_when_one_comes_free(limiter: RateLimiter, store: S
     limiter.check_rate_limit()
     free_at = limiter.get_status().reset_at.timestamp()
     assert free_at == pytest.approx(stamp / 1e6 + 60, abs=0.001)
+
+
+def test_a_process_that_only_limits_is_known_to_the_fleet(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or with Redis away it would go by the whole limit, beside all the others."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    limiter = tbcache.get_rate_limiter("reddit")
+    assert limiter.get_status().used == 0
+    assert not get_store().own("reddit").is_member
+    assert limiter.check_rate_limit()[0]
+    assert get_store().own("reddit").is_member
+    tbcache.get_usage_monitor().leave()
