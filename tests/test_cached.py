@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tbcache.cache import CacheManager, cached
+from tbcache.cache.load import Load
 from tbcache.errors import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server
@@ -305,6 +306,61 @@ def test_a_cancelled_caller_takes_nobody_with_it(cache: CacheManager, calls: lis
 
     asyncio.run(main())
     assert calls == ["A"]
+
+
+def test_who_waits_for_a_cancelled_load_loads_instead(cache: CacheManager, calls: list[Any]) -> None:
+    """A time limit inside one call must not cancel the others, who were told of none."""
+    is_waited_for = asyncio.Event()
+
+    @cached(cache=cache)
+    async def slow(symbol: str) -> str:
+        calls.append(symbol)
+        if len(calls) == 1:
+            await is_waited_for.wait()
+            raise asyncio.CancelledError
+        return symbol
+
+    async def main() -> None:
+        first = asyncio.create_task(slow("A"))
+        while not calls:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(slow("A"))
+        await asyncio.to_thread(cache.get, "another thread's turn")
+        is_waited_for.set()
+        assert await second == "A"
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(main())
+    assert calls == ["A", "A"]
+
+
+def test_a_call_that_is_cancelled_while_it_asks_leaves_no_lease(store: Store) -> None:
+    """Or every other process would wait for its end, and nobody loads."""
+    is_asking, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(CacheManager):
+        def begin_load(self, key: str) -> tuple[Any, Load | None]:
+            is_asking.set()
+            assert may_go_on.wait(5)
+            return super().begin_load(key)
+
+    @cached(cache=Slow(store), key_prefix="quote")
+    async def quote(symbol: str) -> str:
+        return symbol
+
+    async def main() -> None:
+        call = asyncio.create_task(quote("A"))
+        await asyncio.to_thread(is_asking.wait, 5)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        asyncio.get_running_loop().call_later(0.02, may_go_on.set)
+        await asyncio.wait(others)
+        assert call.cancelled()
+
+    asyncio.run(main())
+    assert not store.client.exists(store.keys.lease(quote.cache_key("A")))
 
 
 def test_an_async_load_that_landed_meanwhile_is_not_repeated(store: Store, calls: list[Any]) -> None:

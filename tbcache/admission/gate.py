@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tbcache.admission.local import LocalAdmission
+from tbcache.admission.local import LocalAdmission, end_slot
 from tbcache.admission.verdict import (
     NOTHING,
     Ask,
@@ -145,7 +145,10 @@ class Admission:
         if not grant.is_local or grant.is_lost or settlement.closed_by:
             # A slot that was not used is given back all the same.
             is_over = settlement != Settlement()
-            self._unsettled.append((grant, Settlement(closed_by=settlement.closed_by, is_over=is_over)))
+            rest = Settlement(
+                closed_by=settlement.closed_by, is_over=is_over, is_interrupted=settlement.is_interrupted
+            )
+            self._unsettled.append((grant, rest))
         self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
         return "local"
@@ -345,7 +348,6 @@ class Admission:
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys
         name, key = source.name, grant.ask.request.key
-        kind, payload = _ending(settlement)
         asked_at = time.monotonic()
         answer = self._store.run(
             "settle",
@@ -363,8 +365,8 @@ class Admission:
                 grant.slot,
                 source.cost,
                 self._monitor.worker,
-                kind,
-                payload,
+                settlement.ending,
+                _payload(settlement),
                 to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
                 to_micros(source.stale_ttl),
                 to_micros(settlement.bill.dollars),
@@ -386,8 +388,7 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise self._store.overdue()
-        own = self._store.own(name)
-        (own.release if kind == "abandon" else own.commit)(grant.slot, source.cost)
+        end_slot(self._store.own(name), grant, settlement)
         if grant.is_lost and answer[2]:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
@@ -491,14 +492,12 @@ def _value(entry: bytes) -> bytes:
     return entry[HEAD_BYTES:-1]
 
 
-def _ending(settlement: Settlement) -> tuple[str, bytes]:
+def _payload(settlement: Settlement) -> bytes:
     if settlement.payload is not None:
-        return "value", settlement.payload
-    if settlement.is_over:
-        return "failure", b""
-    if settlement.failure is not None:
-        return "failure", _encode(settlement.failure)
-    return "abandon", b""
+        return settlement.payload
+    if settlement.failure is not None and not settlement.is_over:
+        return _encode(settlement.failure)
+    return b""
 
 
 def _error_kind(settlement: Settlement) -> str:

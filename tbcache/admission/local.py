@@ -14,6 +14,7 @@ from tbcache.models import Failure, utc_now
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.glob import compile_glob
+from tbcache.store.own import OwnSlots
 
 ENTRIES = 10_000
 BACKOFF_SECONDS = 5.0
@@ -107,11 +108,7 @@ class LocalAdmission:
 
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
-        own = self._store.own(source.name)
-        if settlement.payload is None and settlement.failure is None:
-            own.release(grant.slot, source.cost)
-        else:
-            own.commit(grant.slot, source.cost)
+        end_slot(self._store.own(source.name), grant, settlement)
         now = time.monotonic()
         with self._lock:
             entry = self._entry(grant.ask.request.key)
@@ -146,6 +143,14 @@ class LocalAdmission:
         if closure is None or closure.until <= now:
             return None
         return _wait(closure.until - now, closure.reason)
+
+
+def end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
+    """Do with this process's record of the slot what settle.lua does with the slot."""
+    if settlement.ending == "abandon":
+        own.release(grant.slot, grant.ask.source.cost)
+    elif settlement.ending != "interrupted":
+        own.commit(grant.slot, grant.ask.source.cost)
 
 
 def _wait(seconds: float, reason: str) -> Wait:

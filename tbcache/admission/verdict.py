@@ -106,6 +106,9 @@ class Failed:
 #: clear; or into this process's memory, while Redis is away.
 Settled = Literal["stored", "dropped", "local"]
 
+#: See ``settle.lua``.
+Ending = Literal["value", "failure", "abandon", "interrupted"]
+
 Verdict = Hit | Stale | Go | Join | Wait | Failed
 
 
@@ -127,7 +130,8 @@ class Settlement:
     ``closed_by`` is an upstream's refusal that holds for the whole source; ``bill`` what
     the last page cost, those before it having been billed by their turns. ``answer`` goes
     to the database; ``hints`` are what the upstream says is left. ``is_over``: whatever it
-    came to was kept and counted elsewhere.
+    came to was kept and counted elsewhere. ``is_interrupted``: it was ended from outside, which
+    says nothing of the upstream; a request may be on its way, so the slot stays held.
     """
 
     payload: bytes | None = None
@@ -139,3 +143,13 @@ class Settlement:
     answer: bytes | None = None
     hints: Sequence[RateHint] = ()
     is_over: bool = False
+    is_interrupted: bool = False
+
+    @property
+    def ending(self) -> Ending:
+        """What becomes of the slot and the lease, in the words of settle.lua."""
+        if self.payload is not None:
+            return "value"
+        if self.is_interrupted:
+            return "interrupted"
+        return "failure" if self.is_over or self.failure is not None else "abandon"

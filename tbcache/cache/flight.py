@@ -44,12 +44,15 @@ class Flights:
         """Await ``load``, or the task that runs it; a caller who is cancelled does not end it."""
         with self._lock:
             tasks = self._tasks.setdefault(asyncio.get_running_loop(), {})
-        task = tasks.get(key)
-        if task is None:
-            task = tasks[key] = asyncio.create_task(load())
-            task.add_done_callback(lambda _: tasks.pop(key))
-        elif task is asyncio.current_task():
-            return await load()
+        while (task := tasks.get(key)) is not None:
+            if task is asyncio.current_task():
+                return await load()
+            await asyncio.wait([task])
+            # One that was cancelled is nothing to those who wait for it.
+            if not task.cancelled():
+                return task.result()
+        task = tasks[key] = asyncio.create_task(load())
+        task.add_done_callback(lambda _: tasks.pop(key))
         return await asyncio.shield(task)
 
     def _fly(self, key: str, mine: Future[Any], load: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from tbcache.cache.flight import Flights
+from tbcache.cache.load import Load
 from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
 from tbcache.store import codec
 from tbcache.store.local import MISSING
@@ -111,7 +112,7 @@ def _wrap_async(
 
         async def load() -> T:
             value: T
-            value, permission = await asyncio.to_thread(cache.begin_load, name)
+            value, permission = await _begin(cache, name)
             if permission is None:
                 return value
             try:
@@ -130,6 +131,19 @@ def _wrap_async(
 
     call.invalidate = invalidate  # type: ignore[attr-defined]
     return call
+
+
+async def _begin(cache: CacheManager, name: str) -> tuple[Any, Load | None]:
+    """Begin a load in a thread; a lease that comes after a cancellation is given back."""
+    # No task: a loop that ends cancels all of those, and nobody would see what the thread got.
+    beginning = asyncio.get_running_loop().run_in_executor(None, cache.begin_load, name)
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        _, permission = await beginning
+        if permission is not None:
+            await asyncio.to_thread(cache.end_load, permission)
+        raise
 
 
 class _Key:

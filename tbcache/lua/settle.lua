@@ -6,7 +6,8 @@
 --       7 outbox  STREAM  answers accepted for the database: field "answer"
 --       8 billed  SET     ids billed today, where an item is billed once a day
 -- ARGV  1 slot id of the last page    2 cost in slots    3 worker
---       4 "value" | "failure" | "abandon" (nothing was sent: the slot is given back)
+--       4 "value" | "failure" | "abandon" (nothing was sent: the slot is given back) |
+--         "interrupted" (a request may still be on its way: the slot stays held)
 --       5 payload: the value's JSON, or the failure's
 --       6 fresh for (us)    7 stale for, after that (us)
 --       8 billed (millionths of a dollar)    9 latency bucket, "" for none
@@ -18,8 +19,8 @@
 --      19 limits "count:span_us,..."
 --      20 deadline (us; 0: none)   then the ids of items billed once a day
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
--- was, 0 when it was no longer. {"late", now} past the deadline: the slot is committed and
--- that is all; the asker has kept and counted the rest himself.
+-- was, 0 when it was no longer. {"late", now} past the deadline: the slot is dealt with
+-- and that is all; the asker has kept and counted the rest himself.
 local slots, state, entry_key, lease_key, usage, wake, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local billed_key = KEYS[8]
@@ -37,7 +38,7 @@ local OUTBOX_TTL_S = 7 * 86400
 local now = server_time()
 if kind == 'abandon' then
     release(slots, id, cost)
-else
+elseif kind ~= 'interrupted' then
     commit(slots, now, id, cost)
 end
 local deadline = tonumber(ARGV[20])

@@ -94,6 +94,11 @@ class Pipeline:
         Raises:
           RateLimited: no slot within ``patience``. BudgetExhausted: none today.
           UpstreamError: the upstream answered with no page, and nothing old is kept.
+
+        Any other exception is a bug, in a parser or a scorer mostly. Those who wait for the same
+        load get it as an UpstreamError, and nobody tries for some seconds: the same answer would
+        meet the same bug again, and each try costs a slot. A load that is interrupted (Ctrl-C, a
+        worker's time limit) is no failure: whoever waits for it loads instead.
         """
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return _outcome(request, kept, "cache")
@@ -179,6 +184,7 @@ class Pipeline:
         try:
             fetched = PageReader(upstream, grant, self.admission.turn, self.admission.may_send).read()
             answer = _answer(upstream, request, fetched)
+            self._settle(upstream, fetched, answer, time.monotonic() - started)
         except TooLate:
             self.admission.settle(grant, Settlement())
             raise
@@ -187,11 +193,13 @@ class Pipeline:
             if stale is None:
                 raise
             return _outcome(request, stale, "stale", failure)
-        except BaseException:
-            # Ours, not the upstream's: the slot stays spent, as the request may have gone out.
-            self.admission.settle(grant, Settlement(failure=_unexpected(request), pages=1))
+        except Exception as error:
+            log.error("fetch.broke", source=request.source, symbol=request.symbol, error=repr(error)[:200])
+            self.admission.settle(grant, Settlement(failure=_bug(request, error), pages=1))
             raise
-        self._settle(upstream, fetched, answer, time.monotonic() - started)
+        except BaseException:
+            self.admission.settle(grant, Settlement(is_interrupted=True, pages=1))
+            raise
         return Outcome(request, answer.sentiment, "live", 0.0)
 
     def _settle_failure(self, grant: Grant, error: UpstreamError, seconds: float) -> Failure:
@@ -273,8 +281,8 @@ def _limited(source: str, retry_at: datetime, reason: str) -> RateLimited:
     return RateLimited(source, retry_at, reason)
 
 
-def _unexpected(request: FetchRequest) -> Failure:
-    return Failure("error", f"{request.source}: the fetch broke off", 0, None)
+def _bug(request: FetchRequest, error: Exception) -> Failure:
+    return Failure("error", f"{request.source}: the fetch broke off ({type(error).__name__})", 0, None)
 
 
 def _outcome(

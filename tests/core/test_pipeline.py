@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dramatiq.middleware import TimeLimitExceeded
 
-from tbcache.admission import Ask, Go, Grant, Verdict
+from tbcache.admission import Admission, Ask, Go, Grant, Join, Verdict
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
+    UpstreamError,
     UpstreamQuotaExhausted,
     UpstreamThrottled,
     UpstreamUnavailable,
 )
 from tbcache.models import FetchRequest, Limit, Outcome, Page
+from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
+from tbcache.settings import Settings
 from tbcache.sources import Price
 from tbcache.store import Store
 from tbcache.store.codec import seal
@@ -218,6 +225,65 @@ def test_a_bug_in_a_parser_frees_the_key(pipeline: Pipeline, store: Store) -> No
     with pytest.raises(ZeroDivisionError):
         pipeline.run(Upstream(answer=crash), AAPL)
     assert store.client.hget(store.keys.lease(AAPL.key), "token") is None
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, TimeLimitExceeded])
+def test_who_waits_for_an_interrupted_load_loads_instead(
+    pipeline: Pipeline,
+    store: Store,
+    store_for: Callable[..., Store],
+    server: Server,
+    settings: Settings,
+    interrupt: type[BaseException],
+    is_away: bool,
+) -> None:
+    """Ctrl-C in one shell is no failure of the upstream, and its request may have gone out."""
+    other = pipeline
+    if is_away:
+        store._away_reason = "pulled"
+    else:
+        far = store_for(server)
+        other = Pipeline(Admission(far, settings, UsageMonitor(far, settings)))
+    is_sent, has_joined = threading.Event(), threading.Event()
+    wait_for = other.admission.wait_for
+
+    def wait(join: Join, source: str, seconds: float) -> None:
+        has_joined.set()
+        wait_for(join, source, seconds)
+
+    other.admission.wait_for = wait  # type: ignore[method-assign]
+
+    def broken_off(cursor: str | None) -> Page:
+        is_sent.set()
+        assert has_joined.wait(5)
+        raise interrupt
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(pipeline.run, Upstream(answer=broken_off), AAPL)
+        assert is_sent.wait(5)
+        second = pool.submit(other.run, Upstream(), AAPL)
+        assert isinstance(first.exception(5), interrupt)
+        assert second.result(1).origin == "live"
+    own = store.own("twitter")
+    held = [stamp for stamp in own._stamps.values() if stamp > time.monotonic()]
+    assert len(held) == 1
+    if not is_away:
+        assert store.client.zcount(store.keys.slots("twitter"), time.time() * 1e6, "+inf") == 1
+
+
+def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline) -> None:
+    """The same answer would meet the same bug again, and every try costs a slot."""
+
+    def crash(cursor: str | None) -> Page:
+        raise ZeroDivisionError
+
+    upstream = Upstream(answer=crash)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.run(upstream, AAPL)
+    with pytest.raises(UpstreamError, match=r"broke off \(ZeroDivisionError\)"):
+        pipeline.run(upstream, AAPL)
+    assert len(upstream.sent) == 1
 
 
 def test_an_answer_for_the_database_takes_no_further_round_trip(
