@@ -19,6 +19,7 @@ import pytest
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.cluster import hash_slot
+from tests.postgres import Postgres, has_postgres
 from tests.server import ClusterServer, Server
 
 #: Packages whose cached ``get_*()`` functions are the singletons of a process.
@@ -147,6 +148,23 @@ def store(settings: Settings) -> Iterator[Store]:
     store = Store(settings)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
+
+
+# Where no PostgreSQL is installed its dialect is still compiled, in test_repository.py.
+@pytest.fixture(params=["sqlite", "postgresql"] if has_postgres() else ["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of the test's own."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'database' / 'tbcache.db'}"
+    server: Postgres = request.getfixturevalue("_postgres")
+    return server.new_database()
 
 
 def _check_ttls(server: Server) -> None:

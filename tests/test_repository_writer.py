@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tbcache.repository import Answer, RepositoryUnavailable, SentimentRepository, Writer, encode_answer
+from tbcache.repository import (
+    Answer,
+    RepositoryUnavailable,
+    SentimentRepository,
+    Writer,
+    decode_answer,
+    encode_answer,
+)
 from tbcache.repository.writer import BATCH
 from tests.postgres import Postgres, has_postgres
 from tests.server import wait_until
@@ -273,7 +280,9 @@ def test_one_answer_that_is_refused_for_good_keeps_none_back(
     assert sorted(database.written) == ["00000", "00001", "00002", "00004", "00005"]
     (kept,) = spill.iterdir()
     assert kept.suffix == ".rejected"
-    assert b'"00003"' in kept.read_bytes()
+    reason, refused = kept.read_bytes().splitlines()
+    assert b"no such thing" in reason
+    assert decode_answer(refused) == answer(item("00003"))
 
 
 def test_a_broken_file_keeps_nothing_back(

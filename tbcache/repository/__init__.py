@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
-from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.error import AnswerRefused, CorruptAnswer, RepositoryUnavailable
 from tbcache.repository.writer import Writer
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AnswerRefused",
     "CorruptAnswer",
     "RepositoryUnavailable",
     "SentimentRepository",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import (
     ArgumentError,
-    DataError,
     DBAPIError,
-    IntegrityError,
-    NotSupportedError,
-    ProgrammingError,
+    InterfaceError,
+    OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -35,13 +34,42 @@ from tbcache.errors import ConfigurationError
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
-from tbcache.repository.error import RepositoryUnavailable
+from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
 from tbcache.settings import DATABASE_EXAMPLES
 
 _VARIABLE = "TBCACHE_DATABASE_URL"
 _NO_SUCH_TABLE = "42P01"
+#: Kinds of SQLSTATE: no connection, no login, no such database, a transaction that lost against another,
+#: out of memory or disk, a lock that is held, an operator's word, an error of the system.
+_POSTGRES_OUTAGES = frozenset(("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"))
+_SQLITE_OUTAGES = frozenset(
+    (
+        sqlite3.SQLITE_ERROR,  # our statements are sound: a table is missing
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_SCHEMA,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+_LONGEST_REASON = 200
 # Any number that no other program on the server is likely to lock.
 _SCHEMA_LOCK = 0x7462_6361_6368_65
+#: What every database of ours takes.
+_SAMPLE = Answer(
+    SymbolSentiment(
+        "tbcache", "SAMPLE", 1, 0.0, 1, 0, 0, 1, datetime(2000, 1, 1, tzinfo=UTC), True, None, "none"
+    ),
+    ((Item("sample", None, "sample"), 0.0),),
+)
 
 
 class SentimentRepository:
@@ -77,19 +105,49 @@ class SentimentRepository:
         """Write the answers in one transaction; writing them again changes nothing.
 
         Raises:
-          RepositoryUnavailable: nothing of it was written.
+          RepositoryUnavailable: nothing of it was written; it may be later.
+          AnswerRefused: nothing of it was written, and it never will be. Of several answers, at
+            least one is at fault.
         """
         if not records:
             return
+        try:
+            with self._connect() as connection:
+                self._write(connection, records)
+                connection.commit()
+        except RepositoryUnavailable:
+            raise
+        except Exception as error:
+            if len(records) == 1:
+                self._try_sample()
+            raise AnswerRefused(_first_line(error)) from error
+
+    def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
         rows = [row for answer in records for row in table.item_rows(answer)]
         # In one order everywhere, or two writers of the same items could wait for each other.
         rows.sort(key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
         snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
-        with self._connect() as connection:
-            if rows:
-                connection.execute(table.upsert_items(self.dialect), rows)
-            connection.execute(table.insert_snapshots(self.dialect), snapshots)
-            connection.commit()
+        if rows:
+            connection.execute(table.upsert_items(self.dialect), rows)
+        connection.execute(table.insert_snapshots(self.dialect), snapshots)
+
+    def _try_sample(self) -> None:
+        """Whether the database takes an answer that is surely sound. Leaves nothing of it there.
+
+        An error of which we do not know whether it is about what was written or about the
+        database (no permission, a column of another type) is told apart by this.
+
+        Raises:
+          RepositoryUnavailable: it does not.
+        """
+        try:
+            with self._connect() as connection:
+                self._write(connection, [_SAMPLE])
+                connection.rollback()
+        except RepositoryUnavailable:
+            raise
+        except Exception as error:
+            raise self._unavailable(error) from error
 
     def save_sentiment(
         self, sentiment: SymbolSentiment, items: Sequence[tuple[Item, float | None]] = ()
@@ -161,13 +219,15 @@ class SentimentRepository:
         except (DBAPIError, PoolTimeout, OSError) as error:
             if not _is_outage(error):
                 raise
-            # A database that was replaced meanwhile gets its tables at the next try.
-            self._prepared.clear()
-            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise RepositoryUnavailable(
-                f"the database at {self.address} does not answer ({reason}); "
-                f"{_VARIABLE} says which one to use"
-            ) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> RepositoryUnavailable:
+        # A database that was replaced meanwhile gets its tables at the next try.
+        self._prepared.clear()
+        return RepositoryUnavailable(
+            f"the database at {self.address} does not answer ({_first_line(error)}); "
+            f"{_VARIABLE} says which one to use"
+        )
 
     def _prepare(self) -> None:
         with self._lock:
@@ -187,10 +247,25 @@ class SentimentRepository:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether the fault is the database's, and may be over later, and not that of what was written."""
-    if isinstance(error, ProgrammingError):
-        return getattr(error.orig, "sqlstate", "") == _NO_SUCH_TABLE
-    return not isinstance(error, DataError | IntegrityError | NotSupportedError)
+    """Whether it is known that the fault is the database's, and may be over later.
+
+    What is not known is decided by trying: see :meth:`SentimentRepository._try_sample`.
+    """
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        # The low byte is the kind of error, the rest says more.
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # The server said nothing: the connection failed.
+        return isinstance(error, OperationalError | InterfaceError)
+    return state[:2] in _POSTGRES_OUTAGES or state == _NO_SUCH_TABLE
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver said, without the statement and its figures, which may be long."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:_LONGEST_REASON]
 
 
 def _parse(url: str) -> URL:

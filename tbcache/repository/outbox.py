@@ -10,12 +10,13 @@ from __future__ import annotations
 import atexit
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.reject import save_apart
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_sources
@@ -30,6 +31,9 @@ POLL_SECONDS = 0.5
 IDLE_POLLS = 10
 BATCH = 100
 
+#: The id of an entry of the outbox, and the answer in it as bytes.
+Entry = tuple[bytes, bytes]
+
 
 class Outbox:
     """Moves answers from Redis to the database, in a thread that ends when there is nothing to do."""
@@ -41,6 +45,7 @@ class Outbox:
         self._keys = [store.keys.outbox(source) for source in sources]
         self._repository = repository
         self._writer = writer
+        self._rejects = writer.rejects
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_closed = False
@@ -64,14 +69,33 @@ class Outbox:
         Raises:
           Unavailable: Redis is away. RepositoryUnavailable: the database is; they wait.
         """
-        written = 0
-        for key in self._keys:
-            while batch := self._read(key):
-                self._repository.save([answer for _, answer in batch if answer is not None])
+        return sum(self._drain(key) for key in self._keys)
+
+    def _drain(self, key: str) -> int:
+        written, start = 0, "-"
+        while entries := self._read(key, start):
+            done = self._write(entries)
+            if done:
                 with self._store.guard():
-                    self._store.client.xdel(key, *[entry for entry, _ in batch])
-                written += len(batch)
+                    self._store.client.xdel(key, *done)
+            written += len(done)
+            # What was refused and could not be put aside stays; what comes after it is written.
+            start = f"({entries[-1][0].decode()}"
         return written
+
+    def _write(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Write a batch; the ids of what is in the database now, or put aside."""
+        answers, kept = {}, set()
+        for entry, data in entries:
+            try:
+                answers[entry] = decode_answer(data)
+            except CorruptAnswer as error:
+                if not self._rejects.put(data, error):
+                    kept.add(entry)
+        for refused, reason in save_apart(self._repository, list(answers.values())):
+            if not self._rejects.put(refused, reason):
+                kept.update(entry for entry, answer in answers.items() if answer is refused)
+        return [entry for entry, _ in entries if entry not in kept]
 
     def close(self) -> None:
         """Write what is there, as far as Redis and the database are up, and stop."""
@@ -98,10 +122,10 @@ class Outbox:
             log.warning("outbox.waits", reason=str(error))
             return True
 
-    def _read(self, key: str) -> list[tuple[Any, Answer | None]]:
+    def _read(self, key: str, start: str) -> list[Entry]:
         with self._store.guard():
-            entries: Any = self._store.client.xrange(key, count=BATCH)
-        return [(entry, _answer(fields.get(b"answer", b""))) for entry, fields in entries]
+            entries: Any = self._store.client.xrange(key, min=start, count=BATCH)
+        return [(entry, fields.get(b"answer", b"")) for entry, fields in entries]
 
 
 @functools.cache
@@ -126,11 +150,3 @@ def database_url(settings: Settings) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     return f"sqlite:///{(settings.data_dir / 'tbcache.sqlite3').resolve()}"
-
-
-def _answer(data: bytes) -> Answer | None:
-    try:
-        return decode_answer(data)
-    except CorruptAnswer as error:
-        log.error("outbox.corrupt", reason=str(error))
-        return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import CorruptAnswer
+from tbcache.repository.file import write_whole
 
 _BATCH = ".jsonl"
 _serial = count()
@@ -34,11 +35,10 @@ class Spill:
         Raises:
           OSError: it could not be.
         """
-        return self._put(batch, _BATCH)
-
-    def reject(self, batch: Sequence[Answer]) -> Path:
-        """Keep ``batch`` where no writer takes it up again."""
-        return self._put(batch, ".rejected")
+        stem = f"{time.time_ns():020d}-{os.getpid()}-{next(_serial)}"
+        return write_whole(
+            self.folder / f"{stem}{_BATCH}", (encode_answer(answer) + b"\n" for answer in batch)
+        )
 
     def files(self) -> list[Path]:
         """The batches, oldest first.
@@ -70,13 +70,3 @@ class Spill:
 
     def remove(self, file: Path) -> None:
         file.unlink(missing_ok=True)
-
-    def _put(self, batch: Sequence[Answer], suffix: str) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{time.time_ns():020d}-{os.getpid()}-{next(_serial)}"
-        partial, whole = self.folder / f"{stem}.partial", self.folder / f"{stem}{suffix}"
-        with partial.open("wb") as file:
-            file.writelines(encode_answer(answer) + b"\n" for answer in batch)
-            file.flush()
-            os.fsync(file.fileno())
-        return partial.rename(whole)

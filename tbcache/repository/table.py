@@ -127,7 +127,11 @@ def item_rows(answer: Answer) -> list[dict[str, Any]]:
 
 def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
     row = {column.name: getattr(sentiment, column.name) for column in snapshots.columns}
-    return {**row, "score": finite(sentiment.score)}
+    texts = {
+        "scorer": storable(sentiment.scorer),
+        "reason": None if sentiment.reason is None else storable(sentiment.reason),
+    }
+    return {**row, **texts, "score": finite(sentiment.score)}
 
 
 def to_item(row: Row[Any]) -> Item:

@@ -7,11 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
+from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
 
 BATCH = 200
@@ -20,12 +20,6 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
 
 log = get_logger("tbcache.repository")
-
-
-class Saves(Protocol):
-    """What a writer writes to."""
-
-    def save(self, records: Sequence[Answer]) -> None: ...
 
 
 class Writer:
@@ -41,6 +35,7 @@ class Writer:
         self._repository = repository
         self._capacity = max(1, capacity)
         self._spill = Spill(spill)
+        self.rejects = Rejects(spill)
         self._waiting: deque[Answer] = deque()
         self._writing: list[Answer] = []
         # The file of what is being written, where one could be made.
@@ -171,17 +166,8 @@ class Writer:
 
     def _save(self, batch: Sequence[Answer]) -> None:
         """Write a batch; what the database refuses for good is put aside alone, not with the rest."""
-        try:
-            self._repository.save(batch)
-        except RepositoryUnavailable:
-            raise
-        except Exception as error:
-            if len(batch) > 1:
-                for answer in batch:
-                    self._save([answer])
-                return
-            kept = self._spill.reject(batch)
-            log.error("repository.rejected", file=str(kept), error=str(error))
+        for answer, error in save_apart(self._repository, batch):
+            self.rejects.put(answer, error)
 
     def _spill_taken(self) -> None:
         """Have a file of the batch in hand."""

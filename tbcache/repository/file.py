@@ -1,0 +1,23 @@
+"""A file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
+    """Write ``path``, and its folder where there is none; it is on the disk when this returns.
+
+    Raises:
+      OSError: it could not be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    with partial.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial.rename(path)

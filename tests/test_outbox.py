@@ -1,0 +1,209 @@
+"""The outbox: what Redis holds for the database gets there, and what can never get there stops nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy
+
+from tbcache.models import Item, SymbolSentiment
+from tbcache.repository import Answer, SentimentRepository, Writer, encode_answer, reject
+from tbcache.repository.outbox import Outbox
+from tbcache.repository.reject import Rejects
+from tbcache.store import Store
+from tests.server import wait_until
+from tests.test_repository import LONG_AGO, NOW, answer, item, sentiment
+
+SOURCE = "twitter"
+FAR_WEST, FAR_EAST = timezone(timedelta(hours=-23)), timezone(timedelta(hours=23))
+
+
+@pytest.fixture
+def spill(tmp_path: Path) -> Path:
+    return tmp_path / "spill"
+
+
+@pytest.fixture
+def repository(database_url: str) -> Iterator[SentimentRepository]:
+    made = SentimentRepository(database_url, busy_timeout=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def outbox(store: Store, repository: SentimentRepository, spill: Path) -> Iterator[Outbox]:
+    made = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def accept(store: Store) -> Callable[..., None]:
+    """Put answers, or bytes that are none, into the outbox as settle does."""
+
+    def put(*answers: Answer | bytes) -> None:
+        key = store.keys.outbox(SOURCE)
+        for each in answers:
+            store.client.xadd(key, {"answer": each if isinstance(each, bytes) else encode_answer(each)})
+        store.client.expire(key, 60)
+
+    return put
+
+
+def with_sentiment(name: str, **fields: object) -> Answer:
+    made: SymbolSentiment = replace(sentiment(), **fields)  # type: ignore[arg-type]
+    return Answer(made, ((item(name), 0.5),))
+
+
+NASTY = {
+    "hours": with_sentiment("hours", hours=2**70),
+    "int64": with_sentiment("int64", hours=2**63),
+    "count": with_sentiment("count", hours=2, count=2**100),
+    "nan": with_sentiment("nan", hours=3, score=float("nan")),
+    "end": with_sentiment("end", as_of=datetime.max.replace(tzinfo=UTC)),
+    "west": with_sentiment("west", as_of=datetime.max.replace(tzinfo=FAR_WEST)),
+    "early": with_sentiment("early", since=datetime.min.replace(tzinfo=FAR_EAST)),
+    "symbol": with_sentiment("symbol", symbol="\0" * 40),
+    "source": with_sentiment("source", source="s" * 500),
+    "scorer": with_sentiment("scorer", hours=4, scorer="a\0b\ud83d", reason="\udc00"),
+    "surrogate": with_sentiment("surrogate", symbol="\ud83d"),
+    "large": answer(item("large", "x" * 10_000_000)),
+    # PostgreSQL has no index for a key of more than 2,704 bytes that do not compress.
+    "key": answer(item("key" + os.urandom(4000).hex())),
+    "item": answer(Item("item\0\ud83d", datetime.max.replace(tzinfo=FAR_WEST), "a\0b", weight=float("nan"))),
+}
+
+
+def names(repository: SentimentRepository) -> set[str]:
+    with repository._connect() as connection:
+        return {
+            row[0] for row in connection.execute(sqlalchemy.text("SELECT external_id FROM sentiment_items"))
+        }
+
+
+def rejected(spill: Path) -> list[str]:
+    """The reasons of what was put aside."""
+    heads = [file.read_bytes().split(b"\n")[0] for file in spill.glob("*.rejected")]
+    return [msgspec.json.decode(head)["reason"] for head in heads]
+
+
+def kept(spill: Path, name: str) -> bool:
+    return any(f'"id":"{name}'.encode() in file.read_bytes() for file in spill.glob("*.rejected"))
+
+
+def test_an_answer_that_no_database_takes_stops_no_other(
+    outbox: Outbox,
+    accept: Callable[..., None],
+    repository: SentimentRepository,
+    store: Store,
+    spill: Path,
+) -> None:
+    """One odd answer of one upstream must not stop the writing of all; it is found with its reason."""
+    good = [str(number) for number in range(len(NASTY) + 1)]
+    for name, nasty in zip(good, NASTY.values(), strict=False):
+        accept(answer(item(name)), nasty)
+    accept(answer(item(good[-1])), b"\xff no answer", b"")
+    outbox.nudge()
+    wait_until(lambda: not store.client.xlen(store.keys.outbox(SOURCE)), 20)
+    assert outbox._thread is not None
+    assert outbox._thread.is_alive()
+    written = names(repository)
+    assert written >= set(good)
+    for name in NASTY:
+        assert kept(spill, name) != any(found.startswith(name) for found in written), name
+    assert kept(spill, "hours")
+    assert all(rejected(spill))
+    assert any(reason.startswith("CorruptAnswer") for reason in rejected(spill))
+
+
+def test_answers_wait_for_a_database_that_is_merely_away(
+    outbox: Outbox,
+    accept: Callable[..., None],
+    repository: SentimentRepository,
+    store: Store,
+    spill: Path,
+) -> None:
+    """What a missing permission, table or column refuses is sound: it is written when that is mended."""
+    repository.count_items()
+    with repository._connect() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE sentiment_items RENAME COLUMN author TO writer"))
+        connection.commit()
+    accept(answer(item("1")), answer(item("2")))
+    assert outbox._try_drain()
+    assert (store.client.xlen(store.keys.outbox(SOURCE)), rejected(spill)) == (2, [])
+    with repository._connect() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE sentiment_items RENAME COLUMN writer TO author"))
+        connection.commit()
+    assert outbox.drain() == 2
+    assert names(repository) == {"1", "2"}
+
+
+def test_a_locked_database_refuses_no_answer(
+    accept: Callable[..., None], store: Store, tmp_path: Path, spill: Path
+) -> None:
+    """A backup that holds the lock for minutes must not send everything aside."""
+    repository = SentimentRepository(f"sqlite:///{tmp_path}/tbcache.db", busy_timeout=0.05)
+    outbox = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill))
+    repository.count_items()
+    accept(with_sentiment("bad", hours=2**70), answer(item("good")))
+    with sqlite3.connect(tmp_path / "tbcache.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert outbox._try_drain()
+        assert (store.client.xlen(store.keys.outbox(SOURCE)), rejected(spill)) == (2, [])
+        other.execute("ROLLBACK")
+    other.close()
+    assert outbox.drain() == 2
+    assert names(repository) == {"good"}
+    outbox.close()
+
+
+def test_what_cannot_be_put_aside_stays_in_redis_and_stops_no_other(
+    outbox: Outbox,
+    accept: Callable[..., None],
+    repository: SentimentRepository,
+    store: Store,
+    spill: Path,
+) -> None:
+    """A worker may run on a disk it cannot write to; another has one it can."""
+    spill.write_text("a file where the folder should be")
+    accept(with_sentiment("bad", hours=2**70), b"none", *(answer(item(str(n))) for n in range(150)))
+    assert outbox.drain() == 150
+    assert len(names(repository)) == 150
+    assert store.client.xlen(store.keys.outbox(SOURCE)) == 2
+    spill.unlink()
+    assert outbox.drain() == 2
+    assert len(rejected(spill)) == 2
+
+
+def test_what_is_put_aside_is_bounded(spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream that sends nothing else must not fill the disk."""
+    monkeypatch.setattr(reject, "MOST_FILES", 3)
+    rejects = Rejects(spill)
+    for age, name in enumerate(("old", "b", "c", "d")):
+        assert rejects.put(answer(item(name)), ValueError("no"))
+        for file in spill.glob("*.rejected"):
+            os.utime(file, (file.stat().st_mtime - 10, file.stat().st_mtime - 10))
+        assert len(rejected(spill)) == min(age + 1, 3)
+    assert not kept(spill, "old")
+    rejects.put(answer(item("d")), ValueError("no"))
+    assert len(rejected(spill)) == 3, "the same answer is kept once"
+    monkeypatch.setattr(reject, "MOST_BYTES", 100)
+    rejects.put(answer(item("e")), ValueError("no"))
+    assert (len(rejected(spill)), kept(spill, "e")) == (1, True)
+    monkeypatch.setattr(reject, "KEPT_SECONDS", -1.0)
+    rejects.put(answer(item("f")), ValueError("no"))
+    assert (len(rejected(spill)), kept(spill, "f")) == (1, True)
+
+
+def test_history_is_read_beside_what_was_put_aside(repository: SentimentRepository) -> None:
+    """Texts that no database takes are mended where they are no keys."""
+    repository.save([NASTY["scorer"]])
+    (found,) = repository.history(SOURCE, "AAPL", since=LONG_AGO)
+    assert (found.scorer, found.reason, found.as_of) == ("ab?", "?", NOW)
