@@ -28,11 +28,12 @@ from tbcache.errors import (
     UpstreamUnavailable,
 )
 from tbcache.models import RateHint, RawResponse
-from tbcache.providers.field import moment, number, record, records, text
+from tbcache.providers.field import count, moment, number, record, records, text
 
 _MESSAGE_LENGTH = 200
 _EPOCH = 1e9
 _LONGEST_WAIT = 366 * 86400.0
+_LONGEST_AGE = 366 * 86400.0
 _BY_STATUS: dict[int, type[UpstreamError]] = {
     401: UpstreamAuthError,
     402: UpstreamQuotaExhausted,
@@ -210,14 +211,41 @@ def _phrase(status: int) -> str:
 # -- times ------------------------------------------------------------------------------------
 
 
-def base(response: RawResponse) -> datetime:
-    """The moment that relative hints count from: the answer's Date, or when it was received."""
-    return _http_date(response.headers.get("date", "")) or response.received_at
+def upstream_now(response: RawResponse) -> datetime:
+    """The upstream's clock when ``response`` was received, to the second; ours where it does not say."""
+    said = _http_date(response.headers.get("date", ""))
+    return response.received_at if said is None else said + _age(response)
 
 
-def later(start: datetime, seconds: float) -> datetime | None:
-    """``seconds`` after ``start``; None where that is no sensible wait."""
-    return start + timedelta(seconds=seconds) if 0 <= seconds <= _LONGEST_WAIT else None
+def by_our_clock(response: RawResponse, moment: datetime | None) -> datetime | None:
+    """A moment of the upstream's clock, by ours; None where there is none.
+
+    Date is cut to whole seconds and the answer has been under way, so that what comes out is at
+    most that much too late (about 1 s), and never too early.
+    """
+    try:
+        return moment and moment + (response.received_at - upstream_now(response))
+    except OverflowError:
+        return None
+
+
+def after(response: RawResponse, seconds: float) -> datetime | None:
+    """``seconds`` after ``response`` was received; None where that is no sensible wait.
+
+    No clock but ours is asked: a wait that an upstream states does not depend on its own.
+    """
+    return response.received_at + timedelta(seconds=seconds) if 0 <= seconds <= _LONGEST_WAIT else None
+
+
+def renewal(response: RawResponse, rule: Callable[[datetime], datetime]) -> datetime | None:
+    """When an allowance starts anew, by our clock: ``rule`` says it by the upstream's, as its midnight."""
+    return by_our_clock(response, rule(upstream_now(response)))
+
+
+def _age(response: RawResponse) -> timedelta:
+    """How long a cache on the way has kept the answer since its Date."""
+    seconds = number(response.headers.get("age"))
+    return timedelta(seconds=seconds) if seconds is not None and 0 <= seconds <= _LONGEST_AGE else timedelta()
 
 
 def next_midnight(start: datetime) -> datetime:
@@ -236,7 +264,7 @@ def retry_after(response: RawResponse) -> datetime | None:
     """``Retry-After``, in seconds or as a date."""
     value = response.headers.get("retry-after", "")
     seconds = number(value)
-    return _http_date(value) if seconds is None else later(base(response), seconds)
+    return by_our_clock(response, _http_date(value)) if seconds is None else after(response, seconds)
 
 
 def _hint(response: RawResponse, kind: type[UpstreamError]) -> datetime | None:
@@ -251,7 +279,7 @@ def _window_end(response: RawResponse) -> datetime | None:
     """When to ask again: the first hint that lies ahead, so that ``Retry-After: 0`` does not win."""
     hints = [retry_after(response), *(_reset(response, name) for name in (*_RESETS, _UW_RESET))]
     known = [hint for hint in hints if hint is not None]
-    return next((hint for hint in known if hint > base(response)), known[0] if known else None)
+    return next((hint for hint in known if hint > response.received_at), known[0] if known else None)
 
 
 def _reset(response: RawResponse, name: str) -> datetime | None:
@@ -259,8 +287,8 @@ def _reset(response: RawResponse, name: str) -> datetime | None:
     if value is None or value < 0:
         return None
     if name == _UW_RESET:
-        return later(base(response), value / 1000)
-    return moment(value) if value >= _EPOCH else later(base(response), value)
+        return after(response, value / 1000)
+    return by_our_clock(response, moment(value)) if value >= _EPOCH else after(response, value)
 
 
 def _http_date(value: str) -> datetime | None:
@@ -287,10 +315,9 @@ def hints(response: RawResponse) -> tuple[RateHint, ...]:
 
 
 def _rate_hint(response: RawResponse, remaining: str, reset: str, limit: str, used: str) -> RateHint | None:
-    left = number(response.headers.get(remaining))
+    left = count(response.headers.get(remaining))
     reset_at = _reset(response, reset)
     if left is None or reset_at is None:
         return None
-    most, spent = number(response.headers.get(limit)), number(response.headers.get(used))
-    most = left + spent if most is None and spent is not None else most
-    return RateHint(max(0, int(left)), reset_at, None if most is None else int(most))
+    most, spent = count(response.headers.get(limit)), count(response.headers.get(used))
+    return RateHint(left, reset_at, left + spent if most is None and spent is not None else most)

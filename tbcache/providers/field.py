@@ -12,6 +12,7 @@ from typing import Any
 from tbcache.models import Item
 
 _MIN_EPOCH_DIGITS = 9
+_MOST = 1e9
 
 
 def number(value: object) -> float | None:
@@ -25,6 +26,12 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def count(value: object) -> int | None:
+    """A number of things: whole, 0 where less is stated, and no more than makes sense."""
+    found = number(value)
+    return None if found is None or found > _MOST else max(0, int(found))
 
 
 def moment(value: object) -> datetime | None:

@@ -104,10 +104,9 @@ def _renewal(words: str, response: RawResponse) -> datetime | None:
     """When there is certainly some quota again: by the shortest period that is named, as no header says."""
     if asked := dialect.retry_after(response):
         return asked
-    start = dialect.base(response)
     if periods := [int(hours or 24) for hours in _PER_DAY.findall(words)]:
-        return dialect.later(start, min(periods) * 3600)
-    return dialect.next_month(start) if _PER_MONTH.search(words) else None
+        return dialect.after(response, min(periods) * 3600)
+    return dialect.renewal(response, dialect.next_month) if _PER_MONTH.search(words) else None
 
 
 def _is_article(article: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from tbcache.providers import dialect, flow
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import moment, number, record, unique
+from tbcache.providers.field import count, moment, record, unique
 
 LIMIT = 200
 _NESTING = 4
@@ -60,16 +60,17 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
     is_daily = record(body).get("code") == "daily_request_limit_hit"
     is_spent = response.status == 429 and any(hint.remaining == 0 for hint in _daily_hint(response))
     if is_daily or is_spent:
-        return Verdict(UpstreamQuotaExhausted, next_reset(dialect.base(response)))
+        return Verdict(UpstreamQuotaExhausted, dialect.renewal(response, next_reset))
     return None
 
 
 def _daily_hint(response: RawResponse) -> tuple[RateHint, ...]:
-    used = number(response.headers.get("x-uw-daily-req-count"))
-    limit = number(response.headers.get("x-uw-token-req-limit"))
-    if used is None or limit is None:
+    used = count(response.headers.get("x-uw-daily-req-count"))
+    limit = count(response.headers.get("x-uw-token-req-limit"))
+    reset_at = dialect.renewal(response, next_reset)
+    if used is None or limit is None or reset_at is None:
         return ()
-    return (RateHint(max(0, int(limit - used)), next_reset(dialect.base(response)), int(limit)),)
+    return (RateHint(max(0, limit - used), reset_at, limit),)
 
 
 def _rows(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:

@@ -174,8 +174,8 @@ def _names(outer: dict[str, Any]) -> Iterator[str]:
 def _period_end(outer: dict[str, Any], response: RawResponse) -> datetime | None:
     stated = f"{word(outer.get('period'))} {word(outer.get('detail'))}".lower()
     if "daily" in stated:
-        return dialect.next_midnight(dialect.base(response))
-    return dialect.next_month(dialect.base(response)) if "month" in stated else None
+        return dialect.renewal(response, dialect.next_midnight)
+    return dialect.renewal(response, dialect.next_month) if "month" in stated else None
 
 
 def _spent_day(response: RawResponse) -> datetime | None:
@@ -183,5 +183,5 @@ def _spent_day(response: RawResponse) -> datetime | None:
     for whose in ("app", "user"):
         prefix = f"x-{whose}-limit-24hour"
         if number(response.headers.get(f"{prefix}-remaining")) == 0:
-            return moment(response.headers.get(f"{prefix}-reset"))
+            return dialect.by_our_clock(response, moment(response.headers.get(f"{prefix}-reset")))
     return None

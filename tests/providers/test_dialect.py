@@ -183,22 +183,6 @@ def test_every_header_dialect_says_when_to_come_back(
         assert refused(source, b"", 429, headers).retry_at == expected
 
 
-def test_relative_hints_count_from_the_answers_own_date() -> None:
-    """The clock of this machine may be wrong, and an answer may have lain around."""
-    headers = {"date": "Mon, 24 May 2021 01:25:56 GMT", "retry-after": "4"}
-    expected = datetime(2021, 5, 24, 1, 26, tzinfo=UTC)
-    assert refused("reddit", b"", 429, headers).retry_at == expected
-
-
-@pytest.mark.parametrize(
-    "date", ["", "yesterday", "Mon, 99 May 2021 99:00:00 GMT", "Mon, 24 May 9999 00:00:00 GMT"]
-)
-def test_a_broken_date_is_as_none(date: str) -> None:
-    """A hint is worth having even where the header beside it is nonsense."""
-    headers = {"date": date, "retry-after": "4"}
-    assert refused("reddit", b"", 429, headers).retry_at == NOW + timedelta(seconds=4)
-
-
 def test_an_outage_believes_retry_after_but_no_window() -> None:
     """The end of a rate window says nothing about the end of an outage."""
     headers = {"x-ratelimit-reset": "600"}
