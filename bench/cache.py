@@ -104,9 +104,9 @@ class Tbcache:
         )
         self.provider = Upstream(source, settings.source("reddit"))
         self.provider.persist_to_db = False
-        admission = Admission(self.store, settings, self.monitor)
+        admission = Admission(self.store, settings, self.monitor, local)
         provider: Any = self.provider
-        provider.pipeline = Pipeline(admission, local=local)
+        provider.pipeline = Pipeline(admission)
         provider.usage_monitor = self.monitor
 
     def close(self) -> None:

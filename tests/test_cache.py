@@ -589,6 +589,39 @@ def test_another_process_sees_it_soon(local_cache_for: Callable[[], CacheManager
     wait_until(lambda: other.get("a:key") is None, timeout=1)
 
 
+def test_what_was_read_before_an_outage_is_there_during_it(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """A value fresh for minutes more is no reason to load it again, let alone by everyone at once."""
+    store = store_for(private_server)
+    local = LocalCache(store, 1 << 20, "trading_bot:cache:")
+    cache = CacheManager(store, local)
+    cache.get("warm:up")
+    wait_until(lambda: local.is_on, what="the layer's being on")
+    for key in ("kept", "changed", "deleted", "short"):
+        cache.set(key, ["value"], ttl=0.5 if key == "short" else 60)
+        assert cache.get(key) == ["value"]
+    private_server.kill()
+    wait_until(lambda: not local.is_on, what="noticing the kill")
+    assert cache.get("kept") == ["value"]
+    assert cache.get("kept") is not cache.get("kept")
+    assert cache.get_or_load("kept", lambda: pytest.fail("loaded")) == ["value"]
+    assert cache.exists("kept")
+    assert 50 < (cache.get_ttl("kept") or 0) <= 60
+    cache.set("changed", "newer")
+    assert cache.get("changed") == "newer"
+    assert cache.delete("deleted") is True
+    assert cache.delete("deleted") is False
+    assert cache.get("deleted") is None
+    wait_until(lambda: cache.get("short") is None, what="the end of its TTL")
+    cache.clear_pattern("ke*")
+    assert cache.get("kept") is None
+    private_server.start()
+    back(cache)
+    assert cache.get("changed") is None
+    cache.close()
+
+
 def test_the_layer_keeps_no_answer_longer_than_it_is_fresh(
     local_cache_for: Callable[[], CacheManager], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

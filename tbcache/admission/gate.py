@@ -31,13 +31,14 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
-from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
+from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
-from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.codec import HEAD_BYTES, encode_sentiment
+from tbcache.store.local import LocalCache
 from tbcache.store.own import GIVING_BACK_SECONDS
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
 
@@ -71,7 +72,11 @@ class _Plan(NamedTuple):
 class Admission:
     """Verdicts for one process; see ``admit.lua`` and ``settle.lua`` for the rules."""
 
-    def __init__(self, store: Store, settings: Settings, monitor: UsageMonitor) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, monitor: UsageMonitor, layer: LocalCache | None = None
+    ) -> None:
+        """``layer`` has what this process may remember of answers."""
+        self.layer = layer
         self._store = store
         self._monitor = monitor
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
@@ -104,7 +109,7 @@ class Admission:
             return self._hit(ask) or self._admit(ask, token)
         except Unavailable:
             is_lost = self._store.own(ask.source.name).is_asked(token)
-            verdict = self._local.admit(ask, token)
+            verdict = self._stand_in(ask) or self._local.admit(ask, token)
             self._count_local(ask, verdict)
             return self._note_lost(ask, token, verdict) if is_lost else verdict
 
@@ -437,6 +442,13 @@ class Admission:
         return time.time() * MICROS if now_us is None else now_us
 
     # Without
+
+    def _stand_in(self, ask: Ask) -> Stale | None:
+        """What this process knew before Redis went away. Nothing newer: a settled load drops it."""
+        kept = self.layer.stand_in(ask.request.key) if self.layer is not None else None
+        if kept is None or kept.seconds <= ask.needed or not isinstance(kept.value, SymbolSentiment):
+            return None
+        return Stale(encode_sentiment(kept.value))
 
     def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
         """Redis may have granted what it could not answer: it is told how that ended once it is back."""

@@ -28,7 +28,7 @@ from tbcache.store import Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
-from tbcache.store.local import MISSING, LocalCache
+from tbcache.store.local import MISSING, LocalCache, StandIn
 
 log = get_logger("tbcache.cache")
 
@@ -75,7 +75,7 @@ class CacheManager:
     removed from it. No call raises because of Redis.
 
     With ``local``, values read are also kept in this process and dropped when anyone
-    changes them.
+    changes them. While Redis is away they stand in for it until their TTL is over.
     """
 
     def __init__(
@@ -151,11 +151,13 @@ class CacheManager:
           InvalidRequest: ``key`` cannot be one.
         """
         check_key(key)
-        return self._change(
-            key,
-            lambda client: self._unlink(client, [key]) > 0,
-            lambda: self._fallback.delete(key),
-        )
+
+        def without() -> bool:
+            was_there = self._recall_ttl(key) is not None
+            self._fallback.delete(key)
+            return was_there
+
+        return self._change(key, lambda client: self._unlink(client, [key]) > 0, without)
 
     def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
         """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
@@ -314,10 +316,7 @@ class CacheManager:
     # --- reading -----------------------------------------------------------------------
 
     def _get_local(self, key: str) -> Any:
-        if self.local is None:
-            return MISSING
-        value = self.local.get(key)
-        return codec.decode(value.payload) if type(value) is _Packed else value
+        return MISSING if self.local is None else _unpack(self.local.get(key))
 
     def _read(self, client: redis.Redis, key: str) -> Any:
         try:
@@ -380,12 +379,25 @@ class CacheManager:
         return found.value
 
     def _recall(self, key: str) -> Any:
+        """The value without Redis: of what was set since it went away, or read before."""
         payload = self._fallback.get(key)
-        return MISSING if payload is None else codec.decode(payload)
+        if payload is not None:
+            return codec.decode(payload)
+        stand_in = self._stand_in(key)
+        return MISSING if stand_in is None else _unpack(stand_in.value)
+
+    def _recall_ttl(self, key: str) -> float | None:
+        left = self._fallback.get_ttl(key)
+        if left is None and (stand_in := self._stand_in(key)) is not None:
+            left = stand_in.seconds
+        return left
+
+    def _stand_in(self, key: str) -> StandIn | None:
+        return None if self.local is None else self.local.stand_in(key)
 
     def _seconds_left(self, key: str) -> float | None:
         check_key(key)
-        return self._ask(lambda client: self._look_at(client, key), lambda: self._fallback.get_ttl(key))
+        return self._ask(lambda client: self._look_at(client, key), lambda: self._recall_ttl(key))
 
     def _look_at(self, client: redis.Redis, key: str) -> float | None:
         entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
@@ -475,8 +487,6 @@ class CacheManager:
 
     def _forget(self, pattern: str) -> None:
         """Drop what this process remembers of keys that were cleared."""
-        if self.local is not None:
-            self.local.flush()
         self.store.cleared(pattern)
 
 
@@ -484,6 +494,10 @@ class _Packed(NamedTuple):
     """A value in the in-process layer that its reader might change: each gets its own."""
 
     payload: bytes
+
+
+def _unpack(value: Any) -> Any:
+    return codec.decode(value.payload) if type(value) is _Packed else value
 
 
 class _Opened(NamedTuple):

@@ -51,7 +51,6 @@ from tbcache.settings import get_settings
 from tbcache.sources import Source
 from tbcache.store import get_store
 from tbcache.store.codec import DecodeError, decode_sentiment, encode_sentiment
-from tbcache.store.local import LocalCache
 
 log = get_logger("tbcache.pipeline")
 
@@ -64,15 +63,10 @@ JOIN_SECONDS = 2.0
 class Pipeline:
     """Runs requests through admission, an upstream and back."""
 
-    def __init__(
-        self,
-        admission: Admission,
-        outbox: Callable[[], Outbox] = get_outbox,
-        local: LocalCache | None = None,
-    ) -> None:
+    def __init__(self, admission: Admission, outbox: Callable[[], Outbox] = get_outbox) -> None:
         self.admission = admission
         self._outbox = outbox
-        self._local = local
+        self._local = admission.layer
         self._refreshers: ThreadPoolExecutor | None = None
 
     def run(
@@ -295,5 +289,5 @@ def _outcome(
 @functools.cache
 def get_pipeline() -> Pipeline:
     """The pipeline of this process."""
-    admission = Admission(get_store(), get_settings(), get_usage_monitor())
-    return Pipeline(admission, local=get_cache_manager().local)
+    layer = get_cache_manager().local
+    return Pipeline(Admission(get_store(), get_settings(), get_usage_monitor(), layer))

@@ -3,7 +3,10 @@
 A connection of our own asks the server to broadcast the name of every entry and every log
 of clears that changes (client tracking, BCAST), and a thread drops what is named, or all of
 it where something was cleared. Whenever it cannot
-be sure (disconnected, flushed, no answer to its pings) the layer is empty and off.
+be sure (disconnected, flushed, no answer to its pings) the layer is off.
+
+While the server itself is away, what was kept until then stands in for it, see
+:meth:`LocalCache.stand_in`; its return empties the layer, before anyone asks either again.
 
 A value that was read before a change and put after it would stay; hence the order
 ``token = begin(key)``, read, ``put(..., token)``: the put is refused if the key was
@@ -21,6 +24,8 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+import redis
 
 from tbcache.log import get_logger
 from tbcache.store.connection import Store
@@ -55,6 +60,13 @@ class _Entry(NamedTuple):
     size: int
 
 
+class StandIn(NamedTuple):
+    """A value of before the server went away, and for how many seconds it would have been fresh."""
+
+    value: Any
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class LocalStats:
     """How full the layer is, and how often it answered."""
@@ -79,6 +91,9 @@ class LocalCache:
         self._epoch = 0
         self._reset()
         _LAYERS.add(self)
+        # What others change from now on is told to nobody who is not connected yet.
+        store.on_return(self.flush)
+        store.on_clear(lambda pattern: self.flush())
 
     @property
     def is_on(self) -> bool:
@@ -106,6 +121,15 @@ class LocalCache:
             self._entries.move_to_end(key)
             self._hits += 1
             return entry.value
+
+    def stand_in(self, key: str) -> StandIn | None:
+        """The value while the server is away and its TTL is not over, which others may have changed."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or self._store.is_available:
+                return None
+            left = entry.deadline - time.monotonic()
+            return StandIn(entry.value, left) if left > 0 else None
 
     def begin(self, key: str) -> Token:
         """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
@@ -147,7 +171,8 @@ class LocalCache:
     def close(self) -> None:
         """Empty it and end the thread."""
         self._stop.set()
-        self._turn_off()
+        self._sure_until = 0.0
+        self.flush()
         # Wakes the thread, which closes the connection: closed from here, redis-py would
         # open it again under the thread's hands.
         sock = getattr(self._connection, "_sock", None)
@@ -192,8 +217,11 @@ class LocalCache:
                 self._track()
                 pause = FIRST_PAUSE_SECONDS
                 self._follow()
+            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+                self._lost(error)
             except Exception as error:  # any doubt at all means off
                 self._lost(error)
+                self.flush()
             finally:
                 self._connection.disconnect()
             self._stop.wait(pause)
@@ -257,13 +285,9 @@ class LocalCache:
             if not self._stop.is_set():
                 self._sure_until = asked + PING_SECONDS + PATIENCE_SECONDS
 
-    def _turn_off(self) -> None:
-        self._sure_until = 0.0
-        self.flush()
-
     def _lost(self, error: Exception) -> None:
         was_on = self.is_on
-        self._turn_off()
+        self._sure_until = 0.0
         if was_on and not self._stop.is_set():
             log.info("local.off", reason=str(error)[:120] or type(error).__name__)
 

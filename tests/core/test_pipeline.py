@@ -28,6 +28,7 @@ from tbcache.settings import Settings
 from tbcache.sources import Price
 from tbcache.store import Store
 from tbcache.store.codec import seal
+from tbcache.store.local import LocalCache
 from tests.core.conftest import TWITTER, Kept, Upstream, item
 from tests.server import Server, wait_until
 
@@ -270,6 +271,39 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
     assert len(held) == 1
     if not is_away:
         assert store.client.zcount(store.keys.slots("twitter"), time.time() * 1e6, "+inf") == 1
+
+
+@pytest.mark.one_server
+def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
+    private_server: Server, settings_for: Callable[..., Settings], kept: Kept
+) -> None:
+    """What is fresh for minutes more costs no request because Redis went; with its return that ends."""
+    settings = settings_for(private_server)
+    store = Store(settings)
+    layer = LocalCache(store, 1 << 20, store.keys.entries)
+    admission = Admission(store, settings, UsageMonitor(store, settings), layer)
+    pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    upstream = Upstream(replace(TWITTER, limits=(Limit(50, 60.0),)))
+    symbols = [FetchRequest("twitter", symbol) for symbol in ("AAPL", "MSFT", "GME", "TSLA")]
+    for request in symbols:
+        pipeline.run(upstream, request)
+    wait_until(lambda: layer.is_on, what="the layer's being on")
+    assert {pipeline.run(upstream, request).origin for request in symbols} == {"cache"}
+    private_server.kill()
+    wait_until(lambda: not layer.is_on, what="noticing the kill")
+    outcomes = [pipeline.run(upstream, request) for request in symbols]
+    assert [(one.origin, one.error) for one in outcomes] == [("stale", None)] * 4
+    assert pipeline.run(upstream, AAPL, lane="prewarm", needed=60.0).origin == "stale"
+    assert len(upstream.sent) == 4
+    # Expiring sooner than wanted, it is fetched alone; what that brings goes before what was kept.
+    assert pipeline.run(upstream, AAPL, lane="prewarm", needed=301.0).origin == "live"
+    assert pipeline.run(upstream, AAPL).origin == "cache"
+    assert pipeline.run(upstream, symbols[1]).origin == "stale"
+    private_server.start()
+    wait_until(lambda: store.is_available, what="coming back")
+    assert pipeline.run(upstream, symbols[2]).origin == "live"
+    layer.close()
+    store.close()
 
 
 def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline) -> None:
