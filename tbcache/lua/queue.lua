@@ -3,8 +3,10 @@
 -- interactive  LIST  job ids, first in first out: somebody waits for these
 -- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
 -- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
--- claims       ZSET  job id -> until (us): jobs in a worker's hands; renewed while it lives,
---                    put back in front when it does not
+-- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives,
+--                    put back in front when it does not. A claim is one hand-out of a job,
+--                    "<job id>/<unique>", and the slot that came with it has the same name:
+--                    who has it, and nobody else, renews it and says what became of the job
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
 -- lanes        HASH  job id -> the list it belongs to
 -- pending      HASH  fetch key -> job id: the same fetch is queued once
@@ -19,6 +21,7 @@ local jobs, lanes, pending, fetch_keys = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local tries, dead, dead_jobs, bell = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 
 local QUEUE_TTL_S = 7 * 86400
+local RESULT_TTL_MS = 600000
 local BELLS = 64
 local MOST_DEAD = 1000
 
@@ -34,6 +37,18 @@ local function ring()
     redis.call('EXPIRE', bell, 60)
 end
 
+local function job_of(claim)
+    return string.match(claim, '^(.*)/') or claim
+end
+
+-- Gives those who wait for the job its result (JSON). The list $ns:{source}:result:<job id>, one
+-- element that they only look at, lies in the hash slot of the queue, so that a cluster finds it.
+local function answer(id, result)
+    local key = string.match(KEYS[1], '^(.*):queue:') .. ':result:' .. id
+    redis.call('RPUSH', key, result)
+    redis.call('PEXPIRE', key, RESULT_TTL_MS)
+end
+
 local function lane_of(id)
     return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
 end
@@ -44,7 +59,6 @@ local function forget(id)
     if key and redis.call('HGET', pending, key) == id then
         redis.call('HDEL', pending, key)
     end
-    redis.call('ZREM', claims, id)
     redis.call('HDEL', jobs, id)
     redis.call('HDEL', lanes, id)
     redis.call('HDEL', fetch_keys, id)

@@ -9,7 +9,8 @@ import dramatiq
 from dramatiq.broker import Broker, Consumer
 from dramatiq.middleware import CurrentMessage, Middleware
 
-from tbcache.queue.consumer import PacingConsumer
+from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer
+from tbcache.queue.hand import Hand
 from tbcache.queue.job import queue_keys
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.thread import Threads
@@ -20,14 +21,26 @@ from tbcache.store.wire import to_micros
 
 
 class PacingBroker(Broker):
-    """One queue per source. Needs no delay queues: what must wait, waits in Redis."""
+    """One queue per source. Needs no delay queues: what must wait, waits in Redis.
 
-    def __init__(self, store: Store, settings: Settings, sources: Iterable[Source]) -> None:
+    ``claim_seconds`` is for how long a job is a worker's that says nothing more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        sources: Iterable[Source],
+        *,
+        claim_seconds: float = CLAIM_SECONDS,
+    ) -> None:
         super().__init__(middleware=[CurrentMessage(), JobMiddleware()])
         self.store = store
         self.settings = settings
         self.sources = {source.name: source for source in sources}
+        self.claim_seconds = claim_seconds
         self.threads = Threads()
+        self.hands = {source: Hand(self.threads, source) for source in self.sources}
         self.queues: dict[str, None] = {}
         self.add_middleware(_Boot(self))
 
@@ -63,7 +76,9 @@ class PacingBroker(Broker):
 
 
 class _Boot(Middleware):
-    """Tells the broker how many threads there are, before the first job is asked for."""
+    """Tells the broker how many threads there are, before the first job is asked for, and when the
+    worker is told to stop, so that no job is asked for that it would only give back.
+    """
 
     def __init__(self, broker: PacingBroker) -> None:
         self._broker = broker
@@ -71,3 +86,6 @@ class _Boot(Middleware):
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         queues = worker.consumer_whitelist or self._broker.queues
         self._broker.threads.open(worker.worker_threads, len(queues))
+
+    def before_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        self._broker.threads.close()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.log import get_logger
-from tbcache.queue.job import Finish, encode_result, queue_keys
+from tbcache.queue.hand import Job, slot_of
+from tbcache.queue.job import BELL, Finish, encode_result, queue_keys
+from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS, pack_limits, to_micros
@@ -24,15 +26,17 @@ if TYPE_CHECKING:
 log = get_logger("tbcache.queue")
 
 CLAIM_SECONDS = 8.0
-RENEW_SECONDS = 1.0
-RESULT_SECONDS = 600.0
+#: Claims are renewed so many times in the time for which they hold.
+RENEWALS = 8
 MOST_TRIES = 4
+
+UNBEGUN = Finish("back", is_begun=False)
 
 
 class PacingConsumer(Consumer):
     """Pops as many jobs as there are idle threads and free slots, and no more.
 
-    Jobs in hand are claimed for ``CLAIM_SECONDS`` and renewed each second: when this
+    Jobs in hand are claimed for some seconds and renewed several times in these: when this
     process dies, any other consumer of the source puts them back.
     """
 
@@ -40,53 +44,51 @@ class PacingConsumer(Consumer):
         self._broker = broker
         self._store = broker.store
         self._source = source
-        self._timeout = min(timeout, RENEW_SECONDS)
+        self._timeout = min(timeout, broker.claim_seconds / RENEWALS)
         self._keys = queue_keys(broker.store.keys, source.name)
         self._store.own(source.name).limits = source.limits
-        self._lock = threading.Lock()
-        self._in_hand: set[str] = set()
-        self._buffer: deque[MessageProxy] = deque()
-        self._unfinished: deque[tuple[str, Finish]] = deque()
+        self._hand = broker.hands[source.name]
+        #: Jobs in hand that were not asked for yet: message and claim.
+        self._buffer: deque[tuple[bytes, bytes]] = deque()
 
     def __next__(self) -> MessageProxy | None:
-        if self._buffer:
-            return self._buffer.popleft()
-        reserved = self._broker.threads.reserve(self._source.name)
-        try:
-            self._finish_rest()
-            retry_in, jobs = self._dequeue(reserved)
-        except Unavailable:
-            self._broker.threads.release(self._source.name, reserved)
-            time.sleep(min(self._timeout, 0.25))
-            return None
-        self._broker.threads.release(self._source.name, reserved - len(jobs))
-        self._buffer.extend(jobs)
-        if self._buffer:
-            return self._buffer.popleft()
-        self._idle(reserved, retry_in)
-        return None
+        if not self._buffer:
+            self._fill()
+        return _job(*self._buffer.popleft()) if self._buffer else None
 
     def ack(self, message: MessageProxy) -> None:
-        self._finish(message.message_id, getattr(message, "finish", None) or Finish("done"))
+        self._finish(message, Finish("done"))
 
     def nack(self, message: MessageProxy) -> None:
-        self._finish(message.message_id, getattr(message, "finish", None) or Finish("dead"))
+        self._finish(message, Finish("dead"))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
-            self._finish(message.message_id, Finish("back"))
+            self._end(cast(Job, message).claim, UNBEGUN)
 
     def close(self) -> None:
-        self.requeue(self._buffer)
-        self._buffer.clear()
+        while self._buffer:
+            self._end(self._buffer.popleft()[1], UNBEGUN)
+        with contextlib.suppress(Unavailable):
+            self._say_rest()
 
-    def _dequeue(self, most: int) -> tuple[float, list[MessageProxy]]:
-        """Seconds until more may come (0.0: when the bell rings), and the jobs granted."""
-        settings, keys = self._broker.settings, self._store.keys
-        with self._lock:
-            in_hand = list(self._in_hand)
+    def _fill(self) -> None:
+        """Take what may be run now into the buffer; wait for a while where that is nothing."""
+        try:
+            # First of all: what is said of a job in time needs not be done again by another.
+            self._say_rest()
+            with self._broker.threads.reserve(self._source.name) as reserved:
+                retry_in = self._dequeue(reserved)
+            if not self._buffer:
+                self._idle(reserved, retry_in)
+        except Unavailable:
+            time.sleep(min(self._timeout, 0.25))
+
+    def _dequeue(self, reserved: Reservation) -> float:
+        """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
+        settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
         asked_at, prefix = time.monotonic(), f"{uuid.uuid4().hex}."
-        with self._store.asking(self._source.name, prefix, most * self._source.cost):
+        with self._store.asking(self._source.name, prefix, reserved.count * cost) as own:
             now, retry_at, *granted = self._store.run(
                 "dequeue",
                 [
@@ -96,75 +98,79 @@ class PacingConsumer(Consumer):
                     keys.fleet(self._source.name),
                 ],
                 [
-                    most,
+                    reserved.count,
                     pack_limits(self._source.limits),
                     settings.prewarm_share,
                     to_micros(settings.lease_seconds),
-                    to_micros(CLAIM_SECONDS),
+                    to_micros(self._broker.claim_seconds),
                     prefix,
                     MOST_TRIES,
                     self._store.deadline_us(self._source.name),
                     self._store.member,
-                    self._source.cost,
-                    *in_hand,
+                    cost,
+                    *self._hand.claims,
                 ],
             )
-            jobs = [self._take(*granted[i : i + 3]) for i in range(0, len(granted), 3)]
+            for data, claim in zip(granted[::2], granted[1::2], strict=True):
+                self._hand.take(claim, reserved)
+                self._buffer.append((data, claim))
+                own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
         # What was granted is on record before the window may have to be mended.
         self._store.learn_time(int(now), asked_at, self._source.name)
-        retry_in = max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
-        return retry_in, jobs
+        return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
 
-    def _take(self, job_id: bytes, data: bytes, slot: bytes) -> MessageProxy:
-        name = job_id.decode()
-        self._store.own(self._source.name).grant(
-            slot.decode(), self._source.cost, self._source.limits, self._broker.settings.lease_seconds
-        )
-        with self._lock:
-            self._in_hand.add(name)
-        message: dramatiq.Message[Any] = dramatiq.Message.decode(data)
-        return MessageProxy(message.copy(message_id=name, options={"slot": slot.decode()}))
+    def _finish(self, message: MessageProxy, otherwise: Finish) -> None:
+        """Say what became of a job; ``otherwise`` where nobody has decided that."""
+        job = cast(Job, message)
+        self._end(job.claim, job.finish or otherwise)
 
-    def _finish(self, job_id: str, finish: Finish) -> None:
-        """Say what became of a job; kept for later when Redis is away."""
+    def _end(self, claim: bytes, finish: Finish) -> None:
+        """The job is in hand no longer. What became of it is said later where Redis is away."""
         try:
-            self._tell(job_id, finish)
+            self._say(claim, finish)
         except Unavailable:
-            self._unfinished.append((job_id, finish))
+            self._hand.unsaid.append((claim, finish))
         finally:
-            with self._lock:
-                known = job_id in self._in_hand
-                self._in_hand.discard(job_id)
-            if known:
-                self._broker.threads.release(self._source.name)
+            self._hand.drop(claim)
 
-    def _finish_rest(self) -> None:
-        while self._unfinished:
-            self._tell(*self._unfinished[0])
-            self._unfinished.popleft()
+    def _say_rest(self) -> None:
+        unsaid = self._hand.unsaid
+        while unsaid:
+            one = unsaid.popleft()
+            try:
+                self._say(*one)
+            except Unavailable:
+                unsaid.appendleft(one)
+                raise
 
-    def _tell(self, job_id: str, finish: Finish) -> None:
+    def _say(self, claim: bytes, finish: Finish) -> None:
+        unused = 0 if finish.is_begun else self._source.cost
         self._store.run(
             "finish",
-            [*self._keys, self._store.keys.result(self._source.name, job_id)],
+            [*self._keys, self._store.keys.slots(self._source.name)],
             [
-                job_id,
+                claim,
                 finish.what,
                 encode_result(finish.result) if finish.result is not None else b"",
-                round(RESULT_SECONDS * 1000),
                 to_micros(finish.delay_seconds),
                 int(finish.is_try),
                 MOST_TRIES,
+                unused,
             ],
         )
+        if unused:
+            self._store.own(self._source.name).release(slot_of(claim), unused)
 
-    def _idle(self, reserved: int, retry_in: float) -> None:
+    def _idle(self, reserved: Reservation, retry_in: float) -> None:
         """Wait for a thread, for a slot, or for the bell: whichever is missing."""
-        if reserved == 0:
-            self._broker.threads.wait(self._timeout)
+        if not reserved.count:
+            self._broker.threads.wait(self._source.name, self._timeout)
             return
         seconds = min(self._timeout, retry_in) if retry_in else self._timeout
-        try:
-            self._store.pop_list(self._keys[-1], max(seconds, 0.001))
-        except Unavailable:
-            return
+        self._store.pop_list(self._keys[BELL], max(seconds, 0.001))
+
+
+def _job(data: bytes, claim: bytes) -> Job:
+    slot = slot_of(claim)
+    message: dramatiq.Message[Any] = dramatiq.Message.decode(data)
+    return Job(message.copy(message_id=slot.rpartition("/")[0], options={"slot": slot}), claim)

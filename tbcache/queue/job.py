@@ -27,6 +27,8 @@ PARTS = (
     "dead-jobs",
     "bell",
 )
+#: Where idle consumers listen.
+BELL = PARTS.index("bell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,14 @@ decode_result = msgspec.json.Decoder(Result).decode
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What is to become of a job that was run."""
+    """What is to become of a job in hand."""
 
     what: Literal["done", "later", "back", "dead"]
     result: Result | None = None
     delay_seconds: float = 0.0
     is_try: bool = False
+    #: False: nothing was sent for it, and its slot is free for another.
+    is_begun: bool = True
 
 
 def actor_name(source: str) -> str:

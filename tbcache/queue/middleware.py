@@ -10,6 +10,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.errors import RateLimited, UpstreamError
 from tbcache.models import Outcome, utc_now
+from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
 from tbcache.rate_limiter import RateLimiter
 
@@ -59,8 +60,9 @@ class JobMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        is_awaited = message.kwargs.get("lane") != "prewarm"
-        setattr(message, "finish", finish_of(result, exception, is_awaited))  # noqa: B010 -- a proxy has no such field
+        if isinstance(message, Job):
+            is_awaited = message.kwargs.get("lane") != "prewarm"
+            message.finish = finish_of(result, exception, is_awaited)
 
 
 def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: bool = True) -> Finish:

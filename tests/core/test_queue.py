@@ -14,8 +14,9 @@ from dramatiq.brokers.stub import StubBroker
 
 from tbcache.errors import RateLimited, ResultTimeout, UpstreamNotFound, UpstreamUnavailable
 from tbcache.models import FetchRequest, Limit
-from tbcache.queue import PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
-from tbcache.queue.job import PARTS, queue_keys
+from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
+from tbcache.queue.job import PARTS, Finish, Result, queue_keys
+from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
@@ -32,8 +33,8 @@ SLOW = replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),), missing=())
 class Fleet:
     """A broker with actors that call a function, and as many workers as asked for."""
 
-    def __init__(self, store: Store, settings: Settings, *sources: Source) -> None:
-        self.broker = PacingBroker(store, settings, sources)
+    def __init__(self, store: Store, settings: Settings, *sources: Source, **options: float) -> None:
+        self.broker = PacingBroker(store, settings, sources, **options)
         self.ran: list[tuple[str, str]] = []
         self.act: Callable[[str, str, str | None], Any] = lambda source, symbol, slot: None
         for source in sources:
@@ -148,13 +149,12 @@ def test_an_interactive_ask_lifts_a_queued_prewarm(queue: Queue) -> None:
 
 
 def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
-    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, store: Store, settings: Settings
 ) -> None:
     """Its worker dies, and it must not fall back behind the other pre-warms."""
     queue.enqueue(job("news", "AAPL"), lane="prewarm")
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
-    assert len(dequeue(store, settings, FAST, 1)[1]) == 1
+    assert len(dequeue(store, settings, FAST, 1, claim_seconds=0.001)[1]) == 1
     wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
 
 
@@ -219,6 +219,36 @@ def left(store: Store) -> dict[str, int]:
     return found
 
 
+def claimed(store: Store, handle: Handle, hand_out: str = "1") -> str:
+    """The claim of a job that is in a worker's hands as if it had been dequeued."""
+    parts = {part: store.keys.queue(handle.request.source, part) for part in PARTS}
+    claim = f"{handle.job_id}/{hand_out}"
+    pipe: Any = store.client.pipeline(transaction=False)
+    for lane in ("interactive", "prewarm"):
+        pipe.lrem(parts[lane], 1, handle.job_id)
+    pipe.delete(parts["bell"])
+    pipe.zadd(parts["claims"], {claim: 4e15})
+    pipe.expire(parts["claims"], 60)
+    pipe.execute()
+    return claim
+
+
+def finish(
+    store: Store,
+    claim: str,
+    what: str,
+    result: str = "",
+    *,
+    delay_us: int = 0,
+    is_try: int = 0,
+    most_tries: int = 4,
+) -> str:
+    """Say what became of a job of the news queue; what was made of it."""
+    keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
+    answer: bytes = store.run("finish", keys, [claim, what, result, delay_us, is_try, most_tries, 1])
+    return answer.decode()
+
+
 def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
     """A queue that is empty takes no room, however many jobs went through it."""
     fleet.start()
@@ -231,11 +261,8 @@ def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store
 @pytest.mark.parametrize(("what", "waits_in"), [("back", "prewarm"), ("later", "delayed")])
 def test_a_job_that_is_not_over_waits_again(queue: Queue, store: Store, what: str, waits_in: str) -> None:
     """Given back it stands in its lane and rings; put off it is delayed; nobody claims it then."""
-    handle = queue.enqueue(job("news", "AAPL"), "prewarm")
-    store.client.delete(store.keys.queue("news", "prewarm"), store.keys.queue("news", "bell"))
-    store.client.zadd(store.keys.queue("news", "claims"), {handle.job_id: 1})
-    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", handle.job_id)]
-    assert store.run("finish", keys, [handle.job_id, what, "", 1000, 60_000_000, 0, 4]) == what.encode()
+    claim = claimed(store, queue.enqueue(job("news", "AAPL"), "prewarm"))
+    assert finish(store, claim, what, delay_us=60_000_000) == what
     parts = left(store)
     assert (parts[waits_in], "claims" in parts) == (1, False)
     assert ("bell" in parts) == (what == "back")
@@ -243,18 +270,15 @@ def test_a_job_that_is_not_over_waits_again(queue: Queue, store: Store, what: st
 
 def test_a_job_that_is_over_stays_over(queue: Queue, store: Store) -> None:
     """A worker that was thought dead finishes late: it must not bring the job back."""
-    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "gone")]
-    assert store.run("finish", keys, ["gone", "back", "", 1000, 0, 0, 4]) == b"gone"
+    assert finish(store, "gone/1", "back") == "gone"
     assert left(store) == {}
 
 
 def test_a_buried_job_leaves_nothing_but_its_grave(queue: Queue, store: Store) -> None:
     """And the same fetch can be queued again."""
-    handle = queue.enqueue(job("news", "AAPL"), "prewarm")
-    store.client.delete(store.keys.queue("news", "prewarm"))
-    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "x")]
-    store.run("finish", keys, [handle.job_id, "later", "", 1000, 0, 1, 1])
-    assert left(store) == {"dead": 1, "dead-jobs": 1, "bell": 1}
+    claim = claimed(store, queue.enqueue(job("news", "AAPL"), "prewarm"))
+    assert finish(store, claim, "later", is_try=1, most_tries=1) == "dead"
+    assert left(store) == {"dead": 1, "dead-jobs": 1}
     assert queue.enqueue(job("news", "AAPL")).is_new
 
 
@@ -281,10 +305,8 @@ def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
 
 def test_the_oldest_graves_make_room(store: Store, queue: Queue) -> None:
     """An upstream that is down for a day must not fill Redis."""
-    keys = [*queue_keys(store.keys, "news"), store.keys.result("news", "x")]
     for number in range(1010):
-        handle = queue.enqueue(job("news", f"N{number}"))
-        store.run("finish", keys, [handle.job_id, "dead", "", 1000, 0, 0, 4])
+        finish(store, claimed(store, queue.enqueue(job("news", f"N{number}"))), "dead")
     assert queue.depth("news").dead == 1000
     assert store.client.hlen(store.keys.queue("news", "dead-jobs")) == 1000
 
@@ -320,12 +342,11 @@ def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) ->
 
 
 def test_a_dead_workers_job_is_taken_over(
-    fleet: Fleet, queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, queue: Queue, store: Store, settings: Settings
 ) -> None:
     """kill -9 loses nothing: the claim lapses and another runs the job."""
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.3)
     queue.enqueue(job("news", "AAPL"))
-    dead = Fleet(store, settings, FAST)
+    dead = Fleet(store, settings, FAST, claim_seconds=0.3)
     dead.broker.threads.open(1, 1)
     assert next(iter(dead.broker.consume("news", timeout=50))) is not None
     assert queue.depth("news").running == 1
@@ -334,9 +355,9 @@ def test_a_dead_workers_job_is_taken_over(
 
 
 @pytest.mark.one_server
-def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue) -> None:
     """However long it takes: the claim is renewed while the worker lives."""
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.5)
+    fleet.broker.claim_seconds = 0.5
     release = threading.Event()
     fleet.act = lambda source, symbol, slot: release.wait(5) and None
     queue.enqueue(job("news", "AAPL"))
@@ -348,15 +369,12 @@ def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue, monkeypatch: pyte
     release.set()
 
 
-def test_a_job_that_kills_its_workers_is_buried(
-    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_kills_its_workers_is_buried(queue: Queue, store: Store, settings: Settings) -> None:
     """One poisoned job must not take the fleet down for ever."""
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
     queue.enqueue(job("news", "BOOM"))
 
     def die() -> bool:
-        victim = Fleet(store, settings, FAST)
+        victim = Fleet(store, settings, FAST, claim_seconds=0.001)
         victim.broker.threads.open(1, 1)
         next(iter(victim.broker.consume("news", timeout=1)))
         return queue.depth("news").dead == 1
@@ -365,11 +383,73 @@ def test_a_job_that_kills_its_workers_is_buried(
     assert queue.depth("news").waiting == 0
 
 
-def dequeue(store: Store, settings: Settings, source: Source, most: int) -> tuple[float, list[str]]:
+class Worker:
+    """A worker that asks when it is told to; it takes no job by itself, nor runs one."""
+
+    def __init__(
+        self, store: Store, settings: Settings, source: Source, threads: int = 1, **options: float
+    ) -> None:
+        self.broker = PacingBroker(store, settings, [source], **options)
+        self.broker.threads.open(threads, 1)
+        self.consumer: Any = self.broker.consume(source.name, timeout=1)
+
+    def ask(self) -> Any:
+        """The next job; None for none."""
+        return next(self.consumer)
+
+    def await_job(self) -> Any:
+        return wait_until(self.ask, what="a job")
+
+
+@pytest.mark.parametrize("what", ["done", "later", "back", "dead"])
+def test_a_stalled_worker_has_no_say_in_a_job_that_another_has_now(
+    queue: Queue, store: Store, settings: Settings, what: Any
+) -> None:
+    """It would have a third run the job beside the second, or take its answer from those who wait."""
+    handle = queue.enqueue(job("news", "AAPL"))
+    stalled = Worker(store, settings, FAST, claim_seconds=0.001)
+    late = stalled.await_job()
+    heir = Worker(store, settings, FAST)
+    heirs = heir.await_job()
+    before = left(store)
+    late.finish = Finish(what, Result(message="too late"), is_try=True)
+    stalled.consumer.ack(late)
+    assert left(store) == before
+    assert not store.client.exists(store.keys.result("news", handle.job_id))
+    assert stalled.broker.threads.busy == 0
+    heirs.finish = Finish("done", Result(outcome=outcome("AAPL")))
+    heir.consumer.ack(heirs)
+    assert handle.result(1).sentiment.symbol == "AAPL"
+
+
+def test_a_stalled_worker_does_not_renew_the_claim_of_another(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """The job of a worker that died would wait for ever, were it kept by one that had it before."""
+    queue.enqueue(job("news", "AAPL"))
+    stalled = Worker(store, settings, FAST, claim_seconds=0.001)
+    stalled.await_job()
+    heir = Worker(store, settings, FAST)
+    claim = heir.await_job().claim
+    claims = store.keys.queue("news", "claims")
+    until = store.client.zscore(claims, claim)
+    stalled.broker.claim_seconds = 60.0
+    stalled.ask()
+    assert store.client.zrange(claims, 0, -1, withscores=True) == [(claim, until)]
+    heir.ask()
+    assert store.client.zscore(claims, claim) > until
+
+
+def dequeue(
+    store: Store, settings: Settings, source: Source, most: int, **options: float
+) -> tuple[float, list[str]]:
     """What a worker with ``most`` idle threads is given: when more may come, and the jobs."""
-    consuming: Any = PacingBroker(store, settings, [source]).consume(source.name, timeout=1)
-    retry_in, jobs = consuming._dequeue(most)
-    return retry_in, [message.message_id for message in jobs]
+    broker = PacingBroker(store, settings, [source], **options)
+    broker.threads.open(most, 1)
+    consuming: Any = broker.consume(source.name, timeout=1)
+    with broker.threads.reserve(source.name) as reserved:
+        retry_in = consuming._dequeue(reserved)
+    return retry_in, [claim.decode().partition("/")[0] for _, claim in consuming._buffer]
 
 
 def test_a_worker_is_given_no_more_jobs_than_it_has_threads(
@@ -399,14 +479,10 @@ def test_a_worker_learns_when_a_delayed_job_is_due(queue: Queue, store: Store, s
     assert dequeue(store, settings, FAST, 1)[0] == pytest.approx(30.0, abs=1.0)
 
 
-def test_a_job_taken_back_is_in_the_queue_once(
-    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_taken_back_is_in_the_queue_once(queue: Queue, store: Store, settings: Settings) -> None:
     """Each look at the queue must not put it there again."""
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", 0.001)
-    dequeue(store, settings, FAST, 1)
-    monkeypatch.undo()
+    dequeue(store, settings, FAST, 1, claim_seconds=0.001)
     wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").waiting)
     dequeue(store, settings, FAST, 0)
     assert queue.depth("news").waiting == 1
@@ -454,6 +530,97 @@ def test_stopping_drains_and_gives_back(fleet: Fleet, queue: Queue) -> None:
     fleet._workers.clear()
     depth = queue.depth("news")
     assert (len(fleet.ran), depth.running) == (3 - depth.waiting, 0)
+
+
+def test_a_drain_leaves_no_slot_unused(fleet: Fleet, queue: Queue, store: Store) -> None:
+    """Slots that nobody sent for would be missing for a whole window after each deployment."""
+    release = threading.Event()
+    fleet.act = lambda source, symbol, slot: release.wait(5) and None
+    worker = fleet.start(threads=5)  # one of them is for the other source
+    for number in range(20):
+        queue.enqueue(job("news", f"N{number}"))
+    wait_until(lambda: len(fleet.ran) == 4)
+    stopper = threading.Thread(target=worker.stop, args=(5000,))
+    stopper.start()
+    wait_until(lambda: not worker.workers[0].running)
+    release.set()
+    stopper.join()
+    fleet._workers.clear()
+    assert store.client.zcard(store.keys.slots("news")) == len(fleet.ran) == 4
+    assert (queue.depth("news").waiting, queue.depth("news").running) == (16, 0)
+
+
+def test_a_job_that_is_given_back_gives_back_its_slot(queue: Queue, store: Store, settings: Settings) -> None:
+    """It was not begun; the next worker takes it with a slot of its own."""
+    source = replace(FAST, cost=2)
+    queue.enqueue(job("news", "AAPL"))
+    worker = Worker(store, settings, source)
+    given = worker.await_job()
+    slots = store.keys.slots("news")
+    assert (store.client.zcard(slots), store.own("news").used(source.limits[0])) == (2, 2)
+    worker.consumer.requeue([given])
+    assert (store.client.zcard(slots), store.own("news").used(source.limits[0])) == (0, 0)
+    assert queue.depth("news").waiting == 1
+
+
+def test_a_worker_that_is_stopping_asks_for_nothing_more(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """It would take jobs and slots only to give them back."""
+    worker = Worker(store, settings, FAST, threads=2)
+    queue.enqueue(job("news", "AAPL"))
+    worker.broker.emit_before("worker_shutdown", None)
+    assert worker.ask() is None
+    assert (queue.depth("news").waiting, store.client.zcard(store.keys.slots("news"))) == (1, 0)
+
+
+def test_whoever_waits_for_a_thread_hears_of_one_that_came_free_before() -> None:
+    """Between the reservation that failed and the wait nothing may be lost."""
+    threads = Threads()
+    threads.open(1, 1)
+    with threads.reserve("news") as all_there_are, threads.reserve("news") as none:
+        assert (all_there_are.count, none.count) == (1, 0)
+    begun = time.monotonic()
+    threads.wait("news", 5)
+    assert time.monotonic() - begun < 1
+
+
+def test_no_error_takes_a_thread_with_it(
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose threads are reserved for nothing stands idle until somebody notices."""
+    worker = Worker(store, settings, FAST, threads=2)
+    worker.ask()
+    queue.enqueue(job("news", "AAPL"))
+    monkeypatch.setattr(store, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        worker.ask()
+    assert worker.broker.threads.busy == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(store, "learn_time", broken)
+    with pytest.raises(ZeroDivisionError):
+        worker.ask()
+    assert worker.broker.threads.busy == 1
+    worker.consumer.close()
+    assert (worker.broker.threads.busy, queue.depth("news").waiting) == (0, 1)
+
+
+def broken(*_: Any) -> Any:
+    return 1 / 0
+
+
+def test_a_consumer_that_is_replaced_keeps_its_jobs(queue: Queue, store: Store, settings: Settings) -> None:
+    """An error ends the consumer, not the jobs that run: their claims and threads are still known."""
+    queue.enqueue(job("news", "AAPL"))
+    worker = Worker(store, settings, FAST)
+    given = worker.await_job()
+    worker.consumer.close()
+    until = store.client.zscore(store.keys.queue("news", "claims"), given.claim)
+    worker.consumer = worker.broker.consume("news", timeout=1)
+    worker.ask()
+    assert store.client.zscore(store.keys.queue("news", "claims"), given.claim) > until
+    worker.consumer.ack(given)
+    assert (queue.depth("news").running, worker.broker.threads.busy) == (0, 0)
 
 
 def test_a_result_that_does_not_come_is_a_timeout(queue: Queue) -> None:

@@ -1,0 +1,60 @@
+"""The jobs of one queue that this process has in hand."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+
+from tbcache.queue.job import Finish
+from tbcache.queue.thread import Reservation, Threads
+
+
+def slot_of(claim: bytes) -> str:
+    """The name of the slot that a job came with, which is that of its claim."""
+    return claim.decode(errors="replace")
+
+
+class Job(MessageProxy):
+    """A job in hand. ``claim`` names this hand-out of it; ``finish`` is what is to become of it."""
+
+    def __init__(self, message: dramatiq.Message[Any], claim: bytes) -> None:
+        super().__init__(message)
+        self.claim = claim
+        self.finish: Finish | None = None
+
+
+class Hand:
+    """The claims that are to be renewed, and the threads that their jobs have.
+
+    It outlives the consumer: one that breaks off is replaced while its jobs go on.
+    """
+
+    def __init__(self, threads: Threads, queue: str) -> None:
+        self._threads = threads
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._taken: dict[bytes, int] = {}
+        #: What became of jobs, and could not be said while Redis was away.
+        self.unsaid: deque[tuple[bytes, Finish]] = deque()
+
+    @property
+    def claims(self) -> list[bytes]:
+        """The claims in hand."""
+        with self._lock:
+            return list(self._taken)
+
+    def take(self, claim: bytes, reservation: Reservation, threads: int = 1) -> None:
+        """A job is in hand now, and has ``threads`` of those that were reserved."""
+        with self._lock:
+            self._taken[claim] = threads
+            reservation.spend(threads)
+
+    def drop(self, claim: bytes) -> None:
+        """The job is in hand no longer: its threads are idle."""
+        with self._lock:
+            threads = self._taken.pop(claim, 0)
+        self._threads.release(self._queue, threads)
