@@ -2,7 +2,8 @@
 
 Variables are ``REDIS_*`` and ``TBCACHE_*``; a source's own are nested by ``__``,
 as in ``TBCACHE_TWITTER__LIMITS``. ``tbcache up`` leaves a note of the variables it
-chose in the data folder; the environment goes before the note.
+chose in the data folder. The environment goes before the note, except for what belongs
+together: a source's address and its credentials are all of one of the two.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -30,10 +32,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
+from tbcache.folder import read_note
 from tbcache.models import Charge, Limit, ticker
 
 PREFIX = "TBCACHE_"
-NOTE = "up.json"
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
 DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 #: Ten years: what lasts longer is a typo.
@@ -125,6 +127,11 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
 
+#: The fields of a source that say where it is, and those that nobody else may learn.
+ADDRESSES = ("base_url", "auth_url")
+CREDENTIALS = ("bearer_token", "client_id", "client_secret", "api_key", "access_token")
+
+
 class SourceSettings(BaseModel):
     """What one source's variables say; None where they say nothing."""
 
@@ -186,6 +193,8 @@ class Settings(BaseSettings):
     stocktwits: SourceSettings = SourceSettings()
     custom: dict[str, SourceSettings] = Field(default_factory=dict)
 
+    _note_problem: str | None = PrivateAttr(default=None)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -207,14 +216,25 @@ class Settings(BaseSettings):
         env = dict(os.environ if environ is None else environ)
         if data_dir is not None:
             env[f"{PREFIX}DATA_DIR"] = str(data_dir)
-        folder = Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache")
-        variables = {**read_note(folder), **env}
-        if _names_redis(env):
-            variables = {**{k: v for k, v in variables.items() if not k.startswith("REDIS_")}, **env}
+        note = read_note(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
+        settings = cls._of(env)
+        # Another Redis than the note's: its demo, or its database, is not meant either.
+        if note.variables and settings.redis in (None, note.variables.get("REDIS_URL")):
+            settings = cls._of(_with_note(env, note.variables))
+        settings._note_problem = note.problem
+        return settings
+
+    @classmethod
+    def _of(cls, variables: Mapping[str, str]) -> Settings:
         try:
             return cls(**_collect(variables))
         except ValidationError as error:
             raise ConfigurationError(_explain(error, variables)) from None
+
+    @property
+    def note_problem(self) -> str | None:
+        """Why the note in the data folder was ignored, in one line; None where there is none or it counts."""
+        return self._note_problem
 
     def source(self, name: str) -> SourceSettings:
         """The settings of one source, built in or the user's own."""
@@ -251,6 +271,8 @@ _REDIS = {
     f"REDIS_{name}": f"redis_{name.lower()}"
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
 }
+#: What a note may say of the fleet as a whole. What it would run, or what is secret, never.
+_FROM_NOTE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
 
 @functools.cache
@@ -266,18 +288,24 @@ def address_of(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def read_note(data_dir: Path) -> dict[str, str]:
-    """The variables that a running ``tbcache up`` set; empty when none runs."""
-    try:
-        note = msgspec.json.decode((data_dir / NOTE).read_bytes())
-        os.kill(int(note["pid"]), 0)
-        return {str(name): str(value) for name, value in note["variables"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.DecodeError):
-        return {}
+def _with_note(env: Mapping[str, str], note: Mapping[str, str]) -> dict[str, str]:
+    """The variables in force; of the note's, only those of a fixed list count.
+
+    A source that only the note has an address for is the demo's: its credentials are the note's
+    too, and the user's own never reach an address that stands in a file.
+    """
+    variables = {**{name: note[name] for name in _FROM_NOTE if name in note}, **env}
+    for source in BUILT_IN_NAMES:
+        addresses, credentials = _variables_of(source, ADDRESSES), _variables_of(source, CREDENTIALS)
+        if addresses[0] in note and not any(env.get(name) for name in addresses):
+            variables |= dict.fromkeys(credentials, "")
+            chosen = (*addresses, *credentials, *_variables_of(source, ("delay_hours",)))
+            variables |= {name: note[name] for name in chosen if name in note}
+    return variables
 
 
-def _names_redis(env: Mapping[str, str]) -> bool:
-    return bool(env.get("REDIS_URL") or env.get("REDIS_HOST"))
+def _variables_of(source: str, fields: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{PREFIX}{source.upper()}__{field.upper()}" for field in fields)
 
 
 def _checked(value: object) -> SourceSettings:

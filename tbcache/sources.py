@@ -7,10 +7,13 @@ in the environment and goes before these.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from tbcache.errors import ConfigurationError, InvalidRequest, UnknownSource, nearest
@@ -211,6 +214,7 @@ def load_class(name: str, path: str) -> type:
       ConfigurationError: it cannot be imported, or is no class.
     """
     module, _, attribute = path.partition(":")
+    _look_in_working_folder()
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -218,6 +222,19 @@ def load_class(name: str, path: str) -> type:
     if not isinstance(found, type):
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
     return found
+
+
+def _look_in_working_folder() -> None:
+    """Let the user's own module be found in the working folder, after everything else.
+
+    Not before the environment has named one: a library that tries to import what is not installed would
+    take it from there as well, and the folder may be somebody else's repository.
+    """
+    # A process can outlive its working folder.
+    with contextlib.suppress(FileNotFoundError):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 def _defaults(name: str, path: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +14,4 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     from tbcache.cli.error import run
 
-    # A module with the user's own source may stand in the working folder.
-    if os.getcwd() not in sys.path:  # noqa: PTH109 -- sys.path holds strings
-        sys.path.append(os.getcwd())  # noqa: PTH109
     return run(list(sys.argv[1:] if args is None else args))

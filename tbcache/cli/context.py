@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from tbcache.cli.error import say
 from tbcache.errors import RedisUnreachable
 from tbcache.log import configure_logging
 from tbcache.settings import Settings, get_settings
 from tbcache.store import Store, get_store
 
 
+def told_settings() -> Settings:
+    """The settings of this process; says so when a note that is not to be believed was left out of them."""
+    settings = get_settings()
+    if settings.note_problem is not None:
+        say(settings.note_problem)
+    return settings
+
+
 def quiet_settings() -> Settings:
     """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
-    settings = get_settings()
+    settings = told_settings()
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
     configure_logging(settings.model_copy(update={"log_level": level}))
     return settings

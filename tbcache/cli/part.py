@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.context import quiet_settings, require_redis, told_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import configure_logging
-from tbcache.settings import Settings, get_settings
+from tbcache.settings import Settings
 from tbcache.sources import get_source, get_sources
 from tbcache.store import get_store
 
@@ -72,7 +72,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -
     """Serve the HTTP API; its documentation is at /docs."""
     from tbcache.api import serve
 
-    settings = get_settings()
+    settings = told_settings()
     configure_logging(settings)
     # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
@@ -92,7 +92,7 @@ def simulator(
     from tbcache.simulator import serve
 
     plans = dict(_pair(text) for text in plan or [])
-    options: dict[str, Any] = {"credentials": _own_credentials(get_settings()), "plans": plans}
+    options: dict[str, Any] = {"credentials": _own_credentials(told_settings()), "plans": plans}
     options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
     serve(host, port, fd=fd, replay=replay, **options)
 

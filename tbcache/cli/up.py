@@ -32,8 +32,8 @@ from tbcache.embedded import (
 )
 from tbcache.embedded.server import free_port
 from tbcache.errors import ConfigurationError
-from tbcache.settings import Settings, get_settings
-from tbcache.sources import get_sources
+from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
+from tbcache.sources import BUILT_IN, get_sources
 from tbcache.store import Store
 
 EXAMPLE = "Example: tbcache up --demo"
@@ -165,14 +165,15 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
         variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
     if plan.simulator is not None:
-        from tbcache.simulator import DEMO_CREDENTIALS, demo_variables
+        from tbcache.simulator import demo_variables
 
         # As its simulator's paid plan has it: the free one's news come a day late.
         variables["TBCACHE_NEWS__DELAY_HOURS"] = "0"
-        for name, value in demo_variables(plan.simulator).items():
-            # The simulator knows the user's own credentials too: commands in their shell use those.
-            if name not in DEMO_CREDENTIALS or not os.environ.get(name):
-                variables[name] = value
+        # The user's own credentials are for the real upstreams alone.
+        variables |= {
+            f"{PREFIX}{source.upper()}__{field.upper()}": "" for source in BUILT_IN for field in CREDENTIALS
+        }
+        variables |= demo_variables(plan.simulator)
     return variables
 
 

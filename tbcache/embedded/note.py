@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +14,18 @@ from pathlib import Path
 import msgspec
 
 from tbcache.errors import ConfigurationError
-from tbcache.settings import NOTE
+from tbcache.folder import LOCK, NOTE, Unsound, check_private, make_private, opened
 
-LOCK = "up.lock"
+# Whoever looks whether the note counts has the lock for a moment.
+LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.01
 
 
 class DataFolder:
     """A folder, made when it is first used; ``path`` is absolute."""
 
     def __init__(self, path: Path) -> None:
+        self._given = path
         self.path = path.resolve()
 
     @contextmanager
@@ -28,48 +33,97 @@ class DataFolder:
         """Have the folder for ourselves; the lock ends with this process, however it ends.
 
         Raises:
-          ConfigurationError: another ``tbcache up`` has it, or it cannot be written.
+          ConfigurationError: another ``tbcache up`` has it, it cannot be written, or others may have
+            put something into it.
         """
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("a+")
-        except OSError as error:
-            raise ConfigurationError(
-                f"the data folder {self.path} cannot be used ({error.strerror}); choose another --data-dir"
-            ) from None
-        with lock:
-            self._lock(lock.fileno())
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = self._open(stack)
+            except OSError as error:
+                raise self._unusable(error.strerror or str(error)) from None
+            except Unsound as error:
+                raise self._unusable(f"{error}") from None
+            os.ftruncate(lock, 0)
+            os.write(lock, str(os.getpid()).encode())
             # Left by one that was killed; our pid may be the one it names.
             self.remove_note()
-            try:
-                yield
-            finally:
-                self.remove_note()
+            stack.callback(self.remove_note)
+            yield
 
     def write_note(self, variables: Mapping[str, str], api: str | None = None) -> None:
         """Note what other commands need to find us. It holds secrets: no one else may read it."""
         note = {"pid": os.getpid(), "variables": dict(variables), "api": api}
         draft = self.path / f"{NOTE}.{os.getpid()}"
-        with open(draft, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(msgspec.json.encode(note))
+        draft.unlink(missing_ok=True)
+        with opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+            os.write(fd, msgspec.json.encode(note))
         draft.replace(self.path / NOTE)
 
     def remove_note(self) -> None:
         (self.path / NOTE).unlink(missing_ok=True)
 
+    def _open(self, stack: contextlib.ExitStack) -> int:
+        """The descriptor of the lock, which we hold."""
+        make_private(self.path)
+        if self._given.is_symlink():
+            raise Unsound(f"it is a symbolic link; name the folder itself, {self.path}")
+        home = stack.enter_context(opened(self.path, os.O_DIRECTORY))
+        if not any(self.path.iterdir()):
+            os.fchmod(home, 0o700)
+        check_private(os.fstat(home), "it")
+        lock = stack.enter_context(opened(LOCK, os.O_RDWR | os.O_CREAT, folder=home))
+        self._lock(lock)
+        _check_contents(self.path)
+        os.fchmod(lock, 0o600)
+        return lock
+
+    def _unusable(self, reason: str) -> ConfigurationError:
+        is_open = "open to other users" in reason
+        mend = f"if all in it is yours, `chmod 700 {self.path}`, else " if is_open else ""
+        return ConfigurationError(
+            f"the data folder {self.path} cannot be used ({reason}); {mend}choose another --data-dir"
+        )
+
     def _lock(self, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(
-                f"another `tbcache up`{self._holder()} runs with the data folder {self.path}; "
-                "stop it, or choose another --data-dir"
-            ) from None
+        give_up = time.monotonic() + LOOK_SECONDS
+        while not _is_locked(fd):
+            if time.monotonic() > give_up:
+                raise ConfigurationError(
+                    f"another `tbcache up`{self._holder()} runs with the data folder {self.path}; "
+                    "stop it, or choose another --data-dir"
+                )
+            time.sleep(POLL_SECONDS)
 
     def _holder(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             return f" (pid {int((self.path / LOCK).read_text())})"
         return ""
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_contents(folder: Path) -> None:
+    """See that what a server, a database and logs will be written to is ours, and leads nowhere else.
+
+    Raises:
+      Unsound: it is not.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            # Another command, or a server that is just ending, may have removed it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                _check_entry(Path(parent, name))
+
+
+def _check_entry(path: Path) -> None:
+    found = path.lstat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise Unsound(f"{path} is no plain file or folder")
+    if found.st_uid != os.geteuid():
+        raise Unsound(f"{path} belongs to another user (uid {found.st_uid})")

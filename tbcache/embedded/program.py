@@ -52,10 +52,9 @@ def _part(
     stage: int,
     root: Path | None,
 ) -> Part:
-    # -P: a folder named `workers` in the working folder is not ours. A module with the
-    # user's own source there is found all the same, after everything else named so far.
+    # -P: a folder named `workers`, or any other module, in the working folder is not ours.
     command = (sys.executable, "-P", "-m", module, *arguments)
-    paths = [str(root) if root else "", os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
+    paths = [str(root) if root else "", os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(part for part in paths if part)
     return Part(name, command, {**os.environ, **variables, "PYTHONPATH": path}, log, stage)
 

@@ -31,6 +31,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tbcache.errors import ConfigurationError
+from tbcache.folder import make_private
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
@@ -234,7 +235,7 @@ class SentimentRepository:
             if self._prepared.is_set():
                 return
             if self._file is not None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
+                make_private(self._file.parent)
             with self._engine.connect() as connection:
                 # Several processes start at once, and only one may make the tables.
                 if self.dialect == "sqlite":

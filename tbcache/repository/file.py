@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from tbcache.folder import make_private
+
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
     """Write ``path``, and its folder where there is none; it is on the disk when this returns.
@@ -14,7 +16,9 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
     Raises:
       OSError: it could not be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # The data folder, and the folder in it.
+    make_private(path.parent.parent)
+    make_private(path.parent)
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     with partial.open("wb") as file:
         file.writelines(parts)

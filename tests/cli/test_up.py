@@ -18,12 +18,14 @@ from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_al
 from tests.server import Server, free_port, wait_until
 
 STOP_SECONDS = 5.0
+OWN = "of-the-user-alone"
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One demo for all tests that leave it running."""
-    with running_up(tmp_path_factory.mktemp("up") / "data", "--demo") as up:
+    """One demo for all tests that leave it running, in the shell of a user with credentials of their own."""
+    own = {"TBCACHE_NEWS__API_KEY": OWN, "TBCACHE_STOCKTWITS__ACCESS_TOKEN": OWN}
+    with running_up(tmp_path_factory.mktemp("up") / "data", "--demo", **own) as up:
         up.wait_for("all common symbols are warm in every source")
         up.wait_for("ready")
         yield up
@@ -55,6 +57,16 @@ def test_other_commands_find_it_through_the_data_folder(demo: Up) -> None:
     waited = demo.run("enqueue", "reddit", "TSLA", "ZM", "--wait")
     assert waited.code == 0
     assert [answer["sentiment"]["symbol"] for answer in waited.data] == ["TSLA", "ZM"]
+
+
+def test_a_demo_never_sees_the_users_own_credentials(demo: Up) -> None:
+    """They are for the real upstreams: the simulator's address stands in a file of the data folder."""
+    own = {"TBCACHE_TWITTER__BEARER_TOKEN": OWN}
+    done = tbcache("fetch", "twitter", "ZM", "--data-dir", str(demo.folder), **own)
+    # The simulator refuses any that are not its own.
+    assert (done.code, done.data["origin"]) == (0, "live")
+    assert OWN not in (demo.folder / "up.json").read_text()
+    assert not any(value == OWN for value in demo.note()["variables"].values())
 
 
 def test_two_workers_of_8_threads_the_scheduler_and_the_api_run(demo: Up) -> None:

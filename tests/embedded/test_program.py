@@ -39,10 +39,14 @@ def test_an_installation_without_them_says_so(tmp_path: Path, monkeypatch: pytes
         process_part("scheduler", "scheduler")
 
 
-def test_a_user_s_own_source_in_the_working_folder_is_on_the_path(
+def test_no_module_of_the_working_folder_is_run_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `tbcache fetch` finds, a worker must find as well."""
+    """It may be somebody else's repository, with a module of any name in it."""
+    for name in ("redis", "dramatiq", "secrets"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('planted')")
     monkeypatch.chdir(tmp_path)
-    env = process_part("worker-1", "workers").env or {}
-    assert env["PYTHONPATH"].split(":")[-1] == str(tmp_path)
+    part = process_part("worker-1", "workers", ("--help",))
+    done = subprocess.run(part.command, env=part.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--threads" in done.stdout

@@ -1,0 +1,147 @@
+"""The data folder: whose it is, and the note that a running ``tbcache up`` leaves in it.
+
+Anyone can plant files: in a repository that is cloned, in a folder that is shared. So what lies in a
+data folder counts only where nobody but this user may have put it there, and the note only while its
+writer runs, which the writer's lock shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+NOTE = "up.json"
+LOCK = "up.lock"
+MOST_BYTES = 65536
+
+# What a demo's simulator has for an address. Nothing wider: programs differ in how they read odd URLs.
+_SIMULATOR = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}(/[a-z_]+)?")
+
+
+class Unsound(Exception):
+    """What was found is not to be believed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The variables that a running ``tbcache up`` chose. ``problem``: why the one found does not count."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class _Written(msgspec.Struct, frozen=True):
+    pid: int
+    variables: dict[str, str]
+
+
+def read_note(folder: Path) -> Note:
+    """The note of the ``tbcache up`` that runs with ``folder``; an empty one where there is none."""
+    try:
+        return Note(_read(folder))
+    except FileNotFoundError:
+        return Note()
+    except (Unsound, OSError, msgspec.DecodeError) as error:
+        return Note(problem=f"{folder / NOTE} is ignored: {_reason(error)}")
+
+
+def make_private(folder: Path) -> None:
+    """Make ``folder``, if there is none, for this user alone.
+
+    Raises:
+      OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def check_private(found: os.stat_result, name: str) -> None:
+    """See that what is called ``name`` is this user's, and closed to all others.
+
+    Raises:
+      Unsound: it is not.
+    """
+    if found.st_uid != os.geteuid():
+        raise Unsound(f"{name} belongs to another user (uid {found.st_uid})")
+    if found.st_mode & 0o077:
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        raise Unsound(f"{name} is open to other users (mode {mode})")
+
+
+@contextmanager
+def opened(path: str | Path, flags: int = 0, folder: int | None = None) -> Iterator[int]:
+    """A descriptor of what is really there: no symbolic link is followed, nothing blocks."""
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read(folder: Path) -> dict[str, str]:
+    # Everything is looked at through descriptors: what is checked is what is read.
+    os.lstat(folder / NOTE)
+    if folder.is_symlink():
+        raise Unsound("its folder is a symbolic link")
+    with ExitStack() as stack:
+        home = stack.enter_context(opened(folder, os.O_DIRECTORY))
+        note = stack.enter_context(opened(NOTE, folder=home))
+        check_private(os.fstat(home), "its folder")
+        check_private(os.fstat(note), "it")
+        written = msgspec.json.decode(_text(note), type=_Written)
+        _check_writer(home, written.pid)
+    _check_addresses(written.variables)
+    return written.variables
+
+
+def _text(fd: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise Unsound("it is no plain file")
+    return os.read(fd, MOST_BYTES)
+
+
+def _check_writer(home: int, pid: int) -> None:
+    """See that the process that wrote the note runs: it holds the lock, in which its pid stands.
+
+    Its pid alone shows nothing: it may long be that of another process. The lock's file is closed to
+    others, so nobody else can hold the lock.
+    """
+    gone = Unsound(f"no `tbcache up` (pid {pid}) runs here")
+    try:
+        with opened(LOCK, folder=home) as lock:
+            check_private(os.fstat(lock), LOCK)
+            if _text(lock).strip() != str(pid).encode() or not _is_held(lock):
+                raise gone
+    except FileNotFoundError:
+        raise gone from None
+
+
+def _is_held(lock: int) -> bool:
+    # Not everywhere where the library can be used.
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _check_addresses(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if name.endswith(("__BASE_URL", "__AUTH_URL")) and not _SIMULATOR.fullmatch(value):
+            raise Unsound(f"its {name} is no simulator on this machine")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, msgspec.DecodeError):
+        return "it is damaged"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return str(error)
