@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from pydantic import (
@@ -34,6 +34,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
 from tbcache.models import Charge, Limit, ticker
+from tbcache.redis_url import check_redis_url, has_sound_port
 
 PREFIX = "TBCACHE_"
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
@@ -77,12 +78,7 @@ def _pairs(value: object) -> object:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    is_path = parts.scheme == "unix" and bool(parts.path)
-    database = parts.path.strip("/")
-    is_host = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and _has_sound_port(parts)
-    if not is_path and not (is_host and (not database or database.isdecimal())):
-        raise ValueError("it should be redis://HOST:PORT/DB, rediss://... or unix:///PATH")
+    check_redis_url(value.get_secret_value())
     return value
 
 
@@ -96,16 +92,9 @@ def _cluster(value: bool, info: ValidationInfo) -> bool:
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_sound_port(parts):
+    if parts.scheme not in ("http", "https") or not parts.hostname or not has_sound_port(parts):
         raise ValueError("it should be https://HOST or http://HOST:PORT")
     return value
-
-
-def _has_sound_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
 
 
 def _database_url(value: SecretStr) -> SecretStr:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tbcache.settings import Settings
 from tests.cli.command import Done, tbcache
 from tests.server import Server, free_port
 from tests.upstream import SimulatorProcess
@@ -74,6 +75,25 @@ SETTINGS = [
     ("REDIS_PORT", "redis", "REDIS_PORT='redis'"),
     ("REDIS_URL", "redis://host:hunter2/0", "it should be redis://HOST:PORT/DB"),
     ("REDIS_URL", "redis://host:6379/hunter2", "it should be redis://HOST:PORT/DB"),
+    ("REDIS_URL", "redis://:hunter2@h:6379/0?foo=bar", "it has no 'foo'"),
+    (
+        "REDIS_URL",
+        "rediss://h:6379/0?ssl_ca_cert=/x",
+        "it has no 'ssl_ca_cert'; did you mean 'ssl_ca_certs'?",
+    ),
+    ("REDIS_URL", "redis://h:6379/0?ssl_cert_reqs=none", "its ssl_cert_reqs is for rediss:// (TLS) only"),
+    ("REDIS_URL", "rediss://h:6379/0?ssl_cert_reqs=never", "should be none, optional, required"),
+    (
+        "REDIS_URL",
+        "rediss://h:6379/0?ssl_ca_certs=/none/x",
+        "its ssl_ca_certs should be a file or folder that",
+    ),
+    ("REDIS_URL", "redis://h:6379/0?socket_timeout=99", "set TBCACHE_REDIS_TIMEOUT"),
+    ("REDIS_URL", "redis://h:6379/0?max_connections=1", "it has no 'max_connections'"),
+    ("REDIS_URL", "redis://h:6379/0?password=hunter2", "it has no 'password'"),
+    ("REDIS_URL", "redis://h:6379/0?db=3", "its database belongs in the path"),
+    ("REDIS_URL", "redis://h:6379/0?hunter2", "what follows its ? should be NAME=VALUE"),
+    ("REDIS_URL", "unix:///run/redis.sock?db=x", "its db should be a number"),
 ]
 
 
@@ -87,6 +107,19 @@ def test_a_wrong_setting_names_the_variable_and_ends_with_2(
     assert expected in done.err
     assert "hunter2" not in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://user:pass@h:6379/2?ssl_ca_certs=.&ssl_cert_reqs=required&ssl_check_hostname=true",
+        "unix:///run/redis.sock?db=1",
+        "redis://h",
+    ],
+)
+def test_a_redis_url_may_say_how_tls_is_done(url: str) -> None:
+    """A managed server often has a certificate of its own."""
+    assert Settings.load({"REDIS_URL": url}).redis == url
 
 
 NEEDS_REDIS = [
