@@ -170,6 +170,8 @@ class Settings(BaseSettings):
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     persist: bool = True
+    #: 0 keeps everything for ever.
+    keep_days: Annotated[int, Field(ge=0, le=36500)] = 90
     worker_name: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

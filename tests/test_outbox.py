@@ -16,6 +16,7 @@ import sqlalchemy
 from tbcache.models import Item, SymbolSentiment
 from tbcache.repository import Answer, SentimentRepository, Writer, encode_answer, reject
 from tbcache.repository.outbox import Outbox
+from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import Rejects
 from tbcache.store import Store
 from tests.server import wait_until
@@ -39,7 +40,7 @@ def repository(database_url: str) -> Iterator[SentimentRepository]:
 
 @pytest.fixture
 def outbox(store: Store, repository: SentimentRepository, spill: Path) -> Iterator[Outbox]:
-    made = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill))
+    made = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill), Pruner(repository, 0))
     yield made
     made.close()
 
@@ -150,7 +151,7 @@ def test_a_locked_database_refuses_no_answer(
 ) -> None:
     """A backup that holds the lock for minutes must not send everything aside."""
     repository = SentimentRepository(f"sqlite:///{tmp_path}/tbcache.db", busy_timeout=0.05)
-    outbox = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill))
+    outbox = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill), Pruner(repository, 0))
     repository.count_items()
     accept(with_sentiment("bad", hours=2**70), answer(item("good")))
     with sqlite3.connect(tmp_path / "tbcache.db", isolation_level=None) as other:

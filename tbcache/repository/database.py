@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     Engine,
     NullPool,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     func,
     make_url,
     select,
+    update,
 )
 from sqlalchemy.exc import (
     ArgumentError,
@@ -36,6 +39,7 @@ from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
+from tbcache.repository.schema import SchemaTooNew, bring_up
 from tbcache.settings import DATABASE_EXAMPLES
 
 _VARIABLE = "TBCACHE_DATABASE_URL"
@@ -77,7 +81,7 @@ class SentimentRepository:
     """Sentiments and their items in a database. Safe to share between threads.
 
     ``url`` is ``sqlite:///PATH`` or ``postgresql://...``. Nothing is opened or
-    made before the first use; the tables are made then. A call waits at most
+    made before the first use; the tables are made, or brought up to this version, then. A call waits at most
     ``busy_timeout`` seconds for a lock or a connection.
 
     Raises:
@@ -191,6 +195,41 @@ class SentimentRepository:
         """How many items are written."""
         return int(self._read(select(func.count()).select_from(table.items))[0][0])
 
+    def remove_older(self, oldest: datetime, most: int) -> int:
+        """Remove what was first seen before ``oldest``, in one transaction; how many rows.
+
+        At most ``most`` items and as many answers: no writer waits longer than for those.
+
+        Raises:
+          RepositoryUnavailable: nothing of it was removed.
+        """
+        with self._connect() as connection:
+            removed = sum(
+                connection.execute(table.delete_older(each, oldest, most)).rowcount for each in table.AGES
+            )
+            connection.commit()
+        return removed
+
+    def take_turn(self, seconds: int, latest: int) -> int | None:
+        """Be the one process that prunes, for so long; None where another is, or somebody just was.
+
+        Nobody keeps it for longer than ``latest`` seconds: a clock may have been wrong.
+        """
+        now, due = int(time.time()), table.schema.c.prune_at
+        return self._set_turn((due <= now) | (due > now + latest), now + seconds)
+
+    def extend_turn(self, turn: int, seconds: int) -> int | None:
+        """Let nobody else prune for so long from now; None where ``turn`` is over and another's has begun."""
+        return self._set_turn(table.schema.c.prune_at == turn, int(time.time()) + seconds)
+
+    def _set_turn(self, condition: ColumnElement[bool], until: int) -> int | None:
+        with self._connect() as connection:
+            changed = connection.execute(
+                update(table.schema).where(condition).values(prune_at=until)
+            ).rowcount
+            connection.commit()
+        return until if changed else None
+
     def close(self) -> None:
         """Close every connection; the next use opens new ones."""
         self._engine.dispose()
@@ -215,10 +254,15 @@ class SentimentRepository:
                 self._prepare()
             with self._engine.connect() as connection:
                 if self.dialect == "postgresql":
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(self._timeout * 1000)}")
+                    self._limit_waiting(connection)
                 yield connection
+        except SchemaTooNew as error:
+            raise RepositoryUnavailable(
+                f"the database at {self.address} {error}, or name another one in {_VARIABLE}"
+            ) from None
         except (DBAPIError, PoolTimeout, OSError) as error:
-            if not _is_outage(error):
+            # While the tables are made, nothing is written yet that could be at fault.
+            if self._prepared.is_set() and not _is_outage(error):
                 raise
             raise self._unavailable(error) from error
 
@@ -236,15 +280,25 @@ class SentimentRepository:
                 return
             if self._file is not None:
                 make_private(self._file.parent)
-            with self._engine.connect() as connection:
-                # Several processes start at once, and only one may make the tables.
-                if self.dialect == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                else:
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-                table.metadata.create_all(connection)
-                connection.commit()
+            while not self._bring_up():
+                pass
             self._prepared.set()
+
+    def _bring_up(self) -> bool:
+        """Take a step towards tables of this version; False while more are to come."""
+        with self._engine.connect() as connection:
+            # Several processes start at once, and only one may change the tables.
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                self._limit_waiting(connection)
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+            is_up = bring_up(connection)
+            connection.commit()
+            return is_up
+
+    def _limit_waiting(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(self._timeout * 1000)}")
 
 
 def _is_outage(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import save_apart
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
@@ -39,13 +40,19 @@ class Outbox:
     """Moves answers from Redis to the database, in a thread that ends when there is nothing to do."""
 
     def __init__(
-        self, store: Store, sources: Iterable[str], repository: SentimentRepository, writer: Writer
+        self,
+        store: Store,
+        sources: Iterable[str],
+        repository: SentimentRepository,
+        writer: Writer,
+        pruner: Pruner,
     ) -> None:
         self._store = store
         self._keys = [store.keys.outbox(source) for source in sources]
         self._repository = repository
         self._writer = writer
         self._rejects = writer.rejects
+        self._pruner = pruner
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_closed = False
@@ -54,6 +61,7 @@ class Outbox:
     def accept(self, answer: Answer) -> None:
         """Take an answer that could not go through Redis."""
         self._writer.accept(answer)
+        self._pruner.start()
 
     def nudge(self) -> None:
         """Say that there is something in the outbox."""
@@ -62,6 +70,7 @@ class Outbox:
                 self._thread = threading.Thread(target=self._run, name="tbcache-outbox", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
+        self._pruner.start()
 
     def drain(self) -> int:
         """Write what is there; how many answers.
@@ -103,6 +112,7 @@ class Outbox:
             return
         self._is_closed = True
         self._wake.set()
+        self._pruner.stop()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
         self._try_drain()
@@ -143,7 +153,8 @@ def get_outbox() -> Outbox:
     settings = get_settings()
     repository = get_repository()
     writer = Writer(repository, spill=settings.data_dir / "spill")
-    return Outbox(get_store(), get_sources(settings), repository, writer)
+    pruner = Pruner(repository, settings.keep_days)
+    return Outbox(get_store(), get_sources(settings), repository, writer, pruner)
 
 
 def database_url(settings: Settings) -> str:

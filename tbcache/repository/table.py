@@ -1,4 +1,4 @@
-"""The two tables, and how an answer becomes their rows."""
+"""The tables, and how an answer becomes their rows. What changes here needs a step in schema.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
+    Delete,
     Dialect,
     Float,
     Index,
@@ -20,6 +22,9 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    delete,
+    select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -61,6 +66,7 @@ items = Table(
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Index("ix_sentiment_items_symbol_at", "source", "symbol", "at"),
+    Index("ix_sentiment_items_first_seen", "first_seen_at"),
 )
 
 snapshots = Table(
@@ -80,6 +86,17 @@ snapshots = Table(
     Column("scorer", Text, nullable=False),
     Column("reason", Text),
     Index("ix_sentiment_snapshots_as_of", "source", "symbol", "as_of"),
+    Index("ix_sentiment_snapshots_moment", "as_of"),
+)
+
+#: One row: the version of all tables, the tbcache that made it, and when (seconds since the epoch)
+#: somebody is to look for what is too old.
+schema = Table(
+    "tbcache_schema",
+    metadata,
+    Column("version", Integer, nullable=False),
+    Column("written_by", String(32), nullable=False),
+    Column("prune_at", BigInteger, nullable=False),
 )
 
 _SEEN_AGAIN = ("at", "author", "text", "label", "score", "weight", "seen_at")
@@ -98,6 +115,21 @@ def upsert_items(dialect: str) -> Insert:
 def insert_snapshots(dialect: str) -> Insert:
     """Insert a snapshot, once."""
     return _insert(dialect, snapshots).on_conflict_do_nothing()
+
+
+#: Of each table that grows, from when a row's age counts: by our clock, never the upstream's.
+AGES: dict[Table, Column[datetime]] = {items: items.c.first_seen_at, snapshots: snapshots.c.as_of}
+
+
+def delete_older(table: Table, oldest: datetime, most: int) -> Delete:
+    """Remove the oldest rows of before ``oldest``, at most ``most``.
+
+    Rows that a writer has locked are left for the next time.
+    """
+    moment = AGES[table]
+    key = tuple_(*table.primary_key.columns)
+    found = select(*table.primary_key.columns).where(moment < oldest).order_by(moment).limit(most)
+    return delete(table).where(key.in_(found.with_for_update(skip_locked=True)))
 
 
 def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:

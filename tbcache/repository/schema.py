@@ -1,0 +1,76 @@
+"""The version of the tables, and the steps by which a database of an earlier version becomes one of this.
+
+Steps are plain SQL that both dialects understand, and are never changed once released: a
+database goes through them in order, each in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, inspect, select, update
+
+from tbcache import __version__
+from tbcache.log import get_logger
+from tbcache.repository import table
+
+log = get_logger("tbcache.repository")
+
+#: The version of a database that has our tables and says nothing of its version: tbcache 0.1.0 made it.
+FIRST = 1
+#: ``STEPS[n]`` makes a database of version ``n + 2`` out of one of version ``n + 1``.
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE tbcache_schema (
+            version INTEGER NOT NULL, written_by VARCHAR(32) NOT NULL, prune_at BIGINT NOT NULL
+        )""",
+        "INSERT INTO tbcache_schema (version, written_by, prune_at) VALUES (1, '', 0)",
+        "CREATE INDEX ix_sentiment_items_first_seen ON sentiment_items (first_seen_at)",
+        "CREATE INDEX ix_sentiment_snapshots_moment ON sentiment_snapshots (as_of)",
+    ),
+)
+VERSION = FIRST + len(STEPS)
+
+
+class SchemaTooNew(Exception):
+    """A later tbcache has changed the tables: what they mean is not known here."""
+
+
+def bring_up(connection: Connection) -> bool:
+    """Make the tables, or take one step towards :data:`VERSION`, in the transaction of ``connection``.
+
+    The caller holds a lock, so that no other process does the same. Returns False while
+    more steps are to come.
+
+    Raises:
+      SchemaTooNew: the database is of a later version.
+    """
+    found, written_by = _version(connection)
+    if found > VERSION:
+        raise SchemaTooNew(
+            f"has tables of version {found}, made by tbcache {written_by}; this is tbcache {__version__}, "
+            f"which knows up to version {VERSION}: upgrade it"
+        )
+    if FIRST <= found < VERSION:
+        for statement in STEPS[found - FIRST]:
+            connection.exec_driver_sql(statement)
+        _write_version(connection, found + 1)
+        log.info("repository.migrated", version=found + 1)
+        return found + 1 == VERSION
+    # A table that somebody has dropped is made again.
+    table.metadata.create_all(connection)
+    if found != VERSION:
+        connection.execute(table.schema.insert().values(version=VERSION, written_by=__version__, prune_at=0))
+    return True
+
+
+def _version(connection: Connection) -> tuple[int, str]:
+    """The version, and the tbcache that made it; 0 where there are no tables of ours."""
+    tables = inspect(connection)
+    if tables.has_table(table.schema.name):
+        row = connection.execute(select(table.schema)).first()
+        if row is not None:
+            return row.version, row.written_by
+    return (FIRST if tables.has_table(table.items.name) else 0), ""
+
+
+def _write_version(connection: Connection, version: int) -> None:
+    connection.execute(update(table.schema).values(version=version, written_by=__version__))
