@@ -203,7 +203,7 @@ def test_a_scripts_header_names_every_key_and_argument(script: Path) -> None:
     used_keys = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", text)}
     used_args = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", text)}
     if script.stem == "queue":
-        assert used_keys == set(range(1, 13))
+        assert used_keys == set(range(1, 18))
         return
     assert used_keys <= numbered(keys_part), "KEYS"
     assert used_args <= numbered("ARGV" + rest), "ARGV"
@@ -218,7 +218,7 @@ def test_a_script_names_its_keys_in_KEYS(script: Path) -> None:  # noqa: N802 --
 
 
 def test_queue_lua_lists_every_part_in_the_order_the_keys_are_passed() -> None:
-    """Twelve keys by position: a swap would corrupt the queue in silence."""
+    """Seventeen keys by position: a swap would corrupt the queue in silence."""
     head = header(ROOT / "tbcache" / "lua" / "queue.lua")
-    listed = re.findall(r"(?:^--|\s{2,})\s*([a-z-]+)\s{2,}(?:LIST|ZSET|HASH)", head, re.M)
+    listed = re.findall(r"(?:^--|\s{2,})\s*([a-z-]+)\s{2,}(?:LIST|ZSET|HASH|STRING)", head, re.M)
     assert listed == list(job.PARTS)

@@ -96,7 +96,7 @@ def read_slots(context: Context) -> list[Family]:
 def read_queue(context: Context) -> list[Family]:
     jobs = Family("tbcache_queue_jobs", "gauge", "Jobs in the queue, by their state.")
     for depth in context.queue.depths(context.sources):
-        for state in ("interactive", "prewarm", "delayed", "running", "dead"):
+        for state in ("interactive", "prewarm", "suspects", "delayed", "running", "dead"):
             jobs.add(getattr(depth, state), source=depth.source, state=state)
     return [jobs]
 

@@ -1,4 +1,4 @@
-"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet."""
+"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet; ``tbcache dead``: what came to nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import OK, exit_code, say
@@ -21,6 +22,8 @@ from tbcache.sources import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
+DEAD_EXAMPLE = "Example: tbcache dead"
+MOST_DEAD = 20
 
 
 def enqueue(
@@ -60,6 +63,26 @@ def warm(
     ]
     require_redis(settings)
     _queue(requests, "prewarm", wait, timeout, as_json)
+
+
+def dead(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """List the queued fetches that died, the last of each source first, and why."""
+    settings = quiet_settings()
+    require_redis(settings)
+    graves = [grave for source in get_sources(settings) for grave in get_queue().graves(source, MOST_DEAD)]
+    if wants_json(as_json):
+        print_json(graves)
+        return
+    rows = (
+        (one.source, _plain(one.symbol), f"{one.died_at:%m-%d %H:%M:%S}", _plain(one.reason))
+        for one in graves
+    )
+    print_table(rows_table(("source", "symbol", "died at (UTC)", "reason"), rows))
+
+
+def _plain(text: str) -> str:
+    """Text that anyone may have written, as a terminal may show it."""
+    return escape("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,84 +2,144 @@
 --@include queue
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots.
 --
--- KEYS  13 slots   14 state   15 fleet   (see slots.lua)
+-- KEYS  18 slots   19 state   20 fleet   (see slots.lua)
 -- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
---       5 claim (us): for how long a job is this worker's
+--       5 claim (us): for how long a job is this worker's; renewed eight times meanwhile
 --       6 end of new claims, which begin with the job's id and a slash
---       7 most tries   8 deadline (us; 0: none)   9 process   10 cost of a job in
---       slots   then the claims of the jobs that the worker has in hand: they are renewed
--- Replies {now, retry_at, message, claim, ...}: retry_at (us) is when more may come
--- (0: when the bell rings). Each job comes with a held slot of its claim's name. Past the
--- deadline nothing is done and none comes: the worker has given up on this ask.
+--       7 how often a job's worker may die   8 deadline (us; 0: none)   9 process
+--      10 cost of a job in slots
+--      11 "" when the worker takes no suspect, "may" when it can make itself free for one,
+--         "free" when it is, and takes nothing else
+--      then the claims of the jobs that the worker has in hand: they are renewed
+-- Replies {now, retry_at, called, message, claim, ...}: retry_at (us) is when more may come
+-- (0: when the bell rings). Each job comes with a held slot of its claim's name. called is
+-- 1 when a suspect comes, or waits until this worker has nothing else in hand; then no
+-- other job comes. Past the deadline nothing is done and none comes: the worker has given up on this ask.
 local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
 local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
-local window = {slots = KEYS[13], state = KEYS[14], fleet = KEYS[15], process = ARGV[9]}
+local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9]}
 local deadline = tonumber(ARGV[8])
 
 local now = server_time()
 if deadline > 0 and now > deadline then
-    return {int(now), '0'}
+    return {int(now), '0', 0}
 end
 hear(window.fleet, ARGV[9], now)
-for i = 11, #ARGV do
+for i = 12, #ARGV do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), ARGV[i])
 end
 
--- Jobs of workers that died come first again; one that keeps killing its worker is buried.
+-- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
+-- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
+local last = tonumber(redis.call('GET', asked) or now)
+if now - last > claim_us / 4 then
+    local grace = claim_us * 3 / 16
+    local hit = redis.call('ZRANGEBYSCORE', claims, '(' .. int(last + grace), int(now + grace))
+    for _, claim in ipairs(hit) do
+        redis.call('ZADD', claims, int(now + grace), claim)
+    end
+end
+redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
+
+-- One of the jobs that a worker had as it died may be why; what keeps killing its worker is buried.
 for _, lapsed in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', claims, lapsed)
     local id = job_of(lapsed)
-    if redis.call('HINCRBY', tries, id, 1) >= tonumber(ARGV[7]) then
-        bury(id, now)
+    local died = redis.call('HINCRBY', deaths, id, 1)
+    if died >= tonumber(ARGV[7]) then
+        bury(id, now, 'its worker died ' .. died .. ' times', '')
     else
-        redis.call('LPUSH', lane_of(id), id)
+        redis.call('RPUSH', suspects, id)
     end
     keep()
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
-    redis.call('RPUSH', lane_of(id), id)
+    redis.call('RPUSH', redis.call('HEXISTS', deaths, id) == 1 and suspects or lane_of(id), id)
     keep()
 end
 
-local reply = {int(now), '0'}
-local function take(list, part)
-    while most > 0 do
-        local id = redis.call('LINDEX', list, 0)
-        if not id then
-            return
-        end
-        local message = redis.call('HGET', jobs, id)
-        if message then
-            local retry_at, reason = look(window, limits, now, cost, part)
-            if retry_at > 0 then
-                if reason == GIVING_BACK then
-                    call_for_rooms(window, now)
-                end
-                if reply[2] == '0' or retry_at < tonumber(reply[2]) then
-                    reply[2] = int(retry_at)
-                end
-                return
-            end
-            local claim = id .. '/' .. prefix .. most
-            hold(window, limits, now, claim, cost, lease, now, part)
-            redis.call('ZADD', claims, int(now + claim_us), claim)
-            reply[#reply + 1] = message
-            reply[#reply + 1] = claim
-            most = most - 1
-        end
-        redis.call('LPOP', list)
+local reply = {int(now), '0', 0}
+
+local function ask_again_at(moment)
+    if reply[2] == '0' or moment < tonumber(reply[2]) then
+        reply[2] = int(moment)
     end
 end
-take(interactive, 1)
-take(prewarm, share)
 
-if #reply > 2 then
+-- Whether the first job of a list may go upstream now.
+local function may_go(part)
+    local retry_at, reason = look(window, limits, now, cost, part)
+    if retry_at > 0 then
+        if reason == GIVING_BACK then
+            call_for_rooms(window, now)
+        end
+        ask_again_at(retry_at)
+    end
+    return retry_at == 0
+end
+
+-- The first job of a list, and its message; jobs that are over are dropped from it.
+local function first(list)
+    local id = redis.call('LINDEX', list, 0)
+    local message = id and redis.call('HGET', jobs, id)
+    while id and not message do
+        redis.call('LPOP', list)
+        id = redis.call('LINDEX', list, 0)
+        message = id and redis.call('HGET', jobs, id)
+    end
+    return id, message
+end
+
+local function hand_out(list, id, message, part)
+    local claim = id .. '/' .. prefix .. most
+    hold(window, limits, now, claim, cost, lease, now, part)
+    redis.call('ZADD', claims, int(now + claim_us), claim)
+    redis.call('LPOP', list)
+    reply[#reply + 1] = message
+    reply[#reply + 1] = claim
+    most = most - 1
+end
+
+local function take(list, part)
+    while most > 0 do
+        local id, message = first(list)
+        if not id or not may_go(part) then
+            return
+        end
+        hand_out(list, id, message, part)
+    end
+end
+
+-- A suspect that may go is handed out to a worker that is free; otherwise one is called, at a time.
+local function take_suspect()
+    local id, message = first(suspects)
+    local part = id and lane_of(id) == prewarm and share or 1
+    local caller = redis.call('GET', called)
+    local is_ours = ARGV[11] ~= '' and (caller == ARGV[9] or not caller and most > 0)
+    if id and is_ours and may_go(part) then
+        reply[3] = 1
+        if ARGV[11] == 'free' then
+            hand_out(suspects, id, message, part)
+            redis.call('DEL', called)
+        else
+            redis.call('SET', called, ARGV[9], 'PX', int(claim_us / 1000 + 1))
+        end
+    end
+end
+
+take_suspect()
+if reply[3] == 0 and ARGV[11] ~= 'free' then
+    take(interactive, 1)
+    take(prewarm, share)
+end
+
+if #reply > 3 then
     keep()
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-if due and (reply[2] == '0' or tonumber(due) < tonumber(reply[2])) then
-    reply[2] = due
+if due then
+    ask_again_at(tonumber(due))
 end
 return reply

@@ -2,12 +2,14 @@
 --@include queue
 -- finish: what became of a job that a worker had in hand.
 --
--- KEYS  13 slots   (see slots.lua)
--- ARGV  1 claim   2 "done" | "later" | "back" | "dead"   3 result (JSON), "" for none
+-- KEYS  18 slots   (see slots.lua)
+-- ARGV  1 claim   2 "done" | "later" | "back" | "dead"   3 result (JSON), "" for none of a job that is not over
 --       4 delay for "later" (us)   5 1 when "later" is a try that failed, else 0
 --       6 most tries   7 slots to give back: the job's, where it was not begun; 0: none
--- "later" puts the job off; "back" puts it in front of its lane. A job tried too often
--- is buried, and its result given.
+--       8 reason, where it may come to be dead
+-- "later" puts the job off; "back" puts it in front of its lane, or of the suspects. A job
+-- that failed too often is buried. Those who wait for one that is over get its result, or
+-- the reason.
 -- Replies what was done: "done" | "later" | "back" | "dead" | "gone": the claim is over, and
 -- nothing was done. The job is over, waits again, or is in another's hands.
 local claim, what = ARGV[1], ARGV[2]
@@ -16,22 +18,20 @@ local id, now = job_of(claim), server_time()
 if redis.call('ZREM', claims, claim) == 0 or redis.call('HEXISTS', jobs, id) == 0 then
     return 'gone'
 end
-release(KEYS[13], claim, tonumber(ARGV[7]))
+release(KEYS[18], claim, tonumber(ARGV[7]))
 if what == 'later' and redis.call('HINCRBY', tries, id, tonumber(ARGV[5])) >= tonumber(ARGV[6]) then
     what = 'dead'
 end
 if what == 'later' then
     redis.call('ZADD', delayed, int(now + tonumber(ARGV[4])), id)
 elseif what == 'back' then
-    redis.call('LPUSH', lane_of(id), id)
+    redis.call('LPUSH', redis.call('HEXISTS', deaths, id) == 1 and suspects or lane_of(id), id)
     ring()
 elseif what == 'dead' then
-    bury(id, now)
+    bury(id, now, ARGV[8], ARGV[3])
 else
-    forget(id)
-end
-if ARGV[3] ~= '' and (what == 'done' or what == 'dead') then
     answer(id, ARGV[3])
+    forget(id)
 end
 keep()
 return what

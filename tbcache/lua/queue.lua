@@ -2,23 +2,30 @@
 --
 -- interactive  LIST  job ids, first in first out: somebody waits for these
 -- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
+-- suspects     LIST  job ids whose worker died: one of them may have killed it, so each is given to
+--                    a worker that has nothing else in hand, before all others
 -- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
--- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives,
---                    put back in front when it does not. A claim is one hand-out of a job,
---                    "<job id>/<unique>", and the slot that came with it has the same name:
---                    who has it, and nobody else, renews it and says what became of the job
+-- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
+--                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
+--                    has the same name: who has it, and nobody else, renews it and says what
+--                    became of the job
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
 -- lanes        HASH  job id -> the list it belongs to
 -- pending      HASH  fetch key -> job id: the same fetch is queued once
 -- keys         HASH  job id -> fetch key
--- tries        HASH  job id -> how often its worker died or it failed
+-- tries        HASH  job id -> how often it failed
+-- deaths       HASH  job id -> how often its worker died
 -- dead         ZSET  job id -> died at (us)      dead-jobs  HASH  job id -> message
+-- reasons      HASH  job id -> why it is dead
 -- bell         LIST  one element per job that came; idle consumers pop it
+-- asked        STRING  when a worker last asked for jobs (us)
+-- called       STRING  the process that makes itself free for a suspect; it expires
 --
 -- KEYS of every queue script, in this order:
-local interactive, prewarm, delayed, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local jobs, lanes, pending, fetch_keys = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local tries, dead, dead_jobs, bell = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local interactive, prewarm, suspects, delayed, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local jobs, lanes, pending, fetch_keys = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local tries, deaths, dead, dead_jobs, reasons = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local bell, asked, called = KEYS[15], KEYS[16], KEYS[17]
 
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
@@ -26,7 +33,7 @@ local BELLS = 64
 local MOST_DEAD = 1000
 
 local function keep()
-    for part = 1, 11 do
+    for part = 1, 14 do
         redis.call('EXPIRE', KEYS[part], QUEUE_TTL_S)
     end
 end
@@ -59,21 +66,24 @@ local function forget(id)
     if key and redis.call('HGET', pending, key) == id then
         redis.call('HDEL', pending, key)
     end
-    redis.call('HDEL', jobs, id)
-    redis.call('HDEL', lanes, id)
-    redis.call('HDEL', fetch_keys, id)
-    redis.call('HDEL', tries, id)
+    for _, part in ipairs({jobs, lanes, fetch_keys, tries, deaths}) do
+        redis.call('HDEL', part, id)
+    end
 end
 
-local function bury(id, now)
+-- Puts the job among the dead, and gives those who wait for it the reason, or the result.
+local function bury(id, now, reason, result)
     local message = redis.call('HGET', jobs, id)
     if message then
         redis.call('ZADD', dead, int(now), id)
         redis.call('HSET', dead_jobs, id, message)
+        redis.call('HSET', reasons, id, reason)
+        answer(id, result ~= '' and result or cjson.encode({message = reason}))
         -- The oldest graves make room: nobody looks through thousands.
         for _, old in ipairs(redis.call('ZRANGE', dead, 0, -MOST_DEAD - 1)) do
             redis.call('ZREM', dead, old)
             redis.call('HDEL', dead_jobs, old)
+            redis.call('HDEL', reasons, old)
         end
     end
     forget(id)

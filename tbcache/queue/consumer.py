@@ -14,7 +14,7 @@ from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.log import get_logger
 from tbcache.queue.hand import Job, slot_of
-from tbcache.queue.job import BELL, Finish, encode_result, queue_keys
+from tbcache.queue.job import BELL, Finish, Result, dead, encode_result, queue_keys
 from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
@@ -37,7 +37,7 @@ class PacingConsumer(Consumer):
     """Pops as many jobs as there are idle threads and free slots, and no more.
 
     Jobs in hand are claimed for some seconds and renewed several times in these: when this
-    process dies, any other consumer of the source puts them back.
+    process dies, any other consumer of the source takes them up, each with nothing beside it.
     """
 
     def __init__(self, broker: PacingBroker, source: Source, timeout: float) -> None:
@@ -57,10 +57,10 @@ class PacingConsumer(Consumer):
         return _job(*self._buffer.popleft()) if self._buffer else None
 
     def ack(self, message: MessageProxy) -> None:
-        self._finish(message, Finish("done"))
+        self._finish(message, Finish("done", Result(message="it was skipped")))
 
     def nack(self, message: MessageProxy) -> None:
-        self._finish(message, Finish("dead"))
+        self._finish(message, dead("it was refused"))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
@@ -79,7 +79,7 @@ class PacingConsumer(Consumer):
             self._say_rest()
             with self._broker.threads.reserve(self._source.name) as reserved:
                 retry_in = self._dequeue(reserved)
-            if not self._buffer:
+            if not self._buffer and not reserved.is_all:
                 self._idle(reserved, retry_in)
         except Unavailable:
             time.sleep(min(self._timeout, 0.25))
@@ -89,7 +89,7 @@ class PacingConsumer(Consumer):
         settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
         asked_at, prefix = time.monotonic(), f"{uuid.uuid4().hex}."
         with self._store.asking(self._source.name, prefix, reserved.count * cost) as own:
-            now, retry_at, *granted = self._store.run(
+            now, retry_at, is_called, *granted = self._store.run(
                 "dequeue",
                 [
                     *self._keys,
@@ -108,6 +108,7 @@ class PacingConsumer(Consumer):
                     self._store.deadline_us(self._source.name),
                     self._store.member,
                     cost,
+                    self._readiness(reserved),
                     *self._hand.claims,
                 ],
             )
@@ -115,9 +116,16 @@ class PacingConsumer(Consumer):
                 self._hand.take(claim, reserved)
                 self._buffer.append((data, claim))
                 own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
+        self._broker.threads.set_free_for(self._source.name, bool(is_called))
         # What was granted is on record before the window may have to be mended.
         self._store.learn_time(int(now), asked_at, self._source.name)
         return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
+
+    def _readiness(self, reserved: Reservation) -> str:
+        """Whether this process takes a job that may kill it: see ``dequeue.lua``."""
+        if not self._broker.threads.may_be_free_for(self._source.name):
+            return ""
+        return "free" if reserved.is_all else "may"
 
     def _finish(self, message: MessageProxy, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
@@ -156,15 +164,17 @@ class PacingConsumer(Consumer):
                 int(finish.is_try),
                 MOST_TRIES,
                 unused,
+                finish.reason,
             ],
         )
         if unused:
             self._store.own(self._source.name).release(slot_of(claim), unused)
 
     def _idle(self, reserved: Reservation, retry_in: float) -> None:
-        """Wait for a thread, for a slot, or for the bell: whichever is missing."""
-        if not reserved.count:
-            self._broker.threads.wait(self._source.name, self._timeout)
+        """Wait for threads, for a slot, or for the bell: whichever is missing."""
+        threads = self._broker.threads
+        if not reserved.count or threads.is_called_by(self._source.name):
+            threads.wait(self._source.name, self._timeout)
             return
         seconds = min(self._timeout, retry_in) if retry_in else self._timeout
         self._store.pop_list(self._keys[BELL], max(seconds, 0.001))

@@ -47,11 +47,10 @@ class Hand:
         with self._lock:
             return list(self._taken)
 
-    def take(self, claim: bytes, reservation: Reservation, threads: int = 1) -> None:
-        """A job is in hand now, and has ``threads`` of those that were reserved."""
+    def take(self, claim: bytes, reservation: Reservation) -> None:
+        """A job is in hand now, and has some of the threads that were reserved."""
         with self._lock:
-            self._taken[claim] = threads
-            reservation.spend(threads)
+            self._taken[claim] = reservation.spend()
 
     def drop(self, claim: bytes) -> None:
         """The job is in hand no longer: its threads are idle."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from tbcache.errors import ResultTimeout
 from tbcache.models import FetchRequest, Lane, Outcome
-from tbcache.queue.job import QueueDepth, decode_result, message, queue_keys
+from tbcache.queue.job import Grave, QueueDepth, decode_result, message, queue_keys
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_source
 from tbcache.store import Store, get_store
-from tbcache.store.wire import to_micros
+from tbcache.store.wire import to_micros, to_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,30 @@ class Queue:
             pipe.llen(keys.queue(source, "prewarm"))
             for part in ("delayed", "claims", "dead"):
                 pipe.zcard(keys.queue(source, part))
+            pipe.llen(keys.queue(source, "suspects"))
             return QueueDepth(source, *pipe.execute())
 
     def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
         return [self.depth(source) for source in sources]
+
+    def graves(self, source: str, most: int = 10) -> list[Grave]:
+        """The jobs of ``source`` that died last, and why; at most ``most``.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        part = functools.partial(self._store.keys.queue, source)
+        with self._store.guard():
+            died: Any = self._store.client.zrange(part("dead"), 0, most - 1, desc=True, withscores=True)
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for job_id, _ in died:
+                pipe.hget(part("reasons"), job_id)
+                pipe.hget(part("dead-jobs"), job_id)
+            texts = [(text or b"").decode(errors="replace") for text in pipe.execute()]
+        return [
+            Grave(source, job_id.decode(errors="replace"), to_time(stamp), reason, text)
+            for (job_id, stamp), reason, text in zip(died, texts[::2], texts[1::2], strict=True)
+        ]
 
 
 @functools.cache

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import dramatiq
@@ -16,6 +18,7 @@ from tbcache.store.wire import to_time
 PARTS = (
     "interactive",
     "prewarm",
+    "suspects",
     "delayed",
     "claims",
     "jobs",
@@ -23,9 +26,13 @@ PARTS = (
     "pending",
     "keys",
     "tries",
+    "deaths",
     "dead",
     "dead-jobs",
+    "reasons",
     "bell",
+    "asked",
+    "called",
 )
 #: Where idle consumers listen.
 BELL = PARTS.index("bell")
@@ -33,7 +40,9 @@ BELL = PARTS.index("bell")
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many jobs of a source wait, run and died."""
+    """How many jobs of a source wait, run and died. ``suspects`` are those whose worker died: each
+    waits for a worker that has nothing else in hand.
+    """
 
     source: str
     interactive: int
@@ -41,10 +50,30 @@ class QueueDepth:
     delayed: int
     running: int
     dead: int
+    suspects: int = 0
 
     @property
     def waiting(self) -> int:
-        return self.interactive + self.prewarm
+        return self.interactive + self.prewarm + self.suspects
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """A job that is dead: since when (UTC), why, and its message as it was queued."""
+
+    source: str
+    job_id: str
+    died_at: datetime
+    reason: str
+    message: str
+
+    @property
+    def symbol(self) -> str:
+        """What it was to fetch, as far as its message can be read."""
+        try:
+            return str(json.loads(self.message)["kwargs"]["symbol"])
+        except (ValueError, TypeError, LookupError):
+            return "?"
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +123,13 @@ class Finish:
     is_try: bool = False
     #: False: nothing was sent for it, and its slot is free for another.
     is_begun: bool = True
+    #: Where it comes to be dead.
+    reason: str = ""
+
+
+def dead(reason: str, *, is_begun: bool = True) -> Finish:
+    """The end of a job that will never be done."""
+    return Finish("dead", Result(message=reason), is_begun=is_begun, reason=reason)
 
 
 def actor_name(source: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
-from tbcache.errors import RateLimited, UpstreamError
+from tbcache.errors import InvalidRequest, RateLimited, UpstreamError
 from tbcache.models import Outcome, utc_now
 from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
@@ -74,14 +74,16 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
     result = Result.of(outcome, error)
     if error is None:
         return Finish("done", result)
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, InvalidRequest):
+        return Finish("dead", result, reason=reason)
     if isinstance(error, RateLimited):
         return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
     if isinstance(error, UpstreamError) and not (error.transient and is_awaited):
         return Finish("done", result)
     delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
-    return Finish(
-        "later", result, delay_seconds=RETRY_SECONDS if delay is None else _from_now(delay), is_try=True
-    )
+    seconds = RETRY_SECONDS if delay is None else _from_now(delay)
+    return Finish("later", result, delay_seconds=seconds, is_try=True, reason=reason)
 
 
 def _from_now(moment: float) -> float:

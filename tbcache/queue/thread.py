@@ -9,10 +9,14 @@ from contextlib import contextmanager
 
 
 class Reservation:
-    """Threads that are kept free for the jobs of one queue while it asks for some."""
+    """Threads that are kept free for the jobs of one queue while it asks for some.
 
-    def __init__(self, count: int) -> None:
+    ``is_all``: they are all of the process, which has nothing else in hand.
+    """
+
+    def __init__(self, count: int, is_all: bool) -> None:
         self.count = count
+        self.is_all = is_all
         self._left = count
 
     @property
@@ -20,9 +24,11 @@ class Reservation:
         """How many of them no job has taken."""
         return self._left
 
-    def spend(self, count: int = 1) -> None:
-        """Jobs have taken ``count`` of them, until these are released."""
+    def spend(self) -> int:
+        """A job takes one of them, or all where they are all; how many, until it releases them."""
+        count = self._left if self.is_all else 1
         self._left -= count
+        return count
 
 
 class Threads:
@@ -33,6 +39,8 @@ class Threads:
         self._total = 0
         self._most = 0
         self._is_open = False
+        #: The queue that the process makes itself free for, or is free for.
+        self._alone: str | None = None
         self._taken: Counter[str] = Counter()
 
     def open(self, total: int, queues: int) -> None:
@@ -41,6 +49,7 @@ class Threads:
             self._total = total
             self._most = max(1, total - max(0, queues - 1))
             self._is_open = True
+            self._alone = None
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -61,7 +70,8 @@ class Threads:
     def reserve(self, queue: str) -> Iterator[Reservation]:
         """Every idle thread that ``queue`` may have; those that no job took are idle again afterwards."""
         with self._changed:
-            reservation = Reservation(self._room(queue))
+            room = self._room(queue)
+            reservation = Reservation(room, room > 0 and self._alone == queue)
             self._taken[queue] += reservation.count
         try:
             yield reservation
@@ -79,6 +89,24 @@ class Threads:
         with self._changed:
             self._changed.wait_for(lambda: self._room(queue) > 0, seconds)
 
+    def may_be_free_for(self, queue: str) -> bool:
+        """False when the worker is stopping, or makes itself free for another queue."""
+        with self._changed:
+            return self._is_open and self._alone in (None, queue)
+
+    def is_called_by(self, queue: str) -> bool:
+        """True while the process makes itself free for ``queue``, or is."""
+        return self._alone == queue
+
+    def set_free_for(self, queue: str, is_wanted: bool) -> None:
+        """Reserve nothing until every thread is idle, and then all of them for ``queue``; or no longer."""
+        with self._changed:
+            if self._alone in (None, queue):
+                self._alone = queue if is_wanted else None
+                self._changed.notify_all()
+
     def _room(self, queue: str) -> int:
         idle = self._total - self._taken.total()
+        if self._alone is not None:
+            return idle if self._is_open and self._alone == queue and idle == self._total else 0
         return max(0, min(idle, self._most - self._taken[queue])) if self._is_open else 0

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from tbcache.cli.app import app
+from tbcache.store import Store
 from tests.cli.command import TBCACHE, Done, clean_environment
 from tests.server import Server
 from tests.upstream import SimulatorProcess
@@ -83,6 +84,25 @@ def test_a_narrow_terminal_gets_one_line_for_each_answer(cli: Cli, fleet: dict[s
         assert heads.split()[-1] == "complete"
         assert answer.split()[:2] == ["stocktwits", "NVDA"]
         assert ("(page budget)" in answer) is has_reason
+
+
+def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str], store: Store) -> None:
+    """Who finds an answer missing must find out why, whatever stands in the message."""
+    buried = {
+        "reasons": "its [b]worker[/b] died \x1b[31m4 times",
+        "dead-jobs": '{"kwargs": {"symbol": "GME"}}',
+    }
+    for part, text in buried.items():
+        store.client.hset(store.keys.queue("news", part), "id", text)
+    store.client.zadd(store.keys.queue("news", "dead"), {"id": 1})
+    for part in (*buried, "dead"):
+        store.client.expire(store.keys.queue("news", part), 60)
+    (grave,) = cli("dead", **fleet).data
+    assert (grave["source"], grave["job_id"], grave["reason"]) == ("news", "id", buried["reasons"])
+    page = cli("dead", is_terminal=True, COLUMNS="120").out.splitlines()
+    assert page[0].split()[0] == "source"
+    assert page[1].split()[:2] == ["news", "GME"]
+    assert page[1].strip().endswith("its [b]worker[/b] died ?[31m4 times")
 
 
 def test_status_and_limits_are_tables_on_a_terminal(cli: Cli, fleet: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from tbcache.errors import RateLimited, ResultTimeout, UpstreamNotFound, UpstreamUnavailable
+from tbcache.errors import RateLimited, ResultTimeout, TbcacheError, UpstreamNotFound, UpstreamUnavailable
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
 from tbcache.queue.job import PARTS, Finish, Result, queue_keys
@@ -22,7 +22,7 @@ from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store
 from tests.core.conftest import Upstream
-from tests.server import wait_until
+from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server
 
@@ -73,6 +73,12 @@ def fleet(store: Store, settings: Settings) -> Iterator[Fleet]:
 @pytest.fixture
 def queue(store: Store, settings: Settings) -> Queue:
     return Queue(store, settings)
+
+
+def elapse(seconds: float) -> None:
+    """Time in which something must not happen."""
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun > seconds, seconds + 5)
 
 
 def job(source: str, symbol: str) -> FetchRequest:
@@ -155,7 +161,7 @@ def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
     queue.enqueue(job("news", "AAPL"), lane="prewarm")
     queue.enqueue(job("news", "AAPL"))
     assert len(dequeue(store, settings, FAST, 1, claim_seconds=0.001)[1]) == 1
-    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
+    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").suspects == 1)
 
 
 def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue, store: Store) -> None:
@@ -209,11 +215,13 @@ def test_what_may_pass_is_tried_again_and_then_buried(
 
 
 def left(store: Store) -> dict[str, int]:
-    """How much of the news queue is there, by part; empty parts left out."""
+    """How much of the news queue is there, by part; empty parts left out, and when it was asked for jobs."""
     found: dict[str, int] = {}
-    for part in PARTS:
+    for part in set(PARTS) - {"asked"}:
         key = store.keys.queue("news", part)
-        size = {b"hash": "hlen", b"zset": "zcard", b"list": "llen"}.get(store.client.type(key))
+        size = {b"hash": "hlen", b"zset": "zcard", b"list": "llen", b"string": "strlen"}.get(
+            store.client.type(key)
+        )
         if size is not None:
             found[part] = getattr(store.client, size)(key)
     return found
@@ -245,7 +253,7 @@ def finish(
 ) -> str:
     """Say what became of a job of the news queue; what was made of it."""
     keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
-    answer: bytes = store.run("finish", keys, [claim, what, result, delay_us, is_try, most_tries, 1])
+    answer: bytes = store.run("finish", keys, [claim, what, result, delay_us, is_try, most_tries, 1, "why"])
     return answer.decode()
 
 
@@ -278,7 +286,7 @@ def test_a_buried_job_leaves_nothing_but_its_grave(queue: Queue, store: Store) -
     """And the same fetch can be queued again."""
     claim = claimed(store, queue.enqueue(job("news", "AAPL"), "prewarm"))
     assert finish(store, claim, "later", is_try=1, most_tries=1) == "dead"
-    assert left(store) == {"dead": 1, "dead-jobs": 1}
+    assert left(store) == {"dead": 1, "dead-jobs": 1, "reasons": 1}
     assert queue.enqueue(job("news", "AAPL")).is_new
 
 
@@ -363,24 +371,9 @@ def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue) -> None:
     queue.enqueue(job("news", "AAPL"))
     fleet.start()
     fleet.start()
-    begun = time.monotonic()
-    wait_until(lambda: time.monotonic() - begun > 1.5, what="three claims' time")
+    elapse(1.5)
     assert fleet.ran == [("news", "AAPL")]
     release.set()
-
-
-def test_a_job_that_kills_its_workers_is_buried(queue: Queue, store: Store, settings: Settings) -> None:
-    """One poisoned job must not take the fleet down for ever."""
-    queue.enqueue(job("news", "BOOM"))
-
-    def die() -> bool:
-        victim = Fleet(store, settings, FAST, claim_seconds=0.001)
-        victim.broker.threads.open(1, 1)
-        next(iter(victim.broker.consume("news", timeout=1)))
-        return queue.depth("news").dead == 1
-
-    wait_until(die)
-    assert queue.depth("news").waiting == 0
 
 
 class Worker:
@@ -399,6 +392,11 @@ class Worker:
 
     def await_job(self) -> Any:
         return wait_until(self.ask, what="a job")
+
+    def die(self) -> None:
+        """Its claims lapse as if it had said nothing for long."""
+        claims = self.broker.store.keys.queue(self.consumer._source.name, "claims")
+        self.broker.store.client.zadd(claims, dict.fromkeys(self.consumer._hand.claims, 1), xx=True)
 
 
 @pytest.mark.parametrize("what", ["done", "later", "back", "dead"])
@@ -420,6 +418,239 @@ def test_a_stalled_worker_has_no_say_in_a_job_that_another_has_now(
     heirs.finish = Finish("done", Result(outcome=outcome("AAPL")))
     heir.consumer.ack(heirs)
     assert handle.result(1).sentiment.symbol == "AAPL"
+
+
+@pytest.fixture
+def worker(store: Store, settings: Settings) -> Callable[..., Worker]:
+    """A worker of the news queue."""
+    return lambda threads=1, **options: Worker(store, settings, FAST, threads, **options)
+
+
+def suspect(queue: Queue, worker: Callable[..., Worker], symbol: str = "SUSPECT") -> Handle:
+    """A queued job whose worker died."""
+    handle = queue.enqueue(job("news", symbol))
+    victim = worker()
+    victim.await_job()
+    victim.die()
+    worker(threads=0).ask()
+    assert queue.depth("news").suspects == 1
+    return handle
+
+
+def test_a_job_that_kills_its_workers_takes_no_other_along(
+    queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """Whoever was in the same worker's hands is not to blame, and is done; what is to blame says so."""
+    handles = {symbol: queue.enqueue(job("news", symbol)) for symbol in ("A", "B", "POISON", "C", "D")}
+    deaths, at_once = 0, []
+    one = worker(threads=5)
+    while queue.depth("news").waiting or queue.depth("news").running:
+        given = one.await_job()
+        if given.kwargs["symbol"] == "POISON" or deaths == 0:
+            one.die()
+            one, deaths = worker(threads=5), deaths + 1
+            one.ask()
+            continue
+        at_once.append((queue.depth("news").running, one.broker.threads.busy))
+        given.finish = Finish("done", Result(outcome=outcome(given.kwargs["symbol"])))
+        one.consumer.ack(given)
+    assert at_once == [(1, 5)] * 4, "each alone, with all threads of its worker"
+    assert all(handles[symbol].result(1).sentiment.symbol == symbol for symbol in "ABCD")
+    with pytest.raises(TbcacheError, match="its worker died 4 times"):
+        handles["POISON"].result(0.1)
+    (grave,) = queue.graves("news")
+    assert (grave.job_id, grave.reason, deaths) == (handles["POISON"].job_id, "its worker died 4 times", 4)
+    assert '"POISON"' in grave.message
+
+
+def test_a_worker_makes_itself_free_for_a_suspect(queue: Queue, worker: Callable[..., Worker]) -> None:
+    """It takes nothing more until it has nothing in hand, and then the suspect alone."""
+    busy = worker(threads=3)
+    queue.enqueue(job("news", "RUNNING"))
+    running = busy.await_job()
+    suspect(queue, worker)
+    queue.enqueue(job("news", "NEXT"))
+    assert [busy.ask() for _ in range(3)] == [None] * 3
+    busy.consumer.ack(running)
+    accused = busy.await_job()
+    assert accused.kwargs["symbol"] == "SUSPECT"
+    assert [busy.ask() for _ in range(3)] == [None] * 3
+    busy.consumer.ack(accused)
+    assert busy.await_job().kwargs["symbol"] == "NEXT"
+
+
+def test_a_worker_that_runs_a_suspect_takes_nothing_of_other_queues(
+    queue: Queue, store: Store, settings: Settings, worker: Callable[..., Worker]
+) -> None:
+    """Their jobs would die with it."""
+    broker = PacingBroker(store, settings, [FAST, SLOW])
+    broker.threads.open(4, 2)
+    news: Any = broker.consume("news", timeout=1)
+    twitter: Any = broker.consume("twitter", timeout=1)
+    suspect(queue, worker)
+    queue.enqueue(job("twitter", "OTHER"))
+    assert next(news) is None
+    assert next(twitter) is None
+    accused = wait_until(lambda: next(news))
+    assert next(twitter) is None
+    news.ack(accused)
+    assert next(news) is None
+    assert wait_until(lambda: next(twitter)).kwargs["symbol"] == "OTHER"
+
+
+def test_one_worker_at_a_time_makes_itself_free(queue: Queue, worker: Callable[..., Worker]) -> None:
+    """A whole fleet that waits for its jobs to end, for the sake of one, would do nothing meanwhile."""
+    called, other = worker(threads=2), worker(threads=2)
+    queue.enqueue(job("news", "RUNNING"))
+    called.await_job()
+    suspect(queue, worker)
+    queue.enqueue(job("news", "NEXT"))
+    assert called.ask() is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert other.await_job().kwargs["symbol"] == "NEXT"
+
+
+def test_a_suspect_waits_no_longer_for_a_worker_that_is_gone(
+    queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """One that died while it made itself free is as good as none."""
+    called, other = worker(threads=2, claim_seconds=0.1), worker(threads=2)
+    queue.enqueue(job("news", "RUNNING"))
+    called.await_job()
+    suspect(queue, worker)
+    assert called.ask() is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert other.await_job().kwargs["symbol"] == "SUSPECT"
+
+
+def test_a_stopping_worker_is_not_called(queue: Queue, store: Store, worker: Callable[..., Worker]) -> None:
+    """The suspect would wait for it in vain."""
+    suspect(queue, worker)
+    stopping = worker(threads=2)
+    stopping.broker.threads.close()
+    stopping.ask()
+    assert "called" not in left(store)
+
+
+def test_no_worker_makes_itself_free_while_the_source_is_limited(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """It would stand idle for as long as the limit lasts."""
+    source = replace(SLOW, limits=(Limit(1, 60.0),))
+    queue.enqueue(job("twitter", "SUSPECT"))
+    victim = Worker(store, settings, source)
+    victim.await_job()
+    victim.die()
+    heir = Worker(store, settings, source, threads=2)
+    heir.ask()
+    assert queue.depth("twitter").suspects == 1
+    assert not heir.broker.threads.is_called_by("twitter")
+
+
+@pytest.mark.parametrize("what", ["back", "later"])
+def test_a_suspect_stays_one_until_it_is_over(
+    queue: Queue, store: Store, worker: Callable[..., Worker], what: Any
+) -> None:
+    """Given back or put off it has not shown that it is harmless."""
+    suspect(queue, worker)
+    one = worker()
+    given = one.await_job()
+    given.finish = Finish(what)
+    one.consumer.ack(given)
+    one.broker.threads.close()
+    wait_until(lambda: one.ask() or queue.depth("news").suspects == 1)
+    assert store.client.ttl(store.keys.queue("news", "suspects")) > 0
+
+
+def test_a_prewarm_that_is_suspect_takes_no_more_than_its_share(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Nobody waits for it: what interactive asks need stays free."""
+    source = replace(FAST, limits=(Limit(2, 60.0),))
+    queue.enqueue(job("news", "WARM"), "prewarm")
+    victim = Worker(store, settings, source)
+    victim.await_job()
+    victim.die()
+    heir = Worker(store, settings, source)
+    assert [heir.ask() for _ in range(3)] == [None] * 3
+    queue.enqueue(job("news", "ASKED"))
+    assert heir.await_job().kwargs["symbol"] == "ASKED"
+
+
+def test_claims_hold_where_nobody_could_renew_them(
+    queue: Queue, store: Store, worker: Callable[..., Worker]
+) -> None:
+    """Redis was frozen: its first asker must not take up the jobs of those who are about to renew."""
+    queue.enqueue(job("news", "AAPL"))
+    holder, other = worker(), worker(threads=2)
+    claim = holder.await_job().claim
+    was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
+    assert (other.ask(), queue.depth("news").suspects) == (None, 0)
+    holder.ask()
+    was_away(store, claim, asked_ago=0.0)
+    other.ask()
+    assert queue.depth("news").running == 1
+
+
+def test_the_claims_of_a_dead_worker_hold_no_longer_for_that(
+    queue: Queue, store: Store, worker: Callable[..., Worker]
+) -> None:
+    """Where a worker asks seldom, each of its asks would put off the end of every claim."""
+    queue.enqueue(job("news", "AAPL"))
+    holder, other = worker(), worker(threads=0)
+    claim = holder.await_job().claim
+    was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
+    other.ask()
+    was_away(store, claim, asked_ago=3.0, lapsed_ago=1.5)
+    other.ask()
+    assert queue.depth("news").suspects == 1
+
+
+def was_away(store: Store, claim: bytes, *, asked_ago: float, lapsed_ago: float | None = None) -> None:
+    """As if nobody had asked for so many seconds, and the claim had lapsed so long ago."""
+    seconds, micros = store.client.time()
+    now = seconds + micros / 1e6
+    store.client.set(store.keys.queue("news", "asked"), round((now - asked_ago) * 1e6), ex=60)
+    if lapsed_ago is not None:
+        store.client.zadd(store.keys.queue("news", "claims"), {claim: round((now - lapsed_ago) * 1e6)})
+
+
+def test_nothing_is_done_again_after_redis_was_frozen(
+    private_server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store]
+) -> None:
+    """What its worker has done meanwhile it says first; what it still does is still its own."""
+    settings = settings_for(private_server)
+    fleets = [Fleet(store_for(private_server), settings, FAST, claim_seconds=1.6) for _ in range(2)]
+    may_end = {"SOON": threading.Event(), "LATE": threading.Event()}
+    ran: list[str] = []
+
+    def act(source: str, symbol: str, slot: str | None) -> Any:
+        ran.append(symbol)
+        may_end[symbol].wait(10)
+        return outcome(symbol)
+
+    queue = Queue(fleets[0].broker.store, settings)
+    handles = [queue.enqueue(job("news", symbol)) for symbol in may_end]
+    for fleet in fleets:
+        fleet.act = act
+        fleet.start(threads=4)
+    try:
+        wait_until(lambda: len(ran) == 2)
+        with private_server.frozen():
+            may_end["SOON"].set()
+            elapse(2.2)
+        wait_until(lambda: fleets[0].broker.store.is_available)
+        assert handles[0].result(5).sentiment.symbol == "SOON"
+        elapse(0.6)
+        may_end["LATE"].set()
+        assert handles[1].result(5).sentiment.symbol == "LATE"
+        assert sorted(ran) == ["LATE", "SOON"]
+    finally:
+        may_end["LATE"].set()
+        for fleet in fleets:
+            fleet.stop()
 
 
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(
