@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tbcache.scoring import Scorer
     from tbcache.settings import Settings, get_settings
 
-__version__ = "0.1.0"
+from tbcache.version import __version__ as __version__
 
 _HOME = {
     # cache

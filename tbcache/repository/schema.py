@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, inspect, select, update
 
-from tbcache import __version__
 from tbcache.log import get_logger
 from tbcache.repository import table
+from tbcache.version import __version__
 
 log = get_logger("tbcache.repository")
 
