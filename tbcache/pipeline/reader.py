@@ -10,6 +10,7 @@ from typing import Protocol
 from tbcache.admission import NOTHING, Bill, Grant, Wait
 from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
+from tbcache.pipeline.page import bounded
 from tbcache.scoring import Scorer
 from tbcache.sources import Source
 
@@ -105,7 +106,7 @@ class PageReader:
         http = self._upstream.request(self._grant.ask.request, cursor, self._now)
         if not self._may_send(self._grant):
             raise TooLate
-        page = _parse(self._upstream, self._upstream.send(http))
+        page = parse_page(self._upstream, self._upstream.send(http))
         self._pages += 1
         self._hints = page.hints
         self._bill = _bill(self._upstream.source, page)
@@ -138,13 +139,23 @@ def closing(error: UpstreamError) -> Failure | None:
     return failure
 
 
-def _parse(upstream: Upstream, response: RawResponse) -> Page:
+def parse_page(upstream: Upstream, response: RawResponse) -> Page:
+    """The page that ``response`` is, within the bounds of one.
+
+    Raises:
+      UpstreamError: it is none.
+    """
     try:
-        return upstream.parse(response)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return bounded(upstream.source.name, upstream.parse(response))
+    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         # A parser that is surprised: the answer is not of the shape it was written for.
-        what = f"the answer is not as expected ({type(error).__name__}: {error})"
+        what = f"the answer is not as expected ({type(error).__name__}: {_line(error)})"
         raise UpstreamPayloadError(upstream.source.name, what[:200], status=response.status) from error
+
+
+def _line(error: Exception) -> str:
+    """Its words on one line: they may quote the answer."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])
 
 
 def _bill(source: Source, page: Page) -> Bill:

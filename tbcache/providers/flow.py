@@ -15,6 +15,7 @@ from tbcache.models import Item, Label
 from tbcache.providers.field import fingerprint, moment, number, word
 
 _NEUTRAL = 0.05
+_MOST_DOLLARS = 1e12
 _CALL_OR_PUT = {"call": 1, "calls": 1, "c": 1, "put": -1, "puts": -1, "p": -1}
 _TIMES = ("executed_at", "created_at", "timestamp", "end_time", "start_time", "tape_time", "date")
 _CHAINS = ("option_chain_id", "option_symbol", "option_chain")
@@ -137,7 +138,7 @@ def premium(row: dict[str, Any]) -> float:
     """US dollars that changed hands; 0 where the row does not say."""
     for name in ("total_premium", "premium"):
         if (stated := number(row.get(name))) is not None:
-            return max(0.0, stated)
+            return _dollars(stated)
     for pair in (
         ("call_premium", "put_premium"),
         ("bullish_premium", "bearish_premium"),
@@ -145,11 +146,16 @@ def premium(row: dict[str, Any]) -> float:
     ):
         if paid := sum(_amount(row, name) for name in pair):
             return paid
-    return 100 * _amount(row, "price") * _amount(row, "size")
+    return _dollars(100 * _amount(row, "price") * _amount(row, "size"))
 
 
 def _amount(row: dict[str, Any], name: str) -> float:
-    return max(0.0, number(row.get(name)) or 0.0)
+    return _dollars(number(row.get(name)) or 0.0)
+
+
+def _dollars(stated: float) -> float:
+    """``stated`` as far as it makes sense: sums of these stay finite."""
+    return max(0.0, min(_MOST_DOLLARS, stated))
 
 
 def _contract(row: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tbcache.errors import UpstreamError
 from tbcache.models import Page, RawResponse
+from tbcache.pipeline.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_TEXT
+from tbcache.pipeline.reader import parse_page
 from tests.providers.kit import NOW, provider
 
 ALL = ("twitter", "reddit", "news", "options", "stocktwits")
@@ -27,14 +29,29 @@ WORDS = st.sampled_from(
     2026-07-28T20:00:00Z 1747419592926 AAPL260914C00340000 daily_request_limit_hit""".split()  # noqa: SIM905
 )
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8) | st.just("\ud83d")
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | WORDS
+    | st.text(max_size=8)
+    | st.sampled_from(["\ud83d", "\0", "x" * 50_000, "7" * 5000, 10**30, -(10**400), 1e308, -1e308])
 )
 JSON: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
     max_leaves=25,
 )
-BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
+DEEP = st.tuples(
+    st.sampled_from(["[", '{"data":', '{"kind":"Listing","data":{"children":']), st.integers(1, 5000)
+).map(
+    lambda nested: (
+        nested[0].encode() * nested[1]
+        + b"[]"
+        + (b"]" if nested[0] == "[" else b"}" * nested[0].count("{")) * nested[1]
+    )
+)
+BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60) | DEEP
 STATUSES = st.sampled_from([200, 200, 200, 200, 204, 302, 400, 401, 402, 403, 404, 429, 500]) | st.integers(
     0, 999
 )
@@ -50,7 +67,7 @@ HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4)
 
 def _read(source: str, response: RawResponse) -> Page | UpstreamError:
     try:
-        return provider(source).parse(response)
+        return parse_page(provider(source), response)
     except UpstreamError as error:
         return error
 
@@ -68,10 +85,16 @@ def test_any_answer_is_a_sound_page_or_an_upstream_error(
         assert page.message
         return
     assert len({item.id for item in page.items}) == len(page.items)
-    assert page.next is None or page.next
+    assert page.next is None or 0 < len(page.next) <= MAX_CURSOR
+    for hint in page.hints:
+        assert 0 <= hint.remaining <= 1e9
+        assert hint.reset_at.tzinfo is not None
     for item in page.items:
-        assert item.id
+        assert 0 < len(item.id.encode()) <= 4 * MAX_ID
+        assert len(item.text) <= MAX_TEXT
+        assert len(item.author or "") <= MAX_AUTHOR
         assert item.at is None or item.at.tzinfo is not None
         assert item.score is None or -1 <= item.score <= 1
-        assert item.weight >= 0
+        assert 0 <= item.weight <= 1e13
+        (item.author or "").encode()
         item.text.encode()

@@ -1,0 +1,97 @@
+"""The bounds of a page, whichever source it is of.
+
+Its items go into the database, their ids into Redis, its cursor into the next URL: none of these takes
+what an upstream may send in the megabytes that an answer may have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tbcache.errors import UpstreamPayloadError
+from tbcache.log import get_logger
+from tbcache.models import Item, Page
+
+log = get_logger("tbcache.pipeline")
+
+#: Far above what is asked for, and no more than one script takes as arguments.
+MAX_ITEMS = 5_000
+#: Characters. The longest post of any built-in source has as many.
+MAX_TEXT = 40_000
+MAX_ID = 512
+MAX_AUTHOR = 256
+MAX_CURSOR = 4_096
+
+
+def bounded(source: str, page: Page) -> Page:
+    """``page`` with texts and authors cut to size, which is logged, and overlong ids as fingerprints.
+
+    Raises:
+      UpstreamPayloadError: it has more items than anybody asked for, or a cursor that fits in no URL.
+      ValueError: it is no sound page, e.g. a time in it has no zone.
+    """
+    if len(page.items) > MAX_ITEMS:
+        raise UpstreamPayloadError(
+            source, f"the answer holds {len(page.items)} items, and {MAX_ITEMS} are the most that is read"
+        )
+    if page.next is not None:
+        _check_cursor(source, str(page.next))
+    _check_zones(page)
+    if cut := sum(len(item.text) > MAX_TEXT for item in page.items):
+        log.warning("page.cut", source=source, texts=cut, of=len(page.items), characters=MAX_TEXT)
+    return replace(page, items=_bounded(page.items))
+
+
+def _check_cursor(source: str, cursor: str) -> None:
+    if len(cursor) > MAX_CURSOR or not _is_encodable(cursor):
+        raise UpstreamPayloadError(
+            source, f"the answer's cursor is no text of at most {MAX_CURSOR} characters"
+        )
+
+
+def _check_zones(page: Page) -> None:
+    times = (*(item.at for item in page.items), *(hint.reset_at for hint in page.hints))
+    if any(at is not None and at.tzinfo is None for at in times):
+        raise ValueError("a time without its zone")
+
+
+def _bounded(items: Sequence[Item]) -> tuple[Item, ...]:
+    return tuple(item if _fits(item) else _cut(item) for item in items)
+
+
+def _fits(item: Item) -> bool:
+    return (
+        len(item.id) <= MAX_ID
+        and len(item.text) <= MAX_TEXT
+        and len(item.author or "") <= MAX_AUTHOR
+        and _is_encodable(item.id)
+    )
+
+
+def _cut(item: Item) -> Item:
+    is_key = len(item.id) <= MAX_ID and _is_encodable(item.id)
+    return replace(
+        item,
+        id=item.id if is_key else _fingerprint(item.id),
+        text=_shorten(item.text, MAX_TEXT),
+        author=item.author and _shorten(item.author, MAX_AUTHOR),
+    )
+
+
+def _shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _fingerprint(id: str) -> str:
+    """Stands for an id that is no key: the same for the same one, in any process."""
+    return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
