@@ -20,6 +20,7 @@ from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
 from tbcache.providers import dialect
 from tbcache.providers.client import HttpClient
+from tbcache.providers.mask import secrets_of
 from tbcache.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.repository import SentimentRepository
 from tbcache.repository.outbox import get_repository
@@ -126,7 +127,10 @@ class Provider(ABC):
     @cached_property
     def client(self) -> HttpClient:
         client = HttpClient(
-            self.source.name, auth=self.auth(), total_timeout=self.pipeline.admission.send_seconds
+            self.source.name,
+            auth=self.auth(),
+            secrets=secrets_of(self.own),
+            total_timeout=self.pipeline.admission.send_seconds,
         )
         atexit.register(client.close)
         return client

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Generator
-from typing import Any, Self
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Self, cast
 
 import httpx2
 from pydantic import SecretStr
 
-from tbcache.errors import ConfigurationError, UpstreamPayloadError, UpstreamUnavailable
+from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.models import HttpRequest, RawResponse, utc_now
+from tbcache.providers import deadline
+from tbcache.providers.body import ACCEPTED, read_body
+from tbcache.providers.dialect import line
+from tbcache.providers.mask import Mask, pairs
 
 MAX_BYTES = 8 * 1024 * 1024
+#: A sign-in, the request itself, and another try of both.
+MAX_REQUESTS = 4
+_SIGNED = httpx2.Auth()
 
 
 class HeaderAuth(httpx2.Auth):
@@ -38,13 +46,19 @@ class HeaderAuth(httpx2.Auth):
 
 
 class HttpClient:
-    """Sends one source's requests. Shared by the threads of a process; opens nothing before the first."""
+    """Sends one source's requests. Shared by the threads of a process; opens nothing before the first.
+
+    All that ``auth`` sends, such as the request for a token, keeps to the same bounds. Nothing of an
+    upstream stays from one request to the next, cookies included, and no ``secrets`` of ours are in
+    what comes back, nor what ``auth`` put on.
+    """
 
     def __init__(
         self,
         source: str,
         *,
         auth: httpx2.Auth | None = None,
+        secrets: Iterable[str] = (),
         transport: httpx2.BaseTransport | None = None,
         connect_timeout: float = 3.0,
         read_timeout: float = 10.0,
@@ -53,6 +67,7 @@ class HttpClient:
     ) -> None:
         self._source = source
         self._auth = auth
+        self._secrets = frozenset(secrets)
         self._transport = transport
         self._timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
         self._total_timeout = total_timeout
@@ -67,16 +82,13 @@ class HttpClient:
         Raises:
           UpstreamUnavailable: no answer, or none within ``total_timeout`` seconds.
           UpstreamPayloadError: an answer above ``max_bytes``, or wrongly compressed.
+          UpstreamError: the one that ``auth`` met.
         """
-        _deadline.at = time.monotonic() + self._total_timeout
+        mask = Mask(self._secrets)
         try:
-            return self._exchange(request)
-        except httpx2.DecodingError:
-            raise UpstreamPayloadError(self._source, "the answer is wrongly compressed") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise UpstreamUnavailable(self._source, self._explain(error)) from None
-        finally:
-            _deadline.at = None
+            return mask.response(self._exchange(request, mask))
+        except UpstreamError as error:
+            raise mask.error(error) from None
 
     def close(self) -> None:
         """Close the pool; a later ``send`` opens a new one."""
@@ -85,31 +97,53 @@ class HttpClient:
         if client is not None and self._pid == os.getpid():
             client.close()
 
-    def _exchange(self, request: HttpRequest) -> RawResponse:
-        client = self._pool()
-        built = client.build_request(
-            request.method, request.url, params=dict(request.params) or None, headers=dict(request.headers)
-        )
-        response = client.send(built, stream=True)
+    def _exchange(self, request: HttpRequest, mask: Mask) -> RawResponse:
+        with deadline.within(self._total_timeout):
+            try:
+                client = self._pool()
+                built = client.build_request(
+                    request.method,
+                    request.url,
+                    params=dict(request.params) or None,
+                    headers=dict(request.headers),
+                )
+                return self._sign_in(client, built, mask)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise UpstreamUnavailable(self._source, self._explain(error)) from None
+
+    def _sign_in(self, client: httpx2.Client, built: httpx2.Request, mask: Mask) -> RawResponse:
+        """Send what the auth asks for, one request after the other; the answer to the last is the one."""
+        unsigned = pairs(built)
+        with closing(self._signer(built).sync_auth_flow(built)) as flow:
+            request = next(flow)
+            for _ in range(MAX_REQUESTS):
+                # Of a request of the auth's own, most is no secret: its host, its length.
+                mask.learn(pairs(request) - unsigned, by_name=request is not built)
+                answer = self._answer(client, request)
+                try:
+                    request = flow.send(_to_response(answer, request))
+                except StopIteration:
+                    return answer
+        raise UpstreamAuthError(self._source, f"the sign-in takes more than {MAX_REQUESTS} requests")
+
+    def _signer(self, request: httpx2.Request) -> httpx2.Auth:
+        if self._auth is not None:
+            return self._auth
+        name, password = request.url.username, request.url.password
+        return httpx2.BasicAuth(name, password) if name or password else httpx2.Auth()
+
+    def _answer(self, client: httpx2.Client, request: httpx2.Request) -> RawResponse:
+        response = client.send(request, auth=_SIGNED, stream=True, follow_redirects=False)
         received_at = utc_now()
+        headers = dict(response.headers)
         try:
-            body = self._read(response)
-            return RawResponse(response.status_code, dict(response.headers), body, received_at=received_at)
+            # Not by iter_bytes, which unpacks without a bound.
+            stream = cast(httpx2.SyncByteStream, response.stream)
+            encoding = headers.pop("content-encoding", "")
+            body = read_body(self._source, response.status_code, encoding, stream, self._max_bytes)
         finally:
             response.close()
-
-    def _read(self, response: httpx2.Response) -> bytes:
-        body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise UpstreamPayloadError(
-                    self._source,
-                    f"the answer is larger than {self._max_bytes} bytes",
-                    status=response.status_code,
-                )
-            _time_left(None)
-        return bytes(body)
+        return RawResponse(response.status_code, headers, body, received_at=received_at)
 
     def _pool(self) -> httpx2.Client:
         # A child process that wrote to the sockets of its parent would mix up both their answers.
@@ -120,87 +154,28 @@ class HttpClient:
 
     def _build(self) -> httpx2.Client:
         client = httpx2.Client(
-            auth=self._auth, transport=self._transport, timeout=self._timeout, follow_redirects=False
+            headers={"Accept-Encoding": ACCEPTED},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            transport=self._transport,
+            timeout=self._timeout,
+            follow_redirects=False,
         )
         if self._transport is None:
-            _bound(client)
+            deadline.bound(client)
         return client
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, httpx2.TimeoutException):
             if isinstance(error, httpx2.ConnectTimeout):
                 return f"no connection within {self._timeout.connect:g} s"
-            return f"no answer within {self._total_timeout:g} s" if _is_over() else "the answer stalled"
+            whole = f"no answer within {self._total_timeout:g} s"
+            return whole if deadline.is_over() else "the answer stalled"
         if isinstance(error, httpx2.NetworkError | httpx2.ProxyError):
-            return f"no connection ({error})" if str(error) else "no connection"
+            return f"no connection ({line(str(error))})" if str(error) else "no connection"
         # Not the error's own words: a protocol error quotes the header it refused, credentials included.
         return f"the exchange failed ({type(error).__name__})"
 
 
-# -- the total timeout ------------------------------------------------------------------------
-#
-# httpx2 bounds each read, not their sum, so an upstream that sends a byte every few seconds would
-# hold a thread for as long as it likes, in its headers too. The sum is bounded at the socket.
-
-
-class _Deadline(threading.local):
-    at: float | None = None
-
-
-_deadline = _Deadline()
-
-
-def _is_over() -> bool:
-    return _deadline.at is not None and time.monotonic() >= _deadline.at
-
-
-def _time_left(timeout: float | None) -> float | None:
-    """``timeout`` seconds, or what is left until this thread's deadline, if less."""
-    if _deadline.at is None:
-        return timeout
-    left = _deadline.at - time.monotonic()
-    if left <= 0:
-        raise httpx2.ReadTimeout("the total timeout has passed")
-    return left if timeout is None else min(timeout, left)
-
-
-def _bound(client: httpx2.Client) -> None:
-    """Make every socket of ``client`` keep to the deadline of the thread that uses it."""
-    # No public option takes a network backend and keeps the environment's proxies; a test drips
-    # bytes at a client, so an httpx2 that moves this attribute is noticed.
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx2.HTTPTransport):
-            pool: Any = transport._pool
-            pool._network_backend = _BoundedBackend(pool._network_backend)
-
-
-class _BoundedBackend:
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> Any:
-        stream = self._backend.connect_tcp(host, port, timeout=_time_left(timeout), **options)
-        return _BoundedStream(stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-
-class _BoundedStream:
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> Any:
-        return self._stream.read(max_bytes, timeout=_time_left(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout=_time_left(timeout))
-
-    def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Any:
-        stream = self._stream.start_tls(ssl_context, server_hostname, timeout=_time_left(timeout))
-        return _BoundedStream(stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def _to_response(answer: RawResponse, request: httpx2.Request) -> httpx2.Response:
+    """``answer`` as an auth reads it: whole, and unpacked already."""
+    return httpx2.Response(answer.status, headers=answer.headers, content=answer.body, request=request)

@@ -6,6 +6,7 @@ here, told apart by name and magnitude, so that a provider only reads its items.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ from tbcache.models import RateHint, RawResponse
 from tbcache.providers.field import count, moment, number, record, records, text
 
 _MESSAGE_LENGTH = 200
+#: So much of an error, and of each of its words, is looked at: it may be as long as an answer may be.
+_MOST_READ = 8192
+_MOST_WORDS = 32
 _EPOCH = 1e9
 _LONGEST_WAIT = 366 * 86400.0
 _LONGEST_AGE = 366 * 86400.0
@@ -103,7 +107,7 @@ def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
     kind = named(body)
     if kind is not None:
         return failure(source, response, kind)
-    words = _short(next(_words(body), ""))
+    words = line(next(_words(body), ""))
     return UpstreamPayloadError(source, f"{why}: {words}" if words else why, status=response.status)
 
 
@@ -165,40 +169,46 @@ def _why_unreadable(body: bytes) -> str:
 
 def message(body: Any, response: RawResponse) -> str:
     """One short line, in the upstream's own words where it has any."""
-    words = _short(next(_words(body), "") or _plain(response.body))
+    words = line(next(_words(body), "") or _plain(response.body))
     return words or _moved(response) or _phrase(_stated_status(body) or response.status)
 
 
 def _words(body: Any) -> Iterator[str]:
+    """What an error says in words, the most telling first."""
+    return itertools.islice(_all_words(body), _MOST_WORDS)
+
+
+def _all_words(body: Any) -> Iterator[str]:
     outer = record(body)
     for part in (*records(outer.get("errors")), outer):
         for name in ("message", "detail", "msg", "error_description", "error", "code", "title", "reason"):
             if isinstance(part.get(name), str) and part[name].strip():
-                yield _with_reason(part[name], part.get("reason"))
+                yield _with_reason(part[name][:_MOST_READ], part.get("reason"))
 
 
 def _with_reason(words: str, reason: object) -> str:
-    return f"{words}: {reason}" if isinstance(reason, str) and reason not in words else words
+    return f"{words}: {reason}" if isinstance(reason, str) and reason[:_MOST_READ] not in words else words
 
 
 def _plain(body: bytes) -> str:
     written = body[:65536].decode("utf-8", "replace")
     if not written.lstrip().startswith("<"):
         return "" if written.lstrip()[:1] in ("{", "[", '"') else written
-    title = re.search(r"<title[^>]*>([^<]*)", written, re.IGNORECASE)
+    title = re.search(r"<title[^<>]*>([^<]*)", written, re.IGNORECASE)
     return title.group(1) if title else ""
 
 
-def _short(words: str) -> str:
-    line = re.sub(r"<[^<>]*>", " ", text(words))
-    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
-    return line if len(line) <= _MESSAGE_LENGTH else line[: _MESSAGE_LENGTH - 1] + "…"
+def line(words: str) -> str:
+    """``words`` as one short line for people: no tags, no control characters."""
+    plain = re.sub(r"<[^<>]*>", " ", text(words[:_MOST_READ]))
+    plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+    return plain if len(plain) <= _MESSAGE_LENGTH else plain[: _MESSAGE_LENGTH - 1] + "…"
 
 
 def _moved(response: RawResponse) -> str:
     """Where a redirect leads; none is followed."""
     where = response.headers.get("location", "") if 300 <= response.status < 400 else ""
-    return _short(f"redirected to {where.partition('?')[0]}") if where else ""
+    return line(f"redirected to {where.partition('?')[0]}") if where else ""
 
 
 def _phrase(status: int) -> str:

@@ -20,6 +20,7 @@ from tbcache.settings import SourceSettings
 _LIFETIME = 3600.0
 _MARGIN = 60.0
 _PATIENCE = 10.0
+_LONGEST = 8192
 
 Flow = Generator[httpx2.Request, httpx2.Response, Any]
 
@@ -56,7 +57,7 @@ class RedditAuth(httpx2.Auth):
         return cls(source, own) if has_both else None
 
     def sync_auth_flow(self, request: httpx2.Request) -> Flow:
-        token = yield from self._current(request)
+        token = yield from self._current()
         response = yield _signed(request, token)
         if response.status_code == 401:
             # Not sent again here: that would be a second arrival on one slot.
@@ -68,27 +69,23 @@ class RedditAuth(httpx2.Auth):
             if self._token == refused:
                 self._expires = 0.0
 
-    def _current(self, request: httpx2.Request) -> Flow:
+    def _current(self) -> Flow:
         """The token; a new one when there is none that lasts."""
         if not self._lock.acquire(timeout=_PATIENCE):
             raise UpstreamUnavailable(self._source, f"no token within {_PATIENCE:g} s")
         try:
             if time.monotonic() >= self._expires:
-                response = yield self._ask(request)
-                response.read()
-                self._keep(response)
+                self._keep((yield self._ask()))
             return self._token
         finally:
             self._lock.release()
 
-    def _ask(self, request: httpx2.Request) -> httpx2.Request:
+    def _ask(self) -> httpx2.Request:
         return httpx2.Request(
             "POST",
             self._url,
             data={"grant_type": "client_credentials"},
             headers={"Authorization": f"Basic {self._basic}", "User-Agent": self._user_agent},
-            # The client sets its timeouts on the request it was given only.
-            extensions={"timeout": request.extensions["timeout"]} if "timeout" in request.extensions else {},
         )
 
     def _keep(self, response: httpx2.Response) -> None:
@@ -97,11 +94,16 @@ class RedditAuth(httpx2.Auth):
         )
         body = record(dialect.page(self._source, answer, refusal))
         token = body.get("access_token")
-        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        if not isinstance(token, str) or not _is_sendable(token):
             raise dialect.unreadable(self._source, answer, "the token endpoint gave no token")
         lifetime = number(body.get("expires_in")) or _LIFETIME
         self._token = token
         self._expires = time.monotonic() + lifetime - min(_MARGIN, lifetime / 10)
+
+
+def _is_sendable(token: str) -> bool:
+    """True for what a header takes: a server refuses one that is much longer."""
+    return 0 < len(token) <= _LONGEST and token.isascii() and token.isprintable()
 
 
 def _signed(request: httpx2.Request, token: str) -> httpx2.Request:

@@ -1,0 +1,92 @@
+"""How long all that belongs to one request may take, at every socket that it uses.
+
+httpx2 bounds each read, not their sum: an upstream that sends a byte every few seconds would hold
+a thread for as long as it likes, in its headers too. So the sum is bounded at the socket.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+
+class _Deadline(threading.local):
+    at: float | None = None
+
+
+_deadline = _Deadline()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Whatever this thread sends and reads meanwhile is over after ``seconds``."""
+    _deadline.at = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _deadline.at = None
+
+
+def is_over() -> bool:
+    return _deadline.at is not None and time.monotonic() >= _deadline.at
+
+
+def time_left(timeout: float | None = None) -> float | None:
+    """``timeout`` seconds, or what is left until this thread's deadline, if less.
+
+    Raises:
+      httpx2.ReadTimeout: nothing is left.
+    """
+    if _deadline.at is None:
+        return timeout
+    left = _deadline.at - time.monotonic()
+    if left <= 0:
+        raise httpx2.ReadTimeout("the total timeout has passed")
+    return left if timeout is None else min(timeout, left)
+
+
+def bound(client: httpx2.Client) -> None:
+    """Make every socket of ``client`` keep to the deadline of the thread that uses it."""
+    # No public option takes a network backend and keeps the environment's proxies; a test drips
+    # bytes at a client, so an httpx2 that moves this attribute is noticed.
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx2.HTTPTransport):
+            pool: Any = transport._pool
+            pool._network_backend = _BoundedBackend(pool._network_backend)
+
+
+class _BoundedBackend:
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> Any:
+        stream = self._backend.connect_tcp(host, port, timeout=time_left(timeout), **options)
+        return _BoundedStream(stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class _BoundedStream:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> Any:
+        return self._stream.read(max_bytes, timeout=time_left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout=time_left(timeout))
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> Any:
+        stream = self._stream.start_tls(ssl_context, server_hostname, timeout=time_left(timeout))
+        return _BoundedStream(stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

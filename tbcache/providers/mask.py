@@ -1,0 +1,117 @@
+"""Credentials that an upstream echoes are masked before anybody reads its answer.
+
+An error message, a redirect or a debugging page may quote what we sent; from there it would go into
+exceptions, logs, Redis and the database. A credential is known in the forms in which it may come back:
+as it is, in a URL, in HTML, in JSON, and as Basic authentication packs it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import html
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from urllib.parse import quote, unquote
+
+import httpx2
+from pydantic import BaseModel, SecretStr
+
+from tbcache.errors import UpstreamError
+from tbcache.models import Failure, RawResponse
+
+MASK = "***"
+#: A shorter one stands in too many words by chance.
+SHORTEST = 6
+Pair = tuple[str, str]
+_NAMES = re.compile(r"auth|cookie|key|pass|secret|session|sign|token", re.IGNORECASE)
+
+
+class Mask:
+    """What one exchange must not show: the credentials that are set, and those that are sent."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = set(secrets)
+
+    def learn(self, signed: Iterable[Pair], *, by_name: bool) -> None:
+        """Note what a sign-in has added; ``by_name``, only what is named like a credential."""
+        for name, value in signed:
+            if not by_name or _NAMES.search(name):
+                self._secrets.update(_parts(value))
+
+    def response(self, response: RawResponse) -> RawResponse:
+        """``response`` without them, in headers and body."""
+        headers = {name: self.text(value) for name, value in response.headers.items()}
+        return replace(response, headers=headers, body=self._bytes(response.body))
+
+    def error(self, error: UpstreamError) -> UpstreamError:
+        """``error`` with a message that shows none of them."""
+        masked = self.text(error.message)
+        if masked == error.message:
+            return error
+        return replace(Failure.of(error), message=masked).to_error(error.source)
+
+    def text(self, words: str) -> str:
+        return self._bytes(words.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def _bytes(self, body: bytes) -> bytes:
+        for secret in self._secrets:
+            if len(secret) >= SHORTEST and _pattern(secret).search(body):
+                body = _pattern(secret).sub(MASK.encode(), body)
+        return body
+
+
+def pairs(request: httpx2.Request) -> frozenset[Pair]:
+    """The names and values in the headers and the query of ``request``: where credentials stand."""
+    return frozenset((*request.headers.items(), *request.url.params.multi_items()))
+
+
+def secrets_of(own: BaseModel) -> frozenset[str]:
+    """The credentials among a source's settings."""
+    values = (value for _, value in own if isinstance(value, SecretStr))
+    return frozenset(value.get_secret_value().strip() for value in values)
+
+
+def _parts(value: str) -> Iterator[str]:
+    """What is secret in a header such as ``Bearer abc``, or in ``Basic`` and the packed name and password."""
+    scheme, _, rest = value.partition(" ")
+    yield rest.strip() or scheme
+    if scheme.lower() == "basic":
+        with_password = _unpacked(rest)
+        yield with_password
+        yield with_password.partition(":")[2]
+
+
+def _unpacked(pair: str) -> str:
+    try:
+        return base64.b64decode(pair).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(secret: str) -> re.Pattern[bytes]:
+    """Finds ``secret`` with each sign as it is, or as a URL, HTML or JSON write it."""
+    forms = {secret, unquote(secret)}
+    return re.compile(b"|".join(b"".join(map(_sign, form)) for form in sorted(forms)))
+
+
+def _sign(sign: str) -> bytes:
+    # No encoding touches letters and digits, and where they come first the search is fast.
+    if sign.isascii() and sign.isalnum():
+        return sign.encode()
+    code, escaped = f"{ord(sign):x}", html.escape(sign)
+    forms = {
+        re.escape(sign),
+        re.escape("\\" + sign),
+        re.escape(escaped),
+        f"(?i:{quote(sign, safe='')})",
+        f"(?i:%{code:0>2})",
+        rf"(?i:\\u{code:0>4}|\\x{code:0>2})",
+        f"(?i:&#{ord(sign)};|&#x0*{code};)",
+    }
+    if sign == " ":
+        forms.add(r"\+")
+    return f"(?:{'|'.join(sorted(forms))})".encode()
