@@ -8,10 +8,21 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from tbcache.errors import ConfigurationError
+from tbcache.protocol import BoundedProtocol
+
+#: How many connections may wait to be accepted. asyncio accepts as many at once, and should no
+#: file descriptor be left, it says so as often.
+BACKLOG = 128
+
+
+def configure(app: Any, **options: Any) -> uvicorn.Config:
+    """How every server of ours runs ``app``; ``options`` are uvicorn's."""
+    return uvicorn.Config(app, http=BoundedProtocol, ws="none", backlog=BACKLOG, access_log=False, **options)
 
 
 class WebServer(uvicorn.Server):
@@ -79,7 +90,7 @@ def listen(what: str, host: str, port: int) -> tuple[socket.socket, str]:
     name = f"[{host}]" if ":" in host else host
     try:
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)

@@ -13,10 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tbcache import __version__
 from tbcache.api import cache, docs, error, health, limit, metrics, usage
 from tbcache.api.context import Context
+from tbcache.api.door import Door
 from tbcache.settings import Settings, get_settings
-
-#: The largest body that any route has a use for.
-MAX_BODY_BYTES = 16 * 1024
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -30,13 +28,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Theirs come from other hosts: blank without a way out.
         docs_url=None,
         redoc_url=None,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.state.context = context
     for part in (cache, limit, usage, health, metrics, docs):
         app.include_router(part.router)
     app.include_router(cache.write_router)
     app.add_api_route("/", _root, include_in_schema=False)
+    app.add_middleware(Door, has_token=bool(context.settings.api_token))
     app.add_middleware(NoStore)
     error.install(app)
     return app

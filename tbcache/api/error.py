@@ -13,7 +13,7 @@ from tbcache.api.model import Error
 from tbcache.errors import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
 
 #: For ``responses=`` of a route: every refusal has the same form.
-REFUSALS: dict[int | str, dict[str, Any]] = {422: {"model": Error}, 503: {"model": Error}}
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (403, 422, 503)}
 WRITE_REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error} for status in (401, 403, 413, 415, 422, 503)
 }
@@ -34,11 +34,12 @@ def install(app: FastAPI) -> None:
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer(error.status_code, _text(request, error), dict(error.headers or {}))
+    return answer(error.status_code, _text(request, error), dict(error.headers or {}))
 
 
 def _text(request: Request, error: HTTPException) -> str:
-    path = request.url.path[:100]
+    # Not of `request.url`: what was asked for need not make a valid URL.
+    path = request.scope["path"][:100]
     if error.status_code == 404:
         known = request.app.openapi()["paths"]
         return f"no such path {path!r}{nearest(path, known) or '; /docs lists them all'}"
@@ -52,18 +53,20 @@ def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
     reason = first.get("ctx", {}).get("error", first["msg"])
-    return _answer(422, f"{where}: {str(reason).splitlines()[0]}")
+    return answer(422, f"{where}: {str(reason).splitlines()[0]}")
 
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return _answer(status, str(error))
+    return answer(status, str(error))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # What it says may hold anything, secrets too; it is in the log.
-    return _answer(500, f"internal error ({type(error).__name__}); the API's log has the rest")
+    return answer(500, f"internal error ({type(error).__name__}); the API's log has the rest")
 
 
-def _answer(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers={"Cache-Control": "no-store", **(headers or {})})
+def answer(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error in the one form; what of ``text`` is no valid Unicode is replaced."""
+    sound = text.encode(errors="replace").decode()
+    return JSONResponse({"error": sound}, status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -89,14 +89,24 @@ def _check_local(request: Request) -> None:
         )
     # A page in a browser on this machine comes from loopback, too: by its Origin, or, where its
     # name was rebound to 127.0.0.1, by its Host, it is told from a user.
-    if not is_loopback(_host("//" + request.headers.get("host", ""))):
+    if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
     origin = request.headers.get("origin")
-    if origin is not None and not is_loopback(_host(origin)):
+    if origin is not None and not is_loopback(read_host(origin)):
         raise HTTPException(403, "without a token this cannot be asked by a web page of another site")
 
 
-def _host(url: str) -> str | None:
+def is_address(host: str | None) -> bool:
+    """True for an IP address, which no name server can have resolve to another."""
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
+
+
+def read_host(url: str) -> str | None:
+    """The host of ``url``; None where there is none, or it is malformed."""
     try:
         return urlsplit(url).hostname
     except ValueError:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import uvicorn
-
 from tbcache.api.app import create_app
 from tbcache.api.security import is_loopback
 from tbcache.log import get_logger
 from tbcache.settings import Settings, get_settings
-from tbcache.web import WebServer, listen
+from tbcache.web import WebServer, configure, listen
 
 log = get_logger("tbcache.api")
 
 #: How long requests in flight may take to end after SIGTERM.
 STOP_SECONDS = 2
+#: For how long a connection is kept for another request.
+IDLE_SECONDS = 5
+#: As many again are still told that there are too many. Well below what a process may open.
+MOST_CONNECTIONS = 256
 
 
 def serve(
@@ -40,10 +42,11 @@ def serve(
         if on_ready is not None:
             on_ready(url)
 
-    config = uvicorn.Config(
+    config = configure(
         app,
         log_config=None,
-        access_log=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
         server_header=False,
         # Who asks decides what is allowed, so no header may say who that is.
         proxy_headers=False,

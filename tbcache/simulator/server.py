@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-import uvicorn
-
 from tbcache.models import Limit
 from tbcache.simulator.app import create_app
-from tbcache.web import WebServer, inherit, listen
+from tbcache.web import WebServer, configure, inherit, listen
 
 
 class Options(TypedDict, total=False):
@@ -45,7 +43,7 @@ def serve(
     app = create_app(**options)
     listener, url = listen("the simulator", host, port) if fd is None else inherit(fd)
     # Clients keep connections for long; a server that closes them sooner races with their next request.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75)
+    config = configure(app, log_level="warning", lifespan="off", timeout_keep_alive=75)
     announce = functools.partial(on_ready, url) if on_ready is not None else _say_nothing
     WebServer(config, announce, is_abrupt=True).run(sockets=[listener])
 

@@ -122,7 +122,7 @@ def test_an_unexpected_error_is_one_line_without_its_message(
         raise RuntimeError("secret 42")
 
     monkeypatch.setattr(app.state.context.monitor, "get_usage_summary", lambda day=None: broken())
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         answer = client.get("/api/monitoring/usage")
     assert answer.status_code == 500
     assert answer.headers["Cache-Control"] == "no-store"
@@ -177,5 +177,5 @@ def test_no_answer_holds_a_secret(
 def test_an_app_needs_no_settings_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """`uvicorn --factory tbcache.api:create_app` is how others will run it."""
     monkeypatch.setenv("REDIS_URL", server.url)
-    with TestClient(create_app()) as client:
+    with TestClient(create_app(), "http://localhost") as client:
         assert client.get("/readyz").status_code == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.testclient import TestClient
@@ -131,6 +131,47 @@ def test_a_local_page_may_clear(client: TestClient, headers: dict[str, str]) -> 
     assert client.post(CLEAR, json=ALL, headers=headers).status_code == 200
 
 
+READS = (
+    "/api/monitoring/usage",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/docs",
+    "/openapi.json",
+    "/",
+    "/nowhere",
+)
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com:8000", "[::1"])
+@pytest.mark.parametrize("path", READS)
+def test_a_page_whose_name_was_rebound_reads_nothing(client: TestClient, path: str, host: str) -> None:
+    """The usage says what a bot trades and how much; a web page must not be able to read it."""
+    answer = client.get(path, headers={"Host": host}, follow_redirects=False)
+    assert answer.status_code == 403
+    assert set(answer.json()) == {"error"}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.9:8000", "localhost.:8000", "[2001:db8::1]:8000", "127.0.0.1", "[::1]:8000"]
+)
+def test_who_asks_by_address_may_read(
+    settings: Settings, client_for: Callable[..., TestClient], host: str
+) -> None:
+    """A kubelet and a scraper do: an address is no name that could be rebound."""
+    client = client_for(settings, address="10.0.0.1")
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_with_a_token_the_host_may_be_any(guarded: Settings, client_for: Callable[..., TestClient]) -> None:
+    """Such an API is reached from elsewhere, by whatever name a proxy has for it."""
+    client = client_for(guarded, address="10.0.0.9")
+    assert client.get("/metrics", headers={"Host": "fleet.example.com"}).status_code == 200
+    refused = client.get("/docs", headers={"Host": "[::1"})
+    assert (refused.status_code, set(refused.json())) == (400, {"error"})
+
+
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
 def test_a_body_that_is_not_called_json_is_refused(
     client: TestClient, cache: CacheManager, kind: str
@@ -142,8 +183,25 @@ def test_a_body_that_is_not_called_json_is_refused(
 
 
 def test_a_huge_body_is_refused(client: TestClient) -> None:
-    """Nobody's memory is filled by a pattern."""
-    assert client.post(CLEAR, json={"pattern": "x" * 100_000}).status_code == 413
+    """Nobody's memory is filled by a pattern, however it is sent."""
+
+    def pieces() -> Iterator[bytes]:
+        yield from [b"x" * 10_000] * 10
+
+    for body in (b"x" * 100_000, pieces()):
+        headers = {"Content-Type": "application/json"}
+        answer = client.post(CLEAR, content=body, headers=headers)
+        assert (answer.status_code, set(answer.json())) == (413, {"error"})
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 16_000, b'{"pattern": "\\ud800"}', b'{"\\ud800": 1}', b"\xff", b"9" * 9000]
+)
+def test_a_body_that_is_no_sound_json_is_one_line(client: TestClient, body: bytes) -> None:
+    """What is wrong with it must not break the answer that says so."""
+    answer = client.post(CLEAR, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert set(answer.json()) == {"error"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""What is refused before any route looks at it: a Host that is not ours, and a body that is too large."""
+
+from __future__ import annotations
+
+from fastapi import HTTPException
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tbcache.api.error import answer
+from tbcache.api.security import is_address, is_loopback, read_host
+
+#: The largest body that any route has a use for.
+MAX_BODY_BYTES = 16 * 1024
+
+_TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
+
+
+class Door:
+    """Where no token is set, whoever asks says `localhost` or an address as the Host.
+
+    A page in a browser can have its own name resolve to any address, this one included (DNS
+    rebinding), and would read what it says; but the Host is that name then. With a token the API
+    is meant to be reached from elsewhere, under whatever name.
+    """
+
+    def __init__(self, app: ASGIApp, *, has_token: bool) -> None:
+        self._app = app
+        self._has_token = has_token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif (refusal := self._refuse(Headers(scope=scope))) is not None:
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, _bound(receive), send)
+
+    def _refuse(self, headers: Headers) -> JSONResponse | None:
+        given = headers.get("host")
+        host = read_host(f"//{given}")
+        if not self._has_token and given is not None and not (is_loopback(host) or is_address(host)):
+            return answer(
+                403,
+                "without a token the Host must be localhost or an address: ask that way, "
+                "or set TBCACHE_API_TOKEN where the API runs",
+            )
+        if given is not None and host is None:
+            return answer(400, "the Host header names no host")
+        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            return answer(413, _TOO_LARGE)
+        return None
+
+
+def _bound(receive: Receive) -> Receive:
+    """A body of unknown length is counted as it comes."""
+    size = 0
+
+    async def bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            raise HTTPException(413, _TOO_LARGE)
+        return message
+
+    return bounded

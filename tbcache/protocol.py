@@ -1,0 +1,162 @@
+"""One HTTP connection: uvicorn's, bounded in time and number, and with every refusal as JSON.
+
+uvicorn waits for the rest of a head or of a body for ever, and says what it has to say itself
+as plain text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from http import HTTPStatus
+from typing import Any, Literal
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+#: What a connection waits for its client to do: send the rest of a head or of a body; send the rest
+#: of one whose request is answered already; read the answer; read the last one and go; go.
+Phase = Literal["head", "body", "rest", "reader", "end", "refused"]
+
+SECONDS: dict[Phase, float] = {
+    "head": 10.0,
+    "body": 10.0,
+    "rest": 2.0,
+    "reader": 10.0,
+    "end": 10.0,
+    "refused": 2.0,
+}
+
+# Anyone can cause these warnings, as often as he likes: they would fill a disk.
+_log = logging.getLogger("uvicorn.error.connection")
+_log.setLevel(logging.ERROR)
+
+
+class BoundedProtocol(H11Protocol):
+    """Cuts who keeps it waiting, see ``SECONDS``; idle connections end by ``timeout_keep_alive``.
+
+    ``limit_concurrency`` is the most connections there may be: who comes after is told so.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger = _log
+        # Its own check looks at requests, and its refusal is plain text.
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._is_refused = False
+        self._phase: Phase | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        over = len(self.connections) - self._most if self._most is not None else 0
+        if self._most is not None and over > self._most:
+            transport.abort()
+        elif over > 0:
+            self._refuse(503, "there are too many connections; try again later")
+        else:
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_refused:
+            super().data_received(data)
+            self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._set_phase(None)
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called while h11's error is handled, which knows better what is wrong."""
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        self._refuse(status, f"this is no HTTP request that can be answered ({str(error)[:100]})")
+
+    def shutdown(self) -> None:
+        """Called when the server stops: who still sends is not waited for."""
+        if self._phase in ("body", "refused"):
+            self._refuse(503, "the server stops")
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def _watch(self) -> None:
+        """Note what the connection waits for by now."""
+        self._set_phase(self._find_phase())
+
+    def _find_phase(self) -> Phase | None:
+        if self._is_refused:
+            return "refused"
+        if self.transport.is_closing():
+            return "end"
+        if self.flow.write_paused:
+            return "reader"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body" if self.conn.our_state is h11.SEND_RESPONSE else "rest"
+        is_waiting = self.conn.their_state is h11.IDLE
+        return "head" if is_waiting and (self.cycle is None or self.conn.trailing_data[0]) else None
+
+    def _set_phase(self, phase: Phase | None) -> None:
+        """Start the time of a phase; not again while it lasts, or a byte now and then would do."""
+        if phase == self._phase:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._phase = phase
+        self._timer = None if phase is None else self.loop.call_later(SECONDS[phase], self._cut)
+
+    def _cut(self) -> None:
+        if self._phase == "body" or (self._phase == "head" and self.conn.trailing_data[0]):
+            self._refuse(408, f"the request's {self._phase} did not come within {SECONDS[self._phase]:g} s")
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Say so if nothing was said yet, and end. What still comes in is not looked at: to close
+        at once would reset the connection, and the refusal would be lost on its way."""
+        can_answer = not self._is_refused and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        self._is_refused = True
+        self._unset_keepalive_if_required()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if can_answer:
+            self.transport.write(_refusal(status, text))
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._watch()
+
+
+def _refusal(status: int, text: str) -> bytes:
+    body = json.dumps({"error": text}).encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "cache-control: no-store",
+        "connection: close",
+    )
+    return "\r\n".join((*head, "\r\n")).encode() + body
