@@ -8,8 +8,8 @@ from typing import Any
 import dramatiq
 from dramatiq.middleware import CurrentMessage
 
-from tbcache.errors import RateLimited, UpstreamError
-from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.errors import InvalidRequest, RateLimited, UpstreamError
+from tbcache.models import Lane, Outcome
 from tbcache.providers import get_provider
 from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
 from tbcache.rate_limiter import get_rate_limiter
@@ -46,16 +46,17 @@ def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcom
     def fetch(symbol: str, hours: int = 24, lane: Lane = "interactive", needed: float = 0.0) -> Outcome:
         message: Any = CurrentMessage.get_current_message()
         slot = message.options.get("slot") if message is not None else None
-        request = FetchRequest(source, symbol, hours)
+        provider = get_provider(source)
+        request = provider.source.request(symbol, hours)
         # A worker waits for nothing: whoever must wait goes back to the queue.
-        return get_provider(source).run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
+        return provider.run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
 
     return dramatiq.actor(
         actor_name=actor_name(source),
         queue_name=source,
         broker=broker,
         # Told in one line, without a traceback: they are answers, not bugs.
-        throws=(RateLimited, UpstreamError),
+        throws=(InvalidRequest, RateLimited, UpstreamError),
     )(fetch)
 
 

@@ -7,14 +7,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.log import get_logger
 from tbcache.queue.hand import Job, slot_of
 from tbcache.queue.job import BELL, Finish, Result, dead, encode_result, queue_keys
+from tbcache.queue.reader import Unknown, Unreadable, read_message
 from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
@@ -29,6 +29,9 @@ CLAIM_SECONDS = 8.0
 #: Claims are renewed so many times in the time for which they hold.
 RENEWALS = 8
 MOST_TRIES = 4
+#: For how long a job waits that only a newer worker can read.
+UNKNOWN_SECONDS = 5.0
+MOST_WARNINGS = 100
 
 UNBEGUN = Finish("back", is_begun=False)
 
@@ -54,7 +57,7 @@ class PacingConsumer(Consumer):
     def __next__(self) -> MessageProxy | None:
         if not self._buffer:
             self._fill()
-        return _job(*self._buffer.popleft()) if self._buffer else None
+        return self._read(*self._buffer.popleft()) if self._buffer else None
 
     def ack(self, message: MessageProxy) -> None:
         self._finish(message, Finish("done", Result(message="it was skipped")))
@@ -121,6 +124,27 @@ class PacingConsumer(Consumer):
         self._store.learn_time(int(now), asked_at, self._source.name)
         return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
 
+    def _read(self, data: bytes, claim: bytes) -> Job | None:
+        """The job; None for one that cannot be run here, which is buried or put off by then."""
+        slot = slot_of(claim)
+        try:
+            message = read_message(data, self._source.name, self._broker.actors)
+            return Job(message.copy(message_id=slot.rpartition("/")[0], options={"slot": slot}), claim)
+        except Unknown as error:
+            self._warn_once(str(error))
+            self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))
+        except Exception as error:
+            reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
+            log.warning("job.buried", source=self._source.name, reason=reason)
+            self._end(claim, dead(reason, is_begun=False))
+        return None
+
+    def _warn_once(self, what: str) -> None:
+        if what not in self._hand.unknown and len(self._hand.unknown) < MOST_WARNINGS:
+            self._hand.unknown.add(what)
+            hint = "is this worker older than who queued it?"
+            log.warning("job.put_off", source=self._source.name, unknown=what, hint=hint)
+
     def _readiness(self, reserved: Reservation) -> str:
         """Whether this process takes a job that may kill it: see ``dequeue.lua``."""
         if not self._broker.threads.may_be_free_for(self._source.name):
@@ -178,9 +202,3 @@ class PacingConsumer(Consumer):
             return
         seconds = min(self._timeout, retry_in) if retry_in else self._timeout
         self._store.pop_list(self._keys[BELL], max(seconds, 0.001))
-
-
-def _job(data: bytes, claim: bytes) -> Job:
-    slot = slot_of(claim)
-    message: dramatiq.Message[Any] = dramatiq.Message.decode(data)
-    return Job(message.copy(message_id=slot.rpartition("/")[0], options={"slot": slot}), claim)

@@ -40,6 +40,8 @@ class Hand:
         self._taken: dict[bytes, int] = {}
         #: What became of jobs, and could not be said while Redis was away.
         self.unsaid: deque[tuple[bytes, Finish]] = deque()
+        #: What messages had that is not known here, as far as it was said.
+        self.unknown: set[str] = set()
 
     @property
     def claims(self) -> list[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +14,18 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from tbcache.errors import RateLimited, ResultTimeout, TbcacheError, UpstreamNotFound, UpstreamUnavailable
+from tbcache.errors import (
+    InvalidRequest,
+    RateLimited,
+    ResultTimeout,
+    TbcacheError,
+    UpstreamNotFound,
+    UpstreamUnavailable,
+)
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
 from tbcache.queue.job import PARTS, Finish, Result, queue_keys
+from tbcache.queue.job import message as queue_message
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
@@ -28,6 +38,15 @@ pytestmark = pytest.mark.every_server
 
 FAST = replace(BUILT_IN["news"], name="news", limits=(Limit(1000, 1.0),))
 SLOW = replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),), missing=())
+
+
+def declare(broker: PacingBroker, source: str, function: Callable[..., Any] | None = None) -> None:
+    """An actor of that source."""
+
+    def fetch(symbol: str, hours: int, lane: str, needed: float = 0.0) -> None:
+        pass
+
+    dramatiq.actor(actor_name=actor_name(source), queue_name=source, broker=broker)(function or fetch)
 
 
 class Fleet:
@@ -49,7 +68,7 @@ class Fleet:
             self.ran.append((name, symbol))
             return self.act(name, symbol, message.options.get("slot"))
 
-        dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
+        declare(self.broker, name, fetch)
 
     def start(self, threads: int = 4) -> dramatiq.Worker:
         worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=100)
@@ -383,6 +402,7 @@ class Worker:
         self, store: Store, settings: Settings, source: Source, threads: int = 1, **options: float
     ) -> None:
         self.broker = PacingBroker(store, settings, [source], **options)
+        declare(self.broker, source.name)
         self.broker.threads.open(threads, 1)
         self.consumer: Any = self.broker.consume(source.name, timeout=1)
 
@@ -484,6 +504,8 @@ def test_a_worker_that_runs_a_suspect_takes_nothing_of_other_queues(
 ) -> None:
     """Their jobs would die with it."""
     broker = PacingBroker(store, settings, [FAST, SLOW])
+    declare(broker, "news")
+    declare(broker, "twitter")
     broker.threads.open(4, 2)
     news: Any = broker.consume("news", timeout=1)
     twitter: Any = broker.consume("twitter", timeout=1)
@@ -834,6 +856,107 @@ def test_no_error_takes_a_thread_with_it(
     assert worker.broker.threads.busy == 1
     worker.consumer.close()
     assert (worker.broker.threads.busy, queue.depth("news").waiting) == (0, 1)
+
+
+def message_of(**fields: Any) -> str:
+    """The message of a job, with some fields replaced, or removed where they are None."""
+    whole = {**json.loads(queue_message(job("news", "AAPL"), "interactive").encode()), **fields}
+    return json.dumps({name: value for name, value in whole.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("no json", "its message is no JSON"),
+        (b"\xff\xfe", "its message is no JSON"),
+        ("[" * 100_000, "its message is no JSON"),
+        ("[]", "Expected `object`"),
+        (message_of(kwargs=None), "missing required field `kwargs`"),
+        (message_of(kwargs=5), r"Expected `object`, got `int`"),
+        (message_of(actor_name=["x"]), r"Expected `str`, got `array`"),
+        (message_of(queue_name="elsewhere"), "for the queue 'elsewhere'"),
+        (message_of(kwargs={"symbol": "A"}), "missing a required argument: 'hours'"),
+        (message_of(kwargs={"symbol": "A", "hours": "many", "lane": "x"}), "its hours: Expected `int`"),
+        (message_of(kwargs={"symbol": None, "hours": 1, "lane": "x"}), "its symbol: Expected `str`"),
+        (message_of(kwargs={"symbol": "A", "hours": 1, "lane": "x", "needed": []}), "its needed: Expected"),
+    ],
+)
+def test_a_job_that_cannot_be_read_is_buried_with_its_reason(
+    queue: Queue, store: Store, worker: Callable[..., Worker], data: Any, reason: str
+) -> None:
+    """It takes no thread, no slot and no other job along, and its asker is told at once."""
+    handles = [queue.enqueue(job("news", symbol)) for symbol in ("BAD", "GOOD")]
+    store.client.hset(store.keys.queue("news", "jobs"), handles[0].job_id, data)
+    one = worker(threads=2)
+    assert one.await_job().kwargs["symbol"] == "GOOD"
+    assert (one.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (1, 1)
+    (grave,) = queue.graves("news")
+    assert re.search(reason, grave.reason)
+    with pytest.raises(TbcacheError, match=re.escape(grave.reason)):
+        handles[0].result(0.1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        message_of(version=2),
+        message_of(actor_name="fetch.tomorrow"),
+        message_of(kwargs={"symbol": "A", "hours": 1, "lane": "x", "newer_than": "2030-01-01"}),
+        message_of(args=["A", 1, "x", 0.0, "more"], kwargs={}),
+    ],
+)
+def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
+    queue: Queue, store: Store, worker: Callable[..., Worker], data: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """During an upgrade both run; what the older one cannot read is no failure."""
+    handles = [queue.enqueue(job("news", f"N{number}")) for number in range(2)]
+    store.client.hset(store.keys.queue("news", "jobs"), mapping={one.job_id: data for one in handles})
+    older = worker(threads=2)
+    wait_until(lambda: older.ask() or queue.depth("news").delayed == 2)
+    assert left(store) == {
+        "delayed": 2,
+        "jobs": 2,
+        "lanes": 2,
+        "keys": 2,
+        "pending": 2,
+        "tries": 2,
+        "bell": 2,
+    }
+    assert store.client.hvals(store.keys.queue("news", "tries")) == [b"0", b"0"]
+    assert (older.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (0, 0)
+    assert len([one for one in caplog.records if "job.put_off" in one.getMessage()]) == 1
+
+
+def test_no_message_can_hold_a_thread_or_end_it(fleet: Fleet, queue: Queue, store: Store) -> None:
+    """These options are dramatiq's own, which believes them."""
+    handle = queue.enqueue(job("news", "AAPL"))
+    data = message_of(options={"eta": 9e15, "throws": "everything"})
+    store.client.hset(store.keys.queue("news", "jobs"), handle.job_id, data)
+
+    def fail(source: str, symbol: str, slot: str | None) -> None:
+        raise UpstreamNotFound("news", "no such symbol", status=404)
+
+    fleet.act = fail
+    fleet.start(threads=2)
+    with pytest.raises(UpstreamNotFound):
+        handle.result(5)
+
+
+def test_what_no_source_can_be_asked_for_is_buried_at_once(fleet: Fleet, queue: Queue) -> None:
+    """Asking four times does not make a ticker of it."""
+
+    def refuse(source: str, symbol: str, slot: str | None) -> None:
+        raise InvalidRequest("hours 9999 is more than news can answer")
+
+    fleet.act = refuse
+    handle = queue.enqueue(job("news", "AAPL"))
+    fleet.start()
+    with pytest.raises(TbcacheError, match="hours 9999 is more"):
+        handle.result(5)
+    assert len(fleet.ran) == 1
+    assert [one.reason for one in queue.graves("news")] == [
+        "InvalidRequest: hours 9999 is more than news can answer"
+    ]
 
 
 def broken(*_: Any) -> Any:

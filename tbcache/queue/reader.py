@@ -1,0 +1,110 @@
+"""Reads a job's message: whoever may write to Redis may have written it, in a newer version too."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dramatiq
+import msgspec
+from dramatiq.message import get_encoder
+
+#: Options by which a message would have dramatiq hold it in memory, or end a thread.
+_REFUSED_OPTIONS = {"eta", "throws"}
+
+
+class Unreadable(Exception):
+    """The message makes no sense, to any worker; its text says why."""
+
+
+class Unknown(Exception):
+    """The message has something that this worker does not know, and a newer one may; its text names it."""
+
+
+class _Fields(msgspec.Struct, frozen=True):
+    """What a message of dramatiq has."""
+
+    queue_name: str
+    actor_name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    message_id: str
+    message_timestamp: int
+
+
+def read_message(
+    data: bytes, queue: str, actors: Mapping[str, dramatiq.Actor[..., Any]]
+) -> dramatiq.Message[Any]:
+    """The message in ``data``, which one of ``actors`` can be called with.
+
+    Raises:
+      Unreadable: no worker can. Unknown: this one cannot.
+    """
+    fields = _fields(data)
+    if fields.queue_name != queue:
+        raise Unreadable(f"its message is for the queue {fields.queue_name[:60]!r}")
+    if fields.actor_name not in actors:
+        raise Unknown(f"the actor {fields.actor_name[:60]!r}")
+    _check_call(actors[fields.actor_name].fn, fields.args, fields.kwargs)
+    options = {name: value for name, value in fields.options.items() if name not in _REFUSED_OPTIONS}
+    return dramatiq.Message(**{**msgspec.structs.asdict(fields), "options": options})
+
+
+def _fields(data: bytes) -> _Fields:
+    try:
+        found: Any = get_encoder().decode(data)
+    except Exception as error:
+        raise Unreadable(f"its message is no JSON: {error}"[:200]) from None
+    if isinstance(found, dict):
+        _check_known(found, _Fields.__struct_fields__)
+    fields: _Fields = _convert(found, _Fields, "its message")
+    return fields
+
+
+def _check_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Whether the function could be called so, by its parameters and their types."""
+    signature, types = _form(function)
+    parameters = signature.parameters.values()
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        _check_known(kwargs, signature.parameters)
+    if len(args) > len(parameters) and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        raise Unknown("one more argument")
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise Unreadable(f"its message: {error}") from None
+    for name in types.keys() & given.keys():
+        # A type that JSON knows nothing of is the actor's own to check.
+        with contextlib.suppress(TypeError):
+            _convert(given[name], types[name], f"its {name}")
+
+
+@functools.lru_cache(maxsize=256)
+def _form(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """The function's parameters, and the types of those that are one value each."""
+    signature = inspect.signature(function)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    single = {name for name, one in signature.parameters.items() if one.kind not in several}
+    try:
+        types = typing.get_type_hints(function)
+    except NameError:
+        return signature, {}
+    return signature, {name: kind for name, kind in types.items() if name in single}
+
+
+def _check_known(names: Mapping[str, Any], known: typing.Collection[str]) -> None:
+    unknown = sorted(str(name) for name in names if name not in known)
+    if unknown:
+        raise Unknown(f"the field {unknown[0][:60]!r}")
+
+
+def _convert(value: Any, kind: Any, what: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"{what}: {error}"[:200]) from None
