@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit mutants lock clean
+.PHONY: setup demo test lint types floors unit mutants chaos lock clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,13 @@ unit: setup
 # Deletes each line of each Lua script in turn and names those that no test misses; takes an hour.
 mutants: setup
 	$(BIN)/python -m tests.mutants
+
+# Kills, stops and cuts off real processes at random for SECONDS, then checks that no limit was exceeded,
+# nothing is lost and nobody saw a raw error.
+SEED ?= 1
+SECONDS ?= 120
+chaos: setup
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
 
 # Pins every dependency with its hashes; names no index and no host.
 lock: setup
