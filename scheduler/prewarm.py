@@ -81,7 +81,7 @@ class Prewarm:
             for request in requests:
                 pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
                 pipe.hmget(keys.lease(request.key), "retry_at", "since")
-            (seconds, micros), *found = pipe.execute(raise_on_error=False)
+            (seconds, micros), *found = self._store.execute(pipe)
         # After the entries: what was cleared in between is seen.
         (cleared,) = read_logs(self._store, [keys.clears(source.name)]).values()
         seen = []

@@ -119,6 +119,8 @@ class Fleet:
     def status(self) -> FleetStatus:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
         try:
+            # One that only reads would not notice that nobody can write.
+            self._store.probe()
             seen = self._look()
             return FleetStatus(
                 at=to_time(seen.now_us),
@@ -145,7 +147,7 @@ class Fleet:
                 pipe.hmget(keys.state(source.name), "closed_until", "closed_reason")
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
-            (seconds, micros), info, *found = pipe.execute(raise_on_error=False)
+            (seconds, micros), info, *found = self._store.execute(pipe)
         # After the entries: what was cleared in between is seen.
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros

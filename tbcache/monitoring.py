@@ -7,6 +7,7 @@ Figures stand in one hash per source and UTC day, kept 31 days, as
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import re
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
@@ -130,11 +132,10 @@ class UsageMonitor:
         self._lock = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
         self._sending: list[_Batch] = []
-        self._is_flushing = False
         self._is_known_at_exit = False
-        self._wake = threading.Event()
-        self._beater: threading.Thread | None = None
-        self._left = threading.Event()
+        self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
+        self._beat_round: Callable[[], None] = lambda: None
+        self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
         self._heard: dict[str, float] = {}
         self._membership = Membership(store)
 
@@ -169,8 +170,7 @@ class UsageMonitor:
                 counter = self._counted[key] = Counter()
             for metric, by in figures.items():
                 counter[metric] += by
-            if not self._is_flushing:
-                self._start_flushing()
+        self._start_flushing()
 
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
@@ -179,14 +179,17 @@ class UsageMonitor:
                 self._sending.append(_Batch(uuid.uuid4().hex, source, day, figures))
             self._counted.clear()
             sending, self._sending = self._sending, []
-        for position, batch in enumerate(sending):
-            try:
-                self._send(batch)
-            except Unavailable:
-                with self._lock:
-                    self._sending = sending[position:] + self._sending
-                return False
-        return True
+        unsent = list(sending)
+        try:
+            for batch in sending:
+                # What one source's keys refuse holds up no other's.
+                with contextlib.suppress(Unavailable):
+                    self._send(batch)
+                    unsent.remove(batch)
+        finally:
+            with self._lock:
+                self._sending = unsent + self._sending
+        return not unsent
 
     def _send(self, batch: _Batch) -> None:
         keys = self._store.keys
@@ -200,17 +203,14 @@ class UsageMonitor:
         if not self._is_known_at_exit:
             self._is_known_at_exit = True
             atexit.register(self.flush)
-        self._is_flushing = True
-        threading.Thread(target=self._flush_often, name="tbcache-usage", daemon=True).start()
+        # Also while it runs: this may be its last round.
+        self._flusher.start(after=FLUSH_SECONDS)
 
-    def _flush_often(self) -> None:
-        while True:
-            self._wake.wait(FLUSH_SECONDS)
-            is_done = self.flush()
-            with self._lock:
-                if self._store.is_closed or (is_done and not self._counted):
-                    self._is_flushing = False
-                    return
+    def _flush_round(self) -> float | None:
+        is_done = self.flush()
+        with self._lock:
+            is_over = self._store.is_closed or (is_done and not self._counted)
+        return None if is_over else FLUSH_SECONDS
 
     # Reading
 
@@ -271,12 +271,10 @@ class UsageMonitor:
     def keep_beating(self, role: str, report: Callable[[], Load] = lambda: Load()) -> None:
         """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done."""
         with self._lock:
-            if self._beater is not None and self._beater.is_alive():
+            if self._beater.is_running:
                 return
-            self._left.clear()
-            self._beater = threading.Thread(
-                target=self._beat_on, args=(role, report, utc_now()), name="tbcache-heartbeat", daemon=True
-            )
+            started_at = utc_now()
+            self._beat_round = lambda: self.beat(role, started_at=started_at, load=report())
             self._beater.start()
             if role in FETCHING_ROLES:
                 self._membership.start()
@@ -319,18 +317,15 @@ class UsageMonitor:
         self._heard = {name: at for name, at in self._heard.items() if now - at < ALIVE_SECONDS}
         self._store.fleet_size = max(1, len(self._heard))
 
-    def _beat_on(self, role: str, report: Callable[[], Load], started_at: datetime) -> None:
-        self.beat(role, started_at=started_at, load=report())
-        while not self._left.wait(BEAT_SECONDS):
-            self.beat(role, started_at=started_at, load=report())
+    def _beat_on(self) -> float:
+        self._beat_round()
+        return BEAT_SECONDS
 
     def leave(self) -> None:
         """Take this process off the list, and beat no more."""
-        self._left.set()
+        # Its last beat must not put us on the list again.
+        self._beater.stop()
         self._membership.stop()
-        if self._beater is not None and self._beater is not threading.current_thread():
-            # Its last beat must not put us on the list again.
-            self._beater.join(timeout=1.0)
         try:
             with self._store.guard():
                 self._store.client.hdel(self._store.keys.workers, self.worker)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tbcache.log import REPEATED
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.cluster import hash_slot
@@ -40,6 +41,7 @@ def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     _forget_singletons()
+    REPEATED.forget()
     yield
     _forget_singletons()
 

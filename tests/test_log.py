@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tbcache
-from tbcache.log import configure_logging, get_logger
+from tbcache.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
 from tbcache.settings import Settings
 
 
@@ -57,3 +57,58 @@ def test_every_event_goes_through_our_logger() -> None:
     """One that went to structlog alone would be printed to stdout, between the lines of somebody's JSON."""
     files = (Path(tbcache.__file__).parent).rglob("*.py")
     assert [file.name for file in files if "structlog" in file.read_text("utf-8")] == ["log.py"]
+
+
+# Repetition
+
+
+@pytest.mark.parametrize("name", ["tbcache.test", "asyncio"])
+def test_a_warning_that_repeats_is_written_once(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A server out of file descriptors says so ten thousand times a second, and fills the disk."""
+    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": "json"}, data_dir=tmp_path))
+    for number in range(1000):
+        if name == "asyncio":
+            logging.getLogger(name).error("accept() is out of resources: fd=%d", number)
+        else:
+            get_logger(name).warning("redis.lost", reason=f"port {number} is closed")
+    get_logger(name).warning("redis.lost", reason="connection refused")
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert len(said) == 2
+    assert said[1]["reason"] == "connection refused"
+
+
+def test_a_program_with_logging_of_its_own_is_spared_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    """A bot calls logging.basicConfig() and no function of ours."""
+    for _ in range(1000):
+        get_logger("tbcache.test").warning("redis.lost", reason="connection refused")
+    assert len(caplog.records) == 1
+
+
+def test_what_was_left_out_is_counted_by_the_next_line() -> None:
+    """Once, or a thousand times: that is another fault."""
+    now = 1000.0
+    repeated = Repeated(lambda: now)
+
+    def written(message: str = "it.failed") -> bool:
+        record.msg = message
+        return repeated.filter(record)
+
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "", (), None)
+    assert [written() for _ in range(5)] == [True, False, False, False, False]
+    now += REPEAT_SECONDS
+    assert written()
+    assert record.__dict__["repeated"] == 4
+    for number in range(2 * MOST_KINDS):
+        # Not one after another: what tells them apart must be no number.
+        written("".join(chr(ord("g") + int(digit)) for digit in str(number)))
+    assert len(repeated._seen) <= MOST_KINDS
+
+
+def test_what_is_no_failure_is_never_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Each fetch has its line."""
+    caplog.set_level(logging.INFO, "tbcache.test")
+    for _ in range(100):
+        get_logger("tbcache.test").info("fetch.finished", source="reddit")
+    assert len(caplog.records) == 100

@@ -113,8 +113,8 @@ def test_an_answer_that_no_database_takes_stops_no_other(
     accept(answer(item(good[-1])), b"\xff no answer", b"")
     outbox.nudge()
     wait_until(lambda: not store.client.xlen(store.keys.outbox(SOURCE)), 20)
-    assert outbox._thread is not None
-    assert outbox._thread.is_alive()
+    assert outbox._thread.is_running
+    assert not outbox._thread.is_dead
     written = names(repository)
     assert written >= set(good)
     for name in NASTY:

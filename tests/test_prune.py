@@ -145,7 +145,7 @@ def test_pruning_that_was_broken_off_goes_on(
     monkeypatch.setattr(prune, "BATCH", 1)
     repository.save([aged(20, "a", "b", "c")])
     pruner = pruner_for(10)
-    monkeypatch.setattr(pruner._stopped, "wait", lambda seconds: pruner._stopped.set())
+    monkeypatch.setattr(pruner._thread, "pause", lambda seconds: pruner.stop())
     assert pruner.prune() == 2
     monkeypatch.setattr(prune, "LEASE_SECONDS", 0)
     with repository._connect() as connection:
@@ -175,7 +175,7 @@ def test_zero_days_keep_everything(
     assert Settings.load({"TBCACHE_KEEP_DAYS": "0"}).keep_days == 0
     pruner = pruner_for(0)
     pruner.start()
-    assert pruner._thread is None
+    assert not pruner._thread.is_running
 
 
 @pytest.mark.parametrize("value", ["-1", "soon", "1.5", "99999999"])
@@ -202,5 +202,5 @@ def test_the_thread_outlives_an_outage(
     pruner = pruner_for(10)
     pruner.start()
     wait_until(lambda: len(tries) > 2)
-    assert pruner._thread is not None
-    assert pruner._thread.is_alive()
+    assert pruner._thread.is_running
+    assert not pruner._thread.is_dead

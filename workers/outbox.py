@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
+from tbcache.background import BackgroundThread
 from tbcache.repository.outbox import get_outbox
 from tbcache.settings import get_settings
 
@@ -18,18 +18,18 @@ class OutboxMiddleware(Middleware):
     """Keeps the outbox's thread going from the worker's boot to its end."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
+        self._thread = BackgroundThread("tbcache-outbox-nudge", _nudge)
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
         if get_settings().persist:
-            threading.Thread(target=self._nudge, name="tbcache-outbox-nudge", daemon=True).start()
+            self._thread.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        self._stop.set()
+        self._thread.stop()
         if get_settings().persist:
             get_outbox().close()
 
-    def _nudge(self) -> None:
-        while not self._stop.is_set():
-            get_outbox().nudge()
-            self._stop.wait(NUDGE_SECONDS)
+
+def _nudge() -> float:
+    get_outbox().nudge()
+    return NUDGE_SECONDS

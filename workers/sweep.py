@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
+from tbcache.background import BackgroundThread
 from tbcache.cache import get_cache_manager
 
 RESUME_SECONDS = 2.0
@@ -17,14 +17,15 @@ class SweepMiddleware(Middleware):
     """Looks for sweeps left over, from the worker's boot to its end."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
+        self._thread = BackgroundThread("tbcache-sweep-resume", _resume)
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
-        threading.Thread(target=self._resume, name="tbcache-sweep-resume", daemon=True).start()
+        self._thread.start(after=RESUME_SECONDS)
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        self._stop.set()
+        self._thread.stop()
 
-    def _resume(self) -> None:
-        while not self._stop.wait(RESUME_SECONDS):
-            get_cache_manager().resume()
+
+def _resume() -> float:
+    get_cache_manager().resume()
+    return RESUME_SECONDS

@@ -24,7 +24,7 @@ from tbcache.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.settings import get_settings
 from tbcache.sources import REAL_TIME_TTL
-from tbcache.store import Store, Unavailable, codec, get_store
+from tbcache.store import Refused, Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
@@ -281,10 +281,7 @@ class CacheManager:
                     self._put_right()
                 return with_redis(self.store.client)
         except Unavailable:
-            pass
-        except redis.ResponseError as error:
-            log.warning("cache.refused", address=self.store.address, reason=str(error)[:120])
-        return without()
+            return without()
 
     def _change(self, key: str, with_redis: Callable[[redis.Redis], T], without: Callable[[], T]) -> T:
         try:
@@ -343,8 +340,8 @@ class CacheManager:
             # Nothing, or a key of another type.
             try:
                 data = self.store.call("GET", entry)
-            except redis.ResponseError as error:
-                data = _reply(error)
+            except Refused as error:
+                raise DecodeError(error.reason) from None
         return data, self._learn(name, cleared)
 
     def _open(self, key: str, data: bytes | None, known: ClearLog) -> _Opened:
@@ -370,7 +367,7 @@ class CacheManager:
         pipe.get(entry)
         pipe.pttl(entry)
         pipe.get(name)
-        data, ttl_ms, cleared = pipe.execute(raise_on_error=False)
+        data, ttl_ms, cleared = self.store.execute(pipe)
         found = self._open(key, _reply(data), self._learn(name, cleared))
         if found.value is not MISSING and _reply(ttl_ms) > 0:
             kept = found.value if isinstance(found.value, _IMMUTABLE) else _Packed(found.payload)
@@ -405,7 +402,7 @@ class CacheManager:
         pipe.getrange(entry, 0, codec.HEAD_BYTES - 1)
         pipe.pttl(entry)
         pipe.get(name)
-        data, ttl_ms, cleared = pipe.execute(raise_on_error=False)
+        data, ttl_ms, cleared = self.store.execute(pipe)
         try:
             fresh_until, birth = codec.read_head(_reply(data))
         except DecodeError:
@@ -436,7 +433,7 @@ class CacheManager:
         envelope = codec.seal(payload, birth=known.sequence)
         pipe.set(self.store.keys.entry(key), envelope, px=_to_ms(seconds))
         pipe.get(name)
-        is_set, cleared = pipe.execute(raise_on_error=False)
+        is_set, cleared = self.store.execute(pipe)
         return bool(_reply(is_set)), self._learn(name, cleared)
 
     def _end(self, load: Load, payload: bytes | None, seconds: float) -> bool:

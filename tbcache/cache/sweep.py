@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 
-import redis
-
+from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog, read_log, read_logs
@@ -37,9 +35,7 @@ class Sweeper:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._thread: threading.Thread | None = None
-        self._is_wanted = threading.Event()
-        self._is_closed = threading.Event()
+        self._thread = BackgroundThread("tbcache-sweep", self._resume_once)
 
     def note(self, pattern: str) -> Logs:
         """Hide everything that matches, from everyone and at once.
@@ -69,9 +65,11 @@ class Sweeper:
 
     def resume(self) -> int:
         """Go on with what nobody sweeps, until nothing is left; how many entries that were."""
-        count, claim = 0, uuid.uuid4().hex
-        # Looked at again after the claim is given back: who cleared meanwhile left it to us.
-        while _patterns(logs := self._read()):
+        count, claim, before = 0, uuid.uuid4().hex, None
+        # Looked at again after the claim is given back: who cleared meanwhile left it to us. What a
+        # sweep could not strike off is left as it is.
+        while _patterns(logs := self._read()) and logs != before:
+            before = logs
             with self._claimed(claim) as is_ours:
                 if not is_ours:
                     break
@@ -80,31 +78,21 @@ class Sweeper:
 
     def start(self) -> None:
         """:meth:`resume`, in a thread of its own."""
-        self._is_wanted.set()
-        # A forked child has no thread.
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._resume_often, name="tbcache-sweep", daemon=True)
-            self._thread.start()
+        self._thread.start()
 
     def close(self) -> None:
         """End the thread; what it leaves is hidden, and another goes on with it."""
-        self._is_closed.set()
-        self._is_wanted.set()
+        self._thread.stop(timeout=0.0)
 
-    def _resume_often(self) -> None:
-        while self._is_wanted.wait() and not self._is_closed.is_set():
-            self._is_wanted.clear()
-            deadline = time.monotonic() + RETURN_SECONDS
-            while not self._store.is_available and time.monotonic() < deadline:
-                self._is_closed.wait(0.05)
-            try:
-                self.resume()
-            except Exception as error:
-                # A connection that is closed under our hands raises all sorts of things.
-                if self._store.is_available and not isinstance(error, redis.RedisError):
-                    raise
-                # What was cleared stays hidden, and another goes on.
-                log.info("sweep.left", reason=str(error)[:120])
+    def _resume_once(self) -> None:
+        deadline = time.monotonic() + RETURN_SECONDS
+        while not self._store.is_available and time.monotonic() < deadline and not self._thread.is_stopping:
+            self._thread.pause(0.05)
+        try:
+            self.resume()
+        except Unavailable as error:
+            # What was cleared stays hidden, and another goes on.
+            log.info("sweep.left", reason=error.reason)
 
     # --- the claim ---------------------------------------------------------------------
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 import httpx2
 
+from tbcache.background import BackgroundThread
 from tbcache.cli.view import View
 from tbcache.fleet import FleetStatus, build_fleet
-from tbcache.log import get_logger
 from tbcache.settings import Settings
 from tbcache.store import Store
-
-log = get_logger("tbcache.up")
 
 LOOK_SECONDS = 0.5
 FIRST_LOOK_SECONDS = 0.1
@@ -59,35 +56,30 @@ class Watcher:
         self._view = view
         self._milestones = Milestones(started)
         self._simulator = simulator
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tbcache-watch", daemon=True)
-        self._thread.start()
+        self._client = httpx2.Client(timeout=0.5, trust_env=False)
+        self._thread = BackgroundThread("tbcache-watch", self._round)
+        self._thread.start(after=FIRST_LOOK_SECONDS)
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=1.0)
+        self._thread.stop()
+        self._client.close()
         self._store.close()
 
-    def _run(self) -> None:
-        with httpx2.Client(timeout=0.5, trust_env=False) as client:
-            while not self._stop.wait(FIRST_LOOK_SECONDS if self._milestones.is_cold else LOOK_SECONDS):
-                try:
-                    self._look(client)
-                except Exception:
-                    # A page that cannot be shown once must not be missing for good.
-                    log.exception("status.failed")
+    def _round(self) -> float:
+        self._look()
+        return FIRST_LOOK_SECONDS if self._milestones.is_cold else LOOK_SECONDS
 
-    def _look(self, client: httpx2.Client) -> None:
+    def _look(self) -> None:
         status = self._fleet.status()
         for line in self._milestones.new(status):
             self._view.say(line)
-        self._view.show(status, self._refused(client))
+        self._view.show(status, self._refused())
 
-    def _refused(self, client: httpx2.Client) -> int | None:
+    def _refused(self) -> int | None:
         if self._simulator is None:
             return None
         try:
-            stats = client.get(f"{self._simulator}/_stats").json()
+            stats = self._client.get(f"{self._simulator}/_stats").json()
         except (httpx2.HTTPError, ValueError):
             return None
         return sum(int(source["refused"]) for source in stats.values())

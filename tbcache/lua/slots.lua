@@ -346,7 +346,8 @@ end
 -- Counts in the usage figures: field "worker:metric" of the source's day.
 local USAGE_TTL_S = 31 * 86400
 local function count(usage_key, worker, metric, by)
-    if redis.call('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
+    -- A figure that cannot be counted is worth no answer, nor the slot that was taken for it.
+    if redis.pcall('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
         redis.call('EXPIRE', usage_key, USAGE_TTL_S)
     end
 end
@@ -385,6 +386,6 @@ local function bill(usage_key, billed_key, worker, amount, price, ids)
     end
     if amount > 0 then
         count(usage_key, worker, 'cost', amount)
-        redis.call('HINCRBY', usage_key, 'spent', amount)
+        redis.pcall('HINCRBY', usage_key, 'spent', amount)
     end
 end

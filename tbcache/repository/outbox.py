@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import atexit
 import functools
-import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
@@ -53,10 +53,10 @@ class Outbox:
         self._writer = writer
         self._rejects = writer.rejects
         self._pruner = pruner
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
         self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._is_known_at_exit = False
+        self._idle = 0
+        self._thread = BackgroundThread("tbcache-outbox", self._round)
 
     def accept(self, answer: Answer) -> None:
         """Take an answer that could not go through Redis."""
@@ -65,11 +65,11 @@ class Outbox:
 
     def nudge(self) -> None:
         """Say that there is something in the outbox."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="tbcache-outbox", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+        if not self._is_closed:
+            self._thread.start()
+        if not self._is_known_at_exit:
+            self._is_known_at_exit = True
+            atexit.register(self.close)
         self._pruner.start()
 
     def drain(self) -> int:
@@ -111,18 +111,17 @@ class Outbox:
         if self._is_closed:
             return
         self._is_closed = True
-        self._wake.set()
         self._pruner.stop()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+        self._thread.stop(timeout=2.0)
         self._try_drain()
         self._writer.close()
 
-    def _run(self) -> None:
-        idle = 0
-        while idle < IDLE_POLLS and not self._is_closed:
-            idle = 0 if self._try_drain() else idle + 1
-            self._wake.wait(POLL_SECONDS)
+    def _round(self) -> float | None:
+        self._idle = 0 if self._try_drain() else self._idle + 1
+        if self._idle < IDLE_POLLS:
+            return POLL_SECONDS
+        self._idle = 0
+        return None
 
     def _try_drain(self) -> bool:
         """True when there was something to write, or there may still be."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.repository.error import RepositoryUnavailable
@@ -37,23 +37,17 @@ class Pruner:
     def __init__(self, repository: SentimentRepository, keep_days: int) -> None:
         self._repository = repository
         self._keep_days = keep_days
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+        self._thread = BackgroundThread("tbcache-prune", self._round)
 
     def start(self) -> None:
         """Have the thread, also in a process that was forked off. Does nothing where all is kept."""
-        with self._lock:
-            if not self._keep_days or self._stopped.is_set():
-                return
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="tbcache-prune", daemon=True)
-                self._thread.start()
+        if self._keep_days and not self._is_stopped:
+            self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(timeout=1.0)
+        self._is_stopped = True
+        self._thread.stop()
 
     def prune(self) -> int:
         """Remove what is too old, if it is this process's turn; how many rows.
@@ -63,25 +57,21 @@ class Pruner:
         """
         oldest, removed = utc_now() - timedelta(days=self._keep_days), 0
         turn = self._repository.take_turn(LEASE_SECONDS, latest=REST_SECONDS)
-        while turn is not None and not self._stopped.is_set():
+        while turn is not None and not self._is_stopped:
             count = self._repository.remove_older(oldest, BATCH)
             removed += count
             if not count:
                 self._repository.extend_turn(turn, REST_SECONDS)
                 break
-            self._stopped.wait(PAUSE_SECONDS)
+            self._thread.pause(PAUSE_SECONDS)
             turn = self._repository.extend_turn(turn, LEASE_SECONDS)
         if removed:
             log.info("repository.pruned", rows=removed, older_than=oldest.isoformat(timespec="seconds"))
         return removed
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self.prune()
-            except RepositoryUnavailable as error:
-                log.warning("repository.not_pruned", error=str(error))
-            except Exception:
-                # The thread is the only one of this process: it must see the next hour.
-                log.exception("repository.not_pruned")
-            self._stopped.wait(LOOK_SECONDS)
+    def _round(self) -> float:
+        try:
+            self.prune()
+        except RepositoryUnavailable as error:
+            log.warning("repository.not_pruned", error=str(error))
+        return LOOK_SECONDS

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
-from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
 
@@ -41,7 +41,9 @@ class Writer:
         # The file of what is being written, where one could be made.
         self._ahead: Path | None = None
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("tbcache-writer", self._round)
+        self._wait = FIRST_WAIT_SECONDS
+        self._is_known_at_exit = False
         # Until the folder was looked at, it may hold what an earlier writer left.
         self._may_have_files = True
         self._is_failing = False
@@ -72,15 +74,14 @@ class Writer:
 
         Does not wait for a database that is down.
         """
-        if self._thread is not None:
+        if self._thread.is_running:
             self._settle(timeout, patient=False)
         with self._changed:
             self._is_closed = True
             # A batch in the middle of its transaction is kept too: written twice is written once.
             self._spill_all()
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(0.2)
+        self._thread.stop(timeout=0.2)
         atexit.unregister(self.close)
 
     def _settle(self, timeout: float, *, patient: bool) -> bool:
@@ -98,11 +99,9 @@ class Writer:
 
     def _start(self) -> None:
         """With the lock held: have a thread, also in a process that was forked off."""
-        if self._thread is not None and self._thread.is_alive():
-            return
-        if self._thread is None:
+        if not self._is_known_at_exit:
+            self._is_known_at_exit = True
             atexit.register(self.close)
-        self._thread = threading.Thread(target=self._run, name="tbcache-writer", daemon=True)
         self._thread.start()
 
     def _spill_oldest(self) -> bool:
@@ -117,21 +116,22 @@ class Writer:
         self._may_have_files = True
         return True
 
-    def _run(self) -> None:
-        wait = FIRST_WAIT_SECONDS
-        while self._take():
-            try:
-                self._write()
-            except (RepositoryUnavailable, OSError) as error:
-                log.warning("repository.unavailable", waiting=len(self._waiting), error=str(error))
-                self._put_back()
-                self._pause(wait)
-                wait = min(wait * 2, LONGEST_WAIT_SECONDS)
-            else:
-                self._is_failing = False
-                wait = FIRST_WAIT_SECONDS
-            with self._changed:
-                self._changed.notify_all()
+    def _round(self) -> float | None:
+        """Write one batch, once it is due; None when the writer is closed."""
+        if not self._take():
+            return None
+        try:
+            self._write()
+            self._is_failing, self._wait = False, FIRST_WAIT_SECONDS
+        except Exception as error:
+            # Whatever it is: what was taken up must be written in the end.
+            log.warning("repository.unavailable", waiting=len(self._waiting), error=str(error))
+            self._put_back()
+            self._pause(self._wait)
+            self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
+        with self._changed:
+            self._changed.notify_all()
+        return 0.0
 
     def _take(self) -> bool:
         """Wait for a batch to be due; False when the writer is closed."""
@@ -139,6 +139,8 @@ class Writer:
             self._changed.wait_for(lambda: self._is_closed or not self._is_idle())
             self._changed.wait_for(self._is_due, LINGER_SECONDS)
             if not self._is_closed:
+                # What a thread that died had taken up; written twice is written once.
+                self._waiting.extendleft(reversed(self._writing))
                 self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             return not self._is_closed
 

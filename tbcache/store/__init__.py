@@ -1,6 +1,6 @@
 """The connection to Redis: names of keys, scripts, codec, and what to do when it is away."""
 
-from tbcache.store.connection import Store, Unavailable, get_store
+from tbcache.store.connection import Refused, Store, Unavailable, get_store
 from tbcache.store.key import Keys
 
-__all__ = ["Keys", "Store", "Unavailable", "get_store"]
+__all__ = ["Keys", "Refused", "Store", "Unavailable", "get_store"]

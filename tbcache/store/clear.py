@@ -112,4 +112,4 @@ def read_logs(store: Store, names: Iterable[str]) -> dict[str, ClearLog]:
         for name in asked:
             pipe.get(name)
         # A key of another type is an error, and no log.
-        return dict(zip(asked, map(read_log, pipe.execute(raise_on_error=False)), strict=True))
+        return dict(zip(asked, map(read_log, store.execute(pipe)), strict=True))

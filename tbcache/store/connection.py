@@ -1,14 +1,18 @@
 """A store: Redis or Valkey with a short temper.
 
 A call waits at most ``timeout`` for the server. The first that fails opens the
-breaker: from then on calls fail at once, while a thread of our own asks every
-``PROBE_SECONDS`` whether the server is back.
+breaker: from then on calls fail at once, while a thread of our own asks again and again
+whether the server is back, that is, whether it accepts what our scripts do.
+
+An answer that is about one key or one command fails that call alone. Where a script stumbles
+over a source's keys, the source goes on without Redis until they can be used again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import re
 import socket
@@ -22,22 +26,14 @@ from typing import Any
 
 import redis
 from redis.client import PubSub
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    ClusterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TryAgainError,
-)
+from redis.exceptions import AskError, NoScriptError
 
+from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import get_logger
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.cluster import Cluster
+from tbcache.store.fault import AWAY, REFUSED_LOGIN, is_about_database, is_of_call, may_be_done, reason_of
 from tbcache.store.key import Keys
 from tbcache.store.node import BLOCK_SECONDS, Argument, Node
 from tbcache.store.own import OwnSlots
@@ -47,26 +43,29 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 log = get_logger("tbcache.store")
 
 PROBE_SECONDS = 0.1
+#: A server that is there and refuses to work is asked less and less often, at least so often.
+LONGEST_PROBE_SECONDS = 1.0
+#: One that is away again so soon after it was back did not mean it.
+RELAPSE_SECONDS = 2.0
+PROBE_TTL_MS = 10_000
+#: Scripts by which slots are taken and given back.
+_OF_SLOTS = {"admit", "turn", "settle", "take", "dequeue", "beat", "restore", "lose"}
 #: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
 ANSWERED_PART = 0.8
-
-_AWAY = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    OSError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    ClusterDownError,
-    TryAgainError,
-)
-_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 
 
 class Unavailable(RedisUnreachable):
     """The store cannot be used now; callers go on without it. ``is_timeout``: it did not answer in time,
-    and may have done what it was asked."""
+    and may have done what it was asked. ``is_refusal``: it is there, and does not do it."""
 
     is_timeout = False
+    is_refusal = False
+
+
+class Refused(Unavailable):
+    """The server answers, but refuses this very call: for what a key holds, or for want of a right."""
+
+    is_refusal = True
 
 
 class Store:
@@ -86,7 +85,11 @@ class Store:
         self._cleared: list[Callable[[str], None]] = []
         self._closures: list[Callable[[str, float, str], None]] = []
         self._join: Callable[[str], None] | None = None
-        self._prober: threading.Thread | None = None
+        self._prober = BackgroundThread("tbcache-probe", self._probe)
+        self._probe_seconds = PROBE_SECONDS
+        self._returned_at = -math.inf
+        #: Sources whose keys our scripts stumble over: they go on without Redis.
+        self._broken: dict[str, str] = {}
         self._own: dict[str, OwnSlots] = {}
         self._is_returning = False
         self._epochs: dict[str, str] = {}
@@ -128,13 +131,21 @@ class Store:
         """Run a script by its digest: one round trip; two when the server has not seen it.
 
         Raises:
-          Unavailable: the server is away.
+          Unavailable: the server is away. Refused: it stumbles over what a key holds.
         """
+        self.check()
+        source = _source(keys[0])
+        self._check_source(name, source)
         code = script(name)
         try:
-            return self.call("EVALSHA", code.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return self.call("EVAL", code.text, len(keys), *keys, *args)
+            try:
+                return self._call("EVALSHA", code.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return self._call("EVAL", code.text, len(keys), *keys, *args)
+        except AskError:
+            raise self._is_in_cluster() from None
+        except AWAY as error:
+            raise self._failed(error, name, source) from None
 
     def call(self, *command: Argument) -> Any:
         """One command, straight over a connection: half of what the client's own path costs.
@@ -142,15 +153,15 @@ class Store:
         Bytes stay bytes.
 
         Raises:
-          Unavailable: the server is away. redis.ResponseError: it refuses the command.
+          Unavailable: the server is away. Refused: it refuses this command only.
         """
         self.check()
         try:
             return self._call(*command)
-        except _AWAY as error:
-            raise self._away(error) from None
         except AskError:
             raise self._is_in_cluster() from None
+        except AWAY as error:
+            raise self._failed(error) from None
 
     def wait_for(self, key: str, seconds: float) -> bool:
         """Wait until the list ``key`` has an element, which stays there.
@@ -196,18 +207,20 @@ class Store:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn what a dead server raises into :class:`Unavailable`, and remember it.
+        """Turn what a server raises that does not answer into :class:`Unavailable`, and remember it.
 
         Raises:
-          Unavailable: the server is away, or was a moment ago.
+          Unavailable: the server is away, or was a moment ago. Refused: it refuses this command only.
         """
         self.check()
         try:
             yield
-        except _AWAY as error:
-            raise self._away(error) from None
+        except Unavailable:
+            raise
         except AskError:
             raise self._is_in_cluster() from None
+        except AWAY as error:
+            raise self._failed(error) from None
         except Exception:
             # Closed under a call of another thread, redis-py stumbles over what is gone.
             if self._closed:
@@ -223,49 +236,91 @@ class Store:
         if self._pid != os.getpid():
             self._after_fork()
         reason = self._away_reason
-        if reason is not None and threading.current_thread() is not self._prober:
+        if reason is not None and not self._prober.is_current:
             raise Unavailable(self.address, reason)
+
+    def _check_source(self, script: str, source: str) -> None:
+        reason = self._broken.get(source)
+        if reason is not None and script in _OF_SLOTS and not self._prober.is_current:
+            raise Refused(self.address, reason)
+
+    def _failed(self, error: Exception, script: str = "", source: str = "") -> Unavailable:
+        """What to raise for an error of the server; ``source`` is whose keys ``script`` was run on."""
+        if not is_of_call(error, is_script=bool(script)):
+            return self._away(error)
+        refused = Refused(self.address, reason_of(error))
+        refused.is_timeout = may_be_done(error)
+        log.warning("redis.refused", script=script, source=source, reason=refused.reason)
+        if script in _OF_SLOTS and source in self._own:
+            self._break(source, refused.reason)
+        return refused
+
+    def _break(self, source: str, reason: str) -> None:
+        """Go on without Redis for this source alone, until its keys can be used again."""
+        with self._lock:
+            if source not in self._broken:
+                self._plan_probe(is_there=True)
+            self._broken[source] = reason
+        # What is under way is over by then.
+        self._prober.start(after=max(self.timeout, self._probe_seconds))
 
     def _away(self, error: Exception) -> Unavailable:
         self._lost(error)
-        unavailable = Unavailable(self.address, _reason(error))
-        unavailable.is_timeout = isinstance(error, redis.TimeoutError | TimeoutError)
+        unavailable = Unavailable(self.address, reason_of(error))
+        unavailable.is_timeout = may_be_done(error)
+        unavailable.is_refusal = isinstance(error, redis.ResponseError)
         return unavailable
 
     def _is_in_cluster(self) -> ConfigurationError:
         return ConfigurationError(f"Redis at {self.address} is a node of a cluster; set REDIS_CLUSTER=true")
 
     def require(self) -> None:
-        """Check that the server answers and lets us in.
+        """Check that the server answers, lets us in and accepts what our scripts do.
 
         Raises:
-          ConfigurationError: it refuses the user or the password.
-          RedisUnreachable: it does not answer.
+          ConfigurationError: it refuses the user, the password or the database.
+          RedisUnreachable: it does not answer, or refuses to work; says in which words.
         """
         if not self._url:
             raise RedisUnreachable(self.address, "no address is configured")
         try:
             self.client.ping()
-        except _REFUSED as error:
+        except REFUSED_LOGIN as error:
             raise ConfigurationError(
                 f"Redis at {self.address} refuses the login ({error}); "
                 "check REDIS_PASSWORD or the password in REDIS_URL"
             ) from None
-        except _AWAY as error:
-            raise RedisUnreachable(self.address, _reason(error)) from None
-        except redis.ResponseError as error:
-            raise ConfigurationError(
-                f"Redis at {self.address} refuses the database ({error}); "
-                "check REDIS_DB or the number in REDIS_URL"
-            ) from None
+        except AskError:
+            raise self._is_in_cluster() from None
+        except AWAY as error:
+            if is_about_database(error):
+                raise ConfigurationError(
+                    f"Redis at {self.address} refuses the database ({error}); "
+                    "check REDIS_DB or the number in REDIS_URL"
+                ) from None
+            raise RedisUnreachable(self.address, reason_of(error)) from None
+        self.probe()
+
+    def probe(self) -> None:
+        """Check that the server accepts what our scripts do: one that is full still answers a PING.
+
+        Raises:
+          Unavailable: it is away, or refuses; says in which words.
+        """
+        # In a cluster each node may refuse on its own; the sources lie all over it.
+        sources = self.keys.sources if self.is_cluster else ("probe",)
+        for source in sorted(sources):
+            self.run("probe", [self.keys.probe(source)], [PROBE_TTL_MS])
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
-        return self._own.setdefault(source, OwnSlots(self._may_go_alone, lambda: self.fleet_size))
+        may_go_alone = functools.partial(self._may_go_alone, source)
+        return self._own.setdefault(source, OwnSlots(may_go_alone, lambda: self.fleet_size))
 
-    def _may_go_alone(self) -> bool:
+    def _may_go_alone(self, source: str) -> bool:
         # A slot that is taken alone after ours were put back would be known to nobody.
-        return self._away_reason is not None and not self._is_returning
+        is_without = self._away_reason is not None or source in self._broken
+        return is_without and not self._is_returning
 
     @contextmanager
     def asking(self, source: str, name: str, cost: int) -> Iterator[OwnSlots]:
@@ -438,6 +493,19 @@ class Store:
         """Call ``callback`` when a source is closed, with its name, for how long (seconds) and why."""
         self._closures.append(callback)
 
+    def execute(self, pipe: Any) -> list[Any]:
+        """The answers of a pipeline; an error that is about one key or one command stands for its answer.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        with self.guard():
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
+                    raise answer
+        return answers
+
     def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
         """The keys that match a glob, in pages for which the server looks at about ``count`` keys each.
 
@@ -484,6 +552,7 @@ class Store:
         with self._lock:
             self._closed = True
             self._away_reason = "closed"
+        self._prober.stop(timeout=0.0)
         self._server.close()
 
     def _open(self) -> None:
@@ -497,45 +566,86 @@ class Store:
             # Neither the connections nor the thread that asks for the server came along.
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
-            self._prober = None
             self._is_returning = False
+            self._broken = {}
             self._away_reason = None if self._url else "no address is configured"
             self._open()
 
     def _lost(self, error: Exception) -> None:
+        reason, is_there = reason_of(error), isinstance(error, redis.ResponseError)
         with self._lock:
-            if self._away_reason is not None or self._closed:
+            if self._closed:
                 return
-            self._away_reason = _reason(error)
-            self._prober = threading.Thread(target=self._probe, name="tbcache-probe", daemon=True)
-            self._prober.start()
-        log.warning("redis.lost", address=self.address, reason=self._away_reason)
+            is_news, self._away_reason = self._away_reason is None, reason
+            if is_news:
+                self._plan_probe(is_there)
+        if is_news:
+            log.warning("redis.lost", address=self.address, reason=reason)
+            self._prober.start(after=self._probe_seconds)
 
-    def _probe(self) -> None:
-        pause = threading.Event()
-        while not self._closed:
-            pause.wait(PROBE_SECONDS)
-            if self._has_returned():
-                log.info("redis.returned", address=self.address)
-                return
+    def _plan_probe(self, is_there: bool) -> None:
+        """With the lock held: when to ask first; later, where a server is back and refuses again at once."""
+        is_relapse = time.monotonic() - self._returned_at < RELAPSE_SECONDS
+        self._probe_seconds = _longer(self._probe_seconds) if is_relapse and is_there else PROBE_SECONDS
 
-    def _has_returned(self) -> bool:
-        """Ask the server, then let everyone put right what went on without it, and use it again."""
+    def _probe(self) -> float | None:
+        """Ask whether the server is back, and whether what our scripts stumbled over is mended."""
+        if self._closed:
+            return None
         try:
+            self._come_back()
+            is_refused = bool(self._broken)
+        except Unavailable as error:
+            is_refused = error.is_refusal
+        except ConfigurationError:
+            is_refused = True
+        if self.is_available and not self._broken:
+            return None
+        if is_refused:
+            # It is there, and has better things to do; one that is not there costs nothing to ask.
+            self._probe_seconds = _longer(self._probe_seconds)
+        return self._probe_seconds
+
+    def _come_back(self) -> None:
+        """Ask the server, then let everyone put right what went on without it, and use it again.
+
+        Raises:
+          Unavailable: it is away still. ConfigurationError: it is another kind of server.
+        """
+        was_away = not self.is_available
+        if was_away:
             with self.guard():
                 self._server.check()
-            self._is_returning = True
-            for source, own in list(self._own.items()):
-                self.restore(source)
-                own.forget_lost()
+            self.probe()
+        self._is_returning = True
+        try:
+            concerned = [source for source in list(self._own) if was_away or source in self._broken]
+            is_mended = [self._put_back(source) for source in concerned]
+            if not (was_away or any(is_mended)):
+                return
             for callback in self._returned:
-                callback()
+                # What one key refuses must not keep everything else away.
+                with contextlib.suppress(Refused), self.guard():
+                    callback()
             with self._lock:
                 self._away_reason = "closed" if self._closed else None
-        except (redis.RedisError, OSError, Unavailable, ConfigurationError):
-            return False
         finally:
             self._is_returning = False
+        self._returned_at = time.monotonic()
+        if was_away:
+            log.info("redis.returned", address=self.address)
+
+    def _put_back(self, source: str) -> bool:
+        """Tell the server of the slots that were taken without it; False where it cannot note them."""
+        try:
+            self.restore(source)
+            if source in self._broken and self._join is not None:
+                # A beat looks at all that the source's scripts stand on.
+                self._join(source)
+        except Refused:
+            return False
+        self.own(source).forget_lost()
+        self._broken.pop(source, None)
         return True
 
 
@@ -555,15 +665,11 @@ def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{space}")
 
 
-def _reason(error: Exception) -> str:
-    """In a few words, with the node of a cluster that it is about."""
-    return ", node ".join([_problem(error), *getattr(error, "__notes__", ())])
+def _source(key: str | bytes) -> str:
+    """The hash tag of a key: the source that it belongs to."""
+    name = key if isinstance(key, str) else key.decode(errors="replace")
+    return name.partition("{")[2].partition("}")[0]
 
 
-def _problem(error: Exception) -> str:
-    if isinstance(error, redis.TimeoutError | TimeoutError):
-        return "no answer in time"
-    text = str(error).strip().rstrip(".")
-    if "refused" in text.lower():
-        return "connection refused"
-    return text[:120] or type(error).__name__
+def _longer(seconds: float) -> float:
+    return min(2 * seconds, LONGEST_PROBE_SECONDS)

@@ -46,6 +46,10 @@ class Keys:
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"
 
+    def probe(self, source: str) -> str:
+        """STRING, see probe.lua."""
+        return f"{self.namespace}:{{{source}}}:probe"
+
     def usage(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:usage:{day:%Y%m%d}"
 

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
+from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.store.connection import Store
 
@@ -89,6 +90,7 @@ class LocalCache:
         self._max_bytes = max_bytes
         self._prefix = prefix
         self._epoch = 0
+        self._thread = BackgroundThread("tbcache-local", self._round)
         self._reset()
         _LAYERS.add(self)
         # What others change from now on is told to nobody who is not connected yet.
@@ -133,7 +135,7 @@ class LocalCache:
 
     def begin(self, key: str) -> Token:
         """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
-        if self._thread is None:
+        if not self._thread.is_running:
             self._start()
         return Token(self._epoch, self._changes[hash(key) % _STRIPES], time.monotonic())
 
@@ -170,7 +172,8 @@ class LocalCache:
 
     def close(self) -> None:
         """Empty it and end the thread."""
-        self._stop.set()
+        self._is_closed = True
+        self._thread.stop(timeout=0.0)
         self._sure_until = 0.0
         self.flush()
         # Wakes the thread, which closes the connection: closed from here, redis-py would
@@ -183,8 +186,8 @@ class LocalCache:
     def _reset(self) -> None:
         """As new: also in a forked child, which has neither the thread nor the connection."""
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self._pause = FIRST_PAUSE_SECONDS
         self._connection: Any = None
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
@@ -203,29 +206,26 @@ class LocalCache:
     def _start(self) -> None:
         with self._lock:
             # In a cluster each node tells only of its own keys: there the layer stays off.
-            if self._thread is None and self._store.is_available and not self._store.is_cluster:
-                self._thread = threading.Thread(target=self._run, name="tbcache-local", daemon=True)
+            if not self._is_closed and self._store.is_available and not self._store.is_cluster:
                 self._thread.start()
 
-    def _run(self) -> None:
-        """Follow the server as long as the process lives, connection after connection."""
+    def _round(self) -> float:
+        """Follow the server for as long as one connection lasts; the seconds until the next."""
         pool = self._store.client.connection_pool
-        pause = FIRST_PAUSE_SECONDS
-        while not self._stop.is_set():
-            self._connection = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
-            try:
-                self._track()
-                pause = FIRST_PAUSE_SECONDS
-                self._follow()
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                self._lost(error)
-            except Exception as error:  # any doubt at all means off
-                self._lost(error)
-                self.flush()
-            finally:
-                self._connection.disconnect()
-            self._stop.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        self._connection = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+        try:
+            self._track()
+            self._pause = FIRST_PAUSE_SECONDS
+            self._follow()
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            self._lost(error)
+        except Exception as error:  # any doubt at all means off
+            self._lost(error)
+            self.flush()
+        finally:
+            self._connection.disconnect()
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return pause
 
     def _track(self) -> None:
         """Turn tracking on, and with it the layer."""
@@ -250,7 +250,7 @@ class LocalCache:
         """
         connection = self._connection
         asked, is_answered = time.monotonic(), True
-        while not self._stop.is_set():
+        while not self._is_closed:
             now = time.monotonic()
             if is_answered and now - asked >= PING_SECONDS:
                 asked, is_answered = now, False
@@ -282,13 +282,13 @@ class LocalCache:
     def _trust(self, asked: float) -> None:
         """The server has answered what was asked then: all changes until then are known."""
         with self._lock:
-            if not self._stop.is_set():
+            if not self._is_closed:
                 self._sure_until = asked + PING_SECONDS + PATIENCE_SECONDS
 
     def _lost(self, error: Exception) -> None:
         was_on = self.is_on
         self._sure_until = 0.0
-        if was_on and not self._stop.is_set():
+        if was_on and not self._is_closed:
             log.info("local.off", reason=str(error)[:120] or type(error).__name__)
 
 

@@ -11,6 +11,7 @@ those whose slots were granted before; and one who needs the others' rooms asks 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -20,7 +21,8 @@ from pathlib import Path
 import redis
 from redis.client import PubSub
 
-from tbcache.store.connection import Store, Unavailable
+from tbcache.background import BackgroundThread
+from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots
 from tbcache.store.wire import pack_limits, to_micros
 
@@ -40,26 +42,21 @@ class Membership:
         self._store = store
         self._asked_at: dict[str, float] = {}
         self._beating = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("tbcache-member", self._round)
         self._messages: PubSub | None = None
         store.on_return(self._beat_all)
 
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
-        if self._thread is None or not self._thread.is_alive():
-            self._stopped.clear()
+        if not self._thread.is_running:
             self._store.on_first_ask(self.beat)
             self._beating = threading.Lock()
-            self._thread = threading.Thread(target=self._run, name="tbcache-member", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
-        self._stopped.set()
         self._store.on_first_ask(None)
-        if self._thread is not None:
-            self._thread.join(timeout=1.0)
+        self._thread.stop()
         if self._messages is not None:
             self._messages.close()
         try:
@@ -114,35 +111,36 @@ class Membership:
 
     def _beat_all(self) -> None:
         """Redis is back: know our part of what is free before it may go again."""
-        if self._thread is not None and not self._stopped.is_set():
+        if self._thread.is_running:
             for source in self._store.sources_in_use():
-                self.beat(source)
+                with contextlib.suppress(Refused):
+                    self.beat(source)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                for source in self._store.sources_in_use():
-                    if self._is_due(source):
-                        self.beat(source)
-            except Unavailable:
-                pass
-            self._listen(time.monotonic() + BEAT_SECONDS)
-            if self._stopped.is_set():
-                return
+    def _round(self) -> float:
+        for source in self._store.sources_in_use():
+            # One source whose keys are damaged must not silence us in the others.
+            with contextlib.suppress(Unavailable):
+                if self._is_due(source):
+                    self.beat(source)
+        self._listen(time.monotonic() + BEAT_SECONDS)
+        return 0.0
 
     def _listen(self, until: float) -> None:
         """Hear what is told to all, until it is time for the next beat."""
         try:
             if self._messages is None:
                 self._messages = self._store.subscribe()
-            while (left := until - time.monotonic()) > 0 and not self._stopped.is_set():
+            while (left := until - time.monotonic()) > 0 and not self._thread.is_stopping:
                 message = self._messages.get_message(timeout=left)
                 wanted = self._store.hear_notice(message["data"]) if message is not None else None
                 if wanted in self._store.sources_in_use():
                     self.beat(wanted, gives_up_rooms=True)
         except (Unavailable, redis.RedisError, OSError):
             self._messages = None
-            self._stopped.wait(max(0.0, until - time.monotonic()))
+            self._thread.pause(until - time.monotonic())
+        except Exception:
+            self._messages = None
+            raise
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""

@@ -316,10 +316,10 @@ def test_nothing_is_taken_alone_once_redis_was_told(
     """It would be known to nobody: neither put back before, nor asked for after."""
     own, waits = store.own("twitter"), []
     monkeypatch.setattr(store, "_away_reason", "cut off")
-    monkeypatch.setattr(store, "_prober", threading.current_thread())
+    monkeypatch.setattr(store._prober, "_thread", threading.current_thread())
     store.on_return(lambda: waits.append(own.take("between", 1, TWITTER.limits, 15.0)))
     assert own.take("before", 1, TWITTER.limits, 15.0) == 0.0
-    assert store._has_returned()
+    store._come_back()
     assert store.is_available
     assert waits == [own_module.RETURN_SECONDS]
     assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [b"before"]

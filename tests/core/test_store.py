@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tbcache.store import Store, Unavailable
+from tests.server import wait_until
 
 
 def test_a_call_under_which_the_store_is_closed_finds_it_unavailable(store: Store) -> None:
@@ -28,7 +29,5 @@ def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> N
     """The thread that asks for the server must not open again what was closed meanwhile."""
     store.on_return(store.close)
     store._lost(OSError("refused"))
-    prober = store._prober
-    assert prober is not None
-    prober.join(10)
+    wait_until(lambda: not store._prober.is_running)
     assert not store.is_available

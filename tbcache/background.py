@@ -1,0 +1,172 @@
+"""Threads in the background: each outlives every error, and one that died all the same is missed.
+
+An error that nobody foresaw must not end a heartbeat for good: the thread says it, pauses and goes
+on. What kills a thread itself (SystemExit, an exception thrown into it, no memory for another) is
+noticed by the others, which start it again, and by ``/healthz``, which names it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from tbcache.log import get_logger
+
+log = get_logger("tbcache.background")
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+#: One round of work: the seconds until the next round, or None when nothing is left to do.
+Step = Callable[[], float | None]
+
+
+class BackgroundThread:
+    """Calls ``step`` in a daemon thread, round after round, until it is stopped or nothing is left to do.
+
+    After an error the next round waits, 0.1 s at first and twice as long after each further error, 5 s
+    at most. A forked child has no thread until it calls :meth:`start` itself.
+    """
+
+    def __init__(self, name: str, step: Step) -> None:
+        self.name = name
+        self._step = step
+        self._thread: threading.Thread | None = None
+        self._reset()
+        with _REGISTRY:
+            _THREADS.add(self)
+
+    @property
+    def is_running(self) -> bool:
+        """True from :meth:`start` until it is stopped or its work is done; also while it is dead."""
+        return self._thread is not None
+
+    @property
+    def is_current(self) -> bool:
+        """True when asked from within the thread itself."""
+        return self._thread is threading.current_thread()
+
+    @property
+    def is_dead(self) -> bool:
+        """True when it should run and does not."""
+        with self._lock:
+            return self._thread is not None and not self._thread.is_alive()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once it was told to stop, until it is started again."""
+        return self._stopping.is_set()
+
+    def start(self, after: float = 0.0) -> None:
+        """Have a round begin: now, or ``after`` so many seconds where the thread does not run yet.
+
+        While it runs, its step is called once more before the thread may end.
+        """
+        with self._lock:
+            self._is_wanted = True
+            if self._thread is None:
+                self._begin(after)
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End it after the round that is under way, for which this waits ``timeout`` seconds at most."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopping.set()
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            thread.join(timeout)
+
+    def pause(self, seconds: float) -> None:
+        """Wait inside a step; returns early when the thread is told to stop."""
+        self._stopping.wait(max(0.0, seconds))
+
+    def restart(self) -> bool:
+        """Start it again if it died; True when it had."""
+        with self._lock:
+            if self._thread is None or self._thread.is_alive():
+                return False
+            self._begin(0.0)
+        log.error("thread.restarted", who=self.name)
+        return True
+
+    def _reset(self) -> None:
+        """As new: also in a forked child, which has none of its parent's threads."""
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = None
+        self._is_wanted = False
+
+    def _begin(self, after: float) -> None:
+        """With the lock held: a thread and an event of its own, so that none takes orders for another."""
+        self._stopping = threading.Event()
+        arguments = (self._stopping, after)
+        thread = self._thread = threading.Thread(
+            target=self._run, args=arguments, name=self.name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The system allows no more threads now: it counts as dead until another starts it.
+            log.error("thread.not_started", who=self.name, reason=str(error))
+
+    def _run(self, stopping: threading.Event, after: float) -> None:
+        try:
+            self._go_on(stopping, after)
+        except BaseException as error:
+            log.critical("thread.died", who=self.name, reason=type(error).__name__)
+
+    def _go_on(self, stopping: threading.Event, pause: float | None) -> None:
+        back_off = FIRST_PAUSE_SECONDS
+        while not stopping.wait(pause):
+            self._is_wanted = False
+            try:
+                pause = self._step()
+                back_off = FIRST_PAUSE_SECONDS
+            except Exception as error:
+                log.exception("thread.failed", who=self.name, reason=f"{type(error).__name__}: {error}")
+                pause, back_off = back_off, min(2 * back_off, LONGEST_PAUSE_SECONDS)
+            if pause is None:
+                if self._is_done():
+                    return
+                pause = 0.0
+            restart_dead()
+
+    def _is_done(self) -> bool:
+        """Nothing is left to do, unless somebody called :meth:`start` during the last round."""
+        with self._lock:
+            if self._is_wanted:
+                return False
+            if self.is_current:
+                self._thread = None
+            return True
+
+
+def dead_threads() -> list[str]:
+    """The names of the threads that should run and do not."""
+    return sorted(thread.name for thread in _all() if thread.is_dead)
+
+
+def restart_dead() -> list[str]:
+    """Start every dead thread again; their names. Each thread does so for the others after its round."""
+    return sorted(thread.name for thread in _all() if thread.restart())
+
+
+_REGISTRY = threading.Lock()
+_THREADS: weakref.WeakSet[BackgroundThread] = weakref.WeakSet()
+
+
+def _all() -> list[BackgroundThread]:
+    with _REGISTRY:
+        return list(_THREADS)
+
+
+def _after_fork() -> None:
+    global _REGISTRY
+    # Another thread of the parent may have held it.
+    _REGISTRY = threading.Lock()
+    for thread in _all():
+        thread._reset()
+
+
+os.register_at_fork(after_in_child=_after_fork)

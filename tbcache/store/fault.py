@@ -1,0 +1,90 @@
+"""What an error of the server says: that it cannot be used now, or that one key is not what it should be.
+
+Whatever is no answer means away. To list the errors that do would leave out the next one: a server
+refuses for want of disk, memory, replicas, rights, a primary or time, and each of its forks in words
+of its own. What is about a single key or command is listed instead (:func:`is_of_call`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import redis
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    ClusterError,
+    NoPermissionError,
+)
+
+#: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
+AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ResponseError,
+    redis.InvalidResponse,
+    ClusterError,
+    OSError,
+)
+#: It refuses the user or the password.
+REFUSED_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+
+#: What redis-py puts before an error inside a pipeline: the command, with its arguments.
+_OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
+#: The script in which it happened, and where.
+_OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
+#: One key holds what it should not: a value of another type, or no number where one should be.
+_OF_KEY = re.compile(r"\bWRONGTYPE\b|is not an? (integer|valid float)|would overflow")
+#: A script stumbled over a value. Where a command of its own was refused, the server's code stands there.
+_IN_SCRIPT = re.compile(r"user_script: ?\d+: (?!-?[A-Z]{3,} |@)")
+#: The number of a database, or that there is none to choose.
+_OF_DATABASE = re.compile(r"\bDB index\b|\bSELECT\b|Invalid Database", re.IGNORECASE)
+
+
+def is_of_call(error: Exception, *, is_script: bool) -> bool:
+    """True when an error is about what was asked, not about the server.
+
+    A plain command may be one that the user has no rights to and can do without (INFO, SUBSCRIBE);
+    scripts are what nothing goes without.
+    """
+    if not isinstance(error, redis.ResponseError):
+        return False
+    if isinstance(error, NoPermissionError):
+        return not is_script
+    text = words(error)
+    return _OF_KEY.search(text) is not None or _IN_SCRIPT.search(text) is not None
+
+
+def is_about_database(error: Exception) -> bool:
+    """True when the server has no database of the number that is set."""
+    return _OF_DATABASE.search(str(error)) is not None
+
+
+def may_be_done(error: Exception) -> bool:
+    """True when the server may have done what it was asked, or a part of it, all the same."""
+    is_late = isinstance(error, redis.TimeoutError | TimeoutError)
+    # A script is stopped where it stumbles, or lacks a right: what it wrote before stays.
+    return is_late or "ACL failure in script" in str(error) or is_of_call(error, is_script=True)
+
+
+def reason_of(error: Exception) -> str:
+    """In a few words, with the node of a cluster that it is about."""
+    return ", node ".join([_problem(error), *getattr(error, "__notes__", ())])
+
+
+def words(error: Exception) -> str:
+    """The server's own words, without the command and the script that they are about."""
+    text = _OF_SCRIPT.sub("", _OF_PIPELINE.sub("", str(error))).strip().rstrip(".")
+    code = getattr(error, "status_code", None)
+    # redis-py takes the code off where it has a class for it.
+    return f"{code} {text}" if code and code != "ERR" and not text.startswith(code) else text
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return "no answer in time"
+    text = words(error)
+    if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
+        return "connection refused"
+    # What follows the first sentence is advice to whoever reads the server's own log.
+    return text.partition(". ")[0][:160] or type(error).__name__

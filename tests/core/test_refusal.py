@@ -1,0 +1,299 @@
+"""A server that is there and refuses: everyone goes on alone, and uses it again as soon as it works."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from tbcache.admission import Admission
+from tbcache.background import dead_threads
+from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import UsageMonitor
+from tbcache.pipeline import Pipeline
+from tbcache.settings import Settings
+from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.fault import is_of_call, reason_of
+from tests.core.conftest import Kept, Upstream
+from tests.server import Server, wait_until
+
+#: Asked about while the server refuses; a loop without a pause makes thousands of it.
+REFUSED_SECONDS = 0.5
+MOST_COMMANDS = 50
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How a server comes to refuse, and how that ends; ``word`` is in what it says."""
+
+    word: str
+    begin: Callable[[Server], None]
+    end: Callable[[Server], None]
+
+
+def _save_fails(server: Server) -> None:
+    # No folder, no snapshot; the server is where it was.
+    shutil.rmtree(server.folder)
+    server.client.config_set("save", "3600 1")
+    server.client.config_set("stop-writes-on-bgsave-error", "yes")
+    server.client.bgsave()
+    wait_until(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def _save_works(server: Server) -> None:
+    server.folder.mkdir()
+    server.client.config_set("save", "")
+
+
+def _run_for_ever(server: Server) -> None:
+    server.client.config_set("busy-reply-threshold", "1")
+
+    def run() -> None:
+        with contextlib.suppress(redis.ResponseError), redis.Redis.from_url(server.url) as client:
+            client.eval("while true do end", 0)
+
+    threading.Thread(target=run).start()
+    wait_until(lambda: _is_busy(server))
+
+
+def _is_busy(server: Server) -> bool:
+    try:
+        server.client.ping()
+    except redis.ResponseError:
+        return True
+    return False
+
+
+def _kill_script(server: Server) -> None:
+    server.client.script_kill()
+    wait_until(lambda: not _is_busy(server))
+
+
+def _configure(**values: str) -> Callable[[Server], None]:
+    def configure(server: Server) -> None:
+        for name, value in values.items():
+            server.client.config_set(name.replace("_", "-"), value)
+
+    return configure
+
+
+def _command(*words: str) -> Callable[[Server], None]:
+    return lambda server: server.client.execute_command(*words)  # type: ignore[no-any-return]
+
+
+def _all(*steps: Callable[[Server], None]) -> Callable[[Server], None]:
+    def run(server: Server) -> None:
+        for step in steps:
+            step(server)
+
+    return run
+
+
+_FOLLOW = _command("REPLICAOF", "127.0.0.1", "1")
+_LEAD = _command("REPLICAOF", "NO", "ONE")
+
+REFUSALS = {
+    "no disk": Refusal("MISCONF", _save_fails, _save_works),
+    "no replicas": Refusal(
+        "NOREPLICAS", _configure(min_replicas_to_write="1"), _configure(min_replicas_to_write="0")
+    ),
+    "no memory": Refusal("OOM", _configure(maxmemory="1"), _configure(maxmemory="0")),
+    "a replica": Refusal("READONLY", _FOLLOW, _LEAD),
+    "a replica without its primary": Refusal(
+        "MASTERDOWN",
+        _all(_configure(replica_serve_stale_data="no"), _FOLLOW),
+        _all(_LEAD, _configure(replica_serve_stale_data="yes")),
+    ),
+    "no right to scripts": Refusal(
+        "NOPERM",
+        _command("ACL", "SETUSER", "default", "-evalsha"),
+        _command("ACL", "SETUSER", "default", "+@all"),
+    ),
+    "no right to write": Refusal(
+        "ACL failure",
+        _command("ACL", "SETUSER", "default", "-@write"),
+        _command("ACL", "SETUSER", "default", "+@all"),
+    ),
+    "no right that the probe asks for": Refusal(
+        "ACL failure",
+        _command("ACL", "SETUSER", "default", "-zadd"),
+        _command("ACL", "SETUSER", "default", "+@all"),
+    ),
+    "no time": Refusal("BUSY", _run_for_ever, _kill_script),
+}
+
+
+@dataclass
+class Process:
+    """What a bot runs: it fetches, beats, counts and hears of changes."""
+
+    store: Store
+    monitor: UsageMonitor
+    pipeline: Pipeline
+    sent: list[object]
+
+    def fetch(self, symbol: str) -> str:
+        request = FetchRequest("twitter", symbol)
+        return self.pipeline.run(Upstream(), request, patience=0.5).origin
+
+    @property
+    def requests(self) -> int:
+        self.monitor.flush()
+        return self.monitor.get_source_metrics("twitter").pages_today
+
+
+@pytest.fixture
+def process(
+    private_server: Server, settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Process]:
+    sent: list[object] = []
+    send = redis.connection.AbstractConnection.send_packed_command
+
+    def counted(self: object, *args: object, **options: object) -> None:
+        sent.append(args)
+        send(self, *args, **options)  # type: ignore[arg-type]
+
+    settings = settings_for(private_server)
+    store = Store(settings)
+    monitor = UsageMonitor(store, settings)
+    pipeline = Pipeline(Admission(store, settings, monitor), lambda: Kept())  # type: ignore[arg-type, return-value]
+    monitor.keep_beating("client")
+    process = Process(store, monitor, pipeline, sent)
+    assert process.fetch("FIRST") == "live"
+    wait_until(lambda: store.own("twitter").is_member)
+    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
+    yield process
+    monitor.leave()
+    pipeline.close()
+    store.close()
+
+
+def _is_back(process: Process) -> bool:
+    return process.store.is_available and not process.store._broken
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_whatever_a_server_refuses_callers_go_on_alone_and_come_back(
+    kind: str, private_server: Server, process: Process
+) -> None:
+    """A full disk must not end a heartbeat, freeze a page or be filled again by retries."""
+    refusal, store = REFUSALS[kind], process.store
+    refusal.begin(private_server)
+    try:
+        assert process.fetch("SECOND") == "live"
+        assert not store.is_available
+        with pytest.raises(Unavailable, match=refusal.word):
+            store.check()
+        process.sent.clear()
+        over = time.monotonic() + REFUSED_SECONDS
+        while time.monotonic() < over:
+            # From memory, or alone: whatever it is, no server is asked each time.
+            assert process.fetch("SECOND") in ("cache", "live")
+            time.sleep(0.01)
+        assert len(process.sent) < MOST_COMMANDS
+        assert dead_threads() == []
+    finally:
+        refusal.end(private_server)
+    wait_until(lambda: _is_back(process), 2.0, "its return")
+    assert process.fetch("THIRD") == "live"
+    slots = private_server.client.zcard(store.keys.slots("twitter"))
+    assert slots == process.requests >= 3
+    assert process.monitor.get_workers()[0].age < 3.0
+
+
+@pytest.mark.parametrize("part", ["slots", "state", "fleet", "usage"])
+def test_a_key_of_another_type_stops_one_source_only(
+    part: str, private_server: Server, process: Process
+) -> None:
+    """One damaged key is one source's trouble: the rest of the process goes on with Redis."""
+    store, client = process.store, private_server.client
+    keys = {
+        "slots": store.keys.slots("twitter"),
+        "state": store.keys.state("twitter"),
+        "fleet": store.keys.fleet("twitter"),
+        "usage": store.keys.usage("twitter", utc_now()),
+    }
+    client.set(keys[part], "no such thing", ex=60)
+    assert process.fetch("SECOND") == "live"
+    process.sent.clear()
+    over = time.monotonic() + REFUSED_SECONDS
+    while time.monotonic() < over:
+        assert process.fetch("SECOND") in ("cache", "live")
+        assert store.is_available
+        time.sleep(0.01)
+    # Without its figures, a source can be asked for as ever.
+    assert part == "usage" or len(process.sent) < MOST_COMMANDS
+    assert dead_threads() == []
+    client.unlink(keys[part])
+    wait_until(lambda: _is_back(process) and process.fetch("THIRD") and _is_back(process), 3.0, "its return")
+    wait_until(lambda: client.zcard(store.keys.slots("twitter")) >= 3)
+
+
+def test_a_command_without_rights_fails_alone(private_server: Server, process: Process) -> None:
+    """What only shows something can be done without."""
+    private_server.client.execute_command("ACL", "SETUSER", "default", "-info")
+    try:
+        with pytest.raises(Refused, match="NOPERM"), process.store.guard():
+            process.store.client.info()
+        assert process.store.is_available
+        assert process.fetch("SECOND") == "live"
+    finally:
+        private_server.client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+@pytest.mark.parametrize("kind", ["no disk", "no time"])
+def test_a_server_that_refuses_is_no_wrong_setting(
+    kind: str, private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """Told to check REDIS_DB, an operator looks in the wrong place."""
+    refusal = REFUSALS[kind]
+    refusal.begin(private_server)
+    try:
+        with pytest.raises(RedisUnreachable, match=refusal.word):
+            store_for(private_server).require()
+    finally:
+        refusal.end(private_server)
+    store_for(private_server).require()
+
+
+def test_a_database_that_is_not_there_is_a_wrong_setting(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """No wait will mend it."""
+    store = store_for(private_server, REDIS_URL=f"redis://127.0.0.1:{private_server.port}/99")
+    with pytest.raises(ConfigurationError, match="REDIS_DB"):
+        store.require()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_of_one_call"),
+    [
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", True),
+        ("Error running script (call to f_0): @user_script:1: WRONGTYPE Operation against a key", True),
+        ("user_script:3: attempt to compare nil with number script: 0, on @user_script:3.", True),
+        ("value is not an integer or out of range", True),
+        ("Error running script (call to f_0): @user_script:1: @user_script: 1: -MISCONF Redis is", False),
+        ("ACL failure in script: User x has no permissions to run the 'hset' command", False),
+        ("unknown command 'EVALSHA', with args beginning with: ", False),
+        ("max number of clients reached", False),
+        ("a word that no version has said so far", False),
+    ],
+)
+def test_only_what_is_about_a_key_is_no_outage(text: str, is_of_one_call: bool) -> None:
+    """The words of servers of today and of those before."""
+    assert is_of_call(redis.ResponseError(text), is_script=True) == is_of_one_call
+
+
+def test_a_reason_shows_no_values() -> None:
+    """redis-py repeats the whole command before the error, and reasons are shown on pages."""
+    error = redis.ResponseError(
+        "Command # 1 (HSET k secret) of pipeline caused error: OOM no memory. Advice."
+    )
+    assert reason_of(error) == "OOM no memory"
