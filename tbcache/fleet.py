@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+from redis.exceptions import NoPermissionError
 
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import SourceMetrics, UsageMonitor, WorkerStatus
@@ -15,7 +17,9 @@ from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
+from tbcache.store.closure import FIELDS, Closure, closure_of
 from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.wire import MICROS, to_time
 
 #: ok: may fetch now. limited: its own limit is used up. closed: the upstream said stop, or the
@@ -71,12 +75,13 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """Everything at the moment ``at``."""
+    """Everything at the moment ``at``. ``denied`` says, a line each, what this user of Redis may not do."""
 
     at: datetime
     server: ServerStatus
     sources: tuple[SourceStatus, ...]
     workers: tuple[WorkerStatus, ...]
+    denied: tuple[str, ...] = ()
 
     @property
     def first_trouble(self) -> str | None:
@@ -99,10 +104,11 @@ class FleetStatus:
 class _Seen:
     """What one look shows: the server, and of each source its warm count and closure."""
 
-    now_us: int
-    info: dict[str, Any]
+    at: datetime
+    facts: ServerFacts
+    denied: tuple[str, ...]
     warm: dict[str, int]
-    closed: dict[str, tuple[int, str | None]]
+    closed: dict[str, Closure | None]
 
 
 class Fleet:
@@ -123,10 +129,11 @@ class Fleet:
             self._store.probe()
             seen = self._look()
             return FleetStatus(
-                at=to_time(seen.now_us),
-                server=_server(self._store.address, seen.info),
+                at=seen.at,
+                server=ServerStatus(self._store.address, is_available=True, **asdict(seen.facts)),
                 sources=tuple(self._source(source, seen) for source in self._sources),
                 workers=tuple(self._monitor.get_workers()),
+                denied=seen.denied,
             )
         except Unavailable as error:
             return FleetStatus(
@@ -143,19 +150,21 @@ class Fleet:
             pipe: Any = self._store.client.pipeline(transaction=False)
             pipe.time()
             pipe.info()
+            # Nobody listens there: it shows whether we might speak, and hear, where all do.
+            pipe.publish(keys.rights, "")
             for source, requests in asked:
-                pipe.hmget(keys.state(source.name), "closed_until", "closed_reason")
+                pipe.hmget(keys.state(source.name), *FIELDS)
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
-            (seconds, micros), info, *found = self._store.execute(pipe)
+            (seconds, micros), info, told, *found = self._store.execute(pipe)
         # After the entries: what was cleared in between is seen.
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros
-        seen = _Seen(now_us, info, {}, {})
+        denied = tuple(_denied(info, told, keys.notices))
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {})
         answers = iter(found)
         for source, requests in asked:
-            until, reason = next(answers)
-            seen.closed[source.name] = (int(until or 0), reason.decode() if reason else None)
+            seen.closed[source.name] = closure_of(next(answers), seen.at)
             cleared = logs[keys.clears(source.name)]
             fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
             seen.warm[source.name] = sum(until > now_us for until in fresh)
@@ -167,16 +176,15 @@ class Fleet:
 
     def _source(self, source: Source, seen: _Seen) -> SourceStatus:
         limits = self._limits(source)
-        until, reason = seen.closed[source.name]
-        is_closed = until > seen.now_us
+        closure = seen.closed[source.name]
         return SourceStatus(
             name=source.name,
-            state=_state(source, limits, is_closed),
+            state=_state(source, limits, is_closed=closure is not None),
             missing=source.missing,
             base_url=source.base_url,
             limits=limits,
-            closed_until=to_time(until) if is_closed else None,
-            closed_reason=reason if is_closed else None,
+            closed_until=closure.until if closure else None,
+            closed_reason=closure.reason if closure else None,
             warm=seen.warm[source.name],
             common=len(self._settings.common_symbols),
             usage=self._monitor.get_source_metrics(source.name),
@@ -216,7 +224,7 @@ def build_fleet(settings: Settings, store: Store) -> Fleet:
     return Fleet(settings, store, UsageMonitor(store, settings), Queue(store, settings))
 
 
-def _state(source: Source, limits: Sequence[LimitStatus], is_closed: bool) -> State:
+def _state(source: Source, limits: Sequence[LimitStatus], *, is_closed: bool) -> State:
     if not source.is_enabled:
         return "off"
     if is_closed:
@@ -224,13 +232,11 @@ def _state(source: Source, limits: Sequence[LimitStatus], is_closed: bool) -> St
     return "limited" if any(limit.remaining == 0 for limit in limits) else "ok"
 
 
-def _server(address: str, info: dict[str, Any]) -> ServerStatus:
-    name, field = ("Valkey", "valkey_version") if "valkey_version" in info else ("Redis", "redis_version")
-    return ServerStatus(
-        address=address,
-        is_available=True,
-        version=f"{name} {info.get(field, '?')}",
-        uptime_seconds=info.get("uptime_in_seconds"),
-        memory_bytes=info.get("used_memory"),
-        clients=info.get("connected_clients"),
-    )
+def _denied(info: Any, told: Any, channel: str) -> Iterator[str]:
+    if isinstance(info, NoPermissionError):
+        yield "this user may not ask INFO: the server's version, memory and clients are not known"
+    if isinstance(told, NoPermissionError):
+        yield (
+            f"this user may not use the channel {channel}: other processes learn with their next beat "
+            "what they would hear at once"
+        )

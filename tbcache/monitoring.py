@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.foreign import printable, whole
 from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_sources
@@ -38,6 +39,8 @@ ALIVE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 KEPT_DAYS = 30
 DAY_SECONDS = 86400
+#: Of what one process has in hand, so much is told.
+MOST_SHOWN = 64
 #: Who takes slots, and so has a share of the limits while Redis is away.
 FETCHING_ROLES = {"worker", "client"}
 
@@ -100,17 +103,21 @@ class WorkerStatus:
     is_alive: bool
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     """What a process says of itself each second."""
 
     role: str
-    pid: int
+    pid: _Count
     host: str
-    threads: int
-    busy: int
+    threads: _Count
+    busy: _Count
     doing: tuple[str, ...]
-    started_at: datetime
-    beat_at: datetime
+    started_at: _Moment
+    beat_at: _Moment
 
 
 class _Batch(NamedTuple):
@@ -254,9 +261,10 @@ class UsageMonitor:
         except Unavailable:
             stored = {}
         for name, value in stored.items():
-            worker, colon, metric = _text(name).partition(":")
-            if colon:
-                figures[worker, metric] += int(value)
+            worker, _, metric = printable(name).partition(":")
+            count = whole(value)
+            if metric and count is not None:
+                figures[worker, metric] += count
         with self._lock:
             number = int(when.timestamp()) // DAY_SECONDS
             own = self._counted.get((source, number), Counter())
@@ -339,7 +347,7 @@ class UsageMonitor:
             with self._store.guard():
                 key = self._store.keys.workers
                 for name, data in self._store.client.hgetall(key).items():
-                    status = _status(_text(name), data, now)
+                    status = _status(printable(name), data, now)
                     if status is None or status.age > FORGET_SECONDS:
                         forgotten.append(name)
                     else:
@@ -364,28 +372,28 @@ def get_usage_monitor() -> UsageMonitor:
 
 
 def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
+    """What a heartbeat tells; None where it is damaged, or of a time that is not to come soon."""
     try:
         mark = msgspec.json.decode(data, type=Heartbeat)
-    except msgspec.MsgspecError:
+        started_at, beat_at = mark.started_at.astimezone(UTC), mark.beat_at.astimezone(UTC)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
         return None
-    age = max(0.0, (now - mark.beat_at).total_seconds())
+    age = (now - beat_at).total_seconds()
+    if age < -FORGET_SECONDS:
+        return None
     return WorkerStatus(
         name=name,
-        role=mark.role,
+        role=printable(mark.role, 20),
         pid=mark.pid,
-        host=mark.host,
+        host=printable(mark.host, 80),
         threads=mark.threads,
         busy=mark.busy,
-        doing=mark.doing,
-        started_at=mark.started_at,
-        beat_at=mark.beat_at,
-        age=age,
+        doing=tuple(printable(one, 80) for one in mark.doing[:MOST_SHOWN]),
+        started_at=started_at,
+        beat_at=beat_at,
+        age=max(0.0, age),
         is_alive=age < ALIVE_SECONDS,
     )
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _midnight(day: int) -> datetime:
@@ -422,7 +430,7 @@ def _metrics(source: str, figures: Counter[str]) -> SourceMetrics:
 
 
 def _percentile(figures: Counter[str], part: float) -> float | None:
-    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if re.fullmatch(r"ms\d+", name))
+    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if re.fullmatch(r"ms\d{1,2}", name))
     wanted = part * sum(n for _, n in buckets)
     seen = 0
     for bucket, n in buckets:

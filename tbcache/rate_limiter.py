@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.foreign import printable
 from tbcache.models import Limit, RateLimitStatus, utc_now
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
@@ -220,7 +221,7 @@ class RateLimiter:
             reset_at=to_time(int(retry_at)),
             is_limited=not allowed,
             window_seconds=int(span) / MICROS,
-            reason=reason.decode() or None,
+            reason=printable(reason) or None,
         )
         until = int(start) if allowed else int(retry_at)
         return bool(allowed), status, max(0.0, (until - int(now)) / MICROS * (1 + CLOCK_DRIFT))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 
 from fastapi import APIRouter
 
@@ -11,17 +10,9 @@ from tbcache.api.context import Context, Ctx
 from tbcache.api.model import LimitStatus, RateLimits, SourceLimits
 from tbcache.models import utc_now
 from tbcache.store import Unavailable
-from tbcache.store.wire import to_time
+from tbcache.store.closure import FIELDS, Closure, closure_of
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
-
-
-@dataclass(frozen=True, slots=True)
-class Closure:
-    """Until when a source is closed to everyone, and why."""
-
-    until: datetime
-    reason: str
 
 
 @router.get("/rate-limits")
@@ -51,19 +42,14 @@ def read_limits(context: Context, name: str, closure: Closure | None) -> SourceL
 
 def read_closures(context: Context) -> dict[str, Closure]:
     """The sources that are closed now; none is known of while Redis is away."""
-    keys, names = context.store.keys, list(context.sources)
+    keys, names, now = context.store.keys, list(context.sources), utc_now()
     try:
         with context.store.guard():
             pipe = context.store.client.pipeline(transaction=False)
             for name in names:
-                pipe.hmget(keys.state(name), "closed_until", "closed_reason")
-            found = dict(zip(names, pipe.execute(), strict=True))
+                pipe.hmget(keys.state(name), *FIELDS)
+            found = zip(names, pipe.execute(raise_on_error=False), strict=True)
     except Unavailable:
         return {}
-    now = utc_now()
-    closures = {
-        name: Closure(to_time(int(until)), (reason or b"closed").decode())
-        for name, (until, reason) in found.items()
-        if until is not None
-    }
-    return {name: closure for name, closure in closures.items() if closure.until > now}
+    closures = {name: closure_of(values, now) for name, values in found}
+    return {name: closure for name, closure in closures.items() if closure is not None}

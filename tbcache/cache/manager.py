@@ -29,6 +29,7 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
 from tbcache.store.local import MISSING, LocalCache, StandIn
+from tbcache.store.server import ask_facts
 
 log = get_logger("tbcache.cache")
 
@@ -569,15 +570,12 @@ def _reply(reply: Any) -> Any:
 
 
 def _look(client: redis.Redis) -> _Seen:
-    server = client.info("server")
-    memory = client.info("memory")
+    facts = ask_facts(client)
     keys = client.dbsize()
     started = time.perf_counter()
     client.ping()
     ping_ms = (time.perf_counter() - started) * 1000
-    is_valkey = "valkey_version" in server
-    name, version = ("Valkey", "valkey_version") if is_valkey else ("Redis", "redis_version")
-    return _Seen(round(ping_ms, 3), keys, memory["used_memory"], f"{name} {server[version]}")
+    return _Seen(round(ping_ms, 3), keys, facts.memory_bytes, facts.version)
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

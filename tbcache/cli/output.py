@@ -7,6 +7,10 @@ from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tbcache.foreign import escaped, printable
 
 
 def wants_json(as_json: bool) -> bool:
@@ -17,7 +21,17 @@ def wants_json(as_json: bool) -> bool:
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON: dataclasses as objects, times as ISO 8601."""
     text = msgspec.json.format(msgspec.json.encode(data), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    sys.stdout.write(escaped(text.decode()) + "\n")
+
+
+def shown(text: str, style: str = "") -> Text:
+    """``text`` as it may be shown on a terminal: what others wrote neither commands it nor is markup."""
+    return Text(printable(text), style=style)
+
+
+def add_row(table: Table, *cells: str | Text) -> None:
+    """Add a row to ``table``; plain text goes through :func:`shown`."""
+    table.add_row(*(cell if isinstance(cell, Text) else shown(cell) for cell in cells))
 
 
 def print_table(table: RenderableType) -> None:

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
-from tbcache.fleet import FleetStatus, LimitStatus, SourceStatus
+from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus
 from tbcache.monitoring import WorkerStatus
 
 BAR_CELLS = 8
@@ -27,7 +28,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _headline(status),
         Text(),
         _source_table(status, width),
-        *(Text(line, style="dim") for line in off_lines(status)),
+        *(shown(line, "dim") for line in (*off_lines(status), *status.denied)),
         Text(),
         _worker_table(status.workers),
         *extra,
@@ -68,16 +69,21 @@ def off_lines(status: FleetStatus) -> list[str]:
 def _headline(status: FleetStatus) -> Text:
     server = status.server
     if not server.is_available:
-        return Text(status.first_trouble or "", style="bold red")
-    line = Text("tbcache  ", style="bold")
-    line.append(
-        f"{server.version} at {server.address}, up {age(server.uptime_seconds or 0)}, "
-        f"{(server.memory_bytes or 0) / 1e6:.1f} MB",
-        style="not bold",
-    )
+        return shown(status.first_trouble or "", "bold red")
     trouble = status.first_trouble
-    line.append(f"\n{trouble}" if trouble else "\nall is well", style="yellow" if trouble else "green")
-    return line
+    return Text.assemble(
+        ("tbcache  ", "bold"),
+        shown(_server(server)),
+        "\n",
+        shown(trouble, "yellow") if trouble else shown("all is well", "green"),
+    )
+
+
+def _server(server: ServerStatus) -> str:
+    parts = [f"{server.version or 'Redis'} at {server.address}"]
+    parts += [] if server.uptime_seconds is None else [f"up {age(server.uptime_seconds)}"]
+    parts += [] if server.memory_bytes is None else [f"{server.memory_bytes / 1e6:.1f} MB"]
+    return ", ".join(parts)
 
 
 def _source_table(status: FleetStatus, width: int) -> Table:
@@ -87,7 +93,7 @@ def _source_table(status: FleetStatus, width: int) -> Table:
         (name, "left" if name in ("source", "state", "used of limit") else "right") for name in columns
     )
     for row in rows:
-        table.add_row(*(row[name] for name in columns))
+        add_row(table, *(row[name] for name in columns))
     return table
 
 
@@ -97,7 +103,7 @@ def _cells(source: SourceStatus, now: datetime) -> dict[str, str | Text]:
         "source": source.name,
         "state": Text(source.state, style=_STATE_STYLE[source.state]),
         "used of limit": Text("\n").join(_bar(limit) for limit in source.limits),
-        "frees in": "\n".join(_until(limit.resets_at, now) for limit in source.limits),
+        "frees in": Text("\n").join(shown(_until(limit.resets_at, now)) for limit in source.limits),
         "warm": _warm(source),
         "asked": str(usage.requests_today),
         "hits": f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
@@ -110,13 +116,14 @@ def _cells(source: SourceStatus, now: datetime) -> dict[str, str | Text]:
 
 
 def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
-    shown = [worker for worker in workers if worker.age < FORGOTTEN_SECONDS]
-    if not shown:
+    recent = [worker for worker in workers if worker.age < FORGOTTEN_SECONDS]
+    if not recent:
         return Text("no worker was heard of within the last minute", style="dim")
     table = _table((("process", "left"), ("busy", "right"), ("last beat", "right"), ("doing", "left")))
-    for worker in shown:
-        table.add_row(
-            Text(worker.name, style="" if worker.is_alive else "red"),
+    for worker in recent:
+        add_row(
+            table,
+            shown(worker.name, "" if worker.is_alive else "red"),
             f"{worker.busy}/{worker.threads}" if worker.threads else "-",
             f"{age(worker.age)} ago",
             ", ".join(worker.doing) or (worker.role if worker.is_alive else "gone"),

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import OK, exit_code, say
@@ -73,16 +72,8 @@ def dead(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if wants_json(as_json):
         print_json(graves)
         return
-    rows = (
-        (one.source, _plain(one.symbol), f"{one.died_at:%m-%d %H:%M:%S}", _plain(one.reason))
-        for one in graves
-    )
+    rows = ((one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.reason) for one in graves)
     print_table(rows_table(("source", "symbol", "died at (UTC)", "reason"), rows))
-
-
-def _plain(text: str) -> str:
-    """Text that anyone may have written, as a terminal may show it."""
-    return escape("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from tbcache.cli.output import add_row
 from tbcache.fleet import FleetStatus
 from tbcache.models import Outcome, SymbolSentiment
 
@@ -24,7 +25,8 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
     for outcome in outcomes:
         found = outcome.sentiment
         mood = (str(found.bullish), str(found.bearish)) if is_wide else ()
-        table.add_row(
+        add_row(
+            table,
             found.source,
             found.symbol,
             str(found.hours),
@@ -45,7 +47,8 @@ def limit_table(status: FleetStatus) -> Table:
         closed = f"{source.closed_until:%H:%M:%S} ({source.closed_reason})" if source.closed_until else "-"
         for limit in source.limits:
             resets = f"{limit.resets_at:%H:%M:%S}" if limit.resets_at else "-"
-            table.add_row(
+            add_row(
+                table,
                 source.name,
                 source.state,
                 limit.limit,
@@ -61,7 +64,7 @@ def rows_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A plain table; a column whose name begins with ``>`` is set to the right."""
     table = _table(*columns)
     for row in rows:
-        table.add_row(*row)
+        add_row(table, *row)
     return table
 
 

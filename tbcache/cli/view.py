@@ -15,8 +15,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from tbcache.cli.error import LINE
 from tbcache.cli.page import off_lines, status_page, summary
 from tbcache.fleet import FleetStatus
+from tbcache.foreign import printable
 
 EVENTS = 6
 SUMMARY_SECONDS = 10.0
@@ -45,7 +47,7 @@ class PlainView:
     def say(self, event: str) -> None:
         # Whoever read this may be gone; the fleet is not to stop for that.
         with contextlib.suppress(BrokenPipeError):
-            print(f"{datetime.now():%H:%M:%S} {event}", flush=True)  # noqa: T201
+            print(_line(event), flush=True)  # noqa: T201
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
         if self._is_first and status.server.is_available:
@@ -73,7 +75,7 @@ class LiveView:
 
     def say(self, event: str) -> None:
         with self._lock:
-            self._events.append(f"{datetime.now():%H:%M:%S} {event}")
+            self._events.append(_line(event))
             self._refresh()
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
@@ -104,6 +106,10 @@ class LiveView:
 def open_view(hints: Sequence[str]) -> View:
     """The view that fits where stdout goes."""
     return LiveView(hints) if sys.stdout.isatty() else PlainView()
+
+
+def _line(event: str) -> str:
+    return f"{datetime.now():%H:%M:%S} {printable(event, LINE)}"
 
 
 def _refusals(refused: int) -> Text:

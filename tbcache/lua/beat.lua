@@ -58,7 +58,7 @@ write_rooms(window, kept)
 redis.call('PEXPIRE', window.fleet, 86400000)
 redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 
-local closed_until = tonumber(state[2] or 0) > now and state[2] or '0'
+local closed_until = int(moment(state[2]) > now and moment(state[2]) or 0)
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
 return {int(now), string.format('%.9f', share), table.concat(granted, ','), state[1] or '',
     closed_until, state[3] or '', unpack(absent)}

@@ -48,7 +48,7 @@ end
 
 -- What the upstream refused to one is refused to all. Refusals of requests that were
 -- under way together are one strike, not many.
-local was_closed_until = tonumber(redis.call('HGET', state, 'closed_until') or 0)
+local was_closed_until = moment(redis.call('HGET', state, 'closed_until'))
 local is_same_strike = was_closed_until > now
 if closed_until ~= 0 then
     local ours = 0

@@ -53,6 +53,12 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
+-- A moment as Redis holds it (us). What is damaged, or beyond the calendar, is as good as none.
+local function moment(text)
+    local found = tonumber(text or 0) or 0
+    return found > 0 and found < 2.5e17 and found or 0
+end
+
 local function server_time()
     local clock = redis.call('TIME')
     return clock[1] * 1000000 + clock[2]
@@ -220,7 +226,7 @@ local function look(window, limits, now, cost, share)
         'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at')
     -- One who is silent may take again what leaves of his: nothing is promised then.
     local retry_at, reason, certain = 0, '', share == 1 and #members_of(window, now).silent == 0
-    local closed_until = tonumber(state[1] or 0)
+    local closed_until = moment(state[1])
     if closed_until > now then
         retry_at, reason, certain = closed_until, state[2] or 'closed', false
     end

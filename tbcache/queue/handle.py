@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tbcache.errors import ResultTimeout
+from tbcache.foreign import whole
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.queue.job import Grave, QueueDepth, decode_result, message, queue_keys
 from tbcache.settings import Settings, get_settings
@@ -88,7 +89,8 @@ class Queue:
             for part in ("delayed", "claims", "dead"):
                 pipe.zcard(keys.queue(source, part))
             pipe.llen(keys.queue(source, "suspects"))
-            return QueueDepth(source, *pipe.execute())
+            # A key of another type counts as empty.
+            return QueueDepth(source, *(whole(count) or 0 for count in pipe.execute(raise_on_error=False)))
 
     def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
         return [self.depth(source) for source in sources]

@@ -43,6 +43,11 @@ class Keys:
         """A channel for what concerns all; slots.lua has what is told there."""
         return f"{self.namespace}:notices"
 
+    @property
+    def rights(self) -> str:
+        """A channel that nobody listens to: whether one may speak there is the same as for the others."""
+        return f"{self.namespace}:rights"
+
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"
 

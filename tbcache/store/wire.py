@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from tbcache.foreign import LAST
 from tbcache.models import Limit
 
 MICROS = 1_000_000
@@ -17,8 +18,8 @@ def to_micros(seconds: float) -> int:
 
 
 def to_time(stamp_us: float) -> datetime:
-    """Microseconds since the epoch as UTC."""
-    return datetime.fromtimestamp(stamp_us / MICROS, UTC)
+    """Microseconds since the epoch as UTC; what the calendar does not have is its nearest end."""
+    return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), LAST.timestamp()), UTC)
 
 
 def pack_limits(limits: Iterable[Limit]) -> str:

@@ -1,0 +1,47 @@
+"""What others wrote, read with care: text that can be shown, numbers that are numbers, moments that exist.
+
+Redis is shared, and an upstream says what it likes: what stands there may be damaged, or meant to
+deceive whoever looks at it on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+
+#: The longest text that is shown of anything.
+SHOWN = 200
+#: No count of ours comes near it, and sums of many still fit where 64 bits are all there is.
+MOST = 10**15
+#: The last day of the calendar that Python has.
+LAST = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def printable(text: str | bytes, most: int = SHOWN) -> str:
+    """``text`` in one line of ``most`` characters, none of which moves a cursor or hides another.
+
+    What cannot be shown (controls, escapes, marks that turn the direction of text) becomes ``?``.
+    """
+    whole_text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    line = " ".join(whole_text[: 2 * most].split())
+    shown = "".join(one if one.isprintable() else "?" for one in line)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def escaped(json_text: str) -> str:
+    """JSON with every character escaped that a terminal may obey; line feeds between its parts stay."""
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in json_text)
+
+
+def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
+    """The whole number that ``value`` is, or is the text of; None for anything else, and out of bounds."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+    return number if number is not None and least <= number <= most else None
+
+
+def moment(stamp_us: object) -> datetime | None:
+    """The moment (UTC) that is ``stamp_us`` microseconds after the epoch; None where there is none such."""
+    micros = whole(stamp_us, most=int(LAST.timestamp()) * 1_000_000)
+    return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)
