@@ -1,8 +1,9 @@
 --@include slots
 --@include queue
--- dequeue: gives a worker as many jobs as it has idle threads and the source has slots.
+-- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
+-- those whose answer is in the cache without a slot.
 --
--- KEYS  18 slots   19 state   20 fleet   (see slots.lua)
+-- KEYS  18 slots   19 state   20 fleet   (see slots.lua)   21 log of clears   (see clear.lua)
 -- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
 --       5 claim (us): for how long a job is this worker's; renewed eight times meanwhile
 --       6 end of new claims, which begin with the job's id and a slash
@@ -10,22 +11,25 @@
 --      10 cost of a job in slots
 --      11 "" when the worker takes no suspect, "may" when it can make itself free for one,
 --         "free" when it is, and takes nothing else
+--      12 charge "fetch" | "request": then each job needs a slot
 --      then the claims of the jobs that the worker has in hand: they are renewed
--- Replies {now, retry_at, called, message, claim, ...}: retry_at (us) is when more may come
--- (0: when the bell rings). Each job comes with a held slot of its claim's name. called is
+-- Replies {now, retry_at, called, message, claim, is_held, ...}: retry_at (us) is when more
+-- may come (0: when the bell rings). A job with is_held 1 comes with a held slot of its
+-- claim's name, one with 0 needs none. called is
 -- 1 when a suspect comes, or waits until this worker has nothing else in hand; then no
 -- other job comes. Past the deadline nothing is done and none comes: the worker has given up on this ask.
 local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
 local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
 local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9]}
 local deadline = tonumber(ARGV[8])
+local MOST_LOOKED_AT = 100
 
 local now = server_time()
 if deadline > 0 and now > deadline then
     return {int(now), '0', 0}
 end
 hear(window.fleet, ARGV[9], now)
-for i = 12, #ARGV do
+for i = 13, #ARGV do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), ARGV[i])
 end
 
@@ -92,23 +96,46 @@ local function first(list)
     return id, message
 end
 
+-- Hands out a job of a list; with a slot of its lane's part, if it has one.
 local function hand_out(list, id, message, part)
     local claim = id .. '/' .. prefix .. most
-    hold(window, limits, now, claim, cost, lease, now, part)
+    if part then
+        hold(window, limits, now, claim, cost, lease, now, part)
+    end
     redis.call('ZADD', claims, int(now + claim_us), claim)
-    redis.call('LPOP', list)
+    redis.call('LREM', list, 1, id)
     reply[#reply + 1] = message
     reply[#reply + 1] = claim
+    reply[#reply + 1] = part and 1 or 0
     most = most - 1
+end
+
+local cleared = last_clear(KEYS[21])
+local function needs_no_slot(id, message)
+    return ARGV[12] == 'fetch' and is_answered(redis.call('HGET', fetch_keys, id), message, cleared, now)
+end
+
+-- There is no slot: those go that need none.
+local function take_answered(list)
+    for _, id in ipairs(redis.call('LRANGE', list, 0, MOST_LOOKED_AT - 1)) do
+        local message = most > 0 and redis.call('HGET', jobs, id)
+        if message and needs_no_slot(id, message) then
+            hand_out(list, id, message)
+        end
+    end
 end
 
 local function take(list, part)
     while most > 0 do
         local id, message = first(list)
-        if not id or not may_go(part) then
+        if not id then
             return
         end
-        hand_out(list, id, message, part)
+        local is_held = not needs_no_slot(id, message)
+        if is_held and not may_go(part) then
+            return take_answered(list)
+        end
+        hand_out(list, id, message, is_held and part)
     end
 end
 

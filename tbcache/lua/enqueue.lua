@@ -1,21 +1,35 @@
 --@include slots
 --@include queue
--- enqueue: queues a job, or joins the one that is queued for the same fetch.
+-- enqueue: queues a job, or joins the one that is queued for the same fetch. One whose answer
+-- is in the cache goes before all others: it needs no slot.
 --
+-- KEYS  18 log of clears   (see clear.lua)
 -- ARGV  1 job id   2 message   3 fetch key, "" to queue it whatever is there
 --       4 lane "interactive" | "prewarm"   5 delay (us)
+--       6 charge "fetch" | "request": then it needs a slot all the same
 -- Replies {job id in force, 1 when it is new}.
 local id, message, key, lane, delay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local now, cleared = server_time(), last_clear(KEYS[18])
+
+local function needs_no_slot(words)
+    return ARGV[6] == 'fetch' and is_answered(key, words, cleared, now)
+end
 
 if key ~= '' then
     local queued = redis.call('HGET', pending, key)
-    if queued and redis.call('HEXISTS', jobs, queued) == 1 then
+    local words = queued and redis.call('HGET', jobs, queued)
+    if words then
         -- Somebody waits for it now: it leaves the pre-warm's lane, and its delay.
-        if lane == 'interactive' and redis.call('HGET', lanes, queued) == 'prewarm' then
+        local is_lifted = lane == 'interactive' and redis.call('HGET', lanes, queued) == 'prewarm'
+        local is_first = needs_no_slot(words)
+        if is_lifted then
             redis.call('HSET', lanes, queued, 'interactive')
+        end
+        if is_lifted or is_first then
             local waiting = redis.call('LREM', prewarm, 1, queued) + redis.call('ZREM', delayed, queued)
+                + redis.call('LREM', interactive, 1, queued)
             if waiting > 0 then
-                redis.call('RPUSH', interactive, queued)
+                redis.call(is_first and 'LPUSH' or 'RPUSH', lane_of(queued), queued)
                 ring()
                 keep()
             end
@@ -28,9 +42,9 @@ end
 redis.call('HSET', jobs, id, message)
 redis.call('HSET', lanes, id, lane)
 if delay > 0 then
-    redis.call('ZADD', delayed, int(server_time() + delay), id)
+    redis.call('ZADD', delayed, int(now + delay), id)
 else
-    redis.call('RPUSH', lane == 'prewarm' and prewarm or interactive, id)
+    redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
     ring()
 end
 keep()

@@ -56,6 +56,36 @@ local function answer(id, result)
     redis.call('PEXPIRE', key, RESULT_TTL_MS)
 end
 
+-- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.
+local function last_clear(log_key)
+    local head = redis.pcall('GETRANGE', log_key, 0, 16)
+    if type(head) ~= 'string' or string.sub(head, 17) == '' then
+        return 0
+    end
+    return tonumber(string.sub(head, 1, 16)) or math.huge
+end
+
+-- Whether the cache (see admit.lua) has the answer that a job would fetch, for as long as the job
+-- needs it: one that is older than a clear that is not swept yet does not count, whatever that
+-- clears. The entry's name is made of the fetch key, where its tag is the queue's own: so it lies
+-- in the same hash slot, and a cluster finds it.
+local function is_answered(key, message, cleared, now)
+    local namespace, source = string.match(KEYS[1], '^(.-):{(.-)}')
+    if not key or string.sub(key, 1, #source + 1) ~= source .. ':' then
+        return false
+    end
+    local entry = namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
+    local head = redis.pcall('GETRANGE', entry, 0, 41)
+    head = type(head) == 'string' and head or ''
+    local fresh_until, birth = tonumber(string.sub(head, 6, 21)) or 0, tonumber(string.sub(head, 27)) or 0
+    if fresh_until <= now or birth < cleared then
+        return false
+    end
+    local is_json, job = pcall(cjson.decode, message)
+    local needed = is_json and type(job) == 'table' and type(job.kwargs) == 'table' and job.kwargs.needed
+    return fresh_until > now + (tonumber(needed) or 0) * 1000000
+end
+
 local function lane_of(id)
     return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
 end

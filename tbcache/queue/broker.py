@@ -60,8 +60,8 @@ class PacingBroker(Broker):
         lane = message.kwargs.get("lane", "interactive")
         self.store.run(
             "enqueue",
-            queue_keys(self.store.keys, message.queue_name),
-            [message.message_id, message.encode(), "", lane, to_micros((delay or 0) / 1000)],
+            [*queue_keys(self.store.keys, message.queue_name), self.store.keys.clears(message.queue_name)],
+            [message.message_id, message.encode(), "", lane, to_micros((delay or 0) / 1000), "fetch"],
         )
         self.emit_after("enqueue", message, delay)
         return message

@@ -51,8 +51,8 @@ class PacingConsumer(Consumer):
         self._keys = queue_keys(broker.store.keys, source.name)
         self._store.own(source.name).limits = source.limits
         self._hand = broker.hands[source.name]
-        #: Jobs in hand that were not asked for yet: message and claim.
-        self._buffer: deque[tuple[bytes, bytes]] = deque()
+        #: Jobs in hand that were not asked for yet: message, claim, and whether they have a slot.
+        self._buffer: deque[tuple[bytes, bytes, bool]] = deque()
 
     def __next__(self) -> MessageProxy | None:
         if not self._buffer:
@@ -99,6 +99,7 @@ class PacingConsumer(Consumer):
                     keys.slots(self._source.name),
                     keys.state(self._source.name),
                     keys.fleet(self._source.name),
+                    keys.clears(self._source.name),
                 ],
                 [
                     reserved.count,
@@ -112,24 +113,27 @@ class PacingConsumer(Consumer):
                     self._store.member,
                     cost,
                     self._readiness(reserved),
+                    self._source.charge,
                     *self._hand.claims,
                 ],
             )
-            for data, claim in zip(granted[::2], granted[1::2], strict=True):
+            for data, claim, is_held in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
                 self._hand.take(claim, reserved)
-                self._buffer.append((data, claim))
-                own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
+                self._buffer.append((data, claim, bool(is_held)))
+                if is_held:
+                    own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
         self._broker.threads.set_free_for(self._source.name, bool(is_called))
         # What was granted is on record before the window may have to be mended.
         self._store.learn_time(int(now), asked_at, self._source.name)
         return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
 
-    def _read(self, data: bytes, claim: bytes) -> Job | None:
+    def _read(self, data: bytes, claim: bytes, is_held: bool) -> Job | None:
         """The job; None for one that cannot be run here, which is buried or put off by then."""
-        slot = slot_of(claim)
+        name = slot_of(claim)
         try:
             message = read_message(data, self._source.name, self._broker.actors)
-            return Job(message.copy(message_id=slot.rpartition("/")[0], options={"slot": slot}), claim)
+            options = {"slot": name if is_held else None}
+            return Job(message.copy(message_id=name.rpartition("/")[0], options=options), claim)
         except Unknown as error:
             self._warn_once(str(error))
             self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))

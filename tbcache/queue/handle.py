@@ -69,9 +69,11 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         job = message(request, lane, needed)
-        keys = queue_keys(self._store.keys, request.source)
+        keys, charge = self._store.keys, get_source(request.source, self._settings).charge
         job_id, is_new = self._store.run(
-            "enqueue", keys, [job.message_id, job.encode(), request.key, lane, to_micros(delay_seconds)]
+            "enqueue",
+            [*queue_keys(keys, request.source), keys.clears(request.source)],
+            [job.message_id, job.encode(), request.key, lane, to_micros(delay_seconds), charge],
         )
         return Handle(request, job_id.decode(), bool(is_new), self._store)
 

@@ -21,9 +21,9 @@ RETRY_SECONDS = 5.0
 class RateLimitMiddleware(Middleware):
     """Sees to it that a job runs with a slot, whatever broker brought it.
 
-    The pacing broker's jobs come with one. Under any other broker (StubBroker,
-    RabbitMQ) it takes one, or puts the job back for the time it has to wait: no retry
-    is spent and no result is stored.
+    The pacing broker's jobs come with one, or need none, as their answer is in the cache.
+    Under any other broker (StubBroker, RabbitMQ) it takes one, or puts the job back for the
+    time it has to wait: no retry is spent and no result is stored.
     """
 
     def __init__(self, limiters: dict[str, RateLimiter]) -> None:
@@ -31,7 +31,7 @@ class RateLimitMiddleware(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         limiter = self._limiters.get(message.queue_name)
-        if limiter is None or message.options.get("slot"):
+        if limiter is None or isinstance(message, Job) or message.options.get("slot"):
             return
         slot = uuid.uuid4().hex
         try:

@@ -31,6 +31,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store
+from tbcache.store.codec import UNCLEARED
 from tests.core.conftest import Upstream
 from tests.server import Server, wait_until
 
@@ -702,7 +703,7 @@ def dequeue(
     consuming: Any = broker.consume(source.name, timeout=1)
     with broker.threads.reserve(source.name) as reserved:
         retry_in = consuming._dequeue(reserved)
-    return retry_in, [claim.decode().partition("/")[0] for _, claim in consuming._buffer]
+    return retry_in, [claim.decode().partition("/")[0] for _, claim, _ in consuming._buffer]
 
 
 def test_a_worker_is_given_no_more_jobs_than_it_has_threads(
@@ -856,6 +857,174 @@ def test_no_error_takes_a_thread_with_it(
     assert worker.broker.threads.busy == 1
     worker.consumer.close()
     assert (worker.broker.threads.busy, queue.depth("news").waiting) == (0, 1)
+
+
+def cache(
+    store: Store, symbol: str, seconds: float = 60.0, birth: int = UNCLEARED, source: str = "twitter"
+) -> None:
+    """An answer that is fresh for so long, as its head tells."""
+    now, micros = store.client.time()
+    fresh_until = round((now + seconds) * 1e6) + micros
+    store.client.set(
+        store.keys.entry(job(source, symbol).key), f'{{"f":{fresh_until},"b":{birth},"v":{{}}}}', ex=60
+    )
+
+
+@pytest.fixture
+def limited(store: Store, settings: Settings) -> Worker:
+    """A worker of a source that has no slot left for a minute."""
+    limiter = RateLimiter(SLOW, store)
+    assert all(limiter.check_rate_limit()[0] for _ in range(3))
+    return Worker(store, settings, SLOW, threads=4)
+
+
+def given(worker: Worker) -> list[tuple[str, str | None]]:
+    """What a worker gets in one go: symbols, and the slots they came with."""
+    found = [worker.ask(), *(worker.ask() for _ in list(worker.consumer._buffer))]
+    return [(one.kwargs["symbol"], one.options["slot"]) for one in found if one is not None]
+
+
+def test_a_cached_answer_does_not_wait_for_a_slot(queue: Queue, store: Store, limited: Worker) -> None:
+    """It sends nothing: the cache is looked at before the limit, wherever in the lane the job stands."""
+    for symbol in ("A", "B", "C", "D"):
+        queue.enqueue(job("twitter", symbol))
+    cache(store, "C")
+    assert given(limited) == [("C", None)]
+    cache(store, "A")
+    assert given(limited) == [("A", None)]
+    assert given(limited) == []
+    assert queue.depth("twitter").interactive == 2
+    assert store.client.zcard(store.keys.slots("twitter")) == 3
+
+
+def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, settings: Settings) -> None:
+    """The next job has more use for it."""
+    for symbol in ("A", "B"):
+        queue.enqueue(job("twitter", symbol))
+    cache(store, "A")
+    worker = Worker(store, settings, SLOW, threads=4)
+    (first, slot), (second, other) = given(worker)
+    assert (first, slot, second) == ("A", None, "B")
+    assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [(other or "").encode()]
+    assert store.own("twitter").used(SLOW.limits[0]) == 1
+
+
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_a_job_for_a_cached_answer_goes_before_all_others(
+    queue: Queue, store: Store, limited: Worker, is_queued: bool
+) -> None:
+    """Behind some hundred that wait for slots nobody would find it."""
+    for number in range(120):
+        queue.enqueue(job("twitter", f"T{number}"))
+    if is_queued:
+        queue.enqueue(job("twitter", "KNOWN"))
+    cache(store, "KNOWN")
+    assert given(limited) == []
+    assert queue.enqueue(job("twitter", "KNOWN")).is_new is not is_queued
+    assert given(limited) == [("KNOWN", None)]
+    assert queue.depth("twitter").interactive == 120
+
+
+def test_an_answer_that_is_old_or_damaged_needs_a_slot(queue: Queue, store: Store, limited: Worker) -> None:
+    """The job would go upstream."""
+    for symbol in ("OLD", "ODD", "TYPE"):
+        queue.enqueue(job("twitter", symbol))
+    cache(store, "OLD", seconds=-1.0)
+    store.client.set(store.keys.entry("twitter:ODD:24"), "banana", ex=60)
+    store.client.rpush(store.keys.entry("twitter:TYPE:24"), "x")
+    store.client.expire(store.keys.entry("twitter:TYPE:24"), 60)
+    assert given(limited) == []
+
+
+def test_an_answer_that_was_cleared_needs_a_slot(queue: Queue, store: Store, limited: Worker) -> None:
+    """It is gone for everyone from then on, though it still stands there; one that came since is not."""
+    log = store.keys.clears("twitter")
+    queue.enqueue(job("twitter", "AAPL"))
+    cache(store, "AAPL", birth=UNCLEARED + 5)
+    store.client.set(log, f"{UNCLEARED + 6}\n{UNCLEARED + 6} twitter:*", ex=60)
+    assert given(limited) == []
+    store.client.set(log, "damaged log, no digits\n", ex=60)
+    assert given(limited) == []
+    store.client.set(log, f"{UNCLEARED + 5}\n{UNCLEARED + 5} twitter:*", ex=60)
+    assert given(limited) == [("AAPL", None)]
+
+
+def test_a_clear_that_is_swept_hides_nothing_more(queue: Queue, store: Store, limited: Worker) -> None:
+    """What is there after the sweep is what was not cleared."""
+    queue.enqueue(job("twitter", "AAPL"))
+    cache(store, "AAPL")
+    store.client.set(store.keys.clears("twitter"), f"{UNCLEARED + 6}", ex=60)
+    assert given(limited) == [("AAPL", None)]
+
+
+def test_a_refresh_is_answered_by_what_is_fresh_for_long_enough(
+    queue: Queue, store: Store, limited: Worker
+) -> None:
+    """A pre-warm comes before the answer expires, and must not find that answer good enough."""
+    queue.enqueue(job("twitter", "AAPL"), "prewarm", needed=30.0)
+    cache(store, "AAPL", seconds=20.0)
+    assert given(limited) == []
+    cache(store, "AAPL", seconds=40.0)
+    assert given(limited) == [("AAPL", None)]
+
+
+def test_where_each_ask_is_charged_an_answer_needs_a_slot(
+    queue: Queue, store: Store, settings: Settings, limited: Worker
+) -> None:
+    """The limit is on asks there, not on what is sent."""
+    charged = Worker(store, settings, replace(SLOW, charge="request"), threads=2)
+    queue.enqueue(job("twitter", "AAPL"))
+    cache(store, "AAPL")
+    assert given(charged) == []
+    assert given(limited) == [("AAPL", None)]
+
+
+def test_a_job_of_another_tag_is_never_answered(store: Store, limited: Worker) -> None:
+    """Its entry lies in another hash slot, where no script of this queue may look."""
+    cache(store, "AAPL")
+    keys = [*queue_keys(store.keys, "twitter"), store.keys.clears("twitter")]
+    for key in ("twitterX:AAPL:24", "news-tw:AAPL:24"):
+        store.run("enqueue", keys, [key, message_of(queue_name="twitter"), key, "interactive", 0, "fetch"])
+    assert given(limited) == []
+
+
+@pytest.mark.one_server
+def test_an_answer_that_vanishes_puts_its_job_off_and_spends_no_try(
+    queue: Queue, store: Store, fleet: Fleet, pipeline: Any
+) -> None:
+    """Between its hand-out and its run it may expire: the job waits for a slot like any other then."""
+    limiter = RateLimiter(SLOW, store)
+    assert all(limiter.check_rate_limit()[0] for _ in range(3))
+    upstream = Upstream(SLOW)
+
+    def fetch(name: str, symbol: str, slot: str | None) -> Any:
+        store.client.delete(store.keys.entry("twitter:AAPL:24"))
+        return pipeline.run(upstream, FetchRequest("twitter", symbol), patience=0.0, slot=slot)
+
+    fleet.act = fetch
+    fleet.broker.add_middleware(RateLimitMiddleware({"twitter": limiter}))
+    queue.enqueue(job("twitter", "AAPL"))
+    cache(store, "AAPL")
+    fleet.start(threads=2)
+    wait_until(lambda: queue.depth("twitter").delayed)
+    assert (upstream.sent, fleet.ran) == ([], [("twitter", "AAPL")])
+    assert store.client.hvals(store.keys.queue("twitter", "tries")) == [b"0"]
+
+
+@pytest.mark.one_server
+def test_a_cached_answer_through_the_queue_takes_no_slot(
+    queue: Queue, store: Store, fleet: Fleet, pipeline: Any
+) -> None:
+    """Nor does the middleware take one for it."""
+    upstream = Upstream(SLOW)
+    fleet.act = lambda name, symbol, slot: pipeline.run(
+        upstream, FetchRequest("twitter", symbol), patience=0.0, slot=slot
+    )
+    fleet.broker.add_middleware(RateLimitMiddleware({"twitter": RateLimiter(SLOW, store)}))
+    fleet.start(threads=2)
+    assert queue.enqueue(job("twitter", "AAPL")).result(5).origin == "live"
+    assert [queue.enqueue(job("twitter", "AAPL")).result(5).origin for _ in range(4)] == ["cache"] * 4
+    assert store.client.zcard(store.keys.slots("twitter")) == 1
 
 
 def message_of(**fields: Any) -> str:
