@@ -35,6 +35,8 @@ _MESSAGE_LENGTH = 200
 #: So much of an error, and of each of its words, is looked at: it may be as long as an answer may be.
 _MOST_READ = 8192
 _MOST_WORDS = 32
+#: In a whole answer; the largest that is known has 8,314.
+_MOST_VALUES = 500_000
 _EPOCH = 1e9
 _LONGEST_WAIT = 366 * 86400.0
 _LONGEST_AGE = 366 * 86400.0
@@ -130,11 +132,18 @@ def kind_of(status: int) -> type[UpstreamError]:
 
 
 def decode(body: bytes) -> Any:
-    """The JSON in ``body``; None where there is none."""
+    """The JSON in ``body``; None where there is none, or far more of it than a page has."""
+    if _is_too_much(body):
+        return None
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return _decode_leniently(body)
+
+
+def _is_too_much(body: bytes) -> bool:
+    # Each value takes up to a hundred times the bytes that it came in, and the collector's time.
+    return sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
 def _decode_leniently(body: bytes) -> Any:
@@ -161,6 +170,8 @@ def _why_unreadable(body: bytes) -> str:
         return "the answer is empty"
     if head == b"<":
         return "the answer is HTML, not JSON"
+    if _is_too_much(body):
+        return f"the answer holds more than {_MOST_VALUES} values"
     return "the answer is cut off" if head in (b"{", b"[") else "the answer is not JSON"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -279,3 +280,19 @@ def test_a_text_cut_inside_an_emoji_costs_no_page() -> None:
 def test_a_byte_order_mark_is_no_obstacle() -> None:
     """Some gateways put one in front of good JSON."""
     assert provider("options").parse(answer(b'\xef\xbb\xbf{"data": []}')).items == ()
+
+
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize("part", [b"[],", b'{"":0},', b"[" * 900 + b"]" * 900 + b","])
+def test_an_answer_of_far_too_many_values_is_not_unfolded(source: str, part: bytes) -> None:
+    """Its few megabytes would take hundreds, and seconds of a worker, and many workers ask at once."""
+    body = b'{"data": [' + part * (2_000_000 // len(part)) + b"0]}"
+    for status, kind in ((200, UpstreamPayloadError), (429, UpstreamThrottled)):
+        tracemalloc.start()
+        try:
+            found = refused(source, body, status)
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+        assert type(found) is kind
+    assert "more than 500000 values" in refused(source, body).message
