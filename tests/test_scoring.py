@@ -130,6 +130,16 @@ def test_the_scorer_is_faster_than_plain_vader() -> None:
     assert min(seconds(True) for _ in range(15)) < min(seconds(False) for _ in range(15))
 
 
+@pytest.mark.parametrize("words", ["never so good ", "good but bad ", "good and the shit "])
+def test_a_long_text_costs_no_more_a_word_than_a_short_one(words: str) -> None:
+    """Anybody may post 40,000 characters; VADER's rules go through all of them for each word."""
+    text = words * (200_000 // len(words))
+    rate(words)
+    start = time.perf_counter()
+    rate(text)
+    assert time.perf_counter() - start < 6
+
+
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [

@@ -8,6 +8,7 @@ the positive, negative and neutral shares, and looking at words that carry nothi
 from __future__ import annotations
 
 import re
+from heapq import heappop, heappush
 from importlib.resources import files
 from string import punctuation
 
@@ -54,7 +55,7 @@ class LeanVader(vader.SentimentIntensityAnalyzer):  # type: ignore[misc]
             if not self._is_modifier(lower, i):
                 valences[i] = self._valence(words, lower, i, emphasis, phrased)
         if "but" in lower:
-            valences = self._but_check(lower, valences)
+            _weigh_around_but(valences, lower.index("but"))
         return self._compound(sum(valences), text)
 
     def spell(self, text: str) -> str:
@@ -76,6 +77,8 @@ class LeanVader(vader.SentimentIntensityAnalyzer):  # type: ignore[misc]
 
     def _valence(self, words: list[str], lower: list[str], i: int, emphasis: bool, phrased: bool) -> float:
         valence = self._own_valence(lower, i)
+        # All that VADER's rules look at. They go through the whole list that they are given, for each word.
+        near = lower[max(i - 3, 0) : i + 3]
         if emphasis and words[i].isupper():
             valence += vader.C_INCR if valence > 0 else -vader.C_INCR
         for distance in range(1, min(i, 3) + 1):
@@ -86,9 +89,9 @@ class LeanVader(vader.SentimentIntensityAnalyzer):  # type: ignore[misc]
                 scalar = vader.scalar_inc_dec(words[i - distance], valence, emphasis)
                 valence += scalar * (1.0, 0.95, 0.9)[distance - 1]
             if _may_negate(lower, i, distance):
-                valence = self._negation_check(valence, lower, distance - 1, i)
+                valence = self._negation_check(valence, near, distance - 1, min(i, 3))
             if distance == 3 and phrased:
-                valence = self._special_idioms_check(valence, lower, i)
+                valence = self._special_idioms_check(valence, near, 3)
         if i and lower[i - 1] == "least":
             valence = self._least_check(valence, lower, i)
         return float(valence)
@@ -109,6 +112,24 @@ class LeanVader(vader.SentimentIntensityAnalyzer):  # type: ignore[misc]
         elif total < 0:
             total -= self._punctuation_emphasis(text)
         return round(float(vader.normalize(total)), 4)
+
+
+def _weigh_around_but(valences: list[float], but: int) -> None:
+    """Halve what stands before the "but" and raise what stands behind it, as VADER does it.
+
+    For each word in turn, VADER changes the first one that has the same valence, which need not be
+    the same word. It searches for that one from the start; here those of one valence are kept in order.
+    """
+    where: dict[float, list[int]] = {}
+    for i, valence in enumerate(valences):
+        where.setdefault(valence, []).append(i)
+    for i in range(len(valences)):
+        valence = valences[i]
+        first = where[valence][0]
+        if valence and first != but:
+            heappop(where[valence])
+            valences[first] = valence * (0.5 if first < but else 1.5)
+            heappush(where.setdefault(valences[first], []), first)
 
 
 def _may_negate(lower: list[str], i: int, distance: int) -> bool:
