@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import pytest
@@ -21,7 +22,7 @@ import pytest
 from tests.server import wait_until
 
 SECONDS = 0.7
-MOST = 210
+MOST = 60
 
 PROGRAM = f"""
 import tbcache.protocol
@@ -79,7 +80,11 @@ def api() -> Iterator[tuple[int, subprocess.Popen[str], IO[str]]]:
         )
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline().rpartition(":")[2]), process, errors
+            port = int(process.stdout.readline().rpartition(":")[2])
+            # What is made once, on the first use, takes longer than the times above.
+            for path in ("/nowhere", "/api/monitoring/cache/clear?pattern=x", "/docs"):
+                ask(port, path, "POST")
+            yield port, process, errors
         finally:
             process.kill()
             process.communicate()
@@ -96,10 +101,10 @@ def port(api: tuple[int, subprocess.Popen[str], IO[str]]) -> Iterator[int]:
     assert errors.read() == ""
 
 
-def ask(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def ask(port: int, path: str = "/healthz", method: str = "GET") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
-        connection.request("GET", "/healthz")
+        connection.request(method, path)
         return connection.getresponse().status
 
 
@@ -167,14 +172,15 @@ def test_every_refusal_has_the_one_form(port: int) -> None:
 def test_malformed_requests_get_an_error_or_are_closed(port: int) -> None:
     """Nothing that anyone sends makes it fall, answer in another form, or write a traceback."""
     chance = random.Random(7)
-    connections = []
+    requests = []
     for whole in chance.choices([*REFUSED, *[GET] * 10], k=200):
         data = bytearray(whole[:2000])
         for _ in range(chance.randint(1, 6)):
             at = chance.randrange(len(data))
             data[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
-        connections.append(connect(port, bytes(data)))
-    answers = [statuses(answer) for answer in read(connections)]
+        requests.append(bytes(data))
+    with ThreadPoolExecutor(MOST - 10) as pool:
+        answers = list(pool.map(lambda data: statuses(read([connect(port, data)])[0]), requests))
     assert {status for answer in answers for status in answer} >= {200, 400, 404, 408}
 
 
@@ -235,10 +241,14 @@ def sends(connection: socket.socket, data: bytes) -> bool:
 
 def test_too_many_connections_are_told_so(port: int) -> None:
     """In the one form, and those that are there go on."""
-    connections = [connect(port) for _ in range(MOST + 10)]
-    answers = [statuses(answer) for answer in read(connections)]
-    assert [503] in answers[-10:]
-    assert {status for answer in answers for status in answer} == {503}
+
+    def is_told() -> bool:
+        answers = [statuses(answer) for answer in read([connect(port) for _ in range(MOST + 10)])]
+        assert answers[:MOST] == [[]] * MOST
+        return [503] in answers[MOST:]
+
+    # On a slow machine the first may be cut before the last are there.
+    assert wait_until(is_told, timeout=10)
 
 
 def test_a_stop_does_not_wait_for_half_a_request(
