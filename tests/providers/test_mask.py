@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 import logging
 import re
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -16,11 +19,14 @@ import httpx2
 import pytest
 
 from tbcache.errors import UpstreamError
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, utc_now
+from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
 from tests.providers.kit import NOW, provider
+from tests.providers.wire import answering
+from tests.server import Server
 
 SECRET = "s3cr3t/+=%2F&'x"
 TOKEN = "t0k3n/granted=="
@@ -182,6 +188,42 @@ def test_a_provider_has_all_of_its_credentials_masked(monkeypatch: pytest.Monkey
     found.client._transport = httpx2.MockTransport(handler)
     assert found.send(found.request(FetchRequest("news", "AAPL", 24), None, NOW)).body == b"*** ***"
     found.client.close()
+
+
+@pytest.mark.parametrize("status", [200, 401, 429])
+def test_no_credential_that_is_quoted_gets_into_redis_the_log_or_the_database(
+    status: int,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are read by more people than may have the key, and the database is kept for months."""
+    caplog.set_level(logging.DEBUG, "tbcache")
+    key = "s3cr3t-of-ours"
+    articles = [{"title": f"Buy {key}", "url": f"https://x.test/{key}", "publishedAt": f"{utc_now():%FT%TZ}"}]
+    bodies: dict[int, Any] = {200: {"status": "ok", "totalResults": 1, "articles": articles}}
+    body = json.dumps(bodies.get(status, {"status": "error", "code": key, "message": f"no {key}"})).encode()
+
+    def echo(connection: socket.socket, request: bytes) -> None:
+        assert key.encode() in request
+        head = f"HTTP/1.1 {status} {key}\r\ncontent-length: {len(body)}\r\nx-echo: {key}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    with answering(echo) as url:
+        own = {"API_KEY": key, "BASE_URL": url}
+        variables = {**server.variables, **{f"TBCACHE_NEWS__{name}": value for name, value in own.items()}}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        news = get_provider("news")
+        with contextlib.nullcontext() if status == 200 else pytest.raises(UpstreamError, match=r"no \*\*\*"):
+            news.fetch("AAPL")
+        news.client.close()
+    kept = b"".join(server.client.dump(name) or b"" for name in server.client.scan_iter())
+    assert kept.count(b"***") or status == 401
+    files = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert key.encode() not in kept + files
+    assert key not in caplog.text
 
 
 @pytest.mark.parametrize("secret", ["", "a", "data"])
