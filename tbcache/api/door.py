@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -34,7 +36,23 @@ class Door:
         elif (refusal := self._refuse(Headers(scope=scope))) is not None:
             await refusal(scope, receive, send)
         else:
-            await self._app(scope, _bound(receive), send)
+            await self._pass_on(scope, _bound(receive), send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            # The server stops. uvicorn would say so as plain text, and log it as an error of the app.
+            if is_begun:
+                raise
+            await answer(503, "the API stops")(scope, receive, send)
 
     def _refuse(self, headers: Headers) -> JSONResponse | None:
         given = headers.get("host")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 
 from tbcache.api.app import create_app
@@ -16,8 +17,10 @@ log = get_logger("tbcache.api")
 STOP_SECONDS = 2
 #: For how long a connection is kept for another request.
 IDLE_SECONDS = 5
-#: As many again are still told that there are too many. Well below what a process may open.
+#: As many again are still told that there are too many.
 MOST_CONNECTIONS = 256
+#: The part of the files a process may open that connections may be, the others being Redis' and ours.
+FILES_PART = 0.25
 
 
 def serve(
@@ -46,10 +49,18 @@ def serve(
         app,
         log_config=None,
         timeout_keep_alive=IDLE_SECONDS,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=most_connections(),
         server_header=False,
         # Who asks decides what is allowed, so no header may say who that is.
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     WebServer(config, announce).run(sockets=[listener])
+
+
+def most_connections() -> int:
+    """How many connections there may be: no more than leave files to open for everything else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, int(files * FILES_PART)))

@@ -314,7 +314,11 @@ class CacheManager:
     # --- reading -----------------------------------------------------------------------
 
     def _get_local(self, key: str) -> Any:
-        return MISSING if self.local is None else _unpack(self.local.get(key))
+        if self.local is None:
+            return MISSING
+        # As `_unpack` does, without a call: this is the hottest path.
+        value = self.local.get(key)
+        return codec.decode(value.payload) if type(value) is _Packed else value
 
     def _read(self, client: redis.Redis, key: str) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -12,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.api import create_app
+from tbcache.api.door import Door
 from tbcache.settings import Settings
 from tests.server import Server
 
@@ -127,6 +129,31 @@ def test_an_unexpected_error_is_one_line_without_its_message(
     assert answer.status_code == 500
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.json() == {"error": "internal error (RuntimeError); the API's log has the rest"}
+
+
+def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
+    """Like every other error, and without a traceback."""
+    sent: list[Any] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        door = Door(slow, has_token=True)
+        request = asyncio.create_task(door({"type": "http", "headers": []}, receive, send))
+        await asyncio.sleep(0)
+        request.cancel()
+        await request
+
+    asyncio.run(main())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"]) == {"error": "the API stops"}
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])

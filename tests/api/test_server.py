@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from tbcache.api import serve
-from tbcache.api.server import STOP_SECONDS
+from tbcache.api.server import STOP_SECONDS, most_connections
 from tbcache.errors import ConfigurationError
 from tbcache.settings import Settings
 from tests.server import Server
@@ -90,6 +91,17 @@ def test_forwarded_addresses_are_not_believed(server: Server) -> None:
         connection.request("GET", "/healthz/", headers=headers)
         assert (connection.getresponse().headers["Location"] or "").startswith("http://127.0.0.1")
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"), [(1024, 256), (65536, 256), (256, 64), (2, 1), (resource.RLIM_INFINITY, 256)]
+)
+def test_connections_leave_files_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch, files: int, expected: int
+) -> None:
+    """An API that is out of files can neither answer nor ask Redis."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
+    assert most_connections() == expected
 
 
 def test_an_address_in_use_is_named(settings: Settings) -> None:
