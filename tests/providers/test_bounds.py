@@ -79,7 +79,7 @@ def test_an_answer_without_end_is_cut_and_never_held(which: str, answer: Answer)
             start = time.monotonic()
             with pytest.raises(UpstreamPayloadError, match="larger than 262144 bytes"):
                 ask()
-            assert time.monotonic() - start < 3
+            assert time.monotonic() - start < 4.5
             assert tracemalloc.get_traced_memory()[1] < 6 * MAX
         finally:
             tracemalloc.stop()
@@ -112,7 +112,7 @@ def test_what_surrounds_an_answer_has_an_end_too(head: bytes, again: bytes) -> N
         start = time.monotonic()
         with pytest.raises(UpstreamUnavailable):
             ask()
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("which", TOKENS)
@@ -129,7 +129,7 @@ def test_a_token_that_drips_ends_at_the_total_timeout(which: str) -> None:
         start = time.monotonic()
         with pytest.raises(UpstreamUnavailable, match=r"no answer within 0\.3 s"):
             ask()
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("which", TOKENS)
