@@ -59,13 +59,18 @@ class InvalidRequest(TbcacheError, ValueError):
 
 
 class RedisUnreachable(TbcacheError, ConnectionError):
-    """Redis is needed for this and is not reachable."""
+    """Redis is needed for this and is not reachable, or refuses to do it (``is_refusal``)."""
 
-    def __init__(self, address: str, reason: str) -> None:
+    is_refusal = False
+
+    def __init__(self, address: str, reason: str, *, is_refusal: bool = False) -> None:
         self.address = address
         self.reason = reason
+        self.is_refusal = is_refusal
         super().__init__(
-            f"Redis is not reachable at {address} ({reason}). "
+            f"Redis at {address} refuses to work ({reason})."
+            if is_refusal
+            else f"Redis is not reachable at {address} ({reason}). "
             "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
         )
 

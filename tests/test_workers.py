@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import pytest
+from dramatiq.brokers.stub import StubBroker
 
 from tbcache import enqueue, get_usage_monitor
 from tbcache.errors import UpstreamNotFound
@@ -24,12 +26,31 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server, wait_until
 from tests.upstream import SimulatorProcess, running_simulator
+from workers import health
 
 ROOT = Path(__file__).parents[1]
 DRAMATIQ = ("-m", "dramatiq", "workers", "--processes", "1", "--threads", "2")
 START_SECONDS = 20.0
 #: Its claim of the job ends after 8 s; its lease of the key, 15 s, must not be waited for.
 RECOVERY_SECONDS = 12.0
+
+
+def test_a_worker_whose_threads_are_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dramatiq does not start a thread again; the worker would take ever fewer jobs."""
+    ends: list[tuple[int, int]] = []
+    monkeypatch.setattr(health, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(os, "kill", lambda pid, signum: ends.append((pid, signum)))
+    worker = dramatiq.Worker(StubBroker(), worker_threads=2)
+    worker.start()
+    watch = health.ThreadWatch(worker)
+    watch.start()
+    assert (watch.is_well, health.living_threads(worker)) == (True, 2)
+    worker.workers[0].stop()
+    wait_until(lambda: ends)
+    assert (watch.is_well, health.living_threads(worker)) == (False, 1)
+    assert ends == [(os.getpid(), signal.SIGTERM)]
+    watch.stop()
+    worker.stop()
 
 
 class Process:

@@ -14,6 +14,8 @@ from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 
+from .health import ThreadWatch
+
 STOP_SECONDS = 30.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IDLE_MS = 500
@@ -50,10 +52,13 @@ def _run(sources: list[str], threads: int) -> int:
         broker, queues=set(sources) or None, worker_threads=threads, worker_timeout=IDLE_MS
     )
     worker.start()
+    watch = ThreadWatch(worker)
+    watch.start()
     signal.sigwait(STOP_SIGNALS)
+    watch.stop()
     worker.stop(timeout=round(STOP_SECONDS * 1000))
     broker.store.close()
-    return 0
+    return 0 if watch.is_well else 1
 
 
 if __name__ == "__main__":

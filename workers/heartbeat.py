@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from dramatiq import Worker
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
 from tbcache.monitoring import Load, get_usage_monitor
 from tbcache.queue import PacingBroker
+
+from .health import living_threads
 
 
 class HeartbeatMiddleware(Middleware):
@@ -17,10 +20,14 @@ class HeartbeatMiddleware(Middleware):
     def __init__(self, broker: PacingBroker) -> None:
         self._broker = broker
         self._doing: dict[str, str] = {}
+        self._worker: Worker | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         # Before the first job: its provider would beat as a mere client.
         get_usage_monitor().keep_beating("worker", self._load)
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        self._worker = worker
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self._doing[message.message_id] = f"{message.queue_name} {message.kwargs.get('symbol', '')}"
@@ -44,4 +51,5 @@ class HeartbeatMiddleware(Middleware):
 
     def _load(self) -> Load:
         threads = self._broker.threads
-        return Load(threads.total, threads.busy, tuple(sorted(self._doing.copy().values())))
+        living = threads.total if self._worker is None else living_threads(self._worker)
+        return Load(living, threads.busy, tuple(sorted(self._doing.copy().values())))

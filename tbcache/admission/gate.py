@@ -35,7 +35,7 @@ from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.sources import Source
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache
@@ -52,6 +52,9 @@ NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
 #: Upstreams give the end of a window in whole seconds.
 RESET_SLACK = 2.0
+
+#: How long to wait before asking again what Redis has refused.
+REFUSED_SECONDS = 0.25
 
 _ONE_HIT = {"hit": 1}
 
@@ -162,13 +165,15 @@ class Admission:
         """Count a hit that needed no verdict."""
         self._monitor.count(source.name, _ONE_HIT)
 
-    def discard(self, ask: Ask) -> None:
-        """Remove a value that cannot be read."""
+    def discard(self, ask: Ask) -> bool:
+        """Remove a value that cannot be read; False when it may still be there."""
         try:
             with self._store.guard():
                 self._store.client.unlink(self._store.keys.entry(ask.request.key))
         except Unavailable:
             self._local.forget()
+            return False
+        return True
 
     def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
@@ -181,7 +186,9 @@ class Admission:
             while (left := give_up - time.monotonic()) > 0 and not self._store.wait_for(wake, left):
                 pass
         except Unavailable:
-            return
+            # Refused to us alone, the next ask would get the same answer at once.
+            if self._store.is_available:
+                time.sleep(min(seconds, REFUSED_SECONDS))
 
     # With Redis
 
@@ -401,9 +408,14 @@ class Admission:
 
     def _give_back(self) -> None:
         """End the loads that were over while Redis was away: nobody must wait for their leases."""
-        while self._unsettled:
-            self._settle(*self._unsettled[0])
-            self._unsettled.popleft()
+        for _ in range(len(self._unsettled)):
+            try:
+                self._settle(*self._unsettled[0])
+            except Refused:
+                # One source's keys are damaged: the others' loads are ended all the same.
+                self._unsettled.rotate(-1)
+            else:
+                self._unsettled.popleft()
 
     def _plan(self, source: Source) -> _Plan:
         """What every ask of a source has in common."""

@@ -8,13 +8,16 @@ from tbcache import __version__
 from tbcache.api.context import Ctx
 from tbcache.api.error import REFUSALS
 from tbcache.api.model import Health
+from tbcache.background import restart_dead
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses={503: REFUSALS[503]})
 async def healthz() -> Health:
-    """The process lives. Asks nobody."""
+    """The process lives, and so do its threads; 503 with those that had died. Asks nobody."""
+    if died := restart_dead():
+        raise HTTPException(503, f"these threads had died and are started again: {', '.join(died)}")
     return Health(status="ok", version=__version__)
 
 

@@ -61,7 +61,12 @@ def _look_for_redis(settings: Settings) -> None:
                 "going on without Redis"
             )
         else:
-            say(f"Redis is not reachable at {error.address} ({error.reason}); going on without it")
+            what = (
+                f"at {error.address} refuses to work"
+                if error.is_refusal
+                else f"is not reachable at {error.address}"
+            )
+            say(f"Redis {what} ({error.reason}); going on without it")
 
 
 def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:

@@ -59,7 +59,7 @@ if is_fresh and ARGV[3] == 'fetch' then
             redis.call('ZREM', KEYS[1], unit == 1 and ARGV[8] or ARGV[8] .. '#' .. unit)
         end
     end
-    if redis.call('HINCRBY', KEYS[5], ARGV[7] .. ':hit', 1) == 1 then
+    if redis.pcall('HINCRBY', KEYS[5], ARGV[7] .. ':hit', 1) == 1 then
         redis.call('EXPIRE', KEYS[5], 2678400)
     end
     return {'hit', now, entry}

@@ -366,12 +366,12 @@ end
 
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
 -- at `page` for each slot: so it is overshot by one page at most. `mine` are slots of the asker.
--- Replies the moment to ask again (0: now).
+-- Replies the moment to ask again (0: now). A bill that cannot be read is none.
 local function look_at_budget(slots_key, usage_key, now, budget, page, mine)
     if budget == 0 then
         return 0
     end
-    local spent = tonumber(redis.call('HGET', usage_key, 'spent') or 0)
+    local spent = tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
     if spent >= budget then
         return next_midnight(now)
     end

@@ -58,6 +58,8 @@ PATIENCE_SECONDS = 30.0
 REFRESHERS = 4
 #: Those who joined ask again at least so often: another may have taken over a dead loader's job.
 JOIN_SECONDS = 2.0
+#: How soon to look again at a damaged value that could not be removed.
+REMOVAL_SECONDS = 0.25
 
 
 class Pipeline:
@@ -102,14 +104,14 @@ class Pipeline:
             token = self._local.begin(request.key) if self._local is not None else None
             match self.admission.admit(ask):
                 case Hit(payload, seconds):
-                    sentiment = self._read(ask, payload)
+                    sentiment = self._read(ask, payload, give_up)
                     if sentiment is None:
                         continue
                     if self._local is not None and token is not None:
                         self._local.put(request.key, sentiment, seconds, token, len(payload))
                     return _outcome(request, sentiment, "cache")
                 case Stale(payload, failure):
-                    sentiment = self._read(ask, payload)
+                    sentiment = self._read(ask, payload, give_up)
                     if sentiment is None:
                         continue
                     return _outcome(request, sentiment, "stale", failure)
@@ -133,13 +135,22 @@ class Pipeline:
                     time.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
 
-    def _read(self, ask: Ask, payload: bytes) -> SymbolSentiment | None:
+    def _read(self, ask: Ask, payload: bytes, give_up: float) -> SymbolSentiment | None:
         """The value of an entry; None when it is damaged, which removes it."""
         sentiment = self._peek(payload)
         if sentiment is None:
-            log.warning("cache.corrupt", key=ask.request.key)
-            self.admission.discard(ask)
+            log.warning("cache.corrupt", source=ask.source.name, key=ask.request.key)
+            if not self.admission.discard(ask):
+                self._await_removal(ask, give_up)
         return sentiment
+
+    def _await_removal(self, ask: Ask, give_up: float) -> None:
+        """Let somebody else remove a damaged value that Redis does not let us remove."""
+        if time.monotonic() + REMOVAL_SECONDS > give_up:
+            raise RateLimited(
+                ask.source.name, utc_now(), "its cached answer is damaged and cannot be removed"
+            )
+        time.sleep(REMOVAL_SECONDS)
 
     def _peek(self, payload: bytes | None) -> SymbolSentiment | None:
         if payload is None:

@@ -33,7 +33,15 @@ from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import get_logger
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.cluster import Cluster
-from tbcache.store.fault import AWAY, REFUSED_LOGIN, is_about_database, is_of_call, may_be_done, reason_of
+from tbcache.store.fault import (
+    AWAY,
+    REFUSED_LOGIN,
+    is_about_database,
+    is_of_call,
+    is_refusal,
+    may_be_done,
+    reason_of,
+)
 from tbcache.store.key import Keys
 from tbcache.store.node import BLOCK_SECONDS, Argument, Node
 from tbcache.store.own import OwnSlots
@@ -56,16 +64,16 @@ ANSWERED_PART = 0.8
 
 class Unavailable(RedisUnreachable):
     """The store cannot be used now; callers go on without it. ``is_timeout``: it did not answer in time,
-    and may have done what it was asked. ``is_refusal``: it is there, and does not do it."""
+    and may have done what it was asked."""
 
     is_timeout = False
-    is_refusal = False
 
 
 class Refused(Unavailable):
     """The server answers, but refuses this very call: for what a key holds, or for want of a right."""
 
-    is_refusal = True
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason, is_refusal=True)
 
 
 class Store:
@@ -266,9 +274,8 @@ class Store:
 
     def _away(self, error: Exception) -> Unavailable:
         self._lost(error)
-        unavailable = Unavailable(self.address, reason_of(error))
+        unavailable = Unavailable(self.address, reason_of(error), is_refusal=is_refusal(error))
         unavailable.is_timeout = may_be_done(error)
-        unavailable.is_refusal = isinstance(error, redis.ResponseError)
         return unavailable
 
     def _is_in_cluster(self) -> ConfigurationError:
@@ -298,7 +305,7 @@ class Store:
                     f"Redis at {self.address} refuses the database ({error}); "
                     "check REDIS_DB or the number in REDIS_URL"
                 ) from None
-            raise RedisUnreachable(self.address, reason_of(error)) from None
+            raise RedisUnreachable(self.address, reason_of(error), is_refusal=is_refusal(error)) from None
         self.probe()
 
     def probe(self) -> None:
@@ -572,7 +579,7 @@ class Store:
             self._open()
 
     def _lost(self, error: Exception) -> None:
-        reason, is_there = reason_of(error), isinstance(error, redis.ResponseError)
+        reason, is_there = reason_of(error), is_refusal(error)
         with self._lock:
             if self._closed:
                 return

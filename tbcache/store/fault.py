@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
+    BusyLoadingError,
     ClusterError,
     NoPermissionError,
 )
@@ -58,6 +59,11 @@ def is_of_call(error: Exception, *, is_script: bool) -> bool:
 def is_about_database(error: Exception) -> bool:
     """True when the server has no database of the number that is set."""
     return _OF_DATABASE.search(str(error)) is not None
+
+
+def is_refusal(error: Exception) -> bool:
+    """True when the server is there, and does not do what it was asked."""
+    return isinstance(error, redis.ResponseError | BusyLoadingError)
 
 
 def may_be_done(error: Exception) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from starlette.testclient import TestClient
 
 from tbcache import __version__
+from tbcache.background import BackgroundThread
 from tbcache.settings import Settings
 from tests.server import Server, wait_until
 
@@ -19,6 +20,28 @@ def test_healthz_answers_without_redis(
     private_server.kill()
     assert client.get("/healthz").status_code == 200
     assert client.get("/healthz").json() == {"status": "ok", "version": __version__}
+
+
+def test_healthz_names_a_thread_that_died(
+    settings_for: Callable[..., Settings], client_for: Callable[..., TestClient], server: Server
+) -> None:
+    """A process that only looks alive is worse than one that ended."""
+    lives: list[int] = []
+
+    def step() -> float:
+        lives.append(1)
+        if len(lives) == 1:
+            raise SystemExit
+        return 60.0
+
+    client, thread = client_for(settings_for(server)), BackgroundThread("tbcache-mortal", step)
+    thread.start()
+    wait_until(lambda: thread.is_dead)
+    answer = client.get("/healthz")
+    assert (answer.status_code, "tbcache-mortal" in answer.json()["error"]) == (503, True)
+    wait_until(lambda: len(lives) == 2)
+    assert client.get("/healthz").status_code == 200
+    thread.stop()
 
 
 def test_readyz_follows_redis(

@@ -190,6 +190,21 @@ def test_fetch_goes_on_without_redis_and_says_so(cli: Cli, simulator: SimulatorP
     assert done.data["origin"] == "live"
 
 
+def test_fetch_goes_on_where_redis_refuses_and_has_its_words(
+    cli: Cli, private_server: Server, simulator: SimulatorProcess
+) -> None:
+    """It ended with 2 and "check REDIS_DB", where a replica or a disk was to be looked at."""
+    private_server.client.config_set("min-replicas-to-write", "1")
+    done = cli("fetch", "twitter", "AAPL", REDIS_URL=private_server.url, **simulator.variables)
+    status = cli("status")
+    private_server.client.config_set("min-replicas-to-write", "0")
+    why = "refuses to work (NOREPLICAS Not enough good replicas to write)"
+    assert (done.code, done.data["origin"]) == (0, "live")
+    assert done.err == f"tbcache: Redis at {private_server.url} {why}; going on without it\n"
+    assert status.code == 3
+    assert why in status.err
+
+
 def test_no_wait_ends_with_4_when_the_limit_is_used_up(
     cli: Cli, server: Server, simulator: SimulatorProcess
 ) -> None:

@@ -14,12 +14,14 @@ import redis
 
 from tbcache.admission import Admission
 from tbcache.background import dead_threads
-from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
+from tbcache.fleet import build_fleet
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.codec import seal
 from tbcache.store.fault import is_of_call, reason_of
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
@@ -297,3 +299,58 @@ def test_a_reason_shows_no_values() -> None:
         "Command # 1 (HSET k secret) of pipeline caused error: OOM no memory. Advice."
     )
     assert reason_of(error) == "OOM no memory"
+
+
+def test_a_damaged_answer_that_cannot_be_removed_is_asked_about_now_and_then(
+    private_server: Server, process: Process
+) -> None:
+    """A loop that reads it again and again would take the server's time from everyone."""
+    store, client = process.store, private_server.client
+    junk = seal(b"{}")
+    client.set(store.keys.entry(FetchRequest("twitter", "BAD").key), junk, ex=60)
+    client.execute_command("ACL", "SETUSER", "default", "-unlink")
+    process.sent.clear()
+    try:
+        with pytest.raises(RateLimited, match="damaged"):
+            process.fetch("BAD")
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert len(process.sent) < MOST_COMMANDS
+    assert process.fetch("BAD") == "live"
+
+
+def test_one_who_may_not_wait_for_anothers_load_asks_now_and_then(
+    private_server: Server, process: Process, store_for: Callable[..., Store]
+) -> None:
+    """What is refused at once is refused a thousand times a second."""
+    other = store_for(private_server)
+    keys, request = other.keys, FetchRequest("twitter", "HELD")
+    until = int(time.time() * 1e6) + 60_000_000
+    client = private_server.client
+    client.hset(keys.lease(request.key), mapping={"token": "another's", "until": until})
+    client.expire(keys.lease(request.key), 60)
+    client.execute_command("ACL", "SETUSER", "default", "-blmove")
+    process.sent.clear()
+    try:
+        with pytest.raises(RateLimited, match="another worker"):
+            process.fetch("HELD")
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert len(process.sent) < MOST_COMMANDS
+
+
+@pytest.mark.parametrize("kind", ["no disk", "no right to scripts"])
+def test_the_page_says_what_the_server_says(
+    kind: str, private_server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store]
+) -> None:
+    """Everything can still be read of a server that is full, and all looks well."""
+    refusal = REFUSALS[kind]
+    fleet = build_fleet(settings_for(private_server), store_for(private_server))
+    assert fleet.status().server.is_available
+    refusal.begin(private_server)
+    try:
+        seen = fleet.status()
+        assert refusal.word in str(seen.first_trouble)
+    finally:
+        refusal.end(private_server)
+    wait_until(lambda: fleet.status().server.is_available)
