@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -115,6 +116,10 @@ class Admission:
             verdict = self._stand_in(ask) or self._local.admit(ask, token)
             self._count_local(ask, verdict)
             return self._note_lost(ask, token, verdict) if is_lost else verdict
+        except BaseException:
+            # Interrupted, or a bug: Redis may have granted it, and nobody must wait for its lease.
+            self._take_back(ask, token)
+            raise
 
     def may_send(self, grant: Grant) -> bool:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
@@ -405,6 +410,11 @@ class Admission:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
         return "stored" if answer[0] else "dropped"
+
+    def _take_back(self, ask: Ask, token: str) -> None:
+        """End a load that never began. What was not granted is left alone."""
+        with contextlib.suppress(Unavailable):
+            self._settle(Grant(ask, token, token, 0.0, 0.0, 0.0), Settlement())
 
     def _give_back(self) -> None:
         """End the loads that were over while Redis was away: nobody must wait for their leases."""

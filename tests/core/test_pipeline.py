@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
@@ -304,6 +305,27 @@ def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     assert pipeline.run(upstream, symbols[2]).origin == "live"
     layer.close()
     store.close()
+
+
+def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
+    pipeline: Pipeline, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may have granted what nobody hears of; nothing was sent, so nothing is to be waited for."""
+    run = store.run
+
+    def broken_off(name: str, *args: Any) -> Any:
+        answer = run(name, *args)
+        if name == "admit":
+            raise KeyboardInterrupt
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "run", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(Upstream(), AAPL)
+    assert not store.client.exists(store.keys.lease(AAPL.key))
+    assert store.client.zcard(store.keys.slots("twitter")) == 0
+    assert pipeline.run(Upstream(), AAPL, patience=0).origin == "live"
 
 
 def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline) -> None:
