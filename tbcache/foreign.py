@@ -10,8 +10,8 @@ import json
 import re
 from datetime import UTC, datetime
 
-#: The longest text that is shown of anything.
-SHOWN = 200
+#: The longest text that is shown of anything, and the longest line that it may be a part of.
+SHOWN, LINE = 200, 1000
 #: No count of ours comes near it, and sums of many still fit where 64 bits are all there is.
 MOST = 10**15
 #: The last day of the calendar that Python has.

@@ -11,6 +11,7 @@ import redis
 import typer
 from typer.exceptions import TyperException
 
+from tbcache import foreign
 from tbcache.errors import (
     ConfigurationError,
     InvalidRequest,
@@ -20,10 +21,7 @@ from tbcache.errors import (
     UpstreamError,
     nearest,
 )
-from tbcache.foreign import printable
 
-#: The longest line on stderr.
-LINE = 1000
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -67,7 +65,7 @@ def exit_code(error: TbcacheError) -> int:
 
 def say(message: str) -> None:
     """One line to stderr; what follows it, like the end of a log, is indented."""
-    lines = [printable(line, LINE) for line in message.splitlines()]
+    lines = [foreign.printable(line, foreign.LINE) for line in message.splitlines()]
     text = "\n  ".join(lines)
     print(f"tbcache: {text}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -15,10 +15,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tbcache.cli.error import LINE
 from tbcache.cli.page import off_lines, status_page, summary
 from tbcache.fleet import FleetStatus
-from tbcache.foreign import printable
+from tbcache.foreign import LINE, printable
 
 EVENTS = 6
 SUMMARY_SECONDS = 10.0

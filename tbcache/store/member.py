@@ -12,6 +12,7 @@ those whose slots were granted before; and one who needs the others' rooms asks 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -20,11 +21,15 @@ from pathlib import Path
 
 import redis
 from redis.client import PubSub
+from redis.exceptions import NoPermissionError
 
 from tbcache.background import BackgroundThread
+from tbcache.log import get_logger
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots
 from tbcache.store.wire import pack_limits, to_micros
+
+log = get_logger("tbcache.store")
 
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
@@ -33,6 +38,8 @@ SHARE_SECONDS = 1.0
 BEAT = "beat"
 #: A host that died takes its processes' shares along for so long.
 FORGET_SECONDS = 300.0
+#: Without the right to the channel, it is asked for again after so long.
+DEAF_SECONDS = 60.0
 
 
 class Membership:
@@ -44,6 +51,7 @@ class Membership:
         self._beating = threading.Lock()
         self._thread = BackgroundThread("tbcache-member", self._round)
         self._messages: PubSub | None = None
+        self._deaf_until = -math.inf
         store.on_return(self._beat_all)
 
     def start(self) -> None:
@@ -128,6 +136,9 @@ class Membership:
     def _listen(self, until: float) -> None:
         """Hear what is told to all, until it is time for the next beat."""
         try:
+            if time.monotonic() < self._deaf_until:
+                self._thread.pause(until - time.monotonic())
+                return
             if self._messages is None:
                 self._messages = self._store.subscribe()
             while (left := until - time.monotonic()) > 0 and not self._thread.is_stopping:
@@ -135,12 +146,20 @@ class Membership:
                 wanted = self._store.hear_notice(message["data"]) if message is not None else None
                 if wanted in self._store.sources_in_use():
                     self.beat(wanted, gives_up_rooms=True)
-        except (Unavailable, redis.RedisError, OSError):
+        except (Unavailable, redis.RedisError, OSError) as error:
             self._messages = None
+            if isinstance(error, NoPermissionError):
+                self._hear_nothing()
             self._thread.pause(until - time.monotonic())
         except Exception:
             self._messages = None
             raise
+
+    def _hear_nothing(self) -> None:
+        """Our user has no right to the channel: what is told there we learn with the next beat."""
+        if self._deaf_until == -math.inf:
+            log.warning("redis.channel_denied", channel=self._store.keys.notices)
+        self._deaf_until = time.monotonic() + DEAF_SECONDS
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
