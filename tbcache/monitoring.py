@@ -143,7 +143,6 @@ class UsageMonitor:
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
         self._beat_round: Callable[[], None] = lambda: None
         self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
-        self._heard: dict[str, float] = {}
         self._membership = Membership(store)
 
     # Counting
@@ -289,10 +288,7 @@ class UsageMonitor:
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
-        """Say that this process is alive, learn who else is, and see to what Redis may have lost.
-
-        Does nothing while Redis is away.
-        """
+        """Say that this process is alive. Does nothing while Redis is away."""
         load = load or Load()
         mark = Heartbeat(
             role,
@@ -311,19 +307,8 @@ class UsageMonitor:
                 pipe.hset(key, self.worker, msgspec.json.encode(mark))
                 pipe.expire(key, int(FORGET_SECONDS) * 24)
                 pipe.execute()
-            self._learn_fleet()
-            self._store.check_epochs()
         except Unavailable:
             return
-
-    def _learn_fleet(self) -> None:
-        """How many processes fetch: also those of which Redis has just lost the heartbeat."""
-        now = time.monotonic()
-        self._heard.update(
-            {w.name: now for w in self.get_workers() if w.is_alive and w.role in FETCHING_ROLES}
-        )
-        self._heard = {name: at for name, at in self._heard.items() if now - at < ALIVE_SECONDS}
-        self._store.fleet_size = max(1, len(self._heard))
 
     def _beat_on(self) -> float:
         self._beat_round()

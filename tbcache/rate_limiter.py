@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.foreign import printable
@@ -21,15 +22,26 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import Source, get_source
 from tbcache.store import Store, Unavailable, get_store
-from tbcache.store.own import GIVING_BACK, GIVING_BACK_SECONDS
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
+from tbcache.store.own import GIVING_BACK_SECONDS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_limits, strictest, to_micros, to_time
+
+
+class _Answer(NamedTuple):
+    """Whether a slot was taken, the standing, and the seconds to wait: for the slot's start, or before
+    asking again. ``is_brief``: a slot is free, and only has to be given back by another process."""
+
+    allowed: bool
+    status: RateLimitStatus
+    seconds: float
+    is_brief: bool = False
 
 
 class RateLimiter:
     """One source's sliding window.
 
-    Without ``limit`` and ``window_seconds`` all limits of the source hold; with them,
-    that window alone is asked about, over the same slots.
+    Without ``limit`` and ``window_seconds`` all limits of the source hold, and where another
+    process was started with stricter ones, those; with them, that window alone is asked about, over
+    the same slots.
     """
 
     def __init__(
@@ -45,7 +57,7 @@ class RateLimiter:
         self._store = store
         self._lease = lease_seconds
         self._own = store.own(source.name)
-        self._own.limits = source.limits
+        self._own.configure(source.limits)
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
@@ -56,7 +68,8 @@ class RateLimiter:
           InvalidRequest: a limit, window or cost below 1.
         """
         slot = uuid.uuid4().hex
-        return self._ask("take", self._limits(limit, window_seconds), cost, held=0.0, slot=slot)[:2]
+        answer = self._ask("take", self._limits(limit, window_seconds), cost, held=0.0, slot=slot)
+        return answer.allowed, answer.status
 
     def wait_if_needed(
         self,
@@ -96,14 +109,39 @@ class RateLimiter:
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
         """
-        return self._wait(self.source.limits, max_wait, cost, held=self._lease, slot=slot)
+        return self._wait(None, max_wait, cost, held=self._lease, slot=slot)
 
     def get_status(self, limit: int | None = None, window_seconds: float | None = None) -> RateLimitStatus:
         """Where the tightest limit stands. Counts nothing."""
-        return self._ask("look", self._limits(limit, window_seconds), 1, held=0.0)[1]
+        return self._ask("look", self._limits(limit, window_seconds), 1, held=0.0).status
+
+    def get_limits(self) -> tuple[Limit, ...]:
+        """The limits in force: of all processes that share the source, the strictest of each window.
+
+        While Redis is away, those that were last heard of.
+        """
+        try:
+            found = self._store.call("HGET", self._store.keys.state(self.source.name), "limits")
+        except Unavailable:
+            return self._own.limits
+        return strictest(self.source.limits, read_limits(found.decode()) if found else ())
+
+    def reopen(self) -> bool:
+        """Lift the closure of the source, for the whole fleet, and keep every slot; True when it was closed.
+
+        Use it when the reason is gone before its time: credit was bought, or the moment that the
+        upstream named was wrong. Should the upstream refuse again, the source is closed again.
+
+        Raises:
+          RedisUnreachable: the closure stands in Redis.
+        """
+        return bool(self._store.run("reopen", [self._store.keys.state(self.source.name)], []))
 
     def reset(self) -> None:
-        """Forget every slot and any closure of the source. The upstream does not forget: use with care."""
+        """Forget every slot that was taken, and any closure: the window counts from 0 again.
+
+        The upstream does not forget what it has seen. To lift a closure alone, use :meth:`reopen`.
+        """
         self._own.clear()
         try:
             with self._store.guard():
@@ -117,18 +155,19 @@ class RateLimiter:
 
     def _wait(
         self,
-        limits: tuple[Limit, ...],
+        limits: tuple[Limit, ...] | None,
         max_wait: float | None,
         cost: int,
         *,
         held: float,
         slot: str | None = None,
     ) -> RateLimitStatus:
-        patience = max(one.window_seconds for one in limits) if max_wait is None else max_wait
+        longest = max(one.window_seconds for one in limits or self._own.limits)
+        patience = longest if max_wait is None else max_wait
         give_up, slot = time.monotonic() + patience, slot or uuid.uuid4().hex
         while True:
             left = max(0.0, give_up - time.monotonic())
-            allowed, status, wait = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
+            allowed, status, wait, _ = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not allowed and time.monotonic() + wait > give_up:
                 raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
             time.sleep(wait)
@@ -137,9 +176,10 @@ class RateLimiter:
             if allowed:
                 self._give_back(slot, cost)
 
-    def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
+    def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
+        """The window that a call asks about; None for all limits in force."""
         if limit is None and window_seconds is None:
-            return self.source.limits
+            return None
         tightest = self.source.limits[0]
         return (
             Limit(
@@ -151,65 +191,62 @@ class RateLimiter:
     def _ask(
         self,
         mode: str,
-        limits: tuple[Limit, ...],
+        limits: tuple[Limit, ...] | None,
         cost: int,
         *,
         held: float,
         slot: str = "",
         patience: float = 0.0,
-    ) -> tuple[bool, RateLimitStatus, float]:
-        """Whether it is allowed, the standing, and the seconds to wait: for the slot's start, or
-        before asking again.
-        """
-        if cost < 1 or cost > min(limit.count for limit in limits):
-            raise InvalidRequest(
-                f"cost {cost} must be from 1 to the limit, {min(limit.count for limit in limits)}"
-            )
+    ) -> _Answer:
+        most = min(limit.count for limit in limits or self._own.limits)
+        if not 1 <= cost <= most:
+            raise InvalidRequest(f"cost {cost} must be from 1 to the limit, {most}")
         began = time.monotonic()
         if mode == "take":
             self._join()
         try:
             found = self._ask_redis(mode, limits, cost, held, slot, patience)
-            while found[1].reason == GIVING_BACK and time.monotonic() - began < GIVING_BACK_SECONDS:
-                time.sleep(found[2])
+            while found.is_brief and time.monotonic() - began < GIVING_BACK_SECONDS:
+                time.sleep(found.seconds)
                 found = self._ask_redis(mode, limits, cost, held, slot, patience)
             return found
         except Unavailable:
             return self._ask_own(mode, limits, cost, held, slot)
 
     def _ask_redis(
-        self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str, patience: float
-    ) -> tuple[bool, RateLimitStatus, float]:
+        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
+    ) -> _Answer:
         keys, asked_at = self._store.keys, time.monotonic()
         # One that only looks takes nothing, and need not be known to the fleet.
         is_take = mode == "take"
-        asking = self._store.asking(self.source.name, slot, cost) if is_take else contextlib.nullcontext()
-        with asking:
+        name = self.source.name
+        asking = self._store.asking(name, slot, cost) if is_take else contextlib.nullcontext(0)
+        with asking as deadline_us:
             answer = self._store.run(
                 "take",
                 [keys.slots(self.source.name), keys.state(self.source.name), keys.fleet(self.source.name)],
                 [
-                    pack_limits(limits),
+                    pack_limits(limits or self.source.limits),
                     1,
                     mode,
                     slot,
                     cost,
                     to_micros(held),
-                    self._store.deadline_us(self.source.name),
+                    deadline_us,
                     self._store.epoch(self.source.name),
                     to_micros(patience),
                     self._store.member,
+                    "alone" if limits else "",
                 ],
             )
             if answer[0] == b"late":
                 self._store.learn_time(int(answer[1]), asked_at, self.source.name)
                 raise self._store.overdue()
-            allowed, now, count, span, used, retry_at, reason, epoch, start = answer
+            allowed, now, count, span, used, retry_at, why, reason, epoch, start = answer
             begins = (int(start) - int(now)) / MICROS
             if allowed and is_take:
-                self._own.grant(slot, cost, (*limits, *self.source.limits), begins + held)
+                self._own.grant(slot, cost, limits or self.source.limits, begins + held)
         self._store.learn_epoch(self.source.name, epoch.decode())
-        self._own.hear()
         if allowed and is_take and begins > 0:
             self._own.promise(asked_at + begins, asked_at)
         self._store.learn_time(int(now), asked_at, self.source.name)
@@ -224,13 +261,15 @@ class RateLimiter:
             reason=printable(reason) or None,
         )
         until = int(start) if allowed else int(retry_at)
-        return bool(allowed), status, max(0.0, (until - int(now)) / MICROS * (1 + CLOCK_DRIFT))
+        seconds = max(0.0, (until - int(now)) / MICROS * (1 + CLOCK_DRIFT))
+        return _Answer(bool(allowed), status, seconds, is_brief=why == b"giving_back")
 
     def _ask_own(
-        self, mode: str, limits: tuple[Limit, ...], cost: int, held: float, slot: str
-    ) -> tuple[bool, RateLimitStatus, float]:
+        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
+    ) -> _Answer:
         """Redis is away: go on with this process's share of the limit."""
         own = self._own
+        limits = limits or own.limits
         wait = max(own.wait(limit, cost) for limit in limits)
         if mode == "take":
             wait = own.take(slot, cost, limits, held)
@@ -246,7 +285,7 @@ class RateLimiter:
             window_seconds=tightest.window_seconds,
             reason="Redis is away: going on with this process's share",
         )
-        return wait == 0, status, wait
+        return _Answer(wait == 0, status, wait)
 
     def _give_back(self, slot: str, cost: int) -> None:
         self._own.release(slot, cost)

@@ -20,6 +20,7 @@ from tbcache.admission.verdict import (
     Stale,
     Verdict,
     Wait,
+    Why,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "Stale",
     "Verdict",
     "Wait",
+    "Why",
 ]

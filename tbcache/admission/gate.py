@@ -11,8 +11,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -31,7 +31,9 @@ from tbcache.admission.verdict import (
     Stale,
     Verdict,
     Wait,
+    Why,
 )
+from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
@@ -53,6 +55,12 @@ NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
 #: Upstreams give the end of a window in whole seconds.
 RESET_SLACK = 2.0
+#: The longest that a refusal closes a source whose own limits are shorter: windows of a day, quotas
+#: of a month. An upstream that names a later moment is not believed.
+THROTTLED_SECONDS = 86400.0
+QUOTA_SECONDS = 31 * 86400.0
+
+log = get_logger("tbcache.admission")
 
 #: How long to wait before asking again what Redis has refused.
 REFUSED_SECONDS = 0.25
@@ -240,7 +248,7 @@ class Admission:
         while tries:
             asked_at = time.monotonic()
             log = self._logs.get(name, NO_CLEARS)
-            with self._store.asking(name, token, source.cost):
+            with self._store.asking(name, token, source.cost, is_alone=ask.slot is None) as deadline_us:
                 answer = self._store.run(
                     "admit",
                     names,
@@ -250,7 +258,7 @@ class Admission:
                         source.charge,
                         self._lease_us,
                         to_micros(ask.needed),
-                        self._store.deadline_us(name),
+                        deadline_us,
                         self._monitor.worker,
                         token,
                         source.cost,
@@ -297,22 +305,21 @@ class Admission:
                 held = (answer[4] - now) / MICROS + self._lease
                 own = self._store.own(ask.source.name)
                 own.grant(token, ask.source.cost, ask.source.limits, held)
-                own.hear()
                 starts_at = _local(now, answer[4], asked_at)
                 if starts_at > asked_at:
                     own.promise(starts_at, asked_at)
-                grant = Grant(ask, token, token, asked_at, starts_at, starts_at + self.send_seconds)
+                # Not from when the answer was read: who stood still meanwhile would send too late.
+                send_by = asked_at + held - self._lease + self.send_seconds
+                grant = Grant(ask, token, token, asked_at, starts_at, send_by)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":
                 return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
-                self._store.learn_epoch(ask.source.name, answer[4].decode())
-                self._store.own(ask.source.name).hear()
-                seconds, reason = max(0.0, (answer[2] - now) / MICROS), answer[3].decode()
-                wait = Wait(seconds, to_time(answer[2]), reason)
-                if reason != "budget" and not wait.is_brief and not reason.startswith("limit "):
+                self._store.learn_epoch(ask.source.name, answer[5].decode())
+                wait = _wait(now, *answer[2:5])
+                if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
-                    self._local.close_source(ask.source.name, seconds, reason)
+                    self._local.close_source(ask.source.name, wait.seconds, wait.reason)
                 return wait
             case b"failed":
                 return Failed(_failure(answer[2]))
@@ -322,7 +329,8 @@ class Admission:
     def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys = grant.ask, self._store.keys
         name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
-        with self._store.asking(name, slot, ask.source.cost) as own:
+        own = self._store.own(name)
+        with self._store.asking(name, slot, ask.source.cost, is_alone=False) as deadline_us:
             answer = self._store.run(
                 "turn",
                 [
@@ -338,7 +346,7 @@ class Admission:
                     grant.slot,
                     slot,
                     ask.source.cost,
-                    self._store.deadline_us(name),
+                    deadline_us,
                     grant.token,
                     self._monitor.worker,
                     plan.budget,
@@ -359,8 +367,7 @@ class Admission:
         if answer[0] == b"go":
             send_by = asked_at + self.send_seconds
             return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
-        now, retry_at, reason = int(answer[1]), int(answer[2]), answer[3].decode()
-        return Wait(max(0.0, (retry_at - now) / MICROS), to_time(retry_at), reason)
+        return _wait(*answer[1:])
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys
@@ -390,13 +397,12 @@ class Admission:
                 "" if settlement.seconds is None else latency_bucket(settlement.seconds),
                 _error_kind(settlement),
                 to_micros(_backoff(settlement)),
-                _closed_until(settlement.closed_by),
-                settlement.closed_by.message if settlement.closed_by else "",
+                *self._closure(source, settlement.closed_by),
                 settlement.answer or b"",
                 settlement.pages,
                 grant.token,
                 to_micros(source.price.per_item),
-                _pack_hints(settlement.hints, source.limits, to_time(self._now_us())),
+                self._pack_hints(settlement.hints, self._store.own(name).limits),
                 self._plan(source).limits,
                 self._store.deadline_us(name),
                 *settlement.bill.items,
@@ -435,7 +441,7 @@ class Admission:
             names = (keys.slots(source.name), keys.state(source.name))
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
-            self._store.own(source.name).limits = source.limits
+            self._store.own(source.name).configure(source.limits)
             plan = self._plans[source] = _Plan(names, keys.fleet(source.name), limits, budget, page)
         return plan
 
@@ -463,6 +469,36 @@ class Admission:
         now_us = self._store.time_us()
         return time.time() * MICROS if now_us is None else now_us
 
+    def _server_us(self, moment: datetime) -> int:
+        """A moment of our wall clock in the server's time: how far either is off plays no part."""
+        return round(self._now_us() + (moment - utc_now()).total_seconds() * MICROS)
+
+    def _closure(self, source: Source, closed_by: Failure | None) -> tuple[int, str]:
+        """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""
+        if closed_by is None:
+            return 0, ""
+        if closed_by.retry_at is None:
+            return -1, closed_by.message
+        seconds = _closed_seconds(source, closed_by)
+        until, reason = utc_now() + timedelta(seconds=seconds), closed_by.message
+        if closed_by.retry_at > until + timedelta(seconds=1):
+            named = f"{closed_by.retry_at:%Y-%m-%d %H:%M} UTC"
+            log.warning("closure.suspicious", source=source.name, named=named, until=until.isoformat())
+            reason = f"{reason} (it named {named}, later than its limits can mean)"
+        return self._server_us(until), reason
+
+    def _pack_hints(self, hints: Iterable[RateHint], limits: Sequence[Limit]) -> str:
+        """Each hint with the window it speaks of: the shortest that its reset lies in."""
+        now, by_length = utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
+        parts = []
+        for hint in hints:
+            left = (hint.reset_at - now).total_seconds()
+            limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK), None)
+            if left > 0 and limit is not None:
+                span, until = to_micros(limit.window_seconds), self._server_us(hint.reset_at)
+                parts.append(f"{span}:{max(0, hint.remaining)}:{until}")
+        return ",".join(parts)
+
     # Without
 
     def _stand_in(self, ask: Ask) -> Stale | None:
@@ -480,9 +516,9 @@ class Admission:
         return verdict
 
     def _close_local(self, source: Source, closed_by: Failure) -> None:
-        until = closed_by.retry_at
-        seconds = BACKOFF_SECONDS if until is None else (until - utc_now()).total_seconds()
-        self._local.close_source(source.name, seconds, closed_by.message)
+        seconds = BACKOFF_SECONDS if closed_by.retry_at is None else _closed_seconds(source, closed_by)
+        if seconds > 0:
+            self._local.close_source(source.name, seconds, closed_by.message)
 
     def _count_local(self, ask: Ask, verdict: Verdict) -> None:
         self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
@@ -500,6 +536,13 @@ class Admission:
         dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
         if dollars:
             self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
+
+
+def _wait(now_us: int | bytes, retry_at: int | bytes, why: bytes, reason: bytes) -> Wait:
+    """What a script says of a slot that cannot be had before ``retry_at`` (us)."""
+    seconds = max(0.0, (int(retry_at) - int(now_us)) / MICROS)
+    code = cast(Why, why.decode())
+    return Wait(seconds, utc_now() + timedelta(seconds=seconds), code, reason.decode(errors="replace"))
 
 
 def _local(now_us: int, start_us: int, asked_at: float) -> float:
@@ -526,6 +569,14 @@ def _value(entry: bytes) -> bytes:
     return entry[HEAD_BYTES:-1]
 
 
+def _closed_seconds(source: Source, closed_by: Failure) -> float:
+    """For how long the upstream's word closes ``source``: no longer than its limits can mean."""
+    longest = max(limit.window_seconds for limit in source.limits)
+    most = max(longest, QUOTA_SECONDS if closed_by.kind == "quota" else THROTTLED_SECONDS)
+    wanted = 0.0 if closed_by.retry_at is None else (closed_by.retry_at - utc_now()).total_seconds()
+    return min(wanted, most)
+
+
 def _payload(settlement: Settlement) -> bytes:
     if settlement.payload is not None:
         return settlement.payload
@@ -544,22 +595,3 @@ def _backoff(settlement: Settlement) -> float:
     if settlement.failure is None or settlement.closed_by is not None:
         return 0.0
     return NEGATIVE_SECONDS if settlement.failure.kind in NEGATIVE_KINDS else BACKOFF_SECONDS
-
-
-def _pack_hints(hints: Iterable[RateHint], limits: Sequence[Limit], now: datetime) -> str:
-    """Each hint with the limit it speaks of: the shortest window that its reset lies in."""
-    by_length = sorted(limits, key=lambda limit: limit.window_seconds)
-    parts = []
-    for hint in hints:
-        left = (hint.reset_at - now).total_seconds()
-        limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK), None)
-        if left > 0 and limit is not None:
-            span, until = to_micros(limit.window_seconds), to_micros(hint.reset_at.timestamp())
-            parts.append(f"{limit.count}:{span}:{max(0, hint.remaining)}:{until}")
-    return ",".join(parts)
-
-
-def _closed_until(closed_by: Failure | None) -> int:
-    if closed_by is None:
-        return 0
-    return to_micros(closed_by.retry_at.timestamp()) if closed_by.retry_at else -1

@@ -9,7 +9,19 @@ from datetime import timedelta
 
 from cachetools import LRUCache
 
-from tbcache.admission.verdict import Ask, Failed, Go, Grant, Hit, Join, Settlement, Stale, Verdict, Wait
+from tbcache.admission.verdict import (
+    Ask,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settlement,
+    Stale,
+    Verdict,
+    Wait,
+    Why,
+)
 from tbcache.models import Failure, utc_now
 from tbcache.sources import Source
 from tbcache.store import Store
@@ -66,9 +78,12 @@ class LocalAdmission:
             self._over.notify_all()
 
     def close_source(self, source: str, seconds: float, reason: str) -> None:
-        """Send nothing to ``source`` for ``seconds``: it said so."""
+        """Send nothing to ``source`` for ``seconds``: it said so. None left: it is open again."""
         now = time.monotonic()
         with self._lock:
+            if seconds <= 0:
+                self._closed.pop(source, None)
+                return
             before = self._closed.get(source)
             until = max(now + seconds, before.until if before else 0.0)
             self._closed[source] = _Closure(now, until, reason)
@@ -135,14 +150,16 @@ class LocalAdmission:
         return self._entries[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:
-        seconds = self._store.own(source.name).take(slot, source.cost, source.limits, self._lease)
-        return _wait(seconds, "Redis is away: this process's share is used") if seconds > 0 else None
+        own = self._store.own(source.name)
+        own.configure(source.limits)
+        seconds = own.take(slot, source.cost, own.limits, self._lease)
+        return _wait(seconds, "share", "Redis is away: this process's share is used") if seconds > 0 else None
 
     def _closed_for(self, source: str, now: float) -> Wait | None:
         closure = self._closed.get(source)
         if closure is None or closure.until <= now:
             return None
-        return _wait(closure.until - now, closure.reason)
+        return _wait(closure.until - now, "closed", closure.reason)
 
 
 def end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
@@ -153,6 +170,6 @@ def end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
         own.commit(grant.slot, grant.ask.source.cost)
 
 
-def _wait(seconds: float, reason: str) -> Wait:
+def _wait(seconds: float, why: Why, reason: str) -> Wait:
     # Redis may be back, and with it the whole limit, at any moment.
-    return Wait(min(seconds, POLL_SECONDS), utc_now() + timedelta(seconds=seconds), reason)
+    return Wait(min(seconds, POLL_SECONDS), utc_now() + timedelta(seconds=seconds), why, reason)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from tbcache.models import Failure, FetchRequest, Lane, RateHint
 from tbcache.sources import Source
-from tbcache.store.own import GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +80,26 @@ class Join:
     is_local: bool = False
 
 
+#: Why there is no slot: the limit is used up; the upstream said stop; the day's money is spent; one
+#: is free, and is about to be given back by another process; Redis is away, and this process's part
+#: is used up.
+Why = Literal["limit", "closed", "budget", "giving_back", "share"]
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No slot for ``seconds``."""
+    """No slot for ``seconds``. ``why`` is for programs; ``reason`` is for people, and may be the
+    upstream's own words."""
 
     seconds: float
     retry_at: datetime
+    why: Why
     reason: str
 
     @property
     def is_brief(self) -> bool:
         """True when a slot is free, and only has to be given back by another process."""
-        return self.reason == GIVING_BACK
+        return self.why == "giving_back"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@
 --   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
 --                                            nothing before start
 --   {"join", now, token, until}              someone else loads it
---   {"wait", now, retry_at, reason, epoch}   no slot before retry_at
+--   {"wait", now, retry_at, code, reason, epoch}   no slot before retry_at; why: see slots.lua
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
 --   {"cleared", now, log}                    the asker does not know the log; nothing was done
@@ -37,6 +37,9 @@ local deadline = tonumber(ARGV[6])
 if deadline > 0 and now > deadline then
     return {'late', now}
 end
+
+-- Whatever is answered below, the process was heard: the asker reckons with that.
+redis.call('ZADD', KEYS[7], 'XX', string.format('%.0f', now), ARGV[17])
 
 local log, known, cleared = KEYS[6], ARGV[15], tonumber(ARGV[16])
 local head = redis.pcall('GETRANGE', log, 0, 15)
@@ -67,7 +70,7 @@ end
 
 --@include slots
 local slots, state, lease_key, usage = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
-local window = {slots = slots, state = state, fleet = KEYS[7], process = ARGV[17]}
+local window = {slots = slots, state = state, fleet = KEYS[7], process = ARGV[17], limits = parse_limits(ARGV[1])}
 local share, charge, lease, worker = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[7]
 local id, cost = ARGV[8], tonumber(ARGV[9])
 local is_held = ARGV[10] == 'held' and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
@@ -85,27 +88,25 @@ local function unneeded()
 end
 
 local seen = epoch(state, ARGV[11], now, id)
-local limits = parse_limits(ARGV[1])
-local retry_at, reason, certain = 0, '', true
-hear(window.fleet, ARGV[17], now)
+local retry_at, code, reason, certain = 0, '', '', true
 if not is_held then
     local _
-    retry_at, reason, _, certain = look(window, limits, now, cost, share)
-    if reason == GIVING_BACK then
+    retry_at, code, reason, _, certain = look(window, now, cost, share)
+    if code == GIVING_BACK then
         call_for_rooms(window, now)
     end
 end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return verdict('wait', retry_at, reason, seen)
+        return verdict('wait', retry_at, code, reason, seen)
     end
     if is_fresh then
         -- The ask itself is what is charged, and it is over now.
         if is_held then
             commit(slots, now, id, cost)
         else
-            hold(window, limits, now, id, cost, 0, now, share)
+            hold(window, now, id, cost, 0, now, share)
         end
         return verdict('hit', entry)
     end
@@ -139,18 +140,18 @@ if load[1] and tonumber(load[2]) > now and load[1] ~= id and not is_heir then
 end
 local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]) / cost, is_held and cost or 0)
 if funds_at > retry_at then
-    retry_at, reason, certain = funds_at, 'budget', false
+    retry_at, code, reason, certain = funds_at, BUDGET, "the day's budget is spent", false
     unneeded()
 end
 if retry_at > 0 and entry then
     return verdict('stale', entry, failure or '')
 end
 if retry_at > 0 and not (certain and retry_at - now <= tonumber(ARGV[12])) then
-    return verdict('wait', retry_at, reason, seen)
+    return verdict('wait', retry_at, code, reason, seen)
 end
 
 local start = math.max(now, retry_at)
-hold(window, limits, now, id, cost, lease, start, not is_held and share or nil)
+hold(window, now, id, cost, lease, start, not is_held and share or nil)
 local since = #known == 16 and string.match(known, '^[1-8]%d+$') or UNCLEARED
 redis.call('HSET', lease_key, 'token', id, 'until', int(start + lease), 'waiters', 0, 'since', since)
 redis.call('HDEL', lease_key, 'generation')

@@ -1,15 +1,19 @@
 --@include slots
--- beat: a process says that it is there, and learns its part of the source's limits while
--- Redis is away from it: its share, and its rooms, which are what it may take of that at
+--@include fleet
+-- beat: a process says that it is there, and learns the limits in force and its part of them
+-- while Redis is away from it: its share, and its rooms, which are what it may take of that at
 -- once. The shares never add up to more than 1, nor the rooms to more than what is free.
 --
 -- KEYS  1 slots   2 state   3 fleet   (see slots.lua)
--- ARGV  1 limits   2 process   3 share it goes by until it has read this reply
+-- ARGV  1 its limits   2 process   3 share it goes by until it has read this reply
 --       4 deadline (us; 0: none)   5 forget who was silent for longer (us)
 --       6 rooms it goes by, "count:span=room,..."
--- Replies {now, share, rooms, epoch, closed until (us; 0: not), why, process, ...}: the
--- epoch in force ("" for none), and the absent. {now} past the deadline: nothing was done.
-local process, deadline = ARGV[2], tonumber(ARGV[4])
+--       7 "alone" when it can go on without Redis; "" for one that only does what Redis gives it
+--       8 epoch it has seen, "" for none   9 name for a new epoch   10 lease (us)
+-- Replies {now, share, fair share, rooms, limits in force, processes, epoch,
+-- closed until (us; 0: not), why, 1 when nobody who can go alone is silent, process, ...}: how
+-- many take slots, and who is absent. {now} past the deadline: nothing was done.
+local process, deadline, lease = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
 local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = process}
 
 local now = server_time()
@@ -17,36 +21,68 @@ if deadline > 0 and now > deadline then
     return {int(now)}
 end
 redis.call('ZADD', window.fleet, int(now), process)
-local forgotten_at = int(now - tonumber(ARGV[5]))
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at)) do
-    redis.call('ZREM', window.fleet, gone)
-    redis.call('HDEL', window.state, 'share:' .. gone, 'rooms:' .. gone)
+local seen = epoch(window.state, ARGV[8], now, ARGV[9])
+local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
+local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= ARGV[1]
+if has_changed then
+    redis.call('HSET', window.state, 'limits:' .. process, ARGV[1])
 end
-
-local fleet, given = redis.call('ZRANGE', window.fleet, 0, -1), 0
-for _, other in ipairs(fleet) do
-    if other ~= process then
-        given = given + tonumber(redis.call('HGET', window.state, 'share:' .. other) or 0)
+local forgotten_at = int(now - tonumber(ARGV[5]))
+local silent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
+for i = 1, #silent, 2 do
+    -- One that the last outage found here may have sent until its end.
+    if tonumber(silent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, lease) then
+        forget(window.state, window.fleet, silent[i])
+        has_changed = true
     end
 end
-local share = math.max(0, math.min(1 / #fleet, 1 - given))
--- Until it has read this it goes by the old one: the larger of the two is taken.
-redis.call('HSET', window.state, 'share:' .. process, math.max(share, math.min(tonumber(ARGV[3]), 1 - given)))
+if has_changed then
+    agree(window.state, window.fleet)
+end
+
+local state = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until', 'lost_at')
+window.limits = parse_limits(state[1] or ARGV[1])
+local lost_at, longest = tonumber(state[5] or 0), 0
+for _, limit in ipairs(window.limits) do
+    longest = math.max(longest, limit[2])
+end
+
+-- Shares are for those who can go on alone: the others wait for Redis, whatever is theirs.
+local fleet, given, sharing = redis.call('ZRANGE', window.fleet, 0, -1), 0, 0
+for _, other in ipairs(fleet) do
+    local theirs = other ~= process and redis.call('HGET', window.state, 'share:' .. other)
+    if theirs then
+        given, sharing = given + tonumber(theirs), sharing + 1
+    end
+end
+local going_by, fair, share = tonumber(ARGV[3]), 0, 0
+if ARGV[7] == 'alone' then
+    fair = 1 / (sharing + 1)
+    share = math.max(0, math.min(fair, 1 - given))
+    if now < lost_at + longest + lease then
+        -- Some of whom nothing is known any more may be going on with theirs.
+        share = math.min(share, going_by)
+    end
+    -- Until it has read this it goes by the old one: the larger of the two is taken.
+    redis.call('HSET', window.state, 'share:' .. process, math.max(share, math.min(going_by, 1 - given)))
+else
+    redis.call('HDEL', window.state, 'share:' .. process)
+end
 
 -- The same holds for its rooms.
 local kept, granted = {}, {}
 for name, room in string.gmatch(ARGV[6], '(%d+:%d+)=(%d+)') do
     kept[name] = tonumber(room)
 end
-members_of(window, now).rooms[process] = nil
-local state = redis.call('HMGET', window.state, 'epoch', 'closed_until', 'closed_reason', 'wanted_until', 'lost_at')
+local members = members_of(window, now)
+members.rooms[process] = nil
 local is_wanted = tonumber(state[4] or 0) > now
-for _, limit in ipairs(parse_limits(ARGV[1])) do
+for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local silent, rooms = kept_of(window, limit, now, 0)
-    local free = count - own - foreign(window.slots, window.state, count, span, now, own) - silent
-    local is_shut = is_wanted or now < tonumber(state[5] or 0) + span
+    local silent_part, rooms = kept_of(window, limit, now, 0)
+    local free = count - own - foreign(window.slots, window.state, count, span, now, own) - silent_part
+    local is_shut = is_wanted or now < lost_at + span + lease
     local room = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - rooms)
     if room > 0 then
         local name = limit_name(limit)
@@ -60,5 +96,5 @@ redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 
 local closed_until = int(moment(state[2]) > now and moment(state[2]) or 0)
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
-return {int(now), string.format('%.9f', share), table.concat(granted, ','), state[1] or '',
-    closed_until, state[3] or '', unpack(absent)}
+return {int(now), string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
+    state[1] or ARGV[1], #fleet, seen, closed_until, state[3] or '', #members.silent == 0 and 1 or 0, unpack(absent)}

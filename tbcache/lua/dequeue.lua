@@ -18,9 +18,9 @@
 -- claim's name, one with 0 needs none. called is
 -- 1 when a suspect comes, or waits until this worker has nothing else in hand; then no
 -- other job comes. Past the deadline nothing is done and none comes: the worker has given up on this ask.
-local most, limits, share = tonumber(ARGV[1]), parse_limits(ARGV[2]), tonumber(ARGV[3])
+local most, share = tonumber(ARGV[1]), tonumber(ARGV[3])
 local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
-local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9]}
+local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9], limits = parse_limits(ARGV[2])}
 local deadline = tonumber(ARGV[8])
 local MOST_LOOKED_AT = 100
 
@@ -74,9 +74,9 @@ end
 
 -- Whether the first job of a list may go upstream now.
 local function may_go(part)
-    local retry_at, reason = look(window, limits, now, cost, part)
+    local retry_at, code = look(window, now, cost, part)
     if retry_at > 0 then
-        if reason == GIVING_BACK then
+        if code == GIVING_BACK then
             call_for_rooms(window, now)
         end
         ask_again_at(retry_at)
@@ -100,7 +100,7 @@ end
 local function hand_out(list, id, message, part)
     local claim = id .. '/' .. prefix .. most
     if part then
-        hold(window, limits, now, claim, cost, lease, now, part)
+        hold(window, now, claim, cost, lease, now, part)
     end
     redis.call('ZADD', claims, int(now + claim_us), claim)
     redis.call('LREM', list, 1, id)

@@ -3,8 +3,8 @@
 --
 -- KEYS  1 slots   2 state   (see slots.lua)
 --       3 back    HASH  process -> the epoch for which it has put its slots back
--- ARGV  1 horizon (us)   2 process   3 processes in the fleet, as far as it knows
---       4 epoch it has seen   5 name for a new epoch
+-- ARGV  1 horizon (us)   2 process   3 how many processes take slots, as far as it knows
+--       4 epoch it has seen   5 name for a new epoch   6 lease (us)
 --       then slot id, age (us; negative while it is held), ...
 -- Replies {epoch in force, 1 when the source is open}. A slot that is known
 -- keeps the later stamp of the two: either is at or after its arrival. One that is still
@@ -14,7 +14,12 @@ local horizon, process = tonumber(ARGV[1]), ARGV[2]
 
 local now = server_time()
 local current = epoch(state, ARGV[4], now, ARGV[5])
-for i = 6, #ARGV, 2 do
+if ARGV[4] ~= '' and current ~= ARGV[4] then
+    -- The epoch in force may be that of one who had nothing to lose.
+    redis.call('HSETNX', state, 'lost_at', int(now))
+end
+redis.call('HSET', state, 'returned_at', int(now), 'lease', ARGV[6])
+for i = 7, #ARGV, 2 do
     local id, age = ARGV[i], tonumber(ARGV[i + 1])
     if age >= 0 then
         commit(slots, now, id, 1)

@@ -15,7 +15,7 @@
 --      12 closed until (us), 0: not; -1: by our own back-off    13 reason
 --      14 answer for the outbox, ""      15 pages fetched
 --      16 the lease's token      17 price of an item (millionths of a dollar)
---      18 what the upstream says is left, "count:span_us:left:until_us,..." by limit
+--      18 what the upstream says is left, "span_us:left:until_us,..." by limit
 --      19 limits "count:span_us,..."
 --      20 deadline (us; 0: none)   then the ids of items billed once a day
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
@@ -82,7 +82,7 @@ local function learn(limit, span)
     end
     redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
 end
-local limits = parse_limits(ARGV[19])
+local limits = in_force(parse_limits(ARGV[19]), redis.call('HGET', state, 'limits') or '')
 table.sort(limits, function(one, other) return one[2] < other[2] end)
 if kind ~= 'abandon' and limits[1] then
     learn(limits[1][1], limits[1][2])
@@ -117,8 +117,14 @@ local function heed(limit, span, left, told_until)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
 end
-for limit, span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+):(%d+)') do
-    heed(tonumber(limit), tonumber(span), tonumber(left), told_until)
+-- By the limit in force, whatever the one who read it goes by: what the upstream leaves to a
+-- larger limit is no less room for a smaller one.
+for span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+)') do
+    for _, limit in ipairs(limits) do
+        if limit[2] == tonumber(span) then
+            heed(limit[1], limit[2], tonumber(left), told_until)
+        end
+    end
 end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)

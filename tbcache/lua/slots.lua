@@ -9,9 +9,17 @@
 --                            strikes: refusals in a row; horizon: the longest window
 --                            seen (us); epoch: set once, missing after a loss of data;
 --                            lost_at: when a loss was noticed (us), until it is mended;
+--                            lease: for how long a request may be under way (us);
 --                            fleet: how many processes there were;
+--                            returned_at: when a process last came back from an outage
+--                            and put its slots here (us);
+--                            died:<process>: when others of its machine found it dead (us);
+--                            limits:<process>: the limits that a process was started with,
+--                            "count:span_us,..."; limits: those in force for all of them,
+--                            the strictest of each span (see fleet.lua);
 --                            share:<process>: the part of each limit that is the
---                            process's own while Redis is away from it;
+--                            process's own while Redis is away from it; only of a process
+--                            that can go on without Redis;
 --                            rooms:<process>: "count:span=room,...", how many slots of
 --                            each limit it may take at once then: kept from all others;
 --                            wanted_until: nobody is given rooms until then (us), as
@@ -27,19 +35,26 @@
 --                            what was told first after the end of a foreign_until;
 --                            slides:<span>: 1 where the upstream's window was seen to
 --                            slide, and what was told last holds on beyond its end
--- $ns:{source}:fleet   ZSET  process -> last heard of (us). One that is silent for longer
---                            than ABSENT_US may be cut off and sending on its own: its
---                            share is kept free until it is back, or forgotten.
+-- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
+--                            One with a share that is silent for longer than ABSENT_US may
+--                            be cut off and sending on its own: its share is kept free until
+--                            it is back, or forgotten.
 --
--- $ns:notices          channel: "SOURCE UNTIL REASON", the source is closed until then (us);
---                            "SOURCE", all are to give back their rooms of it.
+-- $ns:notices          channel: "SOURCE UNTIL REASON", the source is closed until then (us),
+--                            0: it is open again; "SOURCE", all are to give back their rooms of it.
 --
--- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only}.
+-- A window is a table {slots, state, fleet: the keys; limits: the asker's, which look() makes
+-- those in force; process: who takes, nil to look only; is_alone: true where the asker's
+-- limits hold alone, and not the fleet's as well}.
+--
+-- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
+-- the upstream said stop (the text is the upstream's), "giving_back" it is about to be given
+-- back by others, "budget" the day's money is spent.
 -- Stamps are written with string.format('%.0f'): Lua would print 1.7e15.
 
 local LOST_POLL_US = 250000
 local ROOM_POLL_US = 5000
-local GIVING_BACK = 'others are giving back what was kept for them'  -- also in store/own.py
+local GIVING_BACK, BUDGET = 'giving_back', 'budget'
 local ROUNDING = 1e-6  -- of a share; also in store/own.py
 local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
 local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
@@ -73,6 +88,23 @@ local function parse_limits(text)
     return limits
 end
 
+-- The limits that hold: the asker's, and the fleet's. Of one span the smaller count.
+local function in_force(limits, fleet)
+    local by_span, merged = {}, {}
+    for _, some in ipairs({limits, parse_limits(fleet)}) do
+        for _, limit in ipairs(some) do
+            local known = by_span[limit[2]]
+            if known then
+                known[1] = math.min(known[1], limit[1])
+            else
+                merged[#merged + 1] = {limit[1], limit[2]}
+                by_span[limit[2]] = merged[#merged]
+            end
+        end
+    end
+    return merged
+end
+
 -- What others use of a window with the same key, as the upstream's headers told or its
 -- refusals taught, and until when that holds. `own` are our slots in it.
 local function foreign(slots_key, state_key, limit, span, now, own)
@@ -92,7 +124,7 @@ local function foreign(slots_key, state_key, limit, span, now, own)
     -- The first word is past: windows may reset, or slide. One request goes to hear the next.
     local others = tonumber(told[1])
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
-        others = math.min(others, limit - own - 1)
+        others = math.max(0, math.min(others, limit - own - 1))
     end
     return others, now + FOREIGN_POLL_US
 end
@@ -114,7 +146,10 @@ local function members_of(window, now)
     local members = {silent = {}, rooms = {}}
     for i = 1, #found, 2 do
         if tonumber(found[i + 1]) < now - ABSENT_US then
-            table.insert(members.silent, tonumber(told[i] or 0))
+            -- One without a share does nothing without Redis.
+            if told[i] then
+                table.insert(members.silent, tonumber(told[i]))
+            end
         elseif told[i + 1] then
             local rooms = {}
             for name, room in string.gmatch(told[i + 1], '(%d+:%d+)=(%d+)') do
@@ -218,17 +253,21 @@ end
 
 -- What stands against `cost` more slots of the window's process. `share` below 1 is the pre-warm lane's: the part
 -- of each limit it may fill whatever the interactive asks do. Replies the moment from
--- which it can be asked again (0: now), the reason, the tightest limit's {count, span,
--- used}, and whether a slot that starts at that moment can be promised now.
-local function look(window, limits, now, cost, share)
+-- which it can be asked again (0: now), the code and the text of the reason, the tightest
+-- limit's {count, span, used}, and whether a slot that starts at that moment can be promised now.
+local function look(window, now, cost, share)
     local slots_key, state_key = window.slots, window.state
     local state = redis.call('HMGET', state_key,
-        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at')
+        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at', 'limits', 'lease')
+    if state[6] and not window.is_alone then
+        window.limits = in_force(window.limits, state[6])
+    end
+    local limits = window.limits
     -- One who is silent may take again what leaves of his: nothing is promised then.
-    local retry_at, reason, certain = 0, '', share == 1 and #members_of(window, now).silent == 0
+    local retry_at, code, text, certain = 0, '', '', share == 1 and #members_of(window, now).silent == 0
     local closed_until = moment(state[1])
     if closed_until > now then
-        retry_at, reason, certain = closed_until, state[2] or 'closed', false
+        retry_at, code, text, certain = closed_until, 'closed', state[2] or 'closed', false
     end
     local lost_at = tonumber(state[3] or 0)
     local demand = share < 1 and demand_of(state[4], state[5], now, shortest(limits)) or 0
@@ -240,7 +279,7 @@ local function look(window, limits, now, cost, share)
         local others, others_until = foreign(slots_key, state_key, count, span, now, own)
         local kept, rooms = kept_of(window, limit, now, cost)
         local used = own + others + kept
-        local free_at, why = 0, 'limit ' .. count
+        local free_at, why, because = 0, 'limit', 'limit ' .. count
         local over = used + cost - count
         if over > own then
             free_at, certain = others > 0 and others_until or now + span, false
@@ -268,35 +307,37 @@ local function look(window, limits, now, cost, share)
         if kept > 0 and free_at > now + LOST_POLL_US then
             -- The absent may be back, or be forgotten, at any moment.
             free_at, certain = now + LOST_POLL_US, false
-            why = why .. ', ' .. kept .. ' of it kept for processes that are silent'
+            because = because .. ', ' .. kept .. ' of it kept for processes that are silent'
         end
         if rooms > 0 and over + rooms > 0 then
             -- They are given back within a few milliseconds; until then nothing can be promised.
             free_at, certain, why = now + ROOM_POLL_US, false, GIVING_BACK
+            because = 'others are giving back what was kept for them'
         end
-        if lost_at > 0 and now < lost_at + span then
-            -- Shut until every process has put its own slots back, or the window has
-            -- passed; the first may be any moment, so the asker looks again soon.
-            free_at = math.max(free_at, math.min(lost_at + span, now + LOST_POLL_US))
+        local known_at = lost_at + span + tonumber(state[7] or 0)
+        if lost_at > 0 and now < known_at then
+            -- Shut until every process has put its own slots back, or what one of them sent has
+            -- arrived and left the window; the first may be any moment, so the asker looks again soon.
+            free_at = math.max(free_at, math.min(known_at, now + LOST_POLL_US))
             used, certain = count, false
-            why = why .. ', shut until what Redis has lost is known again'
+            because = because .. ', shut until what Redis has lost is known again'
         end
         if free_at > now and free_at > retry_at then
-            retry_at, reason = free_at, why
+            retry_at, code, text = free_at, why, because
         end
         if not tightest or count - used < tightest[1] - tightest[3] then
             tightest = {count, span, used}
         end
     end
-    return retry_at, reason, tightest, certain
+    return retry_at, code, text, tightest, certain
 end
 
 -- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
 -- look) until start + lease. A slot promised for later keeps the bound as well: at its
 -- taking, every other stamp younger than start - window was counted. No `share`: the ask
 -- was counted in its lane before.
-local function hold(window, limits, now, id, cost, lease, start, share)
-    local state_key, slots_key = window.state, window.slots
+local function hold(window, now, id, cost, lease, start, share)
+    local state_key, slots_key, limits = window.state, window.slots, window.limits
     local state = redis.call('HMGET', state_key, 'horizon', 'demand', 'demand_at')
     local horizon = tonumber(state[1] or 0)
     for _, limit in ipairs(limits) do

@@ -6,34 +6,39 @@
 --       6 held for (us; 0: stamped now)   7 deadline (us; 0: none)
 --       8 epoch the asker has seen, "" for none
 --       9 patience (us): a slot that comes free within it is promised at once   10 process
--- Replies {allowed, now, count, span, used, retry_at, reason, epoch, start}: the
+--      11 "alone" where these limits hold alone; "" where the fleet's do as well
+-- Replies {allowed, now, count, span, used, retry_at, code, reason, epoch, start}: the
 -- figures are the tightest limit's, after the take; retry_at (us) is when the oldest slot
 -- in its window leaves (now, if it is empty), or when the ask can be granted. A slot that
 -- was taken must not be used before start. {"late", now} past the deadline: nothing was done.
 local is_take = ARGV[3] == 'take'
-local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = is_take and ARGV[10] or nil}
+local window = {
+    slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], limits = parse_limits(ARGV[1]),
+    process = is_take and ARGV[10] or nil, is_alone = ARGV[11] == 'alone',
+}
 local share, id, cost, deadline = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
 
 local now = server_time()
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
+if is_take then
+    hear(window.fleet, ARGV[10], now)
+end
 local seen = epoch(window.state, ARGV[8], now, id)
-hear(window.fleet, ARGV[10], now)
-local limits = parse_limits(ARGV[1])
-local retry_at, reason, tightest, certain = look(window, limits, now, cost, share)
+local retry_at, code, reason, tightest, certain = look(window, now, cost, share)
 local start = math.max(now, retry_at)
 local allowed = retry_at == 0 or (certain and start - now <= tonumber(ARGV[9]))
-if is_take and reason == GIVING_BACK then
+if is_take and code == GIVING_BACK then
     call_for_rooms(window, now)
 end
 if allowed and is_take then
-    hold(window, limits, now, id, cost, tonumber(ARGV[6]), start, share)
+    hold(window, now, id, cost, tonumber(ARGV[6]), start, share)
     local _
-    _, _, tightest = look(window, limits, start, 0, 1)
+    _, _, _, tightest = look(window, start, 0, 1)
 end
 if allowed then
     local first = redis.call('ZRANGEBYSCORE', window.slots, '(' .. int(start - tightest[2]), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + tightest[2] or now
 end
-return {allowed and 1 or 0, int(now), tightest[1], int(tightest[2]), tightest[3], int(retry_at), reason, seen, int(start)}
+return {allowed and 1 or 0, int(now), tightest[1], int(tightest[2]), tightest[3], int(retry_at), code, reason, seen, int(start)}

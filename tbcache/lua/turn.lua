@@ -10,9 +10,10 @@
 --      11 billed (millionths of a dollar)   12 price of an item   13 process
 --         then the ids of items billed once a day
 -- Replies {"go", now}: the next slot is held and the lease prolonged;
---         {"wait", now, retry_at, reason}: no slot; {"late", now}: see admit.lua.
+--         {"wait", now, retry_at, code, reason}: no slot, and why (see slots.lua);
+--         {"late", now}: see admit.lua.
 local slots, lease_key = KEYS[1], KEYS[3]
-local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[13]}
+local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[13], limits = parse_limits(ARGV[1])}
 local lease, cost, deadline = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local now = server_time()
@@ -20,21 +21,20 @@ commit(slots, now, ARGV[3], cost)
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
-bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), tonumber(ARGV[12]), {unpack(ARGV, 14)})
 hear(window.fleet, ARGV[13], now)
-local limits = parse_limits(ARGV[1])
-local retry_at, reason = look(window, limits, now, cost, 1)
+bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), tonumber(ARGV[12]), {unpack(ARGV, 14)})
+local retry_at, code, reason = look(window, now, cost, 1)
 local funds_at = look_at_budget(slots, KEYS[4], now, tonumber(ARGV[9]), tonumber(ARGV[10]) / cost, 0)
 if funds_at > retry_at then
-    retry_at, reason = funds_at, 'budget'
+    retry_at, code, reason = funds_at, BUDGET, "the day's budget is spent"
 end
 if retry_at > 0 then
-    if reason == GIVING_BACK then
+    if code == GIVING_BACK then
         call_for_rooms(window, now)
     end
-    return {'wait', int(now), int(retry_at), reason}
+    return {'wait', int(now), int(retry_at), code, reason}
 end
-hold(window, limits, now, ARGV[4], cost, lease, now)
+hold(window, now, ARGV[4], cost, lease, now)
 if redis.call('HGET', lease_key, 'token') == ARGV[7] then
     redis.call('HSET', lease_key, 'until', int(now + lease))
 end

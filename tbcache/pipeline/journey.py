@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 
 from tbcache.admission import (
     Admission,
@@ -129,9 +128,9 @@ class Pipeline:
                     if left <= 0:
                         raise RateLimited(request.source, utc_now(), "another worker is still fetching it")
                     self.admission.wait_for(join, request.source, min(join.seconds, left, JOIN_SECONDS))
-                case Wait(seconds, retry_at, reason):
+                case Wait(seconds) as wait:
                     if time.monotonic() + seconds > give_up:
-                        raise _limited(request.source, retry_at, reason)
+                        raise _limited(request.source, wait)
                     time.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
 
@@ -280,10 +279,10 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answ
     return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
 
 
-def _limited(source: str, retry_at: datetime, reason: str) -> RateLimited:
-    if reason == "budget":
-        return BudgetExhausted(source, retry_at)
-    return RateLimited(source, retry_at, reason)
+def _limited(source: str, wait: Wait) -> RateLimited:
+    if wait.why == "budget":
+        return BudgetExhausted(source, wait.retry_at)
+    return RateLimited(source, wait.retry_at, wait.reason)
 
 
 def _bug(request: FetchRequest, error: Exception) -> Failure:

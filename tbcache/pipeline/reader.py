@@ -99,7 +99,7 @@ class PageReader:
             turn = self._turn(self._grant, self._bill)
             self._bill = NOTHING
             if isinstance(turn, Wait):
-                return self._fetched("budget" if turn.reason == "budget" else "rate_limit")
+                return self._fetched("budget" if turn.why == "budget" else "rate_limit")
             cursor, self._grant = page.next, turn
 
     def _page(self, cursor: str | None) -> Page:

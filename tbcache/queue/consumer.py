@@ -49,7 +49,7 @@ class PacingConsumer(Consumer):
         self._source = source
         self._timeout = min(timeout, broker.claim_seconds / RENEWALS)
         self._keys = queue_keys(broker.store.keys, source.name)
-        self._store.own(source.name).limits = source.limits
+        self._store.own(source.name).configure(source.limits)
         self._hand = broker.hands[source.name]
         #: Jobs in hand that were not asked for yet: message, claim, and whether they have a slot.
         self._buffer: deque[tuple[bytes, bytes, bool]] = deque()
@@ -91,7 +91,9 @@ class PacingConsumer(Consumer):
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
         settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
         asked_at, prefix = time.monotonic(), f"{uuid.uuid4().hex}."
-        with self._store.asking(self._source.name, prefix, reserved.count * cost) as own:
+        own = self._store.own(self._source.name)
+        asking = self._store.asking(self._source.name, prefix, reserved.count * cost, is_alone=False)
+        with asking as deadline_us:
             now, retry_at, is_called, *granted = self._store.run(
                 "dequeue",
                 [
@@ -109,7 +111,7 @@ class PacingConsumer(Consumer):
                     to_micros(self._broker.claim_seconds),
                     prefix,
                     MOST_TRIES,
-                    self._store.deadline_us(self._source.name),
+                    deadline_us,
                     self._store.member,
                     cost,
                     self._readiness(reserved),

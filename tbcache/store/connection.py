@@ -15,6 +15,7 @@ import functools
 import math
 import os
 import re
+import secrets
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.client import PubSub
@@ -43,6 +44,7 @@ from tbcache.store.fault import (
     reason_of,
 )
 from tbcache.store.key import Keys
+from tbcache.store.marker import CleanMarker
 from tbcache.store.node import BLOCK_SECONDS, Argument, Node
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
@@ -76,6 +78,26 @@ class Refused(Unavailable):
         super().__init__(address, reason, is_refusal=True)
 
 
+class _Clock(NamedTuple):
+    """How far the server's clock is ahead of ours: at least ``low`` and at most ``high`` seconds.
+
+    The server told its time at some moment between an ask and its answer. However long either was
+    under way, or this process stood still, the truth lies in between.
+    """
+
+    low: float
+    high: float
+    seen_at: float
+
+    def at(self, now: float) -> _Clock:
+        """The same later: the two may have gone apart by their drift."""
+        drift = CLOCK_DRIFT * max(0.0, now - self.seen_at)
+        return _Clock(self.low - drift, self.high + drift, now)
+
+    def narrowed_by(self, other: _Clock) -> _Clock:
+        return _Clock(max(self.low, other.low), min(self.high, other.high), self.seen_at)
+
+
 class Store:
     """One server or one cluster, its keys and its scripts. Opens no socket before the first call."""
 
@@ -83,6 +105,8 @@ class Store:
         self.keys = Keys(settings.namespace, frozenset((*BUILT_IN_NAMES, *settings.sources)))
         self.address = settings.redis_address
         self.timeout = settings.redis_timeout
+        #: For how long (seconds) a slot is held for one request.
+        self.lease_seconds = settings.lease_seconds
         self.is_cluster = settings.redis_cluster
         self._url = settings.redis
         self._name = settings.worker_name
@@ -101,11 +125,10 @@ class Store:
         self._own: dict[str, OwnSlots] = {}
         self._is_returning = False
         self._epochs: dict[str, str] = {}
-        # How far the server's clock is ahead of ours (s), and when that was so; the nodes of a
-        # cluster have clocks of their own, so there also by source.
-        self._ahead: dict[str, tuple[float, float]] = {}
-        #: How many processes shared the limits when last heard of.
-        self.fleet_size = 1
+        # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
+        # also by source.
+        self._clocks: dict[str, _Clock] = {}
+        self._is_clean = False
         self._open()
 
     @property
@@ -116,8 +139,18 @@ class Store:
 
     @property
     def member(self) -> str:
-        """This process among those that share a limit: no other's, whatever it is named in figures."""
-        return f"{_machine()}-{os.getpid()}"
+        """This store among all that share a limit: no other's, whatever the process is named in figures."""
+        return f"{_machine()}-{self._pid}.{self._token}"
+
+    @property
+    def marker(self) -> CleanMarker:
+        """Tells the others of this machine, after our death, that Redis knows of all that we sent."""
+        return CleanMarker(self.member)
+
+    @property
+    def fleet_size(self) -> int:
+        """How many processes shared a limit when last heard of: the most of any source."""
+        return max((own.processes for own in self._own.copy().values()), default=1)
 
     @property
     def is_available(self) -> bool:
@@ -321,39 +354,64 @@ class Store:
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
-        may_go_alone = functools.partial(self._may_go_alone, source)
-        return self._own.setdefault(source, OwnSlots(may_go_alone, lambda: self.fleet_size))
+        own = self._own.get(source)
+        if own is None:
+            may_go_alone = functools.partial(self._may_go_alone, source)
+            new = OwnSlots(may_go_alone, self._go_alone, lambda: self.fleet_size)
+            own = self._own.setdefault(source, new)
+        return own
 
     def _may_go_alone(self, source: str) -> bool:
         # A slot that is taken alone after ours were put back would be known to nobody.
         is_without = self._away_reason is not None or source in self._broken
         return is_without and not self._is_returning
 
+    def _go_alone(self) -> bool:
+        if self._is_clean:
+            self._is_clean = not self.marker.remove()
+        return not self._is_clean
+
+    def stay_clean(self) -> None:
+        """Set the clean marker, unless something was sent that Redis does not know of."""
+        if not self._is_clean and not any(own.has_taken_alone for own in self._own.copy().values()):
+            self.marker.set()
+            self._is_clean = True
+
     @contextmanager
-    def asking(self, source: str, name: str, cost: int) -> Iterator[OwnSlots]:
-        """Around a script that may take ``cost`` slots of ``source``, if it comes to that.
+    def asking(self, source: str, name: str, cost: int, *, is_alone: bool = True) -> Iterator[int]:
+        """Around a script that may take ``cost`` slots of ``source``, if it comes to that. ``is_alone``:
+        were Redis away, the process would go on without it; False for what the queue gives. Gives
+        the ask's deadline in the server's time (us).
 
         Raises:
           Unavailable: the server is away.
         """
         self.check()
         own = self.own(source)
-        if self._join is not None and not own.is_member:
+        if own.begins_alone(is_alone) and self._join is not None:
             self._join(source)
-        with self.awaiting(own, name, cost):
-            yield own
+        with self.awaiting(source, name, cost) as deadline_us:
+            yield deadline_us
 
     @contextmanager
-    def awaiting(self, own: OwnSlots, name: str, cost: int) -> Iterator[None]:
-        """Around a script by which the server learns that this process is there."""
-        own.ask(name, cost)
+    def awaiting(self, source: str, name: str, cost: int) -> Iterator[int]:
+        """Around a script by which the server learns that this process is there. Gives its deadline.
+
+        The one place where it is noted that Redis has heard us, and where an answer is lost.
+        """
+        own = self.own(source)
+        # In this order: the server refuses what we no longer reckon with.
+        deadline_us = self.deadline_us(source)
+        own.ask(name, cost, time.monotonic() + self.timeout * ANSWERED_PART)
         try:
-            yield
+            yield deadline_us
         except Unavailable as error:
             # Whether it took them, who knows.
             own.lose(name, is_heard=error.is_timeout)
             raise
         except BaseException:
+            # Interrupted, it may have taken them as well: they count as sent.
+            own.grant(name, cost, own.limits, self.lease_seconds)
             own.answered(name)
             raise
         own.answered(name)
@@ -381,15 +439,6 @@ class Store:
             with contextlib.suppress(Unavailable):
                 self.restore(source)
 
-    def notice_epoch(self, source: str, found: str) -> None:
-        """Mend the window if ``found``, "" for none, is not the epoch that this process has seen.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        if self._epochs.get(source, found) != found:
-            self.restore(source)
-
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
@@ -404,10 +453,11 @@ class Store:
             [self.keys.slots(source), self.keys.state(source), self.keys.back(source)],
             [
                 to_micros(own.horizon),
-                self.process,
-                self.fleet_size,
+                self.member,
+                own.processes,
                 self.epoch(source),
                 uuid.uuid4().hex,
+                to_micros(self.lease_seconds),
                 *slots,
             ],
         )
@@ -416,8 +466,8 @@ class Store:
 
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
-        known = self._ahead.get(self._clock(source))
-        return None if known is None else (time.monotonic() + known[0]) * MICROS
+        clock = self._clocks.get(self._clock_of(source))
+        return None if clock is None else (time.monotonic() + clock.high) * MICROS
 
     def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.
@@ -427,17 +477,20 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        now_us = self.time_us(source)
-        return round((now_us or self._ask_time(source)) + self.timeout * ANSWERED_PART * MICROS)
+        clock = self._clocks.get(self._clock_of(source)) or self._ask_time(source)
+        # By the lower end: never later than the part of the timeout that is the ask's.
+        return round((time.monotonic() + clock.low + self.timeout * ANSWERED_PART) * MICROS)
 
-    def _ask_time(self, source: str) -> float:
+    def _ask_time(self, source: str) -> _Clock:
         with self._asking_time:
             # Another thread may have asked while we waited.
-            if self.time_us(source) is None:
-                asked_at = time.monotonic()
-                seconds, micros = self.run("time", [self.keys.state(source)], [])
-                self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
-            return self.time_us(source) or 0.0
+            known = self._clocks.get(self._clock_of(source))
+            if known is not None:
+                return known
+            asked_at = time.monotonic()
+            seconds, micros = self.run("time", [self.keys.state(source)], [])
+            self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
+            return self._clocks[self._clock_of(source)]
 
     def learn_time(self, now_us: int, asked_at: float, source: str) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
@@ -445,45 +498,26 @@ class Store:
         One that jumped makes every stamp wrong by as much: the windows are given up, and
         each process puts back its own slots by its own clock.
         """
-        clock, ahead = self._clock(source), now_us / MICROS - asked_at
-        known = self._ahead.get(clock)
-        self._ahead[clock] = self._ahead[""] = ahead, asked_at
-        if known is None:
-            return
-        before, since = known
-        slack = self.timeout + CLOCK_DRIFT * (asked_at - since)
-        if abs(ahead - before) > slack:
-            log.warning("redis.clock_jumped", seconds=round(ahead - before, 3))
+        name, now = self._clock_of(source), time.monotonic()
+        seen, known = _Clock(now_us / MICROS - now, now_us / MICROS - asked_at, now), self._clocks.get(name)
+        both = seen if known is None else seen.narrowed_by(known.at(now))
+        has_jumped = both.low > both.high
+        self._clocks[name] = self._clocks[""] = seen if has_jumped else both
+        if has_jumped and known is not None:
+            log.warning("redis.clock_jumped", seconds=round(seen.high - known.high, 3))
             with contextlib.suppress(Unavailable):
-                self._give_up_windows(clock)
+                self._give_up_windows(name)
 
-    def _clock(self, source: str) -> str:
+    def _clock_of(self, source: str) -> str:
         return source if self.is_cluster else ""
 
     def _give_up_windows(self, clock: str) -> None:
         for source, epoch in list(self._epochs.items()):
-            if self._clock(source) != clock:
+            if self._clock_of(source) != clock:
                 continue
             keys = [self.keys.slots(source), self.keys.state(source)]
             self.run("lose", keys, [epoch, uuid.uuid4().hex])
             self.restore(source)
-
-    def check_epochs(self) -> None:
-        """Look whether Redis has lost a window that this process has sent in, or its clock jumped.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        with self.guard():
-            pipe: Any = self.client.pipeline(transaction=False)
-            seen, asked_at = list(self._epochs.items()), time.monotonic()
-            for source, _ in seen:
-                pipe.hget(self.keys.state(source), "epoch")
-                pipe.time()
-            answers = pipe.execute()
-            for (source, _), found, (seconds, micros) in zip(seen, answers[::2], answers[1::2], strict=True):
-                self.learn_time(seconds * MICROS + micros, asked_at, source)
-                self.notice_epoch(source, "" if found is None else found.decode())
 
     def on_return(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` each time the server is back, before anyone else uses it again.
@@ -565,6 +599,8 @@ class Store:
     def _open(self) -> None:
         self._closed = False
         self._pid = os.getpid()
+        self._token = secrets.token_hex(4)
+        self._is_clean = False
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
 
@@ -636,6 +672,8 @@ class Store:
                     callback()
             with self._lock:
                 self._away_reason = "closed" if self._closed else None
+            if self._join is not None:
+                self.stay_clean()
         finally:
             self._is_returning = False
         self._returned_at = time.monotonic()

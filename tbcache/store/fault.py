@@ -18,6 +18,11 @@ from redis.exceptions import (
     NoPermissionError,
 )
 
+
+class Unsent(redis.ConnectionError):
+    """There was no connection: nothing was sent."""
+
+
 #: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
 AWAY = (
     redis.ConnectionError,
@@ -68,9 +73,11 @@ def is_refusal(error: Exception) -> bool:
 
 def may_be_done(error: Exception) -> bool:
     """True when the server may have done what it was asked, or a part of it, all the same."""
-    is_late = isinstance(error, redis.TimeoutError | TimeoutError)
+    if not isinstance(error, redis.ResponseError):
+        # A connection that breaks says nothing of what was sent over it.
+        return not isinstance(error, Unsent)
     # A script is stopped where it stumbles, or lacks a right: what it wrote before stays.
-    return is_late or "ACL failure in script" in str(error) or is_of_call(error, is_script=True)
+    return "ACL failure in script" in str(error) or is_of_call(error, is_script=True)
 
 
 def reason_of(error: Exception) -> str:
@@ -78,7 +85,7 @@ def reason_of(error: Exception) -> str:
     return ", node ".join([_problem(error), *getattr(error, "__notes__", ())])
 
 
-def words(error: Exception) -> str:
+def words(error: BaseException) -> str:
     """The server's own words, without the command and the script that they are about."""
     text = _OF_SCRIPT.sub("", _OF_PIPELINE.sub("", str(error))).strip().rstrip(".")
     code = getattr(error, "status_code", None)
@@ -86,7 +93,9 @@ def words(error: Exception) -> str:
     return f"{code} {text}" if code and code != "ERR" and not text.startswith(code) else text
 
 
-def _problem(error: Exception) -> str:
+def _problem(error: BaseException) -> str:
+    if isinstance(error, Unsent) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return "no answer in time"
     text = words(error)

@@ -1,9 +1,10 @@
 """This process's place among those that share a source's limits.
 
-A member says a few times a second that it is there, and learns its share, the part of
-each limit that is its own while Redis is away, and its rooms, what it may take of that
-at once (own.py). One that falls silent has its share kept free (slots.lua), until it is
-back, or known to be dead, or forgotten.
+A member says a few times a second that it is there, and learns the limits in force, its
+share, the part of each that is its own while Redis is away, and its rooms, what it may take
+of that at once (own.py). One that only takes what the queue gives it can do nothing without
+Redis, and has no share. One that falls silent has its share kept free (slots.lua), until it is
+back, or known to be dead and all that it may have sent is old, or forgotten.
 
 In between it listens: an upstream that said stop to one has said so to all, also to
 those whose slots were granted before; and one who needs the others' rooms asks for them.
@@ -13,11 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
+import uuid
+from collections.abc import Iterable
 
 import redis
 from redis.client import PubSub
@@ -25,9 +25,11 @@ from redis.exceptions import NoPermissionError
 
 from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
+from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
-from tbcache.store.own import ABSENT_SECONDS, OwnSlots
-from tbcache.store.wire import pack_limits, to_micros
+from tbcache.store.marker import CleanMarker, is_alive, pid_of
+from tbcache.store.own import ABSENT_SECONDS, OwnSlots, Word
+from tbcache.store.wire import pack_limits, read_limits, to_micros
 
 log = get_logger("tbcache.store")
 
@@ -48,6 +50,10 @@ class Membership:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._asked_at: dict[str, float] = {}
+        #: Of dead processes: by source and process, until when their shares are kept (us).
+        self._kept_until: dict[tuple[str, str], int] = {}
+        #: What was said of other limits in force, by source.
+        self._told_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = threading.Lock()
         self._thread = BackgroundThread("tbcache-member", self._round)
         self._messages: PubSub | None = None
@@ -57,6 +63,7 @@ class Membership:
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
+            self._store.stay_clean()
             self._store.on_first_ask(self.beat)
             self._beating = threading.Lock()
             self._thread.start()
@@ -69,9 +76,10 @@ class Membership:
             self._messages.close()
         try:
             for source in self._asked_at:
-                self._bury(source, [self._store.member])
+                self._leave(source, self._store.member, is_clean=True)
         except Unavailable:
             return
+        self._store.marker.remove()
 
     def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
@@ -86,36 +94,59 @@ class Membership:
             self._store.check()
             if gives_up_rooms:
                 own.give_up_rooms()
-            self._beat(source, own)
+            going_by = self._beat(source, own)
+            if own.share < going_by:
+                # The others may have the difference only once Redis knows that we go by less.
+                self._beat(source, own)
 
-    def _beat(self, source: str, own: OwnSlots) -> None:
+    def _beat(self, source: str, own: OwnSlots) -> float:
+        """Beat once; the share that we went by until then."""
         keys = self._store.keys
         going_by = own.share if own.is_member else 0.0
-        rooms, mark = own.report()
+        rooms, mark, is_alone = own.report()
         self._asked_at[source] = asked_at = time.monotonic()
-        with self._store.awaiting(own, BEAT, 0):
+        with self._store.awaiting(source, BEAT, 0) as deadline_us:
             now_us, *answer = self._store.run(
                 "beat",
                 [keys.slots(source), keys.state(source), keys.fleet(source)],
                 [
-                    pack_limits(own.limits),
+                    pack_limits(own.configured),
                     self._store.member,
                     f"{going_by:.9f}",
-                    self._store.deadline_us(source),
+                    deadline_us,
                     to_micros(FORGET_SECONDS),
                     rooms,
+                    "alone" if is_alone else "",
+                    self._store.epoch(source),
+                    uuid.uuid4().hex,
+                    to_micros(self._store.lease_seconds),
                 ],
             )
+            if answer:
+                own.receive(read_word(answer), mark, is_alone=is_alone)
         if answer:
-            share, granted, epoch, closed_until, reason, *absent = answer
-            own.receive(float(share), _rooms(granted.decode()), mark)
-            own.hear_fleet(asked_at, is_whole=not absent)
-            self._store.notice_epoch(source, epoch.decode())
+            epoch, closed_until, reason, is_whole, *absent = answer[5:]
+            self._check_limits(source, own)
+            own.hear_fleet(asked_at, is_whole=bool(is_whole))
+            self._store.learn_epoch(source, epoch.decode())
             if int(closed_until) > int(now_us):
                 self._store.hear_closure(source, int(closed_until), reason.decode())
-            if dead := [name for name in (member.decode() for member in absent) if self._is_dead(name)]:
-                self._bury(source, dead)
+            self._bury_dead(source, int(now_us), (member.decode() for member in absent))
         self._store.learn_time(int(now_us), asked_at, source)
+        return going_by
+
+    def _check_limits(self, source: str, own: OwnSlots) -> None:
+        """Say it once when the fleet goes by other limits than this process was started with."""
+        if set(own.limits) == set(own.configured) or self._told_limits.get(source) == own.limits:
+            return
+        self._told_limits[source] = own.limits
+        log.warning(
+            "limits.differ",
+            source=source,
+            ours=_written(own.configured),
+            in_force=_written(own.limits),
+            hint="the strictest of all processes holds; start them with the same limits",
+        )
 
     def _beat_all(self) -> None:
         """Redis is back: know our part of what is free before it may go again."""
@@ -165,24 +196,40 @@ class Membership:
         """What the process asks anyway says as well that it is there."""
         now, own = time.monotonic(), self._store.own(source)
         is_silent = now - own.heard_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
-        return is_silent or now - self._asked_at.get(source, 0.0) >= SHARE_SECONDS
+        left = BEAT_SECONDS if own.is_short else SHARE_SECONDS
+        return is_silent or now - self._asked_at.get(source, 0.0) >= left
+
+    def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
+        """Give back the shares of those that were processes of this machine and are no more."""
+        for member in absent:
+            if now_us >= self._kept_until.get((source, member), 0) and self._is_dead(member):
+                self._leave(source, member, is_clean=CleanMarker(member).is_set)
 
     def _is_dead(self, member: str) -> bool:
         """True when ``member`` was a process of this machine and is no more."""
-        host, _, pid = member.rpartition("-")
-        if host != self._store.member.rpartition("-")[0] or not pid.isdigit():
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return _is_zombie(int(pid))
+        pid, machine = pid_of(member), member.rpartition("-")[0]
+        is_ours = machine == self._store.member.rpartition("-")[0]
+        return is_ours and pid is not None and not is_alive(pid)
 
-    def _bury(self, source: str, members: Sequence[str]) -> None:
+    def _leave(self, source: str, member: str, *, is_clean: bool) -> None:
         keys = self._store.keys
-        self._store.run("leave", [keys.state(source), keys.fleet(source)], members)
+        kept_until = self._store.run(
+            "leave",
+            [keys.state(source), keys.fleet(source)],
+            [member, "clean" if is_clean else "", to_micros(self._store.lease_seconds)],
+        )
+        if kept_until:
+            self._kept_until[source, member] = int(kept_until)
+        else:
+            self._kept_until.pop((source, member), None)
+
+
+def read_word(answer: list[bytes]) -> Word:
+    """What beat.lua replies, without the time."""
+    share, fair, rooms, limits, processes = answer[:5]
+    return Word(
+        float(share), float(fair), _rooms(rooms.decode()), read_limits(limits.decode()), int(processes)
+    )
 
 
 def _rooms(text: str) -> dict[str, int]:
@@ -191,11 +238,5 @@ def _rooms(text: str) -> dict[str, int]:
     return {limit: int(room) for limit, _, room in pairs}
 
 
-def _is_zombie(pid: int) -> bool:
-    """True for a process that has ended, which its parent has not been told; False where none can tell."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
-    except OSError:
-        return False
-    # The state comes after the program's name, which may hold anything.
-    return stat.rpartition(")")[2].split()[0] == "Z"
+def _written(limits: Iterable[Limit]) -> str:
+    return ",".join(map(str, limits))

@@ -14,6 +14,8 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
+from tbcache.store.fault import Unsent
+
 BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 1.0
 #: A connection unused for longer may have been closed by the server.
@@ -103,12 +105,25 @@ class Node:
         except IndexError:
             pool = self.client.connection_pool
             connection = pool.connection_class(**pool.connection_kwargs)
-            connection.connect()
+            _connect(connection)
             return connection
         if time.monotonic() - idle_since > CHECK_SECONDS and _is_closed(connection):
             connection.disconnect()
-            connection.connect()
+            _connect(connection)
         return connection
+
+
+def _connect(connection: Any) -> None:
+    """
+    Raises:
+      Unsent: there is no connection. redis.ResponseError: the server refuses the login.
+    """
+    try:
+        connection.connect()
+    except redis.ResponseError:
+        raise
+    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        raise Unsent(str(error)) from error
 
 
 def _ask(client: redis.Redis, command: tuple[Argument, ...], options: Mapping[str, Any], asking: bool) -> Any:

@@ -24,6 +24,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tbcache.models import Limit
 from tbcache.store.wire import pack_limits
@@ -39,29 +40,43 @@ THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 RETURN_SECONDS = 0.01
 #: What a share may miss by its rounding.
 ROUNDING = 1e-6
-#: Why a slot that is free cannot be had for some milliseconds. Also in slots.lua.
-GIVING_BACK = "others are giving back what was kept for them"
-#: For how long even those without patience wait for that.
+#: For how long even those without patience wait for slots that other processes are giving back.
 GIVING_BACK_SECONDS = 0.1
+
+
+class Word(NamedTuple):
+    """What a beat is told of a source: this process's share of its limits, and what would be fair; by
+    limit, what it may take alone of what is free; the limits in force; how many processes take slots."""
+
+    share: float
+    fair: float
+    rooms: Mapping[str, int]
+    limits: tuple[Limit, ...]
+    processes: int
 
 
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
     def __init__(
-        self, may_go_alone: Callable[[], bool] = lambda: True, fleet_size: Callable[[], int] = lambda: 1
+        self,
+        may_go_alone: Callable[[], bool] = lambda: True,
+        go_alone: Callable[[], bool] = lambda: True,
+        fleet_size: Callable[[], int] = lambda: 1,
     ) -> None:
         """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
-        ``fleet_size`` says how many processes there were when it was last heard of.
+        ``go_alone`` is called before each slot that is taken so, and may forbid it;
+        ``fleet_size`` says how many processes there were when Redis was last heard of.
         """
         self._may_go_alone = may_go_alone
+        self._go_alone = go_alone
         self._fleet_size = fleet_size
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
         self._alone: set[str] = set()
-        #: Asks under way, or whose answers were lost: how many slots each may have taken, and when it
-        #: was made, if Redis may have heard it.
+        #: Asks under way, or whose answers were lost: how many slots each may have taken, and until
+        #: when Redis may have heard it (monotonic).
         self._asked: dict[str, tuple[int, float]] = {}
         #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
         self._rooms: dict[str, int] | None = None
@@ -73,10 +88,26 @@ class OwnSlots:
         #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
         self._whole_at = math.inf
         self._promised_until = -math.inf
-        #: The part of each limit that is this process's own while Redis is away.
-        self.share = 1.0
-        #: The source's limits, once it is used.
+        #: The part of each limit that is this process's own while Redis is away, and what would be fair.
+        self.share = self.fair = 1.0
+        #: True once this process has asked for a slot by itself, and not only taken what the queue gave.
+        self.is_alone = False
+        self._told_alone = False
+        #: How many processes take slots of the source, as far as Redis has said.
+        self.processes = 1
+        #: The limits that this process was started with, once the source is used, and those in force.
+        self.configured: tuple[Limit, ...] = ()
         self.limits: tuple[Limit, ...] = ()
+
+    def configure(self, limits: tuple[Limit, ...]) -> None:
+        """The source is used, with these limits; the fleet's are heard of with the next beat."""
+        if limits != self.configured:
+            self.configured = self.limits = limits
+
+    def begins_alone(self, is_alone: bool) -> bool:
+        """Note how an ask is made; True when Redis must be told before, to know this process's part."""
+        self.is_alone = self.is_alone or is_alone
+        return not self.is_member or (self.is_alone and not self._told_alone)
 
     @property
     def horizon(self) -> float:
@@ -89,16 +120,22 @@ class OwnSlots:
         return self._heard_at
 
     @property
+    def has_taken_alone(self) -> bool:
+        """True while Redis has not been told of something that was taken without it."""
+        return bool(self._alone)
+
+    @property
     def is_member(self) -> bool:
         """True once Redis knows of this process, and it knows its share."""
         return self._rooms is not None
 
     # What Redis answers
 
-    def ask(self, name: str, cost: int) -> None:
-        """An ask is off that may take ``cost`` slots; until it is answered they count as taken."""
+    def ask(self, name: str, cost: int, heard_until: float) -> None:
+        """An ask is off that may take ``cost`` slots; until it is answered they count as taken.
+        Redis does not carry it out after ``heard_until`` (monotonic)."""
         with self._lock:
-            self._asked[name] = cost, time.monotonic()
+            self._asked[name] = cost, heard_until
 
     def lose(self, name: str, *, is_heard: bool) -> None:
         """No answer comes. ``is_heard``: for all we know, only the answer is lost."""
@@ -111,13 +148,11 @@ class OwnSlots:
         return name in self._asked
 
     def answered(self, name: str) -> None:
-        """The ask is over; what it was granted has been noted before."""
+        """The ask is over, and Redis has taken note that we are there; what it granted has been noted
+        before. A later moment than the true one is safe: whoever is heard of later is missed later."""
         with self._lock:
             self._asked.pop(name, None)
-
-    def hear(self) -> None:
-        """Redis has answered just now, and taken note that we are there."""
-        self._heard_at = time.monotonic()
+            self._heard_at = time.monotonic()
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""
@@ -130,22 +165,30 @@ class OwnSlots:
         with self._lock:
             self._spend(cost)
 
-    def report(self) -> tuple[str, int]:
-        """What a beat says of our rooms, as beat.lua reads it, and the mark that :meth:`receive` wants."""
+    def report(self) -> tuple[str, int, bool]:
+        """What a beat says of our rooms, as beat.lua reads it; the mark that :meth:`receive` wants; and
+        whether we can go on alone."""
         with self._lock:
             rooms = (self._rooms or {}).items()
             left = [(limit, room - len(self._alone)) for limit, room in rooms]
-            return ",".join(f"{limit}={room}" for limit, room in left if room > 0), self._granted
+            text = ",".join(f"{limit}={room}" for limit, room in left if room > 0)
+            return text, self._granted, self.is_alone
 
-    def receive(self, share: float, rooms: Mapping[str, int], mark: int) -> None:
-        """What a beat was told. What was granted since it was off may be of these rooms."""
+    def receive(self, word: Word, mark: int, *, is_alone: bool = True) -> None:
+        """What a beat was told that said ``is_alone``. What was granted since it was off may be of
+        these rooms."""
         with self._lock:
-            self.share = share
-            self._heard_at = time.monotonic()
+            self.share, self.fair, self.processes = word.share, word.fair, word.processes
+            self.limits, self._told_alone = word.limits, is_alone
             # While some are taken alone, we go by what we had: Redis keeps that as well.
             if not self._alone or self._rooms is None:
                 spent = self._granted - mark
-                self._rooms = {limit: room - spent for limit, room in rooms.items()}
+                self._rooms = {limit: room - spent for limit, room in word.rooms.items()}
+
+    @property
+    def is_short(self) -> bool:
+        """True while the others have not given up yet what would be fair."""
+        return self.fair - self.share > ROUNDING
 
     def give_up_rooms(self) -> None:
         """Take nothing alone of what is free, until the next :meth:`receive`."""
@@ -205,6 +248,8 @@ class OwnSlots:
                 return RETURN_SECONDS
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
+                if not self._go_alone():
+                    return RETURN_SECONDS
                 self._asked.pop(slot, None)
                 self._record(slot, cost, limits, held_seconds)
                 self._alone.update(_units(slot, cost))
@@ -254,7 +299,7 @@ class OwnSlots:
         alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
         # Redis may have heard what it could not answer.
-        noticed = max([self._heard_at, *(at for _, at in self._asked.values())]) + THEIRS_SECONDS
+        noticed = max([self._heard_at, *(until for _, until in self._asked.values())]) + THEIRS_SECONDS
         if self._rooms is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
             # as there were then; of what was free, each may take his room.
@@ -283,7 +328,8 @@ class OwnSlots:
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         now = time.monotonic()
-        self._horizon = max(self._horizon, *(limit.window_seconds for limit in limits))
+        windows = (limit.window_seconds for limit in (*limits, *self.limits))
+        self._horizon = max(self._horizon, *windows)
         if len(self._stamps) >= self._sweep_at:
             self._forget(now)
             self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM

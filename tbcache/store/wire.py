@@ -25,3 +25,18 @@ def to_time(stamp_us: float) -> datetime:
 def pack_limits(limits: Iterable[Limit]) -> str:
     """Limits as slots.lua reads them: ``count:span_us,...``."""
     return ",".join(f"{limit.count}:{to_micros(limit.window_seconds)}" for limit in limits)
+
+
+def read_limits(text: str) -> tuple[Limit, ...]:
+    """What :func:`pack_limits` wrote."""
+    pairs = (part.partition(":") for part in text.split(",") if part)
+    return tuple(Limit(int(count), int(span) / MICROS) for count, _, span in pairs)
+
+
+def strictest(*several: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Limits that hold together: of each window the smallest count."""
+    by_window: dict[float, Limit] = {}
+    for limit in (limit for limits in several for limit in limits):
+        known = by_window.get(limit.window_seconds, limit)
+        by_window[limit.window_seconds] = min(known, limit, key=lambda one: one.count)
+    return tuple(by_window.values())

@@ -139,7 +139,7 @@ def _compare(redis: fakeredis.FakeRedis, stamps: tuple[int, ...], limit: int) ->
         redis.zadd(slots, {f"s{n}": (START + stamp) * MICROS for n, stamp in enumerate(stamps)})
     limits = pack_limits([Limit(limit, WINDOW)])
     text = script("take").text
-    answer = redis.eval(text, 3, *keys, limits, 1, "take", "new", 1, LEASE * MICROS, 0, "", 0, "me")
+    answer = redis.eval(text, 3, *keys, limits, 1, "take", "new", 1, LEASE * MICROS, 0, "", 0, "me", "")
     granted = take(State(settled=stamps), limit)
     assert bool(answer[0]) == (granted is not None), stamps  # type: ignore[index]
     if granted is not None:

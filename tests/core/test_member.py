@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,18 +23,32 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
-from tbcache.store.member import Membership
-from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots
+from tbcache.store.marker import CleanMarker
+from tbcache.store.member import Membership, read_word
+from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
 from tbcache.store.script import script
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
 
-def beat(store: Store, process: str, going_by: float = 0.0, forget_us: int = 300_000_000) -> float:
+def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
     keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    _, share, *_ = store.run("beat", keys, ["5:60000000", process, going_by, 0, forget_us, ""])
-    return float(share)
+    return read_word(store.run("beat", keys, saying(process, going_by, is_alone=is_alone))[1:]).share
+
+
+def saying(
+    process: str, going_by: float = 0.0, limits: str = "5:60000000", *, is_alone: bool = True
+) -> list[object]:
+    """The arguments of a beat."""
+    alone = "alone" if is_alone else ""
+    return [limits, process, going_by, 0, 300_000_000, "", alone, "", "an epoch", 15_000_000]
+
+
+def leave(store: Store, process: str, *, is_clean: bool) -> int:
+    """Until when (us) the share of ``process`` is kept."""
+    keys = [store.keys.state("twitter"), store.keys.fleet("twitter")]
+    return int(store.run("leave", keys, [process, "clean" if is_clean else "", 15_000_000]))
 
 
 def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
@@ -69,9 +84,8 @@ def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str
     going_by: dict[str, float] = {}
     for process, is_read in beats:
         answer = redis.eval(
-            script("beat").text, 3, "{s}:w", "{s}:s", "{s}:f", "5:60000000", process,
-            going_by.get(process, 0.0), 0, 300_000_000, "",
-        )  # fmt: skip
+            script("beat").text, 3, "{s}:w", "{s}:s", "{s}:f", *saying(process, going_by.get(process, 0.0))
+        )
         if is_read:
             going_by[process] = float(answer[1])  # type: ignore[index]
         assert sum(going_by.values()) <= 1.0 + 1e-6
@@ -132,7 +146,7 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
     silence(store, "a", 301.0)
     beat(store, "b")
     assert beat(store, "b") == 1.0
-    store.run("leave", [store.keys.state("twitter"), store.keys.fleet("twitter")], ["b"])
+    assert leave(store, "b", is_clean=True) == 0
     assert store.client.zcard(store.keys.fleet("twitter")) == 0
     assert shares(store) == 0
 
@@ -140,36 +154,73 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
     """A server that thaws must not take the dead for living."""
     keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    assert len(store.run("beat", keys, ["5:60000000", "late", 0, 1, 300_000_000, ""])) == 1
+    arguments = saying("late")
+    arguments[3] = 1
+    assert len(store.run("beat", keys, arguments)) == 1
     assert store.client.exists(*keys) == 0
 
 
-@pytest.mark.parametrize("is_waited_for", [True, False])
-def test_a_process_of_this_machine_that_died_is_buried(store: Store, is_waited_for: bool) -> None:
-    """A killed worker's share is back with the next beat, not after minutes, whatever its parent does."""
+@pytest.fixture(params=["waited for", "a zombie"])
+def ghost(request: pytest.FixtureRequest, store: Store) -> Iterator[str]:
+    """A process of this machine that is dead, whatever its parent did; its share was the whole limit."""
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    if is_waited_for:
+    if request.param == "waited for":
         dead.wait()
-    ghost = f"{store.member.rpartition('-')[0]}-{dead.pid}"
-    beat(store, ghost)
-    beat(store, "elsewhere-1")
-    silence(store, ghost)
-    silence(store, "elsewhere-1")
-    store.own("twitter").limits = TWITTER.limits
-    Membership(store).beat("twitter")
-    members = {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
-    assert members == {store.member, "elsewhere-1"}
-    assert not store.own("twitter").keeps_promises
+    name = f"{store.member.rpartition('-')[0]}-{dead.pid}.1234"
+    assert beat(store, name) == 1.0
+    silence(store, name)
+    store.own("twitter").configure(TWITTER.limits)
+    yield name
     dead.wait()
+
+
+def members_of(store: Store) -> set[str]:
+    return {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
+
+
+def test_a_process_of_this_machine_that_died_is_buried(store: Store, ghost: str) -> None:
+    """It never went on without Redis, as its marker says: its share is back with the next beat."""
+    CleanMarker(ghost).set()
+    beat(store, "elsewhere-1")
+    silence(store, "elsewhere-1")
+    store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
+    Membership(store).beat("twitter")
+    assert members_of(store) == {store.member, "elsewhere-1"}
+    assert not store.own("twitter").keeps_promises
+    CleanMarker(ghost).remove()
+
+
+def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
+    admission: Admission, store: Store, ghost: str
+) -> None:
+    """Nobody can ask it any more: its part is kept until all of that has left the window."""
+    membership = Membership(store)
+    membership.beat("twitter")
+    assert ghost in members_of(store)
+    assert isinstance(admission.admit(ask("A")), Wait)
+    died_at, state = us_ago(store, 76.0), store.keys.state("twitter")
+    store.client.hset(state, mapping={f"died:{ghost}": died_at, "horizon": 60_000_000})
+    membership._kept_until.clear()
+    membership.beat("twitter")
+    assert members_of(store) == {store.member}
+    assert not any(ghost in name.decode() for name in store.client.hkeys(state))
+    assert isinstance(admission.admit(ask("A")), Go)
+
+
+def us_ago(store: Store, seconds: float) -> int:
+    now_us = store.time_us()
+    assert now_us is not None
+    return round(now_us - seconds * 1e6)
 
 
 def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     """From start to stop, for every source that the process takes slots of."""
     store.own("twitter").share = 0.123
     membership = Membership(store)
-    store.own("twitter").limits = TWITTER.limits
+    store.own("twitter").configure(TWITTER.limits)
     membership.start()
+    store.own("twitter").begins_alone(is_alone=True)
     wait_until(lambda: store.own("twitter").share == 1.0)
     beat(store, "other")
     wait_until(lambda: store.own("twitter").share == 0.5)
@@ -203,7 +254,8 @@ def own_of(clock: Clock, taken: int, room: int, share: float) -> OwnSlots:
         own.grant(str(number), 1, [LIMIT], 0.0)
         clock.now += 1.0
     clock.now -= 1.0
-    own.receive(share, {NAME: room}, own.report()[1])
+    own.receive(Word(share, share, {NAME: room}, (LIMIT,), 2), own.report()[1])
+    own.answered("beat")
     return own
 
 
@@ -220,7 +272,7 @@ def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
     """They may have taken it, also on a promise: it counts as in use for a window more."""
     own = own_of(clock, taken=4, room=0, share=0.5)
     clock.now += 7.0 - THEIRS_SECONDS / 2
-    own.hear()
+    own.answered("beat")
     clock.now += THEIRS_SECONDS
     assert own.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 1.0
@@ -361,7 +413,7 @@ def test_a_closure_reaches_those_whose_slots_were_granted_before(
     far = Store(settings)
     other = Admission(far, settings, UsageMonitor(far, settings))
     membership = Membership(far)
-    far.own("twitter").limits = TWITTER.limits
+    far.own("twitter").configure(TWITTER.limits)
     membership.start()
     granted = [one.admit(ask(symbol)) for one, symbol in ((admission, "A"), (other, "B"))]
     mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
@@ -415,9 +467,9 @@ def test_a_closure_that_was_not_heard_comes_with_the_next_beat(admission: Admiss
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
     membership, own = Membership(store), store.own("twitter")
-    own.limits = TWITTER.limits
+    own.configure(TWITTER.limits)
     membership.beat("twitter")
-    own.hear()
+    own.answered("beat")
     assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
     own.hear_fleet(asked_at, is_whole=True)
@@ -475,4 +527,3 @@ def test_the_scripts_and_the_processes_reckon_alike() -> None:
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
     assert found["ROUNDING"] == own_module.ROUNDING
-    assert f"local GIVING_BACK = '{own_module.GIVING_BACK}'" in text

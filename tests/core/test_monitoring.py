@@ -126,14 +126,6 @@ def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store
     assert monitor.get_workers() == []
 
 
-def test_the_fleets_size_is_learned_from_its_heartbeats(store: Store, settings: Settings) -> None:
-    """It is what the limits are divided by while Redis is away."""
-    for name, role in (("one", "worker"), ("two", "client"), ("three", "scheduler")):
-        store._name = name
-        UsageMonitor(store, settings).beat(role, started_at=utc_now())
-    assert store.fleet_size == 2
-
-
 def test_bad_input_is_refused(monitor: UsageMonitor) -> None:
     """A typo must not open a new column."""
     with pytest.raises(UnknownSource):

@@ -45,8 +45,10 @@ class Model:
     def start_of(self, name: str, cost: int = 1) -> int | None:
         """When the slot begins; None when there is none to be had."""
         limits = pack_limits(self.limits)
-        answer = self._run("take", [limits, 1, "take", name, cost, self.lease, 0, "", self.patience, "me"])
-        return int(answer[8]) if answer[0] else None  # type: ignore[call-overload, no-any-return]
+        answer = self._run(
+            "take", [limits, 1, "take", name, cost, self.lease, 0, "", self.patience, "me", ""]
+        )
+        return int(answer[9]) if answer[0] else None  # type: ignore[call-overload, no-any-return]
 
     def commit(self, name: str, cost: int = 1) -> None:
         self._run("commit", [name, cost])

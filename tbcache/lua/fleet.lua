@@ -1,0 +1,41 @@
+-- fleet: what the processes of a source have in common. For scripts that include slots.
+
+-- Makes the limits in force those of all processes together, the strictest of each span. What
+-- was learned of others who use the key was measured against the old limit, and goes with it.
+local function agree(state_key, fleet_key)
+    local fields = {}
+    for i, process in ipairs(redis.call('ZRANGE', fleet_key, 0, -1)) do
+        fields[i] = 'limits:' .. process
+    end
+    local limits = {}
+    for _, text in ipairs(#fields > 0 and redis.call('HMGET', state_key, unpack(fields)) or {}) do
+        limits = in_force(limits, text or '')
+    end
+    local counts, parts = {}, {}
+    for i, limit in ipairs(limits) do
+        counts[limit[2]], parts[i] = limit[1], limit_name(limit)
+    end
+    for _, old in ipairs(parse_limits(redis.call('HGET', state_key, 'limits') or '')) do
+        if counts[old[2]] ~= old[1] then
+            local span = int(old[2])
+            redis.call('HDEL', state_key, 'foreign:' .. span, 'foreign_until:' .. span,
+                'learned:' .. span, 'learned_next:' .. span, 'slides:' .. span)
+        end
+    end
+    if parts[1] then
+        redis.call('HSET', state_key, 'limits', table.concat(parts, ','))
+    else
+        redis.call('HDEL', state_key, 'limits')
+    end
+end
+
+local function forget(state_key, fleet_key, process)
+    redis.call('ZREM', fleet_key, process)
+    redis.call('HDEL', state_key, 'share:' .. process, 'rooms:' .. process, 'limits:' .. process, 'died:' .. process)
+end
+
+-- From when on nothing that a process sent without Redis can be in a window (us). All of it
+-- arrived within a lease of `last`, the last moment at which it may have sent.
+local function clear_at(state_key, last, lease)
+    return last + lease + tonumber(redis.call('HGET', state_key, 'horizon') or 0)
+end

@@ -1,0 +1,400 @@
+"""A fleet in one thread: the real code of every process and the real scripts, over a clock moved by hand.
+
+Each process has a :class:`Line` in place of its connection. Whatever a process asks passes there, and
+there the world goes on: others act before the ask arrives and before its answer does, either may be lost,
+and a process may be cut off, killed, or come back at any such moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import fakeredis
+import pytest
+
+from tbcache import rate_limiter as rate_limiter_module
+from tbcache.admission import Admission, Ask, Go, Grant, Settlement
+from tbcache.admission import gate as gate_module
+from tbcache.admission import local as local_module
+from tbcache.models import FetchRequest, Limit
+from tbcache.queue import PacingBroker
+from tbcache.queue import consumer as consumer_module
+from tbcache.queue.job import message
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN, Source
+from tbcache.store import Store, Unavailable
+from tbcache.store import connection as connection_module
+from tbcache.store import member as member_module
+from tbcache.store import own as own_module
+from tbcache.store.member import Membership
+from tbcache.store.script import script
+
+START = 1_800_000_000.0
+LIMIT = Limit(6, 2.0)
+SOURCE = replace(BUILT_IN["reddit"], limits=(LIMIT,), missing=())
+#: Seconds within which an ask is carried out, or not at all, and for which its answer is waited.
+DEADLINE, TIMEOUT = 0.2, 0.25
+LEASE = 1.0
+#: So many asks may be under way at once.
+MOST_DEEP = 4
+_MODULES = (
+    own_module,
+    connection_module,
+    member_module,
+    gate_module,
+    local_module,
+    rate_limiter_module,
+    consumer_module,
+)
+
+
+class Clock:
+    """The server's time and everyone's, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(0.0, seconds)
+
+
+@contextmanager
+def moved_clock() -> Iterator[Clock]:
+    """Every module that looks at a clock looks at this one."""
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", clock.monotonic)
+        for module in _MODULES:
+            patch.setattr(module, "time", clock)
+        for module in (connection_module, member_module):
+            patch.setattr(module, "CleanMarker", Marker)
+        yield clock
+
+
+class Marker:
+    """The clean marker of a process, on a disk of the world's own."""
+
+    disk: ClassVar[set[str]] = set()
+
+    def __init__(self, member: str) -> None:
+        self._member = member
+
+    def set(self) -> None:
+        self.disk.add(self._member)
+
+    def remove(self) -> bool:
+        self.disk.discard(self._member)
+        return True
+
+    @property
+    def is_set(self) -> bool:
+        return self._member in self.disk
+
+
+class Killed(BaseException):
+    """The process is no more: whatever it was about to do, it does not."""
+
+
+class Monitor:
+    """Counts nothing."""
+
+    worker = "w"
+
+    def count(self, *_: object) -> None: ...
+
+
+@dataclass
+class Step:
+    """What happens next: ``what`` is a name in :data:`WAYS`, done by process number ``who``; ``odd`` settles
+    whatever the way leaves open; ``pause`` is in seconds, after it."""
+
+    what: str
+    who: int
+    odd: int
+    pause: float
+
+
+class Line(Store):
+    """A process's way to Redis, of which the world decides what comes through."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        self.is_down = self.is_killed = False
+        super().__init__(world.settings)
+        self._server = Peer(self)  # type: ignore[assignment]
+        self._prober = Prober()  # type: ignore[assignment]
+
+    @property
+    def member(self) -> str:
+        return self.name
+
+    def run(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        return self.pass_on(lambda: self.world.eval(name, keys, args))
+
+    def call(self, *command: Any) -> Any:
+        return self.pass_on(lambda: self.world.redis.execute_command(*command))
+
+    def pop_list(self, key: str, seconds: float) -> bool:
+        return False
+
+    def pass_on(self, ask: Callable[[], Any]) -> Any:
+        """The ask arrives late or not at all, and so does its answer."""
+        self.check()
+        sent_at = self.world.clock.now
+        self._meanwhile()
+        if self.is_down:
+            raise self._down(is_timeout=False)
+        answer = ask()
+        self._meanwhile()
+        if self.is_down or self.world.clock.now > sent_at + TIMEOUT:
+            raise self._down(is_timeout=True)
+        return answer
+
+    def _meanwhile(self) -> None:
+        self.world.meanwhile()
+        if self.is_killed:
+            raise Killed
+
+    def _down(self, *, is_timeout: bool) -> Unavailable:
+        self._away_reason = "cut off"
+        error = Unavailable(self.address, "cut off")
+        error.is_timeout = is_timeout
+        return error
+
+    def come_back(self) -> None:
+        """What the thread that asks for the server does."""
+        self._prober.is_current = True
+        if self._away_reason is not None and not self.is_down and not self.is_killed:
+            with contextlib.suppress(Unavailable):
+                self._come_back()
+        self._prober.is_current = False
+
+    def _lost(self, error: Exception) -> None:
+        self._away_reason = "cut off"
+
+
+class Straight(Line):
+    """A line on which nothing is ever lost, nor late."""
+
+    def pass_on(self, ask: Callable[[], Any]) -> Any:
+        return ask()
+
+
+class Prober:
+    """The thread that asks for the server, as far as others look at it: the world does its work."""
+
+    is_current = False
+
+
+class Peer:
+    """The server, as far as a return looks at it itself."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def check(self) -> None:
+        if self._line.is_down:
+            raise Unavailable("", "cut off")
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Process:
+    """One process: it limits, admits, takes jobs and beats, all over one line."""
+
+    world: World
+    name: str
+    line: Line = field(init=False)
+    loads: list[Grant] = field(default_factory=list)
+    promised: list[Grant] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.line = Line(self.world, self.name)
+        settings = self.world.settings
+        self.limiter = RateLimiter(self.world.source, self.line, LEASE)
+        self.admission = Admission(self.line, settings, Monitor())  # type: ignore[arg-type]
+        self.membership = Membership(self.line)
+        self.line.stay_clean()
+        self.line.on_first_ask(self.membership.beat)
+        self.broker = PacingBroker(self.line, settings, [self.world.source])
+        self.broker.threads.open(2, 1)
+        self.consumer = self.broker.consume(self.world.source.name, timeout=1)
+
+    def beat(self, *, gives_up_rooms: bool = False) -> None:
+        self._unless_away(lambda: self.membership.beat(self.world.source.name, gives_up_rooms=gives_up_rooms))
+
+    def take(self) -> None:
+        if self.limiter.check_rate_limit()[0]:
+            self._send()
+
+    def admit(self, symbol: str, patience: float = 0.0, slot: str | None = None) -> None:
+        request = FetchRequest(self.world.source.name, symbol)
+        verdict = self.admission.admit(Ask(self.world.source, request, slot=slot, patience=patience))
+        if isinstance(verdict, Go):
+            self._begin(verdict.grant)
+
+    def turn(self) -> None:
+        """The next page of a load that is under way."""
+        if self.loads:
+            following = self.admission.turn(self.loads.pop(0))
+            if isinstance(following, Grant):
+                self._begin(following)
+
+    def settle(self) -> None:
+        """The answer to the first load is in."""
+        if self.loads:
+            self.admission.settle(self.loads.pop(0), Settlement(payload=b"1", pages=1))
+
+    def use_promised(self) -> None:
+        """The moments of some grants have come."""
+        due = [grant for grant in self.promised if grant.starts_at <= self.world.clock.now]
+        self.promised = [grant for grant in self.promised if grant not in due]
+        for grant in due:
+            self._begin(grant)
+
+    def _begin(self, grant: Grant) -> None:
+        if grant.starts_at > self.world.clock.now:
+            self.promised.append(grant)
+        elif self.admission.may_send(grant):
+            self._send()
+            self.loads.append(grant)
+        else:
+            self.admission.settle(grant, Settlement())
+
+    def work(self) -> None:
+        """Take a job from the queue and fetch with the slot it comes with."""
+        request = FetchRequest(self.world.source.name, self.world.symbol())
+        self.world.producer.enqueue(message(request, "interactive"))
+        found = next(self.consumer)
+        if found is not None:
+            self.admit(str(found.kwargs["symbol"]), slot=str(found.options["slot"]))
+            self.consumer.ack(found)
+
+    def cut_off(self) -> None:
+        self.line.is_down = True
+
+    def mend(self) -> None:
+        self.line.is_down = False
+        self.line.come_back()
+
+    def _send(self) -> None:
+        self.world.arrivals.append(self.world.clock.now)
+
+    def _unless_away(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Unavailable:
+            return
+
+
+class World:
+    """A few processes of one machine, one Redis, one upstream, and what is still to happen."""
+
+    def __init__(self, clock: Clock, processes: int = 3, source: Source = SOURCE) -> None:
+        self.clock, self.source = clock, source
+        self.redis = fakeredis.FakeRedis(version=(7, 4))
+        self.settings = Settings.load(
+            {
+                "REDIS_URL": "redis://127.0.0.1:1/0",
+                "TBCACHE_NAMESPACE": "ns",
+                "TBCACHE_LEASE_SECONDS": str(LEASE),
+                "TBCACHE_REDIS_TIMEOUT": str(TIMEOUT),
+            }
+        )
+        self.arrivals: list[float] = []
+        Marker.disk.clear()
+        self.alive: set[str] = set()
+        self._symbols = itertools.count()
+        self._pids = itertools.count(1)
+        self._ahead: list[Step] = []
+        self._depth = 0
+        self.producer = PacingBroker(Straight(self, "producer"), self.settings, [source])
+        self.fleet = [self.start() for _ in range(processes)]
+
+    def start(self) -> Process:
+        """One more process, that Redis knows of: what one does that never reached it is not bounded."""
+        name = f"m-{next(self._pids)}.x"
+        self.alive.add(name)
+        process = Process(self, name)
+        process.membership._is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
+        self._depth += MOST_DEEP
+        process.beat()
+        self._depth -= MOST_DEEP
+        return process
+
+    def kill(self, process: Process) -> None:
+        """Nothing of it is told to anyone; another is started in its place."""
+        self.alive.discard(process.name)
+        process.line.is_killed = True
+        self.fleet[self.fleet.index(process)] = self.start()
+
+    def symbol(self) -> str:
+        return f"S{next(self._symbols)}"
+
+    def eval(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        return self.redis.eval(script(name).text, len(keys), *keys, *args)
+
+    def play(self, steps: Sequence[Step]) -> None:
+        self._ahead = list(steps)
+        while self._ahead:
+            self.step()
+
+    def step(self) -> None:
+        step = self._ahead.pop(0)
+        process = self.fleet[step.who % len(self.fleet)]
+        # Another thread of a process that beats would wait for it.
+        if not process.membership._beating.locked():
+            with contextlib.suppress(Killed):
+                WAYS[step.what](self, process, step.odd)
+        self.clock.now += step.pause
+
+    def meanwhile(self) -> None:
+        """Something is under way: what is marked to happen in between does."""
+        while self._depth < MOST_DEEP and self._ahead and self._ahead[0].odd % 4 == 3:
+            self._depth += 1
+            try:
+                self.step()
+            finally:
+                self._depth -= 1
+
+    def most_in_a_window(self) -> int:
+        """The most arrivals in any span of the limit's window."""
+        times, (limit,) = sorted(self.arrivals), self.source.limits
+        # What a float of so many seconds, and a stamp of whole microseconds, are off by.
+        span = limit.window_seconds - 5e-6
+        return max((sum(1 for one in times if at - span < one <= at) for at in times), default=0)
+
+
+def _everyone(world: World, act: Callable[[Process], object]) -> None:
+    for process in world.fleet:
+        act(process)
+
+
+WAYS: dict[str, Callable[[World, Process, int], object]] = {
+    "take": lambda world, process, _: process.take(),
+    "admit": lambda world, process, odd: process.admit(world.symbol(), patience=odd * 1.0),
+    "admit the same": lambda world, process, odd: process.admit(f"SAME{odd}"),
+    "turn": lambda world, process, _: process.turn(),
+    "work": lambda world, process, _: process.work(),
+    "settle": lambda world, process, _: process.settle(),
+    "use what was promised": lambda world, process, _: process.use_promised(),
+    "beat": lambda world, process, _: process.beat(),
+    "give up": lambda world, process, _: process.beat(gives_up_rooms=True),
+    "cut off": lambda world, process, _: process.cut_off(),
+    "cut all off": lambda world, _, __: _everyone(world, Process.cut_off),
+    "mend": lambda world, process, _: process.mend(),
+    "mend all": lambda world, _, __: _everyone(world, Process.mend),
+    "kill": lambda world, process, _: world.kill(process),
+}
