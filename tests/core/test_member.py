@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Settlement, Wait
@@ -75,6 +76,7 @@ def test_shares_never_add_up_to_more_than_the_limit(store: Store) -> None:
     assert shares(store) <= 1.0
 
 
+@trials(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=30))
 def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str, bool]]) -> None:
     """Each goes by the last answer it has read: together never by more than the whole."""
