@@ -22,6 +22,7 @@ ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "rooms",
 LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member", "rooms")]
 QUEUE = ["core/test_queue.py"]
 MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
+WAITER = ["core/test_waiter.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]
 #: The tests that are about a script, the quickest to fail first.
@@ -48,6 +49,7 @@ SUITES = {
     "sweep": CLEAR,
     "load": LOAD,
     "keep": LOAD,
+    "wake": [*WAITER, *QUEUE],
 }
 #: One kind of server is enough to miss a line.
 ONE_KIND = "not [cluster and not [redis"

@@ -1,4 +1,5 @@
 --@include slots
+--@include wake
 --@include queue
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
 -- those whose answer is in the cache without a slot.

@@ -1,4 +1,5 @@
 --@include slots
+--@include wake
 --@include queue
 -- enqueue: queues a job, or joins the one that is queued for the same fetch. One whose answer
 -- is in the cache goes before all others: it needs no slot.

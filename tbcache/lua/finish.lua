@@ -1,4 +1,5 @@
 --@include slots
+--@include wake
 --@include queue
 -- finish: what became of a job that a worker had in hand.
 --

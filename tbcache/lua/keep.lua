@@ -1,3 +1,4 @@
+--@include wake
 -- keep: the end of a load that load.lua allowed.
 -- KEYS  1 entry   2 lease   3 wake   (see admit.lua, settle.lua)
 -- ARGV  1 token   2 generation   3 the entry, "" where the load failed   4 its TTL (ms)
@@ -15,7 +16,6 @@ if kept == 1 or load[1] == ARGV[1] then
 end
 -- Where the lease was taken, by a clear, nobody knows who waits.
 if not load[1] or tonumber(load[3]) > 0 then
-    redis.call('RPUSH', KEYS[3], '1')
-    redis.call('PEXPIRE', KEYS[3], 10000)
+    wake(KEYS[3], '1', 10000)
 end
 return kept

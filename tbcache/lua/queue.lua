@@ -51,9 +51,7 @@ end
 -- Gives those who wait for the job its result (JSON). The list $ns:{source}:result:<job id>, one
 -- element that they only look at, lies in the hash slot of the queue, so that a cluster finds it.
 local function answer(id, result)
-    local key = string.match(KEYS[1], '^(.*):queue:') .. ':result:' .. id
-    redis.call('RPUSH', key, result)
-    redis.call('PEXPIRE', key, RESULT_TTL_MS)
+    wake(string.match(KEYS[1], '^(.*):queue:') .. ':result:' .. id, result, RESULT_TTL_MS)
 end
 
 -- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.

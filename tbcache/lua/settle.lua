@@ -1,8 +1,9 @@
 --@include slots
+--@include wake
 -- settle: the end of a load, good or bad.
 --
 -- KEYS  1 slots   2 state   3 entry   4 lease   5 usage   (see admit.lua)
---       6 wake    LIST    one element once the load is over; joiners rotate it (BLMOVE)
+--       6 wake    LIST    one element once the load is over; joiners look at it
 --       7 outbox  STREAM  answers accepted for the database: field "answer"
 --       8 billed  SET     ids billed today, where an item is billed once a day
 -- ARGV  1 slot id of the last page    2 cost in slots    3 worker
@@ -21,7 +22,7 @@
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
 -- was, 0 when it was no longer. {"late", now} past the deadline: the slot is dealt with
 -- and that is all; the asker has kept and counted the rest himself.
-local slots, state, entry_key, lease_key, usage, wake, outbox =
+local slots, state, entry_key, lease_key, usage, woken, outbox =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local billed_key = KEYS[8]
 local id, cost, worker, kind, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
@@ -150,8 +151,7 @@ if is_ours then
         redis.call('DEL', lease_key)
     end
     if tonumber(load[2] or 0) > 0 then
-        redis.call('RPUSH', wake, '1')
-        redis.call('PEXPIRE', wake, 10000)
+        wake(woken, '1', 10000)
     end
 end
 

@@ -17,6 +17,9 @@ from tbcache.sources import get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import to_micros, to_time
 
+#: At a time; whoever sets no limit waits on.
+WAIT_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Handle:
@@ -37,8 +40,8 @@ class Handle:
         key = self._store.keys.result(self.request.source, self.job_id)
         give_up = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = 1.0 if give_up is None else give_up - time.monotonic()
-            found = self._store.peek_list(key, min(max(left, 0.001), 1.0))
+            left = WAIT_SECONDS if give_up is None else give_up - time.monotonic()
+            found = self._store.peek_list(key, min(max(left, 0.001), WAIT_SECONDS))
             if found is not None:
                 return decode_result(found).get(self.request.source)
             if give_up is not None and time.monotonic() >= give_up:

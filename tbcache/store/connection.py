@@ -45,9 +45,10 @@ from tbcache.store.fault import (
 )
 from tbcache.store.key import Keys
 from tbcache.store.marker import CleanMarker
-from tbcache.store.node import BLOCK_SECONDS, Argument, Node
+from tbcache.store.node import Argument, Node
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
+from tbcache.store.waiter import Waiter
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 
 log = get_logger("tbcache.store")
@@ -205,15 +206,12 @@ class Store:
             raise self._failed(error) from None
 
     def wait_for(self, key: str, seconds: float) -> bool:
-        """Wait until the list ``key`` has an element, which stays there.
-
-        Returns False after ``seconds``, or a short slice of them: a frozen server must
-        hold nobody up.
+        """Wait until the list ``key`` has an element, which stays there; False after ``seconds`` without one.
 
         Raises:
           Unavailable: the server is away.
         """
-        return self.peek_list(key, min(seconds, BLOCK_SECONDS)) is not None
+        return self.peek_list(key, seconds) is not None
 
     def peek_list(self, key: str, seconds: float) -> bytes | None:
         """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
@@ -221,8 +219,8 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        found: bytes | None = self._block(seconds, "BLMOVE", key, key, "LEFT", "RIGHT")
-        return found
+        self.check()
+        return self._waiter.first(key, seconds)
 
     def pop_list(self, key: str, seconds: float) -> bool:
         """Take an element off the list ``key``; False after ``seconds`` without one.
@@ -231,6 +229,22 @@ class Store:
           Unavailable: the server is away.
         """
         return self._block(seconds, "BLPOP", key) is not None
+
+    def _first_elements(self, keys: list[str]) -> list[Any]:
+        """The first element of each list; None, or an error that is about that key alone, for none."""
+        with self.guard():
+            pipe: Any = self.client.pipeline(transaction=False)
+            for key in keys:
+                pipe.lindex(key, 0)
+            found: list[Any] = pipe.execute(raise_on_error=False)
+            for answer in found:
+                if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
+                    raise answer
+        return found
+
+    def _subscribe_to_wakes(self) -> PubSub:
+        with self.guard():
+            return self._server.subscribe(self.keys.wakes)
 
     def _call(self, *command: Argument) -> Any:
         return self._server.call(*command)
@@ -594,6 +608,7 @@ class Store:
             self._closed = True
             self._away_reason = "closed"
         self._prober.stop(timeout=0.0)
+        self._waiter.close(Unavailable(self.address, "closed"))
         self._server.close()
 
     def _open(self) -> None:
@@ -603,6 +618,7 @@ class Store:
         self._is_clean = False
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
+        self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():

@@ -48,6 +48,11 @@ class Keys:
         """A channel that nobody listens to: whether one may speak there is the same as for the others."""
         return f"{self.namespace}:rights"
 
+    @property
+    def wakes(self) -> str:
+        """A channel on which is told which lists have an element by now; see wake.lua."""
+        return f"{self.namespace}:wakes"
+
     def back(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:back"
 

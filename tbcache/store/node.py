@@ -151,4 +151,6 @@ def _client(url: str, timeout: float) -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,
+        # The pool's own limit is no word of the server, and must not count as one.
+        max_connections=2**31,
     )

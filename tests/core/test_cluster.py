@@ -226,7 +226,7 @@ def test_a_replica_that_is_promoted_is_followed(frail: ClusterServer, store_for:
     primary = frail.node_of("{news}")
     replica = next(node for node in frail.nodes if node.client.info("replication")["role"] == "slave")
     waiter = Waiter(store, "{news}list")
-    wait_until(lambda: primary.client.info("clients")["blocked_clients"] == 1)
+    wait_until(lambda: primary.calls("lindex"))
     replica.client.execute_command("CLUSTER", "FAILOVER")
     wait_until(lambda: replica.client.info("replication")["role"] == "master", 10)
     wait_until(lambda: primary.client.info("replication")["role"] == "slave", 10)

@@ -329,7 +329,7 @@ def test_one_who_may_not_wait_for_anothers_load_asks_now_and_then(
     client = private_server.client
     client.hset(keys.lease(request.key), mapping={"token": "another's", "until": until})
     client.expire(keys.lease(request.key), 60)
-    client.execute_command("ACL", "SETUSER", "default", "-blmove")
+    client.execute_command("ACL", "SETUSER", "default", "-lindex")
     process.sent.clear()
     try:
         with pytest.raises(RateLimited, match="another worker"):

@@ -1,0 +1,185 @@
+"""One reader for all who wait in this process: a subscription, a thread, and one read for many.
+
+A connection that blocks for each waiter would cost a thousand connections for a thousand
+waiters. Here whoever puts the element into a list says so on a channel (wake.lua), and the
+lists that somebody waits for here are then read together. What is said before the
+subscription stands, or while it is broken, is not heard: so every list is read once when its
+waiter comes, once when the subscription stands, and again every now and then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import redis
+from redis.client import PubSub
+
+from tbcache.background import BackgroundThread
+from tbcache.errors import RedisUnreachable
+
+#: How often some of the lists are read, though nobody said anything; it also shows a frozen server.
+LOOK_SECONDS = 0.2
+#: How often all are read while there is no subscription.
+POLL_SECONDS = 0.05
+MOST_READ = 200
+#: How often a subscription is tried: the user may have no right to the channel.
+SUBSCRIBE_SECONDS = 1.0
+#: The subscription is given up when nobody has waited for so long.
+IDLE_SECONDS = 5.0
+
+Wait = Future[bytes]
+
+
+class Waiter:
+    """Waits for the first element of lists, on behalf of any number of threads.
+
+    ``read`` gives the first elements of many lists, and anything but bytes for a list without
+    one; ``subscribe`` a subscription to the channel, with ``timeout`` seconds for its answer.
+    Both raise RedisUnreachable while the server is away.
+    """
+
+    def __init__(
+        self, read: Callable[[list[str]], list[Any]], subscribe: Callable[[], PubSub], timeout: float
+    ) -> None:
+        self._elements = read
+        self._new_messages = subscribe
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._waits: dict[str, list[Wait]] = {}
+        self._unread: set[str] = set()
+        self._thread = BackgroundThread("tbcache-waiter", self._round)
+        self._messages: PubSub | None = None
+        self._subscribe_at = 0.0
+        self._needed_at = 0.0
+        self._turn = 0
+
+    def first(self, key: str, seconds: float) -> bytes | None:
+        """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
+
+        Raises:
+          RedisUnreachable: the server is away.
+        """
+        wait: Wait = Future()
+        with self._lock:
+            self._waits.setdefault(key, []).append(wait)
+            self._unread.add(key)
+            self._needed_at = time.monotonic()
+        try:
+            self._thread.start()
+            self._read_new(key)
+            return wait.result(seconds)
+        except TimeoutError:
+            return None
+        finally:
+            self._forget(key, wait)
+
+    def close(self, reason: RedisUnreachable) -> None:
+        """Wait for nothing more; whoever waits is told why."""
+        self._thread.stop(timeout=0.0)
+        self._fail(reason)
+
+    # Reading
+
+    def _read_new(self, key: str) -> None:
+        """Read the list, and all others that nobody has read yet, unless another thread has done so."""
+        with self._reading:
+            if key in self._unread:
+                self._read(list(self._unread))
+
+    def _read(self, keys: Iterable[str]) -> None:
+        """With ``_reading`` held: read the lists of those who wait, and give them what is there."""
+        with self._lock:
+            wanted = [key for key in keys if key in self._waits]
+            self._unread.difference_update(keys)
+        if not wanted:
+            return
+        try:
+            found = self._elements(wanted)
+        except RedisUnreachable as error:
+            self._fail(error)
+            return
+        for key, element in zip(wanted, found, strict=True):
+            if isinstance(element, bytes):
+                self._give(key, element)
+
+    def _give(self, key: str, element: bytes) -> None:
+        with self._lock:
+            for wait in self._waits.pop(key, ()):
+                wait.set_result(element)
+
+    def _fail(self, error: RedisUnreachable) -> None:
+        with self._lock:
+            waits, self._waits = self._waits, {}
+            for wait in (one for several in waits.values() for one in several):
+                wait.set_exception(type(error)(error.address, error.reason))
+
+    def _forget(self, key: str, wait: Wait) -> None:
+        with self._lock:
+            waits = self._waits.get(key)
+            if waits is not None and wait in waits:
+                waits.remove(wait)
+                if not waits:
+                    del self._waits[key]
+            self._needed_at = time.monotonic()
+
+    # Listening
+
+    def _round(self) -> float | None:
+        if not self._waits and time.monotonic() - self._needed_at > IDLE_SECONDS:
+            self._unsubscribe()
+            return None
+        try:
+            if self._messages is None:
+                self._subscribe()
+                keys = list(self._waits)
+            else:
+                keys = list(self._listen()) or self._next()
+        except (RedisUnreachable, redis.RedisError, OSError):
+            self._unsubscribe()
+            keys = list(self._waits)
+        with self._reading:
+            self._read(keys)
+        if self._thread.is_stopping:
+            self._unsubscribe()
+        return 0.0 if self._messages is not None else POLL_SECONDS
+
+    def _subscribe(self) -> None:
+        """Have a subscription that stands: what is said from now on is heard."""
+        if time.monotonic() < self._subscribe_at:
+            return
+        self._subscribe_at = time.monotonic() + SUBSCRIBE_SECONDS
+        self._messages = messages = self._new_messages()
+        messages.ignore_subscribe_messages = False
+        if messages.get_message(timeout=self._timeout) is None:
+            self._unsubscribe()
+
+    def _listen(self) -> set[str]:
+        """The lists of which it was said that they have an element, as soon as there is one."""
+        keys: set[str] = set()
+        messages, left = self._messages, LOOK_SECONDS
+        while messages is not None and (message := messages.get_message(timeout=left)) is not None:
+            if message["type"] == "message":
+                key = message["data"].decode(errors="replace")
+                keys.update({key} & self._waits.keys())
+            # What has come by now is read together with it.
+            left = 0.0 if keys else LOOK_SECONDS
+            if len(keys) >= MOST_READ or not self._waits:
+                break
+        return keys
+
+    def _next(self) -> list[str]:
+        """Some of the lists, in turn."""
+        keys = list(self._waits)
+        start = self._turn if self._turn < len(keys) else 0
+        self._turn = start + MOST_READ
+        return keys[start : start + MOST_READ]
+
+    def _unsubscribe(self) -> None:
+        messages, self._messages = self._messages, None
+        if messages is not None:
+            messages.close()

@@ -1,0 +1,305 @@
+"""Waiting for results and for others' loads: one reader for all who wait in a process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import dramatiq
+import pytest
+
+from tbcache.admission import Admission, Go, Join, Settlement
+from tbcache.cache.load import Loads
+from tbcache.errors import RedisUnreachable, TbcacheError
+from tbcache.models import FetchRequest, Limit, Outcome, SymbolSentiment, utc_now
+from tbcache.queue import PacingBroker, Queue, actor_name
+from tbcache.queue.job import queue_keys
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN
+from tbcache.store import Store, waiter
+from tbcache.store.clear import NO_CLEARS
+from tbcache.store.codec import seal
+from tests.core.conftest import ask
+from tests.server import Server, wait_until
+
+MANY = 300
+
+Pool = ThreadPoolExecutor
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    with ThreadPoolExecutor(MANY) as pool:
+        yield pool
+
+
+def push(store: Store, key: str, element: str = "x", *, is_said: bool = True) -> None:
+    """Put an element into a list, and say so."""
+    store.client.rpush(key, element)
+    store.client.expire(key, 60)
+    if is_said:
+        store.client.publish(store.keys.wakes, key)
+
+
+def awaited(store: Store) -> int:
+    """How many lists are waited for, all read once."""
+    return len(store._waiter._waits) if not store._waiter._unread else 0
+
+
+@pytest.fixture
+def seldom(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not told waits for long: the subscription stands, and lists are looked at no more."""
+    monkeypatch.setattr(waiter, "LOOK_SECONDS", 30.0)
+    monkeypatch.setattr(waiter, "POLL_SECONDS", 30.0)
+    wait = pool.submit(store.peek_list, "{t}first", 20.0)
+    wait_until(lambda: store._waiter._messages is not None and awaited(store) == 1)
+    push(store, "{t}first")
+    assert wait.result(5) == b"x"
+
+
+@pytest.mark.every_server
+def test_hundreds_wait_on_two_connections(server: Server, store: Store, pool: Pool) -> None:
+    """A connection each is what a server, or the client's own pool, refuses at some point."""
+    before = connected(server)
+    waits = [pool.submit(store.peek_list, f"{{t}}{number}", 20.0) for number in range(MANY)]
+    wait_until(lambda: awaited(store) == MANY, 20)
+    assert connected(server) - before <= 4
+    for number in range(MANY):
+        push(store, f"{{t}}{number}", str(number))
+    assert [wait.result(20) for wait in waits] == [str(number).encode() for number in range(MANY)]
+    assert store.is_available
+    assert awaited(store) == 0
+
+
+def connected(server: Any) -> int:
+    """How many clients a server has, all nodes of a cluster together."""
+    return sum(
+        int(node.client.info("clients")["connected_clients"]) for node in getattr(server, "nodes", [server])
+    )
+
+
+def test_a_limit_of_our_own_pool_is_no_word_of_the_server(store: Store, pool: Pool) -> None:
+    """A process with many consumers would take it for an outage."""
+    pops = [pool.submit(store.pop_list, f"{{t}}{number}", 0.5) for number in range(130)]
+    assert not any(pop.result(10) for pop in pops)
+    assert store.is_available
+
+
+@pytest.mark.every_server
+def test_whoever_waits_is_told_at_once(store: Store, pool: Pool, seldom: None) -> None:
+    """Not at the next look at the list."""
+    for number in range(3):
+        wait = pool.submit(store.peek_list, f"{{t}}{number}", 20.0)
+        wait_until(lambda: awaited(store) == 1)
+        push(store, f"{{t}}{number}")
+        assert wait.result(2) == b"x"
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("what", ["done", "dead"])
+def test_who_waits_for_a_job_is_told_at_once(
+    store: Store, settings: Settings, pool: Pool, seldom: None, what: str
+) -> None:
+    """By the script that ends it."""
+    handle = Queue(store, settings).enqueue(FetchRequest("news", "AAPL"))
+    claim = f"{handle.job_id}/1"
+    store.client.zadd(store.keys.queue("news", "claims"), {claim: 4e15})
+    wait = pool.submit(handle.result, 20.0)
+    wait_until(lambda: awaited(store) == 1)
+    keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
+    store.run("finish", keys, [claim, what, '{"message": "over"}', 0, 0, 4, 0, "why"])
+    with pytest.raises(TbcacheError, match="over"):
+        wait.result(2)
+
+
+def test_who_joined_a_fetch_is_told_at_once(
+    admission: Admission, store: Store, pool: Pool, seldom: None
+) -> None:
+    """By the script that settles it."""
+    go = admission.admit(ask())
+    assert isinstance(go, Go)
+    join = admission.admit(ask())
+    assert isinstance(join, Join)
+    wait = pool.submit(admission.wait_for, join, "twitter", 20.0)
+    wait_until(lambda: awaited(store) == 1)
+    admission.settle(go.grant, Settlement())
+    wait.result(2)
+
+
+def test_who_joined_a_load_is_told_at_once(store: Store, pool: Pool, seldom: None) -> None:
+    """By the script that keeps its value."""
+    first, second = Loads(store), Loads(store)
+    load = first.begin("quote:A", NO_CLEARS, is_patient=True)
+    assert load is not None
+    wait = pool.submit(second.begin, "quote:A", NO_CLEARS, is_patient=True)
+    wait_until(lambda: awaited(store) == 1)
+    first.end(load, seal(b"1"), 60_000)
+    assert wait.result(1.5) is None
+
+
+def test_hundreds_of_askers_in_one_process_all_get_their_answers(
+    store: Store, settings: Settings, pool: Pool
+) -> None:
+    """A bot with a thread for each symbol is one of our users."""
+    source = replace(BUILT_IN["news"], limits=(Limit(10_000, 1.0),))
+    broker, queue = PacingBroker(store, settings, [source]), Queue(store, settings)
+    symbols = [f"S{number}" for number in range(MANY)]
+    handles = [queue.enqueue(FetchRequest("news", symbol)) for symbol in symbols]
+    answers = [pool.submit(handle.result, 30.0) for handle in handles]
+    wait_until(lambda: awaited(store) == MANY, 20)
+
+    def fetch(symbol: str, hours: int, lane: str, needed: float) -> Outcome:
+        sentiment = SymbolSentiment(
+            "news", symbol, 24, 0.5, 1, 1, 0, 0, utc_now(), complete=True, since=None, scorer="test/1"
+        )
+        return Outcome(FetchRequest("news", symbol), sentiment, "live", 0.0)
+
+    dramatiq.actor(actor_name=actor_name("news"), queue_name="news", broker=broker)(fetch)
+    worker = dramatiq.Worker(broker, worker_threads=4, worker_timeout=100)
+    worker.start()
+    try:
+        assert [answer.result(30).request.symbol for answer in answers] == symbols
+    finally:
+        worker.stop(5000)
+
+
+def test_what_is_there_already_is_seen_at_once(store: Store, seldom: None) -> None:
+    """The result of a job is often there before its asker waits for it."""
+    push(store, "{t}1")
+    begun = time.monotonic()
+    assert store.peek_list("{t}1", 20.0) == store.peek_list("{t}1", 20.0) == b"x"
+    assert time.monotonic() - begun < 2
+
+
+def test_what_comes_while_there_is_no_subscription_yet_is_seen(
+    store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said to nobody: the lists are read again once the subscription stands."""
+    monkeypatch.setattr(waiter, "LOOK_SECONDS", 30.0)
+    subscribe, may_go = store._waiter._new_messages, threading.Event()
+
+    def slowly() -> Any:
+        assert may_go.wait(10)
+        return subscribe()
+
+    monkeypatch.setattr(store._waiter, "_new_messages", slowly)
+    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: awaited(store) == 1)
+    push(store, "{t}1")
+    may_go.set()
+    assert wait.result(2) == b"x"
+
+
+def test_what_nobody_said_is_seen_before_long(store: Store, pool: Pool) -> None:
+    """A message may be lost; several who wait for the same all get it."""
+    waits = [pool.submit(store.peek_list, f"{{t}}{number % 2}", 20.0) for number in range(4)]
+    wait_until(lambda: store._waiter._messages is not None and awaited(store) == 2)
+    push(store, "{t}0", is_said=False)
+    push(store, "{t}1", is_said=False)
+    assert [wait.result(3) for wait in waits] == [b"x"] * 4
+
+
+def test_more_are_waited_for_than_are_read_at_once(
+    store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turn: nobody is looked at for ever, and nobody never."""
+    monkeypatch.setattr(waiter, "MOST_READ", 2)
+    monkeypatch.setattr(waiter, "LOOK_SECONDS", 0.02)
+    waits = [pool.submit(store.peek_list, f"{{t}}{number}", 20.0) for number in range(7)]
+    wait_until(lambda: store._waiter._messages is not None and awaited(store) == 7)
+    for number in range(7):
+        push(store, f"{{t}}{number}", is_said=False)
+    assert [wait.result(3) for wait in waits] == [b"x"] * 7
+
+
+def test_a_subscription_that_is_cut_is_made_again(server: Server, store: Store, pool: Pool) -> None:
+    """A proxy or an operator may end it at any time."""
+    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: store._waiter._messages is not None)
+    first = store._waiter._messages
+    server.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    wait_until(lambda: store._waiter._messages not in (None, first))
+    push(store, "{t}1")
+    assert wait.result(3) == b"x"
+    assert store.is_available
+
+
+def test_without_a_right_to_the_channel_the_lists_are_read_often(
+    server: Server, store: Store, store_for: Callable[..., Store], pool: Pool
+) -> None:
+    """Few think of channels when they write a user's rights."""
+    server.client.execute_command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all", "resetchannels")
+    try:
+        deaf = store_for(server, REDIS_URL=server.url.replace("//", "//deaf:pw@"))
+        wait = pool.submit(deaf.peek_list, "{t}1", 20.0)
+        wait_until(lambda: awaited(deaf) == 1)
+        push(store, "{t}1")
+        assert wait.result(2) == b"x"
+        assert deaf.is_available
+    finally:
+        server.client.execute_command("ACL", "DELUSER", "deaf")
+
+
+def test_all_who_wait_hear_that_redis_went_away(
+    private_server: Server, store_for: Callable[..., Store], pool: Pool
+) -> None:
+    """A frozen server must hold nobody up; once it is back, it is waited for again."""
+    store = store_for(private_server)
+    waits: list[Future[Any]] = [pool.submit(store.peek_list, f"{{t}}{n}", 20.0) for n in range(20)]
+    wait_until(lambda: store._waiter._messages is not None and awaited(store) == 20)
+    with private_server.frozen():
+        for wait in waits:
+            with pytest.raises(RedisUnreachable):
+                wait.result(2)
+    wait_until(lambda: store.is_available)
+    again = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: awaited(store) == 1)
+    push(store, "{t}1")
+    assert again.result(3) == b"x"
+
+
+def test_closing_ends_every_wait(store: Store, pool: Pool) -> None:
+    """A process that ends must not hang on a thread that waits."""
+    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: awaited(store) == 1)
+    store.close()
+    with pytest.raises(RedisUnreachable, match="closed"):
+        wait.result(2)
+
+
+def test_nothing_stays_behind_of_a_wait(
+    server: Server, store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of one that ran out, nor a thread and a subscription for nobody; the next has them again."""
+    monkeypatch.setattr(waiter, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(waiter, "LOOK_SECONDS", 0.02)
+    assert store.peek_list("{t}1", 0.02) is None
+    assert store._waiter._waits == {}
+    wait_until(lambda: not store._waiter._thread.is_running)
+    wait_until(lambda: server.client.pubsub_channels() == [])
+    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: server.client.pubsub_channels() == [store.keys.wakes.encode()])
+    push(store, "{t}1")
+    assert wait.result(2) == b"x"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
+def test_a_forked_child_waits_for_itself(store: Store, pool: Pool) -> None:
+    """It has neither its parent's thread nor its connection."""
+    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait_until(lambda: store._waiter._messages is not None)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if store.peek_list("{t}2", 20.0) == b"x" else 1)
+        finally:
+            os._exit(2)
+    push(store, "{t}2")
+    push(store, "{t}1")
+    assert os.waitpid(child, 0)[1] == 0
+    assert wait.result(2) == b"x"
