@@ -15,6 +15,7 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings
 from tbcache.store import get_store
+from tbcache.store.start import await_server
 
 from .leader import Leader
 from .prewarm import TICK_SECONDS, Prewarm
@@ -30,9 +31,10 @@ def main() -> int:
     try:
         settings = get_settings()
         configure_logging(settings)
-        get_store().require()
+        if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
+            return 0
     except TbcacheError as error:
-        print(f"tbcache scheduler: {error}", file=sys.stderr)  # noqa: T201
+        _say(str(error))
         return 3 if isinstance(error, ConnectionError) else 2
     store, monitor = get_store(), get_usage_monitor()
     monitor.keep_beating("scheduler")
@@ -55,6 +57,10 @@ def main() -> int:
     monitor.leave()
     store.close()
     return 0
+
+
+def _say(message: str) -> None:
+    print(f"tbcache scheduler: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

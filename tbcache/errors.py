@@ -59,9 +59,13 @@ class InvalidRequest(TbcacheError, ValueError):
 
 
 class RedisUnreachable(TbcacheError, ConnectionError):
-    """Redis is needed for this and is not reachable, or refuses to do it (``is_refusal``)."""
+    """Redis is needed for this and is not reachable, or refuses to do it (``is_refusal``).
+
+    ``is_passing``: it is there, and only does not answer yet.
+    """
 
     is_refusal = False
+    is_passing = False
 
     def __init__(self, address: str, reason: str, *, is_refusal: bool = False) -> None:
         self.address = address

@@ -13,6 +13,7 @@ from tbcache.log import configure_logging
 from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
 from tbcache.store import get_store
+from tbcache.store.start import await_server
 
 from .health import ThreadWatch
 
@@ -33,12 +34,13 @@ def main() -> int:
     try:
         settings = get_settings()
         configure_logging(settings)
-        get_store().require()
+        if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
+            return 0
         if settings.persist:
             get_repository()
         return _run(options.sources, options.threads)
     except TbcacheError as error:
-        print(f"tbcache worker: {error}", file=sys.stderr)  # noqa: T201
+        _say(str(error))
         return 3 if isinstance(error, ConnectionError) else 2
 
 
@@ -59,6 +61,10 @@ def _run(sources: list[str], threads: int) -> int:
     worker.stop(timeout=round(STOP_SECONDS * 1000))
     broker.store.close()
     return 0 if watch.is_well else 1
+
+
+def _say(message: str) -> None:
+    print(f"tbcache worker: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from tbcache.errors import RedisUnreachable
 from tbcache.log import configure_logging
 from tbcache.settings import Settings, get_settings
 from tbcache.store import Store, get_store
+from tbcache.store.start import await_server
 
 
 def told_settings() -> Settings:
@@ -32,11 +33,20 @@ def require_redis(settings: Settings) -> Store:
       RedisUnreachable: it does not answer, or nobody said where it is.
       ConfigurationError: it refuses the user or the password.
     """
-    store = get_store()
+    store = _store(settings)
+    store.require()
+    return store
+
+
+def await_redis(settings: Settings) -> None:
+    """As :func:`require_redis`, for a process that stays: a Redis that does not answer yet is waited for."""
+    await_server(_store(settings), say)
+
+
+def _store(settings: Settings) -> Store:
     if settings.redis is None:
         raise RedisUnreachable(
             "an unknown address",
             f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
         )
-    store.require()
-    return store
+    return get_store()

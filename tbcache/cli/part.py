@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.context import quiet_settings, require_redis, told_settings
+from tbcache.cli.context import await_redis, quiet_settings, told_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Threads
 from tbcache.embedded import Part, process_part
@@ -47,11 +47,14 @@ def worker(
     threads: Threads = 8,
     data_dir: DataDir = None,
 ) -> int:
-    """Run workers that fetch what is queued, under every source's limits."""
+    """Run workers that fetch what is queued, under every source's limits.
+
+    A Redis that does not answer yet (it is loading, or frozen) is waited for, for 30 s at most.
+    """
     settings = quiet_settings()
     _check_sources(sources or [], settings)
     get_sources(settings)
-    require_redis(settings)
+    await_redis(settings)
     arguments = (*(sources or []), "--threads", str(threads))
     if processes == 1:
         return _become(process_part("worker", "workers", arguments))
@@ -61,10 +64,13 @@ def worker(
 
 
 def scheduler(data_dir: DataDir = None) -> int:
-    """Run the scheduler, which keeps common symbols warm; of several, one works."""
+    """Run the scheduler, which keeps common symbols warm; of several, one works.
+
+    A Redis that does not answer yet (it is loading, or frozen) is waited for, for 30 s at most.
+    """
     settings = quiet_settings()
     get_sources(settings)
-    require_redis(settings)
+    await_redis(settings)
     return _become(process_part("scheduler", "scheduler"))
 
 

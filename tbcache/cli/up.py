@@ -35,6 +35,7 @@ from tbcache.errors import ConfigurationError
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources
 from tbcache.store import Store
+from tbcache.store.start import await_server
 
 EXAMPLE = "Example: tbcache up --demo"
 
@@ -93,7 +94,10 @@ def up(
     api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the HTTP API as well.")] = True,
     data_dir: DataDir = None,
 ) -> int:
-    """Start everything on this machine and keep it running: server, workers, scheduler, API."""
+    """Start everything on this machine and keep it running: server, workers, scheduler, API.
+
+    A Redis of your own that does not answer yet (it is loading, or frozen) is waited for, for 30 s at most.
+    """
     if replay is not None:
         _check_replay(replay, demo)
     started = time.monotonic()
@@ -134,7 +138,8 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
             variables["REDIS_URL"] = _start_server(plan, folder, supervisor, stop, stack)
         else:
             variables["REDIS_URL"] = settings.redis
-            Store(settings).require()
+            if not _await_own(settings, view, stop):
+                return 0
         stack.callback(_stop, supervisor, folder, view, stop)
         for part in _parts(plan, variables, folder, settings):
             supervisor.start(part)
@@ -155,6 +160,15 @@ def _start_server(
     stack.callback(supervisor.stop)
     server.start(supervisor, fd, stop.is_set)
     return server.url
+
+
+def _await_own(settings: Settings, view: View, stop: StopSignal) -> bool:
+    """Wait for the user's own server; False when we are to stop first."""
+    store = Store(settings)
+    try:
+        return await_server(store, view.say, stop.is_set)
+    finally:
+        store.close()
 
 
 def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, str]:

@@ -39,6 +39,7 @@ from tbcache.store.fault import (
     REFUSED_LOGIN,
     is_about_database,
     is_of_call,
+    is_passing,
     is_refusal,
     may_be_done,
     reason_of,
@@ -323,6 +324,7 @@ class Store:
         self._lost(error)
         unavailable = Unavailable(self.address, reason_of(error), is_refusal=is_refusal(error))
         unavailable.is_timeout = may_be_done(error)
+        unavailable.is_passing = is_passing(error)
         return unavailable
 
     def _is_in_cluster(self) -> ConfigurationError:
@@ -352,7 +354,9 @@ class Store:
                     f"Redis at {self.address} refuses the database ({error}); "
                     "check REDIS_DB or the number in REDIS_URL"
                 ) from None
-            raise RedisUnreachable(self.address, reason_of(error), is_refusal=is_refusal(error)) from None
+            unreachable = RedisUnreachable(self.address, reason_of(error), is_refusal=is_refusal(error))
+            unreachable.is_passing = is_passing(error)
+            raise unreachable from None
         self.probe()
 
     def probe(self) -> None:

@@ -71,6 +71,13 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, redis.ResponseError | BusyLoadingError)
 
 
+def is_passing(error: Exception) -> bool:
+    """True when the server is there and will answer by itself: it is frozen, loading, or being promoted."""
+    if isinstance(error, redis.TimeoutError | TimeoutError | BusyLoadingError):
+        return True
+    return words(error).startswith(("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"))
+
+
 def may_be_done(error: Exception) -> bool:
     """True when the server may have done what it was asked, or a part of it, all the same."""
     if not isinstance(error, redis.ResponseError):

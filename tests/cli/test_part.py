@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +13,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tbcache.embedded import process_part
+from tbcache.errors import RedisUnreachable
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.start import await_server
 from tbcache.web import listen
 from tests.cli.command import TBCACHE, children_of, clean_environment, is_alive, tbcache
 from tests.server import Server, free_port, wait_until
@@ -102,3 +105,53 @@ def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) 
         assert fetched.data["origin"] == "live"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    "args", [["worker", "--threads", "1"], ["scheduler"], ["up", "--no-api"]], ids=" ".join
+)
+def test_a_server_that_is_frozen_at_the_start_is_waited_for(
+    private_server: Server, settings_for: Callable[..., Settings], tmp_path: Path, args: list[str]
+) -> None:
+    """After a crash of its machine Redis reads its files for longer than we take to start."""
+    settings, log = settings_for(private_server), tmp_path / "said"
+    variables = {"REDIS_URL": private_server.url, "TBCACHE_DATA_DIR": str(tmp_path / "own")}
+    nowhere = {"TBCACHE_STOCKTWITS__BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    with private_server.frozen(), log.open("w") as output:
+        process = subprocess.Popen(
+            [*TBCACHE, *args], env=clean_environment(**variables, **nowhere), stdout=output, stderr=output
+        )
+        wait_until(lambda: "waiting for Redis at" in log.read_text(), 20.0, what="a word")
+    try:
+        store = Store(settings)
+        wait_until(lambda: _roles(store, settings), 20.0, what="its heartbeat")
+        assert log.read_text().count("waiting for Redis at") == 1
+        store.close()
+    finally:
+        process.terminate()
+        assert process.wait(timeout=15) == 0
+
+
+def test_a_worker_that_waits_for_redis_can_be_stopped(private_server: Server, tmp_path: Path) -> None:
+    """A service manager must not have to kill it."""
+    part = process_part("worker", "workers")
+    env = clean_environment(REDIS_URL=private_server.url, TBCACHE_DATA_DIR=str(tmp_path))
+    env["PYTHONPATH"] = (part.env or {})["PYTHONPATH"]
+    log = tmp_path / "said"
+    with private_server.frozen(), log.open("w") as output:
+        process = subprocess.Popen(part.command, env=env, stderr=output)
+        wait_until(lambda: "waiting for Redis at" in log.read_text(), 20.0, what="a word")
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+
+
+def test_the_wait_for_redis_ends(private_server: Server, store_for: Callable[..., Store]) -> None:
+    """Whoever starts it must learn that it will not."""
+    said: list[str] = []
+    with private_server.frozen(), pytest.raises(RedisUnreachable, match="no answer in time"):
+        await_server(store_for(private_server), said.append, seconds=0.5)
+    assert len(said) == 1
+    private_server.kill()
+    with pytest.raises(RedisUnreachable, match="connection refused"):
+        await_server(store_for(private_server), said.append)
+    assert len(said) == 1
