@@ -19,6 +19,7 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.closure import FIELDS, Closure, closure_of
 from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.layout import LAYOUT
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.wire import MICROS, to_time
 
@@ -90,6 +91,12 @@ class FleetStatus:
             return f"Redis is away ({self.server.reason}): every process goes on with its share of the limits"
         if not any(worker.role == "worker" and worker.is_alive for worker in self.workers):
             return "no worker is running: queued fetches wait. Start one with `tbcache worker`"
+        for worker in self.workers:
+            if worker.is_alive and worker.layout != LAYOUT:
+                return (
+                    f"{worker.name} is of tbcache {worker.version}, which reads and writes Redis otherwise "
+                    f"(layout {worker.layout}, not {LAYOUT}): stop it"
+                )
         for source in self.sources:
             if source.state == "closed" and source.closed_until is not None:
                 until = f"{source.closed_until:%H:%M:%S} UTC"

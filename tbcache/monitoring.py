@@ -26,16 +26,20 @@ import msgspec
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.foreign import printable, whole
+from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
 from tbcache.store.wire import MICROS
+from tbcache.version import __version__
+
+log = get_logger("tbcache.fleet")
 
 FLUSH_SECONDS = 1.0
 BEAT_SECONDS = 1.0
-ALIVE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 KEPT_DAYS = 30
 DAY_SECONDS = 86400
@@ -88,7 +92,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does."""
+    """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does.
+
+    ``layout`` is that of the keys it reads and writes in Redis.
+    """
 
     name: str
     role: str
@@ -101,6 +108,8 @@ class WorkerStatus:
     beat_at: datetime
     age: float
     is_alive: bool
+    version: str = ""
+    layout: int = LAYOUT
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
@@ -118,6 +127,9 @@ class Heartbeat(msgspec.Struct, frozen=True):
     doing: tuple[str, ...]
     started_at: _Moment
     beat_at: _Moment
+    # 0.1.0 says nothing of these.
+    version: str = "0.1.0"
+    layout: int = 1
 
 
 class _Batch(NamedTuple):
@@ -144,6 +156,9 @@ class UsageMonitor:
         self._beat_round: Callable[[], None] = lambda: None
         self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
         self._membership = Membership(store)
+        #: When to look next (monotonic) for processes of other versions, and which were told of.
+        self._look_at = 0.0
+        self._told_of: set[str] = set()
 
     # Counting
 
@@ -299,6 +314,8 @@ class UsageMonitor:
             load.doing,
             started_at,
             utc_now(),
+            __version__,
+            LAYOUT,
         )
         key = self._store.keys.workers
         try:
@@ -306,9 +323,34 @@ class UsageMonitor:
                 pipe = self._store.client.pipeline(transaction=False)
                 pipe.hset(key, self.worker, msgspec.json.encode(mark))
                 pipe.expire(key, int(FORGET_SECONDS) * 24)
-                pipe.execute()
+                # Redis may have lost what it holds, or another layout may have come.
+                pipe.hsetnx(self._store.keys.layout, "layout", LAYOUT)
+                pipe.hsetnx(self._store.keys.layout, "version", __version__)
+                pipe.pexpire(self._store.keys.layout, TTL_MS)
+                pipe.hget(self._store.keys.layout, "layout")
+                *_, layout = pipe.execute()
+            if layout != str(LAYOUT).encode():
+                self._store.doubt_layout()
+            self._look_for_others()
         except Unavailable:
             return
+
+    def _look_for_others(self) -> None:
+        """Say once of each process of another version that it is there."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + ALIVE_SECONDS
+        for worker in self.get_workers():
+            is_ours = (worker.version, worker.layout) == (__version__, LAYOUT)
+            if worker.is_alive and not is_ours and worker.name not in self._told_of:
+                self._told_of.add(worker.name)
+                log.warning(
+                    "fleet.other_version",
+                    who=worker.name,
+                    version=worker.version,
+                    layout=worker.layout,
+                    ours=f"{__version__} (layout {LAYOUT})",
+                )
 
     def _beat_on(self) -> float:
         self._beat_round()
@@ -378,6 +420,8 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         beat_at=beat_at,
         age=max(0.0, age),
         is_alive=age < ALIVE_SECONDS,
+        version=printable(mark.version, 20),
+        layout=mark.layout,
     )
 
 

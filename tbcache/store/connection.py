@@ -45,6 +45,7 @@ from tbcache.store.fault import (
     reason_of,
 )
 from tbcache.store.key import Keys
+from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.marker import CleanMarker
 from tbcache.store.node import Argument, Node
 from tbcache.store.own import OwnSlots
@@ -127,6 +128,9 @@ class Store:
         self._own: dict[str, OwnSlots] = {}
         self._is_returning = False
         self._epochs: dict[str, str] = {}
+        self._agreeing = threading.Lock()
+        self._is_agreed = False
+        self._is_foreign = False
         # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
         # also by source.
         self._clocks: dict[str, _Clock] = {}
@@ -291,9 +295,40 @@ class Store:
         """
         if self._pid != os.getpid():
             self._after_fork()
+        self._check_away()
+        if not self._is_agreed and self._away_reason is None:
+            self._agree()
+
+    def _check_away(self) -> None:
         reason = self._away_reason
         if reason is not None and not self._prober.is_current:
             raise Unavailable(self.address, reason)
+
+    def _agree(self) -> None:
+        """Before the first call, and at each return: may this process use what is in Redis (layout.py)?
+
+        Raises:
+          Unavailable: it may not, or the server is away.
+        """
+        with self._agreeing:
+            if self._is_agreed:
+                return
+            # Another thread may have found it away while this one waited.
+            self._check_away()
+            try:
+                agree(self._server.call, self.keys)
+            except OtherLayout as error:
+                self._is_foreign = True
+                raise self._away(error) from None
+            except AskError:
+                raise self._is_in_cluster() from None
+            except AWAY as error:
+                raise self._away(error) from None
+            self._is_agreed, self._is_foreign = True, False
+
+    def doubt_layout(self) -> None:
+        """Somebody has written down another layout: ask again before the next call."""
+        self._is_agreed = False
 
     def _check_source(self, script: str, source: str) -> None:
         reason = self._broken.get(source)
@@ -357,7 +392,19 @@ class Store:
             unreachable = RedisUnreachable(self.address, reason_of(error), is_refusal=is_refusal(error))
             unreachable.is_passing = is_passing(error)
             raise unreachable from None
+        self._require_layout()
         self.probe()
+
+    def _require_layout(self) -> None:
+        try:
+            self.check()
+        except Unavailable as error:
+            if not self._is_foreign:
+                raise
+            raise ConfigurationError(
+                f"Redis at {self.address} cannot be used ({error.reason}); "
+                "run one version everywhere, or set another TBCACHE_NAMESPACE"
+            ) from None
 
     def probe(self) -> None:
         """Check that the server accepts what our scripts do: one that is full still answers a PING.
@@ -382,7 +429,8 @@ class Store:
     def _may_go_alone(self, source: str) -> bool:
         # A slot that is taken alone after ours were put back would be known to nobody.
         is_without = self._away_reason is not None or source in self._broken
-        return is_without and not self._is_returning
+        # What processes of another layout use of the limits is not known to us.
+        return is_without and not self._is_returning and not self._is_foreign
 
     def _go_alone(self) -> bool:
         if self._is_clean:
@@ -617,6 +665,8 @@ class Store:
 
     def _open(self) -> None:
         self._closed = False
+        self._is_agreed, self._is_foreign = False, False
+        self._agreeing = threading.Lock()
         self._pid = os.getpid()
         self._token = secrets.token_hex(4)
         self._is_clean = False
@@ -639,6 +689,7 @@ class Store:
         with self._lock:
             if self._closed:
                 return
+            self._is_agreed = False
             is_news, self._away_reason = self._away_reason is None, reason
             if is_news:
                 self._plan_probe(is_there)
@@ -679,6 +730,7 @@ class Store:
         if was_away:
             with self.guard():
                 self._server.check()
+            self._agree()
             self.probe()
         self._is_returning = True
         try:

@@ -132,6 +132,11 @@ class Keys:
         """HASH worker -> JSON of its last heartbeat."""
         return f"{self.namespace}:workers"
 
+    @property
+    def layout(self) -> str:
+        """HASH, see layout.lua."""
+        return f"{self.namespace}:layout"
+
     def schedule(self, part: str) -> str:
         return f"{self.namespace}:schedule:{part}"
 

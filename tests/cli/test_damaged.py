@@ -17,6 +17,7 @@ from tbcache.foreign import escaped, moment, printable, whole
 from tbcache.models import utc_now
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.layout import LAYOUT
 from tests.cli.command import Done
 from tests.server import Server
 
@@ -143,7 +144,7 @@ def test_a_key_of_another_type_ends_nothing(
 
 def beat(**changes: Any) -> str:
     now = utc_now().isoformat()
-    fields = {"role": "worker", "pid": 1, "host": "h", "threads": 2, "busy": 1, "doing": []}
+    fields = {"role": "worker", "pid": 1, "host": "h", "threads": 2, "busy": 1, "doing": [], "layout": LAYOUT}
     return json.dumps({**fields, "started_at": now, "beat_at": now, **changes})
 
 

@@ -542,7 +542,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         ["5:60000000", 1, "fetch", 15_000_000, 0, 1, "w", "zombie", 1, "", "", 0],
     )
     assert answer[0] == b"late"
-    assert list(store.client.scan_iter()) == []
+    assert list(store.client.scan_iter()) == [keys.layout.encode()]
 
 
 def test_turn_commits_one_page_and_takes_the_next(admission: Admission, store: Store) -> None:

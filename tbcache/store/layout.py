@@ -1,0 +1,105 @@
+"""The layout of what is in Redis: which keys there are, and what stands in them.
+
+Processes of two layouts would read each other's keys wrongly, so those of one alone use a
+Redis. The first that comes writes down which, and every heartbeat keeps it. A process of an
+earlier layout leaves that Redis alone. One of a later layout takes it over once no process of an
+earlier one lives, and can read what they left.
+
+1  tbcache 0.1.0, which does not write it down
+2  a claim in the queue has the name of one hand-out of a job, not that of the job
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import redis
+
+from tbcache.foreign import printable
+from tbcache.models import utc_now
+from tbcache.store.fault import is_of_call
+from tbcache.store.key import Keys
+from tbcache.store.script import script
+from tbcache.version import __version__
+
+LAYOUT = 2
+#: As long as what anyone wrote may stay.
+TTL_MS = 31 * 86_400_000
+#: A process lives that was heard of within so many seconds.
+ALIVE_SECONDS = 10.0
+#: By how much the clock of another machine may be ahead; a heartbeat of later is damaged.
+_MOST_AHEAD_SECONDS = 3600.0
+_NAME_LENGTH = 30
+
+#: Sends one command and gives the answer.
+Call = Callable[..., Any]
+
+
+class OtherLayout(redis.ResponseError):
+    """What is in Redis is not for this process to use; the text says who uses it."""
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """What a heartbeat says of this; one of 0.1.0 says nothing of it."""
+
+    beat_at: datetime
+    version: str = "0.1.0"
+    layout: int = 1
+
+
+def agree(call: Call, keys: Keys) -> None:
+    """Make sure that what is in Redis is, and stays, of this process's layout.
+
+    Raises:
+      OtherLayout: it is of another, whose processes live or which this one cannot read.
+    """
+    layout, version = _claim(call, keys, takes_over=False)
+    if layout < LAYOUT:
+        _find_older(call, keys)
+        layout, version = _claim(call, keys, takes_over=True)
+    if layout != LAYOUT:
+        raise OtherLayout(f"Redis holds the layout of tbcache {version} (layout {layout}); {_ours()}")
+
+
+def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str]:
+    """The layout in force, and the version of tbcache that wrote it."""
+    arguments = (LAYOUT, __version__, TTL_MS, int(takes_over))
+    layout, version = call("EVAL", script("layout").text, 1, keys.layout, *arguments)
+    return int(layout), printable(version, _NAME_LENGTH)
+
+
+def _find_older(call: Call, keys: Keys) -> None:
+    fields = iter(_heartbeats(call, keys))
+    for name, data in zip(fields, fields, strict=True):
+        mark = _read(data)
+        if mark is not None and mark.layout < LAYOUT:
+            who, version = printable(name, _NAME_LENGTH), printable(mark.version, _NAME_LENGTH)
+            raise OtherLayout(f"{who} of tbcache {version} (layout {mark.layout}) uses Redis; {_ours()}")
+
+
+def _heartbeats(call: Call, keys: Keys) -> list[bytes]:
+    try:
+        found: list[bytes] = call("HGETALL", keys.workers)
+    except redis.ResponseError as error:
+        if not is_of_call(error, is_script=False):
+            raise
+        # A key of another type says nothing.
+        return []
+    return found
+
+
+def _read(data: bytes) -> _Mark | None:
+    """A heartbeat; None of a process that is dead, or where it is none."""
+    try:
+        mark = msgspec.json.decode(data, type=_Mark)
+        age = (utc_now() - mark.beat_at).total_seconds()
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+        return None
+    return mark if -_MOST_AHEAD_SECONDS < age < ALIVE_SECONDS else None
+
+
+def _ours() -> str:
+    return f"this is tbcache {__version__} (layout {LAYOUT})"
