@@ -17,10 +17,10 @@ from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
-from tbcache.store.closure import FIELDS, Closure, closure_of
 from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.layout import LAYOUT
 from tbcache.store.server import ServerFacts, facts_of
+from tbcache.store.state import FIELDS, SourceState, state_of
 from tbcache.store.wire import MICROS, to_time
 
 #: ok: may fetch now. limited: its own limit is used up. closed: the upstream said stop, or the
@@ -57,7 +57,8 @@ class LimitStatus:
 class SourceStatus:
     """One source now, with today's figures (UTC).
 
-    ``missing`` are the variables that would turn it on. ``warm`` counts the ``common``
+    ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
+    all processes; ``configured`` are those that this process was started with. ``warm`` counts the ``common``
     symbols whose answer is fresh.
     """
 
@@ -66,12 +67,22 @@ class SourceStatus:
     missing: tuple[str, ...]
     base_url: str
     limits: tuple[LimitStatus, ...]
+    configured: tuple[str, ...]
     closed_until: datetime | None
     closed_reason: str | None
     warm: int
     common: int
     usage: SourceMetrics
     queue: QueueDepth
+
+    @property
+    def difference(self) -> str | None:
+        """That the fleet goes by other limits than this process was started with, in one line."""
+        in_force = [limit.limit for limit in self.limits]
+        if not in_force or set(in_force) == set(self.configured):
+            return None
+        ours, theirs = ",".join(self.configured), ",".join(in_force)
+        return f"{self.name}: this shell says {ours}, the fleet goes by {theirs}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,8 @@ class FleetStatus:
                 )
         for source in self.sources:
             if source.state == "closed" and source.closed_until is not None:
-                until = f"{source.closed_until:%H:%M:%S} UTC"
-                return f"{source.name} is closed until {until} ({source.closed_reason})"
+                until = when(source.closed_until, self.at)
+                return f"{source.name} is closed until {until} UTC ({source.closed_reason})"
             if source.common and not source.warm and source.usage.errors_today:
                 kinds = ", ".join(sorted(source.usage.errors_by_kind))
                 return f"{source.name} has no warm answer, and errors ({kinds}): the workers' logs say which"
@@ -109,13 +120,13 @@ class FleetStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one look shows: the server, and of each source its warm count and closure."""
+    """What one look shows: the server, and of each source its warm count and its state."""
 
     at: datetime
     facts: ServerFacts
     denied: tuple[str, ...]
     warm: dict[str, int]
-    closed: dict[str, Closure | None]
+    states: dict[str, SourceState]
 
 
 class Fleet:
@@ -171,7 +182,7 @@ class Fleet:
         seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {})
         answers = iter(found)
         for source, requests in asked:
-            seen.closed[source.name] = closure_of(next(answers), seen.at)
+            seen.states[source.name] = state_of(next(answers), seen.at)
             cleared = logs[keys.clears(source.name)]
             fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
             seen.warm[source.name] = sum(until > now_us for until in fresh)
@@ -182,14 +193,15 @@ class Fleet:
         return [FetchRequest(source.name, symbol, hours) for symbol in self._settings.common_symbols]
 
     def _source(self, source: Source, seen: _Seen) -> SourceStatus:
-        limits = self._limits(source)
-        closure = seen.closed[source.name]
+        state = seen.states[source.name]
+        limits, closure = self._limits(source, state), state.closure
         return SourceStatus(
             name=source.name,
             state=_state(source, limits, is_closed=closure is not None),
             missing=source.missing,
             base_url=source.base_url,
             limits=limits,
+            configured=tuple(map(str, source.limits)),
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
             warm=seen.warm[source.name],
@@ -198,9 +210,9 @@ class Fleet:
             queue=self._queue.depth(source.name),
         )
 
-    def _limits(self, source: Source) -> tuple[LimitStatus, ...]:
+    def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
         limiter, found = self._limiters[source.name], []
-        for limit in source.limits:
+        for limit in state.limits or source.limits:
             status = limiter.get_status(limit.count, limit.window_seconds)
             resets_at = status.reset_at if status.used else None
             found.append(
@@ -217,6 +229,7 @@ class Fleet:
             missing=source.missing,
             base_url=source.base_url,
             limits=(),
+            configured=tuple(map(str, source.limits)),
             closed_until=None,
             closed_reason=None,
             warm=0,
@@ -224,6 +237,11 @@ class Fleet:
             usage=SourceMetrics(source.name),
             queue=QueueDepth(source.name, 0, 0, 0, 0, 0),
         )
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """The time of ``moment``, with the day where that is not today's (UTC)."""
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def build_fleet(settings: Settings, store: Store) -> Fleet:

@@ -124,7 +124,7 @@ class RateLimiter:
             found = self._store.call("HGET", self._store.keys.state(self.source.name), "limits")
         except Unavailable:
             return self._own.limits
-        return strictest(self.source.limits, read_limits(found.decode()) if found else ())
+        return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
 
     def reopen(self) -> bool:
         """Lift the closure of the source, for the whole fleet, and keep every slot; True when it was closed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from fastapi import APIRouter
 
@@ -10,7 +10,8 @@ from tbcache.api.context import Context, Ctx
 from tbcache.api.model import LimitStatus, RateLimits, SourceLimits
 from tbcache.models import utc_now
 from tbcache.store import Unavailable
-from tbcache.store.closure import FIELDS, Closure, closure_of
+from tbcache.store.state import SourceState
+from tbcache.store.state import read_states as store_states
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 
@@ -18,38 +19,36 @@ router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 @router.get("/rate-limits")
 def rate_limits(context: Ctx) -> RateLimits:
     """How much of each limit is used, and when the next slot comes free. Counts nothing."""
-    closures = read_closures(context)
-    sources = {name: read_limits(context, name, closures.get(name)) for name in context.sources}
+    states = read_states(context)
+    sources = {name: read_limits(context, name, state) for name, state in states.items()}
     return RateLimits(is_available=context.store.is_available, sources=sources)
 
 
-def read_limits(context: Context, name: str, closure: Closure | None) -> SourceLimits:
+def read_limits(context: Context, name: str, state: SourceState) -> SourceLimits:
     source, limiter = context.sources[name], context.limiters[name]
     limits = [
         LimitStatus(limit=str(one), **asdict(limiter.get_status(one.count, one.window_seconds)))
-        for one in source.limits
+        for one in state.limits
     ]
     return SourceLimits(
         is_enabled=source.is_enabled,
         missing=source.missing,
         charge=source.charge,
         is_limited=any(one.is_limited for one in limits),
-        closed_until=closure.until if closure else None,
-        closed_reason=closure.reason if closure else None,
+        closed_until=state.closure.until if state.closure else None,
+        closed_reason=state.closure.reason if state.closure else None,
         limits=limits,
+        configured=[str(one) for one in source.limits],
     )
 
 
-def read_closures(context: Context) -> dict[str, Closure]:
-    """The sources that are closed now; none is known of while Redis is away."""
-    keys, names, now = context.store.keys, list(context.sources), utc_now()
+def read_states(context: Context) -> dict[str, SourceState]:
+    """Of each source the closure and the limits in force: the fleet's, or where there is none, our own."""
     try:
-        with context.store.guard():
-            pipe = context.store.client.pipeline(transaction=False)
-            for name in names:
-                pipe.hmget(keys.state(name), *FIELDS)
-            found = zip(names, pipe.execute(raise_on_error=False), strict=True)
+        states = store_states(context.store, context.sources, utc_now())
     except Unavailable:
-        return {}
-    closures = {name: closure_of(values, now) for name, values in found}
-    return {name: closure for name, closure in closures.items() if closure is not None}
+        states = dict.fromkeys(context.sources, SourceState())
+    return {
+        name: replace(state, limits=state.limits or context.sources[name].limits)
+        for name, state in states.items()
+    }

@@ -7,14 +7,18 @@ UTC, which ``rate()`` and ``increase()`` understand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from tbcache import __version__
 from tbcache.api.context import Context, Ctx
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
-from tbcache.api.limit import read_closures
+from tbcache.api.limit import read_states
+from tbcache.models import Limit
 from tbcache.store import Unavailable
+from tbcache.store.state import SourceState
 
 router = APIRouter(tags=["monitoring"])
 
@@ -28,26 +32,38 @@ def metrics(context: Ctx) -> PlainTextResponse:
 def collect(context: Context) -> list[Family]:
     """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
     up = Family("tbcache_redis_up", "gauge", "1 when Redis answers.")
+    states = read_states(context)
     try:
-        told = [*read_usage(context), *read_slots(context), *read_queue(context), *read_workers(context)]
+        told = [
+            *read_usage(context),
+            *read_slots(context, states),
+            *read_queue(context),
+            *read_workers(context),
+        ]
         up.add(1)
     except Unavailable:
         told = []
         up.add(0)
-    return [up, *read_settings(context), *told]
+    return [up, *read_settings(context), *read_limits(context, states), *told]
 
 
 def read_settings(context: Context) -> list[Family]:
     """What this process knows by itself."""
     info = Family("tbcache_build_info", "gauge", "The version of the API that answers.")
     enabled = Family("tbcache_source_enabled", "gauge", "1 when the source has its credentials.")
-    limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
     info.add(1, version=__version__)
     for name, source in context.sources.items():
         enabled.add(int(source.is_enabled), source=name)
-        for one in sorted(source.limits, key=lambda one: -one.count):
+    return [info, enabled]
+
+
+def read_limits(context: Context, states: Mapping[str, SourceState]) -> list[Family]:
+    """The limits in force."""
+    limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
+    for name in context.sources:
+        for one in _by_count(states[name]):
             limit.add(one.count, source=name, window=_window(str(one)))
-    return [info, enabled, limit]
+    return [limit]
 
 
 def read_usage(context: Context) -> list[Family]:
@@ -78,15 +94,14 @@ def read_usage(context: Context) -> list[Family]:
     return [requests, errors, joins, waits, pages, cost, duration]
 
 
-def read_slots(context: Context) -> list[Family]:
+def read_slots(context: Context, states: Mapping[str, SourceState]) -> list[Family]:
     used = Family("tbcache_slots_used", "gauge", "Slots of the limit in use.")
     closed = Family(
         "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
     )
-    closures = read_closures(context)
-    for name, source in context.sources.items():
-        closed.add(closures[name].until.timestamp() if name in closures else 0, source=name)
-        for one in sorted(source.limits, key=lambda one: -one.count):
+    for name, state in states.items():
+        closed.add(state.closure.until.timestamp() if state.closure else 0, source=name)
+        for one in _by_count(state):
             status = context.limiters[name].get_status(one.count, one.window_seconds)
             context.check()
             used.add(status.used, source=name, window=_window(str(one)))
@@ -114,6 +129,10 @@ def read_workers(context: Context) -> list[Family]:
     threads.add(sum(one.threads for one in workers))
     busy.add(sum(one.busy for one in workers))
     return [alive, schedulers, threads, busy]
+
+
+def _by_count(state: SourceState) -> list[Limit]:
+    return sorted(state.limits, key=lambda one: -one.count)
 
 
 def _window(limit: str) -> str:

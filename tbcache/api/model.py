@@ -87,7 +87,8 @@ class SourceLimits(Answer):
     is_limited: bool
     closed_until: datetime | None = Field(description="Until when nothing is asked upstream.")
     closed_reason: str | None
-    limits: list[LimitStatus]
+    limits: list[LimitStatus] = Field(description="Those in force: the strictest of all processes.")
+    configured: list[str] = Field(description="Those that the API itself was started with.")
 
 
 class RateLimits(Answer):

@@ -28,7 +28,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _headline(status),
         Text(),
         _source_table(status, width),
-        *(shown(line, "dim") for line in (*off_lines(status), *status.denied)),
+        *(shown(line, "dim") for line in (*off_lines(status), *status.denied, *differences(status))),
         Text(),
         _worker_table(status.workers),
         *extra,
@@ -64,6 +64,11 @@ def off_lines(status: FleetStatus) -> list[str]:
         for source in status.sources
         if source.missing
     ]
+
+
+def differences(status: FleetStatus) -> list[str]:
+    """Where the fleet goes by other limits than this shell."""
+    return [line for source in status.sources if (line := source.difference) is not None]
 
 
 def _headline(status: FleetStatus) -> Text:

@@ -10,14 +10,15 @@ from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
-from tbcache.cli.page import status_page
+from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
 from tbcache.errors import nearest
 from tbcache.fleet import FleetStatus, build_fleet
-from tbcache.sources import get_sources
+from tbcache.rate_limiter import RateLimiter
+from tbcache.sources import get_source, get_sources
 
 STATUS_EXAMPLE = "Example: tbcache status --json"
-LIMITS_EXAMPLE = "Example: tbcache limits"
+LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
 CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*'"
 
 
@@ -30,14 +31,32 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
         print_table(status_page(seen, terminal_width()))
 
 
-def limits(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def limits(
+    as_json: AsJson = False,
+    reopen: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Lift the closure of this source first, for the whole fleet."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
     """List every limit of every source: used, remaining, when the next slot comes free."""
+    if reopen is not None:
+        _reopen(reopen)
     seen = _look()
+    for line in differences(seen):
+        say(line)
     if not wants_json(as_json):
         print_table(limit_table(seen))
         return
-    fields = ("name", "state", "limits", "closed_until", "closed_reason", "missing")
+    fields = ("name", "state", "limits", "configured", "closed_until", "closed_reason", "missing")
     print_json([{field: getattr(source, field) for field in fields} for source in seen.sources])
+
+
+def _reopen(name: str) -> None:
+    """Ask the upstream again: what it counts against us stays counted."""
+    settings = quiet_settings()
+    limiter = RateLimiter(get_source(name, settings), require_redis(settings))
+    say(f"{name} is open again" if limiter.reopen() else f"{name} was not closed")
 
 
 def clear(

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.output import add_row
-from tbcache.fleet import FleetStatus
+from tbcache.fleet import FleetStatus, when
 from tbcache.models import Outcome, SymbolSentiment
 
 # What a narrow terminal has no room for.
@@ -44,9 +44,11 @@ def limit_table(status: FleetStatus) -> Table:
     """One row per limit."""
     table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
     for source in status.sources:
-        closed = f"{source.closed_until:%H:%M:%S} ({source.closed_reason})" if source.closed_until else "-"
+        closed = "-"
+        if source.closed_until is not None:
+            closed = f"{when(source.closed_until, status.at)} ({source.closed_reason})"
         for limit in source.limits:
-            resets = f"{limit.resets_at:%H:%M:%S}" if limit.resets_at else "-"
+            resets = when(limit.resets_at, status.at) if limit.resets_at else "-"
             add_row(
                 table,
                 source.name,

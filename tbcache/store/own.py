@@ -179,7 +179,7 @@ class OwnSlots:
         these rooms."""
         with self._lock:
             self.share, self.fair, self.processes = word.share, word.fair, word.processes
-            self.limits, self._told_alone = word.limits, is_alone
+            self.limits, self._told_alone = word.limits or self.configured, is_alone
             # While some are taken alone, we go by what we had: Redis keeps that as well.
             if not self._alone or self._rooms is None:
                 spent = self._granted - mark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -28,9 +29,12 @@ def pack_limits(limits: Iterable[Limit]) -> str:
 
 
 def read_limits(text: str) -> tuple[Limit, ...]:
-    """What :func:`pack_limits` wrote."""
-    pairs = (part.partition(":") for part in text.split(",") if part)
-    return tuple(Limit(int(count), int(span) / MICROS) for count, _, span in pairs)
+    """What :func:`pack_limits` wrote; what is damaged is left out."""
+    found = []
+    for count, _, span in (part.partition(":") for part in text.split(",")):
+        with contextlib.suppress(ValueError):
+            found.append(Limit(int(count), int(span) / MICROS))
+    return tuple(found)
 
 
 def strictest(*several: Iterable[Limit]) -> tuple[Limit, ...]:

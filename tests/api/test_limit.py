@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, get_source
@@ -90,3 +91,20 @@ def test_without_redis_the_share_of_this_process_is_shown(
     limit = answer.json()["sources"]["twitter"]["limits"][0]
     assert limit["allowed"] == 300
     assert "Redis is away" in limit["reason"]
+
+
+def test_the_limits_in_force_are_shown_beside_those_of_the_api_itself(
+    server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store], client: TestClient
+) -> None:
+    """The strictest of all processes holds, whatever the API was started with."""
+    strict = settings_for(server, TBCACHE_REDDIT__LIMITS="5/1m")
+    worker = store_for(server, TBCACHE_REDDIT__LIMITS="5/1m")
+    monitor = UsageMonitor(worker, strict)
+    monitor.keep_beating("worker")
+    assert RateLimiter(get_source("reddit", strict), worker).check_rate_limit()[0]
+    reddit = client.get(PATH).json()["sources"]["reddit"]
+    assert ([one["limit"] for one in reddit["limits"]], reddit["configured"]) == (["5/1m"], ["60/1m"])
+    page = client.get("/metrics").text
+    assert 'tbcache_slots_limit{source="reddit",window="1m"} 5' in page
+    assert 'tbcache_slots_used{source="reddit",window="1m"} 1' in page
+    monitor.leave()

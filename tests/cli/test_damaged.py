@@ -115,7 +115,9 @@ def test_a_number_that_is_none_ends_nothing(
         "beat_at": "2026-01-01T00:00:00Z",
     }
     with told(store) as pipe:
-        pipe.hset(keys.state(SOURCE), mapping={"closed_until": junk, "closed_reason": junk})
+        pipe.hset(
+            keys.state(SOURCE), mapping=dict.fromkeys(("closed_until", "closed_reason", "limits"), junk)
+        )
         pipe.hset(keys.usage(SOURCE, utc_now()), mapping={f"w:{one}": junk for one in fields})
         pipe.hset(keys.usage(SOURCE, utc_now()), mapping={f"{ESCAPES}:hit": 3, b"\xff:hit": 3, "bare": 3})
         for number, field in enumerate(beat):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, build_fleet
 from tbcache.models import FetchRequest, utc_now
@@ -14,6 +15,7 @@ from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
 from tbcache.store.codec import seal
+from tests.cli.command import Done
 from tests.server import Server, wait_until
 
 SettingsFor = Callable[..., Settings]
@@ -126,3 +128,46 @@ def test_without_redis_the_status_says_so_and_comes_back(
     assert (status.first_trouble or "").startswith("Redis is away")
     private_server.start()
     wait_until(lambda: fleet.status().server.is_available)
+
+
+def test_the_limits_shown_are_the_fleets_and_a_shell_with_others_is_told_so(
+    server: Server, settings_for: SettingsFor, store_for: Callable[..., Store], cli: Callable[..., Done]
+) -> None:
+    """A page that shows 60 where the fleet goes by 5 would have somebody look for the fault elsewhere."""
+    strict = settings_for(server, TBCACHE_REDDIT__LIMITS="5/1m")
+    worker = store_for(server, TBCACHE_REDDIT__LIMITS="5/1m")
+    monitor = UsageMonitor(worker, strict)
+    monitor.keep_beating("worker")
+    assert RateLimiter(get_source("reddit", strict), worker).check_rate_limit()[0]
+    here = source(look(settings_for(server), store_for(server)), "reddit")
+    assert [(limit.limit, limit.used, limit.remaining) for limit in here.limits] == [("5/1m", 1, 4)]
+    assert here.difference == "reddit: this shell says 60/1m, the fleet goes by 5/1m"
+    assert source(look(strict, worker), "reddit").difference is None
+    limits = cli("limits", REDIS_URL=server.url)
+    assert limits.err == f"tbcache: {here.difference}\n"
+    reddit = next(one for one in limits.data if one["name"] == "reddit")
+    assert ([one["limit"] for one in reddit["limits"]], reddit["configured"]) == (["5/1m"], ["60/1m"])
+    page = cli("status", is_terminal=True, REDIS_URL=server.url, COLUMNS="160").out
+    assert here.difference in page
+    monitor.leave()
+
+
+def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """Credit was bought: to forget the window as well would break the limit."""
+    RateLimiter(get_source("stocktwits", settings), store).check_rate_limit(cost=7)
+    until = utc_now() + timedelta(days=20)
+    state = store.keys.state("stocktwits")
+    reason = "m" * 200 + " (it named 2100-01-01 00:00 UTC, later than its limits can mean)"
+    store.client.hset(state, mapping={"closed_until": int(until.timestamp() * 1e6), "closed_reason": reason})
+    page = cli("limits", is_terminal=True, REDIS_URL=server.url, COLUMNS="400").out
+    assert f"{until:%Y-%m-%d %H:%M:%S} (" in page
+    assert "later than its limits can mean" in cli("status", REDIS_URL=server.url).out
+    done = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
+    assert (done.code, done.err) == (0, "tbcache: stocktwits is open again\n")
+    found = next(one for one in done.data if one["name"] == "stocktwits")
+    assert (found["closed_until"], found["limits"][0]["used"]) == (None, 7)
+    again = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
+    assert again.err == "tbcache: stocktwits was not closed\n"
+    assert "did you mean 'stocktwits'?" in cli("limits", "--reopen", "stocktwit", REDIS_URL=server.url).err

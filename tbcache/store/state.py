@@ -1,0 +1,57 @@
+"""What all processes share of a source, as it stands in Redis: a closure, and the limits in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tbcache.foreign import moment, printable
+from tbcache.models import Limit
+from tbcache.store.connection import Store
+from tbcache.store.wire import read_limits
+
+FIELDS = ("closed_until", "closed_reason", "limits")
+#: The upstream's words, and ours behind them.
+REASON = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Until when a source is closed to everyone, and why."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """``limits`` are those of the processes that use the source, none while nobody does."""
+
+    closure: Closure | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+def read_states(store: Store, sources: Iterable[str], now: datetime) -> dict[str, SourceState]:
+    """The states of ``sources``, in one round trip.
+
+    Raises:
+      Unavailable: the server is away.
+    """
+    names = list(sources)
+    pipe: Any = store.client.pipeline(transaction=False)
+    for name in names:
+        pipe.hmget(store.keys.state(name), *FIELDS)
+    return {name: state_of(found, now) for name, found in zip(names, store.execute(pipe), strict=True)}
+
+
+def state_of(found: Any, now: datetime) -> SourceState:
+    """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
+    if not isinstance(found, Sequence):
+        return SourceState()
+    until, reason, limits = found
+    ends_at = moment(until)
+    is_closed = ends_at is not None and ends_at > now
+    closure = Closure(ends_at, printable(reason or b"closed", REASON)) if ends_at and is_closed else None
+    return SourceState(closure, read_limits((limits or b"").decode(errors="replace")))
