@@ -72,7 +72,7 @@ class RedisUnreachable(TbcacheError, ConnectionError):
         self.reason = reason
         self.is_refusal = is_refusal
         super().__init__(
-            f"Redis at {address} refuses to work ({reason})."
+            f"Redis at {address} refuses what it is asked ({reason})."
             if is_refusal
             else f"Redis is not reachable at {address} ({reason}). "
             "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."

@@ -143,8 +143,6 @@ class Fleet:
     def status(self) -> FleetStatus:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
         try:
-            # One that only reads would not notice that nobody can write.
-            self._store.probe()
             seen = self._look()
             return FleetStatus(
                 at=seen.at,

@@ -115,6 +115,24 @@ def test_answers_are_written_without_anyone_flushing(make: Callable[..., Writer]
     wait_until(lambda: database.written == ["1"], PATIENCE)
 
 
+def test_an_error_that_nobody_foresaw_loses_nothing(
+    make: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was taken up when it came must be written all the same."""
+    database = Database()
+    writer = make(database)
+    write, errors = writer._write, [TypeError("nobody foresaw this")]
+
+    def stumble() -> None:
+        if errors:
+            raise errors.pop()
+        write()
+
+    monkeypatch.setattr(writer, "_write", stumble)
+    writer.accept(answer(item("1")))
+    wait_until(lambda: database.written == ["1"])
+
+
 def test_answers_share_transactions_but_not_too_many(make: Callable[..., Writer]) -> None:
     """A transaction each would cost a sync each; one of a thousand would hold its locks too long."""
     database = Database()

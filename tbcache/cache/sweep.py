@@ -65,11 +65,9 @@ class Sweeper:
 
     def resume(self) -> int:
         """Go on with what nobody sweeps, until nothing is left; how many entries that were."""
-        count, claim, before = 0, uuid.uuid4().hex, None
-        # Looked at again after the claim is given back: who cleared meanwhile left it to us. What a
-        # sweep could not strike off is left as it is.
-        while _patterns(logs := self._read()) and logs != before:
-            before = logs
+        count, claim = 0, uuid.uuid4().hex
+        # Looked at again after the claim is given back: who cleared meanwhile left it to us.
+        while _patterns(logs := self._read()):
             with self._claimed(claim) as is_ours:
                 if not is_ours:
                     break

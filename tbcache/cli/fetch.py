@@ -62,7 +62,7 @@ def _look_for_redis(settings: Settings) -> None:
             )
         else:
             what = (
-                f"at {error.address} refuses to work"
+                f"at {error.address} refuses what it is asked"
                 if error.is_refusal
                 else f"is not reachable at {error.address}"
             )

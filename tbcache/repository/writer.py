@@ -11,6 +11,7 @@ from pathlib import Path
 from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
+from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
 
@@ -123,8 +124,7 @@ class Writer:
         try:
             self._write()
             self._is_failing, self._wait = False, FIRST_WAIT_SECONDS
-        except Exception as error:
-            # Whatever it is: what was taken up must be written in the end.
+        except (RepositoryUnavailable, OSError) as error:
             log.warning("repository.unavailable", waiting=len(self._waiting), error=str(error))
             self._put_back()
             self._pause(self._wait)
@@ -139,7 +139,7 @@ class Writer:
             self._changed.wait_for(lambda: self._is_closed or not self._is_idle())
             self._changed.wait_for(self._is_due, LINGER_SECONDS)
             if not self._is_closed:
-                # What a thread that died had taken up; written twice is written once.
+                # What was in hand when an error came that nobody foresaw; written twice is written once.
                 self._waiting.extendleft(reversed(self._writing))
                 self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             return not self._is_closed

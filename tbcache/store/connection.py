@@ -122,6 +122,8 @@ class Store:
         self._join: Callable[[str], None] | None = None
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
+        #: What is away is there, and refuses.
+        self._is_refusing = False
         self._returned_at = -math.inf
         #: Sources whose keys our scripts stumble over: they go on without Redis.
         self._broken: dict[str, str] = {}
@@ -302,7 +304,7 @@ class Store:
     def _check_away(self) -> None:
         reason = self._away_reason
         if reason is not None and not self._prober.is_current:
-            raise Unavailable(self.address, reason)
+            raise Unavailable(self.address, reason, is_refusal=self._is_refusing)
 
     def _agree(self) -> None:
         """Before the first call, and at each return: may this process use what is in Redis (layout.py)?
@@ -691,6 +693,7 @@ class Store:
                 return
             self._is_agreed = False
             is_news, self._away_reason = self._away_reason is None, reason
+            self._is_refusing = is_there
             if is_news:
                 self._plan_probe(is_there)
         if is_news:

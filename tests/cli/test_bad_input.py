@@ -198,7 +198,7 @@ def test_fetch_goes_on_where_redis_refuses_and_has_its_words(
     done = cli("fetch", "twitter", "AAPL", REDIS_URL=private_server.url, **simulator.variables)
     status = cli("status")
     private_server.client.config_set("min-replicas-to-write", "0")
-    why = "refuses to work (NOREPLICAS Not enough good replicas to write)"
+    why = "refuses what it is asked (NOREPLICAS Not enough good replicas to write)"
     assert (done.code, done.data["origin"]) == (0, "live")
     assert done.err == f"tbcache: Redis at {private_server.url} {why}; going on without it\n"
     assert status.code == 3

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from tbcache import monitoring
 from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.models import utc_now
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket
@@ -106,6 +108,25 @@ def test_what_is_counted_while_redis_is_away_arrives_once(
     assert monitor.get_source_metrics("news").requests_today == 3
     [count] = private_server.client.hvals(store.keys.usage("news", utc_now()))
     assert int(count) == 3
+
+
+def test_no_error_loses_what_was_counted(
+    monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends figures outlives an error that nobody foresaw, and so do the figures."""
+    run, broken = store.run, [True]
+
+    def stumble(name: str, *args: Any) -> Any:
+        if name == "count" and broken.pop(0):
+            raise TypeError("nobody foresaw this")
+        return run(name, *args)
+
+    monkeypatch.setattr(monitoring, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(store, "run", stumble)
+    broken.append(False)
+    monitor.record_request("twitter")
+    key = store.keys.usage("twitter", utc_now())
+    assert wait_until(lambda: store.client.hvals(key)) == [b"1"]
 
 
 def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, store: Store) -> None:

@@ -27,8 +27,8 @@ from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
 
 #: Asked about while the server refuses; a loop without a pause makes thousands of it.
-REFUSED_SECONDS = 0.5
-MOST_COMMANDS = 50
+REFUSED_SECONDS = 0.25
+MOST_COMMANDS = 40
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,51 @@ def test_a_key_of_another_type_stops_one_source_only(
         assert process.fetch("SECOND") in ("cache", "live")
         assert store.is_available
         time.sleep(0.01)
-    # Without its figures, a source can be asked for as ever.
-    assert part == "usage" or len(process.sent) < MOST_COMMANDS
+    if part == "usage":
+        # Without its figures, a source can be asked for as ever.
+        assert not store._broken
+    else:
+        assert len(process.sent) < MOST_COMMANDS
     assert dead_threads() == []
     client.unlink(keys[part])
     wait_until(lambda: _is_back(process) and process.fetch("THIRD") and _is_back(process), 3.0, "its return")
     wait_until(lambda: client.zcard(store.keys.slots("twitter")) >= 3)
+
+
+def test_a_server_that_only_reads_is_not_back(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """A scheduler has no slots to put back, and a server without replicas answers a PING."""
+    returns: list[int] = []
+    store = store_for(private_server)
+    store.on_return(lambda: returns.append(1))
+    REFUSALS["no replicas"].begin(private_server)
+    with pytest.raises(Unavailable, match="NOREPLICAS"):
+        store.probe()
+    before = private_server.calls("evalsha")
+    wait_until(lambda: private_server.calls("evalsha") >= before + 2, what="asking twice")
+    assert not store.is_available
+    assert not returns
+    REFUSALS["no replicas"].end(private_server)
+    wait_until(lambda: store.is_available)
+
+
+def test_a_server_that_is_back_for_a_moment_only_is_asked_less_often(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """Each return makes everyone put back what they have: it must mean something."""
+    returns: list[int] = []
+    store = store_for(private_server)
+    store.on_return(lambda: returns.append(1))
+    # Nothing that the probe would ask for.
+    private_server.client.execute_command("ACL", "SETUSER", "default", "-hset")
+    over = time.monotonic() + 1.2
+    while time.monotonic() < over:
+        with contextlib.suppress(Unavailable):
+            store.run("load", [store.keys.entry("x:1"), store.keys.lease("x:1")], ["token", 1000, 0, 0])
+        time.sleep(0.005)
+    private_server.client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert 1 <= len(returns) <= 4
 
 
 def test_a_command_without_rights_fails_alone(private_server: Server, process: Process) -> None:
