@@ -16,6 +16,7 @@ SHOWN, LINE = 200, 1000
 MOST = 10**15
 #: The last day of the calendar that Python has.
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
+MOST_US = int(LAST.timestamp()) * 1_000_000
 
 
 def printable(text: str | bytes, most: int = SHOWN) -> str:
@@ -29,9 +30,9 @@ def printable(text: str | bytes, most: int = SHOWN) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
-def escaped(json_text: str) -> str:
-    """JSON with every character escaped that a terminal may obey; line feeds between its parts stay."""
-    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in json_text)
+def escaped(text: str) -> str:
+    """``text`` with every character escaped, as in JSON, that a terminal may obey; line feeds stay."""
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
 def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
@@ -43,5 +44,5 @@ def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
 
 def moment(stamp_us: object) -> datetime | None:
     """The moment (UTC) that is ``stamp_us`` microseconds after the epoch; None where there is none such."""
-    micros = whole(stamp_us, most=int(LAST.timestamp()) * 1_000_000)
+    micros = whole(stamp_us, most=MOST_US)
     return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)

@@ -8,17 +8,19 @@ A warning that repeats is written once, and then counted: see :class:`Repeated`.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import re
 import sys
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
+from tbcache.foreign import LINE, escaped, printable
 from tbcache.settings import Settings
 
 #: The same warning is written once in so many seconds.
@@ -128,6 +130,19 @@ def _kind(record: logging.LogRecord) -> tuple[str, ...]:
 def _renderers(settings: Settings) -> tuple[structlog.typing.Processor, ...]:
     if settings.log_format == "json":
         return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+    colors = sys.stderr.isatty()
+    return _shown, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_format_exception)
+
+
+def _shown(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What is told may be an upstream's word; other values are shown by ``repr``, which escapes."""
+    return {
+        name: printable(value, LINE) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _format_exception(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     # Plain: the default shows the variables of each frame, credentials among them.
-    plain = structlog.dev.plain_traceback
-    return (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),)
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    output.write(escaped(plain.getvalue()))

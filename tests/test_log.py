@@ -112,3 +112,21 @@ def test_what_is_no_failure_is_never_left_out(caplog: pytest.LogCaptureFixture) 
     for _ in range(100):
         get_logger("tbcache.test").info("fetch.finished", source="reddit")
     assert len(caplog.records) == 100
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_commands_a_terminal_is_not_written(
+    form: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An upstream's message could clear the screen of whoever reads the log."""
+    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": form}, data_dir=tmp_path))
+    escapes = "\x1b[2J\x9b2J\u202ek"
+    try:
+        raise ValueError(escapes)
+    except ValueError as error:
+        get_logger("tbcache.test").exception(
+            "it.failed", reason=f"a\nb {escapes}", error=error, told=[escapes]
+        )
+    said = capsys.readouterr().err
+    assert [one for one in said if not (one.isprintable() or one == "\n")] == []
+    assert "a b ?[2J?2J?k" in said or form == "json"

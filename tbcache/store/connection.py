@@ -31,6 +31,7 @@ from redis.exceptions import AskError, NoScriptError
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.cluster import Cluster
@@ -636,12 +637,14 @@ class Store:
     def hear_notice(self, message: bytes) -> str | None:
         """Pass on what the scripts tell everyone (slots.lua).
 
-        Returns the source whose rooms somebody needs; None for any other notice.
+        Returns the source whose rooms somebody needs; None for any other notice, a damaged one included.
         """
-        source, *closure = message.decode().split(" ", 2)
+        source, *closure = message.decode(errors="replace").split(" ", 2)
         if not closure:
             return source
-        self.hear_closure(source, int(closure[0]), closure[1])
+        until_us = whole(closure[0], most=MOST_US)
+        if until_us is not None and len(closure) == 2:
+            self.hear_closure(source, until_us, closure[1])
         return None
 
     def hear_closure(self, source: str, until_us: int, reason: str) -> None:
