@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import os
 import re
 import socket
@@ -29,6 +28,7 @@ from tbcache.foreign import printable, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
@@ -392,7 +392,7 @@ def days_back(count: int) -> list[datetime]:
     return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
 
 
-@functools.cache
+@singleton
 def get_usage_monitor() -> UsageMonitor:
     """The usage monitor of this process."""
     return UsageMonitor(get_store(), get_settings())

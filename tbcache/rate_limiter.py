@@ -20,6 +20,7 @@ from tbcache.foreign import printable
 from tbcache.models import Limit, RateLimitStatus, utc_now
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import Source, get_source
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.own import GIVING_BACK_SECONDS
@@ -301,7 +302,7 @@ class RateLimiter:
             self._store.run(script, [self._store.keys.slots(self.source.name)], [slot, cost])
 
 
-@functools.cache
+@singleton
 def get_rate_limiter(source: str) -> RateLimiter:
     """The rate limiter of ``source``.
 

@@ -8,7 +8,6 @@ together: a source's address and its credentials are all of one of the two.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +34,7 @@ from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
 from tbcache.models import Charge, Limit, ticker
 from tbcache.redis_url import check_redis_url, has_sound_port
+from tbcache.singleton import singleton
 
 PREFIX = "TBCACHE_"
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
@@ -266,7 +266,7 @@ _REDIS = {
 _FROM_NOTE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
 
-@functools.cache
+@singleton
 def get_settings() -> Settings:
     """The settings of this process, read at the first call."""
     return Settings.load()

@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,16 @@ SINGLETONS: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
-def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Each test starts as a fresh process would: no settings of ours, an empty folder, no singletons."""
+def _own_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Each test starts as a fresh process on a fresh machine would: no settings of ours, an empty
+    folder, no singletons, no markers of other processes."""
     for name in list(os.environ):
         if name.startswith(("TBCACHE_", "REDIS_")) and name != "TBCACHE_PAYLOADS":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))
     _forget_singletons()
     REPEATED.forget()
     yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import time
@@ -23,6 +22,7 @@ from tbcache.errors import InvalidRequest
 from tbcache.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.settings import get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Refused, Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
@@ -518,7 +518,7 @@ class _Seen(NamedTuple):
 _NOTHING = _Opened(MISSING, b"", 0.0)
 
 
-@functools.cache
+@singleton
 def get_cache_manager() -> CacheManager:
     """The cache manager of this process, as its settings say."""
     store, settings = get_store(), get_settings()

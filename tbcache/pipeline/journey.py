@@ -6,7 +6,6 @@ FetchRequest -> admit -> [hit | stale | go | join | wait] -> fetch pages -> pars
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +46,7 @@ from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Outbox, get_outbox
 from tbcache.scoring import aggregate, score_items
 from tbcache.settings import get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import Source
 from tbcache.store import get_store
 from tbcache.store.codec import DecodeError, decode_sentiment, encode_sentiment
@@ -296,7 +296,7 @@ def _outcome(
     return Outcome(request, sentiment, origin, age, error)
 
 
-@functools.cache
+@singleton
 def get_pipeline() -> Pipeline:
     """The pipeline of this process."""
     layer = get_cache_manager().local

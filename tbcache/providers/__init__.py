@@ -8,12 +8,13 @@ from tbcache.errors import ConfigurationError
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 from tbcache.settings import get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import get_source, load_class
 
 __all__ = ["HeaderAuth", "Provider", "get_provider"]
 
 
-@functools.cache
+@singleton
 def get_provider(name: str) -> Provider:
     """The provider of source ``name``.
 

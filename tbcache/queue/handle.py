@@ -13,6 +13,7 @@ from tbcache.foreign import whole
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.queue.job import Grave, QueueDepth, decode_result, message, queue_keys
 from tbcache.settings import Settings, get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import to_micros, to_time
@@ -120,7 +121,7 @@ class Queue:
         ]
 
 
-@functools.cache
+@singleton
 def get_queue() -> Queue:
     """The queue as this process's settings say."""
     return Queue(get_store(), get_settings())

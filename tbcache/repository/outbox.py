@@ -8,7 +8,6 @@ changes nothing.
 from __future__ import annotations
 
 import atexit
-import functools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import save_apart
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
+from tbcache.singleton import singleton
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
 
@@ -137,7 +137,7 @@ class Outbox:
         return [(entry, fields.get(b"answer", b"")) for entry, fields in entries]
 
 
-@functools.cache
+@singleton
 def get_repository() -> SentimentRepository:
     """The database of this process's settings: SQLite in the data folder unless they name another."""
     # SQLAlchemy takes a quarter of a second to import: not before it is needed.
@@ -146,7 +146,7 @@ def get_repository() -> SentimentRepository:
     return SentimentRepository(database_url(get_settings()))
 
 
-@functools.cache
+@singleton
 def get_outbox() -> Outbox:
     """The outbox of this process."""
     settings = get_settings()

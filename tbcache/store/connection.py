@@ -34,6 +34,7 @@ from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
+from tbcache.singleton import singleton
 from tbcache.store.cluster import Cluster
 from tbcache.store.fault import (
     AWAY,
@@ -47,7 +48,7 @@ from tbcache.store.fault import (
 )
 from tbcache.store.key import Keys
 from tbcache.store.layout import OtherLayout, agree
-from tbcache.store.marker import CleanMarker
+from tbcache.store.marker import Marker
 from tbcache.store.node import Argument, Node
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
@@ -137,7 +138,7 @@ class Store:
         # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
         # also by source.
         self._clocks: dict[str, _Clock] = {}
-        self._is_clean = False
+        self._is_marked_alone = False
         self._open()
 
     @property
@@ -152,9 +153,13 @@ class Store:
         return f"{_machine()}-{self._pid}.{self._token}"
 
     @property
-    def marker(self) -> CleanMarker:
-        """Tells the others of this machine, after our death, that Redis knows of all that we sent."""
-        return CleanMarker(self.member)
+    def marker(self) -> Marker:
+        """What tells the others of this machine that we are there, and whether Redis knows all we sent."""
+        return self.marker_of(self.member)
+
+    def marker_of(self, member: str) -> Marker:
+        """The marker of another process with the same Redis and namespace."""
+        return Marker(f"{self.address} {self.keys.namespace}", member)
 
     @property
     def fleet_size(self) -> int:
@@ -425,7 +430,7 @@ class Store:
         own = self._own.get(source)
         if own is None:
             may_go_alone = functools.partial(self._may_go_alone, source)
-            new = OwnSlots(may_go_alone, self._go_alone, lambda: self.fleet_size)
+            new = OwnSlots(may_go_alone, self._go_alone, self._newcomers_share)
             own = self._own.setdefault(source, new)
         return own
 
@@ -436,15 +441,32 @@ class Store:
         return is_without and not self._is_returning and not self._is_foreign
 
     def _go_alone(self) -> bool:
-        if self._is_clean:
-            self._is_clean = not self.marker.remove()
-        return not self._is_clean
+        # Where none is configured, nobody shares anything.
+        if self._url and not self._is_marked_alone:
+            self._is_marked_alone = self.marker.set_alone()
+        return self._is_marked_alone or not self._url
+
+    def _newcomers_share(self) -> float:
+        """The part of a limit that is this process's while Redis is away, and has never told it one."""
+        if not self._url:
+            return 1.0
+        # Marked first: of two that look at the same time, both see the other.
+        is_alone = self._go_alone() and not self.marker.has_company
+        return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
-        """Set the clean marker, unless something was sent that Redis does not know of."""
-        if not self._is_clean and not any(own.has_taken_alone for own in self._own.copy().values()):
-            self.marker.set()
-            self._is_clean = True
+        """Say that Redis knows of all that was sent, unless something was sent without it."""
+        if not self._has_sent_alone():
+            self.marker.set_clean()
+            self._is_marked_alone = False
+
+    def leave_machine(self) -> None:
+        """This process is over: the others need not look for it, unless it sent what Redis does not know."""
+        if not self._has_sent_alone():
+            self.marker.remove()
+
+    def _has_sent_alone(self) -> bool:
+        return any(own.has_taken_alone for own in self._own.copy().values())
 
     @contextmanager
     def asking(self, source: str, name: str, cost: int, *, is_alone: bool = True) -> Iterator[int]:
@@ -674,7 +696,7 @@ class Store:
         self._agreeing = threading.Lock()
         self._pid = os.getpid()
         self._token = secrets.token_hex(4)
-        self._is_clean = False
+        self._is_marked_alone = False
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
@@ -772,7 +794,7 @@ class Store:
         return True
 
 
-@functools.cache
+@singleton
 def get_store() -> Store:
     """The store of this process, as its settings say."""
     return Store(get_settings())

@@ -1,51 +1,85 @@
-"""The clean marker of a process: a file that says that it has sent nothing Redis does not know of.
+"""A file for each process that may go on without Redis, where others of its machine look.
 
-It is there while that is so, and is removed before the first slot is taken without Redis. Others of
-this machine look for it once the process is dead: with it, they give its share of the limits back at
-once; without it, the share is kept until whatever was sent has left every window. A missing file is
-never wrong, so one that cannot be made costs time and no more.
+It tells them two things that Redis cannot tell while it is away, or after the process is dead:
+
+- The process is there. One that Redis has never told its part of a limit takes nothing while another
+  is there: whatever is free may be that one's.
+- It is clean: Redis knows of everything that it has sent. The file is empty while that is so. When a
+  clean process is dead, its share of the limits is given back at once; that of any other is kept until
+  whatever it may have sent has left every window.
+
+A missing file means neither, so one that cannot be made costs others time and no more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import tempfile
 import time
 from pathlib import Path
 
-#: The marker of a dead process that nobody has looked for by then is of no use any more.
-KEPT_SECONDS = 86400.0
+#: The file of a dead process is of no use any more by then: Redis was back, or nobody asks for it.
+KEPT_SECONDS = 3600.0
 
 
-class CleanMarker:
-    """The marker of the process ``member``, in a folder of this user's own."""
+class Marker:
+    """The file of the process ``member`` of ``fleet``, in a folder of this user's own.
 
-    def __init__(self, member: str) -> None:
+    ``fleet`` is any text that the processes with one Redis and one namespace have in common.
+    """
+
+    def __init__(self, fleet: str, member: str) -> None:
+        self._fleet = hashlib.blake2b(fleet.encode(), digest_size=8).hexdigest()
         self._member = member
 
-    def set(self) -> None:
-        """Say that Redis knows of everything that was sent."""
-        with contextlib.suppress(OSError):
-            folder = _folder()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if _is_ours(folder):
-                _remove_old(folder)
-                (folder / self._member).touch(mode=0o600)
+    def set_clean(self) -> None:
+        """Say that the process is there, and that Redis knows of everything that it has sent."""
+        self._write(b"")
 
-    def remove(self) -> bool:
-        """Say it no more; False when that cannot be done, and nothing may be sent then."""
+    def set_alone(self) -> bool:
+        """Say that it may send what Redis does not know; False when it would be taken for clean."""
+        self._write(b"alone")
+        return not self.is_clean
+
+    def remove(self) -> None:
+        """Say nothing any more."""
         with contextlib.suppress(OSError):
-            (_folder() / self._member).unlink(missing_ok=True)
-        return not self.is_set
+            (self._folder() / self._member).unlink(missing_ok=True)
 
     @property
-    def is_set(self) -> bool:
+    def is_clean(self) -> bool:
+        """True when the file is there and says so."""
         try:
-            return _is_ours(_folder()) and (_folder() / self._member).exists()
+            folder = self._folder()
+            return _is_ours(folder) and (folder / self._member).stat().st_size == 0
         except OSError:
             return False
+
+    @property
+    def has_company(self) -> bool:
+        """True when another process is there, or was, and sent what Redis may not know."""
+        try:
+            folder = self._folder()
+            files = list(folder.iterdir()) if _is_ours(folder) else []
+            return any(_is_there(file) for file in files if file.name != self._member)
+        except OSError:
+            return False
+
+    def _write(self, text: bytes) -> None:
+        with contextlib.suppress(OSError):
+            folder = self._folder()
+            for part in (folder.parent, folder):
+                part.mkdir(mode=0o700, exist_ok=True)
+                if not _is_ours(part):
+                    return
+            _remove_old(folder)
+            (folder / self._member).write_bytes(text)
+
+    def _folder(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"tbcache-{os.geteuid()}" / self._fleet
 
 
 def pid_of(member: str) -> int | None:
@@ -70,10 +104,6 @@ def is_alive(pid: int) -> bool:
     return state.rpartition(")")[2].split()[0] != "Z"
 
 
-def _folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"tbcache-{os.geteuid()}"
-
-
 def _is_ours(folder: Path) -> bool:
     """True for a real folder of this user's that nobody else can write to."""
     try:
@@ -82,6 +112,11 @@ def _is_ours(folder: Path) -> bool:
         return False
     is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return is_private and found.st_uid == os.geteuid()
+
+
+def _is_there(file: Path) -> bool:
+    pid = pid_of(file.name)
+    return pid is not None and (is_alive(pid) or file.stat().st_size > 0)
 
 
 def _remove_old(folder: Path) -> None:

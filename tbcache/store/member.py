@@ -27,7 +27,7 @@ from tbcache.background import BackgroundThread
 from tbcache.log import get_logger
 from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
-from tbcache.store.marker import CleanMarker, is_alive, pid_of
+from tbcache.store.marker import is_alive, pid_of
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots, Word
 from tbcache.store.wire import pack_limits, read_limits, to_micros
 
@@ -79,7 +79,7 @@ class Membership:
                 self._leave(source, self._store.member, is_clean=True)
         except Unavailable:
             return
-        self._store.marker.remove()
+        self._store.leave_machine()
 
     def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
@@ -203,7 +203,7 @@ class Membership:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
             if now_us >= self._kept_until.get((source, member), 0) and self._is_dead(member):
-                self._leave(source, member, is_clean=CleanMarker(member).is_set)
+                self._leave(source, member, is_clean=self._store.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
         """True when ``member`` was a process of this machine and is no more."""

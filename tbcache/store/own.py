@@ -62,15 +62,15 @@ class OwnSlots:
         self,
         may_go_alone: Callable[[], bool] = lambda: True,
         go_alone: Callable[[], bool] = lambda: True,
-        fleet_size: Callable[[], int] = lambda: 1,
+        newcomers_share: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
         ``go_alone`` is called before each slot that is taken so, and may forbid it;
-        ``fleet_size`` says how many processes there were when Redis was last heard of.
+        ``newcomers_share`` is the part of each limit that is ours before Redis has told us any.
         """
         self._may_go_alone = may_go_alone
         self._go_alone = go_alone
-        self._fleet_size = fleet_size
+        self._newcomers_share = newcomers_share
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
@@ -275,8 +275,8 @@ class OwnSlots:
 
     def mine(self, limit: Limit) -> int:
         """How many slots of a window are this process's own while Redis is away."""
-        # One that Redis does not know yet has no share: all that are may want as much.
-        share = self.share if self.is_member else min(self.share, 1 / self._fleet_size())
+        # One that Redis does not know yet has been given no share.
+        share = self.share if self.is_member else min(self.share, self._newcomers_share())
         return math.floor(limit.count * share + ROUNDING)
 
     def wait(self, limit: Limit, cost: int) -> float:

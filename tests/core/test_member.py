@@ -24,7 +24,6 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
-from tbcache.store.marker import CleanMarker
 from tbcache.store.member import Membership, read_word
 from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
 from tbcache.store.script import script
@@ -183,14 +182,14 @@ def members_of(store: Store) -> set[str]:
 
 def test_a_process_of_this_machine_that_died_is_buried(store: Store, ghost: str) -> None:
     """It never went on without Redis, as its marker says: its share is back with the next beat."""
-    CleanMarker(ghost).set()
+    store.marker_of(ghost).set_clean()
     beat(store, "elsewhere-1")
     silence(store, "elsewhere-1")
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
     assert members_of(store) == {store.member, "elsewhere-1"}
     assert not store.own("twitter").keeps_promises
-    CleanMarker(ghost).remove()
+    store.marker_of(ghost).remove()
 
 
 def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(

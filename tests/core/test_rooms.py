@@ -171,7 +171,7 @@ def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
 
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
     """Redis went before it was asked: of six, each of two who know of each other sends three."""
-    own = OwnSlots(fleet_size=lambda: 2)
+    own = OwnSlots(newcomers_share=lambda: 1 / 2)
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
 
 

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import fakeredis
 import pytest
@@ -77,29 +77,33 @@ def moved_clock() -> Iterator[Clock]:
         patch.setattr("time.time", clock.monotonic)
         for module in _MODULES:
             patch.setattr(module, "time", clock)
-        for module in (connection_module, member_module):
-            patch.setattr(module, "CleanMarker", Marker)
         yield clock
 
 
 class Marker:
-    """The clean marker of a process, on a disk of the world's own."""
+    """The marker of a process, on a disk of the world's own: member -> whether it is clean."""
 
-    disk: ClassVar[set[str]] = set()
+    def __init__(self, world: World, member: str) -> None:
+        self._world, self._member = world, member
 
-    def __init__(self, member: str) -> None:
-        self._member = member
+    def set_clean(self) -> None:
+        self._world.disk[self._member] = True
 
-    def set(self) -> None:
-        self.disk.add(self._member)
-
-    def remove(self) -> bool:
-        self.disk.discard(self._member)
+    def set_alone(self) -> bool:
+        self._world.disk[self._member] = False
         return True
 
+    def remove(self) -> None:
+        self._world.disk.pop(self._member, None)
+
     @property
-    def is_set(self) -> bool:
-        return self._member in self.disk
+    def is_clean(self) -> bool:
+        return self._world.disk.get(self._member, False)
+
+    @property
+    def has_company(self) -> bool:
+        others = {member: is_clean for member, is_clean in self._world.disk.items() if member != self._member}
+        return any(member in self._world.alive or not is_clean for member, is_clean in others.items())
 
 
 class Killed(BaseException):
@@ -138,6 +142,9 @@ class Line(Store):
     @property
     def member(self) -> str:
         return self.name
+
+    def marker_of(self, member: str) -> Marker:  # type: ignore[override]
+        return Marker(self.world, member)
 
     def run(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         return self.pass_on(lambda: self.world.eval(name, keys, args))
@@ -206,6 +213,9 @@ class Peer:
     def check(self) -> None:
         if self._line.is_down:
             raise Unavailable("", "cut off")
+
+    def call(self, *command: Any) -> Any:
+        return self._line.world.redis.execute_command(*command)
 
     def close(self) -> None: ...
 
@@ -314,7 +324,7 @@ class World:
             }
         )
         self.arrivals: list[float] = []
-        Marker.disk.clear()
+        self.disk: dict[str, bool] = {}
         self.alive: set[str] = set()
         self._symbols = itertools.count()
         self._pids = itertools.count(1)
@@ -324,14 +334,11 @@ class World:
         self.fleet = [self.start() for _ in range(processes)]
 
     def start(self) -> Process:
-        """One more process, that Redis knows of: what one does that never reached it is not bounded."""
+        """One more process."""
         name = f"m-{next(self._pids)}.x"
         self.alive.add(name)
         process = Process(self, name)
         process.membership._is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
-        self._depth += MOST_DEEP
-        process.beat()
-        self._depth -= MOST_DEEP
         return process
 
     def kill(self, process: Process) -> None:
