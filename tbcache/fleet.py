@@ -143,6 +143,8 @@ class Fleet:
     def status(self) -> FleetStatus:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
         try:
+            # Everything can still be read of a server that is full, and nobody can write.
+            self._store.probe()
             seen = self._look()
             return FleetStatus(
                 at=seen.at,
