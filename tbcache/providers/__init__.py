@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from tbcache.errors import ConfigurationError
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
