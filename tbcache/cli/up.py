@@ -174,7 +174,7 @@ def _await_own(settings: Settings, view: View, stop: StopSignal) -> bool:
 def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, str]:
     """What we set for our processes, and note for other commands."""
     variables: dict[str, str] = {}
-    if settings.database_url is None:
+    if plan.demo or settings.database_url is None:
         variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{plan.home(folder) / 'tbcache.sqlite3'}"
     if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
         variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"

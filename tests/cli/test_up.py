@@ -24,8 +24,10 @@ OWN = "of-the-user-alone"
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One demo for all tests that leave it running, in the shell of a user with credentials of their own."""
+    folder = tmp_path_factory.mktemp("up")
     own = {"TBCACHE_NEWS__API_KEY": OWN, "TBCACHE_STOCKTWITS__ACCESS_TOKEN": OWN}
-    with running_up(tmp_path_factory.mktemp("up") / "data", "--demo", **own) as up:
+    own["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder / 'own.sqlite3'}"
+    with running_up(folder / "data", "--demo", **own) as up:
         up.wait_for("all common symbols are warm in every source")
         up.wait_for("ready")
         yield up
@@ -67,6 +69,13 @@ def test_a_demo_never_sees_the_users_own_credentials(demo: Up) -> None:
     assert (done.code, done.data["origin"]) == (0, "live")
     assert OWN not in (demo.folder / "up.json").read_text()
     assert not any(value == OWN for value in demo.note()["variables"].values())
+
+
+def test_what_a_demo_made_up_is_not_written_to_the_users_own_database(demo: Up) -> None:
+    """Whoever computes on history there could not tell it from real answers."""
+    wait_until(lambda: (demo.folder / "demo" / "tbcache.sqlite3").exists(), what="the demo's database")
+    assert not (demo.folder.parent / "own.sqlite3").exists()
+    assert "TBCACHE_DATABASE_URL of your environment is not used in the demo" in demo.said
 
 
 def test_two_workers_of_8_threads_the_scheduler_and_the_api_run(demo: Up) -> None:
