@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tbcache.admission import NOTHING, Bill, Grant, Wait
+from tbcache.deadline import until
 from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
 from tbcache.pipeline.page import bounded
@@ -106,7 +107,10 @@ class PageReader:
         http = self._upstream.request(self._grant.ask.request, cursor, self._now)
         if not self._may_send(self._grant):
             raise TooLate
-        page = parse_page(self._upstream, self._upstream.send(http))
+        # Checked again at the socket: who stands still until the slot is over must not send.
+        with until(self._grant.send_by):
+            response = self._upstream.send(http)
+        page = parse_page(self._upstream, response)
         self._pages += 1
         self._hints = page.hints
         self._bill = _bill(self._upstream.source, page)

@@ -6,7 +6,7 @@ a thread for as long as it likes, in its headers too. So the sum is bounded at t
 
 from __future__ import annotations
 
-import threading
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,26 +14,18 @@ from typing import Any
 
 import httpx2
 
-
-class _Deadline(threading.local):
-    at: float | None = None
-
-
-_deadline = _Deadline()
+from tbcache.deadline import seconds_left, until
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Whatever this thread sends and reads meanwhile is over after ``seconds``."""
-    _deadline.at = time.monotonic() + seconds
-    try:
+    with until(time.monotonic() + seconds):
         yield
-    finally:
-        _deadline.at = None
 
 
 def is_over() -> bool:
-    return _deadline.at is not None and time.monotonic() >= _deadline.at
+    return seconds_left() <= 0
 
 
 def time_left(timeout: float | None = None) -> float | None:
@@ -42,12 +34,11 @@ def time_left(timeout: float | None = None) -> float | None:
     Raises:
       httpx2.ReadTimeout: nothing is left.
     """
-    if _deadline.at is None:
-        return timeout
-    left = _deadline.at - time.monotonic()
+    left = seconds_left()
     if left <= 0:
         raise httpx2.ReadTimeout("the total timeout has passed")
-    return left if timeout is None else min(timeout, left)
+    bounded = left if timeout is None else min(timeout, left)
+    return None if bounded == math.inf else bounded
 
 
 def bound(client: httpx2.Client) -> None:

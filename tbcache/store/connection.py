@@ -57,6 +57,8 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 
 log = get_logger("tbcache.store")
 
+#: The names of one machine for itself, in an address.
+_LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
 PROBE_SECONDS = 0.1
 #: A server that is there and refuses to work is asked less and less often, at least so often.
 LONGEST_PROBE_SECONDS = 1.0
@@ -159,7 +161,7 @@ class Store:
 
     def marker_of(self, member: str) -> Marker:
         """The marker of another process with the same Redis and namespace."""
-        return Marker(f"{self.address} {self.keys.namespace}", member)
+        return Marker(f"{_LOOPBACK.sub('//localhost', self.address)} {self.keys.namespace}", member)
 
     @property
     def fleet_size(self) -> int:

@@ -1,0 +1,284 @@
+"""What the processes of a fleet have in common, however each was started, and whichever of them dies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
+from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
+from tbcache.monitoring import UsageMonitor
+from tbcache.pipeline import Pipeline
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import Source
+from tbcache.store import Store
+from tbcache.store.member import Membership
+from tests.core.conftest import TWITTER, Upstream, ask
+from tests.server import Server, wait_until
+
+WIDE = replace(TWITTER, limits=(Limit(60, 60.0),))
+NARROW = replace(TWITTER, limits=(Limit(5, 60.0),))
+
+
+class Process:
+    """One process of the fleet, as far as several can live in a test's own."""
+
+    def __init__(self, store: Store, settings: Settings, source: Source) -> None:
+        self.store, self.source = store, source
+        self.limiter = RateLimiter(source, store)
+        self.admission = Admission(store, settings, UsageMonitor(store, settings))
+        self.membership = Membership(store)
+        self.store.own("twitter").begins_alone(is_alone=True)
+        self.beat()
+
+    def beat(self) -> None:
+        self.membership.beat("twitter")
+
+    def takes(self, tries: int) -> int:
+        """How many slots it gets."""
+        return sum(self.limiter.check_rate_limit()[0] for _ in range(tries))
+
+
+@pytest.fixture
+def join(
+    server: Server, store_for: Callable[..., Store], settings_for: Callable[..., Settings]
+) -> Callable[..., Process]:
+    """One more process: ``join(WIDE, TBCACHE_WORKER_NAME="w")``."""
+
+    def start(source: Source = WIDE, *, has_rooms: bool = False, **variables: str) -> Process:
+        if not has_rooms:
+            # Without threads that beat nobody gives back what is kept for it: nothing is.
+            state = store_for(server).keys.state("twitter")
+            server.client.hset(state, "wanted_until", round((time.time() + 60.0) * 1e6))
+        return Process(store_for(server, **variables), settings_for(server, **variables), source)
+
+    return start
+
+
+@pytest.mark.parametrize("names", [("w1", "w2"), ("w", "w")])
+def test_two_processes_of_one_display_name_are_two(
+    join: Callable[..., Process], server: Server, names: tuple[str, str]
+) -> None:
+    """After a loss of data a source opens when all have put back what they sent, and not one twice."""
+    first, second = (join(NARROW, TBCACHE_WORKER_NAME=name) for name in names)
+    first.beat()
+    assert first.takes(1) + second.takes(9) == 5
+    server.client.flushall()
+    assert first.takes(9) == 0
+    second.beat()
+    assert first.takes(9) + second.takes(9) == 0
+    assert first.limiter.get_status().used == 5
+
+
+def test_the_strictest_limit_of_those_alive_holds(
+    join: Callable[..., Process], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second terminal without the variable must not spend what the first was told to leave."""
+    narrow = join(NARROW)
+    with caplog.at_level(logging.WARNING):
+        wide = join(WIDE)
+    assert wide.takes(4) == 4
+    assert narrow.takes(4) == 1
+    assert wide.takes(4) == 0
+    assert wide.limiter.get_limits() == narrow.limiter.get_limits() == NARROW.limits
+    assert wide.limiter.get_status().allowed == 5
+    assert any("limits.differ" in record.getMessage() for record in caplog.records)
+    narrow.membership.stop()
+    assert wide.takes(4) == 4
+    assert wide.limiter.get_limits() == WIDE.limits
+
+
+def test_limits_of_other_windows_hold_beside_ones_own(join: Callable[..., Process]) -> None:
+    """A day's quota that one process knows of is everybody's."""
+    join(replace(TWITTER, limits=(Limit(60, 60.0), Limit(3, 86400.0))))
+    other = join(WIDE)
+    assert other.takes(5) == 3
+    assert set(other.limiter.get_limits()) == {Limit(60, 60.0), Limit(3, 86400.0)}
+
+
+def test_a_stricter_limit_holds_without_redis_too(
+    join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process goes by alone is its part of the limits in force."""
+    narrow, wide = join(NARROW, has_rooms=True), join(WIDE, has_rooms=True)
+    for _ in range(2):
+        narrow.beat()
+        wide.beat()
+    monkeypatch.setattr(wide.store, "_away_reason", "cut off")
+    assert wide.takes(9) == 2
+
+
+def test_what_one_process_reads_of_a_larger_limit_shuts_no_other_out(join: Callable[..., Process]) -> None:
+    """Of 60 the upstream has 30 left: that is plenty for one who goes by 5."""
+    narrow, wide = join(NARROW), join(WIDE)
+    verdict = wide.admission.admit(ask("A", WIDE))
+    assert isinstance(verdict, Go)
+    hint = RateHint(30, datetime.now(UTC) + timedelta(seconds=50))
+    wide.admission.settle(verdict.grant, Settlement(payload=b"1", pages=1, hints=(hint,)))
+    assert narrow.takes(9) == 4
+
+
+@pytest.mark.parametrize("words", ["slow down", "budget", "limit exceeded", "giving_back", "closed", "share"])
+def test_an_upstreams_words_are_no_codes_of_ours(join: Callable[..., Process], words: str) -> None:
+    """A refusal is one, whatever it says; and it is known without Redis as well."""
+    first, second = join(), join()
+
+    def refuse(cursor: str | None) -> Page:
+        raise UpstreamThrottled("twitter", words, status=429)
+
+    with pytest.raises(UpstreamThrottled):
+        Pipeline(first.admission).run(Upstream(WIDE, refuse), FetchRequest("twitter", "AAPL"))
+    with pytest.raises(RateLimited, match=words) as caught:
+        Pipeline(second.admission).run(Upstream(WIDE), FetchRequest("twitter", "MSFT"), patience=0.0)
+    assert not isinstance(caught.value, BudgetExhausted)
+    verdict = second.admission.admit(ask("GME", WIDE))
+    assert isinstance(verdict, Wait)
+    assert (verdict.why, verdict.reason, verdict.is_brief) == ("closed", words, False)
+    assert second.admission._local.is_closed_since("twitter", 0.0)
+
+
+def close(process: Process, failure: Failure) -> None:
+    """The upstream refuses a request of ``process``."""
+    verdict = process.admission.admit(ask("REFUSED", process.source))
+    assert isinstance(verdict, Go)
+    process.admission.settle(verdict.grant, Settlement(failure=failure, closed_by=failure, pages=1))
+
+
+def quota(seconds: float, kind: str = "quota") -> Failure:
+    return Failure(kind, "used up", 402, datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_a_source_is_reopened_with_every_slot(join: Callable[..., Process]) -> None:
+    """Credit was bought: the closure goes, for all, and what was sent in the window stays counted."""
+    first, second = join(NARROW), join(NARROW)
+    second.membership.start()
+    assert first.takes(3) == 3
+    close(first, quota(3600.0))
+    wait_until(lambda: second.admission._local.is_closed_since("twitter", 0.0))
+    assert isinstance(second.admission.admit(ask("A", NARROW)), Wait)
+    assert first.limiter.reopen()
+    assert not first.limiter.reopen()
+    assert first.limiter.get_status().used == 4
+    wait_until(lambda: not second.admission._local.is_closed_since("twitter", 0.0))
+    assert isinstance(second.admission.admit(ask("A", NARROW)), Go)
+    assert isinstance(second.admission.admit(ask("B", NARROW)), Wait)
+    second.membership.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "most"),
+    [
+        ("quota", 75 * 365 * 86400.0, 31 * 86400.0),
+        ("throttled", 30 * 86400.0, 86400.0),
+        ("throttled", 50.0, 50.0),
+    ],
+)
+def test_a_closure_is_no_longer_than_limits_can_mean(
+    join: Callable[..., Process], kind: str, wanted: float, most: float
+) -> None:
+    """A reset in the year 2100 is a mistake, and is said to be one."""
+    process = join()
+    close(process, quota(wanted, kind))
+    verdict = process.admission.admit(ask("A", WIDE))
+    assert isinstance(verdict, Wait)
+    assert verdict.seconds == pytest.approx(most, abs=5.0)
+    assert ("later than its limits can mean" in verdict.reason) == (wanted > most)
+
+
+def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process]) -> None:
+    """Redis may go two seconds after it came: it must not stand without any part by then."""
+    old = join()
+    old.membership.start()
+    wait_until(lambda: old.store.own("twitter").share == 1.0)
+    began, new = time.monotonic(), join()
+    new.membership.start()
+    wait_until(lambda: new.store.own("twitter").share == 0.5, 1.8)
+    assert time.monotonic() - began < 1.8
+    for process in (old, new):
+        process.membership.stop()
+
+
+def test_shares_are_for_those_who_can_act_alone(
+    server: Server, join: Callable[..., Process], store_for: Callable[..., Store]
+) -> None:
+    """A worker does nothing without the queue: beside two that rest, a bot has the whole limit."""
+    for _ in range(2):
+        worker = store_for(server)
+        worker.own("twitter").configure(WIDE.limits)
+        Membership(worker).beat("twitter")
+        assert worker.own("twitter").share == 0.0
+    bot = join()
+    assert bot.store.own("twitter").share == 1.0
+    assert bot.store.own("twitter").processes == 3
+
+
+def test_who_was_never_told_a_share_takes_nothing_beside_others(
+    server: Server,
+    join: Callable[..., Process],
+    store_for: Callable[..., Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It began while Redis was away: all that is free may be theirs."""
+    old, new = join(), RateLimiter(WIDE, store_for(server))
+    old.store.stay_clean()
+    monkeypatch.setattr(new._store, "_away_reason", "away")
+    assert not new.check_rate_limit()[0]
+    old.membership.stop()
+    old.store.leave_machine()
+    assert new.check_rate_limit()[0]
+
+
+def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(
+    server: Server, join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between a look at its clock and the ask: nobody's slots may be given up for that."""
+    process = join()
+    assert process.takes(1) == 1
+    run = Store.run
+
+    def slow(self: Store, name: str, *rest: object) -> object:
+        time.sleep(0.4)
+        return run(self, name, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "run", slow)
+        process.limiter.check_rate_limit()
+    wait_until(lambda: process.store.is_available)
+    process.takes(1)
+    state = process.store.keys.state("twitter")
+    assert server.client.hget(state, "lost_at") is None
+    assert server.client.zcard(process.store.keys.slots("twitter")) >= 2
+
+
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_a_full_window_stays_full_when_the_word_about_others_is_past(
+    join: Callable[..., Process], server: Server, others: int
+) -> None:
+    """One request may go to hear the next word, but not beyond the limit."""
+    process = join(NARROW)
+    assert process.takes(9) == 5
+    told = {"foreign:60000000": others, "foreign_until:60000000": 1}
+    server.client.hset(process.store.keys.state("twitter"), mapping=told)
+    assert process.takes(2) == 0
+
+
+def test_the_silent_are_kept_for_after_an_outage(join: Callable[..., Process]) -> None:
+    """One that was there before it may have sent until its end: its part is kept until that is old."""
+    new = join()
+    keys = (new.store.keys.state("twitter"), new.store.keys.fleet("twitter"))
+    now_us = round(new.store.time_us("twitter") or 0)
+    new.store.client.zadd(keys[1], {"elsewhere-1": now_us - 400_000_000})
+    new.store.client.hset(keys[0], mapping={"share:elsewhere-1": 0.5, "returned_at": now_us - 10_000_000})
+    new.store.client.hset(keys[0], "horizon", 60_000_000)
+    new.beat()
+    assert new.store.client.zscore(keys[1], "elsewhere-1") is not None
+    new.store.client.hset(keys[0], "returned_at", now_us - 80_000_000)
+    new.beat()
+    assert new.store.client.zscore(keys[1], "elsewhere-1") is None
