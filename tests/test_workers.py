@@ -244,22 +244,30 @@ def test_sigterm_drains(fleet: Fleet) -> None:
     assert fleet.alive() == []
 
 
-def test_the_job_of_a_killed_worker_is_done_by_another(fleet: Fleet) -> None:
-    """Machines die without a word; nobody should have to wait for minutes."""
-    fleet.upstream.faults(news={"latency": [60, 60]})
-    victim = fleet.start("-m", "workers", "news", "--threads", "1", TBCACHE_WORKER_NAME="victim")
-    fleet.await_alive()
-    request = FetchRequest("news", "AAPL")
-    handle = fleet.queue.enqueue(request)
-    lease = fleet.store.keys.lease(request.key)
-    wait_until(lambda: fleet.server.client.hget(lease, "token"), what="the fetch is under way")
-    victim.kill()
-    killed_at = time.monotonic()
+def test_the_jobs_of_workers_that_died_or_stalled_are_done_by_another(fleet: Fleet) -> None:
+    """Machines die, or stand still, without a word; nobody should have to wait for minutes. What a worker
+    had is not kept for one that can do nothing without the queue.
+    """
+    fleet.upstream.faults({"latency": [60, 60]})
+    dead, stalled = (
+        fleet.start("-m", "workers", source, "--threads", "1", TBCACHE_WORKER_NAME=source)
+        for source in ("news", "reddit")
+    )
+    fleet.await_alive(2)
+    requests = [FetchRequest("news", "AAPL"), FetchRequest("reddit", "GME")]
+    handles = [fleet.queue.enqueue(request) for request in requests]
+    leases = [fleet.store.keys.lease(request.key) for request in requests]
+    wait_until(
+        lambda: all(fleet.server.client.hget(lease, "token") for lease in leases),
+        what="the fetches are under way",
+    )
+    dead.kill()
+    stalled.process.send_signal(signal.SIGSTOP)
+    silent_since = time.monotonic()
     fleet.upstream.clear_faults()
-    fleet.start("-m", "workers", "news", "--threads", "1", TBCACHE_WORKER_NAME="heir")
-    outcome = handle.result(timeout=RECOVERY_SECONDS)
-    assert outcome.origin == "live"
-    assert time.monotonic() - killed_at < RECOVERY_SECONDS
+    fleet.start("-m", "workers", "news", "reddit", "--threads", "2", TBCACHE_WORKER_NAME="heir")
+    assert [handle.result(timeout=RECOVERY_SECONDS).origin for handle in handles] == ["live", "live"]
+    assert time.monotonic() - silent_since < RECOVERY_SECONDS
 
 
 def test_two_schedulers_on_one_redis_warm_once(fleet: Fleet) -> None:

@@ -164,7 +164,7 @@ if reply[3] == 0 and ARGV[11] ~= 'free' then
 end
 
 if #reply > 3 then
-    keep()
+    redis.call('EXPIRE', claims, QUEUE_TTL_S)
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then

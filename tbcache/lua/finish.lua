@@ -33,6 +33,7 @@ elseif what == 'dead' then
 else
     answer(id, ARGV[3])
     forget(id)
+    return what
 end
 keep()
 return what

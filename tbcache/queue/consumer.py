@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import uuid
 from collections import deque
@@ -51,6 +52,7 @@ class PacingConsumer(Consumer):
         self._keys = queue_keys(broker.store.keys, source.name)
         self._store.own(source.name).configure(source.limits)
         self._hand = broker.hands[source.name]
+        self._token, self._asks = uuid.uuid4().hex, itertools.count()
         #: Jobs in hand that were not asked for yet: message, claim, and whether they have a slot.
         self._buffer: deque[tuple[bytes, bytes, bool]] = deque()
 
@@ -90,7 +92,7 @@ class PacingConsumer(Consumer):
     def _dequeue(self, reserved: Reservation) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
         settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
-        asked_at, prefix = time.monotonic(), f"{uuid.uuid4().hex}."
+        asked_at, prefix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
         own = self._store.own(self._source.name)
         asking = self._store.asking(self._source.name, prefix, reserved.count * cost, is_alone=False)
         with asking as deadline_us:
