@@ -33,7 +33,8 @@ elseif what == 'dead' then
 else
     answer(id, ARGV[3])
     forget(id)
-    return what
 end
-keep()
+if what ~= 'done' then
+    keep()
+end
 return what

@@ -337,6 +337,7 @@ def test_the_oldest_graves_make_room(store: Store, queue: Queue) -> None:
         finish(store, claimed(store, queue.enqueue(job("news", f"N{number}"))), "dead")
     assert queue.depth("news").dead == 1000
     assert store.client.hlen(store.keys.queue("news", "dead-jobs")) == 1000
+    assert store.client.hlen(store.keys.queue("news", "reasons")) == 1000
 
 
 def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
@@ -546,6 +547,32 @@ def test_a_suspect_waits_no_longer_for_a_worker_that_is_gone(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "member", "another")
         assert other.await_job().kwargs["symbol"] == "SUSPECT"
+
+
+def test_suspects_run_side_by_side_in_several_workers(queue: Queue, worker: Callable[..., Worker]) -> None:
+    """While one worker runs its suspect, the next suspect is for another."""
+    for symbol in ("FIRST", "SECOND"):
+        queue.enqueue(job("news", symbol))
+    victim = worker(threads=2)
+    victim.await_job()
+    victim.die()
+    one, other = worker(), worker()
+    assert one.await_job().kwargs["symbol"] == "FIRST"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert other.await_job().kwargs["symbol"] == "SECOND"
+
+
+def test_a_job_whose_message_is_gone_holds_up_nobody(
+    queue: Queue, store: Store, worker: Callable[..., Worker]
+) -> None:
+    """It is over, and only its place in the lane is left."""
+    for symbol in ("GONE", "HERE"):
+        handle = queue.enqueue(job("news", symbol))
+        if symbol == "GONE":
+            store.client.hdel(store.keys.queue("news", "jobs"), handle.job_id)
+    assert worker().await_job().kwargs["symbol"] == "HERE"
+    assert queue.depth("news").interactive == 0
 
 
 def test_a_stopping_worker_is_not_called(queue: Queue, store: Store, worker: Callable[..., Worker]) -> None:
