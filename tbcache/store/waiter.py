@@ -23,8 +23,9 @@ from tbcache.errors import RedisUnreachable
 
 #: How often some of the lists are read, though nobody said anything; it also shows a frozen server.
 LOOK_SECONDS = 0.2
-#: How often all are read while there is no subscription.
+#: How often some are read while there is no subscription.
 POLL_SECONDS = 0.05
+#: At once.
 MOST_READ = 200
 #: How often a subscription is tried: the user may have no right to the channel.
 SUBSCRIBE_SECONDS = 1.0
@@ -134,14 +135,14 @@ class Waiter:
             self._unsubscribe()
             return None
         try:
-            if self._messages is None:
-                self._subscribe()
-                keys = list(self._waits)
-            else:
+            if self._messages is not None:
                 keys = list(self._listen()) or self._next()
+            else:
+                self._subscribe()
+                keys = list(self._waits) if self._messages is not None else self._next()
         except (RedisUnreachable, redis.RedisError, OSError):
             self._unsubscribe()
-            keys = list(self._waits)
+            keys = self._next()
         with self._reading:
             self._read(keys)
         if self._thread.is_stopping:
@@ -161,14 +162,14 @@ class Waiter:
     def _listen(self) -> set[str]:
         """The lists of which it was said that they have an element, as soon as there is one."""
         keys: set[str] = set()
-        messages, left = self._messages, LOOK_SECONDS
-        while messages is not None and (message := messages.get_message(timeout=left)) is not None:
-            if message["type"] == "message":
-                key = message["data"].decode(errors="replace")
-                keys.update({key} & self._waits.keys())
-            # What has come by now is read together with it.
-            left = 0.0 if keys else LOOK_SECONDS
-            if len(keys) >= MOST_READ or not self._waits:
+        messages, until = self._messages, time.monotonic() + LOOK_SECONDS
+        while messages is not None and len(keys) < MOST_READ:
+            # What has come by now is read together with the first.
+            left = 0.0 if keys else max(0.0, until - time.monotonic())
+            message = messages.get_message(timeout=left)
+            if message is not None and message["type"] == "message":
+                keys.update({message["data"].decode(errors="replace")} & self._waits.keys())
+            if message is None or time.monotonic() > until:
                 break
         return keys
 

@@ -204,6 +204,24 @@ def test_what_nobody_said_is_seen_before_long(store: Store, pool: Pool) -> None:
     assert [wait.result(3) for wait in waits] == [b"x"] * 4
 
 
+def test_a_busy_channel_keeps_nobody_from_being_looked_at(store: Store, pool: Pool) -> None:
+    """What is said to others comes all the time; what was not heard is seen all the same."""
+    wait, is_over = pool.submit(store.peek_list, "{t}1", 20.0), threading.Event()
+
+    def chatter() -> None:
+        while not is_over.wait(0.01):
+            store.client.publish(store.keys.wakes, "somebody else's")
+
+    talk = pool.submit(chatter)
+    wait_until(lambda: store._waiter._messages is not None and awaited(store) == 1)
+    push(store, "{t}1", is_said=False)
+    try:
+        assert wait.result(3) == b"x"
+    finally:
+        is_over.set()
+        talk.result(5)
+
+
 def test_more_are_waited_for_than_are_read_at_once(
     store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
