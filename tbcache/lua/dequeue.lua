@@ -16,9 +16,9 @@
 --      then the claims of the jobs that the worker has in hand: they are renewed
 -- Replies {now, retry_at, called, message, claim, is_held, ...}: retry_at (us) is when more
 -- may come (0: when the bell rings). A job with is_held 1 comes with a held slot of its
--- claim's name, one with 0 needs none. called is
--- 1 when a suspect comes, or waits until this worker has nothing else in hand; then no
--- other job comes. Past the deadline nothing is done and none comes: the worker has given up on this ask.
+-- claim's name, one with 0 needs none. called is 1 when a suspect comes, or waits until this
+-- worker has nothing else in hand; then no other job comes. Past the deadline nothing is
+-- done and none comes: the worker has given up on this ask.
 local most, share = tonumber(ARGV[1]), tonumber(ARGV[3])
 local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
 local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9], limits = parse_limits(ARGV[2])}
@@ -145,11 +145,12 @@ local function take_suspect()
     local id, message = first(suspects)
     local part = id and lane_of(id) == prewarm and share or 1
     local caller = redis.call('GET', called)
+    local is_held = id and not needs_no_slot(id, message)
     local is_ours = ARGV[11] ~= '' and (caller == ARGV[9] or not caller and most > 0)
-    if id and is_ours and may_go(part) then
+    if id and is_ours and (not is_held or may_go(part)) then
         reply[3] = 1
         if ARGV[11] == 'free' then
-            hand_out(suspects, id, message, part)
+            hand_out(suspects, id, message, is_held and part)
             redis.call('DEL', called)
         else
             redis.call('SET', called, ARGV[9], 'PX', int(claim_us / 1000 + 1))

@@ -599,6 +599,20 @@ def test_no_worker_makes_itself_free_while_the_source_is_limited(
     assert not heir.broker.threads.is_called_by("twitter")
 
 
+def test_a_suspect_whose_answer_is_there_needs_no_slot(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Its worker died after it had fetched the answer, and before it said so."""
+    source = replace(SLOW, limits=(Limit(1, 60.0),))
+    queue.enqueue(job("twitter", "SUSPECT"))
+    victim, heir = (Worker(store, settings, source, threads=2) for _ in range(2))
+    victim.await_job()
+    cache(store, "SUSPECT")
+    victim.die()
+    assert heir.await_job().options["slot"] is None
+    assert store.client.zcard(store.keys.slots("twitter")) == 1
+
+
 @pytest.mark.parametrize("what", ["back", "later"])
 def test_a_suspect_stays_one_until_it_is_over(
     queue: Queue, store: Store, worker: Callable[..., Worker], what: Any
