@@ -25,7 +25,7 @@ SYMBOLS = tuple(f"{first}{second}{third}" for first in "ABCD" for second in "MNO
 HOURS = (1, 6, 24)
 #: A path of each source for requests of the bot's own; what it answers does not matter.
 OWN_PATH = "/{source}/own"
-RESULT_SECONDS = 40.0
+RESULT_SECONDS = 25.0
 FETCH_SECONDS = 8.0
 SLOT_SECONDS = 2.0
 

@@ -21,9 +21,10 @@ import redis
 
 from tbcache.embedded import ProcessGroup
 from tbcache.simulator import demo_variables
+from tests.chaos.plan import Shape
 from tests.chaos.record import Record
 from tests.proxy import Proxy
-from tests.server import Server, free_port, wait_until
+from tests.server import Server, free_port
 
 ROOT = Path(__file__).parents[2]
 LIMITS = {
@@ -55,6 +56,7 @@ class Role:
 
 
 WORKER = ("--threads", "4")
+API = Role("api", "tbcache", "MainThread", ("api", "--port", "{port}"))
 ROLES = (
     Role("worker-1", "workers", "ConsumerThread", WORKER, is_proxied=True),
     Role("worker-2", "workers", "ConsumerThread", WORKER),
@@ -62,8 +64,9 @@ ROLES = (
     Role("scheduler-2", "scheduler", "APScheduler"),
     Role("bot-1", "tests.chaos.bot", "_loop", is_proxied=True),
     Role("bot-2", "tests.chaos.bot", "_loop"),
+    API,
 )
-API = Role("api", "tbcache", "MainThread", ("api", "--port", "{port}"))
+SMALL = tuple(role for role in ROLES if role.name not in ("scheduler-2", API.name))
 
 
 class Member:
@@ -93,6 +96,14 @@ class Member:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def _way(self) -> str:
+        return f"{self._fleet.server.port}:{self.proxy.port}" if self.proxy is not None else ""
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.is_running and not self._is_ending and bool(self.threads())
+
+    @property
     def threads_path(self) -> Path:
         return self._fleet.folder / "threads" / self.life
 
@@ -100,7 +111,8 @@ class Member:
         with self._lock:
             self._is_wanted, self._is_ending = True, False
             self.lives += 1
-            command = [sys.executable, "-m", "tests.chaos.program", str(self.threads_path), self.role.module]
+            program = (sys.executable, "-m", "tests.chaos.program")
+            command = (*program, str(self.threads_path), self._way, self.role.module)
             with (self._fleet.folder / "logs" / f"{self.life}.log").open("wb") as log:
                 self._process = self._fleet.group.spawn(
                     (*command, *self._fleet.arguments(self)),
@@ -127,6 +139,7 @@ class Member:
             self._is_ending = True
             self._may_start_at = time.monotonic() + seconds
             self.send(signum)
+            self._fleet.events.write(do=signum.name, who=self.life)
 
     def stop(self) -> int | None:
         """SIGTERM, and wait; its exit code. None: it had ended before."""
@@ -178,9 +191,10 @@ HISTORY = {"auto-aof-rewrite-percentage": "0", "aof-timestamp-enabled": "yes"}
 class Fleet:
     """Everything a run consists of. ``broken`` collects what must not be."""
 
-    def __init__(self, folder: Path, seed: int, roles: tuple[Role, ...] = ROLES) -> None:
+    def __init__(self, folder: Path, seed: int, shape: Shape) -> None:
         self.folder = folder
         self.seed = seed
+        self.shape = shape
         for part in ("logs", "threads", "bots"):
             (folder / part).mkdir(parents=True)
         self.events = Record(folder / "events")
@@ -188,7 +202,6 @@ class Fleet:
         # All that was ever written, with its times: to find out what was granted and what was forgotten.
         self.server = Server(append_only=True, **HISTORY)
         self.group = ProcessGroup()
-        self._roles = roles
         self._port = free_port()
         self.members: dict[str, Member] = {}
         self.simulator = ""
@@ -203,7 +216,7 @@ class Fleet:
     def start(self) -> None:
         self.server.start()
         self._start_upstream()
-        for role in (*self._roles, API):
+        for role in SMALL if self.shape.is_small else ROLES:
             self.members[role.name] = Member(role, self)
         for member in self.members.values():
             member.start()
@@ -211,14 +224,16 @@ class Fleet:
 
     def await_all(self, seconds: float) -> None:
         """Wait until every member has been up for a while."""
-        try:
-            wait_until(lambda: not self._late(), seconds)
-        except AssertionError:
-            self.broken(f"not up within {seconds:g} s: {self._late()}")
+        deadline = time.monotonic() + seconds
+        while late := self._late():
+            if time.monotonic() > deadline:
+                self.broken(f"not up within {seconds:g} s: {late}")
+                return
+            time.sleep(0.1)
 
     def _late(self) -> list[str]:
-        late = [one.life for one in self.members.values() if not (one.is_running and one.threads())]
-        return late or ([] if self._api_answers() else ["the API"])
+        late = [one.life for one in self.members.values() if not one.is_at_work]
+        return late or ([] if API.name not in self.members or self._api_answers() else [API.name])
 
     def _api_answers(self) -> bool:
         try:
@@ -237,7 +252,9 @@ class Fleet:
         return tuple(part.format(port=self._port) for part in member.role.arguments)
 
     def environment(self, member: Member) -> Mapping[str, str]:
-        return {**self.variables, **_agents(member.life), **self._way(member)}
+        # Bots are named alike in figures, as those of users may be.
+        name = {"TBCACHE_WORKER_NAME": "bot"} if "bot" in member.role.name else {}
+        return {**self.variables, **_agents(member.life), **name}
 
     @property
     def variables(self) -> dict[str, str]:
@@ -246,6 +263,7 @@ class Fleet:
         ours = {
             "REDIS_URL": self.server.url,
             "TBCACHE_DATA_DIR": str(self.folder / "data"),
+            "TBCACHE_LEASE_SECONDS": str(self.shape.lease),
             "TBCACHE_COMMON_SYMBOLS": "AMX,BNY,COZ,DPX",
             "TBCACHE_LOG_LEVEL": "info",
             **demo_variables(self.simulator),
@@ -293,9 +311,6 @@ class Fleet:
             for member in self.members.values():
                 member.watch()
 
-    def _way(self, member: Member) -> dict[str, str]:
-        return {"REDIS_URL": member.proxy.url} if member.proxy is not None else {}
-
     def _start_upstream(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         fd = listener.fileno()
@@ -321,6 +336,3 @@ def _agents(life: str) -> dict[str, str]:
 def refuse_writes(server: Server, is_refusing: bool) -> None:
     with contextlib.suppress(redis.RedisError):
         server.client.config_set("min-replicas-to-write", int(is_refusing))
-
-
-__all__ = ["LIMITS", "ROLES", "Fleet", "Member", "Role", "refuse_writes", "wait_until"]

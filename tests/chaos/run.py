@@ -17,9 +17,11 @@ from pathlib import Path
 
 import httpx2
 
-from tests.chaos.fleet import Fleet, refuse_writes
+from tests.chaos.fleet import API, Fleet, refuse_writes
 from tests.chaos.oracle import Tracker, examine, run_dry
-from tests.chaos.plan import SERVER, Fault, plan
+from tests.chaos.plan import SERVER, Fault, Shape, plan
+
+Act = Callable[[], object]
 
 POLL_SECONDS = 1.0
 #: A machine under load takes its time to start nine programs.
@@ -52,7 +54,7 @@ class Run:
     def go(self, faults: Iterator[Fault], seconds: float) -> None:
         """Carry out ``faults``, each with its end, and return when ``seconds`` are over."""
         self._began = time.monotonic()
-        due: list[tuple[float, int, str, Callable[[], None]]] = []
+        due: list[tuple[float, int, str, Act]] = []
         number = itertools.count()
         for fault in faults:
             begin, end = self._acts(fault)
@@ -72,11 +74,12 @@ class Run:
         self._report.faults.append(line)
         self._fleet.events.write(do="fault", fault=line)
 
-    def _acts(self, fault: Fault) -> tuple[Callable[[], None], Callable[[], None]]:
+    def _acts(self, fault: Fault) -> tuple[Act, Act]:
         server = self._fleet.server
         if fault.target == SERVER:
-            acts: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
-                "redis-kill": (server.kill, lambda: _ignore(server.start())),
+            acts: dict[str, tuple[Act, Act]] = {
+                "redis-kill": (server.kill, server.start),
+                "redis-empty": (server.kill, lambda: server.restart(empty=True)),
                 "redis-freeze": (server.freeze, server.thaw),
                 "redis-readonly": (lambda: refuse_writes(server, True), lambda: refuse_writes(server, False)),
             }
@@ -85,9 +88,9 @@ class Run:
         proxy = member.proxy
         match fault.kind:
             case "kill":
-                return (lambda: member.end(signal.SIGKILL, fault.seconds)), _nothing
+                return (lambda: member.end(signal.SIGKILL, fault.seconds)), (lambda: None)
             case "term":
-                return (lambda: member.end(signal.SIGTERM, fault.seconds)), _nothing
+                return (lambda: member.end(signal.SIGTERM, fault.seconds)), (lambda: None)
             case "stop":
                 return (lambda: member.send(signal.SIGSTOP)), (lambda: member.send(signal.SIGCONT))
             case "refuse":
@@ -99,27 +102,20 @@ class Run:
 
 
 def run(
-    seed: int,
-    seconds: float,
-    *,
-    without: tuple[str, ...] = (),
-    most_stopped: float = 12.0,
-    folder: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    seed: int, shape: Shape, folder: Path | None = None, say: Callable[[str], None] = lambda line: None
 ) -> Report:
-    """A run of ``seconds`` seconds under faults, and some more until all is checked."""
+    """A run under faults, and some more until all is checked."""
     folder = folder or Path(tempfile.mkdtemp(prefix="tbcache-chaos-"))
     report = Report(seed, folder)
-    fleet = Fleet(folder, seed)
+    fleet = Fleet(folder, seed, shape)
     try:
         fleet.start()
         fleet.await_all(START_SECONDS)
-        members = [name for name in fleet.members if name != "api"]
+        members = [name for name in fleet.members if name != API.name]
         proxied = [name for name, member in fleet.members.items() if member.proxy is not None]
-        faults = plan(seed, seconds, members, proxied, without=without, most_stopped=most_stopped)
-        with Tracker(fleet).watching() as tracker, _polling(fleet, report):
-            Run(fleet, report).go(faults, seconds)
-            say(f"the faults are over after {seconds:g} s")
+        with Tracker(fleet).watching() as tracker, _polling(fleet):
+            Run(fleet, report).go(plan(seed, shape, members, proxied), shape.seconds)
+            say(f"the faults are over after {shape.seconds:g} s")
             run_dry(fleet, tracker, report.lines.append)
         fleet.stop()
         examine(fleet, report.lines.append)
@@ -132,8 +128,11 @@ def run(
 
 
 @contextmanager
-def _polling(fleet: Fleet, report: Report) -> Iterator[None]:
-    """Ask the API for what it shows, the whole time: it must answer whatever is down."""
+def _polling(fleet: Fleet) -> Iterator[None]:
+    """Ask the API, where there is one, for what it shows: it must answer whatever is down."""
+    if API.name not in fleet.members:
+        yield
+        return
     stopped = threading.Event()
 
     def poll() -> None:
@@ -170,11 +169,3 @@ def _left_over(folder: Path) -> list[str]:
             if str(folder) in line and int(path.parent.name) != os.getpid() and "tests.chaos.program" in line:
                 found.append(line)
     return found
-
-
-def _ignore(value: object) -> None:
-    return None
-
-
-def _nothing() -> None:
-    return None
