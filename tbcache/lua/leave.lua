@@ -8,7 +8,8 @@
 --         have sent more, without Redis   3 lease (us)
 -- Replies 0 when it is forgotten, or the moment (us) until which its share is kept.
 local process = ARGV[1]
-if ARGV[2] == '' then
+-- One without a share sends nothing without Redis.
+if ARGV[2] == '' and redis.call('HEXISTS', KEYS[1], 'share:' .. process) == 1 then
     local now = server_time()
     redis.call('HSETNX', KEYS[1], 'died:' .. process, int(now))
     local died_at = tonumber(redis.call('HGET', KEYS[1], 'died:' .. process))

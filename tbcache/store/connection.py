@@ -140,7 +140,7 @@ class Store:
         # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
         # also by source.
         self._clocks: dict[str, _Clock] = {}
-        self._is_marked_alone = False
+        self._has_marker = self._is_marked_alone = False
         self._open()
 
     @property
@@ -460,7 +460,7 @@ class Store:
         """Say that Redis knows of all that was sent, unless something was sent without it."""
         if not self._has_sent_alone():
             self.marker.set_clean()
-            self._is_marked_alone = False
+            self._has_marker, self._is_marked_alone = True, False
 
     def leave_machine(self) -> None:
         """This process is over: the others need not look for it, unless it sent what Redis does not know."""
@@ -482,6 +482,8 @@ class Store:
         self.check()
         own = self.own(source)
         if own.begins_alone(is_alone) and self._join is not None:
+            if is_alone and not self._has_marker:
+                self.stay_clean()
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
             yield deadline_us
@@ -698,7 +700,7 @@ class Store:
         self._agreeing = threading.Lock()
         self._pid = os.getpid()
         self._token = secrets.token_hex(4)
-        self._is_marked_alone = False
+        self._has_marker = self._is_marked_alone = False
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
@@ -774,7 +776,7 @@ class Store:
                     callback()
             with self._lock:
                 self._away_reason = "closed" if self._closed else None
-            if self._join is not None:
+            if self._has_marker or self._is_marked_alone:
                 self.stay_clean()
         finally:
             self._is_returning = False

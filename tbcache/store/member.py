@@ -63,7 +63,6 @@ class Membership:
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
-            self._store.stay_clean()
             self._store.on_first_ask(self.beat)
             self._beating = threading.Lock()
             self._thread.start()

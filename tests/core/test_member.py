@@ -209,6 +209,14 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
     assert isinstance(admission.admit(ask("A")), Go)
 
 
+def test_a_dead_process_that_could_not_go_alone_is_forgotten_at_once(store: Store, ghost: str) -> None:
+    """A worker has no share that could be kept."""
+    beat(store, ghost, is_alone=False)
+    silence(store, ghost)
+    Membership(store).beat("twitter")
+    assert members_of(store) == {store.member}
+
+
 def us_ago(store: Store, seconds: float) -> int:
     now_us = store.time_us()
     assert now_us is not None

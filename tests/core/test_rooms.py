@@ -33,7 +33,7 @@ from tests.server import Server, wait_until
 SLOTS, STATE, FLEET = (f"ns:{{s}}:{part}" for part in ("slots", "state", "fleet"))
 #: A window holds a few dozen steps: most takes meet a limit that is full or nearly so.
 OFTEN = [*WAYS, *["take", "admit", "work"] * 2, "turn", "settle", "settle"]
-PAUSES = [0.0] * 12 + [0.05, 0.15, 0.3, 0.5, 0.8, 1.9]
+PAUSES = [0.0] * 12 + [0.05, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9]
 STEPS = st.builds(Step, st.sampled_from(OFTEN), st.integers(0, 2), st.integers(0, 3), st.sampled_from(PAUSES))
 
 
@@ -52,7 +52,7 @@ def play(clock: Clock, steps: list[Step]) -> World:
 
 
 @trials(
-    max_examples=int(os.environ.get("EXAMPLES", "200")),
+    max_examples=int(os.environ.get("EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -62,6 +62,39 @@ def test_whoever_is_cut_off_or_killed_and_whatever_is_lost_no_window_holds_more(
 ) -> None:
     """Whatever way a process asks: the limiter, admission, a page, the queue, a beat; from rest as well."""
     assert play(moved, steps).most_in_a_window() <= LIMIT.count
+
+
+HEARD = [
+    Step("beat", 0, 0, 0.0),
+    Step("take", 0, 0, 0.0),
+    Step("admit", 0, 0, 0.0),
+    Step("admit the same", 0, 0, 0.0),
+    Step("turn", 0, 0, 0.0),
+    Step("work", 0, 0, 0.0),
+]
+
+
+@pytest.mark.parametrize("way", HEARD, ids=lambda step: step.what)
+def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: Step) -> None:
+    """One that took itself for silent since its last beat took again what another had taken by then."""
+    world = play(moved, [])
+    first = world.fleet[0]
+
+    def at(seconds: float, *steps: Step) -> None:
+        moved.now = max(moved.now, world_began + seconds)
+        world.play(steps)
+
+    world_began = moved.now
+    at(0.0, Step("take", 0, 0, 0.0))
+    at(0.3, Step("admit", 0, 0, 0.0))
+    at(1.2, Step("fill", 1, 0, 0.0))
+    assert len(world.arrivals) == LIMIT.count
+    at(1.8, Step("beat", 1, 0, 0.0), Step("beat", 2, 0, 0.0), way, Step("cut off", 0, 0, 0.0))
+    at(2.01, Step("take", 1, 0, 0.0))
+    assert len(world.arrivals) == LIMIT.count + 1
+    at(2.02, Step("take", 0, 0, 0.0))
+    assert world.most_in_a_window() == LIMIT.count
+    assert not first.line.is_available
 
 
 def hear(own: OwnSlots, share: float, rooms: dict[str, int], mark: int) -> None:

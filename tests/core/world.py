@@ -236,18 +236,26 @@ class Process:
         self.limiter = RateLimiter(self.world.source, self.line, LEASE)
         self.admission = Admission(self.line, settings, Monitor())  # type: ignore[arg-type]
         self.membership = Membership(self.line)
-        self.line.stay_clean()
         self.line.on_first_ask(self.membership.beat)
         self.broker = PacingBroker(self.line, settings, [self.world.source])
         self.broker.threads.open(2, 1)
         self.consumer = self.broker.consume(self.world.source.name, timeout=1)
 
+    @property
+    def is_beating(self) -> bool:
+        """True while a beat is under way: another thread of the process would wait for it."""
+        return self.membership._beating.locked()
+
     def beat(self, *, gives_up_rooms: bool = False) -> None:
+        if self.is_beating:
+            return
         self._unless_away(lambda: self.membership.beat(self.world.source.name, gives_up_rooms=gives_up_rooms))
 
-    def take(self) -> None:
-        if self.limiter.check_rate_limit()[0]:
+    def take(self) -> bool:
+        is_allowed, _ = self.limiter.check_rate_limit()
+        if is_allowed:
             self._send()
+        return is_allowed
 
     def admit(self, symbol: str, patience: float = 0.0, slot: str | None = None) -> None:
         request = FetchRequest(self.world.source.name, symbol)
@@ -297,7 +305,8 @@ class Process:
 
     def mend(self) -> None:
         self.line.is_down = False
-        self.line.come_back()
+        if not self.is_beating:
+            self.line.come_back()
 
     def _send(self) -> None:
         self.world.arrivals.append(self.world.clock.now)
@@ -361,8 +370,7 @@ class World:
     def step(self) -> None:
         step = self._ahead.pop(0)
         process = self.fleet[step.who % len(self.fleet)]
-        # Another thread of a process that beats would wait for it.
-        if not process.membership._beating.locked():
+        if not process.is_beating:
             with contextlib.suppress(Killed):
                 WAYS[step.what](self, process, step.odd)
         self.clock.now += step.pause
@@ -389,7 +397,18 @@ def _everyone(world: World, act: Callable[[Process], object]) -> None:
         act(process)
 
 
+def _fill(world: World, process: Process) -> None:
+    """Take all there is; the others say that they are there, and give back what is kept for them."""
+    for _ in range(3):
+        while process.take():
+            pass
+        for other in world.fleet:
+            if other is not process:
+                other.beat(gives_up_rooms=True)
+
+
 WAYS: dict[str, Callable[[World, Process, int], object]] = {
+    "fill": lambda world, process, _: _fill(world, process),
     "take": lambda world, process, _: process.take(),
     "admit": lambda world, process, odd: process.admit(world.symbol(), patience=odd * 1.0),
     "admit the same": lambda world, process, odd: process.admit(f"SAME{odd}"),
