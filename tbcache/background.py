@@ -66,7 +66,7 @@ class BackgroundThread:
         """
         with self._lock:
             self._is_wanted = True
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._begin(after)
 
     def stop(self, timeout: float = 1.0) -> None:

@@ -36,12 +36,25 @@ def ticker(symbol: str) -> str:
     Raises:
       InvalidRequest: it is no ticker.
     """
+    if not isinstance(symbol, str):
+        raise InvalidRequest(f"symbol {symbol!r} is no ticker: it should be text, like AAPL or BRK.B")
     cleaned = symbol.strip().removeprefix("$").upper()
     if not _SYMBOL.match(cleaned):
         raise InvalidRequest(
             f"symbol {symbol[:40]!r} is no ticker: 1-15 letters, digits, dots or dashes, like AAPL or BRK.B"
         )
     return cleaned
+
+
+def wait_seconds(name: str, value: float) -> float:
+    """For how long somebody would wait; for ever is as long as any limit's window.
+
+    Raises:
+      InvalidRequest: ``value`` is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise InvalidRequest(f"{name} {value!r} is no number of seconds")
+    return min(float(value), _LONGEST_WINDOW_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

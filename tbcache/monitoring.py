@@ -7,14 +7,14 @@ Figures stand in one hash per source and UTC day, kept 31 days, as
 from __future__ import annotations
 
 import atexit
-import contextlib
+import math
 import os
 import re
 import socket
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.connection import Refused
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
 from tbcache.store.wire import MICROS
@@ -173,8 +174,8 @@ class UsageMonitor:
         known = get_sources(self._settings)
         if source not in known:
             raise UnknownSource(source, known)
-        if cost < 0:
-            raise InvalidRequest(f"cost {cost} must not be negative")
+        if not 0 <= cost < math.inf:
+            raise InvalidRequest(f"cost {cost} must be a number of at least 0")
         figures = Counter({"hit" if cached else "go": 1})
         if not success:
             figures["error.other"] += 1
@@ -196,21 +197,26 @@ class UsageMonitor:
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         with self._lock:
-            for (source, day), figures in self._counted.items():
-                self._sending.append(_Batch(uuid.uuid4().hex, source, day, figures))
-            self._counted.clear()
-            sending, self._sending = self._sending, []
-        unsent = list(sending)
+            # One batch for each at a time: however long Redis is away, there are no more to send.
+            waiting = {(batch.source, batch.day) for batch in self._sending}
+            for key in [key for key in self._counted if key not in waiting]:
+                self._sending.append(_Batch(uuid.uuid4().hex, *key, self._counted.pop(key)))
+            sending, self._sending = deque(self._sending), []
+        unsent = []
         try:
-            for batch in sending:
+            while sending:
                 # What one source's keys refuse holds up no other's.
-                with contextlib.suppress(Unavailable):
-                    self._send(batch)
-                    unsent.remove(batch)
+                try:
+                    self._send(sending[0])
+                except Refused:
+                    unsent.append(sending[0])
+                sending.popleft()
+        except Unavailable:
+            pass
         finally:
             with self._lock:
-                self._sending = unsent + self._sending
-        return not unsent
+                self._sending = [*unsent, *sending, *self._sending]
+        return not (unsent or sending)
 
     def _send(self, batch: _Batch) -> None:
         keys = self._store.keys
@@ -303,7 +309,10 @@ class UsageMonitor:
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
-        """Say that this process is alive. Does nothing while Redis is away."""
+        """Say that this process is alive, and shares its sources' limits where ``role`` does.
+
+        Does nothing while Redis is away.
+        """
         load = load or Load()
         mark = Heartbeat(
             role,
@@ -331,6 +340,8 @@ class UsageMonitor:
                 *_, layout = pipe.execute()
             if layout != str(LAYOUT).encode():
                 self._store.doubt_layout()
+            if role in FETCHING_ROLES:
+                self._membership.beat_if_idle()
             self._look_for_others()
         except Unavailable:
             return

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.foreign import printable
-from tbcache.models import Limit, RateLimitStatus, utc_now
+from tbcache.models import Limit, RateLimitStatus, utc_now, wait_seconds
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
@@ -164,7 +164,7 @@ class RateLimiter:
         slot: str | None = None,
     ) -> RateLimitStatus:
         longest = max(one.window_seconds for one in limits or self._own.limits)
-        patience = longest if max_wait is None else max_wait
+        patience = longest if max_wait is None else wait_seconds("max_wait", max_wait)
         give_up, slot = time.monotonic() + patience, slot or uuid.uuid4().hex
         while True:
             left = max(0.0, give_up - time.monotonic())

@@ -34,7 +34,11 @@ def check_redis_url(url: str) -> None:
     Raises:
       ValueError: says what is wrong, without a word of what may be secret.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Python's own words quote the password.
+        raise ValueError(FORM) from None
     if not (_is_socket(parts) or _is_server(parts)):
         raise ValueError(FORM)
     try:
@@ -43,6 +47,15 @@ def check_redis_url(url: str) -> None:
         raise ValueError("what follows its ? should be NAME=VALUE&...") from None
     for name, value in query:
         _check(parts.scheme, name, value)
+
+
+def is_host(name: str) -> bool:
+    """False for a name that no resolver can be asked for: an empty label, or one of over 63 characters."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(name)
 
 
 def has_sound_port(parts: SplitResult) -> bool:
@@ -58,7 +71,7 @@ def _is_socket(parts: SplitResult) -> bool:
 
 def _is_server(parts: SplitResult) -> bool:
     database = parts.path.strip("/")
-    is_sound = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and has_sound_port(parts)
+    is_sound = parts.scheme in ("redis", "rediss") and is_host(parts.hostname or "") and has_sound_port(parts)
     return is_sound and (not database or database.isdecimal())
 
 

@@ -33,7 +33,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
 from tbcache.models import Charge, Limit, ticker
-from tbcache.redis_url import check_redis_url, has_sound_port
+from tbcache.redis_url import check_redis_url, has_sound_port, is_host
 from tbcache.singleton import singleton
 
 PREFIX = "TBCACHE_"
@@ -75,6 +75,12 @@ def _pairs(value: object) -> object:
         if not name.strip().isidentifier() or "__" in name or ":" not in path:
             raise ValueError("each source is NAME=MODULE:CLASS, like bluesky=mybot.sources:Bluesky")
     return {name.strip().lower(): path.strip() for name, _, path in pairs}
+
+
+def _host(value: str) -> str:
+    if not is_host(value):
+        raise ValueError("it should be the name or the address of a machine, like redis.example.com")
+    return value
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -152,7 +158,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
-    redis_host: str | None = None
+    redis_host: Annotated[str, AfterValidator(_host)] | None = None
     redis_port: Annotated[int, Field(ge=1, le=65535)] = 6379
     redis_password: SecretStr | None = None
     redis_db: Annotated[int, Field(ge=0)] = 0

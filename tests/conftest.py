@@ -10,7 +10,6 @@ import inspect
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,8 @@ def _own_process(
         if name.startswith(("TBCACHE_", "REDIS_")) and name != "TBCACHE_PAYLOADS":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))
+    machine = tmp_path_factory.mktemp("machine")
+    monkeypatch.setattr("tbcache.store.marker._root", lambda: machine / "tbcache")
     _forget_singletons()
     REPEATED.forget()
     yield

@@ -159,3 +159,20 @@ def test_no_thread_is_started_in_another_way() -> None:
         if made.search(re.sub(r"BackgroundThread\(", "", path.read_text("utf-8")))
     }
     assert found == {"tbcache/background.py"}
+
+
+def test_one_that_died_is_started_by_whoever_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment without threads must not cost a process its results for ever."""
+    ran = threading.Event()
+    thread = BackgroundThread("tbcache-test", lambda: ran.set())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_more_threads)
+        thread.start()
+    assert thread.is_dead
+    thread.start()
+    assert ran.wait(5)
+    thread.stop()
+
+
+def _no_more_threads(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

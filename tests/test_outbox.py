@@ -208,3 +208,15 @@ def test_history_is_read_beside_what_was_put_aside(repository: SentimentReposito
     repository.save([NASTY["scorer"]])
     (found,) = repository.history(SOURCE, "AAPL", since=LONG_AGO)
     assert (found.scorer, found.reason, found.as_of) == ("ab?", "?", NOW)
+
+
+def test_a_damaged_outbox_of_one_source_holds_up_no_other(
+    outbox: Outbox, store: Store, accept: Callable[..., None], repository: SentimentRepository
+) -> None:
+    """A key of another type is one source's trouble."""
+    damaged = store.keys.outbox("news")
+    store.client.set(damaged, "no stream", ex=60)
+    outbox._keys.insert(0, damaged)
+    accept(answer(item("1")))
+    assert outbox.drain() == 1
+    assert names(repository) == {"1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from tbcache.repository import (
     decode_answer,
     encode_answer,
 )
+from tbcache.repository.file import write_whole
 from tbcache.repository.writer import BATCH
 from tests.postgres import Postgres, has_postgres
 from tests.server import wait_until
@@ -131,6 +133,30 @@ def test_an_error_that_nobody_foresaw_loses_nothing(
     monkeypatch.setattr(writer, "_write", stumble)
     writer.accept(answer(item("1")))
     wait_until(lambda: database.written == ["1"])
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(
+    make: Callable[..., Writer], repository: SentimentRepository, spill: Path
+) -> None:
+    """One that another user has left there, or a folder of that name, must not stop all writing."""
+    (spill / "000.jsonl").mkdir(parents=True)
+    spill.chmod(0o700)
+    writer = make()
+    writer.accept(answer(item("1")))
+    assert writer.flush(PATIENCE)
+    assert names(repository) == ["1"]
+
+
+def test_a_write_that_fails_leaves_no_half(spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, each try would take some of what is left."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(spill / "one.jsonl", [b"1"])
+    assert list(spill.iterdir()) == []
 
 
 def test_answers_share_transactions_but_not_too_many(make: Callable[..., Writer]) -> None:

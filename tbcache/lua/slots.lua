@@ -379,7 +379,8 @@ end
 -- Replies the epoch in force.
 local function epoch(state_key, seen, now, id)
     local current = redis.call('HGET', state_key, 'epoch')
-    if not current then
+    -- A look of 0.1.0 wrote down none: it is as good as missing.
+    if not current or current == '' then
         current = id
         redis.call('HSET', state_key, 'epoch', current)
         if seen ~= '' then

@@ -25,7 +25,8 @@ end
 if is_take then
     hear(window.fleet, ARGV[10], now)
 end
-local seen = epoch(window.state, ARGV[8], now, id)
+-- One that only looks writes nothing.
+local seen = is_take and epoch(window.state, ARGV[8], now, id) or redis.call('HGET', window.state, 'epoch') or ''
 local retry_at, code, reason, tightest, certain = look(window, now, cost, share)
 local start = math.max(now, retry_at)
 local allowed = retry_at == 0 or (certain and start - now <= tonumber(ARGV[9]))

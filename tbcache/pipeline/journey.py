@@ -39,6 +39,7 @@ from tbcache.models import (
     Outcome,
     SymbolSentiment,
     utc_now,
+    wait_seconds,
 )
 from tbcache.monitoring import get_usage_monitor
 from tbcache.pipeline.reader import Fetched, PageReader, TooLate, Upstream, closing
@@ -95,6 +96,7 @@ class Pipeline:
         meet the same bug again, and each try costs a slot. A load that is interrupted (Ctrl-C, a
         worker's time limit) is no failure: whoever waits for it loads instead.
         """
+        patience = wait_seconds("patience", patience)
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return _outcome(request, kept, "cache")
         ask = Ask(upstream.source, request, lane, needed, slot, patience)

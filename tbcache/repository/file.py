@@ -11,7 +11,7 @@ from tbcache.folder import make_private
 
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
-    """Write ``path``, and its folder where there is none; it is on the disk when this returns.
+    """Write ``path``, and its folder where there is none; its bytes are on the disk when this returns.
 
     Raises:
       OSError: it could not be.
@@ -20,8 +20,13 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
     make_private(path.parent.parent)
     make_private(path.parent)
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
-    with partial.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    return partial.rename(path)
+    try:
+        with partial.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        return partial.rename(path)
+    except BaseException:
+        # On a full disk, halves would take what is left.
+        partial.unlink(missing_ok=True)
+        raise

@@ -22,6 +22,7 @@ from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.connection import Refused
 
 if TYPE_CHECKING:
     from tbcache.repository.database import SentimentRepository
@@ -78,7 +79,14 @@ class Outbox:
         Raises:
           Unavailable: Redis is away. RepositoryUnavailable: the database is; they wait.
         """
-        return sum(self._drain(key) for key in self._keys)
+        written = 0
+        for key in self._keys:
+            # What one source's key refuses holds up no other's.
+            try:
+                written += self._drain(key)
+            except Refused as error:
+                log.warning("outbox.refused", key=key, reason=error.reason)
+        return written
 
     def _drain(self, key: str) -> int:
         written, start = 0, "-"

@@ -47,6 +47,7 @@ class Writer:
         self._is_known_at_exit = False
         # Until the folder was looked at, it may hold what an earlier writer left.
         self._may_have_files = True
+        self._unreadable: set[Path] = set()
         self._is_failing = False
         self._is_hurried = False
         self._is_closed = False
@@ -160,11 +161,21 @@ class Writer:
             self._write_files()
 
     def _write_files(self) -> None:
-        for file in self._spill.files():
-            self._save(self._spill.read(file))
+        for file in self._readable():
+            try:
+                batch = self._spill.read(file)
+            except OSError as error:
+                # One file that cannot be read holds up no other.
+                self._unreadable.add(file)
+                log.error("repository.unreadable", file=str(file), error=str(error))
+                continue
+            self._save(batch)
             self._spill.remove(file)
         with self._changed:
-            self._may_have_files = bool(self._spill.files())
+            self._may_have_files = bool(self._readable())
+
+    def _readable(self) -> list[Path]:
+        return [file for file in self._spill.files() if file not in self._unreadable]
 
     def _save(self, batch: Sequence[Answer]) -> None:
         """Write a batch; what the database refuses for good is put aside alone, not with the rest."""

@@ -495,6 +495,8 @@ class Store:
         The one place where it is noted that Redis has heard us, and where an answer is lost.
         """
         own = self.own(source)
+        # What is not sent is not asked.
+        self._check_source("take", source)
         # In this order: the server refuses what we no longer reckon with.
         deadline_us = self.deadline_us(source)
         own.ask(name, cost, time.monotonic() + self.timeout * ANSWERED_PART)
@@ -529,7 +531,7 @@ class Store:
 
     def learn_epoch(self, source: str, epoch: str) -> None:
         """Take note of the epoch in force; a new one means that Redis lost the window: mend it."""
-        if self._epochs.setdefault(source, epoch) != epoch:
+        if epoch and self._epochs.setdefault(source, epoch) != epoch:
             # Away again, it is mended at the next return.
             with contextlib.suppress(Unavailable):
                 self.restore(source)
@@ -698,16 +700,21 @@ class Store:
         self._closed = False
         self._is_agreed, self._is_foreign = False, False
         self._agreeing = threading.Lock()
-        self._pid = os.getpid()
         self._token = secrets.token_hex(4)
         self._has_marker = self._is_marked_alone = False
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
+        # Last: another thread of a forked child must not use what is the parent's.
+        self._pid = os.getpid()
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             # Neither the connections nor the thread that asks for the server came along.
+            # Nor is what Redis has told the parent meant for two.
+            for own in self._own.values():
+                own.renew()
+            self._epochs = {}
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
             self._is_returning = False

@@ -4,9 +4,9 @@ It tells them two things that Redis cannot tell while it is away, or after the p
 
 - The process is there. One that Redis has never told its part of a limit takes nothing while another
   is there: whatever is free may be that one's.
-- It is clean: Redis knows of everything that it has sent. The file is empty while that is so. When a
-  clean process is dead, its share of the limits is given back at once; that of any other is kept until
-  whatever it may have sent has left every window.
+- It is clean: Redis knows of everything that it has sent. The file says so in a word; an empty one does
+  not, as a full disk allows no more. When a clean process is dead, its share of the limits is given back
+  at once; that of any other is kept until whatever it may have sent has left every window.
 
 A missing file means neither, so one that cannot be made costs others time and no more.
 """
@@ -37,11 +37,11 @@ class Marker:
 
     def set_clean(self) -> None:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
-        self._write(b"")
+        self._write(b"clean")
 
     def set_alone(self) -> bool:
         """Say that it may send what Redis does not know; False when it would be taken for clean."""
-        self._write(b"alone")
+        self._write(b"")
         return not self.is_clean
 
     def remove(self) -> None:
@@ -54,7 +54,7 @@ class Marker:
         """True when the file is there and says so."""
         try:
             folder = self._folder()
-            return _is_ours(folder) and (folder / self._member).stat().st_size == 0
+            return _is_ours(folder) and (folder / self._member).stat().st_size > 0
         except OSError:
             return False
 
@@ -79,7 +79,11 @@ class Marker:
             (folder / self._member).write_bytes(text)
 
     def _folder(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"tbcache-{os.geteuid()}" / self._fleet
+        return _root() / self._fleet
+
+
+def _root() -> Path:
+    return Path(tempfile.gettempdir()) / f"tbcache-{os.geteuid()}"
 
 
 def pid_of(member: str) -> int | None:
@@ -116,12 +120,14 @@ def _is_ours(folder: Path) -> bool:
 
 def _is_there(file: Path) -> bool:
     pid = pid_of(file.name)
-    return pid is not None and (is_alive(pid) or file.stat().st_size > 0)
+    return pid is not None and (is_alive(pid) or file.stat().st_size == 0)
 
 
 def _remove_old(folder: Path) -> None:
     before = time.time() - KEPT_SECONDS
     for file in folder.iterdir():
         pid = pid_of(file.name)
-        if file.lstat().st_mtime < before and (pid is None or not is_alive(pid)):
-            file.unlink(missing_ok=True)
+        # Another process may remove the same ones.
+        with contextlib.suppress(OSError):
+            if file.lstat().st_mtime < before and (pid is None or not is_alive(pid)):
+                file.unlink(missing_ok=True)

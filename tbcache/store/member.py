@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterable
 
 import redis
@@ -44,6 +46,9 @@ FORGET_SECONDS = 300.0
 DEAF_SECONDS = 60.0
 
 
+_MEMBERSHIPS: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
 class Membership:
     """Beats for every source this process takes slots of, in a thread, from start to stop."""
 
@@ -59,6 +64,7 @@ class Membership:
         self._messages: PubSub | None = None
         self._deaf_until = -math.inf
         store.on_return(self._beat_all)
+        _MEMBERSHIPS.add(self)
 
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
@@ -147,12 +153,24 @@ class Membership:
             hint="the strictest of all processes holds; start them with the same limits",
         )
 
+    def beat_if_idle(self) -> None:
+        """Beat for every source once, where no thread does it all the time.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        if not self._thread.is_running:
+            self._beat_all_sources()
+
     def _beat_all(self) -> None:
         """Redis is back: know our part of what is free before it may go again."""
         if self._thread.is_running:
-            for source in self._store.sources_in_use():
-                with contextlib.suppress(Refused):
-                    self.beat(source)
+            self._beat_all_sources()
+
+    def _beat_all_sources(self) -> None:
+        for source in self._store.sources_in_use():
+            with contextlib.suppress(Refused):
+                self.beat(source)
 
     def _round(self) -> float:
         for source in self._store.sources_in_use():
@@ -239,3 +257,12 @@ def _rooms(text: str) -> dict[str, int]:
 
 def _written(limits: Iterable[Limit]) -> str:
     return ",".join(map(str, limits))
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been in the middle of a beat.
+    for membership in list(_MEMBERSHIPS):
+        membership._beating = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -71,6 +71,15 @@ class OwnSlots:
         self._may_go_alone = may_go_alone
         self._go_alone = go_alone
         self._newcomers_share = newcomers_share
+        #: The limits that this process was started with, once the source is used, and those in force.
+        self.configured: tuple[Limit, ...] = ()
+        self.limits: tuple[Limit, ...] = ()
+        self._sweep_at = SWEEP_FROM
+        self._horizon = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        """As new: a process has sent nothing yet, and Redis has told it nothing. Also after a fork."""
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
@@ -82,8 +91,6 @@ class OwnSlots:
         self._rooms: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
-        self._horizon = 0.0
-        self._sweep_at = SWEEP_FROM
         self._heard_at = -math.inf
         #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
         self._whole_at = math.inf
@@ -95,9 +102,6 @@ class OwnSlots:
         self._told_alone = False
         #: How many processes take slots of the source, as far as Redis has said.
         self.processes = 1
-        #: The limits that this process was started with, once the source is used, and those in force.
-        self.configured: tuple[Limit, ...] = ()
-        self.limits: tuple[Limit, ...] = ()
 
     def configure(self, limits: tuple[Limit, ...]) -> None:
         """The source is used, with these limits; the fleet's are heard of with the next beat."""

@@ -74,6 +74,10 @@ SETTINGS = [
     ("TBCACHE_DATABASE_URL", "hunter2", "(hidden) is not valid: it should be like sqlite"),
     ("REDIS_PORT", "redis", "REDIS_PORT='redis'"),
     ("REDIS_URL", "redis://host:hunter2/0", "it should be redis://HOST:PORT/DB"),
+    # Python's own words about such a character quote what stands around it.
+    ("REDIS_URL", "redis://:hunter2\u2100@host/0", "it should be redis://HOST:PORT/DB"),
+    ("REDIS_URL", "redis://a..b:6379/0", "it should be redis://HOST:PORT/DB"),
+    ("REDIS_HOST", "a..b", "it should be the name or the address of a machine"),
     ("REDIS_URL", "redis://host:6379/hunter2", "it should be redis://HOST:PORT/DB"),
     ("REDIS_URL", "redis://:hunter2@h:6379/0?foo=bar", "it has no 'foo'"),
     (

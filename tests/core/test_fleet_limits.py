@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -235,6 +238,72 @@ def test_who_was_never_told_a_share_takes_nothing_beside_others(
     old.membership.stop()
     old.store.leave_machine()
     assert new.check_rate_limit()[0]
+
+
+def test_a_look_at_a_source_writes_nothing(
+    server: Server, join: Callable[..., Process], store_for: Callable[..., Store]
+) -> None:
+    """Whoever looks first, as a status page does, must not keep a later loss of data from being noticed."""
+    state = store_for(server).keys.state("twitter")
+    RateLimiter(NARROW, store_for(server)).get_status()
+    assert not server.client.exists(state)
+    # What a look of an earlier version left there is as good as nothing.
+    server.client.hset(state, "epoch", "")
+    first, second = join(NARROW), join(NARROW)
+    first.beat()
+    assert first.takes(1) + second.takes(9) == 5
+    server.client.flushall()
+    assert first.takes(9) == 0
+
+
+def test_a_forked_child_is_a_process_of_its_own(join: Callable[..., Process]) -> None:
+    """What Redis has told its parent is the parent's."""
+    process = join()
+    assert process.takes(3) == 3
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            process.takes(1)
+            own = process.store.own("twitter")
+            is_new = own.used(WIDE.limits[0]) == 1 and not own.is_member
+            code = 0 if is_new else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_damaged_source_leaves_nothing_behind(
+    join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not sent is not asked, however often."""
+    process = join()
+    monkeypatch.setitem(process.store._broken, "twitter", "WRONGTYPE")
+    own = process.store.own("twitter")
+    for number in range(100):
+        process.admission.admit(ask(f"S{number}", WIDE))
+    assert len(own._asked) == 0
+    assert len(process.admission._unsettled) == 0
+
+
+def test_a_process_goes_on_alone_where_the_disk_is_full(
+    join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is why Redis refuses; the marker lies on it as well."""
+    process = join(has_rooms=True)
+    process.store.stay_clean()
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        write(self, b"")
+        if data:
+            raise OSError(errno.ENOSPC, "no space left")
+        return 0
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(process.store, "_away_reason", "MISCONF")
+    assert process.takes(3) == 3
+    assert not process.store.marker.is_clean
 
 
 def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(

@@ -147,6 +147,19 @@ def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store
     assert monitor.get_workers() == []
 
 
+def test_figures_of_an_outage_are_one_batch(monitor: UsageMonitor, store: Store) -> None:
+    """A night without Redis must not leave a batch for each second to send and to try again."""
+    store._away_reason = "away"
+    for _ in range(20):
+        monitor.record_request("news")
+        assert not monitor.flush()
+    assert len(monitor._sending) == 1
+    store._away_reason = None
+    assert monitor.flush()
+    assert monitor.flush()
+    assert monitor.get_source_metrics("news").requests_today == 20
+
+
 def test_bad_input_is_refused(monitor: UsageMonitor) -> None:
     """A typo must not open a new column."""
     with pytest.raises(UnknownSource):

@@ -153,7 +153,7 @@ def test_redis_away_goes_on_with_the_share_of_one(
 def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Store) -> None:
     """A dashboard on an idle system must not fill Redis."""
     limiter.get_status()
-    assert store.client.ttl(store.keys.state("twitter")) > 0
+    assert store.client.keys("*{twitter}*") == []
 
 
 def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
@@ -186,3 +186,16 @@ def test_a_process_that_only_limits_is_known_to_the_fleet(
     assert limiter.check_rate_limit()[0]
     assert get_store().own("reddit").is_member
     tbcache.get_usage_monitor().leave()
+
+
+@pytest.mark.parametrize("wait", [float("nan"), "soon", None])
+def test_a_wait_that_is_no_number_is_refused_and_for_ever_is_long(
+    store: Store, wait: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every error is one of ours; infinity means what it says."""
+    limiter = RateLimiter(replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),)), store)
+    if wait is None:
+        assert limiter.wait_if_needed(max_wait=float("inf")).used == 1
+    else:
+        with pytest.raises(InvalidRequest, match="is no number of seconds"):
+            limiter.wait_if_needed(max_wait=wait)  # type: ignore[arg-type]
