@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.queue import Queue
@@ -45,12 +46,14 @@ class Prewarm:
     def run(self) -> int:
         """Queue every fetch that is due; how many were new. 0 while Redis is away."""
         queued = 0
-        try:
-            for due in self.due():
-                handle = self._queue.enqueue(due.request, "prewarm", needed=due.needed)
-                queued += handle.is_new
-        except Unavailable:
-            log.warning("prewarm.waits", reason="Redis is away")
+        for source in self._sources:
+            # What one source's keys refuse leaves no other cold.
+            try:
+                for due in self._due(source):
+                    handle = self._queue.enqueue(due.request, "prewarm", needed=due.needed)
+                    queued += handle.is_new
+            except Unavailable as error:
+                log.warning("prewarm.waits", source=source.name, reason=error.reason)
         if queued:
             log.info("prewarm.queued", jobs=queued)
         return queued
@@ -62,15 +65,18 @@ class Prewarm:
           Unavailable: Redis is away.
         """
         for source in self._sources:
-            requests = [
-                FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
-                for symbol in self._settings.common_symbols
-            ]
-            now, seen = self._look(source, requests)
-            for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):
-                needed = _needed(source, request, fresh_until, now)
-                if needed is not None and retry_at <= now:
-                    yield Due(request, needed)
+            yield from self._due(source)
+
+    def _due(self, source: Source) -> Iterator[Due]:
+        requests = [
+            FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
+            for symbol in self._settings.common_symbols
+        ]
+        now, seen = self._look(source, requests)
+        for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):
+            needed = _needed(source, request, fresh_until, now)
+            if needed is not None and retry_at <= now:
+                yield Due(request, needed)
 
     def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[tuple[int, int]]]:
         """The server's time, and of each request until when it is fresh, and backed off (us; 0: not)."""
@@ -88,9 +94,14 @@ class Prewarm:
         for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
             # One of another type is none.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
-            is_old = cleared.hides(request.key, int(since or 0))
-            seen.append((cleared.fresh_until(request.key, head), 0 if is_old else int(retry_at or 0)))
+            is_old = cleared.hides(request.key, _stamp(since))
+            seen.append((cleared.fresh_until(request.key, head), 0 if is_old else _stamp(retry_at)))
         return seconds * MICROS + micros, seen
+
+
+def _stamp(value: object) -> int:
+    """A moment (us) as a lease has it; 0 for none, and for what is damaged."""
+    return whole(value, most=MOST_US) or 0
 
 
 def _needed(source: Source, request: FetchRequest, fresh_until: int, now_us: int) -> float | None:

@@ -247,7 +247,7 @@ class RateLimiter:
             begins = (int(start) - int(now)) / MICROS
             if allowed and is_take:
                 self._own.grant(slot, cost, limits or self.source.limits, begins + held)
-        self._store.learn_epoch(self.source.name, epoch.decode())
+        self._store.learn_epoch(self.source.name, epoch.decode(errors="backslashreplace"))
         if allowed and is_take and begins > 0:
             self._own.promise(asked_at + begins, asked_at)
         self._store.learn_time(int(now), asked_at, self.source.name)

@@ -275,6 +275,14 @@ class Admission:
                 is_answer = answer[0] not in (b"late", b"cleared")
                 # What was granted is on record before the window may have to be mended.
                 verdict = self._read(ask, token, asked_at, answer) if is_answer else None
+                if (
+                    ask.slot
+                    and source.charge == "fetch"
+                    and verdict is not None
+                    and not isinstance(verdict, Go)
+                ):
+                    # The slot that the queue held for it was given back: nothing was sent.
+                    self._store.own(name).release(token, source.cost)
             if answer[0] == b"cleared":
                 self._logs[name] = read_log(answer[2])
                 continue
@@ -301,7 +309,7 @@ class Admission:
             case b"stale":
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":
-                self._store.learn_epoch(ask.source.name, answer[3].decode())
+                self._store.learn_epoch(ask.source.name, answer[3].decode(errors="backslashreplace"))
                 held = (answer[4] - now) / MICROS + self._lease
                 own = self._store.own(ask.source.name)
                 own.grant(token, ask.source.cost, ask.source.limits, held)
@@ -313,9 +321,9 @@ class Admission:
                 grant = Grant(ask, token, token, asked_at, starts_at, send_by)
                 return Go(grant, _value(answer[2]) if answer[2] else None)
             case b"join":
-                return Join(answer[2].decode(), max(0.0, (answer[3] - now) / MICROS))
+                return Join(answer[2].decode(errors="backslashreplace"), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
-                self._store.learn_epoch(ask.source.name, answer[5].decode())
+                self._store.learn_epoch(ask.source.name, answer[5].decode(errors="backslashreplace"))
                 wait = _wait(now, *answer[2:5])
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.

@@ -5,7 +5,8 @@
 --
 -- Included; it has no KEYS of its own. Who includes it calls wake(list, element, ttl in ms).
 local function wake(list, element, ttl_ms)
-    redis.call('RPUSH', list, element)
-    redis.call('PEXPIRE', list, ttl_ms)
+    -- A key of another type is nobody's list: whoever waits there gets nothing, and the script goes on.
+    redis.pcall('RPUSH', list, element)
+    redis.pcall('PEXPIRE', list, ttl_ms)
     redis.pcall('PUBLISH', string.match(list, '^(.-):{') .. ':wakes', list)
 end

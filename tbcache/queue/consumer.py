@@ -87,6 +87,8 @@ class PacingConsumer(Consumer):
             if not self._buffer and not reserved.is_all:
                 self._idle(reserved, retry_in)
         except Unavailable:
+            # No suspect comes from there now: the other queues need not wait for it.
+            self._broker.threads.set_free_for(self._source.name, False)
             time.sleep(min(self._timeout, 0.25))
 
     def _dequeue(self, reserved: Reservation) -> float:

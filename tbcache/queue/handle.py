@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tbcache.errors import ResultTimeout
+from tbcache.errors import ResultTimeout, TbcacheError
 from tbcache.foreign import whole
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.queue.job import Grave, QueueDepth, decode_result, message, queue_keys
@@ -18,8 +18,8 @@ from tbcache.sources import get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import to_micros, to_time
 
-#: At a time; whoever sets no limit waits on.
-WAIT_SECONDS = 60.0
+#: Who waits looks so often whether there is still a job to wait for.
+LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,31 @@ class Handle:
         """
         key = self._store.keys.result(self.request.source, self.job_id)
         give_up = None if timeout is None else time.monotonic() + timeout
+        look_at = time.monotonic() + LOOK_SECONDS
         while True:
-            left = WAIT_SECONDS if give_up is None else give_up - time.monotonic()
-            found = self._store.peek_list(key, min(max(left, 0.001), WAIT_SECONDS))
+            left = LOOK_SECONDS if give_up is None else give_up - time.monotonic()
+            found = self._store.peek_list(key, min(max(left, 0.001), LOOK_SECONDS))
             if found is not None:
                 return decode_result(found).get(self.request.source)
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_SECONDS
+                if self._is_lost(key):
+                    raise TbcacheError(
+                        f"{self.request.source} {self.request.symbol}: Redis has lost the job; queue it again"
+                    )
             if give_up is not None and time.monotonic() >= give_up:
                 raise ResultTimeout(
                     f"{self.request.source} {self.request.symbol}: no result within {timeout:g} s; "
                     "the job goes on. Is a worker running? `tbcache status` tells."
                 )
+
+    def _is_lost(self, result: str) -> bool:
+        """True when neither the job nor its result is in Redis any more."""
+        jobs = self._store.keys.queue(self.request.source, "jobs")
+        with self._store.guard():
+            is_there = self._store.client.hexists(jobs, self.job_id)
+            # In this order: a job that ends in between leaves its result.
+            return not (is_there or self._store.client.exists(result))
 
 
 class Queue:

@@ -558,7 +558,7 @@ class Store:
                 *slots,
             ],
         )
-        self._epochs[source] = epoch.decode()
+        self._epochs[source] = epoch.decode(errors="backslashreplace")
         own.restored(slot for slot, _ in ages)
 
     def time_us(self, source: str = "") -> float | None:
@@ -596,11 +596,14 @@ class Store:
         each process puts back its own slots by its own clock.
         """
         name, now = self._clock_of(source), time.monotonic()
-        seen, known = _Clock(now_us / MICROS - now, now_us / MICROS - asked_at, now), self._clocks.get(name)
-        both = seen if known is None else seen.narrowed_by(known.at(now))
-        has_jumped = both.low > both.high
-        self._clocks[name] = self._clocks[""] = seen if has_jumped else both
-        if has_jumped and known is not None:
+        seen = _Clock(now_us / MICROS - now, now_us / MICROS - asked_at, now)
+        with self._lock:
+            known = self._clocks.get(name)
+            both = seen if known is None else seen.narrowed_by(known.at(now))
+            # A clock that is being corrected, by some milliseconds a second, has not jumped.
+            gap = both.low - both.high
+            self._clocks[name] = self._clocks[""] = both if gap <= 0 else seen
+        if gap > self.timeout and known is not None:
             log.warning("redis.clock_jumped", seconds=round(seen.high - known.high, 3))
             with contextlib.suppress(Unavailable):
                 self._give_up_windows(name)

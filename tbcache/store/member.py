@@ -133,10 +133,12 @@ class Membership:
             epoch, closed_until, reason, is_whole, *absent = answer[5:]
             self._check_limits(source, own)
             own.hear_fleet(asked_at, is_whole=bool(is_whole))
-            self._store.learn_epoch(source, epoch.decode())
+            self._store.learn_epoch(source, epoch.decode(errors="backslashreplace"))
             if int(closed_until) > int(now_us):
-                self._store.hear_closure(source, int(closed_until), reason.decode())
-            self._bury_dead(source, int(now_us), (member.decode() for member in absent))
+                self._store.hear_closure(source, int(closed_until), reason.decode(errors="backslashreplace"))
+            self._bury_dead(
+                source, int(now_us), (member.decode(errors="backslashreplace") for member in absent)
+            )
         self._store.learn_time(int(now_us), asked_at, source)
         return going_by
 
@@ -244,9 +246,8 @@ class Membership:
 def read_word(answer: list[bytes]) -> Word:
     """What beat.lua replies, without the time."""
     share, fair, rooms, limits, processes = answer[:5]
-    return Word(
-        float(share), float(fair), _rooms(rooms.decode()), read_limits(limits.decode()), int(processes)
-    )
+    in_force = read_limits(limits.decode(errors="replace"))
+    return Word(float(share), float(fair), _rooms(rooms.decode(errors="replace")), in_force, int(processes))
 
 
 def _rooms(text: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache.admission import Admission, Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.monitoring import UsageMonitor
@@ -256,6 +256,30 @@ def test_a_look_at_a_source_writes_nothing(
     assert first.takes(9) == 0
 
 
+def test_a_damaged_epoch_is_read(server: Server, join: Callable[..., Process]) -> None:
+    """Whatever stands there, nobody dies of it, and a loss is noticed."""
+    process = join()
+    server.client.hset(process.store.keys.state("twitter"), "epoch", b"\xff\xfe")
+    process.beat()
+    assert process.limiter.get_status().used == 0
+    assert isinstance(process.admission.admit(ask("A", WIDE)), Go | Wait)
+
+
+def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., Process]) -> None:
+    """Redis gives it back with its answer; put back after an outage, it would hold a place for nothing."""
+    process, loader = join(), join()
+    assert isinstance(loader.admission.admit(ask("A", WIDE)), Go)
+    slot, keys = "job/claim", process.store.keys
+    arguments = ["60:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0, process.store.member, ""]
+    process.store.run(
+        "take", [keys.slots("twitter"), keys.state("twitter"), keys.fleet("twitter")], arguments
+    )
+    process.store.own("twitter").grant(slot, 1, WIDE.limits, 15.0)
+    assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
+    process.store.restore("twitter")
+    assert loader.limiter.get_status().used == 1
+
+
 def test_a_forked_child_is_a_process_of_its_own(join: Callable[..., Process]) -> None:
     """What Redis has told its parent is the parent's."""
     process = join()
@@ -326,6 +350,24 @@ def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(
     state = process.store.keys.state("twitter")
     assert server.client.hget(state, "lost_at") is None
     assert server.client.zcard(process.store.keys.slots("twitter")) >= 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.2])
+def test_a_clock_that_is_corrected_has_not_jumped(
+    server: Server, join: Callable[..., Process], seconds: float
+) -> None:
+    """Time daemons slew by milliseconds a second: no window is given up for that."""
+    process = join()
+    assert process.takes(1) == 1
+    store = process.store
+    for _ in range(3):
+        store._clocks = {
+            name: clock._replace(low=clock.high + seconds, high=clock.high + seconds)
+            for name, clock in store._clocks.items()
+        }
+        process.takes(1)
+    assert server.client.hget(store.keys.state("twitter"), "lost_at") is None
+    assert server.client.zcard(store.keys.slots("twitter")) == 4
 
 
 @pytest.mark.parametrize("others", [0, 1, 5])

@@ -1187,6 +1187,17 @@ def test_a_consumer_that_is_replaced_keeps_its_jobs(queue: Queue, store: Store, 
     assert (queue.depth("news").running, worker.broker.threads.busy) == (0, 0)
 
 
+def test_who_waits_for_a_job_that_redis_has_lost_is_told(
+    queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would ever end the wait: the job is nowhere, and no result of it."""
+    monkeypatch.setattr("tbcache.queue.handle.LOOK_SECONDS", 0.05)
+    handle = queue.enqueue(FetchRequest("news", "LOST"))
+    store.client.unlink(*queue_keys(store.keys, "news"))
+    with pytest.raises(TbcacheError, match="Redis has lost the job"):
+        handle.result(timeout=5)
+
+
 def test_a_result_that_does_not_come_is_a_timeout(queue: Queue) -> None:
     """And says what to look at."""
     with pytest.raises(ResultTimeout, match="Is a worker running"):

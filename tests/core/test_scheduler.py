@@ -12,6 +12,7 @@ from scheduler.prewarm import Prewarm
 from tbcache.admission import Admission, Go, Settlement
 from tbcache.models import Failure
 from tbcache.queue import Queue
+from tbcache.queue.job import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.conftest import ask
@@ -100,3 +101,16 @@ def test_one_of_two_schedulers_leads(store: Store, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("scheduler.leader.LEASE_MS", 100)
     assert one.is_mine()
     wait_until(two.is_mine)
+
+
+def test_what_is_damaged_in_one_source_leaves_no_other_cold(prewarm: Prewarm, store: Store) -> None:
+    """A lease that says nothing sensible, or a queue of another type, is one source's trouble."""
+    lease = store.keys.lease("twitter:AAPL:24")
+    store.client.hset(lease, mapping={"retry_at": "banana", "since": "\x1b["})
+    store.client.expire(lease, 60)
+    assert {due.request.symbol for due in prewarm.due()} >= {"AAPL", "MSFT"}
+    first = prewarm._sources[0].name
+    broken = store.keys.queue(first, "jobs")
+    store.client.set(broken, "no hash", ex=60)
+    assert prewarm.run() > 0
+    store.client.unlink(*queue_keys(store.keys, first))
