@@ -11,14 +11,16 @@
 --       7 how often a job's worker may die   8 deadline (us; 0: none)   9 process
 --      10 cost of a job in slots
 --      11 "" when the worker takes no suspect, "may" when it can make itself free for one,
---         "free" when it is, and takes nothing else
+--         "idle" when it has nothing in hand, "free" when it has kept all its threads for one, and
+--         takes nothing else
 --      12 charge "fetch" | "request": then each job needs a slot
 --      then the claims of the jobs that the worker has in hand: they are renewed
 -- Replies {now, retry_at, called, message, claim, is_held, ...}: retry_at (us) is when more
 -- may come (0: when the bell rings). A job with is_held 1 comes with a held slot of its
 -- claim's name, one with 0 needs none. called is 1 when a suspect comes, or waits until this
--- worker has nothing else in hand; then no other job comes. Past the deadline nothing is
--- done and none comes: the worker has given up on this ask.
+-- worker is free; then no other job comes. An idle worker is called also where another was
+-- before: that one may have to wait for its jobs. Past the deadline nothing is done and none
+-- comes: the worker has given up on this ask.
 local most, share = tonumber(ARGV[1]), tonumber(ARGV[3])
 local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
 local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9], limits = parse_limits(ARGV[2])}
@@ -140,13 +142,16 @@ local function take(list, part)
     end
 end
 
--- A suspect that may go is handed out to a worker that is free; otherwise one is called, at a time.
+-- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
+-- with jobs in hand, one at a time.
 local function take_suspect()
     local id, message = first(suspects)
     local part = id and lane_of(id) == prewarm and share or 1
     local caller = redis.call('GET', called)
     local is_held = id and not needs_no_slot(id, message)
-    local is_ours = ARGV[11] ~= '' and (caller == ARGV[9] or not caller and most > 0)
+    -- Whoever is free is never refused: two that call each other off would both go without.
+    local is_ours = ARGV[11] == 'free' or ARGV[11] ~= '' and caller == ARGV[9]
+        or most > 0 and (ARGV[11] == 'idle' or ARGV[11] == 'may' and not caller)
     if id and is_ours and (not is_held or may_go(part)) then
         reply[3] = 1
         if ARGV[11] == 'free' then

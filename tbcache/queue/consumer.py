@@ -159,7 +159,9 @@ class PacingConsumer(Consumer):
         """Whether this process takes a job that may kill it: see ``dequeue.lua``."""
         if not self._broker.threads.may_be_free_for(self._source.name):
             return ""
-        return "free" if reserved.is_all else "may"
+        if reserved.is_all:
+            return "free"
+        return "idle" if reserved.is_idle else "may"
 
     def _finish(self, message: MessageProxy, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 class Reservation:
     """Threads that are kept free for the jobs of one queue while it asks for some.
 
-    ``is_all``: they are all of the process, which has nothing else in hand.
+    ``is_idle``: the process has nothing else in hand. ``is_all``: nor does it take anything else
+    meanwhile; they are all of its threads.
     """
 
-    def __init__(self, count: int, is_all: bool) -> None:
+    def __init__(self, count: int, *, is_idle: bool, is_all: bool) -> None:
         self.count = count
+        self.is_idle = is_idle
         self.is_all = is_all
         self._left = count
 
@@ -71,7 +73,8 @@ class Threads:
         """Every idle thread that ``queue`` may have; those that no job took are idle again afterwards."""
         with self._changed:
             room = self._room(queue)
-            reservation = Reservation(room, room > 0 and self._alone == queue)
+            is_all = room > 0 and self._alone == queue
+            reservation = Reservation(room, is_idle=not self._taken.total(), is_all=is_all)
             self._taken[queue] += reservation.count
         try:
             yield reservation

@@ -525,14 +525,45 @@ def test_a_worker_that_runs_a_suspect_takes_nothing_of_other_queues(
 def test_one_worker_at_a_time_makes_itself_free(queue: Queue, worker: Callable[..., Worker]) -> None:
     """A whole fleet that waits for its jobs to end, for the sake of one, would do nothing meanwhile."""
     called, other = worker(threads=2), worker(threads=2)
-    queue.enqueue(job("news", "RUNNING"))
-    called.await_job()
+    for symbol, busy in (("RUNNING", called), ("ANOTHER", other)):
+        queue.enqueue(job("news", symbol))
+        busy.await_job()
     suspect(queue, worker)
     queue.enqueue(job("news", "NEXT"))
     assert called.ask() is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "member", "another")
         assert other.await_job().kwargs["symbol"] == "NEXT"
+
+
+def test_a_suspect_waits_for_no_busy_worker_while_another_is_idle(
+    queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """The busy one was called first, but its jobs may take long; it takes others again at once."""
+    busy, idle = worker(threads=2), worker(threads=2)
+    queue.enqueue(job("news", "RUNNING"))
+    busy.await_job()
+    suspect(queue, worker)
+    assert busy.ask() is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert idle.ask() is None
+    queue.enqueue(job("news", "NEXT"))
+    assert busy.await_job().kwargs["symbol"] == "NEXT"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert idle.ask().kwargs["symbol"] == "SUSPECT"
+
+
+def test_of_two_idle_workers_one_has_the_suspect_at_once(queue: Queue, worker: Callable[..., Worker]) -> None:
+    """Each is called for it; were the first refused for the second's sake, they could go on so for ever."""
+    one, other = worker(threads=2), worker(threads=2)
+    suspect(queue, worker)
+    assert one.ask() is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "member", "another")
+        assert other.ask() is None
+    assert one.ask().kwargs["symbol"] == "SUSPECT"
 
 
 def test_a_suspect_waits_no_longer_for_a_worker_that_is_gone(
