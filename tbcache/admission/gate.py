@@ -68,7 +68,7 @@ REFUSED_SECONDS = 0.25
 _ONE_HIT = {"hit": 1}
 
 _encode = msgspec.json.Encoder().encode
-_failure = msgspec.json.Decoder(Failure).decode
+_decode_failure = msgspec.json.Decoder(Failure).decode
 
 
 class _Plan(NamedTuple):
@@ -544,6 +544,14 @@ class Admission:
         dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
         if dollars:
             self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
+
+
+def _failure(data: bytes) -> Failure:
+    """What the last load of a key met, as its lease has it."""
+    try:
+        return _decode_failure(data)
+    except msgspec.MsgspecError:
+        return Failure("error", "what the last load met cannot be read", 0, None)
 
 
 def _wait(now_us: int | bytes, retry_at: int | bytes, why: bytes, reason: bytes) -> Wait:

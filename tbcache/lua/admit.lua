@@ -119,7 +119,7 @@ if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
     load = {}
 end
 local failure = load[3]
-if failure and tonumber(load[4]) > now then
+if failure and moment(load[4]) > now then
     unneeded()
     if entry then
         return verdict('stale', entry, failure)
@@ -130,13 +130,13 @@ end
 -- names the slots of a job by its id.
 local job = is_held and string.match(id, '^.+/')
 local is_heir = job and load[1] and string.sub(load[1], 1, #job) == job
-if load[1] and tonumber(load[2]) > now and load[1] ~= id and not is_heir then
+if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then
     unneeded()
     if entry then
         return verdict('stale', entry, failure or '')
     end
-    redis.call('HINCRBY', lease_key, 'waiters', 1)
-    return verdict('join', load[1], tonumber(load[2]))
+    redis.pcall('HINCRBY', lease_key, 'waiters', 1)
+    return verdict('join', load[1], moment(load[2]))
 end
 local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]) / cost, is_held and cost or 0)
 if funds_at > retry_at then

@@ -15,7 +15,7 @@ if kept == 1 or load[1] == ARGV[1] then
     redis.call('UNLINK', KEYS[2])
 end
 -- Where the lease was taken, by a clear, nobody knows who waits.
-if not load[1] or tonumber(load[3]) > 0 then
+if not load[1] or (tonumber(load[3]) or 1) > 0 then
     wake(KEYS[3], '1', 10000)
 end
 return kept

@@ -21,7 +21,7 @@ if (tonumber(load[4]) or 0) < cleared then
     redis.call('UNLINK', KEYS[2])
     load = {}
 end
-if load[1] and tonumber(load[2]) > now then
+if load[1] and (tonumber(load[2]) or 0) > now then
     redis.call('HINCRBY', KEYS[2], 'waiters', 1)
     return {'join', load[1], tonumber(load[2]) - now}
 end

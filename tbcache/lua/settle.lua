@@ -142,7 +142,7 @@ if is_ours then
         redis.call('DEL', lease_key)
         stored = 1
     elseif kind == 'failure' and backoff > 0 then
-        local failures = tonumber(load[3] or 0) + 1
+        local failures = (tonumber(load[3] or 0) or 0) + 1
         local wait = math.max(backoff, math.min(backoff * 2 ^ (failures - 1), MOST_BACKOFF_US))
         redis.call('HSET', lease_key, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
         redis.call('HDEL', lease_key, 'token', 'until')
@@ -150,7 +150,7 @@ if is_ours then
     else
         redis.call('DEL', lease_key)
     end
-    if tonumber(load[2] or 0) > 0 then
+    if (tonumber(load[2] or 0) or 1) > 0 then
         wake(woken, '1', 10000)
     end
 end

@@ -110,7 +110,15 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 encode_result = msgspec.json.Encoder().encode
-decode_result = msgspec.json.Decoder(Result).decode
+_decode_result = msgspec.json.Decoder(Result).decode
+
+
+def decode_result(data: bytes) -> Result:
+    """What a job came to, as whoever waits for it reads it."""
+    try:
+        return _decode_result(data)
+    except msgspec.MsgspecError:
+        return Result(message="its result cannot be read")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1043,3 +1043,20 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
     assert store.client.hget(keys[1], "horizon") == b"60000000"
     assert store.client.zcard(keys[0]) == 2
     assert all(store.client.ttl(key) > 0 for key in keys)
+
+
+@pytest.mark.parametrize("part", ["until", "retry_at", "failure", "waiters", "failures", "since"])
+def test_a_damaged_lease_is_one_answers_trouble(admission: Admission, store: Store, part: str) -> None:
+    """What stands there is no reason to take a whole source off Redis, nor for an error of a library."""
+    grant = go(admission)
+    admission.settle(grant, Settlement(failure=Failure("unavailable", "down", 503, None), pages=1))
+    lease = store.keys.lease("twitter:AAPL:24")
+    now_us = us_ago(store, -50.0)
+    sound = {"token": "x", "until": now_us, "failure": "{}", "retry_at": now_us, "since": "1" * 16}
+    store.client.hset(lease, mapping={**sound, part: "banana"})
+    verdict = admission.admit(ask())
+    assert isinstance(verdict, Go | Join | Failed)
+    if isinstance(verdict, Go):
+        assert not verdict.grant.is_local
+        assert admission.settle(verdict.grant, VALUE) == "stored"
+    assert "twitter" not in store._broken

@@ -1218,6 +1218,16 @@ def test_a_consumer_that_is_replaced_keeps_its_jobs(queue: Queue, store: Store, 
     assert (queue.depth("news").running, worker.broker.threads.busy) == (0, 0)
 
 
+def test_a_damaged_result_is_said_to_be_one(queue: Queue, store: Store) -> None:
+    """Whoever waits gets an error of ours, not one of a library."""
+    handle = queue.enqueue(FetchRequest("news", "DAMAGED"))
+    result = store.keys.result("news", handle.job_id)
+    store.client.rpush(result, "banana")
+    store.client.expire(result, 60)
+    with pytest.raises(TbcacheError, match="cannot be read"):
+        handle.result(timeout=5)
+
+
 def test_who_waits_for_a_job_that_redis_has_lost_is_told(
     queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
