@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -79,10 +79,15 @@ class SourceStatus:
     def difference(self) -> str | None:
         """That the fleet goes by other limits than this process was started with, in one line."""
         in_force = [limit.limit for limit in self.limits]
-        if not in_force or set(in_force) == set(self.configured):
-            return None
-        ours, theirs = ",".join(self.configured), ",".join(in_force)
-        return f"{self.name}: this shell says {ours}, the fleet goes by {theirs}"
+        return difference(self.name, self.configured, in_force) if in_force else None
+
+
+def difference(source: str, configured: Iterable[str], in_force: Iterable[str]) -> str | None:
+    """That the fleet goes by other limits than this process was started with; None where it does not."""
+    ours, theirs = tuple(configured), tuple(in_force)
+    if set(ours) == set(theirs):
+        return None
+    return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
 
 
 @dataclass(frozen=True, slots=True)

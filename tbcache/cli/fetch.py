@@ -71,6 +71,7 @@ def _look_for_redis(settings: Settings) -> None:
 
 def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     # These read half of the library: not before the request is known to be sound.
+    from tbcache.fleet import difference
     from tbcache.pipeline import get_pipeline
     from tbcache.providers import get_provider
 
@@ -78,6 +79,9 @@ def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     try:
         return provider.fetch(symbol, hours, patience=patience)
     finally:
+        limits = map(str, provider.source.limits), map(str, provider.rate_limiter.get_limits())
+        if (said := difference(source, *limits)) is not None:
+            say(said)
         # An answer that was stale is being refreshed in the background.
         get_pipeline().close()
         provider.client.close()

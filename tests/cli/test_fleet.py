@@ -149,6 +149,9 @@ def test_the_limits_shown_are_the_fleets_and_a_shell_with_others_is_told_so(
     assert ([one["limit"] for one in reddit["limits"]], reddit["configured"]) == (["5/1m"], ["60/1m"])
     page = cli("status", is_terminal=True, REDIS_URL=server.url, COLUMNS="160").out
     assert here.difference in page
+    nowhere = {f"TBCACHE_REDDIT__{name}_URL": "http://127.0.0.1:1" for name in ("BASE", "AUTH")}
+    own = {"TBCACHE_REDDIT__CLIENT_ID": "x", "TBCACHE_REDDIT__CLIENT_SECRET": "secret", **nowhere}
+    assert here.difference in cli("fetch", "reddit", "GME", REDIS_URL=server.url, **own).err
     monitor.leave()
 
 
