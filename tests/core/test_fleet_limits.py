@@ -15,6 +15,7 @@ import pytest
 
 from tbcache.admission import Admission, Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
+from tbcache.log import REPEATED
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -85,6 +86,7 @@ def test_the_strictest_limit_of_those_alive_holds(
 ) -> None:
     """A second terminal without the variable must not spend what the first was told to leave."""
     narrow = join(NARROW)
+    REPEATED.forget()
     with caplog.at_level(logging.WARNING):
         wide = join(WIDE)
     assert wide.takes(4) == 4
