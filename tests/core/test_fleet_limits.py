@@ -87,7 +87,7 @@ def test_the_strictest_limit_of_those_alive_holds(
     """A second terminal without the variable must not spend what the first was told to leave."""
     narrow = join(NARROW)
     REPEATED.forget()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "tbcache"):
         wide = join(WIDE)
     assert wide.takes(4) == 4
     assert narrow.takes(4) == 1
