@@ -50,14 +50,15 @@ redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 
 -- One of the jobs that a worker had as it died may be why; what keeps killing its worker is buried.
 for _, lapsed in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)) do
-    redis.call('ZREM', claims, lapsed)
-    local id = job_of(lapsed)
-    local died = redis.call('HINCRBY', deaths, id, 1)
-    if died >= tonumber(ARGV[7]) then
+    local id, most_deaths = job_of(lapsed), tonumber(ARGV[7])
+    local died = count(deaths, id, most_deaths)
+    if died >= most_deaths then
         bury(id, now, 'its worker died ' .. died .. ' times', '')
     else
         redis.call('RPUSH', suspects, id)
     end
+    -- Last: a job without a claim that is in no list would be queued again never.
+    redis.call('ZREM', claims, lapsed)
     keep()
 end
 

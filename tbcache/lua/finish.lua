@@ -16,23 +16,30 @@
 local claim, what = ARGV[1], ARGV[2]
 local id, now = job_of(claim), server_time()
 
-if redis.call('ZREM', claims, claim) == 0 or redis.call('HEXISTS', jobs, id) == 0 then
+if not redis.call('ZSCORE', claims, claim) or redis.call('HEXISTS', jobs, id) == 0 then
+    redis.call('ZREM', claims, claim)
     return 'gone'
 end
 release(KEYS[18], claim, tonumber(ARGV[7]))
-if what == 'later' and redis.call('HINCRBY', tries, id, tonumber(ARGV[5])) >= tonumber(ARGV[6]) then
+local is_try, most = tonumber(ARGV[5]) == 1, tonumber(ARGV[6])
+if what == 'later' and is_try and count(tries, id, most) >= most then
     what = 'dead'
 end
 if what == 'later' then
     redis.call('ZADD', delayed, int(now + tonumber(ARGV[4])), id)
 elseif what == 'back' then
     redis.call('LPUSH', redis.call('HEXISTS', deaths, id) == 1 and suspects or lane_of(id), id)
-    ring()
 elseif what == 'dead' then
     bury(id, now, ARGV[8], ARGV[3])
 else
     answer(id, ARGV[3])
     forget(id)
+end
+-- Last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
+-- job is in the queue; without a claim it would be in no list, and queued again never.
+redis.call('ZREM', claims, claim)
+if what == 'back' then
+    ring()
 end
 if what ~= 'done' then
     keep()

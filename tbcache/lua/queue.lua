@@ -99,6 +99,13 @@ local function forget(id)
     end
 end
 
+-- Counts one more in tries or deaths; a number that is damaged, and cannot be counted on, counts as
+-- the most.
+local function count(part, id, most)
+    local counted = redis.pcall('HINCRBY', part, id, 1)
+    return type(counted) == 'number' and counted or most
+end
+
 -- Puts the job among the dead, and gives those who wait for it the reason, or the result.
 local function bury(id, now, reason, result)
     local message = redis.call('HGET', jobs, id)

@@ -30,7 +30,7 @@ from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tbcache.store.codec import UNCLEARED
 from tests.core.conftest import Upstream
 from tests.server import Server, wait_until
@@ -308,6 +308,56 @@ def test_a_buried_job_leaves_nothing_but_its_grave(queue: Queue, store: Store) -
     assert finish(store, claim, "later", is_try=1, most_tries=1) == "dead"
     assert left(store) == {"dead": 1, "dead-jobs": 1, "reasons": 1}
     assert queue.enqueue(job("news", "AAPL")).is_new
+
+
+@pytest.mark.parametrize("what", ["later", "lapsed"])
+def test_a_damaged_count_buries_its_job(
+    queue: Queue, store: Store, worker: Callable[..., Worker], what: str
+) -> None:
+    """Its asker is told, and the same fetch can be queued again; in no list it would wait for ever."""
+    handle = queue.enqueue(job("news", "AAPL"))
+    holder = worker()
+    claim = holder.await_job().claim.decode()
+    part = "tries" if what == "later" else "deaths"
+    store.client.hset(store.keys.queue("news", part), handle.job_id, "banana")
+    store.client.expire(store.keys.queue("news", part), 60)
+    if what == "later":
+        assert finish(store, claim, "later", is_try=1) == "dead"
+    else:
+        holder.die()
+        worker().ask()
+    assert [grave.job_id for grave in queue.graves("news")] == [handle.job_id]
+    with pytest.raises(TbcacheError, match="why" if what == "later" else "its worker died"):
+        handle.result(1)
+    assert queue.enqueue(job("news", "AAPL")).is_new
+
+
+@pytest.mark.parametrize(
+    ("what", "damaged"),
+    [("done", "pending"), ("later", "delayed"), ("back", "interactive"), ("dead", "dead")],
+)
+def test_a_job_whose_end_cannot_be_written_down_is_still_in_hand(
+    queue: Queue, store: Store, what: str, damaged: str
+) -> None:
+    """It is said again, or the claim lapses: without one the job would be in no list, and joined for ever."""
+    claim = claimed(store, queue.enqueue(job("news", "AAPL")))
+    key = store.keys.queue("news", damaged)
+    kept = store.client.dump(key)
+    store.client.delete(key)
+    store.client.set(key, "x", ex=60)
+    with pytest.raises(Unavailable):
+        finish(store, claim, what, "{}", delay_us=60_000_000)
+    store.client.delete(key)
+    if kept is not None:
+        store.client.restore(key, 60_000, kept)
+    assert finish(store, claim, what, "{}", delay_us=60_000_000) == what
+    depth = queue.depth("news")
+    assert (depth.running, depth.interactive, depth.delayed, depth.dead) == (
+        0,
+        int(what == "back"),
+        int(what == "later"),
+        int(what == "dead"),
+    )
 
 
 def test_the_bell_does_not_grow_while_nobody_listens(queue: Queue, store: Store) -> None:
@@ -1080,7 +1130,7 @@ def test_an_answer_that_vanishes_puts_its_job_off_and_spends_no_try(
     fleet.start(threads=2)
     wait_until(lambda: queue.depth("twitter").delayed)
     assert (upstream.sent, fleet.ran) == ([], [("twitter", "AAPL")])
-    assert store.client.hvals(store.keys.queue("twitter", "tries")) == [b"0"]
+    assert store.client.hvals(store.keys.queue("twitter", "tries")) == []
 
 
 @pytest.mark.one_server
@@ -1160,10 +1210,8 @@ def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
         "lanes": 2,
         "keys": 2,
         "pending": 2,
-        "tries": 2,
         "bell": 2,
     }
-    assert store.client.hvals(store.keys.queue("news", "tries")) == [b"0", b"0"]
     assert (older.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (0, 0)
     assert len([one for one in caplog.records if "job.put_off" in one.getMessage()]) == 1
 
