@@ -77,11 +77,12 @@ class Membership:
         """Leave the fleet and give the share back, as far as Redis can be told."""
         self._store.on_first_ask(None)
         self._thread.stop()
-        if self._messages is not None:
-            self._messages.close()
+        self._unsubscribe()
         try:
-            for source in self._asked_at:
-                self._leave(source, self._store.member, is_clean=True)
+            for source in list(self._asked_at):
+                # One source whose keys are damaged must not keep the others' shares.
+                with contextlib.suppress(Refused):
+                    self._leave(source, self._store.member, is_clean=True)
         except Unavailable:
             return
         self._store.leave_machine()
@@ -191,19 +192,25 @@ class Membership:
                 return
             if self._messages is None:
                 self._messages = self._store.subscribe()
+            messages = self._messages
             while (left := until - time.monotonic()) > 0 and not self._thread.is_stopping:
-                message = self._messages.get_message(timeout=left)
+                message = messages.get_message(timeout=left)
                 wanted = self._store.hear_notice(message["data"]) if message is not None else None
                 if wanted in self._store.sources_in_use():
                     self.beat(wanted, gives_up_rooms=True)
         except (Unavailable, redis.RedisError, OSError) as error:
-            self._messages = None
+            self._unsubscribe()
             if isinstance(error, NoPermissionError):
                 self._hear_nothing()
             self._thread.pause(until - time.monotonic())
         except Exception:
-            self._messages = None
+            self._unsubscribe()
             raise
+
+    def _unsubscribe(self) -> None:
+        messages, self._messages = self._messages, None
+        if messages is not None:
+            messages.close()
 
     def _hear_nothing(self) -> None:
         """Our user has no right to the channel: what is told there we learn with the next beat."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -536,3 +536,34 @@ def test_the_scripts_and_the_processes_reckon_alike() -> None:
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
     assert found["ROUNDING"] == own_module.ROUNDING
+
+
+def test_one_damaged_source_does_not_keep_the_shares_of_the_others(server: Server, store: Store) -> None:
+    """Whoever leaves gives back what can be given back: others would go without for minutes."""
+    membership = Membership(store)
+    for source in ("twitter", "news"):
+        membership.beat(source)
+    store.stay_clean()
+    fleet = store.keys.fleet("twitter")
+    server.client.delete(fleet)
+    server.client.set(fleet, "x", ex=60)
+    membership.stop()
+    assert not [name for name in server.client.hkeys(store.keys.state("news")) if name.startswith(b"share:")]
+    assert not store.marker.is_clean
+
+
+def test_a_subscription_that_broke_is_closed(
+    private_server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each outage would leave a connection behind."""
+    store, made = store_for(private_server), []
+    subscribe = store.subscribe
+    monkeypatch.setattr(store, "subscribe", lambda: made.append(subscribe()) or made[-1])
+    membership = Membership(store)
+    membership.start()
+    try:
+        wait_until(lambda: made and made[0].connection is not None)
+        private_server.kill()
+        wait_until(lambda: made[0].connection is None)
+    finally:
+        membership.stop()
