@@ -78,6 +78,10 @@ class RedisUnreachable(TbcacheError, ConnectionError):
             "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or one from another process, says the same and knows as much.
+        return type(self), (self.address, self.reason), {**self.__dict__, "args": self.args}
+
 
 class RateLimited(TbcacheError):
     """No slot comes free before the caller's patience ends.

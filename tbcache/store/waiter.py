@@ -9,6 +9,7 @@ waiter comes, once when the subscription stands, and again every now and then.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -117,7 +118,8 @@ class Waiter:
         with self._lock:
             waits, self._waits = self._waits, {}
             for wait in (one for several in waits.values() for one in several):
-                wait.set_exception(type(error)(error.address, error.reason))
+                # Each has its own: what is raised in several threads collects their traces.
+                wait.set_exception(copy.copy(error))
 
     def _forget(self, key: str, wait: Wait) -> None:
         with self._lock:

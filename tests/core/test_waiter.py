@@ -21,7 +21,7 @@ from tbcache.queue import PacingBroker, Queue, actor_name
 from tbcache.queue.job import queue_keys
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
-from tbcache.store import Store, waiter
+from tbcache.store import Refused, Store, Unavailable, waiter
 from tbcache.store.clear import NO_CLEARS
 from tbcache.store.codec import seal
 from tests.core.conftest import ask
@@ -321,3 +321,19 @@ def test_a_forked_child_waits_for_itself(store: Store, pool: Pool) -> None:
     push(store, "{t}1")
     assert os.waitpid(child, 0)[1] == 0
     assert wait.result(2) == b"x"
+
+
+@pytest.mark.parametrize("error", [Refused("here", "NOPERM"), Unavailable("here", "timed out")])
+def test_who_waits_is_told_as_much_as_who_asked(error: Unavailable) -> None:
+    """A refusal is no server that is away: who waits would start another one for it."""
+    error.is_timeout = error.is_passing = True
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    reader = waiter.Waiter(fail, fail, 0.1)
+    with pytest.raises(type(error)) as told:
+        reader.first("{t}list", 5.0)
+    reader.close(error)
+    assert told.value is not error
+    assert (str(told.value), vars(told.value)) == (str(error), vars(error))
