@@ -7,6 +7,7 @@ Figures stand in one hash per source and UTC day, kept 31 days, as
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import re
@@ -15,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -337,9 +338,12 @@ class UsageMonitor:
                 pipe.hsetnx(self._store.keys.layout, "version", __version__)
                 pipe.pexpire(self._store.keys.layout, TTL_MS)
                 pipe.hget(self._store.keys.layout, "layout")
-                *_, layout = pipe.execute()
-            if layout != str(LAYOUT).encode():
-                self._store.doubt_layout()
+                answers = pipe.execute(raise_on_error=False)
+                # First: a damaged list of workers must not hide that another layout has come.
+                if answers[-1] != str(LAYOUT).encode():
+                    self._store.doubt_layout()
+                for error in filter(_is_error, answers):
+                    raise error
             if role in FETCHING_ROLES:
                 self._membership.beat_if_idle()
             self._look_for_others()
@@ -388,13 +392,19 @@ class UsageMonitor:
                     status = _status(printable(name), data, now)
                     if status is None or status.age > FORGET_SECONDS:
                         forgotten.append(name)
-                    else:
+                    elif (status.beat_at - now).total_seconds() <= FORGET_SECONDS:
+                        # One that is further ahead is not shown, but kept: our clock may be the wrong one.
                         found.append(status)
-                if forgotten:
-                    self._store.client.hdel(key, *forgotten)
         except Unavailable:
             return []
+        self._forget(forgotten)
         return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
+
+    def _forget(self, names: Sequence[bytes | str]) -> None:
+        # Who has no right to remove them still sees the others.
+        with contextlib.suppress(Unavailable), self._store.guard():
+            if names:
+                self._store.client.hdel(self._store.keys.workers, *names)
 
 
 def days_back(count: int) -> list[datetime]:
@@ -409,16 +419,18 @@ def get_usage_monitor() -> UsageMonitor:
     return UsageMonitor(get_store(), get_settings())
 
 
+def _is_error(answer: object) -> bool:
+    return isinstance(answer, Exception)
+
+
 def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
-    """What a heartbeat tells; None where it is damaged, or of a time that is not to come soon."""
+    """What a heartbeat tells; None where it is damaged."""
     try:
         mark = msgspec.json.decode(data, type=Heartbeat)
         started_at, beat_at = mark.started_at.astimezone(UTC), mark.beat_at.astimezone(UTC)
     except (msgspec.MsgspecError, ValueError, OverflowError):
         return None
     age = (now - beat_at).total_seconds()
-    if age < -FORGET_SECONDS:
-        return None
     return WorkerStatus(
         name=name,
         role=printable(mark.role, 20),

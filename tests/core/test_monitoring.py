@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from tbcache import monitoring
 from tbcache.errors import InvalidRequest, UnknownSource
@@ -14,6 +15,7 @@ from tbcache.models import utc_now
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.layout import LAYOUT
 from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server
@@ -168,3 +170,43 @@ def test_bad_input_is_refused(monitor: UsageMonitor) -> None:
         monitor.get_source_metrics("twiter")
     with pytest.raises(InvalidRequest):
         monitor.record_request("twitter", cost=-1)
+
+
+def test_whoever_is_ahead_of_our_clock_is_left_alone(monitor: UsageMonitor, store: Store) -> None:
+    """A machine whose clock is behind would take all the others off everybody's list."""
+    monitor.beat("worker", started_at=utc_now())
+    (mark,) = store.client.hvals(store.keys.workers)
+    now = f"{utc_now():%Y-}".encode()
+    ahead = mark.replace(now, f"{utc_now().year + 1}-".encode())
+    behind = mark.replace(now, f"{utc_now().year - 1}-".encode())
+    store.client.hset(store.keys.workers, mapping={"ahead": ahead, "behind": behind, "damaged": "{"})
+    assert [worker.name for worker in monitor.get_workers()] == [monitor.worker]
+    assert set(store.client.hkeys(store.keys.workers)) == {monitor.worker.encode(), b"ahead"}
+
+
+def test_who_may_not_remove_the_dead_sees_the_living(
+    monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user that may only read has a list as well."""
+
+    def refuse(*_: Any) -> Any:
+        raise NoPermissionError("NOPERM")
+
+    monitor.beat("worker", started_at=utc_now())
+    store.client.hset(store.keys.workers, "damaged", "{")
+    monkeypatch.setattr(store.client, "hdel", refuse)
+    assert [worker.name for worker in monitor.get_workers()] == [monitor.worker]
+
+
+def test_a_damaged_list_of_workers_does_not_hide_another_layout(
+    monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there then is not for this process to read, nor to write."""
+    doubts: list[str] = []
+    monkeypatch.setattr(store, "doubt_layout", lambda: doubts.append("doubted"))
+    store.client.set(store.keys.workers, "x", ex=60)
+    monitor.beat("worker", started_at=utc_now())
+    assert not doubts
+    store.client.hset(store.keys.layout, "layout", LAYOUT + 1)
+    monitor.beat("worker", started_at=utc_now())
+    assert doubts
