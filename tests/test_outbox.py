@@ -203,6 +203,13 @@ def test_what_is_put_aside_is_bounded(spill: Path, monkeypatch: pytest.MonkeyPat
     assert (len(rejected(spill)), kept(spill, "f")) == (1, True)
 
 
+def test_what_another_process_removes_meanwhile_is_no_failure(spill: Path) -> None:
+    """The answer is put aside by then, and would be so again with every try."""
+    spill.mkdir(mode=0o700, exist_ok=True)
+    (spill / "gone.rejected").symlink_to(spill / "nowhere")
+    assert Rejects(spill).put(answer(item("a")), ValueError("no"))
+
+
 def test_history_is_read_beside_what_was_put_aside(repository: SentimentRepository) -> None:
     """Texts that no database takes are mended where they are no keys."""
     repository.save([NASTY["scorer"]])

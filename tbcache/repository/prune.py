@@ -56,7 +56,7 @@ class Pruner:
           RepositoryUnavailable: the database is away. What is gone is gone.
         """
         oldest, removed = utc_now() - timedelta(days=self._keep_days), 0
-        turn = self._repository.take_turn(LEASE_SECONDS, latest=REST_SECONDS)
+        turn = self._repository.take_turn(LEASE_SECONDS, latest=2 * REST_SECONDS)
         while turn is not None and not self._is_stopped:
             count = self._repository.remove_older(oldest, BATCH)
             removed += count

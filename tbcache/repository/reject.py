@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -79,13 +81,19 @@ class Rejects:
 
     def _make_room(self) -> None:
         """Remove what is too old, and the oldest of what is too much; never the newest."""
-        found = [(path, path.stat()) for path in self.folder.glob(f"*{SUFFIX}")]
+        found = list(self._found())
         found.sort(key=lambda entry: entry[1].st_mtime, reverse=True)
         oldest, total = time.time() - KEPT_SECONDS, 0
         for position, (path, stat) in enumerate(found):
             total += stat.st_size
             if position and (position >= MOST_FILES or total > MOST_BYTES or stat.st_mtime < oldest):
                 path.unlink(missing_ok=True)
+
+    def _found(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            # Another process may remove the same ones.
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.stat()
 
 
 def _reason(error: Exception) -> str:
