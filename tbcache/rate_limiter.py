@@ -171,11 +171,16 @@ class RateLimiter:
             allowed, status, wait, _ = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not allowed and time.monotonic() + wait > give_up:
                 raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
-            time.sleep(wait)
-            if allowed and (wait == 0.0 or self._own.keeps_promises):
+            is_kept = False
+            try:
+                time.sleep(wait)
+                is_kept = wait == 0.0 or self._own.keeps_promises
+            finally:
+                # Also when interrupted: it was granted for later, and nobody sends with it then.
+                if allowed and not is_kept:
+                    self._give_back(slot, cost)
+            if allowed and is_kept:
                 return status
-            if allowed:
-                self._give_back(slot, cost)
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
         """The window that a call asks about; None for all limits in force."""

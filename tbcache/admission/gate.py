@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random
@@ -427,8 +426,11 @@ class Admission:
 
     def _take_back(self, ask: Ask, token: str) -> None:
         """End a load that never began. What was not granted is left alone."""
-        with contextlib.suppress(Unavailable):
-            self._settle(Grant(ask, token, token, 0.0, 0.0, 0.0), Settlement())
+        grant = Grant(ask, token, token, 0.0, 0.0, 0.0)
+        try:
+            self._settle(grant, Settlement())
+        except Unavailable:
+            self._unsettled.append((grant, Settlement()))
 
     def _give_back(self) -> None:
         """End the loads that were over while Redis was away: nobody must wait for their leases."""

@@ -30,7 +30,7 @@ from tbcache.sources import Price
 from tbcache.store import Store
 from tbcache.store.codec import seal
 from tbcache.store.local import LocalCache
-from tests.core.conftest import TWITTER, Kept, Upstream, item
+from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server
@@ -326,6 +326,30 @@ def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
     assert not store.client.exists(store.keys.lease(AAPL.key))
     assert store.client.zcard(store.keys.slots("twitter")) == 0
     assert pipeline.run(Upstream(), AAPL, patience=0).origin == "live"
+
+
+def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
+    admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went away at that very moment: until its lease ends everybody else would wait for nobody."""
+    run = store.run
+
+    def broken_off(name: str, *args: Any) -> Any:
+        answer = run(name, *args)
+        if name == "admit":
+            store._away_reason = "away"
+            raise KeyboardInterrupt
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "run", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            admission.admit(ask())
+    assert store.client.exists(store.keys.lease(AAPL.key))
+    store._away_reason = None
+    admission._give_back()
+    assert not store.client.exists(store.keys.lease(AAPL.key))
+    assert store.client.zcard(store.keys.slots("twitter")) == 0
 
 
 def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline) -> None:

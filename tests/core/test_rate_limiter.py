@@ -199,3 +199,20 @@ def test_a_wait_that_is_no_number_is_refused_and_for_ever_is_long(
     else:
         with pytest.raises(InvalidRequest, match="is no number of seconds"):
             limiter.wait_if_needed(max_wait=wait)  # type: ignore[arg-type]
+
+
+def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
+    limiter: RateLimiter, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it waits: nothing is sent, and the others have the slot."""
+    limiter.check_rate_limit(limit=1, window_seconds=30)
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    store.own("twitter").hear_fleet(time.monotonic(), is_whole=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("tbcache.rate_limiter.time.sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            limiter.wait_if_needed(limit=1, window_seconds=30)
+    assert store.client.zcard(store.keys.slots("twitter")) == 1
