@@ -17,7 +17,7 @@ from tbcache.cache import CacheManager, cached
 from tbcache.cache.load import Load
 from tbcache.errors import InvalidRequest
 from tbcache.store import Store
-from tests.server import Server
+from tests.server import Server, wait_until
 
 
 @pytest.fixture
@@ -335,8 +335,11 @@ def test_who_waits_for_a_cancelled_load_loads_instead(cache: CacheManager, calls
     assert calls == ["A", "A"]
 
 
-def test_a_call_that_is_cancelled_while_it_asks_leaves_no_lease(store: Store) -> None:
-    """Or every other process would wait for its end, and nobody loads."""
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_call_that_is_cancelled_while_it_asks_ends_and_leaves_no_lease(
+    store: Store, has_come: bool
+) -> None:
+    """Or every other process would wait for its end, and nobody loads; it may ask for 15 s."""
     is_asking, may_go_on = threading.Event(), threading.Event()
 
     class Slow(CacheManager):
@@ -353,11 +356,15 @@ def test_a_call_that_is_cancelled_while_it_asks_leaves_no_lease(store: Store) ->
         call = asyncio.create_task(quote("A"))
         await asyncio.to_thread(is_asking.wait, 5)
         others = asyncio.all_tasks() - {asyncio.current_task()}
+        if has_come:
+            may_go_on.set()
+            # The loop stands still, and has not seen it yet.
+            wait_until(lambda: store.client.exists(store.keys.lease(quote.cache_key("A"))))
         for task in others:
             task.cancel()
-        asyncio.get_running_loop().call_later(0.02, may_go_on.set)
-        await asyncio.wait(others)
-        assert call.cancelled()
+        _, unfinished = await asyncio.wait(others, timeout=3)
+        may_go_on.set()
+        assert (call.cancelled(), unfinished) == (True, set())
 
     asyncio.run(main())
     assert not store.client.exists(store.keys.lease(quote.cache_key("A")))

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -112,7 +113,7 @@ def _wrap_async(
 
         async def load() -> T:
             value: T
-            value, permission = await _begin(cache, name)
+            value, permission = await _Beginning(cache, name).result()
             if permission is None:
                 return value
             try:
@@ -133,17 +134,49 @@ def _wrap_async(
     return call
 
 
-async def _begin(cache: CacheManager, name: str) -> tuple[Any, Load | None]:
-    """Begin a load in a thread; a lease that comes after a cancellation is given back."""
-    # No task: a loop that ends cancels all of those, and nobody would see what the thread got.
-    beginning = asyncio.get_running_loop().run_in_executor(None, cache.begin_load, name)
-    try:
-        return await asyncio.shield(beginning)
-    except asyncio.CancelledError:
-        _, permission = await beginning
-        if permission is not None:
-            await asyncio.to_thread(cache.end_load, permission)
-        raise
+class _Beginning:
+    """A load that a thread begins for a coroutine, as it may have to wait for another process's.
+
+    A coroutine that is cancelled meanwhile ends at once: the thread gives the lease back when it comes.
+    """
+
+    def __init__(self, cache: CacheManager, name: str) -> None:
+        self._cache = cache
+        self._name = name
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._permission: Load | None = None
+
+    async def result(self) -> tuple[Any, Load | None]:
+        """What ``begin_load`` gives."""
+        loop = asyncio.get_running_loop()
+        # No task: a loop that ends cancels all of those.
+        beginning = loop.run_in_executor(None, self._begin)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            if self._leave():
+                loop.run_in_executor(None, self._end)
+            raise
+
+    def _begin(self) -> tuple[Any, Load | None]:
+        value, permission = self._cache.begin_load(self._name)
+        with self._lock:
+            self._permission = permission
+            is_left = self._is_left
+        if is_left:
+            self._end()
+        return value, permission
+
+    def _leave(self) -> bool:
+        """The coroutine is over; True when the lease came just before."""
+        with self._lock:
+            self._is_left = True
+            return self._permission is not None
+
+    def _end(self) -> None:
+        if self._permission is not None:
+            self._cache.end_load(self._permission)
 
 
 class _Key:
