@@ -404,7 +404,7 @@ def test_a_frozen_redis_holds_up_no_event_loop(
     private_server: Server, store_for: Callable[..., Store]
 ) -> None:
     """An API serves hundreds of clients from one thread."""
-    cache = CacheManager(store_for(private_server))
+    cache = CacheManager(store_for(private_server, TBCACHE_REDIS_TIMEOUT="1.0"))
 
     @cached(cache=cache)
     async def load(symbol: str) -> str:

@@ -283,13 +283,13 @@ def test_a_primary_that_dies_raises_to_no_caller_and_its_replica_goes_on(
 
 def test_a_primary_that_hangs_holds_nobody_up(frail: ClusterServer, store_for: StoreFor) -> None:
     """One call waits for it; the others know, also those for other nodes."""
-    store = store_for(frail)
+    store = store_for(frail, TBCACHE_REDIS_TIMEOUT="1.0")
     store.client.ping()
     with frail.node_of("{twitter}").frozen():
         started = time.monotonic()
         with pytest.raises(Unavailable):
             store.call("GET", "{twitter}")
-        assert time.monotonic() - started < store.timeout + 0.2
+        assert time.monotonic() - started < 1.8 * store.timeout
         with pytest.raises(Unavailable):
             store.call("GET", "{reddit}")
     wait_until(lambda: store.is_available, 10)
@@ -314,7 +314,7 @@ def test_callers_who_find_a_cluster_hanging_wait_side_by_side(
             caller.start()
         for caller in callers:
             caller.join()
-    assert max(seconds) < 2 * store.timeout + 0.2
+    assert max(seconds) < 4 * store.timeout
     wait_until(lambda: store.is_available, 10)
 
 

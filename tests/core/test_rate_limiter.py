@@ -68,12 +68,12 @@ def test_a_look_counts_nothing(limiter: RateLimiter) -> None:
 
 def test_a_wait_takes_the_slot_it_waited_for(limiter: RateLimiter) -> None:
     """Or the next caller would walk past it."""
-    limiter.check_rate_limit(limit=1, window_seconds=0.3)
     begun = time.monotonic()
+    limiter.check_rate_limit(limit=1, window_seconds=0.3)
     status = limiter.wait_if_needed(limit=1, window_seconds=0.3)
-    assert 0.2 < time.monotonic() - begun < 1
+    assert 0.29 < time.monotonic() - begun < 5
     assert status.used == 1
-    assert not limiter.check_rate_limit(limit=1, window_seconds=0.3)[0]
+    assert not limiter.check_rate_limit(limit=2, window_seconds=30)[0]
 
 
 def test_a_wait_too_long_is_refused_at_once(limiter: RateLimiter) -> None:
@@ -82,8 +82,8 @@ def test_a_wait_too_long_is_refused_at_once(limiter: RateLimiter) -> None:
         limiter.check_rate_limit()
     begun = time.monotonic()
     with pytest.raises(RateLimited) as caught:
-        limiter.wait_if_needed(max_wait=1)
-    assert time.monotonic() - begun < 0.5
+        limiter.wait_if_needed(max_wait=20)
+    assert time.monotonic() - begun < 10
     assert 50 < caught.value.retry_after <= 60
 
 

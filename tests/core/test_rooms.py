@@ -419,7 +419,7 @@ def test_in_vain_it_is_waited_for_a_tenth_of_a_second(admission: Admission, stor
     verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
-    assert own_module.GIVING_BACK_SECONDS <= time.monotonic() - began < 0.4
+    assert own_module.GIVING_BACK_SECONDS <= time.monotonic() - began < 2.0
 
 
 def test_a_beat_that_is_not_sent_does_not_count_as_heard(
