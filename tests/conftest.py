@@ -7,6 +7,7 @@ from ``tests.server``.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 import sys
@@ -47,6 +48,8 @@ def _own_process(
     monkeypatch.setattr("tbcache.store.marker._root", lambda: machine / "tbcache")
     _forget_singletons()
     REPEATED.forget()
+    # Commands that ran in this process have set it.
+    logging.getLogger("tbcache").setLevel(logging.NOTSET)
     yield
     _forget_singletons()
 
