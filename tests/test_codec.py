@@ -152,7 +152,7 @@ VALUES: list[Any] = [
     (1, "a", (2.5,)),
     {1, 2, 3},
     set(),
-    frozenset({"a", (1, 2)}),
+    pytest.param(frozenset({"a", (1, 2)}), id="frozenset"),
     {},
     {"a": {"b": [1, 2.5, None]}},
     {"$datetime": "not really", "v": 1},

@@ -102,7 +102,7 @@ def test_without_a_note_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert Settings.load({}, data_dir=tmp_path / "none").note_problem is None
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 1])
+@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 1], ids=["ours", "our parent's", "the first"])
 def test_a_planted_note_that_names_a_living_process_is_not_believed(tmp_path: Path, pid: int) -> None:
     """A cloned repository can hold any file, and the pid of something that runs is easily guessed."""
     plant(tmp_path, DEMO, pid)
