@@ -8,7 +8,8 @@ It tells them two things that Redis cannot tell while it is away, or after the p
   not, as a full disk allows no more. When a clean process is dead, its share of the limits is given back
   at once; that of any other is kept until whatever it may have sent has left every window.
 
-A missing file means neither, so one that cannot be made costs others time and no more.
+A missing file means neither. Where none can be made, the share of a dead process is kept for longer, and
+processes that begin while Redis is away do not see each other.
 """
 
 from __future__ import annotations
