@@ -24,7 +24,7 @@ PRIMARIES = 3
 HASH_SLOTS = 16384
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T:
     """Poll ``condition`` until it is true and return what it gave.
 
     Raises:

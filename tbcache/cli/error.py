@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from tbcache import foreign
+from tbcache.cli import interrupt
 from tbcache.errors import (
     ConfigurationError,
     InvalidRequest,
@@ -39,7 +40,8 @@ def run(args: Sequence[str]) -> int:
 
     command = typer.main.get_command(app)
     try:
-        code = command.main(args or ["--help"], prog_name="tbcache", standalone_mode=False)
+        with interrupt.never_lost():
+            code = command.main(args or ["--help"], prog_name="tbcache", standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
         return _fail(_usage(error), USAGE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import typer
 from tbcache.cli.app import app
 from tbcache.store import Store
 from tests.cli.command import TBCACHE, Done, clean_environment
-from tests.server import Server
+from tests.server import Server, wait_until
 from tests.upstream import SimulatorProcess
 
 Cli = Callable[..., Done]
@@ -194,18 +195,55 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
     command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
     env = clean_environment(REDIS_URL=server.url, **simulator.variables)
-    # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
-    waiting = subprocess.Popen(
+    with started(command, env) as waiting:
+        wait_until(lambda: server.client.exists("trading_bot:{news}:queue:jobs"), timeout=60)
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
+
+
+DROPPED = """
+import signal, sys, time
+from tbcache.cli import interrupt
+
+class Dropping:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def wait():
+    Dropping()
+    while True:
+        time.sleep(0.01)
+
+with interrupt.never_lost():
+    try:
+        wait()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_a_ctrl_c_that_python_drops_comes_again() -> None:
+    """Python drops what is raised in ``__del__``, which runs at any time: the command would wait for ever."""
+    with started([sys.executable, "-P", "-c", DROPPED], clean_environment()) as dropping:
+        out, err = dropping.communicate(timeout=60)
+    assert (dropping.returncode, out, err) == (130, "", "")
+
+
+@contextmanager
+def started(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own that heeds Ctrl-C, and is gone at the end."""
+    process = subprocess.Popen(
         command,
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    give_up = time.monotonic() + 20
-    while not server.client.exists("trading_bot:{news}:queue:jobs") and time.monotonic() < give_up:
-        time.sleep(0.01)
-    waiting.send_signal(signal.SIGINT)
-    out, err = waiting.communicate(timeout=10)
-    assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

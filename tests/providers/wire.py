@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ def answering(answer: Answer) -> Iterator[str]:
                 # What it sends is read, or the client has gone: a test must not hang on it.
                 connection.settimeout(5)
                 with connection:
-                    answer(connection, connection.recv(65536))
+                    answer(connection, _request(connection))
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -36,6 +37,20 @@ def answering(answer: Answer) -> Iterator[str]:
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(10)
+
+
+def _request(connection: socket.socket) -> bytes:
+    """The whole request: closing with a part of it unread resets the connection, answer and all."""
+    request = b""
+    while not _is_whole(request) and (part := connection.recv(65536)):
+        request += part
+    return request
+
+
+def _is_whole(request: bytes) -> bool:
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return b"\r\n\r\n" in request and len(body) >= (int(length[1]) if length else 0)
 
 
 def always(head: bytes, *parts: bytes, again: bytes = b"") -> Answer:
