@@ -107,7 +107,7 @@ def test_a_start_during_the_last_round_is_not_lost(thread_of: Callable[..., Back
 
     def step() -> None:
         rounds.append(1)
-        may_end.wait(5.0)
+        may_end.wait(30)
 
     thread = thread_of(step)
     thread.start()
@@ -170,7 +170,7 @@ def test_one_that_died_is_started_by_whoever_needs_it(monkeypatch: pytest.Monkey
         thread.start()
     assert thread.is_dead
     thread.start()
-    assert ran.wait(5)
+    assert ran.wait(30)
     thread.stop()
 
 

@@ -232,11 +232,11 @@ def test_threads_share_one_call(cache: CacheManager, calls: list[Any]) -> None:
         return symbol
 
     def call() -> str:
-        start.wait(5)
+        start.wait(30)
         return slow("A")
 
     with ThreadPoolExecutor(8) as pool:
-        assert [f.result(10) for f in [pool.submit(call) for _ in range(8)]] == ["A"] * 8
+        assert [f.result(30) for f in [pool.submit(call) for _ in range(8)]] == ["A"] * 8
     assert calls == ["A"]
 
 
@@ -345,7 +345,7 @@ def test_a_call_that_is_cancelled_while_it_asks_ends_and_leaves_no_lease(
     class Slow(CacheManager):
         def begin_load(self, key: str) -> tuple[Any, Load | None]:
             is_asking.set()
-            assert may_go_on.wait(5)
+            assert may_go_on.wait(30)
             return super().begin_load(key)
 
     @cached(cache=Slow(store), key_prefix="quote")
@@ -362,7 +362,7 @@ def test_a_call_that_is_cancelled_while_it_asks_ends_and_leaves_no_lease(
             wait_until(lambda: store.client.exists(store.keys.lease(quote.cache_key("A"))))
         for task in others:
             task.cancel()
-        _, unfinished = await asyncio.wait(others, timeout=3)
+        _, unfinished = await asyncio.wait(others, timeout=30)
         may_go_on.set()
         assert (call.cancelled(), unfinished) == (True, set())
 

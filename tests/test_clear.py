@@ -173,7 +173,7 @@ def test_an_in_process_layer_hears_of_a_clear(
         cache.set(KEY, 1)
         wait_until(lambda: layered.get(KEY) == 1 and layered.status().local_entries == 1)
         cache.clear_pattern("twitter:*", wait=False)
-        wait_until(lambda: layered.get(KEY) is None, timeout=1)
+        wait_until(lambda: layered.get(KEY) is None)
     finally:
         layered.close()
 

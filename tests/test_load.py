@@ -40,7 +40,7 @@ class Loader:
     def __call__(self) -> Any:
         self.calls += 1
         self.started.set()
-        assert self.may_end.wait(10)
+        assert self.may_end.wait(30)
         if isinstance(self.value, Exception):
             raise self.value
         return self.value
@@ -73,7 +73,7 @@ def test_one_load_serves_every_process(process_for: Callable[..., CacheManager],
         return "value"
 
     def ask(process: CacheManager) -> float:
-        start.wait(10)
+        start.wait(30)
         began = time.monotonic()
         assert process.get_or_load("quote:AAPL", load, ttl=60) == "value"
         return time.monotonic() - began
@@ -97,10 +97,10 @@ def test_processes_that_wait_send_next_to_nothing(
         return "value"
 
     first = pool.submit(one.get_or_load, "quote:AAPL", load)
-    assert started.wait(5)
+    assert started.wait(30)
     before = server.commands()
     waiting = [pool.submit(other.get_or_load, "quote:AAPL", load) for other in others]
-    assert [each.result(5) for each in (first, *waiting)] == ["value"] * 4
+    assert [each.result(30) for each in (first, *waiting)] == ["value"] * 4
     # Each asks, joins, waits in slices and reads; commands inside scripts are counted too.
     assert server.commands() - before < 75
 
@@ -112,7 +112,7 @@ def test_a_load_that_fails_is_tried_by_the_others_at_once(
     one, others = process_for(), [process_for() for _ in range(3)]
     failing, loader = Loader(LookupError("down")), Loader()
     first = pool.submit(one.get_or_load, "quote:AAPL", failing)
-    assert failing.started.wait(5)
+    assert failing.started.wait(30)
     waiting = [pool.submit(other.get_or_load, "quote:AAPL", loader) for other in others]
     wait_until(lambda: waiters(one, "quote:AAPL") == 3)
     failing.may_end.set()
@@ -120,7 +120,7 @@ def test_a_load_that_fails_is_tried_by_the_others_at_once(
         first.result(5)
     wait_until(lambda: loader.calls >= 1)
     loader.may_end.set()
-    assert [one.result(5) for one in waiting] == ["value"] * 3
+    assert [one.result(30) for one in waiting] == ["value"] * 3
     assert one.get("quote:AAPL") == "value"
 
 
@@ -206,14 +206,14 @@ def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
     """They load for themselves then: what they waited for is from before the clear."""
     one, other, old, new = process_for(), process_for(), Loader("old"), Loader("new")
     first = pool.submit(one.get_or_load, "quote:AAPL", old)
-    assert old.started.wait(5)
+    assert old.started.wait(30)
     second = pool.submit(other.get_or_load, "quote:AAPL", new)
     wait_until(lambda: waiters(one, "quote:AAPL") == 1)
     one.clear_pattern("quote:*")
     old.may_end.set()
     new.may_end.set()
     assert new.started.wait(1)
-    assert (first.result(5), second.result(5)) == ("old", "new")
+    assert (first.result(30), second.result(30)) == ("old", "new")
     assert one.get("quote:AAPL") == "new"
 
 
@@ -229,7 +229,7 @@ def test_a_fetch_of_the_same_key_is_waited_for(
     asked = pool.submit(cache.get_or_load, "twitter:AAPL:24", Loader())
     wait_until(lambda: waiters(cache, "twitter:AAPL:24") == 1)
     admission.settle(verdict.grant, Settlement(payload=b'"fetched"', pages=1))
-    assert asked.result(5) == "fetched"
+    assert asked.result(30) == "fetched"
 
 
 def test_a_fetch_that_took_over_a_key_keeps_it(
@@ -287,12 +287,12 @@ def test_a_redis_that_goes_while_one_waits_lets_everyone_load(
     slow, quick = Loader("slow"), Loader("quick")
     quick.may_end.set()
     first: Future[Any] = pool.submit(one.get_or_load, "quote:AAPL", slow)
-    assert slow.started.wait(5)
+    assert slow.started.wait(30)
     second = pool.submit(other.get_or_load, "quote:AAPL", quick)
     wait_until(lambda: waiters(one, "quote:AAPL") == 1)
     private_server.kill()
-    assert second.result(5) == "quick"
+    assert second.result(30) == "quick"
     slow.may_end.set()
-    assert first.result(5) == "slow"
+    assert first.result(30) == "slow"
     assert (one.get("quote:AAPL"), other.get("quote:AAPL")) == ("slow", "quick")
     assert other.get("quote:MSFT", MISSING) is MISSING

@@ -325,9 +325,9 @@ def test_a_forked_child_starts_afresh(store: Store, layer: LocalCache) -> None:
     child = context.Process(target=_in_child, args=(layer, results))
     child.start()
     try:
-        assert results.get(timeout=10) == (True, "child's", True)
+        assert results.get(timeout=60) == (True, "child's", True)
     finally:
-        child.join(10)
+        child.join(30)
         results.close()
     assert layer.get(KEY) == "parent's"
 

@@ -19,7 +19,7 @@ def test_threads_that_ask_first_at_once_get_one_object() -> None:
         return made[-1]
 
     def ask(_: int) -> object:
-        all_here.wait(10)
+        all_here.wait(30)
         return get()
 
     with ThreadPoolExecutor(4) as pool:

@@ -102,7 +102,7 @@ def port(api: tuple[int, subprocess.Popen[str], IO[str]]) -> Iterator[int]:
 
 
 def ask(port: int, path: str = "/healthz", method: str = "GET") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
     with contextlib.closing(connection):
         connection.request(method, path)
         return connection.getresponse().status
@@ -248,7 +248,7 @@ def test_too_many_connections_are_told_so(port: int) -> None:
         return [503] in answers[MOST:]
 
     # On a slow machine the first may be cut before the last are there.
-    assert wait_until(is_told, timeout=10)
+    assert wait_until(is_told)
 
 
 def test_a_stop_does_not_wait_for_half_a_request(

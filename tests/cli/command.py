@@ -94,14 +94,14 @@ class Up:
         """Signal it; its exit code and how many seconds that took."""
         began = time.monotonic()
         self.process.send_signal(signum)
-        return self.process.wait(timeout=10), time.monotonic() - began
+        return self.process.wait(timeout=60), time.monotonic() - began
 
     def end(self) -> None:
         """See that nothing of it is left, whatever the test did."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=10)
+                self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

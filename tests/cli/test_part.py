@@ -54,7 +54,7 @@ def test_who_asks_a_simulator_that_is_still_starting_waits_for_it(tmp_path: Path
             assert early.result().status_code == 200
         finally:
             process.terminate()
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
     assert (process.returncode, said.decode()) == (0, f"tbcache: the simulator answers at {url}\n")
 
 
@@ -71,7 +71,7 @@ def test_two_worker_processes_run_for_the_named_sources_and_drain_on_sigterm(
             == 2
         )
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
         assert not any(is_alive(pid) for pid in children)
         assert _roles(store, settings) == []
 
@@ -90,7 +90,7 @@ def test_a_single_process_becomes_the_part_itself(
         (pid,) = [worker.pid for worker in UsageMonitor(store, settings).get_workers()]
         assert pid == process.pid
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) 
         fetched = tbcache("fetch", "news", "AAPL", "--data-dir", str(tmp_path), **mine, **base)
         assert fetched.data["origin"] == "live"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_server_that_is_frozen_at_the_start_is_waited_for(
         store.close()
     finally:
         process.terminate()
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_worker_that_waits_for_redis_can_be_stopped(private_server: Server, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_worker_that_waits_for_redis_can_be_stopped(private_server: Server, tm
         process = subprocess.Popen(part.command, env=env, stderr=output)
         wait_until(lambda: "waiting for Redis at" in log.read_text(), 20.0, what="a word")
         process.terminate()
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_the_wait_for_redis_ends(private_server: Server, store_for: Callable[..., Store]) -> None:

@@ -234,7 +234,7 @@ def test_a_replica_that_is_promoted_is_followed(frail: ClusterServer, store_for:
     assert store.call("GET", "{news}planned") == b"1"
     store.client.rpush("{news}list", "x")
     store.client.expire("{news}list", 60)
-    waiter.join(5)
+    waiter.join(30)
     assert waiter.found == b"x"
     assert store.is_available
     wait_until(lambda: primary.client.info("replication")["master_link_status"] == "up", 10)

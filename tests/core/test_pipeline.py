@@ -150,7 +150,7 @@ def test_nobody_waits_for_a_refresh(pipeline: Pipeline) -> None:
     release = threading.Event()
 
     def slow(cursor: str | None) -> Page:
-        release.wait(5)
+        release.wait(30)
         return Page((item("2"),))
 
     upstream = Upstream(source, slow)
@@ -258,15 +258,15 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
 
     def broken_off(cursor: str | None) -> Page:
         is_sent.set()
-        assert has_joined.wait(5)
+        assert has_joined.wait(30)
         raise interrupt
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(pipeline.run, Upstream(answer=broken_off), AAPL)
-        assert is_sent.wait(5)
+        assert is_sent.wait(30)
         second = pool.submit(other.run, Upstream(), AAPL)
         assert isinstance(first.exception(5), interrupt)
-        assert second.result(1).origin == "live"
+        assert second.result(30).origin == "live"
     own = store.own("twitter")
     held = [stamp for stamp in own._stamps.values() if stamp > time.monotonic()]
     assert len(held) == 1

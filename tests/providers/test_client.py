@@ -59,7 +59,7 @@ def upstream(*parts: bytes, every: float = 0.0) -> Iterator[str]:
         stop.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(5)
+        thread.join(30)
 
 
 def test_a_request_goes_out_as_it_was_built() -> None:

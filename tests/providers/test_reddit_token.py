@@ -119,14 +119,14 @@ def test_many_threads_share_one_token_request() -> None:
     reddit.pause = lambda: time.sleep(0.05)
 
     def ask() -> None:
-        gate.wait(5)
+        gate.wait(30)
         client.send(PAGE)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert len(reddit.asked) == 1
     assert reddit.seen == ["t1"] * 8
 

@@ -36,7 +36,7 @@ def answering(answer: Answer) -> Iterator[str]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(30)
 
 
 def _request(connection: socket.socket) -> bytes:

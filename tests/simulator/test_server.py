@@ -79,9 +79,9 @@ def test_it_stops_at_once_whatever_is_in_flight(number: signal.Signals) -> None:
         assert upstream.process is not None
         started = time.monotonic()
         upstream.process.send_signal(number)
-        assert upstream.process.wait(5) == 0
+        assert upstream.process.wait(30) == 0
         assert time.monotonic() - started < 2
-        asking.join(5)
+        asking.join(30)
         assert isinstance(failed[0], httpx2.TransportError)
         assert upstream.errors() == ""
 
