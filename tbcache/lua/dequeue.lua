@@ -49,13 +49,16 @@ end
 redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 
 -- One of the jobs that a worker had as it died may be why; what keeps killing its worker is buried.
-for _, lapsed in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)) do
+-- The last goes first: each is put in front of those that lapsed after it.
+local all_lapsed = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)
+for i = #all_lapsed, 1, -1 do
+    local lapsed = all_lapsed[i]
     local id, most_deaths = job_of(lapsed), tonumber(ARGV[7])
     local died = count(deaths, id, most_deaths)
     if died >= most_deaths then
         bury(id, now, 'its worker died ' .. died .. ' times', '')
     else
-        redis.call('RPUSH', suspects, id)
+        redis.call('LPUSH', list_of(id), id)
     end
     -- Last: a job without a claim that is in no list would be queued again never.
     redis.call('ZREM', claims, lapsed)
@@ -64,7 +67,7 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
-    redis.call('RPUSH', redis.call('HEXISTS', deaths, id) == 1 and suspects or lane_of(id), id)
+    redis.call('RPUSH', list_of(id), id)
     keep()
 end
 

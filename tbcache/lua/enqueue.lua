@@ -30,7 +30,7 @@ if key ~= '' then
             local waiting = redis.call('LREM', prewarm, 1, queued) + redis.call('ZREM', delayed, queued)
                 + redis.call('LREM', interactive, 1, queued)
             if waiting > 0 then
-                redis.call(is_first and 'LPUSH' or 'RPUSH', lane_of(queued), queued)
+                redis.call(is_first and 'LPUSH' or 'RPUSH', list_of(queued), queued)
                 ring()
                 keep()
             end

@@ -28,7 +28,7 @@ end
 if what == 'later' then
     redis.call('ZADD', delayed, int(now + tonumber(ARGV[4])), id)
 elseif what == 'back' then
-    redis.call('LPUSH', redis.call('HEXISTS', deaths, id) == 1 and suspects or lane_of(id), id)
+    redis.call('LPUSH', list_of(id), id)
 elseif what == 'dead' then
     bury(id, now, ARGV[8], ARGV[3])
 else

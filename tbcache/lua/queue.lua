@@ -2,8 +2,10 @@
 --
 -- interactive  LIST  job ids, first in first out: somebody waits for these
 -- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
--- suspects     LIST  job ids whose worker died: one of them may have killed it, so each is given to
---                    a worker that has nothing else in hand, before all others
+-- suspects     LIST  job ids whose workers died twice: one of them may have killed them, so each is
+--                    given to a worker that has nothing else in hand, before all others. After its
+--                    first death a job is in front of its lane: most deaths are no job's fault, and
+--                    one at a time a dead worker's jobs would wait long
 -- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
 -- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
 --                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
@@ -31,6 +33,7 @@ local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
 local BELLS = 64
 local MOST_DEAD = 1000
+local SUSPECT_DEATHS = 2
 
 local function keep()
     for part = 1, 14 do
@@ -86,6 +89,12 @@ end
 
 local function lane_of(id)
     return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
+end
+
+-- The list in which a job waits that was in a worker's hands before, or is put off.
+local function list_of(id)
+    local died = tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS
+    return died >= SUSPECT_DEATHS and suspects or lane_of(id)
 end
 
 -- The job is over: nothing of it is left but, maybe, its grave.

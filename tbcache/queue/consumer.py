@@ -41,7 +41,8 @@ class PacingConsumer(Consumer):
     """Pops as many jobs as there are idle threads and free slots, and no more.
 
     Jobs in hand are claimed for some seconds and renewed several times in these: when this
-    process dies, any other consumer of the source takes them up, each with nothing beside it.
+    process dies, any other consumer of the source takes them up: at the first death as before, and
+    at later ones each with nothing beside it.
     """
 
     def __init__(self, broker: PacingBroker, source: Source, timeout: float) -> None:

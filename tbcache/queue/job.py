@@ -40,8 +40,8 @@ BELL = PARTS.index("bell")
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many jobs of a source wait, run and died. ``suspects`` are those whose worker died: each
-    waits for a worker that has nothing else in hand.
+    """How many jobs of a source wait, run and died. ``suspects`` are those whose workers died twice:
+    each waits for a worker that has nothing else in hand.
     """
 
     source: str

@@ -181,7 +181,7 @@ def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
     queue.enqueue(job("news", "AAPL"), lane="prewarm")
     queue.enqueue(job("news", "AAPL"))
     assert len(dequeue(store, settings, FAST, 1, claim_seconds=0.001)[1]) == 1
-    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").suspects == 1)
+    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
 
 
 def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue, store: Store) -> None:
@@ -499,14 +499,51 @@ def worker(store: Store, settings: Settings) -> Callable[..., Worker]:
 
 
 def suspect(queue: Queue, worker: Callable[..., Worker], symbol: str = "SUSPECT") -> Handle:
-    """A queued job whose worker died."""
+    """A queued job whose workers died twice."""
     handle = queue.enqueue(job("news", symbol))
-    victim = worker()
-    victim.await_job()
-    victim.die()
+    for _ in range(2):
+        victim = worker()
+        assert victim.await_job().kwargs["symbol"] == symbol
+        victim.die()
     worker(threads=0).ask()
     assert queue.depth("news").suspects == 1
     return handle
+
+
+def kill_worker_before(store: Store, handle: Handle) -> None:
+    """As if a worker had died with the job in hand: with its next death it is suspected."""
+    deaths = store.keys.queue(handle.request.source, "deaths")
+    store.client.hincrby(deaths, handle.job_id, 1)
+    store.client.expire(deaths, 60)
+
+
+def test_a_dead_workers_jobs_begin_at_once_and_before_all_others(
+    queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """One after another the last would begin long after its worker fell silent, for no fault of its own."""
+    for number in range(8):
+        queue.enqueue(job("news", f"N{number}"))
+    victim, heir = worker(threads=8), worker(threads=8)
+    victim.await_job()
+    queue.enqueue(job("news", "NEXT"))
+    victim.die()
+    assert {one for one, _ in given(heir)} == {f"N{number}" for number in range(8)}
+    assert queue.depth("news").interactive == 1
+
+
+def test_a_worker_is_not_emptied_for_jobs_of_one_that_died(
+    queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """A stalled machine's jobs would each cost the others what they could do meanwhile."""
+    for symbol in ("RUNNING", "LAPSED"):
+        queue.enqueue(job("news", symbol))
+    busy, victim = worker(threads=1), worker(threads=1)
+    busy.await_job()
+    victim.await_job()
+    queue.enqueue(job("news", "NEXT"))
+    victim.die()
+    busy.broker.threads.open(3, 1)
+    assert [one for one, _ in given(busy)] == ["LAPSED", "NEXT"]
 
 
 def test_a_job_that_kills_its_workers_takes_no_other_along(
@@ -518,7 +555,7 @@ def test_a_job_that_kills_its_workers_takes_no_other_along(
     one = worker(threads=5)
     while queue.depth("news").waiting or queue.depth("news").running:
         given = one.await_job()
-        if given.kwargs["symbol"] == "POISON" or deaths == 0:
+        if given.kwargs["symbol"] == "POISON" or deaths < 2:
             one.die()
             one, deaths = worker(threads=5), deaths + 1
             one.ask()
@@ -634,9 +671,10 @@ def test_suspects_run_side_by_side_in_several_workers(queue: Queue, worker: Call
     """While one worker runs its suspect, the next suspect is for another."""
     for symbol in ("FIRST", "SECOND"):
         queue.enqueue(job("news", symbol))
-    victim = worker(threads=2)
-    victim.await_job()
-    victim.die()
+    for _ in range(2):
+        victim = worker(threads=2)
+        victim.await_job()
+        victim.die()
     one, other = worker(), worker()
     first = one.await_job().kwargs["symbol"]
     with pytest.MonkeyPatch.context() as patch:
@@ -670,7 +708,7 @@ def test_no_worker_makes_itself_free_while_the_source_is_limited(
 ) -> None:
     """It would stand idle for as long as the limit lasts."""
     source = replace(SLOW, limits=(Limit(1, 60.0),))
-    queue.enqueue(job("twitter", "SUSPECT"))
+    kill_worker_before(store, queue.enqueue(job("twitter", "SUSPECT")))
     victim = Worker(store, settings, source)
     victim.await_job()
     victim.die()
@@ -685,7 +723,7 @@ def test_a_suspect_whose_answer_is_there_needs_no_slot(
 ) -> None:
     """Its worker died after it had fetched the answer, and before it said so."""
     source = replace(SLOW, limits=(Limit(1, 60.0),))
-    queue.enqueue(job("twitter", "SUSPECT"))
+    kill_worker_before(store, queue.enqueue(job("twitter", "SUSPECT")))
     victim, heir = (Worker(store, settings, source, threads=2) for _ in range(2))
     victim.await_job()
     cache(store, "SUSPECT")
@@ -709,12 +747,29 @@ def test_a_suspect_stays_one_until_it_is_over(
     assert store.client.ttl(store.keys.queue("news", "suspects")) > 0
 
 
+def test_a_suspect_that_is_put_off_stays_one_when_it_is_asked_for(
+    queue: Queue, store: Store, worker: Callable[..., Worker]
+) -> None:
+    """Who asks for the same fetch brings it back before its time, but not among harmless jobs."""
+    handle = queue.enqueue(job("news", "SUSPECT"), "prewarm")
+    for _ in range(2):
+        kill_worker_before(store, handle)
+    one = worker()
+    accused = one.await_job()
+    accused.finish = Finish("later", delay_seconds=60.0)
+    one.consumer.ack(accused)
+    assert queue.depth("news").delayed == 1
+    queue.enqueue(job("news", "SUSPECT"))
+    depth = queue.depth("news")
+    assert (depth.suspects, depth.interactive, depth.delayed) == (1, 0, 0)
+
+
 def test_a_prewarm_that_is_suspect_takes_no_more_than_its_share(
     queue: Queue, store: Store, settings: Settings
 ) -> None:
     """Nobody waits for it: what interactive asks need stays free."""
     source = replace(FAST, limits=(Limit(2, 60.0),))
-    queue.enqueue(job("news", "WARM"), "prewarm")
+    kill_worker_before(store, queue.enqueue(job("news", "WARM"), "prewarm"))
     victim = Worker(store, settings, source)
     victim.await_job()
     victim.die()
@@ -732,7 +787,7 @@ def test_claims_hold_where_nobody_could_renew_them(
     holder, other = worker(), worker(threads=2)
     claim = holder.await_job().claim
     was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
-    assert (other.ask(), queue.depth("news").suspects) == (None, 0)
+    assert (other.ask(), queue.depth("news").running) == (None, 1)
     holder.ask()
     was_away(store, claim, asked_ago=0.0)
     other.ask()
@@ -750,7 +805,7 @@ def test_the_claims_of_a_dead_worker_hold_no_longer_for_that(
     other.ask()
     was_away(store, claim, asked_ago=3.0, lapsed_ago=1.5)
     other.ask()
-    assert queue.depth("news").suspects == 1
+    assert queue.depth("news").waiting == 1
 
 
 def was_away(store: Store, claim: bytes, *, asked_ago: float, lapsed_ago: float | None = None) -> None:
