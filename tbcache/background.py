@@ -34,6 +34,7 @@ class BackgroundThread:
         self.name = name
         self._step = step
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self._reset()
         with _REGISTRY:
             _THREADS.add(self)
@@ -73,6 +74,7 @@ class BackgroundThread:
         """End it after the round that is under way, for which this waits ``timeout`` seconds at most."""
         with self._lock:
             thread, self._thread = self._thread, None
+            self._ending = thread or self._ending
             self._stopping.set()
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(timeout)
@@ -95,12 +97,13 @@ class BackgroundThread:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = None
+        self._ending = None
         self._is_wanted = False
 
     def _begin(self, after: float) -> None:
         """With the lock held: a thread and an event of its own, so that none takes orders for another."""
         self._stopping = threading.Event()
-        arguments = (self._stopping, after)
+        arguments = (self._stopping, after, self._ending)
         thread = self._thread = threading.Thread(
             target=self._run, args=arguments, name=self.name, daemon=True
         )
@@ -110,7 +113,10 @@ class BackgroundThread:
             # The system allows no more threads now: it counts as dead until another starts it.
             log.error("thread.not_started", who=self.name, reason=str(error))
 
-    def _run(self, stopping: threading.Event, after: float) -> None:
+    def _run(self, stopping: threading.Event, after: float, ending: threading.Thread | None) -> None:
+        if ending is not None:
+            # It was stopped in the middle of a round: two threads in one step is what no step expects.
+            ending.join()
         try:
             self._go_on(stopping, after)
         except BaseException as error:

@@ -133,6 +133,34 @@ def test_a_stopped_thread_ends_and_can_be_started_again(thread_of: Callable[...,
     assert not thread.is_stopping
 
 
+def test_a_thread_that_is_started_again_waits_for_its_last_round(
+    thread_of: Callable[..., BackgroundThread],
+) -> None:
+    """No step expects that another thread is in it as well."""
+    may_end, second = threading.Event(), threading.Event()
+    inside: list[threading.Thread] = []
+    most: list[int] = []
+
+    def step() -> float | None:
+        inside.append(threading.current_thread())
+        most.append(len(inside))
+        if len(most) == 2:
+            second.set()
+        may_end.wait(30)
+        inside.remove(threading.current_thread())
+        return None
+
+    thread = thread_of(step)
+    thread.start()
+    wait_until(lambda: len(most) == 1)
+    thread.stop(timeout=0.0)
+    thread.start()
+    assert not second.wait(0.2)
+    may_end.set()
+    assert second.wait(30)
+    assert most == [1, 1]
+
+
 def test_a_forked_child_has_no_thread_and_can_start_its_own(
     thread_of: Callable[..., BackgroundThread],
 ) -> None:

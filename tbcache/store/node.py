@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 1.0
 #: A connection unused for longer may have been closed by the server.
 CHECK_SECONDS = 1.0
+#: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
+IDLE_SECONDS = 60.0
 
 Argument = str | bytes | int | float
 
@@ -51,13 +54,13 @@ class Node:
             connection.send_packed_command([packed], check_health=False)
             answer = connection.read_response(disable_decoding=True)
         except redis.ResponseError:
-            self._idle.append((connection, time.monotonic()))
+            self._checkin(connection)
             raise
         except BaseException:
             # Half an answer may still come: nobody must read it as his own.
             connection.disconnect()
             raise
-        self._idle.append((connection, time.monotonic()))
+        self._checkin(connection)
         return answer
 
     def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
@@ -111,6 +114,15 @@ class Node:
             connection.disconnect()
             _connect(connection)
         return connection
+
+    def _checkin(self, connection: Any) -> None:
+        """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
+        now = time.monotonic()
+        self._idle.append((connection, now))
+        with contextlib.suppress(IndexError):  # another thread may take it meanwhile
+            if now - self._idle[0][1] > IDLE_SECONDS:
+                oldest, _ = self._idle.popleft()
+                oldest.disconnect()
 
 
 def _connect(connection: Any) -> None:

@@ -67,14 +67,15 @@ class Waiter:
           RedisUnreachable: the server is away.
         """
         wait: Wait = Future()
+        until = time.monotonic() + seconds
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
             self._unread.add(key)
             self._needed_at = time.monotonic()
         try:
             self._thread.start()
-            self._read_new(key)
-            return wait.result(seconds)
+            self._read_new(key, seconds)
+            return wait.result(max(0.0, until - time.monotonic()))
         except TimeoutError:
             return None
         finally:
@@ -87,11 +88,19 @@ class Waiter:
 
     # Reading
 
-    def _read_new(self, key: str) -> None:
-        """Read the list, and all others that nobody has read yet, unless another thread has done so."""
-        with self._reading:
+    def _read_new(self, key: str, seconds: float) -> None:
+        """Read the list, and all others that nobody has read yet, unless another thread has done so.
+
+        A read that is under way may take as long as a frozen server lets it: that is not waited for
+        longer than ``seconds``.
+        """
+        if not self._reading.acquire(timeout=seconds):
+            return
+        try:
             if key in self._unread:
                 self._read(list(self._unread))
+        finally:
+            self._reading.release()
 
     def _read(self, keys: Iterable[str]) -> None:
         """With ``_reading`` held: read the lists of those who wait, and give them what is there."""

@@ -10,8 +10,9 @@ from tbcache.foreign import LAST
 from tbcache.models import Limit
 
 MICROS = 1_000_000
-#: The most by which two clocks' rates differ (quartz: 1e-4 at worst), with room to spare.
-CLOCK_DRIFT = 2e-4
+#: The most by which two clocks' rates differ: quartz 1e-4 at worst, and NTP slews a clock by 5e-4 more
+#: (adjtime(3)); with room to spare.
+CLOCK_DRIFT = 1e-3
 
 
 def to_micros(seconds: float) -> int:

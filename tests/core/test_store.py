@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tbcache.store import Store, Unavailable
-from tests.server import wait_until
+from tbcache.store import node as node_module
+from tbcache.store.node import Node
+from tests.server import Server, wait_until
 
 
 def test_a_call_under_which_the_store_is_closed_finds_it_unavailable(store: Store) -> None:
@@ -43,3 +45,20 @@ def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     assert heard == []
     store.hear_notice(b"reddit 1000000000000000 quota")
     assert heard == ["reddit"]
+
+
+def test_the_sockets_of_a_burst_of_threads_are_closed_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand threads once must not be a thousand connections for ever: a server takes ten thousand."""
+    node = Node(server.url, 1.0)
+    try:
+        for connection in [node._checkout() for _ in range(5)]:
+            node._checkin(connection)
+        assert len(node._idle) == 5
+        monkeypatch.setattr(node_module, "IDLE_SECONDS", 0.0)
+        for _ in range(5):
+            assert node.call("PING") == b"PONG"
+        assert len(node._idle) == 1
+    finally:
+        node.close()

@@ -337,3 +337,22 @@ def test_who_waits_is_told_as_much_as_who_asked(error: Unavailable) -> None:
     reader.close(error)
     assert told.value is not error
     assert (str(told.value), vars(told.value)) == (str(error), vars(error))
+
+
+def test_nobody_waits_longer_for_a_read_of_others_than_for_an_element(store: Store, pool: Pool) -> None:
+    """A frozen server holds one read up for its whole timeout: who waits for a moment is not held up too."""
+    may_go, is_reading = threading.Event(), threading.Event()
+    read = store._waiter._elements
+
+    def held_up(keys: list[str]) -> list[Any]:
+        is_reading.set()
+        assert may_go.wait(30)
+        return read(keys)
+
+    store._waiter._elements = held_up  # type: ignore[method-assign]
+    first = pool.submit(store.peek_list, "{t}1", 20.0)
+    assert is_reading.wait(30)
+    assert pool.submit(store.peek_list, "{t}2", 0.05).result(20) is None
+    push(store, "{t}1")
+    may_go.set()
+    assert first.result(30) == b"x"
