@@ -44,8 +44,12 @@ def test_the_request_asks_for_a_cashtag_since_then_with_authors() -> None:
     assert request.params["start_time"] == "2026-07-27T21:00:00Z"
     assert request.params["max_results"] == "100"
     assert request.params["tweet.fields"] == "created_at,author_id"
-    assert request.params["expansions"] == "author_id"
     assert request.headers["User-Agent"]
+
+
+def test_the_request_asks_for_no_users() -> None:
+    """X bills each user that an answer holds at $0.010, twice what the post costs that names its author."""
+    assert not first_request("twitter").params.keys() & {"expansions", "user.fields"}
 
 
 def test_seven_days_are_asked_for_a_little_short() -> None:
