@@ -11,8 +11,8 @@
 --       7 "alone" when it can go on without Redis; "" for one that only does what Redis gives it
 --       8 epoch it has seen, "" for none   9 name for a new epoch   10 lease (us)
 -- Replies {now, share, fair share, rooms, limits in force, processes, epoch,
--- closed until (us; 0: not), why, 1 when nobody who can go alone is silent, process, ...}: how
--- many take slots, and who is absent. {now} past the deadline: nothing was done.
+-- closed until (us; 0: not), why, 1 when nobody who can go alone is silent, {process, ...}}:
+-- how many take slots, and who is absent. {now} past the deadline: nothing was done.
 local process, deadline, lease = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
 local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = process}
 
@@ -48,11 +48,10 @@ for _, limit in ipairs(window.limits) do
 end
 
 -- Shares are for those who can go on alone: the others wait for Redis, whatever is theirs.
-local fleet, given, sharing = redis.call('ZRANGE', window.fleet, 0, -1), 0, 0
-for _, other in ipairs(fleet) do
-    local theirs = other ~= process and redis.call('HGET', window.state, 'share:' .. other)
-    if theirs then
-        given, sharing = given + tonumber(theirs), sharing + 1
+local members, given, sharing = members_of(window, now), 0, 0
+for other, theirs in pairs(members.shares) do
+    if other ~= process then
+        given, sharing = given + theirs, sharing + 1
     end
 end
 local going_by, fair, share = tonumber(ARGV[3]), 0, 0
@@ -70,11 +69,7 @@ else
 end
 
 -- The same holds for its rooms.
-local kept, granted = {}, {}
-for name, room in string.gmatch(ARGV[6], '(%d+:%d+)=(%d+)') do
-    kept[name] = tonumber(room)
-end
-local members = members_of(window, now)
+local kept, granted = read_rooms(ARGV[6]), {}
 members.rooms[process] = nil
 local is_wanted = tonumber(state[4] or 0) > now
 for _, limit in ipairs(window.limits) do
@@ -97,4 +92,4 @@ redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 local closed_until = int(moment(state[2]) > now and moment(state[2]) or 0)
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
 return {int(now), string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    state[1] or ARGV[1], #fleet, seen, closed_until, state[3] or '', #members.silent == 0 and 1 or 0, unpack(absent)}
+    state[1] or ARGV[1], members.count, seen, closed_until, state[3] or '', #members.silent == 0 and 1 or 0, absent}

@@ -8,7 +8,7 @@ local function agree(state_key, fleet_key)
         fields[i] = 'limits:' .. process
     end
     local limits = {}
-    for _, text in ipairs(#fields > 0 and redis.call('HMGET', state_key, unpack(fields)) or {}) do
+    for _, text in ipairs(read_fields(state_key, fields)) do
         limits = in_force(limits, text or '')
     end
     local counts, parts = {}, {}

@@ -62,6 +62,7 @@ local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with bef
 local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
 local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
+local MOST_VALUES = 4000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
 
 local function int(number)
@@ -129,11 +130,33 @@ local function foreign(slots_key, state_key, limit, span, now, own)
     return others, now + FOREIGN_POLL_US
 end
 
+-- HMGET of as many fields as there are: Lua passes on less than 8,000 values at once.
+local function read_fields(key, fields)
+    local values = {}
+    for first = 1, #fields, MOST_VALUES do
+        local last = math.min(#fields, first + MOST_VALUES - 1)
+        for _, value in ipairs(redis.call('HMGET', key, unpack(fields, first, last))) do
+            values[#values + 1] = value
+        end
+    end
+    return values
+end
+
 local function limit_name(limit)
     return int(limit[1]) .. ':' .. int(limit[2])
 end
 
--- Who may be sending on their own: {silent: shares of each limit; rooms: process -> limit -> room}.
+-- "count:span=room,..." -> {count:span -> room}
+local function read_rooms(text)
+    local rooms = {}
+    for name, room in string.gmatch(text, '(%d+:%d+)=(%d+)') do
+        rooms[name] = tonumber(room)
+    end
+    return rooms
+end
+
+-- Who takes slots: {count: how many; shares: process -> its part of each limit; silent: the shares of those
+-- who may be sending on their own; rooms: process -> limit -> room}.
 local function members_of(window, now)
     if window.members then
         return window.members
@@ -142,20 +165,21 @@ local function members_of(window, now)
     for i = 1, #found, 2 do
         fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
     end
-    local told = #fields > 0 and redis.call('HMGET', window.state, unpack(fields)) or {}
-    local members = {silent = {}, rooms = {}}
+    local told = read_fields(window.state, fields)
+    local read, members = {}, {count = #found / 2, shares = {}, silent = {}, rooms = {}}
     for i = 1, #found, 2 do
+        -- One without a share does nothing without Redis.
+        local share = told[i] and tonumber(told[i])
+        members.shares[found[i]] = share or nil
         if tonumber(found[i + 1]) < now - ABSENT_US then
-            -- One without a share does nothing without Redis.
-            if told[i] then
-                table.insert(members.silent, tonumber(told[i]))
+            if share then
+                table.insert(members.silent, share)
             end
         elseif told[i + 1] then
-            local rooms = {}
-            for name, room in string.gmatch(told[i + 1], '(%d+:%d+)=(%d+)') do
-                rooms[name] = tonumber(room)
-            end
-            members.rooms[found[i]] = rooms
+            -- In a fleet at rest most have the same: each text is read once.
+            local text = told[i + 1]
+            read[text] = read[text] or read_rooms(text)
+            members.rooms[found[i]] = read[text]
         end
     end
     window.members = members
@@ -193,10 +217,12 @@ end
 local function spend(window, cost)
     local rooms = window.members and window.members.rooms[window.process]
     if rooms then
+        local left = {}
         for name, room in pairs(rooms) do
-            rooms[name] = math.max(0, room - cost)
+            left[name] = math.max(0, room - cost)
         end
-        write_rooms(window, rooms)
+        window.members.rooms[window.process] = left
+        write_rooms(window, left)
     end
 end
 

@@ -131,7 +131,7 @@ class Membership:
             if answer:
                 own.receive(read_word(answer), mark, is_alone=is_alone)
         if answer:
-            epoch, closed_until, reason, is_whole, *absent = answer[5:]
+            epoch, closed_until, reason, is_whole, absent = answer[5:]
             self._check_limits(source, own)
             own.hear_fleet(asked_at, is_whole=bool(is_whole))
             self._store.learn_epoch(source, epoch.decode(errors="backslashreplace"))

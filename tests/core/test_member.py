@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -567,3 +568,44 @@ def test_a_subscription_that_broke_is_closed(
         wait_until(lambda: made[0].connection is None)
     finally:
         membership.stop()
+
+
+def fill_fleet(store: Store, members: int) -> None:
+    """So many others that have just been heard of, each with its share and its rooms."""
+    pipe: Any = store.client.pipeline(transaction=False)
+    seconds, micros = store.client.time()
+    for number in range(members):
+        name = f"elsewhere-{number}.x"
+        pipe.zadd(store.keys.fleet("twitter"), {name: seconds * 1_000_000 + micros})
+        parts = {f"share:{name}": 1e-4, f"rooms:{name}": "5:60000000=1", f"limits:{name}": "5:60000000"}
+        pipe.hset(store.keys.state("twitter"), mapping=parts)
+    pipe.execute()
+
+
+def commands_of_a_beat(server: Server, store: Store) -> int:
+    membership, before = Membership(store), server.commands()
+    membership.beat("twitter")
+    return server.commands() - before
+
+
+def test_a_beat_asks_no_more_commands_of_redis_in_a_larger_fleet(server: Server, store: Store) -> None:
+    """Everyone beats several times a second: what each costs for each other member is paid squared."""
+    store.own("twitter").configure(TWITTER.limits)
+    counts = []
+    for members in (2, 50):
+        fill_fleet(store, members)
+        commands_of_a_beat(server, store)
+        counts.append(commands_of_a_beat(server, store))
+    assert counts[0] == counts[1] <= 25
+
+
+def test_five_thousand_members_break_no_script(store: Store, admission: Admission) -> None:
+    """Short processes that were killed in a loop stay in the fleet for minutes."""
+    fill_fleet(store, 5_000)
+    silence(store, "elsewhere-1.x")
+    Membership(store).beat("twitter")
+    assert store.own("twitter").processes == 5_001
+    assert not store.own("twitter").keeps_promises
+    admission.admit(ask("A"))
+    assert "twitter" not in store._broken
+    assert leave(store, "elsewhere-2.x", is_clean=True) == 0
