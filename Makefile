@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit mutants chaos lock clean
+.PHONY: setup demo test lint types floors unit mutants chaos soak lock clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,10 @@ SEED ?= 1
 SECONDS ?= 120
 chaos: setup
 	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
+
+# Runs a demo for SECONDS and compares what it counts, pays and calls complete with what its simulator knows.
+soak: setup
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 # Pins every dependency with its hashes; names no index and no host.
 lock: setup

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_alive, running_up, tbcache
 from tests.server import Server, free_port, wait_until
+from tests.soak import settled
 
 STOP_SECONDS = 5.0
 OWN = "of-the-user-alone"
@@ -49,6 +50,15 @@ def test_no_request_was_refused_by_the_simulator(demo: Up) -> None:
     base = demo.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
     stats = httpx2.get(f"{base}/_stats").json()
     assert {name: source["refused"] for name, source in stats.items()} == dict.fromkeys(stats, 0)
+
+
+def test_the_bill_is_the_simulators_own(demo: Up) -> None:
+    """Whoever pays for each post wants to see each post on the bill, and no post twice."""
+    base = demo.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
+    ours, its = settled(demo, base)
+    paid = {name: pytest.approx(source["billed"], abs=0.005) for name, source in its.items()}
+    assert {name: ours[name]["cost_today"] for name in its} == paid
+    assert its["twitter"]["billed"] > 1.0
 
 
 def test_other_commands_find_it_through_the_data_folder(demo: Up) -> None:
@@ -117,7 +127,7 @@ def test_a_child_that_is_killed_is_started_again_and_said_so(demo: Up, name: str
     os.kill(victim, signal.SIGKILL)
     demo.wait_for(f"{name} died (signal 9); started again")
     wait_until(lambda: len(demo.children()) == len(before), what="a new child")
-    wait_until(lambda: demo.run("fetch", "news", "AAPL", "--hours", "24").data["origin"] == "cache", 10.0)
+    wait_until(lambda: demo.run("fetch", "news", "AAPL", "--hours", "24").data["origin"] == "cache")
 
 
 def test_the_guard_of_the_children_is_replaced_too(demo: Up) -> None:
