@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from tbcache.cli.context import await_redis, quiet_settings, told_settings
@@ -15,6 +16,7 @@ from tbcache.cli.option import DataDir, Processes, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.log import configure_logging
+from tbcache.models import Limit
 from tbcache.settings import Settings
 from tbcache.sources import get_source, get_sources
 from tbcache.store import get_store
@@ -30,11 +32,20 @@ Replay = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Answer with the recorded envelopes of this folder."),
 ]
-
-
 Plans = Annotated[
     list[str] | None,
     typer.Option(metavar="SOURCE=PLAN", help="Grant this plan, like news=paid or twitter=basic."),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=LIMITS", help="Keep to these limits, like news=50/12h,100/1d."),
+]
+Faults = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Set the faults of this JSON file, as POST /_faults takes them."),
+]
+Seed = Annotated[
+    int, typer.Option(help="Make up what is posted from this number; the same one, the same posts.")
 ]
 
 
@@ -91,23 +102,47 @@ def simulator(
     host: Host = "127.0.0.1",
     replay: Replay = None,
     plan: Plans = None,
+    limits: Limits = None,
+    faults: Faults = None,
+    seed: Seed = 7,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
     from tbcache.simulator import serve
 
-    plans = dict(_pair(text) for text in plan or [])
+    plans = _by_source("--plan", plan or [], "PLAN, like news=paid")
     options: dict[str, Any] = {"credentials": _own_credentials(told_settings()), "plans": plans}
+    options |= {"limits": _limits(limits or []), "faults": _faults(faults), "seed": seed}
     options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
     serve(host, port, fd=fd, replay=replay, **options)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, _, plan = text.partition("=")
-    if not name or not plan:
-        raise ConfigurationError(f"--plan {text!r} is not SOURCE=PLAN, like news=paid")
-    return name, plan
+def _limits(texts: list[str]) -> dict[str, tuple[Limit, ...]]:
+    given = _by_source("--limits", texts, "COUNT/WINDOW,..., like news=50/12h,100/1d")
+    return {name: Limit.parse_all(text) for name, text in given.items()}
+
+
+def _faults(path: Path | None) -> Any:
+    """What the file says; the simulator checks it."""
+    try:
+        return None if path is None else orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"--faults {path} cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise ConfigurationError(f"--faults {path} is not JSON: {error}") from None
+
+
+def _by_source(option: str, texts: list[str], form: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise ConfigurationError(f"{option} {text!r} is not SOURCE={form}")
+        if name in found:
+            raise ConfigurationError(f"{option} {text!r} is the second one for {name}; give it once")
+        found[name] = value
+    return found
 
 
 def _check_sources(names: list[str], settings: Settings) -> None:

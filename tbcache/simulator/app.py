@@ -48,6 +48,7 @@ def create_app(
     latency: tuple[float, float] = (0.02, 0.12),
     credentials: Mapping[str, str] | None = None,
     plans: Mapping[str, str] | None = None,
+    faults: Any = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Simulator:
@@ -56,13 +57,14 @@ def create_app(
     ``limits`` and ``plans`` are by source, the rest as in ``tbcache.sources`` and
     each dialect's first plan. ``latency`` is the least and the most seconds an
     answer takes. ``credentials`` are variables as in ``DEMO_CREDENTIALS``.
+    ``faults`` are set from the start, in the form that ``POST /_faults`` takes.
     ``clock`` (monotonic seconds) is what limits go by, ``now`` (Unix seconds) what
     contents and headers do.
 
     Raises:
       UnknownSource: limits or a plan for a source there is not.
       ConfigurationError: ``replay`` holds no recorded answers.
-      InvalidRequest: no such plan.
+      InvalidRequest: no such plan, or a fault that is none.
     """
     for name in (*(limits or {}), *(plans or {})):
         if name not in DIALECTS:
@@ -72,7 +74,7 @@ def create_app(
     upstreams = {
         name: Upstream(
             dialect(seed, known),
-            Gate((limits or {}).get(name, BUILT_IN[name].limits)),
+            Gate((limits or {}).get(name, BUILT_IN[name].limits), dialect.window),
             Ledger(BUILT_IN[name].price),
             latency=latency,
             plan=(plans or {}).get(name, dialect.plans[0]),
@@ -81,7 +83,9 @@ def create_app(
         )
         for name, dialect in DIALECTS.items()
     }
-    return Simulator(upstreams, clock)
+    simulator = Simulator(upstreams, clock)
+    simulator.set_faults({} if faults is None else faults)
+    return simulator
 
 
 class Simulator(Starlette):
@@ -128,7 +132,7 @@ class Simulator(Starlette):
 
     async def _post_faults(self, request: Request) -> Response:
         try:
-            self._set_faults(await request.body())
+            self.set_faults(_read(await request.body()))
         except InvalidRequest as error:
             return _json({"error": str(error)}, 422)
         return await self._get_faults(request)
@@ -138,17 +142,24 @@ class Simulator(Starlette):
             upstream.set_fault(Fault())
         return await self._get_faults(request)
 
-    def _set_faults(self, body: bytes) -> None:
-        """All of them or, when one is wrong, none."""
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise InvalidRequest(f"the body is not JSON: {error}") from None
+    def set_faults(self, data: Any) -> None:
+        """Set all of ``{"reddit": {"outage": true}, "*": {...}}`` or, when one is wrong, none.
+
+        Raises:
+          InvalidRequest: one line that names the field and the nearest right one.
+        """
         faults = parse_faults(data, self.upstreams)
         for name, fault in faults.items():
             self.upstreams[name].check(fault)
         for name, fault in faults.items():
             self.upstreams[name].set_fault(fault)
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
 
 
 async def _serve(

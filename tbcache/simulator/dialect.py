@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.stream import Stream, is_known, newest_first, open_stream
-from tbcache.simulator.window import Arrival
+from tbcache.simulator.window import Arrival, Window
 
 
 class Dialect(ABC):
@@ -28,6 +28,8 @@ class Dialect(ABC):
     #: Statuses whose answers say nothing about the limits.
     silent: ClassVar[frozenset[int]] = frozenset({401})
     per_day: ClassVar[float]
+    #: How its limits are kept.
+    window: ClassVar[type[Window]] = Window
 
     def __init__(self, seed: int, credentials: Mapping[str, str]) -> None:
         self.seed = seed

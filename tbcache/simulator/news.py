@@ -61,7 +61,7 @@ class NewsDialect(Dialect):
     per_day = 80.0
 
     def authorize(self, call: Call, now: float) -> Answer | None:
-        key = call.headers.get("x-api-key") or call.params.get("apiKey") or bearer(call)
+        key = _key(call)
         if not key:
             message = "Your API key is missing. Send it as the apiKey param or in the X-Api-Key header."
             return _failure(401, "apiKeyMissing", message)
@@ -111,6 +111,12 @@ class NewsDialect(Dialect):
         rows = found[(page - 1) * size : page * size]
         body = {"status": "ok", "totalResults": len(found), "articles": [_article(*row) for row in rows]}
         return Answer.page(body, tuple(_url(*row) for row in rows))
+
+
+def _key(call: Call) -> str:
+    """The key, from any place that clients put it in; ``Authorization`` has it with or without Bearer."""
+    alone = call.headers.get("authorization", "").strip()
+    return call.headers.get("x-api-key") or call.params.get("apiKey") or bearer(call) or alone
 
 
 def _check(params: Mapping[str, str]) -> None:

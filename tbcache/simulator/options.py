@@ -28,6 +28,7 @@ Handler = Callable[[Mapping[str, str], float], Answer]
 StockHandler = Callable[[str, Mapping[str, str], float], Answer]
 
 _SIDES = ("ALL", "ASK", "BID", "MID")
+_WORDS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 class OptionsDialect(Dialect):
@@ -52,7 +53,8 @@ class OptionsDialect(Dialect):
 
     def error(self, status: int) -> Answer:
         if status >= 500:
-            return Answer(status, b"Internal Server Error", {"content-type": "text/plain; charset=utf-8"})
+            words = _WORDS.get(status, "Internal Server Error")
+            return Answer(status, words.encode(), {"content-type": "text/plain; charset=utf-8"})
         codes = {401: "unauthorized", 403: "advanced_tier_required", 429: "minute_request_limit_hit"}
         return Answer.json(status, {"code": codes[status]} if status in codes else {})
 

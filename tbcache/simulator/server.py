@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from tbcache.models import Limit
 from tbcache.simulator.app import create_app
@@ -21,6 +21,7 @@ class Options(TypedDict, total=False):
     latency: tuple[float, float]
     credentials: Mapping[str, str] | None
     plans: Mapping[str, str] | None
+    faults: Any
 
 
 def serve(
@@ -39,6 +40,7 @@ def serve(
 
     Raises:
       ConfigurationError: the address cannot be listened on, or a replay folder holds nothing.
+      UnknownSource, InvalidRequest: as :func:`create_app`.
     """
     app = create_app(**options)
     listener, url = listen("the simulator", host, port) if fd is None else inherit(fd)

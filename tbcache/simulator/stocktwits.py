@@ -21,6 +21,8 @@ TOKEN_VARIABLE = "TBCACHE_STOCKTWITS__ACCESS_TOKEN"  # noqa: S105 -- a variable'
 #: How far back a stream can be paged.
 HISTORY_SECONDS = 90 * DAY
 LABELLED = 0.42
+#: As many messages as a page holds, whatever is asked for.
+MOST = 30
 
 
 class StocktwitsDialect(Dialect):
@@ -69,7 +71,7 @@ class StocktwitsDialect(Dialect):
         }
 
     def _page(self, stream: Stream, params: Mapping[str, str], now: float) -> Answer:
-        limit = min(30, max(1, _number(params, "limit", 30)))
+        limit = min(MOST, _number(params, "limit", MOST))
         since = _number(params, "since", 0)
         # Inclusive, as the real one can be: the last message of a page comes again on the next.
         newest = _number(params, "max", int(now) * 1000 + 999)
@@ -103,10 +105,11 @@ def _between(stream: Stream, since: int, newest: int, now: float) -> Iterator[in
 
 
 def _number(params: Mapping[str, str], name: str, default: int) -> int:
+    """The number that ``name`` gives. 0 is none: clients send ``max=0&since=0`` for "from the newest"."""
     text = params.get(name, "")
     if text and not text.isdecimal():
         raise BadParameter(name, f"{name} is not a number")
-    return int(text) if text else default
+    return int(text or 0) or default
 
 
 @functools.lru_cache(maxsize=8192)

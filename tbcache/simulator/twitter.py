@@ -15,7 +15,7 @@ from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
 from tbcache.simulator.query import has_cashtag_operator, symbols
 from tbcache.simulator.stream import DAY, Stream
-from tbcache.simulator.window import Arrival
+from tbcache.simulator.window import Arrival, FixedWindow
 
 SEARCH = "/2/tweets/search/recent"
 COUNTS = "/2/tweets/counts/recent"
@@ -52,6 +52,7 @@ class TwitterDialect(Dialect):
     name = "twitter"
     plans = ("pro", "basic")
     per_day = 600.0
+    window = FixedWindow
 
     def authorize(self, call: Call, now: float) -> Answer | None:
         if bearer(call) == self.credentials["TBCACHE_TWITTER__BEARER_TOKEN"]:

@@ -90,7 +90,7 @@ class Upstream:
             window.forget_figures()
 
     def _spoiled_by_outage(self) -> Answer | None:
-        return None if self.fault.outage == "drop" else Answer(503)
+        return None if self.fault.outage == "drop" else self.dialect.error(503)
 
     def _judged(self, call: Call, arrival: Arrival, now: float) -> Answer:
         if not arrival.accepted:

@@ -1,4 +1,4 @@
-"""A limit as an upstream keeps it: arrivals in a strict sliding window."""
+"""A limit as an upstream keeps it: arrivals in a window, a strict sliding one or a fixed one."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ class Window:
         self.most = 0
 
 
+class FixedWindow(Window):
+    """One that opens with an arrival and ends ``limit.window_seconds`` later: all of it comes back at once.
+
+    It lets in every caller that keeps to a sliding window, and some that do not; ``most`` shows those.
+    """
+
+    def used(self, at: float) -> int:
+        if self._accepted and self._accepted[0] <= at - self.limit.window_seconds:
+            self._accepted.clear()
+        return len(self._accepted)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Where one limit stands: ``opens_in`` seconds until the oldest counted arrival leaves."""
@@ -88,10 +100,12 @@ class Gate:
     """All limits of one source; an arrival is accepted when every one of them has room.
 
     ``lower`` puts further limits beside the source's own, counting from then on.
+    ``window`` is the kind of window that all of them are kept in.
     """
 
-    def __init__(self, limits: Iterable[Limit]) -> None:
-        self._own = tuple(Window(limit) for limit in limits)
+    def __init__(self, limits: Iterable[Limit], window: type[Window] = Window) -> None:
+        self._window = window
+        self._own = tuple(window(limit) for limit in limits)
         self._lowered: tuple[Window, ...] = ()
         self._day: object = None
         self._today = 0
@@ -101,7 +115,7 @@ class Gate:
         return self._own + self._lowered
 
     def lower(self, limits: Iterable[Limit]) -> None:
-        self._lowered = tuple(Window(limit) for limit in limits)
+        self._lowered = tuple(self._window(limit) for limit in limits)
 
     def arrive(self, at: float, day: object = None) -> Arrival:
         """Judge and count an arrival at ``at`` (monotonic seconds) on the UTC ``day``."""

@@ -39,6 +39,16 @@ USAGE = [
     (["up", "--replay", "nowhere"], "--replay is for the simulator: use it together with --demo"),
     (["up", "--demo", "--replay", "nowhere"], "nowhere"),
     (["simulator", "--port", "99999"], "'--port'"),
+    (["simulator", "--limits", "twitter"], "--limits 'twitter' is not SOURCE=COUNT/WINDOW"),
+    (["simulator", "--limits", "twitter=9/9x"], "limit '9/9x' has an unknown unit 'x'"),
+    (["simulator", "--limits", "twiter=9/9s"], "unknown source 'twiter'; did you mean 'twitter'?"),
+    (
+        ["simulator", "--limits", "news=9/9s", "--limits", "news=8/8s"],
+        "--limits 'news=8/8s' is the second one for news",
+    ),
+    (["simulator", "--plan", "news=pad"], "news.plan='pad' is no plan; did you mean 'paid'?"),
+    (["simulator", "--seed", "lucky"], "'--seed'"),
+    (["simulator", "--faults", "nowhere"], "--faults nowhere cannot be read: No such file or directory"),
 ]
 
 

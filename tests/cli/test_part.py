@@ -107,6 +107,43 @@ def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) 
         assert process.wait(timeout=60) == 0
 
 
+def _asked(url: str) -> tuple[list[int], list[str]]:
+    """Statuses of three requests to the simulator at ``url``, and the ids that the first one brought."""
+    stream = f"{url}/stocktwits/api/2/streams/symbol/AAPL.json"
+    answers = [httpx2.get(stream, params={"max": 1_790_000_000_000}) for _ in range(3)]
+    return [answer.status_code for answer in answers], [row["body"] for row in answers[0].json()["messages"]]
+
+
+def test_the_simulator_takes_limits_a_seed_and_faults(tmp_path: Path) -> None:
+    """A developer tries out a plan of another size, a bad day and other posts without a line of Python."""
+    faults = tmp_path / "faults.json"
+    faults.write_text('{"news": {"outage": true}}')
+    seen = []
+    for seed in ("8", "9"):
+        port = free_port()
+        options = ("--limits", "stocktwits=2/1h", "--faults", str(faults), "--seed", seed)
+        with running("simulator", "--port", str(port), *options, "--data-dir", str(tmp_path)) as process:
+            assert process.stderr is not None
+            url = process.stderr.readline().split()[-1]
+            statuses, bodies = _asked(url)
+            assert statuses == [200, 200, 429]
+            assert httpx2.get(f"{url}/news/v2/everything").status_code == 503
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+        seen.append(bodies)
+    assert seen[0] != seen[1]
+
+
+def test_a_file_of_faults_that_is_wrong_is_one_line(tmp_path: Path) -> None:
+    """A fault that is silently not there makes a trial that proves nothing."""
+    file = tmp_path / "faults.json"
+    for text, line in (("{outage}", "is not JSON"), ('{"news": {"outag": 1}}', "did you mean 'outage'?")):
+        file.write_text(text)
+        done = tbcache("simulator", "--faults", str(file), "--data-dir", str(tmp_path))
+        assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+        assert line in done.err
+
+
 @pytest.mark.parametrize(
     "args", [["worker", "--threads", "1"], ["scheduler"], ["up", "--no-api"]], ids=" ".join
 )

@@ -100,14 +100,18 @@ def test_arrivals_are_dated(client: TestClient, clock: Clock) -> None:
 
 
 @ALL
-def test_an_outage_answers_503_with_nothing_and_ends(client: TestClient, source: str) -> None:
-    """The commonest fault there is."""
+def test_an_outage_answers_503_in_the_dialect_and_ends(client: TestClient, source: str) -> None:
+    """The commonest fault there is. Reddit's front servers say nothing with it; the others have words."""
     _fault(client, source, outage=True)
     if source == "reddit":
-        assert client.post("/reddit/api/v1/access_token", auth=ask.LOGIN).status_code == 503
+        answer = client.post("/reddit/api/v1/access_token", auth=ask.LOGIN)
     else:
         answer = ask.EACH[source](client)
-        assert (answer.status_code, answer.content) == (503, b"")
+    words = {"reddit": "", "options": "Service Unavailable", "stocktwits": "Something went wrong",
+             "twitter": "Service Unavailable", "news": "unexpectedError"}  # fmt: skip
+    assert answer.status_code == 503
+    assert words[source] in answer.text
+    assert bool(answer.text) == bool(words[source])
     assert client.delete("/_faults").json() == {name: {} for name in BUILT_IN}
     assert ask.EACH[source](client).status_code == 200
 
@@ -254,3 +258,11 @@ def test_options_for_what_there_is_not_are_refused() -> None:
         create_app(limits={"redit": [Limit(1, 1)]})
     with pytest.raises(InvalidRequest, match="did you mean 'paid'"):
         create_app(plans={"news": "pad"})
+    with pytest.raises(InvalidRequest, match="did you mean 'outage'"):
+        create_app(faults={"news": {"outag": True}})
+
+
+def test_faults_can_be_there_from_the_start(simulator: Callable[..., TestClient]) -> None:
+    """What happens to a fleet that starts while an upstream is down is seen only so."""
+    client = simulator(faults={"news": {"outage": True}})
+    assert (ask.news(client).status_code, ask.stocktwits(client).status_code) == (503, 200)

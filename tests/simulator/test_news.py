@@ -34,6 +34,27 @@ def test_the_free_plan_is_a_day_late(client: TestClient, paid: TestClient) -> No
     assert ask.news(client, **{"from": _iso(START - 2 * DAY)}).json()["totalResults"] > 10
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Api-Key": "KEY"}, {"Authorization": "KEY"}, {"Authorization": "Bearer KEY"}, {}],
+    ids=["X-Api-Key", "Authorization", "Bearer", "apiKey"],
+)
+def test_a_key_is_taken_from_every_place_that_clients_put_it_in(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    """newsapi-python sends it bare in `Authorization`; the real API serves it."""
+    (key,) = ask.NEWS_KEY.values()
+    given = {name: value.replace("KEY", key) for name, value in headers.items()}
+    params = {"q": "AAPL"} if headers else {"q": "AAPL", "apiKey": key}
+    assert client.get("/news/v2/everything", params=params, headers=given).status_code == 200
+    wrong = {name: f"{value}x" for name, value in given.items()}
+    answer = client.get("/news/v2/everything?q=AAPL", headers=wrong)
+    assert (answer.status_code, answer.json()["code"]) == (
+        401,
+        "apiKeyInvalid" if wrong else "apiKeyMissing",
+    )
+
+
 def test_pages_do_not_overlap(paid: TestClient) -> None:
     """Pages are numbered, so their borders are the server's to keep."""
     pages = [ask.news(paid, pageSize=20, page=page).json()["articles"] for page in (1, 2)]

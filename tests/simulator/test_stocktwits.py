@@ -46,6 +46,11 @@ def test_since_gives_only_what_is_new(client: TestClient, clock: Clock) -> None:
     assert not fresh["cursor"]["more"]
 
 
+def test_zeros_mean_from_the_newest(client: TestClient) -> None:
+    """Clients that were told no bounds send `max=0&since=0`, and are answered."""
+    assert ask.stocktwits(client, max=0, since=0, limit=0).json() == ask.stocktwits(client).json()
+
+
 def test_limit_is_capped_at_30(client: TestClient) -> None:
     """More is not refused, it is ignored."""
     assert len(ask.stocktwits(client, limit=200).json()["messages"]) == 30

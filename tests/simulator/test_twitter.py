@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.models import Limit
 from tbcache.simulator.stream import Stream
 from tbcache.simulator.twitter import TwitterDialect
 from tests.simulator import ask
@@ -139,6 +140,31 @@ def test_a_wrong_token_is_an_unauthorized_problem(client: TestClient) -> None:
     assert answer.headers["content-type"].startswith("application/problem+json")
     expected = {"title": "Unauthorized", "detail": "Unauthorized", "type": "about:blank", "status": 401}
     assert answer.json() == expected
+
+
+def test_the_window_is_fixed_and_all_of_it_comes_back_at_once(
+    simulator: Callable[..., TestClient], clock: Clock
+) -> None:
+    """X says when its window ends; who comes back then has the whole limit again, and nothing before."""
+    client = simulator(limits={"twitter": [Limit(3, 900)]})
+    first = ask.twitter(client)
+    clock.advance(800)
+    headers = [ask.twitter(client).headers for _ in range(2)]
+    assert {each["x-rate-limit-reset"] for each in (first.headers, *headers)} == {str(int(START + 900))}
+    assert [each["x-rate-limit-remaining"] for each in (first.headers, *headers)] == ["2", "1", "0"]
+    refused = ask.twitter(client)
+    assert (refused.status_code, refused.headers["x-rate-limit-remaining"]) == (429, "0")
+    clock.at = float(refused.headers["x-rate-limit-reset"])
+    assert [ask.twitter(client).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert client.get("/_stats").json()["twitter"]["max_in_window"] == {"3/15m": 7}
+
+
+def test_a_503_has_a_body(client: TestClient) -> None:
+    """tweepy shows its title; a parser must not take it for an empty page."""
+    client.post("/_faults", json={"twitter": {"outage": True}})
+    answer = ask.twitter(client)
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
 
 
 def test_the_basic_plan_has_no_cashtag_operator(simulator: Callable[..., TestClient]) -> None:

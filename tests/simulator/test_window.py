@@ -1,4 +1,4 @@
-"""The limits: strict, sliding, by arrival."""
+"""The limits: strict, by arrival, in sliding windows and in fixed ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tbcache.models import Limit
 from tbcache.simulator import window
-from tbcache.simulator.window import Gate, Window
+from tbcache.simulator.window import FixedWindow, Gate, Window
 
 ARRIVALS = st.lists(st.integers(0, 40), min_size=1, max_size=120).map(sorted)
 
@@ -24,6 +24,23 @@ def test_a_window_never_holds_more_than_its_limit_and_refuses_only_when_full(
         verdict = gate.arrive(at).accepted
         assert verdict == (len(inside) < count)
         accepted += [at] * verdict
+
+
+@given(ARRIVALS, st.integers(1, 8), st.integers(1, 15))
+def test_a_fixed_window_opens_with_an_arrival_and_ends_as_a_whole(
+    times: list[int], count: int, seconds: int
+) -> None:
+    """Who keeps to a sliding window is never refused by it, or a demo would blame the wrong side."""
+    fixed, sliding = Gate([Limit(count, seconds)], FixedWindow), Gate([Limit(count, seconds)])
+    opened, used = -1000, 0
+    for at in times:
+        opened, used = (at, 0) if at >= opened + seconds else (opened, used)
+        arrival = fixed.arrive(at)
+        assert arrival.accepted == (used < count)
+        assert arrival.tightest.opens_in == opened + seconds - at
+        used += arrival.accepted
+    careful = Gate([Limit(count, seconds)], FixedWindow)
+    assert all(careful.arrive(at).accepted for at in times if sliding.arrive(at).accepted)
 
 
 @given(ARRIVALS)
