@@ -22,6 +22,7 @@ from bench import (
     bill,
     clear,
     damage,
+    day,
     decision,
     exactness,
     foreign,
@@ -48,6 +49,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "outage": outage.table,
     "damage": damage.table,
     "bill": bill.table,
+    "day": day.table,
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -179,13 +179,15 @@ class Page:
     """One answer: its items in the upstream's order, ids unique, and where the next page starts.
 
     ``next`` is None on the last page. ``total`` is how many items the upstream
-    says there are, where it does.
+    says there are, where it does. ``users`` are the ids of the users that it holds
+    beside its items, which some upstreams bill as well.
     """
 
     items: tuple[Item, ...]
     next: str | None = None
     total: int | None = None
     hints: tuple[RateHint, ...] = ()
+    users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,31 +18,14 @@ from typing import Any
 
 from tbcache.errors import ConfigurationError, InvalidRequest, UnknownSource, nearest
 from tbcache.models import Charge, FetchRequest, Limit
+from tbcache.price import Price
 from tbcache.settings import Settings, SourceSettings
 
 REAL_TIME_TTL = 300.0
 AGGREGATED_TTL = 600.0
 HISTORICAL_TTL = 3600.0
 STATIC_TTL = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars, as the upstream bills them.
-
-    ``daily_dedupe``: an item is billed once per UTC day however often it is read.
-    ``page_items`` is the most items that one page brings.
-    """
-
-    per_request: float = 0.0
-    per_item: float = 0.0
-    daily_dedupe: bool = False
-    page_items: int = 100
-
-    @property
-    def per_page(self) -> float:
-        """What a page costs at most."""
-        return self.per_request + self.per_item * self.page_items
+FREE = Price()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +46,7 @@ class Source:
     cache_ttl: float = REAL_TIME_TTL
     stale_ttl: float = HISTORICAL_TTL
     charge: Charge = "fetch"
-    price: Price = Price()
+    price: Price = FREE
     daily_budget: float | None = None
     cost: int = 1
     max_hours: int = 168
@@ -102,7 +85,7 @@ BUILT_IN: Mapping[str, Source] = {
             name="twitter",
             base_url="https://api.x.com",
             limits=(Limit(300, 900),),
-            price=Price(per_item=0.005, daily_dedupe=True),
+            price=Price(per_item=0.005, per_user=0.010, daily_dedupe=True),
             max_hours=168,
             pages=2,
             credentials=("bearer_token",),

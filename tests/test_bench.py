@@ -16,6 +16,7 @@ from bench import (
     bill,
     clear,
     damage,
+    day,
     decision,
     exactness,
     fleet,
@@ -235,6 +236,15 @@ def test_the_bill_is_the_upstreams(workers: fleet.Fleet) -> None:
     seen = bill.run(workers, 1, None)
     assert seen.reckoned == pytest.approx(seen.billed)
     assert seen.read * 0.005 > seen.billed > 0
+
+
+def test_a_days_bill_is_the_upstreams_users_included() -> None:
+    """An answer that holds users is reckoned with them; and none is asked for."""
+    asked, expanded = day.Reader().read(2), day.Reader("author_id").read(2)
+    assert (asked.users, expanded.users > 0) == (0, True)
+    assert asked.reckoned == pytest.approx(asked.billed)
+    assert expanded.reckoned == pytest.approx(expanded.billed)
+    assert expanded.billed > 2 * asked.billed > 0
 
 
 def test_a_bar_that_is_missed_says_so() -> None:

@@ -7,9 +7,7 @@ questions are answered in process, within this process's share of the limits.
 
 from tbcache.admission.gate import Admission
 from tbcache.admission.verdict import (
-    NOTHING,
     Ask,
-    Bill,
     Failed,
     Go,
     Grant,
@@ -24,10 +22,8 @@ from tbcache.admission.verdict import (
 )
 
 __all__ = [
-    "NOTHING",
     "Admission",
     "Ask",
-    "Bill",
     "Failed",
     "Go",
     "Grant",

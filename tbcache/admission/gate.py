@@ -17,9 +17,7 @@ import msgspec
 
 from tbcache.admission.local import LocalAdmission, end_slot
 from tbcache.admission.verdict import (
-    NOTHING,
     Ask,
-    Bill,
     Failed,
     Go,
     Grant,
@@ -35,6 +33,7 @@ from tbcache.admission.verdict import (
 from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.price import NOTHING, Bill
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable
@@ -359,9 +358,8 @@ class Admission:
                     plan.budget,
                     plan.page,
                     to_micros(bill.dollars),
-                    to_micros(ask.source.price.per_item),
                     self._store.member,
-                    *bill.items,
+                    *_once(bill),
                 ],
             )
             if answer[0] == b"go":
@@ -408,11 +406,10 @@ class Admission:
                 settlement.answer or b"",
                 settlement.pages,
                 grant.token,
-                to_micros(source.price.per_item),
                 self._pack_hints(settlement.hints, self._store.own(name).limits),
                 self._plan(source).limits,
                 self._store.deadline_us(name),
-                *settlement.bill.items,
+                *_once(settlement.bill),
             ],
         )
         if answer[0] == b"late":
@@ -543,9 +540,13 @@ class Admission:
         self._count_bill(grant, settlement.bill)
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
-        dollars = bill.dollars + grant.ask.source.price.per_item * len(bill.items)
-        if dollars:
-            self._monitor.count(grant.ask.source.name, {"cost": to_micros(dollars)})
+        if bill.most:
+            self._monitor.count(grant.ask.source.name, {"cost": to_micros(bill.most)})
+
+
+def _once(bill: Bill) -> list[str | int]:
+    """What is billed once a day as the scripts read it: each id with its price."""
+    return [part for id, price in bill.once.items() for part in (id, to_micros(price))]
 
 
 def _failure(data: bytes) -> Failure:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from tbcache.models import Failure, FetchRequest, Lane, RateHint
+from tbcache.price import NOTHING, Bill
 from tbcache.sources import Source
 
 
@@ -117,17 +118,6 @@ Settled = Literal["stored", "dropped", "local"]
 Ending = Literal["value", "failure", "abandon", "interrupted"]
 
 Verdict = Hit | Stale | Go | Join | Wait | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What pages cost: ``dollars``, and the ids of ``items`` whose price counts once a UTC day."""
-
-    dollars: float = 0.0
-    items: Sequence[str] = ()
-
-
-NOTHING = Bill()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,12 @@ if not redis.call('SET', KEYS[2], '1', 'NX', 'EX', 86400) then
     return 0
 end
 for i = 2, #ARGV, 2 do
-    count(KEYS[1], ARGV[1], ARGV[i], tonumber(ARGV[i + 1]))
+    local metric, by = ARGV[i], tonumber(ARGV[i + 1])
+    if metric == 'cost' then
+        -- What was paid while Redis was away, or for a request made elsewhere, is spent as well.
+        pay(KEYS[1], ARGV[1], by)
+    else
+        count(KEYS[1], ARGV[1], metric, by)
+    end
 end
 return 1

@@ -5,7 +5,7 @@
 -- KEYS  1 slots   2 state   3 entry   4 lease   5 usage   (see admit.lua)
 --       6 wake    LIST    one element once the load is over; joiners look at it
 --       7 outbox  STREAM  answers accepted for the database: field "answer"
---       8 billed  SET     ids billed today, where an item is billed once a day
+--       8 billed  SET     ids billed today, of what is billed once a day
 -- ARGV  1 slot id of the last page    2 cost in slots    3 worker
 --       4 "value" | "failure" | "abandon" (nothing was sent: the slot is given back) |
 --         "interrupted" (a request may still be on its way: the slot stays held)
@@ -15,10 +15,11 @@
 --      10 kind of error, ""      11 first back-off of a failure (us); 0: do not remember it
 --      12 closed until (us), 0: not; -1: by our own back-off    13 reason
 --      14 answer for the outbox, ""      15 pages fetched
---      16 the lease's token      17 price of an item (millionths of a dollar)
---      18 what the upstream says is left, "span_us:left:until_us,..." by limit
---      19 limits "count:span_us,..."
---      20 deadline (us; 0: none)   then the ids of items billed once a day
+--      16 the lease's token
+--      17 what the upstream says is left, "span_us:left:until_us,..." by limit
+--      18 limits "count:span_us,..."
+--      19 deadline (us; 0: none)
+--         then what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
 -- was, 0 when it was no longer. {"late", now} past the deadline: the slot is dealt with
 -- and that is all; the asker has kept and counted the rest himself.
@@ -42,7 +43,7 @@ if kind == 'abandon' then
 elseif kind ~= 'interrupted' then
     commit(slots, now, id, cost)
 end
-local deadline = tonumber(ARGV[20])
+local deadline = tonumber(ARGV[19])
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
@@ -71,19 +72,19 @@ end
 local function learn(limit, span)
     local learned, next_at = 'learned:' .. int(span), 'learned_next:' .. int(span)
     local known = tonumber(redis.call('HGET', state, learned) or 0)
-    if ARGV[10] == 'throttled' and ARGV[18] == '' then
+    if ARGV[10] == 'throttled' and ARGV[17] == '' then
         if is_same_strike then
             return
         end
         known = math.min(limit - 1, known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
-    elseif known > 0 and ARGV[18] == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
+    elseif known > 0 and ARGV[17] == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
         known = math.max(0, known - math.max(1, math.floor(limit / 50)))
     else
         return
     end
     redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
 end
-local limits = in_force(parse_limits(ARGV[19]), redis.call('HGET', state, 'limits') or '')
+local limits = in_force(parse_limits(ARGV[18]), redis.call('HGET', state, 'limits') or '')
 table.sort(limits, function(one, other) return one[2] < other[2] end)
 if kind ~= 'abandon' and limits[1] then
     learn(limits[1][1], limits[1][2])
@@ -120,7 +121,7 @@ local function heed(limit, span, left, told_until)
 end
 -- By the limit in force, whatever the one who read it goes by: what the upstream leaves to a
 -- larger limit is no less room for a smaller one.
-for span, left, told_until in string.gmatch(ARGV[18], '(%d+):(%d+):(%d+)') do
+for span, left, told_until in string.gmatch(ARGV[17], '(%d+):(%d+):(%d+)') do
     for _, limit in ipairs(limits) do
         if limit[2] == tonumber(span) then
             heed(limit[1], limit[2], tonumber(left), told_until)
@@ -163,7 +164,7 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, worker, tonumber(ARGV[8]), tonumber(ARGV[17]), {unpack(ARGV, 21)})
+    bill(usage, billed_key, worker, tonumber(ARGV[8]), ARGV, 20)
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
 end
 return {stored, int(now), is_ours and 1 or 0}

@@ -450,16 +450,22 @@ local function look_at_budget(slots_key, usage_key, now, budget, page, mine)
     return 0
 end
 
--- Adds to the day's bill: what is due now, and each id not billed before today.
-local function bill(usage_key, billed_key, worker, amount, price, ids)
-    for _, id in ipairs(ids) do
-        amount = amount + redis.call('SADD', billed_key, id) * price
+-- Adds to the day's bill.
+local function pay(usage_key, worker, amount)
+    count(usage_key, worker, 'cost', amount)
+    redis.pcall('HINCRBY', usage_key, 'spent', amount)
+end
+
+-- Adds what an answer costs: `amount`, and of what follows in `args` from `first` on, an id and its
+-- price (millionths of a dollar) each, what was not billed before today.
+local function bill(usage_key, billed_key, worker, amount, args, first)
+    for i = first, #args, 2 do
+        amount = amount + redis.call('SADD', billed_key, args[i]) * tonumber(args[i + 1])
     end
-    if #ids > 0 then
+    if args[first] then
         redis.call('EXPIRE', billed_key, 2 * 86400)
     end
     if amount > 0 then
-        count(usage_key, worker, 'cost', amount)
-        redis.pcall('HINCRBY', usage_key, 'spent', amount)
+        pay(usage_key, worker, amount)
     end
 end

@@ -7,13 +7,13 @@
 -- ARGV  1 limits   2 lease (us)   3 slot id of the page that came
 --       4 slot id of the next page   5 cost in slots   6 deadline (us; 0: none)
 --       7 the lease's token   8 worker   9 the day's budget   10 a page's price at most
---      11 billed (millionths of a dollar)   12 price of an item   13 process
---         then the ids of items billed once a day
+--      11 billed (millionths of a dollar)   12 process
+--         then what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies {"go", now}: the next slot is held and the lease prolonged;
 --         {"wait", now, retry_at, code, reason}: no slot, and why (see slots.lua);
 --         {"late", now}: see admit.lua.
 local slots, lease_key = KEYS[1], KEYS[3]
-local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[13], limits = parse_limits(ARGV[1])}
+local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[12], limits = parse_limits(ARGV[1])}
 local lease, cost, deadline = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local now = server_time()
@@ -21,8 +21,8 @@ commit(slots, now, ARGV[3], cost)
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
-hear(window.fleet, ARGV[13], now)
-bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), tonumber(ARGV[12]), {unpack(ARGV, 14)})
+hear(window.fleet, window.process, now)
+bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 13)
 local retry_at, code, reason = look(window, now, cost, 1)
 local funds_at = look_at_budget(slots, KEYS[4], now, tonumber(ARGV[9]), tonumber(ARGV[10]) / cost, 0)
 if funds_at > retry_at then

@@ -16,7 +16,7 @@ from tbcache.models import Item, Page
 
 log = get_logger("tbcache.pipeline")
 
-#: Far above what is asked for, and no more than one script takes as arguments.
+#: Far above what is asked for. Of users as well.
 MAX_ITEMS = 5_000
 #: Characters. The longest post of any built-in source has as many.
 MAX_TEXT = 40_000
@@ -26,22 +26,27 @@ MAX_CURSOR = 4_096
 
 
 def bounded(source: str, page: Page) -> Page:
-    """``page`` with texts and authors cut to size, which is logged, and overlong ids as fingerprints.
+    """``page`` with texts and authors cut to size, which is logged, and ids that are no keys as fingerprints.
 
     Raises:
       UpstreamPayloadError: it has more items than anybody asked for, or a cursor that fits in no URL.
       ValueError: it is no sound page, e.g. a time in it has no zone.
     """
-    if len(page.items) > MAX_ITEMS:
-        raise UpstreamPayloadError(
-            source, f"the answer holds {len(page.items)} items, and {MAX_ITEMS} are the most that is read"
-        )
+    _check_count(source, "items", len(page.items))
+    _check_count(source, "users", len(page.users))
     if page.next is not None:
         _check_cursor(source, str(page.next))
     _check_zones(page)
     if cut := sum(len(item.text) > MAX_TEXT for item in page.items):
         log.warning("page.cut", source=source, texts=cut, of=len(page.items), characters=MAX_TEXT)
-    return replace(page, items=_bounded(page.items))
+    return replace(page, items=_bounded(page.items), users=tuple(map(_key, page.users)))
+
+
+def _check_count(source: str, what: str, count: int) -> None:
+    if count > MAX_ITEMS:
+        raise UpstreamPayloadError(
+            source, f"the answer holds {count} {what}, and {MAX_ITEMS} are the most that is read"
+        )
 
 
 def _check_cursor(source: str, cursor: str) -> None:
@@ -62,19 +67,13 @@ def _bounded(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def _fits(item: Item) -> bool:
-    return (
-        len(item.id) <= MAX_ID
-        and len(item.text) <= MAX_TEXT
-        and len(item.author or "") <= MAX_AUTHOR
-        and _is_encodable(item.id)
-    )
+    return _is_key(item.id) and len(item.text) <= MAX_TEXT and len(item.author or "") <= MAX_AUTHOR
 
 
 def _cut(item: Item) -> Item:
-    is_key = len(item.id) <= MAX_ID and _is_encodable(item.id)
     return replace(
         item,
-        id=item.id if is_key else _fingerprint(item.id),
+        id=_key(item.id),
         text=_shorten(item.text, MAX_TEXT),
         author=item.author and _shorten(item.author, MAX_AUTHOR),
     )
@@ -84,8 +83,14 @@ def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _fingerprint(id: str) -> str:
-    """Stands for an id that is no key: the same for the same one, in any process."""
+def _is_key(id: str) -> bool:
+    return len(id) <= MAX_ID and _is_encodable(id)
+
+
+def _key(id: str) -> str:
+    """``id``, or a fingerprint of one that is no key: the same for the same one, in any process."""
+    if _is_key(id):
+        return id
     return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tbcache.admission import NOTHING, Bill, Grant, Wait
+from tbcache.admission import Grant, Wait
 from tbcache.deadline import until
 from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
 from tbcache.pipeline.page import bounded
+from tbcache.price import NOTHING, Bill
 from tbcache.scoring import Scorer
 from tbcache.sources import Source
 
@@ -113,7 +114,7 @@ class PageReader:
         page = parse_page(self._upstream, response)
         self._pages += 1
         self._hints = page.hints
-        self._bill = _bill(self._upstream.source, page)
+        self._bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
         for item in page.items:
             self._kept.setdefault(item.id, item)
         return page
@@ -160,14 +161,6 @@ def parse_page(upstream: Upstream, response: RawResponse) -> Page:
 def _line(error: Exception) -> str:
     """Its words on one line: they may quote the answer."""
     return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])
-
-
-def _bill(source: Source, page: Page) -> Bill:
-    """What ``page`` costs, by the source's own rules."""
-    price = source.price
-    if price.daily_dedupe:
-        return Bill(price.per_request, [item.id for item in page.items] if price.per_item else ())
-    return Bill(price.per_request + price.per_item * len(page.items))
 
 
 def _oldest(items: Sequence[Item], now: datetime) -> datetime:

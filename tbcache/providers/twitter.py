@@ -116,6 +116,7 @@ class TwitterProvider(Provider):
             next=word(meta.get("next_token")),
             total=None if total is None else int(total),
             hints=dialect.hints(response),
+            users=tuple(filter(None, names)),
         )
 
 

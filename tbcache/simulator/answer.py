@@ -25,7 +25,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers, body; ``items`` are the ids of what it holds.
+    """Status, headers, body; ``items`` and ``users`` are the ids of what it holds.
 
     ``cost`` (US dollars) is what the request costs beyond its items;
     ``is_page`` says that it is a page of items, which a replay may stand in for.
@@ -35,6 +35,7 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     items: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     cost: float = 0.0
     is_page: bool = False
 
@@ -43,8 +44,8 @@ class Answer:
         return cls(status, orjson.dumps(body), {"content-type": content_type})
 
     @classmethod
-    def page(cls, body: Any, items: tuple[str, ...]) -> Self:
-        return cls(200, orjson.dumps(body), {"content-type": JSON}, items, is_page=True)
+    def page(cls, body: Any, items: tuple[str, ...], users: tuple[str, ...] = ()) -> Self:
+        return cls(200, orjson.dumps(body), {"content-type": JSON}, items, users, is_page=True)
 
     @classmethod
     def html(cls, status: int, text: str) -> Self:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tbcache.price import Price
 from tbcache.simulator.answer import Answer
 from tbcache.simulator.dialect import stamp
 from tbcache.simulator.stream import DAY
 from tbcache.simulator.window import Window
-from tbcache.sources import Price
 
 DROPPED = "dropped"
 
@@ -32,6 +32,7 @@ class Ledger:
         self.refused = 0
         self.by_status: Counter[str] = Counter()
         self.items_served = 0
+        self.users_served = 0
         self.billed = 0.0
         self.first: float | None = None
         self.last: float | None = None
@@ -50,19 +51,15 @@ class Ledger:
             return
         self.by_status[str(answer.status)] += 1
         self.items_served += len(answer.items)
+        self.users_served += len(answer.users)
         if answer.status == 200:
-            self.billed += self.price.per_request + answer.cost + self._price_of(answer, now)
+            bill = self.price.bill(answer.items, answer.users)
+            self.billed += answer.cost + bill.due(self._billed_on(int(now // DAY)))
 
-    def _price_of(self, answer: Answer, now: float) -> float:
-        if not self.price.per_item:
-            return 0.0
-        if not self.price.daily_dedupe:
-            return self.price.per_item * len(answer.items)
-        if (day := int(now // DAY)) != self._day:
+    def _billed_on(self, day: int) -> set[str]:
+        if day != self._day:
             self._day, self._billed_today = day, set()
-        new = set(answer.items) - self._billed_today
-        self._billed_today |= new
-        return self.price.per_item * len(new)
+        return self._billed_today
 
     def as_data(self, windows: tuple[Window, ...]) -> dict[str, Any]:
         """The figures as JSON data; money in US dollars, times in UTC."""
@@ -72,6 +69,7 @@ class Ledger:
             "max_in_window": {str(window.limit): window.most for window in windows},
             "by_status": dict(sorted(self.by_status.items())),
             "items_served": self.items_served,
+            "users_served": self.users_served,
             "billed": round(self.billed, 6),
             "first_arrival": _time(self.first),
             "last_arrival": _time(self.last),

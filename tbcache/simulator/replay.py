@@ -55,7 +55,8 @@ class Envelope:
         if self._moved_at is None or now - self._moved_at > FRESH_SECONDS:
             self._moved_at = now
             self._moved_body = orjson.dumps(_moved(self.body, _TIME_FIELDS[self.source], self._delay(now)))
-        return Answer(self.status, self._moved_body, self._headers(), self._ids(), is_page=True)
+        users = _users(self.body) if self.source == "twitter" else ()
+        return Answer(self.status, self._moved_body, self._headers(), self._ids(), users, is_page=True)
 
     def _headers(self) -> dict[str, str]:
         kept = {
@@ -173,6 +174,13 @@ def _found(source: str, body: Any) -> Any:
         # flow-recent's object form: rows by expiry.
         return [row for part in rows.values() if isinstance(part, list) for row in part]
     return rows
+
+
+def _users(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the users that an answer of X holds beside its posts."""
+    includes = body.get("includes")
+    users = includes.get("users") if isinstance(includes, dict) else None
+    return tuple(str(user["id"]) for user in users or () if isinstance(user, dict) and "id" in user)
 
 
 def _times(value: Any, fields: set[str]) -> Iterator[float]:

@@ -290,15 +290,18 @@ def _page(
     if has_more:
         meta["next_token"] = _TOKEN_PREFIX + base36.encode(int(ids[-1]))
     body: dict[str, Any] = {"data": rows}
-    if "author_id" in params.get("expansions", "").split(","):
-        body["includes"] = {"users": _users(page, params)}
-    return Answer.page({**body, "meta": meta}, ids)
+    people = _expanded(page, params)
+    if people:
+        asked = params.get("user.fields", "")
+        body["includes"] = {"users": [_user(person, asked) for person in people]}
+    return Answer.page({**body, "meta": meta}, ids, tuple(map(_author_id, people)))
 
 
-def _users(page: list[tuple[Stream, int]], params: Mapping[str, str]) -> list[orjson.Fragment]:
-    asked = params.get("user.fields", "")
-    people = dict.fromkeys(_author(stream, k) for stream, k in page)
-    return [_user(person, asked) for person in people]
+def _expanded(page: list[tuple[Stream, int]], params: Mapping[str, str]) -> list[chatter.Person]:
+    """The users that the answer holds, each once."""
+    if "author_id" not in params.get("expansions", "").split(","):
+        return []
+    return list(dict.fromkeys(_author(stream, k) for stream, k in page))
 
 
 @functools.lru_cache(maxsize=8192)

@@ -117,7 +117,7 @@ class Upstream:
         if answer.status != 200 or not (self.fault.empty or self.fault.garbage):
             return answer
         body = b"" if self.fault.empty else answer.body[: len(answer.body) // 2]
-        return replace(answer, body=body, items=())
+        return replace(answer, body=body, items=(), users=())
 
     def _envelope(self, name: str) -> Envelope:
         if self._replay is None:

@@ -11,7 +11,6 @@ import pytest
 
 from tbcache.admission import (
     Admission,
-    Bill,
     Failed,
     Go,
     Grant,
@@ -25,8 +24,9 @@ from tbcache.admission import (
 from tbcache.cache import CacheManager
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.price import Bill, Price
 from tbcache.settings import Settings
-from tbcache.sources import Price, Source
+from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.codec import UNCLEARED
 from tbcache.store.member import Membership
@@ -37,6 +37,7 @@ from tests.server import Server, wait_until
 pytestmark = pytest.mark.every_server
 
 VALUE = Settlement(payload=b'{"x":1}', pages=1, seconds=0.1)
+PRICE = Price(per_item=0.005, per_user=0.010, daily_dedupe=True)
 
 
 def go(admission: Admission, symbol: str = "AAPL", **options: object) -> Grant:
@@ -568,8 +569,25 @@ def test_turn_waits_when_the_limit_is_reached(admission: Admission) -> None:
 def test_items_are_billed_once_a_day(admission: Admission, store: Store) -> None:
     """As X bills posts: $0.005 each, once per UTC day."""
     for symbol, ids in (("A", ["1", "2", "3"]), ("B", ["2", "3", "4"])):
-        admission.settle(go(admission, symbol), replace(VALUE, bill=Bill(0.0, ids)))
+        admission.settle(go(admission, symbol), replace(VALUE, bill=PRICE.bill(ids)))
     assert usage(store, "cost") == 4 * 5000
+
+
+def test_users_are_billed_beside_the_posts_once_a_day(admission: Admission, store: Store) -> None:
+    """A user may have the number of a post, and costs $0.010 of its own."""
+    for symbol, posts, users in (("A", ["1", "2"], ["1", "7"]), ("B", ["2"], ["7", "8"])):
+        admission.settle(go(admission, symbol), replace(VALUE, bill=PRICE.bill(posts, users)))
+    assert usage(store, "cost") == 2 * 5000 + 3 * 10_000
+
+
+def test_what_was_paid_elsewhere_counts_against_the_budget(admission: Admission) -> None:
+    """A page read while Redis was away, or a request of the user's own, costs the same money."""
+    source = replace(TWITTER, daily_budget=0.01, price=PRICE)
+    admission._monitor.record_request("twitter", cost=0.02)
+    admission._monitor.flush()
+    verdict = admission.admit(ask("A", source))
+    assert isinstance(verdict, Wait)
+    assert verdict.why == "budget"
 
 
 def test_the_daily_budget_closes_the_source_until_midnight(admission: Admission) -> None:
@@ -788,20 +806,20 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
 
 def test_fetches_under_way_count_against_the_budget(admission: Admission) -> None:
     """However many start at once, it is overshot by one page at most."""
-    source = replace(TWITTER, daily_budget=1.0, price=Price(per_item=0.005, daily_dedupe=True))
+    source = replace(TWITTER, daily_budget=1.0, price=PRICE)
     first = go(admission, "A", source=source)
     go(admission, "B", source=source)
     verdict = admission.admit(ask("C", source))
     assert isinstance(verdict, Wait)
     assert (verdict.why, verdict.seconds) == ("budget", pytest.approx(0.1))
-    admission.settle(first, replace(VALUE, bill=Bill(0.0, ["1"])))
+    admission.settle(first, replace(VALUE, bill=PRICE.bill(["1"])))
     go(admission, "C", source=source)
 
 
 def test_pages_are_billed_by_their_turns(admission: Admission, store: Store) -> None:
     """An answer of many pages stops where the money ends."""
-    source = replace(TWITTER, daily_budget=0.01, price=Price(per_item=0.005, daily_dedupe=True))
-    turned = admission.turn(go(admission, "A", source=source), Bill(0.0, ["1", "2"]))
+    source = replace(TWITTER, daily_budget=0.01, price=PRICE)
+    turned = admission.turn(go(admission, "A", source=source), PRICE.bill(["1", "2"]))
     assert isinstance(turned, Wait)
     assert turned.why == "budget"
     assert usage(store, "cost") == 10_000
@@ -951,7 +969,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
     keys = [*admission._plan(TWITTER).keys, store.keys.lease("twitter:AAPL:24")]
     day = datetime.now(UTC)
     keys += [store.keys.usage("twitter", day), store.keys.billed("twitter", day)]
-    arguments = ["5:60000000", 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, 0, "me"]
+    arguments = ["5:60000000", 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, "me"]
     assert store.run("turn", keys, arguments)[0] == b"late"
     assert slots(store) == 1
 

@@ -25,8 +25,8 @@ from tbcache.errors import (
 from tbcache.models import FetchRequest, Limit, Outcome, Page
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
+from tbcache.price import Price
 from tbcache.settings import Settings
-from tbcache.sources import Price
 from tbcache.store import Store
 from tbcache.store.codec import seal
 from tbcache.store.local import LocalCache

@@ -74,6 +74,16 @@ def test_posts_are_billed_once_a_day(client: TestClient, clock: Clock) -> None:
     assert _stats(client)["twitter"]["billed"] == 1.0
 
 
+def test_users_are_billed_beside_the_posts(client: TestClient) -> None:
+    """Who expands the authors pays twice a post for each of them, once a day."""
+    for _ in range(2):
+        answer = ask.twitter(client, max_results=100, expansions="author_id").json()
+    authors = len(answer["includes"]["users"])
+    figures = _stats(client)["twitter"]
+    assert figures["users_served"] == 2 * authors > 0
+    assert figures["billed"] == pytest.approx(0.5 + authors * 0.010)
+
+
 def test_counts_are_billed_by_the_request(client: TestClient) -> None:
     """They are the cheap way to ask how much there is."""
     client.get("/twitter/2/tweets/counts/recent?query=$AAPL", headers=ask.BEARER)
