@@ -176,11 +176,15 @@ class RateHint:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer: its items in the upstream's order, ids unique, and where the next page starts.
+    """One answer: its items and where the next page starts.
 
-    ``next`` is None on the last page. ``total`` is how many items the upstream
-    says there are, where it does. ``users`` are the ids of the users that it holds
-    beside its items, which some upstreams bill as well.
+    ``items`` are in the upstream's order, newest first, their ids unique; what it pins or promotes, out of
+    its order, is left out. ``next`` is None where the answer names no next page. ``exhausted`` says that the
+    upstream states that there is none, so that this is all it has of the time asked for: a ``next`` that is
+    merely missing or null states nothing. ``depth`` is how many items a listing has at most, where it has
+    such a bound: an end that many items deep is not believed. ``total`` is how many items the upstream says
+    there are, where it does. ``users`` are the ids of the users that it holds beside its items, which some
+    upstreams bill as well.
     """
 
     items: tuple[Item, ...]
@@ -188,6 +192,8 @@ class Page:
     total: int | None = None
     hints: tuple[RateHint, ...] = ()
     users: tuple[str, ...] = ()
+    exhausted: bool = False
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,15 @@ from typing import Protocol
 from tbcache.admission import Grant, Wait
 from tbcache.deadline import until
 from tbcache.errors import UpstreamError, UpstreamPayloadError
+from tbcache.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
+from tbcache.pipeline.coverage import Coverage, Ending
 from tbcache.pipeline.page import bounded
 from tbcache.price import NOTHING, Bill
 from tbcache.scoring import Scorer
 from tbcache.sources import Source
+
+log = get_logger("tbcache.pipeline")
 
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
@@ -74,6 +78,7 @@ class PageReader:
         self._may_send = may_send
         self._now = utc_now()
         self._start = self._now - timedelta(hours=grant.ask.request.hours)
+        self._coverage = Coverage(self._start)
         self._kept: dict[str, Item] = {}
         self._pages = 0
         self._hints: tuple[RateHint, ...] = ()
@@ -81,7 +86,7 @@ class PageReader:
         self._bill = NOTHING
 
     def read(self) -> Fetched:
-        """Read until a page is older than asked for, or no more may be read.
+        """Read until the pages are all that was asked for, or no more can or may be read.
 
         Raises:
           UpstreamError: the first page is none. TooLate: it was not sent.
@@ -94,8 +99,8 @@ class PageReader:
                 if self._pages == 0:
                     raise
                 return self._broken_off(error)
-            if page.next is None or _oldest(page.items, self._now) < self._start:
-                return self._fetched(None)
+            if (ending := self._coverage.add(page)) is not None:
+                return self._ended(ending)
             if self._pages == self._upstream.source.pages:
                 return self._fetched("page_budget")
             turn = self._turn(self._grant, self._bill)
@@ -119,6 +124,13 @@ class PageReader:
             self._kept.setdefault(item.id, item)
         return page
 
+    def _ended(self, ending: Ending) -> Fetched:
+        """No page follows; whether that is the end of the items is another question."""
+        if ending == "repeated_page":
+            request = self._grant.ask.request
+            log.warning("page.repeated", source=request.source, symbol=request.symbol, pages=self._pages)
+        return self._fetched(None if ending == "whole" else ending)
+
     def _broken_off(self, error: UpstreamError | TooLate) -> Fetched:
         """What came before is kept: it was paid for."""
         if isinstance(error, TooLate):
@@ -127,9 +139,9 @@ class PageReader:
 
     def _fetched(self, reason: str | None, closed_by: Failure | None = None) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
-        if reason is None and _is_delayed(self._upstream.source, items, self._now):
+        if (reason is None or not items) and _is_delayed(self._upstream.source, items, self._now):
             reason = "plan_delay"
-        since = self._start if reason is None else _oldest(items, self._now) if items else None
+        since = self._start if reason is None else self._coverage.since if items else None
         return Fetched(items, self._pages, since, reason, self._grant, self._bill, closed_by, self._hints)
 
 
@@ -161,10 +173,6 @@ def parse_page(upstream: Upstream, response: RawResponse) -> Page:
 def _line(error: Exception) -> str:
     """Its words on one line: they may quote the answer."""
     return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])
-
-
-def _oldest(items: Sequence[Item], now: datetime) -> datetime:
-    return min((item.at for item in items if item.at is not None), default=now)
 
 
 def _is_delayed(source: Source, items: Sequence[Item], now: datetime) -> bool:

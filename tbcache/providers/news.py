@@ -82,6 +82,7 @@ class NewsProvider(Provider):
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
             hints=dialect.hints(response),
+            exhausted=total is not None and total <= len(articles),
         )
 
 
@@ -127,7 +128,7 @@ def _item(article: dict[str, Any]) -> Item:
 
 
 def _before(items: tuple[Item, ...]) -> str | None:
-    """Where the next page starts: at the oldest article, whose second may hold more of them.
+    """Where the next page starts: at the last article, whose second may hold more of them.
 
     A page that lies within one second starts the next one a second earlier, or
     it would be asked for for ever.
@@ -136,7 +137,7 @@ def _before(items: tuple[Item, ...]) -> str | None:
     if not times:
         return None
     stuck = len(times) > 1 and min(times) == max(times)
-    return _iso(min(times) - timedelta(seconds=1) if stuck else min(times))
+    return _iso(times[-1] - timedelta(seconds=1) if stuck else times[-1])
 
 
 def _iso(at: datetime) -> str:

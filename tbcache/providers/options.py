@@ -45,8 +45,12 @@ class OptionsProvider(Provider):
         rows = list(_rows(body))
         if not rows and not _is_quiet(body):
             raise dialect.unreadable(self.source.name, response, "the answer holds no rows of option flow")
-        hints = (*dialect.hints(response), *_daily_hint(response))
-        return Page(unique(flow.to_item(row) for row in rows), next=_older(rows), hints=hints)
+        return Page(
+            unique(flow.to_item(row) for row in rows),
+            next=_older(rows),
+            hints=(*dialect.hints(response), *_daily_hint(response)),
+            exhausted=len(rows) < LIMIT,
+        )
 
 
 def next_reset(start: datetime) -> datetime:
@@ -95,10 +99,10 @@ def _is_quiet(body: Any) -> bool:
 
 
 def _older(rows: list[dict[str, Any]]) -> str | None:
-    """Where the next page of alerts starts: the second after the oldest one of a full page.
+    """Where the next page of alerts starts: the second after the last one of a full page.
 
     Whole seconds, so that nothing between two alerts of one second is left out;
     what comes twice has the same id.
     """
     times = [at for row in rows if (at := moment(row.get("created_at"))) is not None]
-    return str(math.ceil(min(times).timestamp())) if times and len(rows) >= LIMIT else None
+    return str(math.ceil(times[-1].timestamp())) if times and len(rows) >= LIMIT else None

@@ -18,6 +18,8 @@ from tbcache.providers.field import fingerprint, holds_records, moment, record, 
 from tbcache.providers.reddit_token import RedditAuth, refusal
 
 LIMIT = 100
+#: A search ends at 220 to 250 posts, as if there were no more; what was removed is missing from them.
+DEPTH = 200
 _SPANS = ((1, "hour"), (24, "day"), (168, "week"), (720, "month"), (8760, "year"))
 _NESTING = 40
 _POST, _COMMENT = "t3", "t1"
@@ -49,9 +51,15 @@ class RedditProvider(Provider):
         body = dialect.page(self.source.name, response, _judge)
         if not _is_listing(body):
             raise dialect.unreadable(self.source.name, response, "the answer is no listing")
-        after = record(record(body).get("data")).get("after")
-        things = unique(_item(kind, data) for kind, data in _things(body))
-        return Page(things, next=word(after), hints=dialect.hints(response))
+        listing = record(record(body).get("data"))
+        things = unique(_item(kind, data) for kind, data in _things(body) if not _is_pinned(data))
+        return Page(
+            things,
+            next=word(listing.get("after")),
+            hints=dialect.hints(response),
+            exhausted="after" in listing and listing["after"] is None,
+            depth=DEPTH,
+        )
 
 
 def _judge(body: Any, response: RawResponse) -> Verdict | None:
@@ -85,6 +93,11 @@ def _things(value: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         elif kind in (_POST, _COMMENT) and data:
             yield str(kind), data
             yield from _things(data.get("replies"), depth + 1)
+
+
+def _is_pinned(data: dict[str, Any]) -> bool:
+    """True for what stands where it does because a moderator or an advertiser wants it there."""
+    return data.get("stickied") is True or data.get("promoted") is True
 
 
 def _item(kind: str, data: dict[str, Any]) -> Item:

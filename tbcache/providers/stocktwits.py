@@ -44,7 +44,9 @@ class StocktwitsProvider(Provider):
             raise dialect.unreadable(self.source.name, response, "the answer's messages are none")
         cursor = record(record(body).get("cursor"))
         older = word(cursor.get("max")) if items and cursor.get("more") is True else None
-        return Page(items, next=older, hints=dialect.hints(response))
+        # Collected streams and broken answers have no such word: they may end anywhere.
+        is_end = cursor.get("more") is False
+        return Page(items, next=older, hints=dialect.hints(response), exhausted=is_end)
 
 
 def _is_message(message: dict[str, Any]) -> bool:

@@ -106,17 +106,23 @@ class TwitterProvider(Provider):
     def parse(self, response: RawResponse) -> Page:
         body = dialect.page(self.source.name, response, _judge)
         outer, meta = record(body), record(record(body).get("meta"))
+        posts, stated = list(_posts(outer.get("data"))), number(meta.get("result_count"))
         if not _holds_page(outer):
             raise dialect.unreadable(self.source.name, response, "the answer holds neither posts nor meta")
+        if stated is not None and stated > 0 and not outer.get("data"):
+            what = f"the answer speaks of {stated:g} posts and holds none"
+            raise dialect.unreadable(self.source.name, response, what)
         users = records(record(outer.get("includes")).get("users"))
         names = {word(user.get("id")): word(user.get("username")) for user in users}
         total = number(meta.get("total_tweet_count"))
         return Page(
-            unique(_item(post, names) for post in _posts(outer.get("data"))),
+            unique(_item(post, names) for post in posts),
             next=word(meta.get("next_token")),
             total=None if total is None else int(total),
             hints=dialect.hints(response),
             users=tuple(filter(None, names)),
+            # The last page of a search has its count and no token.
+            exhausted="next_token" not in meta and stated is not None and len(posts) >= stated,
         )
 
 

@@ -93,15 +93,28 @@ def test_an_article_without_address_has_the_same_id_each_time() -> None:
 
 def test_the_next_page_ends_where_this_one_ended() -> None:
     """Pages by number run into 426, and shift when an article comes in."""
-    page = parse(article(5), article(3), article(4), total=150)
-    assert (page.next, page.total) == ("2026-07-28T20:03:00Z", 150)
+    page = parse(article(5), article(4), article(3), total=150)
+    assert (page.next, page.total, page.exhausted) == ("2026-07-28T20:03:00Z", 150, False)
     assert next_request("news", "2026-07-28T20:03:00Z").params["to"] == "2026-07-28T20:03:00Z"
+
+
+def test_an_article_out_of_its_order_does_not_end_the_paging() -> None:
+    """One of 2019 at the top of a list would have let all in between be left out."""
+    page = parse(article(9, publishedAt="2019-01-01T00:00:00Z"), article(5), article(4), total=150)
+    assert page.next == "2026-07-28T20:04:00Z"
 
 
 def test_a_whole_answer_has_no_next_page() -> None:
     """A request for nothing costs a hundredth of the free day."""
-    assert parse(article(1), article(2)).next is None
-    assert parse(article(1), total="1").next is None
+    for page in (parse(article(1), article(2)), parse(article(1), total="1"), parse()):
+        assert (page.next, page.exhausted) == (None, True)
+
+
+@pytest.mark.parametrize("total", ["many", "", 7])
+def test_an_answer_that_does_not_say_how_many_there_are_states_no_end(total: object) -> None:
+    """A hundred articles without a word of the others are not all there are."""
+    page = parse(article(1, publishedAt=None), total=total)
+    assert (page.next, page.exhausted) == (None, False)
 
 
 def test_a_page_within_one_second_moves_on() -> None:

@@ -89,10 +89,20 @@ def test_the_request_asks_for_the_alerts_since_then() -> None:
 def test_a_full_page_is_followed_from_the_second_after_its_oldest() -> None:
     """Cut at the second itself, alerts of the same second would be lost between two pages."""
     rows = [ALERT | {"option_chain": str(n)} for n in range(LIMIT)]
-    assert parse({"data": rows[1:]}).next is None
+    short = parse({"data": rows[1:]})
+    assert (short.next, short.exhausted) == (None, True)
     cursor = parse({"data": rows}).next
     assert cursor == str(int(datetime(2026, 7, 28, 20, 17, 59, tzinfo=UTC).timestamp()))
     assert next_request("options", cursor).params["older_than"] == cursor
+
+
+def test_a_full_page_is_no_end_and_goes_by_its_last_alert() -> None:
+    """One alert of last year at its top would have let all in between be left out."""
+    rows = [ALERT | {"option_chain": str(n)} for n in range(LIMIT)]
+    old = ALERT | {"created_at": "2025-01-01T00:00:00Z"}
+    assert parse({"data": [old, *rows]}).next == parse({"data": rows}).next
+    undated = parse({"data": [row | {"created_at": None} for row in rows]})
+    assert (undated.next, undated.exhausted) == (None, False)
 
 
 @pytest.mark.parametrize(

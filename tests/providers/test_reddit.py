@@ -67,6 +67,22 @@ def test_the_next_page_is_asked_for_by_what_it_follows() -> None:
     assert next_request("reddit", "t3_1").params["after"] == "t3_1"
 
 
+def test_a_search_ends_where_it_says_so_and_never_at_its_depth() -> None:
+    """It shows 220 to 250 posts of any number, and then ends as if there were no more."""
+    page = parse(listing(post(1)))
+    assert (page.next, page.exhausted, page.depth) == (None, True, 200)
+    for after in ("t3_1", "", 7):
+        assert not parse(listing(post(1), after=after)).exhausted
+    assert not parse({"kind": "Listing", "data": {"children": []}}).exhausted
+
+
+@pytest.mark.parametrize("mark", ["stickied", "promoted"])
+def test_what_is_pinned_or_promoted_is_no_item(mark: str) -> None:
+    """A thread that moderators open each day is no opinion, and its place says nothing of its time."""
+    page = parse(listing(post(1, **{mark: True}), comment(2, **{mark: True}), post(3, **{mark: False})))
+    assert [item.id for item in page.items] == ["t3_3"]
+
+
 def test_posts_and_comments_are_items() -> None:
     """A user's listing mixes both, and both are opinions."""
     first, second = parse(listing(post(1), comment(2))).items

@@ -78,6 +78,17 @@ def test_the_next_page_starts_at_the_cursor_where_there_is_more(cursor: object, 
     assert parse(message(7), cursor=cursor).next == expected
 
 
+@pytest.mark.parametrize(
+    "cursor",
+    [None, {}, {"since": 9, "max": 7}, {"more": None}, {"more": True, "max": None}, {"more": True}],
+)
+def test_a_stream_ends_only_where_it_says_so(cursor: object) -> None:
+    """Thirty messages of one hour passed for those of a day where a cursor was null."""
+    assert not parse(message(7), cursor=cursor).exhausted
+    assert not parse(cursor=cursor).exhausted
+    assert parse(message(7), cursor={"more": False, "max": 7}).exhausted
+
+
 def test_an_empty_page_ends_the_stream() -> None:
     """A cursor that goes on without messages would go on for ever."""
     assert parse(cursor={"more": True, "max": 7}).next is None

@@ -107,6 +107,33 @@ def test_no_posts_are_an_empty_page(body: dict[str, Any]) -> None:
     assert parse(body).items == ()
 
 
+@pytest.mark.parametrize("data", [None, []])
+def test_a_count_without_its_posts_is_no_empty_page(data: object) -> None:
+    """They are billed; taken for an empty answer, they would be missed for good."""
+    found = refused({"data": data, "meta": {"result_count": 5}})
+    assert type(found) is UpstreamPayloadError
+    assert "5 posts and holds none" in found.message
+
+
+@pytest.mark.parametrize(
+    ("body", "is_end"),
+    [
+        ({"meta": {"result_count": 0}}, True),
+        ({"data": [POST], "meta": {"result_count": 1}}, True),
+        ({"data": [POST], "meta": {"result_count": 2}}, False),
+        ({"data": [POST], "meta": {"result_count": 1, "next_token": None}}, False),
+        ({"data": [POST], "meta": {"result_count": 1, "next_token": "abc"}}, False),
+        ({"data": [POST], "meta": {}}, False),
+        ({"data": [POST]}, False),
+    ],
+)
+def test_a_search_is_over_where_its_count_is_met_and_no_token_given(
+    body: dict[str, Any], is_end: bool
+) -> None:
+    """A token that is null, or a count that is missing, may hide any number of posts."""
+    assert parse(body).exhausted is is_end
+
+
 def test_counts_are_no_posts_but_a_total() -> None:
     """The counts endpoint tells how many there are, at a fixed price."""
     bucket = {"start": "2026-07-28T20:00:00Z", "end": "2026-07-28T21:00:00Z", "tweet_count": 3}

@@ -53,6 +53,18 @@ def _is_whole(request: bytes) -> bool:
     return b"\r\n\r\n" in request and len(body) >= (int(length[1]) if length else 0)
 
 
+def _request(connection: socket.socket) -> bytes:
+    """A whole request: what is left unread when a connection is closed resets it, and its answer is lost."""
+    request = b""
+    while part := connection.recv(65536):
+        request += part
+        head, end, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        if end and len(body) >= int(length[1] if length else 0):
+            break
+    return request
+
+
 def always(head: bytes, *parts: bytes, again: bytes = b"") -> Answer:
     """Sends ``head`` and ``parts``, then ``again`` for as long as somebody reads."""
 

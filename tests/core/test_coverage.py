@@ -1,0 +1,157 @@
+"""Whether an answer is all there is: paging, by pages of any shape, without Redis or an upstream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbcache.admission import Grant
+from tbcache.models import Item, Page, utc_now
+from tbcache.pipeline.reader import Fetched, PageReader
+from tests.core.conftest import TWITTER, Upstream, ask, item
+
+HOURS = 24
+SOURCE = replace(TWITTER, pages=4)
+
+
+def ago(hours: float) -> datetime:
+    return utc_now() - timedelta(hours=hours)
+
+
+def posts(*hours: float | None) -> tuple[Item, ...]:
+    """A post for each time, ``hours`` ago; None for one that does not say."""
+    return tuple(item(f"{each}", None if each is None else ago(each)) for each in hours)
+
+
+def fetch(upstream: Upstream) -> Fetched:
+    grant = Grant(ask(source=upstream.source), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
+    return PageReader(upstream, grant, lambda grant, _: grant, lambda _: True).read()
+
+
+def read(*pages: Page) -> Fetched:
+    """What is made of ``pages``, of which each leads to the next by its place: ``next="1"`` is the second."""
+    return fetch(Upstream(SOURCE, lambda cursor: pages[int(cursor or 0)]))
+
+
+def since(fetched: Fetched) -> float | None:
+    """How many hours back it reaches."""
+    return None if fetched.since is None else round((utc_now() - fetched.since).total_seconds() / 3600, 2)
+
+
+def test_no_next_page_is_no_proof_of_an_end() -> None:
+    """A null where a token should be ended an answer over an hour as a complete one over a day."""
+    fetched = read(Page(posts(1, 2)))
+    assert (fetched.reason, since(fetched)) == ("no_next_page", 2)
+
+
+def test_an_end_that_is_stated_is_one() -> None:
+    """A quiet symbol has three posts a day, and nothing is missing."""
+    fetched = read(Page(posts(1, 2), exhausted=True))
+    assert (fetched.reason, since(fetched)) == (None, HOURS)
+
+
+def test_an_answer_that_reaches_back_to_the_start_is_whole() -> None:
+    """Whatever the upstream says of its end: all that was asked for is there."""
+    fetched = read(Page(posts(1, 2), next="1"), Page(posts(23, 25)))
+    assert (fetched.reason, since(fetched), len(fetched.items)) == (None, HOURS, 3)
+
+
+@pytest.mark.parametrize(("depth", "reason"), [(5, None), (4, "search_depth"), (3, "search_depth")])
+def test_an_end_as_deep_as_a_search_goes_is_not_believed(depth: int, reason: str | None) -> None:
+    """Of a week of posts a search shows the newest 250, and then ends as if there were no more."""
+    fetched = read(
+        Page(posts(1, 2), next="1", depth=depth), Page(posts(2, 3, 4), exhausted=True, depth=depth)
+    )
+    assert (fetched.reason, since(fetched)) == (reason, 4 if reason else HOURS)
+
+
+def test_rows_without_times_reach_nowhere() -> None:
+    """Nothing says what time they are of, so no time is covered."""
+    fetched = read(Page(posts(None)))
+    assert (fetched.reason, fetched.since) == ("no_times", None)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_old_post_above_others_does_not_end_the_paging(place: int) -> None:
+    """One that a moderator pinned three days ago ended an answer over hours as a complete one over a day."""
+    first = list(posts(1, 2))
+    first.insert(place, item("pinned", ago(72)))
+    fetched = read(Page(tuple(first), next="1"), Page(posts(3, 4), next="2"), Page(posts(5)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (3, "no_next_page", 5)
+    assert "pinned" not in {one.id for one in fetched.items}
+
+
+def test_a_pinned_post_of_today_makes_no_answer_reach_further_back() -> None:
+    """It stands above posts of an hour ago; of the hours between nothing is known."""
+    fetched = read(Page(posts(20, 1, 2)))
+    assert since(fetched) == 2
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        Page(posts(3), next="1"),  # the token that led here
+        Page(posts(1, 2), next="2"),  # nothing new, under a new token
+        Page((), next="2"),
+    ],
+)
+def test_an_upstream_that_goes_in_circles_is_noticed(
+    following: Page, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each further page would cost a slot, and money, and bring nothing."""
+    caplog.set_level(logging.INFO)
+    fetched = read(Page(posts(1, 2), next="1"), following)
+    assert (fetched.pages, fetched.reason) == (2, "repeated_page")
+    (record,) = (record for record in caplog.records if record.message == "page.repeated")
+    assert (vars(record)["source"], vars(record)["symbol"], vars(record)["pages"]) == ("twitter", "AAPL", 2)
+
+
+def test_an_empty_first_page_may_lead_to_a_next_one() -> None:
+    """A query that a plan refuses is asked for in other words, by a next page."""
+    fetched = read(Page((), next="1"), Page(posts(1), exhausted=True))
+    assert (fetched.pages, fetched.reason) == (2, None)
+
+
+_times = st.none() | st.integers(0, 60).map(float)
+_tokens = st.none() | st.integers(0, 5).map(str)
+_pages = st.lists(
+    st.tuples(st.lists(_times, max_size=4), _tokens, st.booleans(), st.none() | st.integers(1, 6)),
+    min_size=6,
+    max_size=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_pages)
+def test_complete_means_that_the_start_was_reached_or_the_end_stated(drawn: Sequence[Any]) -> None:
+    """Whatever pages come, in whatever order: nobody trades on an hour that is called a day."""
+    pages = [
+        Page(posts(*dict.fromkeys(times)), next=token, exhausted=is_end, depth=depth)
+        for times, token, is_end, depth in drawn
+    ]
+    sent: list[Page] = []
+
+    def answer(cursor: str | None) -> Page:
+        sent.append(pages[int(cursor or 0)])
+        return sent[-1]
+
+    upstream = Upstream(SOURCE, answer)
+    fetched = fetch(upstream)
+    last, seen = sent[-1], {one.id for page in sent for one in page.items}
+    dated = [one.at for one in last.items if one.at is not None]
+    is_at_start = bool(dated) and dated[-1] < ago(HOURS - 0.01)
+    is_at_end = last.next is None and last.exhausted and (last.depth is None or len(seen) < last.depth)
+    assert (fetched.reason is None) is (is_at_start or is_at_end)
+    assert len(upstream.sent) == len(set(upstream.sent)) == fetched.pages <= SOURCE.pages
+    assert {one.id for one in fetched.items} <= seen
+    covered = since(fetched)
+    assert covered is None or 0 <= covered <= HOURS
+    assert fetched.reason is not None or covered == HOURS
