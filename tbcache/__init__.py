@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         RedisUnreachable,
         ResultTimeout,
         TbcacheError,
+        TbcacheWarning,
         UnknownSource,
         UpstreamAuthError,
         UpstreamBadRequest,
@@ -84,6 +85,7 @@ _HOME = {
     "get_settings": "settings",
     # errors
     "TbcacheError": "errors",
+    "TbcacheWarning": "errors",
     "ConfigurationError": "errors",
     "UnknownSource": "errors",
     "InvalidRequest": "errors",
@@ -126,6 +128,7 @@ __all__ = [
     "Settings",
     "SymbolSentiment",
     "TbcacheError",
+    "TbcacheWarning",
     "UnknownSource",
     "UpstreamAuthError",
     "UpstreamBadRequest",

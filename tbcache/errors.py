@@ -6,7 +6,7 @@ TbcacheError
 ├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
 ├── RedisUnreachable            Redis is needed here and is not reachable
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
-├── BudgetExhausted             the source's money for today is spent (retry_at)
+│   └── BudgetExhausted         the source's money for today is spent (retry_at)
 ├── ResultTimeout               a queued fetch was not done in time
 └── UpstreamError               the upstream answered with something that is no page of items
     ├── UpstreamThrottled       slow down (retry_at, where the upstream said)
@@ -17,6 +17,8 @@ TbcacheError
     ├── UpstreamBadRequest      the upstream did not understand the request
     ├── UpstreamUnavailable     the upstream is down, or did not answer
     └── UpstreamPayloadError    a 200 that is empty, cut off or not what it should be
+
+What is likely to be a mistake, and goes on all the same, is a TbcacheWarning.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest of ``known``, or ``""``."""
     close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class TbcacheWarning(UserWarning):
+    """Something that is likely to be a mistake, and goes on all the same."""
 
 
 class TbcacheError(Exception):

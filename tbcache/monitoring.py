@@ -24,17 +24,18 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from tbcache.background import BackgroundThread
-from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.errors import InvalidRequest
 from tbcache.foreign import printable, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
-from tbcache.sources import get_sources
+from tbcache.sources import source_names, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
+from tbcache.store.name import OTHER, Names, check_name
 from tbcache.store.wire import MICROS
 from tbcache.version import __version__
 
@@ -150,6 +151,8 @@ class UsageMonitor:
         self._store = store
         self._settings = settings
         self.worker = store.process
+        self.names = Names(store)
+        self._known = source_names(settings)
         self._lock = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
         self._sending: list[_Batch] = []
@@ -169,12 +172,13 @@ class UsageMonitor:
     ) -> None:
         """Count one request made outside the pipeline. ``cost`` is in US dollars.
 
+        ``source`` may be any name. The figures of more than 100 names that are no configured sources
+        are counted together, as those of ``other``.
+
         Raises:
-          UnknownSource: no such source. InvalidRequest: a negative cost.
+          InvalidRequest: a negative cost, or a source that is no name.
         """
-        known = get_sources(self._settings)
-        if source not in known:
-            raise UnknownSource(source, known)
+        place = source if source in self._known or self.note(source, stacklevel=3) else OTHER
         if not 0 <= cost < math.inf:
             raise InvalidRequest(f"cost {cost} must be a number of at least 0")
         figures = Counter({"hit" if cached else "go": 1})
@@ -182,7 +186,19 @@ class UsageMonitor:
             figures["error.other"] += 1
         if cost:
             figures["cost"] += round(cost * MICROS)
-        self.count(source, figures)
+        self.count(place, figures)
+
+    def note(self, source: str, stacklevel: int = 2) -> bool:
+        """Have a place for a name that is no configured source; False where 100 others have one.
+
+        The first time it is compared with the names of the configured sources.
+
+        Raises:
+          InvalidRequest: it is no name.
+        """
+        if not self.names.is_noted(check_name(source)):
+            warn_of_near_miss(source, self._settings, stacklevel + 1)
+        return self.names.note(source)
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
@@ -220,12 +236,13 @@ class UsageMonitor:
         return not (unsent or sending)
 
     def _send(self, batch: _Batch) -> None:
-        keys = self._store.keys
+        keys, source = self._store.keys, batch.source
+        if source not in self._known and not self.names.tell(source):
+            source = OTHER
+            self.names.tell(source)
         pairs = [part for item in batch.figures.items() for part in item]
-        mark = keys.wake(batch.source, f"batch-{batch.id}")
-        self._store.run(
-            "count", [keys.usage(batch.source, _midnight(batch.day)), mark], [self.worker, *pairs]
-        )
+        mark = keys.wake(source, f"batch-{batch.id}")
+        self._store.run("count", [keys.usage(source, _midnight(batch.day)), mark], [self.worker, *pairs])
 
     def _start_flushing(self) -> None:
         if not self._is_known_at_exit:
@@ -243,15 +260,18 @@ class UsageMonitor:
     # Reading
 
     def get_source_metrics(self, source: str, day: datetime | None = None) -> SourceMetrics:
-        """The source's figures of ``day`` (default: today, UTC); zeros while Redis is away.
+        """The source's figures of ``day`` (default: today, UTC); zeros for a name that nobody has used.
+
+        While Redis is away they are those of this process since then.
 
         Raises:
-          UnknownSource: no such source.
+          InvalidRequest: ``source`` is no name.
         """
-        known = get_sources(self._settings)
-        if source not in known:
-            raise UnknownSource(source, known)
         return _metrics(source, _sum(self._read(source, day)))
+
+    def get_source_names(self) -> list[str]:
+        """The configured sources, and after them the other names that were used within 31 days."""
+        return [*self._known, *(name for name in self.names.all() if name not in self._known)]
 
     def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
         """The source's figures of ``day``, by worker."""
@@ -262,7 +282,7 @@ class UsageMonitor:
 
     def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
         """All sources together: total_requests_today, average_cache_hit_rate, total_cost_today, sources."""
-        metrics = [self.get_source_metrics(name, day) for name in get_sources(self._settings)]
+        metrics = [self.get_source_metrics(name, day) for name in self.get_source_names()]
         asked = sum(m.requests_today for m in metrics)
         served = sum(m.hits_today + m.stale_today for m in metrics)
         return {
@@ -275,6 +295,7 @@ class UsageMonitor:
 
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
         when = day or utc_now()
+        check_name(source)
         figures: Counter[tuple[str, str]] = Counter()
         try:
             with self._store.guard():

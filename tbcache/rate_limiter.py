@@ -10,7 +10,7 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
@@ -21,10 +21,14 @@ from tbcache.models import Limit, RateLimitStatus, utc_now, wait_seconds
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
-from tbcache.sources import Source, get_source
+from tbcache.sources import Source, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.name import MOST_NAMES
 from tbcache.store.own import GIVING_BACK_SECONDS
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_limits, strictest, to_micros, to_time
+
+#: Of a source that is not configured, so many windows that its calls said are told to the fleet.
+MOST_WINDOWS = 4
 
 
 class _Answer(NamedTuple):
@@ -42,7 +46,7 @@ class RateLimiter:
 
     Without ``limit`` and ``window_seconds`` all limits of the source hold, and where another
     process was started with stricter ones, those; with them, that window alone is asked about, over
-    the same slots.
+    the same slots. A source that is not configured has no limits but those: each call says both.
     """
 
     def __init__(
@@ -58,7 +62,8 @@ class RateLimiter:
         self._store = store
         self._lease = lease_seconds
         self._own = store.own(source.name)
-        self._own.configure(source.limits)
+        if source.limits:
+            self._own.configure(source.limits)
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
@@ -66,7 +71,7 @@ class RateLimiter:
         """Take a slot if there is one. ``(False, status)`` when there is none; nothing is counted then.
 
         Raises:
-          InvalidRequest: a limit, window or cost below 1.
+          InvalidRequest: a limit, window or cost below 1; no limit, of a source that has none of its own.
         """
         slot = uuid.uuid4().hex
         answer = self._ask("take", self._limits(limit, window_seconds), cost, held=0.0, slot=slot)
@@ -84,21 +89,29 @@ class RateLimiter:
 
         Raises:
           RateLimited: none comes free in that time; raised as soon as that is known.
-          InvalidRequest: a limit, window or cost below 1.
+          InvalidRequest: as in :meth:`check_rate_limit`.
         """
         return self._wait(self._limits(limit, window_seconds), max_wait, cost, held=0.0)
 
     @contextmanager
-    def slot(self, *, max_wait: float | None = None, cost: int = 1) -> Iterator[RateLimitStatus]:
+    def slot(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> Iterator[RateLimitStatus]:
         """Hold a slot around a request of your own: exact whatever the network's delay.
 
         Leave the block when the answer is in, within the lease (15 s by default).
 
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
+          InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        held = uuid.uuid4().hex
-        status = self.hold(held, max_wait=max_wait, cost=cost)
+        held, limits = uuid.uuid4().hex, self._limits(limit, window_seconds)
+        status = self._wait(limits, max_wait, cost, held=self._lease, slot=held)
         try:
             yield status
         finally:
@@ -110,7 +123,7 @@ class RateLimiter:
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
         """
-        return self._wait(None, max_wait, cost, held=self._lease, slot=slot)
+        return self._wait(self._limits(None, None), max_wait, cost, held=self._lease, slot=slot)
 
     def get_status(self, limit: int | None = None, window_seconds: float | None = None) -> RateLimitStatus:
         """Where the tightest limit stands. Counts nothing."""
@@ -184,6 +197,8 @@ class RateLimiter:
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
         """The window that a call asks about; None for all limits in force."""
+        if not self.source.limits:
+            return self._said(limit, window_seconds)
         if limit is None and window_seconds is None:
             return None
         tightest = self.source.limits[0]
@@ -193,6 +208,27 @@ class RateLimiter:
                 tightest.window_seconds if window_seconds is None else window_seconds,
             ),
         )
+
+    def _said(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
+        """The window that a call says of a source that has no limits of its own.
+
+        Raises:
+          InvalidRequest: it says none.
+        """
+        if limit is None or window_seconds is None:
+            raise InvalidRequest(
+                f"{self.source.name} is no configured source, and has no limits of its own: say limit and "
+                "window_seconds, as in check_rate_limit(limit=60, window_seconds=60)"
+            )
+        return (Limit(limit, window_seconds),)
+
+    def _tell(self, said: Iterable[Limit]) -> None:
+        """Have the fleet, and so its views, know the limits that calls say of a source that has none."""
+        known = self._own.configured
+        for limit in said:
+            if limit not in known:
+                others = [one for one in known if one.window_seconds != limit.window_seconds]
+                self._own.configure((*others, limit)[-MOST_WINDOWS:])
 
     def _ask(
         self,
@@ -209,6 +245,8 @@ class RateLimiter:
             raise InvalidRequest(f"cost {cost} must be from 1 to the limit, {most}")
         began = time.monotonic()
         if mode == "take":
+            if not self.source.limits:
+                self._tell(limits or ())
             self._join()
         try:
             found = self._ask_redis(mode, limits, cost, held, slot, patience)
@@ -295,13 +333,13 @@ class RateLimiter:
 
     def _give_back(self, slot: str, cost: int) -> None:
         self._own.release(slot, cost)
-        self._tell("release", slot, cost)
+        self._run("release", slot, cost)
 
     def _commit(self, slot: str, cost: int) -> None:
         self._own.commit(slot, cost)
-        self._tell("commit", slot, cost)
+        self._run("commit", slot, cost)
 
-    def _tell(self, script: str, slot: str, cost: int) -> None:
+    def _run(self, script: str, slot: str, cost: int) -> None:
         # While Redis is away our own count stands for it.
         with contextlib.suppress(Unavailable):
             self._store.run(script, [self._store.keys.slots(self.source.name)], [slot, cost])
@@ -309,11 +347,34 @@ class RateLimiter:
 
 @singleton
 def get_rate_limiter(source: str) -> RateLimiter:
-    """The rate limiter of ``source``.
+    """The rate limiter of ``source``, which may be any name.
+
+    One that is no configured source is a source of its own: its limit is what each call says. A
+    process, and the whole fleet within a day, may have 100 of them.
 
     Raises:
-      UnknownSource: no such source; names the nearest one.
+      InvalidRequest: no name (1-64 letters, digits, dots, dashes, underscores), or one too many.
     """
     settings: Settings = get_settings()
-    join = functools.partial(get_usage_monitor().keep_beating, "client")
-    return RateLimiter(get_source(source, settings), get_store(), settings.lease_seconds, join)
+    monitor, store = get_usage_monitor(), get_store()
+    beat = functools.partial(monitor.keep_beating, "client")
+    if source in source_names(settings):
+        return RateLimiter(get_source(source, settings), store, settings.lease_seconds, beat)
+    if not monitor.note(source, stacklevel=4):
+        raise _too_many(source)
+
+    def join() -> None:
+        beat()
+        # While Redis is away nobody is shown the name.
+        with contextlib.suppress(Unavailable):
+            if not monitor.names.tell(source):
+                raise _too_many(source)
+
+    return RateLimiter(unconfigured(source), store, settings.lease_seconds, join)
+
+
+def _too_many(source: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{source!r} is one name too many: beside the configured sources there may be {MOST_NAMES} within a "
+        "day. Name the upstream, not what it is asked for"
+    )

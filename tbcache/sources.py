@@ -8,15 +8,17 @@ in the environment and goes before these.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import importlib
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tbcache.errors import ConfigurationError, InvalidRequest, UnknownSource, nearest
+from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.price import Price
 from tbcache.settings import Settings, SourceSettings
@@ -26,6 +28,8 @@ AGGREGATED_TTL = 600.0
 HISTORICAL_TTL = 3600.0
 STATIC_TTL = 86400.0
 FREE = Price()
+#: How much (of 1) a name and that of a configured source have in common, to be taken for a misspelling.
+NEAR = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Source:
     ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
     a failing upstream; ``delay_hours`` how late a plan's items come. ``credentials``
     are the settings without which the source is off, ``missing`` the variables that
-    would turn it on.
+    would turn it on. One that is not configured has no limits.
     """
 
     name: str
@@ -133,7 +137,28 @@ BUILT_IN: Mapping[str, Source] = {
 
 def get_sources(settings: Settings) -> dict[str, Source]:
     """Every source, the built-in ones first, as ``settings`` configures them."""
-    return {name: get_source(name, settings) for name in (*BUILT_IN, *settings.sources)}
+    return {name: get_source(name, settings) for name in source_names(settings)}
+
+
+def source_names(settings: Settings) -> tuple[str, ...]:
+    """The names of the configured sources, the built-in ones first."""
+    return (*BUILT_IN, *(name for name in settings.sources if name not in BUILT_IN))
+
+
+def unconfigured(name: str) -> Source:
+    """A source that is no more than its name: what its limit is, each call says."""
+    return Source(name=name, base_url="", limits=())
+
+
+def warn_of_near_miss(name: str, settings: Settings, stacklevel: int) -> None:
+    """Say so when ``name``, which is no configured source, is likely to be a misspelling of one that is."""
+    for near in difflib.get_close_matches(name.lower(), source_names(settings), n=1, cutoff=NEAR):
+        warnings.warn(
+            f"{name!r} is no configured source, and goes by limits and figures of its own; "
+            f"did you mean {near!r}?",
+            TbcacheWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def get_source(name: str, settings: Settings) -> Source:

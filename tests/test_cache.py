@@ -628,6 +628,23 @@ def test_what_was_read_before_an_outage_is_there_during_it(
     cache.close()
 
 
+def test_how_long_an_answer_is_fresh_is_told_by_the_servers_clock(
+    cache: CacheManager, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine an hour ahead took no answer from the cache, and one that is behind took old ones."""
+    seconds, _ = server.client.time()
+    entry = cache.store.keys.entry("twitter:AAPL:24")
+    clock = time.time
+    for hours in (-1, 1):
+        monkeypatch.setattr(time, "time", lambda hours=hours: clock() + 3600 * hours)
+        server.client.set(entry, codec.seal(b"1", (seconds + 1800) * 1_000_000), ex=3600)
+        assert cache.get("twitter:AAPL:24") == 1
+        assert 1700 < (cache.get_ttl("twitter:AAPL:24") or 0) <= 1800
+        server.client.set(entry, codec.seal(b"1", (seconds - 1800) * 1_000_000), ex=3600)
+        assert cache.get("twitter:AAPL:24") is None
+        assert cache.get_ttl("twitter:AAPL:24") is None
+
+
 def test_the_layer_keeps_no_answer_longer_than_it_is_fresh(
     local_cache_for: Callable[[], CacheManager], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,9 +84,19 @@ def test_every_error_is_public_and_in_the_tree_of_its_module() -> None:
     """Who catches TbcacheError misses none, and the drawing is the map people read."""
     found = {name: one for name, one in vars(errors).items() if isinstance(one, type)}
     ours = {name for name, one in found.items() if issubclass(one, errors.TbcacheError)}
-    assert ours == {name for name in tbcache.__all__ if tbcache._HOME[name] == "errors"}
-    drawn = set(re.findall(r"^[│├└─\s]*(\w+)", errors.__doc__ or "", re.MULTILINE))
-    assert ours <= drawn
+    public = {name for name in tbcache.__all__ if tbcache._HOME[name] == "errors"}
+    assert ours == public - {"TbcacheWarning"}
+    assert drawn_tree() == {name: found[name].__mro__[1].__name__ for name in ours - {"TbcacheError"}}
+
+
+def drawn_tree() -> dict[str, str]:
+    """Of each error in the drawing its parent: the nearest above it that stands further to the left."""
+    above: dict[int, str] = {0: "TbcacheError"}
+    parents = {}
+    for branch, name in re.findall(r"^([│ ]*[├└]── )(\w+)", errors.__doc__ or "", re.MULTILINE):
+        depth = len(branch) // 4
+        above[depth], parents[name] = name, above[depth - 1]
+    return parents
 
 
 def test_the_version_is_the_distributions() -> None:

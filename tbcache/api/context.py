@@ -13,7 +13,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
-from tbcache.sources import Source, get_sources
+from tbcache.sources import Source, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 
 
@@ -41,6 +41,15 @@ class Context:
             queue=Queue(store, settings),
             limiters={name: RateLimiter(source, store) for name, source in sources.items()},
         )
+
+    def all_sources(self) -> dict[str, Source]:
+        """The configured sources, and after them those that somebody has used by name."""
+        names = self.monitor.get_source_names()
+        return {name: self.sources.get(name) or unconfigured(name) for name in names}
+
+    def limiter(self, source: Source) -> RateLimiter:
+        """To look at the limits of ``source``."""
+        return self.limiters.get(source.name) or RateLimiter(source, self.store)
 
     def why_away(self) -> str | None:
         """Why Redis cannot be used, in one line; None when it can. One round trip."""

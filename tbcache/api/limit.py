@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from fastapi import APIRouter
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.model import LimitStatus, RateLimits, SourceLimits
-from tbcache.models import utc_now
+from tbcache.sources import Source
 from tbcache.store import Unavailable
 from tbcache.store.state import SourceState
 from tbcache.store.state import read_states as store_states
@@ -19,13 +20,14 @@ router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 @router.get("/rate-limits")
 def rate_limits(context: Ctx) -> RateLimits:
     """How much of each limit is used, and when the next slot comes free. Counts nothing."""
-    states = read_states(context)
-    sources = {name: read_limits(context, name, state) for name, state in states.items()}
-    return RateLimits(is_available=context.store.is_available, sources=sources)
+    sources = context.all_sources()
+    states = read_states(context, sources)
+    found = {name: read_limits(context, source, states[name]) for name, source in sources.items()}
+    return RateLimits(is_available=context.store.is_available, sources=found)
 
 
-def read_limits(context: Context, name: str, state: SourceState) -> SourceLimits:
-    source, limiter = context.sources[name], context.limiters[name]
+def read_limits(context: Context, source: Source, state: SourceState) -> SourceLimits:
+    limiter = context.limiter(source)
     limits = [
         LimitStatus(limit=str(one), **asdict(limiter.get_status(one.count, one.window_seconds)))
         for one in state.limits
@@ -42,13 +44,12 @@ def read_limits(context: Context, name: str, state: SourceState) -> SourceLimits
     )
 
 
-def read_states(context: Context) -> dict[str, SourceState]:
+def read_states(context: Context, sources: Mapping[str, Source]) -> dict[str, SourceState]:
     """Of each source the closure and the limits in force: the fleet's, or where there is none, our own."""
     try:
-        states = store_states(context.store, context.sources, utc_now())
+        states = store_states(context.store, sources)
     except Unavailable:
-        states = dict.fromkeys(context.sources, SourceState())
+        states = dict.fromkeys(sources, SourceState())
     return {
-        name: replace(state, limits=state.limits or context.sources[name].limits)
-        for name, state in states.items()
+        name: replace(state, limits=state.limits or sources[name].limits) for name, state in states.items()
     }

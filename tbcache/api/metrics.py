@@ -7,7 +7,7 @@ UTC, which ``rate()`` and ``increase()`` understand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -17,6 +17,7 @@ from tbcache.api.context import Context, Ctx
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.api.limit import read_states
 from tbcache.models import Limit
+from tbcache.sources import Source
 from tbcache.store import Unavailable
 from tbcache.store.state import SourceState
 
@@ -32,11 +33,12 @@ def metrics(context: Ctx) -> PlainTextResponse:
 def collect(context: Context) -> list[Family]:
     """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
     up = Family("tbcache_redis_up", "gauge", "1 when Redis answers.")
-    states = read_states(context)
+    sources = context.all_sources()
+    states = read_states(context, sources)
     try:
         told = [
-            *read_usage(context),
-            *read_slots(context, states),
+            *read_usage(context, sources),
+            *read_slots(context, sources, states),
             *read_queue(context),
             *read_workers(context),
         ]
@@ -44,7 +46,7 @@ def collect(context: Context) -> list[Family]:
     except Unavailable:
         told = []
         up.add(0)
-    return [up, *read_settings(context), *read_limits(context, states), *told]
+    return [up, *read_settings(context), *read_limits(states), *told]
 
 
 def read_settings(context: Context) -> list[Family]:
@@ -57,16 +59,16 @@ def read_settings(context: Context) -> list[Family]:
     return [info, enabled]
 
 
-def read_limits(context: Context, states: Mapping[str, SourceState]) -> list[Family]:
+def read_limits(states: Mapping[str, SourceState]) -> list[Family]:
     """The limits in force."""
     limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
-    for name in context.sources:
-        for one in _by_count(states[name]):
+    for name, state in states.items():
+        for one in _by_count(state):
             limit.add(one.count, source=name, window=_window(str(one)))
     return [limit]
 
 
-def read_usage(context: Context) -> list[Family]:
+def read_usage(context: Context, sources: Iterable[str]) -> list[Family]:
     requests = Family("tbcache_requests_total", "counter", "Asks today, by how they were answered.")
     errors = Family("tbcache_errors_total", "counter", "Upstream errors today, by kind.")
     joins = Family("tbcache_joins_total", "counter", "Asks today that waited for another's fetch.")
@@ -74,7 +76,7 @@ def read_usage(context: Context) -> list[Family]:
     pages = Family("tbcache_pages_total", "counter", "Requests sent upstream today.")
     cost = Family("tbcache_cost_dollars_total", "counter", "US dollars spent today.")
     duration = Family("tbcache_fetch_duration_seconds", "summary", "Duration of a fetch, over today.")
-    for name in context.sources:
+    for name in sources:
         today = context.monitor.get_source_metrics(name)
         context.check()
         failed = today.requests_today - today.hits_today - today.stale_today - today.misses_today
@@ -94,7 +96,9 @@ def read_usage(context: Context) -> list[Family]:
     return [requests, errors, joins, waits, pages, cost, duration]
 
 
-def read_slots(context: Context, states: Mapping[str, SourceState]) -> list[Family]:
+def read_slots(
+    context: Context, sources: Mapping[str, Source], states: Mapping[str, SourceState]
+) -> list[Family]:
     used = Family("tbcache_slots_used", "gauge", "Slots of the limit in use.")
     closed = Family(
         "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
@@ -102,7 +106,7 @@ def read_slots(context: Context, states: Mapping[str, SourceState]) -> list[Fami
     for name, state in states.items():
         closed.add(state.closure.until.timestamp() if state.closure else 0, source=name)
         for one in _by_count(state):
-            status = context.limiters[name].get_status(one.count, one.window_seconds)
+            status = context.limiter(sources[name]).get_status(one.count, one.window_seconds)
             context.check()
             used.add(status.used, source=name, window=_window(str(one)))
     return [used, closed]

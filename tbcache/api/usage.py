@@ -41,7 +41,7 @@ def usage(context: Ctx, days: Days = 1) -> Usage:
 
 def read_by_worker(context: Context, moment: datetime) -> dict[str, dict[str, SourceUsage]]:
     found: dict[str, dict[str, SourceUsage]] = {}
-    for name in context.sources:
+    for name in context.monitor.get_source_names():
         for worker, metrics in context.monitor.get_worker_metrics(name, moment).items():
             found.setdefault(worker, {})[name] = SourceUsage.model_validate(metrics)
     return dict(sorted(found.items()))

@@ -30,6 +30,7 @@ from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
 from tbcache.store.local import MISSING, LocalCache, StandIn
 from tbcache.store.server import ask_facts
+from tbcache.store.wire import MICROS
 
 log = get_logger("tbcache.cache")
 
@@ -358,7 +359,7 @@ class CacheManager:
         if data is None:
             return _NOTHING
         fresh_until, birth, payload = codec.open_envelope(data)
-        fresh_seconds = fresh_until / 1e6 - time.time()
+        fresh_seconds = self._left(key, fresh_until)
         if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
             return _NOTHING
         return _Opened(codec.decode(payload), payload, fresh_seconds)
@@ -414,8 +415,15 @@ class CacheManager:
             return None
         if self._learn(name, cleared).hides(key, birth):
             return None
-        left: float = min(ttl_ms / 1000, fresh_until / 1e6 - time.time())
+        left: float = min(ttl_ms / 1000, self._left(key, fresh_until))
         return left if left > 0 else None
+
+    def _left(self, key: str, fresh_until: int) -> float:
+        """For how many seconds more an entry is fresh."""
+        if fresh_until >= codec.FOREVER:
+            return math.inf
+        # By the clock of the server, which wrote the moment: ours may be an hour off.
+        return (fresh_until - self.store.now_us(key.partition(":")[0])) / MICROS
 
     # --- writing -----------------------------------------------------------------------
 

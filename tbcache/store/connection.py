@@ -65,6 +65,8 @@ LONGEST_PROBE_SECONDS = 1.0
 #: One that is away again so soon after it was back did not mean it.
 RELAPSE_SECONDS = 2.0
 PROBE_TTL_MS = 10_000
+#: For so long the server's clock is told by ours: it may be set.
+CLOCK_SECONDS = 60.0
 #: Scripts by which slots are taken and given back.
 _OF_SLOTS = {"admit", "turn", "settle", "take", "dequeue", "beat", "restore", "lose"}
 #: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
@@ -565,6 +567,20 @@ class Store:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
         clock = self._clocks.get(self._clock_of(source))
         return None if clock is None else (time.monotonic() + clock.high) * MICROS
+
+    def now_us(self, source: str) -> float:
+        """The server's time (us). A round trip where it was not heard of for a while.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        clock = self._clocks.get(self._clock_of(source))
+        if clock is None or time.monotonic() - clock.seen_at > CLOCK_SECONDS:
+            asked_at = time.monotonic()
+            seconds, micros = self.run("time", [self.keys.state(source)], [])
+            self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
+            clock = self._clocks[self._clock_of(source)]
+        return (time.monotonic() + clock.high) * MICROS
 
     def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.

@@ -137,6 +137,11 @@ class Keys:
         """HASH, see layout.lua."""
         return f"{self.namespace}:layout"
 
+    @property
+    def names(self) -> str:
+        """ZSET, see name.lua."""
+        return f"{self.namespace}:names"
+
     def schedule(self, part: str) -> str:
         return f"{self.namespace}:schedule:{part}"
 

@@ -145,6 +145,9 @@ class Membership:
 
     def _check_limits(self, source: str, own: OwnSlots) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
+        if source not in self._store.keys.sources:
+            # Of any other the limit is what each call says.
+            return
         if set(own.limits) == set(own.configured) or self._told_limits.get(source) == own.limits:
             return
         self._told_limits[source] = own.limits

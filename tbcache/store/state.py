@@ -10,7 +10,7 @@ from typing import Any
 from tbcache.foreign import moment, printable
 from tbcache.models import Limit
 from tbcache.store.connection import Store
-from tbcache.store.wire import read_limits
+from tbcache.store.wire import MICROS, read_limits, to_time
 
 FIELDS = ("closed_until", "closed_reason", "limits")
 #: The upstream's words, and ours behind them.
@@ -33,17 +33,21 @@ class SourceState:
     limits: tuple[Limit, ...] = ()
 
 
-def read_states(store: Store, sources: Iterable[str], now: datetime) -> dict[str, SourceState]:
-    """The states of ``sources``, in one round trip.
+def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
+    """The states of ``sources`` by the server's time, in one round trip.
 
     Raises:
       Unavailable: the server is away.
     """
     names = list(sources)
-    pipe: Any = store.client.pipeline(transaction=False)
-    for name in names:
-        pipe.hmget(store.keys.state(name), *FIELDS)
-    return {name: state_of(found, now) for name, found in zip(names, store.execute(pipe), strict=True)}
+    with store.guard():
+        pipe: Any = store.client.pipeline(transaction=False)
+        pipe.time()
+        for name in names:
+            pipe.hmget(store.keys.state(name), *FIELDS)
+        (seconds, micros), *states = store.execute(pipe)
+    now = to_time(seconds * MICROS + micros)
+    return {name: state_of(found, now) for name, found in zip(names, states, strict=True)}
 
 
 def state_of(found: Any, now: datetime) -> SourceState:

@@ -79,6 +79,21 @@ def test_a_closure_is_shown_while_it_lasts(
         assert news["is_limited"] is False
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_closure_lasts_by_the_servers_clock(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """The API's machine may be an hour off: what it shows is what the fleet goes by."""
+    ahead = timedelta(hours=hours)
+    monkeypatch.setattr("tbcache.api.limit.utc_now", lambda: datetime.now(UTC) + ahead, raising=False)
+    key, (seconds, _) = store.keys.state("news"), store.client.time()
+    for until, is_closed in ((seconds + 1800, True), (seconds - 1800, False)):
+        store.client.hset(key, mapping={"closed_until": until * 1_000_000, "closed_reason": "quota"})
+        store.client.expire(key, 60)
+        news = client.get(PATH).json()["sources"]["news"]
+        assert (news["closed_until"] is not None) is is_closed
+
+
 def test_without_redis_the_share_of_this_process_is_shown(
     private_server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
 ) -> None:

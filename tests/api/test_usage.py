@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.models import utc_now
-from tbcache.monitoring import Load, UsageMonitor
+from tbcache.monitoring import Load, UsageMonitor, get_usage_monitor
+from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server
@@ -102,3 +103,23 @@ def test_without_redis_the_usage_says_that_it_is_not_known(
     answer = client.get(PATH, params={"days": 30})
     assert answer.status_code == 200
     assert answer.json()["is_available"] is False
+
+
+def test_a_name_that_nobody_configured_stands_in_every_view(
+    server: Server, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures that only the process has that made them are of no use to an operator."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    assert get_rate_limiter("my_source").check_rate_limit(limit=2, window_seconds=60)[0]
+    get_usage_monitor().record_request("my_source", cost=0.5)
+    assert get_usage_monitor().flush()
+    limits = client.get("/api/monitoring/rate-limits").json()["sources"]["my_source"]["limits"]
+    assert [(one["limit"], one["used"]) for one in limits] == [("2/1m", 1)]
+    usage = client.get(f"{PATH}?days=2").json()
+    assert usage["sources"]["my_source"]["cost_today"] == 0.5
+    assert [figures["my_source"]["requests_today"] for figures in usage["by_worker"].values()] == [1]
+    assert usage["history"][0]["sources"]["my_source"]["requests"] == 1
+    page = client.get("/metrics").text
+    assert 'tbcache_requests_total{source="my_source",outcome="miss"} 1' in page
+    assert 'tbcache_slots_used{source="my_source",window="1m"} 1' in page
+    get_usage_monitor().leave()

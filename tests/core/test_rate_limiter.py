@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import tbcache
-from tbcache.errors import InvalidRequest, RateLimited, UnknownSource
+from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
@@ -125,12 +125,6 @@ def test_bad_input_is_one_clear_line(limiter: RateLimiter, arguments: dict[str, 
     """What, and what would be right."""
     with pytest.raises(InvalidRequest, match=message):
         limiter.check_rate_limit(**arguments)  # type: ignore[arg-type]
-
-
-def test_an_unknown_source_names_the_nearest() -> None:
-    """A typo is found at once."""
-    with pytest.raises(UnknownSource, match="did you mean 'twitter'"):
-        tbcache.get_rate_limiter("twiter")
 
 
 def test_redis_away_goes_on_with_the_share_of_one(

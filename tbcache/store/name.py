@@ -1,0 +1,93 @@
+"""The names of sources that nobody has configured: a caller has just used them.
+
+They are bounded in number. Each has keys in Redis, figures and labels of metrics, and a caller that
+makes a name of each symbol would fill Redis and every view. A name is an upstream, and no fleet asks
+more than a few dozen.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from tbcache.errors import InvalidRequest
+from tbcache.foreign import printable
+from tbcache.store.connection import Store, Unavailable
+from tbcache.store.wire import to_micros
+
+#: So many names a process may use in its life, and so many the whole fleet within a day.
+MOST_NAMES = 100
+#: What the figures of all further names are counted under.
+OTHER = "other"
+#: How often Redis is told that a name is in use.
+TELL_SECONDS = 60.0
+#: For how long a name that is not used keeps its place where others want it, and where nobody does.
+KEPT_SECONDS = 86_400.0
+SHOWN_SECONDS = 31 * 86_400.0
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+
+
+def check_name(name: object) -> str:
+    """``name``, which may become a part of a key.
+
+    Raises:
+      InvalidRequest: it is no name of a source.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"source name {printable(repr(name), 80)} is not valid: 1-64 letters, digits, dots, dashes or "
+            "underscores, the first of them a letter or a digit"
+        )
+    return name
+
+
+class Names:
+    """The names that this process uses, and those that the fleet does."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: When Redis is to be told of each again (monotonic).
+        self._tell_at: dict[str, float] = {}
+
+    def is_noted(self, name: str) -> bool:
+        """True once ``name`` has a place in this process."""
+        return name in self._tell_at
+
+    def note(self, name: str) -> bool:
+        """Have a place for ``name`` in this process; False where every place is taken."""
+        if name not in self._tell_at and len(self._tell_at) >= MOST_NAMES and name != OTHER:
+            self._tell_at.setdefault(OTHER, 0.0)
+            return False
+        self._tell_at.setdefault(name, 0.0)
+        return True
+
+    def tell(self, name: str) -> bool:
+        """Have a place for ``name`` in the fleet's views; False where every place is taken.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        if time.monotonic() < self._tell_at.get(name, 0.0):
+            return True
+        # What has found no place of its own has one more.
+        most = MOST_NAMES + (name == OTHER)
+        arguments = (name, most, to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS))
+        if not self._store.run("name", [self._store.keys.names], arguments):
+            return False
+        self._tell_at[name] = time.monotonic() + TELL_SECONDS
+        return True
+
+    def all(self) -> list[str]:
+        """The names that are shown: the fleet's, and while Redis is away this process's own."""
+        return sorted({*self._read(), *self._tell_at.copy()})
+
+    def _read(self) -> list[str]:
+        try:
+            with self._store.guard():
+                found: Any = self._store.client.zrange(self._store.keys.names, 0, MOST_NAMES)
+        except Unavailable:
+            return []
+        names = (name.decode(errors="replace") for name in found)
+        return [name for name in names if _NAME.fullmatch(name)]
