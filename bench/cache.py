@@ -86,7 +86,13 @@ class Tbcache:
     """Everything of one process, built by hand, so that several can stand side by side."""
 
     def __init__(
-        self, url: str, *, local_bytes: int = 0, cache_ttl: float = TTL, lease_seconds: float = 15.0
+        self,
+        url: str,
+        *,
+        local_bytes: int = 0,
+        cache_ttl: float = TTL,
+        lease_seconds: float = 15.0,
+        limit: Limit = Limit(100_000, 60.0),
     ) -> None:
         settings = Settings.load(
             {
@@ -95,13 +101,12 @@ class Tbcache:
                 "TBCACHE_LEASE_SECONDS": str(lease_seconds),
             }
         )
+        self.settings = settings
         self.store = Store(settings)
         local = LocalCache(self.store, local_bytes, "trading_bot:cache:") if local_bytes else None
         self.manager = CacheManager(self.store, local)
         self.monitor = UsageMonitor(self.store, settings)
-        source = replace(
-            BUILT_IN["reddit"], limits=(Limit(100_000, 60.0),), missing=(), pages=1, cache_ttl=cache_ttl
-        )
+        source = replace(BUILT_IN["reddit"], limits=(limit,), missing=(), pages=1, cache_ttl=cache_ttl)
         self.provider = Upstream(source, settings.source("reddit"))
         self.provider.persist_to_db = False
         admission = Admission(self.store, settings, self.monitor, local)

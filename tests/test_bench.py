@@ -24,6 +24,7 @@ from bench import (
     hit,
     lanes,
     outage,
+    queue,
     refresh,
     refusal,
     report,
@@ -112,6 +113,16 @@ def test_the_clear_table_fills_keys_that_can_be_read(disposable: Server) -> None
     way = clear.ways(disposable, ["tbcache clear_pattern"])["tbcache clear_pattern"]
     clear.fill(disposable, way, 100)
     assert sum(way.is_seen(number) for number in range(100)) == 10
+
+
+def test_a_queue_is_worked_off_beside_dramatiqs_own(
+    disposable: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either broker does every job of both kinds, and each kind has its bar."""
+    monkeypatch.setattr(queue, "IDLE_MS", 50)
+    found = queue.measure(disposable, rounds=1, jobs=20, threads=(2,))
+    assert [row[:2] for row in found.rows] == [["no-op", "2"], ["cached hit", "2"]]
+    assert len(found.bars) == 2
 
 
 def test_an_outage_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
