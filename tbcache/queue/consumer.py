@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from dramatiq.broker import Consumer, MessageProxy
@@ -19,6 +20,7 @@ from tbcache.queue.reader import Unknown, Unreadable, read_message
 from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
+from tbcache.store.node import Argument
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ MOST_TRIES = 4
 #: For how long a job waits that only a newer worker can read.
 UNKNOWN_SECONDS = 5.0
 MOST_WARNINGS = 100
+#: The ends of so many jobs are told in one call, at most.
+MOST_ENDS = 64
 
 UNBEGUN = Finish("back", is_begun=False)
 
@@ -54,6 +58,7 @@ class PacingConsumer(Consumer):
         self._store.own(source.name).configure(source.limits)
         self._hand = broker.hands[source.name]
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
+        self._renew_at = -math.inf
         #: Jobs in hand that were not asked for yet: message, claim, and whether they have a slot.
         self._buffer: deque[tuple[bytes, bytes, bool]] = deque()
 
@@ -81,12 +86,14 @@ class PacingConsumer(Consumer):
     def _fill(self) -> None:
         """Take what may be run now into the buffer; wait for a while where that is nothing."""
         try:
-            # First of all: what is said of a job in time needs not be done again by another.
+            # Before all else: what is said of a job in time needs not be done again by another.
             self._say_rest()
+            # Without a free thread there is nothing to ask for, but claims to renew.
+            self._broker.threads.wait(self._source.name, self._renew_at - time.monotonic())
             with self._broker.threads.reserve(self._source.name) as reserved:
                 retry_in = self._dequeue(reserved)
-            if not self._buffer and not reserved.is_all:
-                self._idle(reserved, retry_in)
+            if not self._buffer and reserved.count and not reserved.is_all:
+                self._listen(retry_in)
         except Unavailable:
             # No suspect comes from there now: the other queues need not wait for it.
             self._broker.threads.set_free_for(self._source.name, False)
@@ -96,6 +103,7 @@ class PacingConsumer(Consumer):
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
         settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
         asked_at, prefix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
+        self._renew_at = asked_at + self._timeout
         own = self._store.own(self._source.name)
         asking = self._store.asking(self._source.name, prefix, reserved.count * cost, is_alone=False)
         with asking as deadline_us:
@@ -171,47 +179,54 @@ class PacingConsumer(Consumer):
 
     def _end(self, claim: bytes, finish: Finish) -> None:
         """The job is in hand no longer. What became of it is said later where Redis is away."""
-        try:
-            self._say(claim, finish)
-        except Unavailable:
-            self._hand.unsaid.append((claim, finish))
-        finally:
-            self._hand.drop(claim)
+        self._hand.unsaid.append((claim, finish))
+        self._hand.drop(claim)
+        with contextlib.suppress(Unavailable):
+            self._say_rest()
 
     def _say_rest(self) -> None:
-        unsaid = self._hand.unsaid
-        while unsaid:
-            one = unsaid.popleft()
+        """Say what became of jobs; what comes meanwhile goes along with the next call of whoever says it."""
+        hand = self._hand
+        # Asked again once the lock is free: who found it taken has left what it had to say.
+        while hand.unsaid and hand.saying.acquire(blocking=False):
             try:
-                self._say(*one)
-            except Unavailable:
-                unsaid.appendleft(one)
-                raise
+                self._say_some()
+            finally:
+                hand.saying.release()
 
-    def _say(self, claim: bytes, finish: Finish) -> None:
-        unused = 0 if finish.is_begun else self._source.cost
-        self._store.run(
-            "finish",
-            [*self._keys, self._store.keys.slots(self._source.name)],
-            [
-                claim,
-                finish.what,
-                encode_result(finish.result) if finish.result is not None else b"",
-                to_micros(finish.delay_seconds),
-                int(finish.is_try),
-                MOST_TRIES,
-                unused,
-                finish.reason,
-            ],
-        )
-        if unused:
-            self._store.own(self._source.name).release(slot_of(claim), unused)
+    def _say_some(self) -> None:
+        unsaid = self._hand.unsaid
+        ends = [unsaid.popleft() for _ in range(min(len(unsaid), MOST_ENDS))]
+        try:
+            self._say(ends)
+        except BaseException:
+            unsaid.extendleft(reversed(ends))
+            raise
 
-    def _idle(self, reserved: Reservation, retry_in: float) -> None:
-        """Wait for threads, for a slot, or for the bell: whichever is missing."""
-        threads = self._broker.threads
-        if not reserved.count or threads.is_called_by(self._source.name):
-            threads.wait(self._source.name, self._timeout)
-            return
-        seconds = min(self._timeout, retry_in) if retry_in else self._timeout
-        self._store.pop_list(self._keys[BELL], max(seconds, 0.001))
+    def _say(self, ends: Sequence[tuple[bytes, Finish]]) -> None:
+        cost, own = self._source.cost, self._store.own(self._source.name)
+        args = [part for claim, finish in ends for part in _arguments(claim, finish, cost)]
+        keys = [*self._keys, self._store.keys.slots(self._source.name)]
+        self._store.run("finish", keys, [MOST_TRIES, *args])
+        for claim, finish in ends:
+            if not finish.is_begun:
+                own.release(slot_of(claim), cost)
+
+    def _listen(self, retry_in: float) -> None:
+        """Wait for a slot, or for the bell."""
+        if not self._broker.threads.is_called_by(self._source.name):
+            seconds = min(self._timeout, retry_in) if retry_in else self._timeout
+            self._store.pop_list(self._keys[BELL], max(seconds, 0.001))
+
+
+def _arguments(claim: bytes, finish: Finish, cost: int) -> list[Argument]:
+    """What finish.lua is told of a job."""
+    return [
+        claim,
+        finish.what,
+        encode_result(finish.result) if finish.result is not None else b"",
+        to_micros(finish.delay_seconds),
+        int(finish.is_try),
+        0 if finish.is_begun else cost,
+        finish.reason,
+    ]

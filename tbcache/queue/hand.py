@@ -38,8 +38,11 @@ class Hand:
         self._queue = queue
         self._lock = threading.Lock()
         self._taken: dict[bytes, int] = {}
-        #: What became of jobs, and could not be said while Redis was away.
+        #: What became of jobs, and was not said yet: of those that end while others are being told of,
+        #: or while Redis is away.
         self.unsaid: deque[tuple[bytes, Finish]] = deque()
+        #: Held by whoever says it; the others need not wait.
+        self.saying = threading.Lock()
         #: What messages had that is not known here, as far as it was said.
         self.unknown: set[str] = set()
 

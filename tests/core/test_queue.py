@@ -273,8 +273,9 @@ def finish(
 ) -> str:
     """Say what became of a job of the news queue; what was made of it."""
     keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
-    answer: bytes = store.run("finish", keys, [claim, what, result, delay_us, is_try, most_tries, 1, "why"])
-    return answer.decode()
+    args = [most_tries, claim, what, result, delay_us, is_try, 1, "why"]
+    (answer,) = store.run("finish", keys, args)
+    return str(answer.decode())
 
 
 def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
@@ -496,6 +497,88 @@ def test_a_stalled_worker_has_no_say_in_a_job_that_another_has_now(
 def worker(store: Store, settings: Settings) -> Callable[..., Worker]:
     """A worker of the news queue."""
     return lambda threads=1, **options: Worker(store, settings, FAST, threads, **options)
+
+
+def counted(store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """How many arguments a script is given, each time that it is run from now on."""
+    calls: list[int] = []
+    run = store.run
+
+    def count(script: str, keys: Any, args: Any) -> Any:
+        if script == name:
+            calls.append(len(args))
+        return run(script, keys, args)
+
+    monkeypatch.setattr(store, "run", count)
+    return calls
+
+
+def test_a_worker_whose_threads_are_busy_asks_for_nothing(
+    queue: Queue, store: Store, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would ask twice for each job, and be told once that it has no room."""
+    for symbol in ("FIRST", "SECOND"):
+        queue.enqueue(job("news", symbol))
+    one = worker()
+    one.consumer._timeout = 60.0
+    first = one.await_job()
+    asks, waits, wait = counted(store, monkeypatch, "dequeue"), threading.Event(), one.broker.threads.wait
+
+    def waiting(*args: Any) -> None:
+        waits.set()
+        wait(*args)
+
+    monkeypatch.setattr(one.broker.threads, "wait", waiting)
+    found: list[Any] = []
+    asking = threading.Thread(target=lambda: found.append(one.ask()))
+    asking.start()
+    assert waits.wait(20)
+    one.consumer.ack(first)
+    asking.join(20)
+    assert [one.kwargs["symbol"] for one in found] == ["SECOND"]
+    assert len(asks) == 1
+
+
+def test_jobs_that_end_together_are_told_of_together(
+    queue: Queue, store: Store, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a thread tells of one, those whose jobs end meanwhile leave that to it, and go on."""
+    handles = [queue.enqueue(job("news", f"N{number}")) for number in range(4)]
+    one = worker(threads=4)
+    jobs = [one.await_job() for _ in handles]
+    calls = counted(store, monkeypatch, "finish")
+    for given in jobs:
+        given.finish = Finish("done", Result(outcome=outcome(given.kwargs["symbol"])))
+    with one.consumer._hand.saying:
+        for given in jobs[:3]:
+            one.consumer.ack(given)
+        assert (calls, one.broker.threads.busy, queue.depth("news").running) == ([], 1, 4)
+    one.consumer.ack(jobs[3])
+    assert len(calls) == 1
+    assert queue.depth("news").running == 0
+    assert [handle.result(1).sentiment.symbol for handle in handles] == ["N0", "N1", "N2", "N3"]
+
+
+def test_ends_that_could_not_be_told_are_told_later(
+    queue: Queue, store: Store, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of those that were to be told of in one call, and before the next job is asked for."""
+    for number in range(3):
+        queue.enqueue(job("news", f"N{number}"))
+    one = worker(threads=2)
+    jobs = [one.await_job() for _ in range(2)]
+
+    def is_away(*_: Any) -> Any:
+        raise Unavailable("somewhere", "away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "run", is_away)
+        for given in jobs:
+            one.consumer.ack(given)
+    assert queue.depth("news").running == 2
+    calls = counted(store, monkeypatch, "finish")
+    assert one.await_job().kwargs["symbol"] == "N2"
+    assert (len(calls), queue.depth("news").running) == (1, 1)
 
 
 def suspect(queue: Queue, worker: Callable[..., Worker], symbol: str = "SUSPECT") -> Handle:

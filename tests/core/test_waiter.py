@@ -112,7 +112,7 @@ def test_who_waits_for_a_job_is_told_at_once(
     wait = pool.submit(handle.result, 20.0)
     wait_until(lambda: awaited(store) == 1)
     keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
-    store.run("finish", keys, [claim, what, '{"message": "over"}', 0, 0, 4, 0, "why"])
+    store.run("finish", keys, [4, claim, what, '{"message": "over"}', 0, 0, 0, "why"])
     with pytest.raises(TbcacheError, match="over"):
         wait.result(2)
 
