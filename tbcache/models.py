@@ -202,7 +202,8 @@ class SymbolSentiment:
 
     ``score`` is -1 (bearish) .. 1 (bullish), None where nothing could be scored.
     ``complete`` says that the answer covers all ``hours``; if not, ``since`` is
-    how far back it is true and ``reason`` why no further.
+    how far back it is true and ``reason`` why no further. ``until`` is how far up to
+    ``as_of`` it is true, where a plan's items come late; None where up to ``as_of`` itself.
     """
 
     source: str
@@ -218,6 +219,17 @@ class SymbolSentiment:
     since: datetime | None
     scorer: str
     reason: str | None = None
+    until: datetime | None = None
+
+    @property
+    def covered_hours(self) -> float:
+        """Of how many of the ``hours`` the score is true: those from ``since`` to ``until``; 0.0 of none."""
+        if self.complete:
+            return float(self.hours)
+        if self.since is None:
+            return 0.0
+        covered = ((self.until or self.as_of) - self.since).total_seconds() / 3600
+        return round(max(0.0, min(float(self.hours), covered)), 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +271,11 @@ class Outcome:
     @property
     def complete(self) -> bool:
         return self.sentiment.complete
+
+    @property
+    def covered_hours(self) -> float:
+        """Of how many of the hours asked for the score is true: see :class:`SymbolSentiment`."""
+        return self.sentiment.covered_hours
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def test_seed_signatures_are_kept(function: Callable[..., Any], seed: Callable[.
     [
         (RateLimitStatus, "source allowed used remaining reset_at is_limited"),
         (SourceMetrics, "requests_today cache_hit_rate cost_today"),
-        (Outcome, "request sentiment origin as_of age complete error"),
+        (Outcome, "request sentiment origin as_of age complete covered_hours error"),
     ],
 )
 def test_seed_results_have_their_fields(kind: type, fields: str) -> None:

@@ -51,6 +51,7 @@ def sentiment(
         since=as_of - timedelta(hours=7),
         scorer="finance-vader/1",
         reason="page_budget",
+        until=NOW,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
+from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import age, outcome_table
 from tbcache.errors import RedisUnreachable
 from tbcache.models import Outcome
@@ -43,7 +43,7 @@ def fetch(
             f"this answer is {age(outcome.age)} old"
         )
     if wants_json(as_json):
-        print_json(outcome)
+        print_json(outcome_data(outcome))
     else:
         print_table(outcome_table([outcome], terminal_width()))
 

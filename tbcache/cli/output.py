@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.foreign import escaped, printable
+from tbcache.models import Outcome
 
 
 def wants_json(as_json: bool) -> bool:
@@ -22,6 +23,13 @@ def print_json(data: Any) -> None:
     """Print ``data`` as JSON: dataclasses as objects, times as ISO 8601."""
     text = msgspec.json.format(msgspec.json.encode(data), indent=2)
     sys.stdout.write(escaped(text.decode()) + "\n")
+
+
+def outcome_data(outcome: Outcome) -> dict[str, Any]:
+    """``outcome`` as it is printed in JSON: beside its score stands of how many hours that is true."""
+    data: dict[str, Any] = msgspec.to_builtins(outcome)
+    data["sentiment"]["covered_hours"] = outcome.covered_hours
+    return data
 
 
 def shown(text: str, style: str = "") -> Text:

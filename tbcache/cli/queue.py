@@ -12,7 +12,7 @@ import typer
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import OK, exit_code, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
-from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
+from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
 from tbcache.errors import ConfigurationError, TbcacheError
 from tbcache.models import FetchRequest, Lane, Outcome
@@ -88,10 +88,7 @@ class _Answer:
         error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
         if self.outcome is None:
             return {"request": self.request, "error": error}
-        return {
-            field: getattr(self.outcome, field)
-            for field in ("request", "sentiment", "origin", "age", "error")
-        }
+        return outcome_data(self.outcome)
 
 
 def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: float, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import JustifyMethod
@@ -19,7 +20,8 @@ _WIDE = 100
 
 def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
     """One row per answer, in ``width`` characters."""
-    columns = ("source", "symbol", ">hours", ">score", ">items", ">bull", ">bear", ">age", "from", "complete")
+    figures = (">covered", ">score", ">items", ">bull", ">bear", ">age")
+    columns = ("source", "symbol", *figures, "from", "complete")
     is_wide = width >= _WIDE
     table = _table(*(name for name in columns if is_wide or name not in _WIDE_ONLY))
     for outcome in outcomes:
@@ -29,7 +31,7 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
             table,
             found.source,
             found.symbol,
-            str(found.hours),
+            _covered(found),
             _score(found),
             str(found.count),
             *mood,
@@ -93,6 +95,12 @@ def _score(found: SymbolSentiment) -> Text:
     return Text(
         f"{found.score:+.2f}", style="green" if found.score > 0.05 else "red" if found.score < -0.05 else ""
     )
+
+
+def _covered(found: SymbolSentiment) -> str:
+    """``1.5/24 h``: of how many hours the score is true, and how many were asked for."""
+    covered = math.floor(found.covered_hours * 10) / 10
+    return f"{covered:g}/{found.hours} h"
 
 
 def _complete(found: SymbolSentiment, *, with_reason: bool) -> str:

@@ -276,6 +276,7 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answ
         complete=fetched.reason is None,
         since=fetched.since,
         reason=fetched.reason,
+        until=fetched.until,
         scorer=upstream.analyzer,
     )
     return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))

@@ -55,13 +55,15 @@ class TooLate(Exception):
 class Fetched:
     """What the pages brought.
 
-    ``items`` lie in the asked time. ``grant`` holds the last page's slot and ``bill`` is
+    ``items`` lie in the asked time, of which all from ``since`` to ``until`` is known (None: nothing,
+    and up to now). ``grant`` holds the last page's slot and ``bill`` is
     what that page costs; both are still to be settled.
     """
 
     items: tuple[Item, ...]
     pages: int
     since: datetime | None
+    until: datetime | None
     reason: str | None
     grant: Grant
     bill: Bill
@@ -139,10 +141,14 @@ class PageReader:
 
     def _fetched(self, reason: str | None, closed_by: Failure | None = None) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
-        if (reason is None or not items) and _is_delayed(self._upstream.source, items, self._now):
-            reason = "plan_delay"
-        since = self._start if reason is None else self._coverage.since if items else None
-        return Fetched(items, self._pages, since, reason, self._grant, self._bill, closed_by, self._hints)
+        since, last = self._start if reason is None else self._coverage.since, None
+        if _is_delayed(self._upstream.source, items, self._now):
+            last = self._now - timedelta(hours=self._upstream.source.delay_hours)
+            since = since if since is not None and since < last else None
+            reason = "plan_delay" if reason is None or not items else reason
+        return Fetched(
+            items, self._pages, since, last, reason, self._grant, self._bill, closed_by, self._hints
+        )
 
 
 def closing(error: UpstreamError) -> Failure | None:

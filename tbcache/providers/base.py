@@ -92,7 +92,10 @@ class Provider(ABC):
         return self.run(self.source.request(symbol, hours), patience=patience)
 
     def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
-        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
+        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
+
+        Its score may be true of fewer hours than asked for: see its ``covered_hours``.
+        """
         request = self.source.request(symbol, hours)
         if (kept := self.pipeline.recall(self.source, request)) is not None:
             return kept

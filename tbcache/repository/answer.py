@@ -41,7 +41,8 @@ def decode_answer(data: bytes) -> Answer:
         answer = msgspec.json.decode(data, type=Answer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptAnswer(f"{len(data)} bytes are no answer: {error}") from None
-    moments = (answer.sentiment.as_of, answer.sentiment.since, *(item.at for item, _ in answer.items))
+    sentiment = answer.sentiment
+    moments = (sentiment.as_of, sentiment.since, sentiment.until, *(item.at for item, _ in answer.items))
     if any(moment is not None and moment.tzinfo is None for moment in moments):
         raise CorruptAnswer(f"{len(data)} bytes are no answer: a time without its zone")
     return answer

@@ -1,12 +1,13 @@
 """The version of the tables, and the steps by which a database of an earlier version becomes one of this.
 
-Steps are plain SQL that both dialects understand, and are never changed once released: a
-database goes through them in order, each in a transaction of its own.
+Steps are plain SQL that both dialects understand, but for ``{moment}``, which is the dialect's type of a
+moment. They are never changed once released: a database goes through them in order, each in a transaction of
+its own.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect, select, update
+from sqlalchemy import Connection, DateTime, inspect, select, update
 
 from tbcache.log import get_logger
 from tbcache.repository import table
@@ -26,6 +27,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX ix_sentiment_items_first_seen ON sentiment_items (first_seen_at)",
         "CREATE INDEX ix_sentiment_snapshots_moment ON sentiment_snapshots (as_of)",
     ),
+    ("ALTER TABLE sentiment_snapshots ADD COLUMN until {moment}",),
 )
 VERSION = FIRST + len(STEPS)
 
@@ -50,8 +52,9 @@ def bring_up(connection: Connection) -> bool:
             f"which knows up to version {VERSION}: upgrade it"
         )
     if FIRST <= found < VERSION:
+        moment = DateTime(timezone=True).compile(connection.dialect)
         for statement in STEPS[found - FIRST]:
-            connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement.replace("{moment}", moment))
         _write_version(connection, found + 1)
         log.info("repository.migrated", version=found + 1)
         return found + 1 == VERSION

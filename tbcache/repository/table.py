@@ -85,6 +85,7 @@ snapshots = Table(
     Column("since", UtcDateTime),
     Column("scorer", Text, nullable=False),
     Column("reason", Text),
+    Column("until", UtcDateTime),
     Index("ix_sentiment_snapshots_as_of", "source", "symbol", "as_of"),
     Index("ix_sentiment_snapshots_moment", "as_of"),
 )

@@ -39,6 +39,7 @@ def aggregate(
     since: datetime | None,
     reason: str | None,
     scorer: Scorer,
+    until: datetime | None = None,
 ) -> SymbolSentiment:
     """The mean of ``scores`` by the items' weights, None where none weighs anything.
 
@@ -61,6 +62,7 @@ def aggregate(
         since=since,
         scorer=f"{scorer.name}/{scorer.version}",
         reason=reason,
+        until=until,
     )
 
 

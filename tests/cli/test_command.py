@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_fetch_prints_json_and_nothing_else_in_a_pipe(cli: Cli, fleet: dict[str,
 def test_a_terminal_gets_a_table_and_json_only_when_asked(cli: Cli, fleet: dict[str, str]) -> None:
     """People read tables; --json must win all the same."""
     table = cli("fetch", "news", "AAPL", is_terminal=True, COLUMNS="140", **fleet).out
-    assert table.splitlines()[0].split()[:4] == ["source", "symbol", "hours", "score"]
+    assert table.splitlines()[0].split()[:4] == ["source", "symbol", "covered", "score"]
     assert "AAPL" in table
     assert cli("fetch", "news", "AAPL", "--json", is_terminal=True).data["sentiment"]["source"] == "news"
 
@@ -85,6 +86,16 @@ def test_a_narrow_terminal_gets_one_line_for_each_answer(cli: Cli, fleet: dict[s
         assert heads.split()[-1] == "complete"
         assert answer.split()[:2] == ["stocktwits", "NVDA"]
         assert ("(page budget)" in answer) is has_reason
+
+
+def test_beside_a_score_stands_of_how_many_hours_it_is_true(cli: Cli, fleet: dict[str, str]) -> None:
+    """Ninety messages of a busy symbol are an hour and a half, and were shown as the score of a day."""
+    found = cli("fetch", "stocktwits", "NVDA", **fleet).data["sentiment"]
+    assert (found["complete"], found["hours"]) == (False, 24)
+    assert 0 < found["covered_hours"] < 12
+    for width in ("80", "120"):
+        answer = cli("fetch", "stocktwits", "NVDA", is_terminal=True, COLUMNS=width).out.splitlines()[1]
+        assert answer.split()[2:4] == [f"{math.floor(found['covered_hours'] * 10) / 10:g}/24", "h"]
 
 
 def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str], store: Store) -> None:

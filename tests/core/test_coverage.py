@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbcache.admission import Grant
-from tbcache.models import Item, Page, utc_now
+from tbcache.admission import Ask, Grant
+from tbcache.models import FetchRequest, Item, Outcome, Page, utc_now
+from tbcache.pipeline.journey import _answer
 from tbcache.pipeline.reader import Fetched, PageReader
-from tests.core.conftest import TWITTER, Upstream, ask, item
+from tests.core.conftest import TWITTER, Upstream, item
 
 HOURS = 24
 SOURCE = replace(TWITTER, pages=4)
@@ -31,14 +32,22 @@ def posts(*hours: float | None) -> tuple[Item, ...]:
     return tuple(item(f"{each}", None if each is None else ago(each)) for each in hours)
 
 
-def fetch(upstream: Upstream) -> Fetched:
-    grant = Grant(ask(source=upstream.source), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
+def fetch(upstream: Upstream, hours: int = HOURS) -> Fetched:
+    request = FetchRequest("twitter", "AAPL", hours)
+    grant = Grant(Ask(upstream.source, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
     return PageReader(upstream, grant, lambda grant, _: grant, lambda _: True).read()
 
 
 def read(*pages: Page) -> Fetched:
     """What is made of ``pages``, of which each leads to the next by its place: ``next="1"`` is the second."""
     return fetch(Upstream(SOURCE, lambda cursor: pages[int(cursor or 0)]))
+
+
+def run(upstream: Upstream, hours: int = HOURS) -> Outcome:
+    """The outcome of a fetch that nobody has made before."""
+    request = FetchRequest("twitter", "AAPL", hours)
+    sentiment = _answer(upstream, request, fetch(upstream, hours)).sentiment
+    return Outcome(request, sentiment, "live", 0.0)
 
 
 def since(fetched: Fetched) -> float | None:
@@ -118,6 +127,37 @@ def test_an_empty_first_page_may_lead_to_a_next_one() -> None:
     """A query that a plan refuses is asked for in other words, by a next page."""
     fetched = read(Page((), next="1"), Page(posts(1), exhausted=True))
     assert (fetched.pages, fetched.reason) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("hours", "times", "reason", "covered"),
+    [
+        (12, (), "plan_delay", 0.0),
+        (24, (), "plan_delay", 0.0),
+        (48, (25, 40), "plan_delay", 24.0),
+        (48, (2, 40), None, 48.0),
+    ],
+)
+def test_a_plan_whose_items_come_late_leaves_the_last_hours_open(
+    hours: int, times: Sequence[float], reason: str | None, covered: float
+) -> None:
+    """Silence by construction is no calm, and of two days there is one."""
+    source = replace(SOURCE, delay_hours=24.0)
+    outcome = run(Upstream(source, lambda _: Page(posts(*times), exhausted=True)), hours)
+    assert outcome.sentiment.reason == reason
+    assert outcome.covered_hours == pytest.approx(covered, abs=0.01)
+
+
+def test_an_outcome_says_of_how_many_hours_its_score_is_true() -> None:
+    """A bot that trades on a day must be able to see that it has an hour and a half of it."""
+    short = run(Upstream(SOURCE, lambda _: Page(posts(0.5, 1.5))))
+    whole = run(Upstream(SOURCE, lambda _: Page(posts(0.5, 1.5), exhausted=True)))
+    unknown = run(Upstream(SOURCE, lambda _: Page(posts(None))))
+    assert [(one.covered_hours, one.complete) for one in (whole, unknown)] == [(24.0, True), (0.0, False)]
+    assert short.covered_hours == pytest.approx(1.5, abs=0.01)
+    assert short.sentiment.covered_hours == short.covered_hours
+    much_later = replace(short.sentiment, hours=1)
+    assert much_later.covered_hours == 1.0
 
 
 _times = st.none() | st.integers(0, 60).map(float)
