@@ -108,7 +108,11 @@ class RateLimited(TbcacheError):
 
 
 class BudgetExhausted(RateLimited):
-    """The source's daily budget is spent; ``retry_at`` is the next UTC midnight."""
+    """The source's daily budget is spent; ``retry_at`` is the next UTC midnight.
+
+    A few seconds from now where it may not be: pages are under way, or Redis is away, and what is
+    left is not known, or is other processes'.
+    """
 
     def __init__(self, source: str, retry_at: datetime, reason: str = "daily budget spent") -> None:
         super().__init__(source, retry_at, reason)

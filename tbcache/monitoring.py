@@ -160,6 +160,8 @@ class UsageMonitor:
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
         self._beat_round: Callable[[], None] = lambda: None
         self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
+        # Before the first beat: what Redis does not know of yet must not be given away again.
+        store.on_return(self._tell)
         self._membership = Membership(store)
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0
@@ -213,6 +215,12 @@ class UsageMonitor:
 
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
+        try:
+            return self._flush()
+        except Unavailable:
+            return False
+
+    def _flush(self) -> bool:
         with self._lock:
             # One batch for each at a time: however long Redis is away, there are no more to send.
             waiting = {(batch.source, batch.day) for batch in self._sending}
@@ -228,12 +236,20 @@ class UsageMonitor:
                 except Refused:
                     unsent.append(sending[0])
                 sending.popleft()
-        except Unavailable:
-            pass
         finally:
             with self._lock:
                 self._sending = [*unsent, *sending, *self._sending]
         return not (unsent or sending)
+
+    def _tell(self) -> None:
+        """Send all that was counted while Redis was away.
+
+        Raises:
+          Unavailable: it is away again.
+        """
+        # First the batches that were on their way already, then what was counted since.
+        self._flush()
+        self._flush()
 
     def _send(self, batch: _Batch) -> None:
         keys, source = self._store.keys, batch.source

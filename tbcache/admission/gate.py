@@ -41,7 +41,7 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache
 from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -93,8 +93,8 @@ class Admission:
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
         self._plans: dict[Source, _Plan] = {}
-        self._usages: dict[str, str] = {}
-        self._today = -1
+        self._daily: dict[str, tuple[str, str]] = {}
+        self._day = -1
         self._seen_fresh: dict[str, float] = {}
         self._logs: dict[str, ClearLog] = {}
         self._ids = itertools.count()
@@ -168,8 +168,8 @@ class Admission:
                 closed_by=settlement.closed_by, is_over=is_over, is_interrupted=settlement.is_interrupted
             )
             self._unsettled.append((grant, rest))
-        self._local.settle(grant, settlement)
         self._count_settled(grant, settlement)
+        self._local.settle(grant, settlement)
         return "local"
 
     def count_hit(self, source: Source) -> None:
@@ -233,14 +233,15 @@ class Admission:
     def _admit(self, ask: Ask, token: str) -> Verdict:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
-        plan = self._plan(source)
+        plan, (usage, purses) = self._plan(source), self._of_today(name)
         names = [
             *plan.keys,
             keys.entry(key),
             keys.lease(key),
-            self._usage(name),
+            usage,
             keys.clears(name),
             plan.fleet,
+            purses,
         ]
         tries, began = 2, time.monotonic()
         while tries:
@@ -335,16 +336,17 @@ class Admission:
     def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys = grant.ask, self._store.keys
         name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
-        own = self._store.own(name)
+        own, (usage, purses) = self._store.own(name), self._of_today(name)
         with self._store.asking(name, slot, ask.source.cost, is_alone=False) as deadline_us:
             answer = self._store.run(
                 "turn",
                 [
                     *plan.keys,
                     keys.lease(ask.request.key),
-                    self._usage(name),
-                    keys.billed(name, self._day()),
+                    usage,
+                    keys.billed(name, self._store.today),
                     plan.fleet,
+                    purses,
                 ],
                 [
                     plan.limits,
@@ -367,6 +369,8 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise self._store.overdue()
+        # In this order: what comes is never neither under way nor paid.
+        own.purse.pay(to_micros(bill.most))
         own.commit(grant.slot, ask.source.cost)
         self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
@@ -385,10 +389,10 @@ class Admission:
                 keys.state(name),
                 keys.entry(key),
                 keys.lease(key),
-                keys.usage(name, self._day()),
+                keys.usage(name, self._store.today),
                 keys.wake(name, grant.token),
                 keys.outbox(name),
-                keys.billed(name, self._day()),
+                keys.billed(name, self._store.today),
             ],
             [
                 grant.slot,
@@ -415,6 +419,7 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise self._store.overdue()
+        self._store.own(name).purse.pay(to_micros(settlement.bill.most))
         end_slot(self._store.own(name), grant, settlement)
         if grant.is_lost and answer[2]:
             # Redis had granted it, and counted it as well.
@@ -448,28 +453,28 @@ class Admission:
             names = (keys.slots(source.name), keys.state(source.name))
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
-            self._store.own(source.name).configure(source.limits)
+            own = self._store.own(source.name)
+            own.configure(source.limits)
+            own.purse.configure(budget, page // source.cost)
             plan = self._plans[source] = _Plan(names, keys.fleet(source.name), limits, budget, page)
         return plan
 
-    def _usage(self, name: str) -> str:
-        """The usage key of the server's today."""
+    def _of_today(self, name: str) -> tuple[str, str]:
+        """The usage key and that of the purses, of the server's today."""
         day = int(self._now_us() / MICROS) // 86400
-        if day != self._today:
-            self._today = day
-            self._usages = {}
-        key = self._usages.get(name)
-        if key is None:
-            key = self._usages[name] = self._store.keys.usage(name, self._day())
-        return key
+        if day != self._day:
+            self._day = day
+            self._daily = {}
+        keys = self._daily.get(name)
+        if keys is None:
+            today = self._store.today
+            keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
+            self._daily[name] = keys
+        return keys
 
     def _new_id(self) -> str:
         # The pid keeps a forked child's ids apart from its parent's.
         return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
-
-    def _day(self) -> datetime:
-        """Today as the server sees it."""
-        return to_time(self._now_us())
 
     def _now_us(self) -> float:
         """The server's time, as far as it is known."""
@@ -540,8 +545,9 @@ class Admission:
         self._count_bill(grant, settlement.bill)
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
-        if bill.most:
-            self._monitor.count(grant.ask.source.name, {"cost": to_micros(bill.most)})
+        if cost := to_micros(bill.most):
+            self._monitor.count(grant.ask.source.name, {"cost": cost})
+            self._store.own(grant.ask.source.name).purse.pay(cost)
 
 
 def _once(bill: Bill) -> list[str | int]:

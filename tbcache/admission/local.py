@@ -27,10 +27,14 @@ from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.glob import compile_glob
 from tbcache.store.own import OwnSlots
+from tbcache.store.purse import day_of
+from tbcache.store.wire import MICROS, to_micros
 
 ENTRIES = 10_000
 BACKOFF_SECONDS = 5.0
 POLL_SECONDS = 0.25
+#: When to ask again for money: Redis may be back at any moment, and knows what is left.
+BUDGET_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -116,7 +120,9 @@ class LocalAdmission:
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
         self._store.own(source.name).commit(grant.slot, source.cost)
-        if (wait := self._take(source, slot)) is not None:
+        with self._lock:
+            wait = self._take(source, slot)
+        if wait is not None:
             return wait
         now = time.monotonic()
         return replace(grant, slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
@@ -150,10 +156,32 @@ class LocalAdmission:
         return self._entries[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:
+        """Take a slot, with the lock held: two who look at once would both see the money for one page."""
         own = self._store.own(source.name)
         own.configure(source.limits)
+        if (lack := self._lack(source, own)) is not None:
+            return _wait(BUDGET_SECONDS, "budget", lack)
         seconds = own.take(slot, source.cost, own.limits, self._lease)
         return _wait(seconds, "share", "Redis is away: this process's share is used") if seconds > 0 else None
+
+    def _lack(self, source: Source, own: OwnSlots) -> str | None:
+        """Why there is no money for a page; None where there is, or the source costs nothing.
+
+        A page goes only where its whole price is there, beside those of the pages under way.
+        """
+        budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+        if not budget or not page:
+            return None
+        day = day_of(self._store.today)
+        if not self._store.is_shared and own.purse.left(day) is None:
+            own.purse.receive(budget, day, own.purse.paid)
+        left = own.purse.left(day)
+        if left is None:
+            return "Redis is away, and what is left of the day's budget is not known to this process"
+        if left < page * (1 + own.held / source.cost):
+            what = f"a page (${page / MICROS:g})"
+            return f"Redis is away, and this process's part of the day's budget has no room for {what}"
+        return None
 
     def _closed_for(self, source: str, now: float) -> Wait | None:
         closure = self._closed.get(source)

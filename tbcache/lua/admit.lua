@@ -8,6 +8,8 @@
 --                         failure, retry_at (us), failures: what the last load met
 --       5 usage   HASH    of the source's UTC day
 --       6 log     STRING  of clears (see clear.lua)    7 fleet   (see slots.lua)
+--       8 purses  HASH    of the same day: process -> what of the budget it may spend
+--                         without Redis (millionths of a dollar; see purse.lua)
 -- ARGV  1 limits "count:span_us,..."    2 share of each limit (0..1]
 --       3 charge "fetch" | "request"    4 lease (us)
 --       5 freshness still needed (us; 0 for an ordinary ask)
@@ -138,9 +140,10 @@ if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then
     redis.pcall('HINCRBY', lease_key, 'waiters', 1)
     return verdict('join', load[1], moment(load[2]))
 end
-local funds_at = look_at_budget(slots, usage, now, tonumber(ARGV[13]), tonumber(ARGV[14]) / cost, is_held and cost or 0)
+local budget, page = tonumber(ARGV[13]), tonumber(ARGV[14]) / cost
+local funds_at, lack = look_at_budget(window, usage, KEYS[8], now, budget, page, is_held and cost or 0)
 if funds_at > retry_at then
-    retry_at, code, reason, certain = funds_at, BUDGET, "the day's budget is spent", false
+    retry_at, code, reason, certain = funds_at, BUDGET, lack, false
     unneeded()
 end
 if retry_at > 0 and entry then

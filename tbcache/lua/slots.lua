@@ -61,6 +61,7 @@ local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
 local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with before there are any
 local FOREIGN_POLL_US = 100000
 local BUDGET_POLL_US = 100000
+local KEPT_POLL_US = 5000000
 local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
 local MOST_VALUES = 4000
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
@@ -432,20 +433,48 @@ local function next_midnight(now)
     return (math.floor(now / DAY_US) + 1) * DAY_US
 end
 
+-- What the day has cost so far. A bill that cannot be read is none.
+local function spent_of(usage_key)
+    return tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
+end
+
+local function flying_of(slots_key, now)
+    return redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf')
+end
+
+-- The purses (see purse.lua) of the others: of those that are silent or over, and of all.
+local function purses_of(window, purses_key, now)
+    local purses, silent, all = redis.pcall('HGETALL', purses_key), 0, 0
+    for i = 1, #purses, 2 do
+        local process, purse = purses[i], tonumber(purses[i + 1]) or 0
+        if process ~= window.process then
+            local heard_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
+            silent = silent + (heard_at < now - ABSENT_US and purse or 0)
+            all = all + purse
+        end
+    end
+    return silent, all
+end
+
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
--- at `page` for each slot: so it is overshot by one page at most. `mine` are slots of the asker.
--- Replies the moment to ask again (0: now). A bill that cannot be read is none.
-local function look_at_budget(slots_key, usage_key, now, budget, page, mine)
+-- at `page` for each slot: so it is overshot by one page at most. What may be spent by those who
+-- are silent is kept for them. `mine` are slots of the asker.
+-- Replies the moment to ask again (0: now), and why.
+local function look_at_budget(window, usage_key, purses_key, now, budget, page, mine)
     if budget == 0 then
         return 0
     end
-    local spent = tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
+    local spent = spent_of(usage_key)
     if spent >= budget then
-        return next_midnight(now)
+        return next_midnight(now), "the day's budget is spent"
     end
-    local flying = redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') - mine
-    if flying > 0 and spent + flying * page >= budget then
-        return now + BUDGET_POLL_US
+    local kept = purses_of(window, purses_key, now)
+    if spent + kept >= budget then
+        return now + KEPT_POLL_US, "the rest of the day's budget is kept for processes that are silent"
+    end
+    local flying = flying_of(window.slots, now) - mine
+    if flying > 0 and spent + kept + flying * page >= budget then
+        return now + BUDGET_POLL_US, "the rest of the day's budget is for the pages under way"
     end
     return 0
 end

@@ -3,7 +3,8 @@
 -- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
 -- may fill the limit: an answer that has begun is finished.
 --
--- KEYS  1 slots   2 state   3 lease   4 usage   5 billed   6 fleet   (see admit.lua, settle.lua)
+-- KEYS  1 slots   2 state   3 lease   4 usage   5 billed   6 fleet   7 purses
+--       (see admit.lua, settle.lua)
 -- ARGV  1 limits   2 lease (us)   3 slot id of the page that came
 --       4 slot id of the next page   5 cost in slots   6 deadline (us; 0: none)
 --       7 the lease's token   8 worker   9 the day's budget   10 a page's price at most
@@ -24,9 +25,10 @@ end
 hear(window.fleet, window.process, now)
 bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 13)
 local retry_at, code, reason = look(window, now, cost, 1)
-local funds_at = look_at_budget(slots, KEYS[4], now, tonumber(ARGV[9]), tonumber(ARGV[10]) / cost, 0)
+local budget, page = tonumber(ARGV[9]), tonumber(ARGV[10]) / cost
+local funds_at, lack = look_at_budget(window, KEYS[4], KEYS[7], now, budget, page, 0)
 if funds_at > retry_at then
-    retry_at, code, reason = funds_at, BUDGET, "the day's budget is spent"
+    retry_at, code, reason = funds_at, BUDGET, lack
 end
 if retry_at > 0 then
     if code == GIVING_BACK then

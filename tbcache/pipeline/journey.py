@@ -284,7 +284,7 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answ
 
 def _limited(source: str, wait: Wait) -> RateLimited:
     if wait.why == "budget":
-        return BudgetExhausted(source, wait.retry_at)
+        return BudgetExhausted(source, wait.retry_at, wait.reason)
     return RateLimited(source, wait.retry_at, wait.reason)
 
 

@@ -22,6 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
+from tbcache.models import utc_now
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.store.cluster import Cluster
@@ -53,7 +55,7 @@ from tbcache.store.node import Argument, Node
 from tbcache.store.own import OwnSlots
 from tbcache.store.script import script
 from tbcache.store.waiter import Waiter
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros, to_time
 
 log = get_logger("tbcache.store")
 
@@ -174,6 +176,11 @@ class Store:
     def is_available(self) -> bool:
         """False from the first call that failed until the server has answered again."""
         return self._away_reason is None
+
+    @property
+    def is_shared(self) -> bool:
+        """False where no address is configured: this process has nobody to share with."""
+        return bool(self._url)
 
     @property
     def is_closed(self) -> bool:
@@ -581,6 +588,12 @@ class Store:
             self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
             clock = self._clocks[self._clock_of(source)]
         return (time.monotonic() + clock.high) * MICROS
+
+    @property
+    def today(self) -> datetime:
+        """Now, as the server sees it; by our own clock before its time is known."""
+        now_us = self.time_us()
+        return utc_now() if now_us is None else to_time(now_us)
 
     def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.

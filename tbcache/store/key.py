@@ -66,6 +66,10 @@ class Keys:
     def billed(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:billed:{day:%Y%m%d}"
 
+    def purses(self, source: str, day: datetime) -> str:
+        """HASH, see purse.lua."""
+        return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"
+
     def outbox(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:outbox"
 

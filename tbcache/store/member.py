@@ -31,6 +31,7 @@ from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.marker import is_alive, pid_of
 from tbcache.store.own import ABSENT_SECONDS, OwnSlots, Word
+from tbcache.store.purse import Purse, day_of
 from tbcache.store.wire import pack_limits, read_limits, to_micros
 
 log = get_logger("tbcache.store")
@@ -104,6 +105,25 @@ class Membership:
             if own.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.
                 self._beat(source, own)
+            if own.purse.budget:
+                self._fill(own.purse, source)
+
+    def _fill(self, purse: Purse, source: str) -> None:
+        """Learn what of the day's budget is ours while Redis is away."""
+        keys, today, paid = self._store.keys, self._store.today, purse.paid
+        day = day_of(today)
+        amount = self._store.run(
+            "purse",
+            [
+                keys.slots(source),
+                keys.state(source),
+                keys.fleet(source),
+                keys.usage(source, today),
+                keys.purses(source, today),
+            ],
+            [self._store.member, purse.budget, purse.page, max(0, purse.left(day) or 0)],
+        )
+        purse.receive(int(amount), day, paid)
 
     def _beat(self, source: str, own: OwnSlots) -> float:
         """Beat once; the share that we went by until then."""
@@ -251,6 +271,9 @@ class Membership:
             self._kept_until[source, member] = int(kept_until)
         else:
             self._kept_until.pop((source, member), None)
+            if is_clean:
+                # What another may have spent, who was found dead, stays kept for the day.
+                self._store.call("HDEL", keys.purses(source, self._store.today), member)
 
 
 def read_word(answer: list[bytes]) -> Word:

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tbcache.models import Limit
+from tbcache.store.purse import Purse
 from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
@@ -76,11 +77,14 @@ class OwnSlots:
         self.limits: tuple[Limit, ...] = ()
         self._sweep_at = SWEEP_FROM
         self._horizon = 0.0
+        #: What this process may spend of the source's daily budget while Redis is away.
+        self.purse = Purse()
         self.renew()
 
     def renew(self) -> None:
         """As new: a process has sent nothing yet, and Redis has told it nothing. Also after a fork."""
         self._lock = threading.Lock()
+        self.purse.renew()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
         self._alone: set[str] = set()
@@ -276,6 +280,13 @@ class OwnSlots:
         since = time.monotonic() - limit.window_seconds
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > since)
+
+    @property
+    def held(self) -> int:
+        """How many slots are held: their requests may be under way."""
+        now = time.monotonic()
+        with self._lock:
+            return sum(1 for stamp in self._stamps.values() if stamp > now)
 
     def mine(self, limit: Limit) -> int:
         """How many slots of a window are this process's own while Redis is away."""

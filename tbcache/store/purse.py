@@ -1,0 +1,59 @@
+"""What this process may spend of a source's daily budget while Redis is away.
+
+The budget is the fleet's. With each beat Redis gives a process a part of what is left of it, its
+*purse* (purse.lua), and keeps it from the others once the process is silent, until it has told what
+it spent, or the UTC day is over. What it spends while Redis is there comes off its purse as well,
+as the others were told theirs at other moments. A purse is of its day: past midnight a process
+that is still without Redis knows of no money.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+
+class Purse:
+    """One source's purse. Money in millionths of a dollar, days counted since the epoch."""
+
+    def __init__(self) -> None:
+        #: The day's budget, 0 for none, and what a page costs at most.
+        self.budget = 0
+        self.page = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """As new: Redis has told this process nothing. Also after a fork."""
+        self._lock = threading.Lock()
+        self._paid = 0
+        self._left = 0
+        self._day: int | None = None
+
+    def configure(self, budget: int, page: int) -> None:
+        """The source is used, with this budget."""
+        self.budget, self.page = budget, page
+
+    @property
+    def paid(self) -> int:
+        """What this process has spent so far; :meth:`receive` wants it as of before the ask."""
+        return self._paid
+
+    def pay(self, amount: int) -> None:
+        """An answer has come, and costs so much."""
+        with self._lock:
+            self._paid += amount
+            self._left -= amount
+
+    def receive(self, amount: int, day: int, paid: int) -> None:
+        """What was given for ``day`` when this process had spent ``paid``."""
+        with self._lock:
+            self._day, self._left = day, amount - (self._paid - paid)
+
+    def left(self, day: int) -> int | None:
+        """What is left in it; None where nothing was given on that day."""
+        return self._left if self._day == day else None
+
+
+def day_of(moment: datetime) -> int:
+    """The UTC day of ``moment``, counted since the epoch."""
+    return int(moment.timestamp()) // 86400
