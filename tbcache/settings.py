@@ -33,6 +33,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
 from tbcache.models import Charge, Limit, ticker
+from tbcache.query import check_query_filter
 from tbcache.redis_url import check_redis_url, has_sound_port, is_host
 from tbcache.singleton import singleton
 
@@ -148,6 +149,7 @@ class SourceSettings(BaseModel):
     user_agent: str = "python:tbcache:v0.1 (by /u/tbcache)"
     auth_url: HttpUrl = "https://www.reddit.com"
     subreddits: str = "wallstreetbets+stocks+investing+options"
+    query_filter: Annotated[str, AfterValidator(check_query_filter)] | None = None
     api_key: SecretStr | None = None
     access_token: SecretStr | None = None
 

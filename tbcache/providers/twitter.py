@@ -38,6 +38,8 @@ from tbcache.providers.field import (
 )
 
 LIMIT = 100
+#: Of posts with a cashtag 58% are retweets and 16% are not in English, and each is billed.
+FILTER = "-is:retweet lang:en"
 # Where a query starts again in other words.
 _AGAIN = "without-cashtags"
 _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
@@ -72,10 +74,9 @@ class TwitterProvider(Provider):
     _has_cashtags = True
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        cashtag = f"${fetch.symbol}"
         since = now - min(timedelta(hours=fetch.hours), _OLDEST)
         params = {
-            "query": cashtag if self._has_cashtags else f'"{cashtag}" OR {fetch.symbol}',
+            "query": self._query(fetch.symbol),
             "start_time": f"{since:%Y-%m-%dT%H:%M:%SZ}",
             "max_results": str(LIMIT),
             # No expansion: each user that an answer holds is billed at twice the price of a post.
@@ -85,6 +86,12 @@ class TwitterProvider(Provider):
             params["next_token"] = str(cursor)
         url = f"{self.source.base_url.rstrip('/')}/2/tweets/search/recent"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def _query(self, symbol: str) -> str:
+        """Posts that name ``symbol``, of those that the filter leaves."""
+        asked = f"${symbol}" if self._has_cashtags else f'("${symbol}" OR {symbol})'
+        wanted = FILTER if self.own.query_filter is None else self.own.query_filter
+        return f"{asked} {wanted}".rstrip()
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from tbcache.errors import (
+    ConfigurationError,
     UpstreamAuthError,
     UpstreamBadRequest,
     UpstreamError,
@@ -20,6 +21,9 @@ from tbcache.errors import (
 )
 from tbcache.models import FetchRequest, Page
 from tbcache.providers.client import HttpClient
+from tbcache.providers.twitter import TwitterProvider
+from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN
 from tests.providers.kit import NOW, answer, first_request, next_request, provider
 
 POST = {"id": "11", "text": "$AAPL &gt; all", "author_id": "5", "created_at": "2026-07-28T20:00:00.000Z"}
@@ -40,7 +44,7 @@ def test_the_request_asks_for_a_cashtag_since_then_with_authors() -> None:
     """Without tweet.fields the posts come without time, and every refresh would be billed in vain."""
     request = first_request("twitter", hours=24)
     assert request.url == "https://api.x.com/2/tweets/search/recent"
-    assert request.params["query"] == "$AAPL"
+    assert request.params["query"] == "$AAPL -is:retweet lang:en"
     assert request.params["start_time"] == "2026-07-27T21:00:00Z"
     assert request.params["max_results"] == "100"
     assert request.params["tweet.fields"] == "created_at,author_id"
@@ -50,6 +54,51 @@ def test_the_request_asks_for_a_cashtag_since_then_with_authors() -> None:
 def test_the_request_asks_for_no_users() -> None:
     """X bills each user that an answer holds at $0.010, twice what the post costs that names its author."""
     assert not first_request("twitter").params.keys() & {"expansions", "user.fields"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "query"),
+    [
+        ("lang:de", "$AAPL lang:de"),
+        (" (lang:en OR lang:de) -is:nullcast ", "$AAPL (lang:en OR lang:de) -is:nullcast"),
+        ('-"give away (free"', '$AAPL -"give away (free"'),
+        ('-"this OR that"', '$AAPL -"this OR that"'),
+        ("None", "$AAPL"),
+        ("", "$AAPL -is:retweet lang:en"),
+    ],
+)
+def test_what_is_left_out_of_a_search_is_a_setting(chosen: str, query: str) -> None:
+    """Who reads German posts, or wants the retweets, must not need a class of their own."""
+    own = Settings.load({"TBCACHE_TWITTER__QUERY_FILTER": chosen}).source("twitter")
+    twitter = TwitterProvider(BUILT_IN["twitter"], own)
+    assert twitter.request(FetchRequest("twitter", "AAPL"), None, NOW).params["query"] == query
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ("(lang:en", "its parentheses do not match"),
+        ("lang:en) (", "its parentheses do not match"),
+        ('-"spam', "its quotes do not come in pairs"),
+        ("lang:en OR lang:de", "an OR without parentheses would also find what does not name the symbol"),
+        ("(a) OR (b)", "an OR without parentheses would also find what does not name the symbol"),
+        ("lang:en\x07", "it should be like -is:retweet lang:en, or none"),
+        (" ", "it should be like -is:retweet lang:en, or none"),
+        ("x" * 473, "it has 473 characters; the most is 472, as X takes 512"),
+    ],
+)
+def test_a_filter_that_x_would_refuse_is_refused_at_once(chosen: str, why: str) -> None:
+    """Sent, it would be a 400 for each symbol, or a bill for posts of anything."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load({"TBCACHE_TWITTER__QUERY_FILTER": chosen})
+    assert str(caught.value) == f"TBCACHE_TWITTER__QUERY_FILTER={chosen!r} is not valid: {why}"
+
+
+def test_the_longest_filter_leaves_room_for_the_longest_symbol() -> None:
+    """X takes 512 characters, and a filter is checked before any symbol is known."""
+    twitter = provider("twitter", query_filter="x" * 472)
+    twitter._has_cashtags = False  # type: ignore[attr-defined]
+    assert len(twitter.request(FetchRequest("twitter", "A" * 15), None, NOW).params["query"]) == 512
 
 
 def test_seven_days_are_asked_for_a_little_short() -> None:
@@ -218,9 +267,9 @@ def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch() -> No
     page = twitter.parse(twitter.send(twitter.request(ask, None, NOW)))
     assert page.items == ()
     second = twitter.request(ask, page.next, NOW)
-    assert second.params["query"] == '"$AAPL" OR AAPL'
+    assert second.params["query"] == '("$AAPL" OR AAPL) -is:retweet lang:en'
     assert "next_token" not in second.params
-    assert twitter.request(ask, None, NOW).params["query"] == '"$AAPL" OR AAPL'
+    assert twitter.request(ask, None, NOW).params["query"] == second.params["query"]
     # Refused all the same, it is a bad request, and not asked for ever.
     assert twitter.send(second).status == 400
 
@@ -233,4 +282,4 @@ def test_another_bad_request_leaves_the_cashtag() -> None:
     )
     ask = FetchRequest("twitter", "AAPL")
     twitter.send(twitter.request(ask, None, NOW))
-    assert twitter.request(ask, None, NOW).params["query"] == "$AAPL"
+    assert twitter.request(ask, None, NOW).params["query"] == "$AAPL -is:retweet lang:en"
