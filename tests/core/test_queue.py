@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -203,17 +204,30 @@ def test_a_delayed_job_comes_when_it_is_due(fleet: Fleet, queue: Queue) -> None:
     assert fleet.ran == [("news", "SOON"), ("news", "LATER")]
 
 
-def test_an_idle_worker_picks_a_job_up_at_once(fleet: Fleet, queue: Queue) -> None:
-    """It is rung up; it does not poll."""
+def test_an_idle_worker_is_rung_up_for_a_job(
+    fleet: Fleet, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not come by to find it."""
+    rung: list[int] = []
+    pop = store.pop_list
+
+    def listen(key: str, seconds: float) -> bool:
+        is_rung = pop(key, seconds)
+        if is_rung:
+            rung.append(queue.depth("news").interactive)
+        return is_rung
+
+    monkeypatch.setattr(store, "pop_list", listen)
     fleet.start(look_ms=800)
-    wait_until(lambda: fleet.broker.threads.total == 4)
-    delays = []
-    for number in range(5):
-        queue.enqueue(job("news", f"N{number}"))
-        asked = time.monotonic()
-        wait_until(lambda number=number: len(fleet.ran) == number + 1)
-        delays.append(time.monotonic() - asked)
-    assert sorted(delays)[2] < 0.5
+    numbers = itertools.count()
+
+    def is_rung_before_it_asks() -> bool:
+        symbol = f"N{next(numbers)}"
+        queue.enqueue(job("news", symbol))
+        wait_until(lambda: ("news", symbol) in fleet.ran)
+        return 1 in rung
+
+    wait_until(is_rung_before_it_asks)
 
 
 def test_what_may_pass_is_tried_again_and_then_buried(
