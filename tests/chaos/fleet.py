@@ -295,7 +295,9 @@ class Fleet:
             self._watcher.join()
         if self._upstream is not None:
             self._upstream.terminate()
-            self._upstream.wait()
+            # The group kills what does not end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._upstream.wait(STOP_SECONDS)
         for member in self.members.values():
             member.send(signal.SIGCONT)
             if member.proxy is not None:
