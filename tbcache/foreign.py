@@ -6,6 +6,7 @@ deceive whoever looks at it on a terminal.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import UTC, datetime
@@ -17,6 +18,15 @@ MOST = 10**15
 #: The last day of the calendar that Python has.
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
 MOST_US = int(LAST.timestamp()) * 1_000_000
+
+
+#: A character's number with more digits than any has; Python refuses to read one of thousands.
+_NO_CHARACTER = re.compile(r"&#[0-9]{100,};?")
+
+
+def unescape(text: str) -> str:
+    """``text`` with the characters that its HTML names, and a U+FFFD for one that does not exist."""
+    return html.unescape(_NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def printable(text: str | bytes, most: int = SHOWN) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from tbcache.foreign import unescape
 from tbcache.models import Item
 
 _MIN_EPOCH_DIGITS = 9
@@ -65,7 +65,7 @@ def _from_epoch(value: float) -> datetime | None:
 
 def text(value: object) -> str:
     """Text as it was written: entities unescaped, nothing that cannot be stored."""
-    return _storable(html.unescape(value)) if isinstance(value, str) else ""
+    return _storable(unescape(value)) if isinstance(value, str) else ""
 
 
 def word(value: object) -> str | None:

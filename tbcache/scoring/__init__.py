@@ -1,10 +1,11 @@
 """Scoring: what items say of a symbol, as one figure from -1 (bearish) to 1 (bullish)."""
 
-from tbcache.scoring.aggregate import LABEL_SCORE, THRESHOLD, aggregate, score_items
+from tbcache.scoring.aggregate import LABEL_SCORE, SCORED_CHARACTERS, THRESHOLD, aggregate, score_items
 from tbcache.scoring.finance import FinanceVader, Scorer, get_scorer
 
 __all__ = [
     "LABEL_SCORE",
+    "SCORED_CHARACTERS",
     "THRESHOLD",
     "FinanceVader",
     "Scorer",

@@ -14,17 +14,23 @@ THRESHOLD = 0.05
 #: What an author's own label counts: clearly more than the texts that say the same in words
 #: (their mean is near 0.5), and less than 1, which belongs to a figure that says so.
 LABEL_SCORE = 0.8
+#: How many characters of one text are scored, at most: the first ones, to the end of a word. It is a long
+#: article; what comes behind hardly moves a score, and the time that some scorers take, plain VADER among
+#: them, grows with the square of the length.
+SCORED_CHARACTERS = 5_000
 
 
 def score_items(items: Sequence[Item], scorer: Scorer) -> list[float | None]:
     """One score an item, -1..1: its own, or its author's label, or its text.
 
-    None where it has none of them; texts are rated in one call.
+    None where it has none of them; texts are rated in one call, each by its first
+    :data:`SCORED_CHARACTERS`.
     """
     scores = [_stated(item) for item in items]
-    open_ = [i for i, item in enumerate(items) if scores[i] is None and clean(item.text)]
-    rated = scorer.score([items[i].text for i in open_]) if open_ else []
-    for i, figure in zip(open_, rated, strict=True):
+    texts = {i: _beginning(item.text) for i, item in enumerate(items) if scores[i] is None}
+    texts = {i: text for i, text in texts.items() if clean(text)}
+    rated = scorer.score(list(texts.values())) if texts else []
+    for i, figure in zip(texts, rated, strict=True):
         scores[i] = _bounded(figure)
     return scores
 
@@ -64,6 +70,16 @@ def aggregate(
         reason=reason,
         until=until,
     )
+
+
+def _beginning(text: str) -> str:
+    """What of ``text`` is scored: no word of it is cut, but one that is longer than all that is."""
+    if len(text) <= SCORED_CHARACTERS:
+        return text
+    # One more, which tells whether a word ends here.
+    beginning = text[: SCORED_CHARACTERS + 1]
+    whole, *cut = [beginning] if beginning[-1].isspace() else beginning.rsplit(None, 1)
+    return whole[:SCORED_CHARACTERS] if not cut else whole
 
 
 def _stated(item: Item) -> float | None:

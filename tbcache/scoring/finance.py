@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import html
 import re
 import threading
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from importlib.resources import files
 from itertools import pairwise
 from string import punctuation
 from typing import TYPE_CHECKING, Protocol
+
+from tbcache.foreign import unescape
 
 if TYPE_CHECKING:
     from tbcache.scoring.lean import LeanVader
@@ -98,7 +99,7 @@ def get_scorer() -> Scorer:
 def clean(text: str, emoji: dict[str, str] | None = None) -> str:
     """``text`` without HTML, links, mentions and cashtags; ``""`` where nothing is left."""
     if "&" in text:
-        text = html.unescape(text)
+        text = unescape(text)
     if not text.isascii():
         text = text.translate(_TYPOGRAPHY)
         for sign in (emoji or {}).keys() & set(text):

@@ -35,7 +35,9 @@ SCALARS = (
     | st.floats()
     | WORDS
     | st.text(max_size=8)
-    | st.sampled_from(["\ud83d", "\0", "x" * 50_000, "7" * 5000, 10**30, -(10**400), 1e308, -1e308])
+    | st.sampled_from(
+        ["\ud83d", "\0", "x" * 50_000, "7" * 5000, "&#" + "7" * 5000, 10**30, -(10**400), 1e308, -1e308]
+    )
 )
 JSON: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
