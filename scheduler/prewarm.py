@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tbcache.admission import PlanDelay
 from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
 from tbcache.models import FetchRequest
@@ -41,6 +42,7 @@ class Prewarm:
         self._store = store
         self._queue = queue
         self._settings = settings
+        self._delay = PlanDelay(store)
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
     def run(self) -> int:
@@ -72,6 +74,9 @@ class Prewarm:
             FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
             for symbol in self._settings.common_symbols
         ]
+        # All are of the same hours, in which the plan may have nothing yet.
+        if any(self._delay.is_shut(source, request) for request in requests[:1]):
+            return
         now, seen = self._look(source, requests)
         for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):
             needed = _needed(source, request, fresh_until, now)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from redis.exceptions import NoPermissionError
 
+from tbcache.admission import PlanDelay
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import SourceMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Queue, QueueDepth
@@ -59,7 +60,8 @@ class SourceStatus:
 
     ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
     all processes; ``configured`` are those that this process was started with. ``warm`` counts the ``common``
-    symbols whose answer is fresh.
+    symbols whose answer is fresh. ``delay_hours`` is how late the plan's items come, where that is too late
+    for anything to be kept warm; 0 elsewhere.
     """
 
     name: str
@@ -74,6 +76,7 @@ class SourceStatus:
     common: int
     usage: SourceMetrics
     queue: QueueDepth
+    delay_hours: float = 0.0
 
     @property
     def difference(self) -> str | None:
@@ -142,6 +145,7 @@ class Fleet:
         self._store = store
         self._monitor = monitor
         self._queue = queue
+        self._delay = PlanDelay(store)
         self._sources = list(get_sources(settings).values())
         self._limiters = {source.name: RateLimiter(source, store) for source in self._sources}
 
@@ -200,6 +204,7 @@ class Fleet:
     def _source(self, source: Source, seen: _Seen) -> SourceStatus:
         state = seen.states[source.name]
         limits, closure = self._limits(source, state), state.closure
+        is_shut = self._is_shut(source)
         return SourceStatus(
             name=source.name,
             state=_state(source, limits, is_closed=closure is not None),
@@ -209,11 +214,16 @@ class Fleet:
             configured=tuple(map(str, source.limits)),
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
-            warm=seen.warm[source.name],
-            common=len(self._settings.common_symbols),
+            warm=0 if is_shut else seen.warm[source.name],
+            common=0 if is_shut else len(self._settings.common_symbols),
+            delay_hours=source.delay_hours if is_shut else 0.0,
             usage=self._monitor.get_source_metrics(source.name),
             queue=self._queue.depth(source.name),
         )
+
+    def _is_shut(self, source: Source) -> bool:
+        """True when the hours that are kept warm lie in the plan's delay: there is nothing to keep."""
+        return any(self._delay.is_shut(source, request) for request in self._common(source)[:1])
 
     def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
         limiter, found = self._limiters[source.name], []

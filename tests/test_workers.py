@@ -98,6 +98,8 @@ class Fleet:
             "TBCACHE_DATA_DIR": str(folder),
             "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT",
             "TBCACHE_LOG_LEVEL": "info",
+            # Of a plan that has nothing yet nobody would ask anything.
+            "TBCACHE_NEWS__DELAY_HOURS": "0",
             **upstream.variables,
         }
         self.settings = Settings.load(self.variables)

@@ -5,6 +5,7 @@ allowed. ``turn`` stands between two pages of one answer. While Redis is away th
 questions are answered in process, within this process's share of the limits.
 """
 
+from tbcache.admission.delay import PlanDelay, Reach
 from tbcache.admission.gate import Admission
 from tbcache.admission.verdict import (
     Ask,
@@ -29,6 +30,8 @@ __all__ = [
     "Grant",
     "Hit",
     "Join",
+    "PlanDelay",
+    "Reach",
     "Settled",
     "Settlement",
     "Stale",

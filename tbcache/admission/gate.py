@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from tbcache.admission.delay import PlanDelay
 from tbcache.admission.local import LocalAdmission, end_slot
 from tbcache.admission.verdict import (
     Ask,
@@ -88,6 +89,8 @@ class Admission:
         """``layer`` has what this process may remember of answers."""
         self.layer = layer
         self._store = store
+        #: What is known of plans whose items come late.
+        self.delay = PlanDelay(store)
         self._monitor = monitor
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
@@ -171,6 +174,11 @@ class Admission:
         self._count_settled(grant, settlement)
         self._local.settle(grant, settlement)
         return "local"
+
+    def give_back(self, ask: Ask) -> None:
+        """Give back the slot that the queue holds for ``ask``: it needs none."""
+        if ask.slot is not None:
+            self._take_back(ask, ask.slot)
 
     def count_hit(self, source: Source) -> None:
         """Count a hit that needed no verdict."""

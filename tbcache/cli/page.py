@@ -28,7 +28,10 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _headline(status),
         Text(),
         _source_table(status, width),
-        *(shown(line, "dim") for line in (*off_lines(status), *status.denied, *differences(status))),
+        *(
+            shown(line, "dim")
+            for line in (*off_lines(status), *status.denied, *differences(status), *delays(status))
+        ),
         Text(),
         _worker_table(status.workers),
         *extra,
@@ -63,6 +66,19 @@ def off_lines(status: FleetStatus) -> list[str]:
         f"{source.name} is off: set {' and '.join(source.missing)}"
         for source in status.sources
         if source.missing
+    ]
+
+
+def _notes(status: FleetStatus) -> list[str]:
+    return [*off_lines(status), *status.denied, *differences(status), *delays(status)]
+
+
+def delays(status: FleetStatus) -> list[str]:
+    """Which sources cannot be kept warm, as their plan's items come too late; a line each."""
+    return [
+        f"{source.name}: its plan's items come {source.delay_hours:g} h late, too late to be kept warm"
+        for source in status.sources
+        if source.delay_hours
     ]
 
 
@@ -158,6 +174,6 @@ def _until(moment: datetime | None, now: datetime) -> str:
 
 
 def _warm(source: SourceStatus) -> Text:
-    if source.state in ("off", "unknown"):
+    if source.state in ("off", "unknown") or not source.common:
         return Text("-", style="dim")
     return Text(f"{source.warm}/{source.common}", style="green" if source.warm == source.common else "yellow")

@@ -19,6 +19,7 @@ from tbcache.admission import (
     Grant,
     Hit,
     Join,
+    Reach,
     Settled,
     Settlement,
     Stale,
@@ -100,6 +101,9 @@ class Pipeline:
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return _outcome(request, kept, "cache")
         ask = Ask(upstream.source, request, lane, needed, slot, patience)
+        if self.admission.delay.is_shut(upstream.source, request):
+            self.admission.give_back(ask)
+            return _delayed(upstream, request)
         give_up = time.monotonic() + patience
         while True:
             token = self._local.begin(request.key) if self._local is not None else None
@@ -188,7 +192,11 @@ class Pipeline:
         self._await_start(grant)
         started = time.monotonic()
         try:
-            fetched = PageReader(upstream, grant, self.admission.turn, self.admission.may_send).read()
+            reach = self.admission.delay.reach(upstream.source, request)
+            if reach is None:
+                self.admission.settle(grant, Settlement())
+                return _delayed(upstream, request)
+            fetched = self._read_pages(upstream, grant, reach)
             answer = _answer(upstream, request, fetched)
             self._settle(upstream, fetched, answer, time.monotonic() - started)
         except TooLate:
@@ -207,6 +215,12 @@ class Pipeline:
             self.admission.settle(grant, Settlement(is_interrupted=True, pages=1))
             raise
         return Outcome(request, answer.sentiment, "live", 0.0)
+
+    def _read_pages(self, upstream: Upstream, grant: Grant, reach: Reach) -> Fetched:
+        admission = self.admission
+        fetched = PageReader(upstream, grant, admission.turn, admission.may_send, reach).read()
+        admission.delay.learn(upstream.source, reach.request, fetched.read, utc_now())
+        return fetched
 
     def _settle_failure(self, grant: Grant, error: UpstreamError, seconds: float) -> Failure:
         failure, request = Failure.of(error), grant.ask.request
@@ -280,6 +294,21 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answ
         scorer=upstream.analyzer,
     )
     return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
+
+
+def _delayed(upstream: Upstream, request: FetchRequest) -> Outcome:
+    """What is known where all the hours that were asked for lie in the plan's delay: nothing."""
+    sentiment = aggregate(
+        request,
+        (),
+        (),
+        as_of=utc_now(),
+        complete=False,
+        since=None,
+        reason="plan_delay",
+        scorer=upstream.analyzer,
+    )
+    return Outcome(request, sentiment, "cache", 0.0)
 
 
 def _limited(source: str, wait: Wait) -> RateLimited:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tbcache.admission import Grant, Wait
+from tbcache.admission import Grant, Reach, Wait
 from tbcache.deadline import until
 from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.log import get_logger
@@ -56,11 +56,12 @@ class Fetched:
     """What the pages brought.
 
     ``items`` lie in the asked time, of which all from ``since`` to ``until`` is known (None: nothing,
-    and up to now). ``grant`` holds the last page's slot and ``bill`` is
-    what that page costs; both are still to be settled.
+    and up to now); ``read`` are those beside them that are older as well. ``grant`` holds the last
+    page's slot and ``bill`` is what that page costs; both are still to be settled.
     """
 
     items: tuple[Item, ...]
+    read: tuple[Item, ...]
     pages: int
     since: datetime | None
     until: datetime | None
@@ -74,8 +75,12 @@ class Fetched:
 class PageReader:
     """Reads one answer, page by page, within the source's page budget."""
 
-    def __init__(self, upstream: Upstream, grant: Grant, turn: Turn, may_send: MaySend) -> None:
+    def __init__(
+        self, upstream: Upstream, grant: Grant, turn: Turn, may_send: MaySend, reach: Reach | None = None
+    ) -> None:
+        """``reach`` is what to send where that is not what was asked for."""
         self._upstream = upstream
+        self._sent, self._delay = reach or Reach(grant.ask.request, upstream.source.delay_hours)
         self._turn = turn
         self._may_send = may_send
         self._now = utc_now()
@@ -112,7 +117,7 @@ class PageReader:
             cursor, self._grant = page.next, turn
 
     def _page(self, cursor: str | None) -> Page:
-        http = self._upstream.request(self._grant.ask.request, cursor, self._now)
+        http = self._upstream.request(self._sent, cursor, self._now)
         if not self._may_send(self._grant):
             raise TooLate
         # Checked again at the socket: who stands still until the slot is over must not send.
@@ -142,13 +147,27 @@ class PageReader:
     def _fetched(self, reason: str | None, closed_by: Failure | None = None) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
         since, last = self._start if reason is None else self._coverage.since, None
-        if _is_delayed(self._upstream.source, items, self._now):
-            last = self._now - timedelta(hours=self._upstream.source.delay_hours)
+        if self._is_delayed(items):
+            last = self._now - timedelta(hours=self._delay)
             since = since if since is not None and since < last else None
             reason = "plan_delay" if reason is None or not items else reason
         return Fetched(
-            items, self._pages, since, last, reason, self._grant, self._bill, closed_by, self._hints
+            items,
+            tuple(self._kept.values()),
+            self._pages,
+            since,
+            last,
+            reason,
+            self._grant,
+            self._bill,
+            closed_by,
+            self._hints,
         )
+
+    def _is_delayed(self, items: Sequence[Item]) -> bool:
+        """True when nothing is newer than the plan's delay: silence then says nothing."""
+        newest_allowed = self._now - timedelta(hours=self._delay)
+        return bool(self._delay) and all(item.at is None or item.at <= newest_allowed for item in items)
 
 
 def closing(error: UpstreamError) -> Failure | None:
@@ -179,11 +198,3 @@ def parse_page(upstream: Upstream, response: RawResponse) -> Page:
 def _line(error: Exception) -> str:
     """Its words on one line: they may quote the answer."""
     return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])
-
-
-def _is_delayed(source: Source, items: Sequence[Item], now: datetime) -> bool:
-    """True when nothing is newer than the plan's delay: silence then says nothing."""
-    if not source.delay_hours:
-        return False
-    newest_allowed = now - timedelta(hours=source.delay_hours)
-    return all(item.at is None or item.at <= newest_allowed for item in items)

@@ -70,6 +70,10 @@ class Keys:
         """HASH, see purse.lua."""
         return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"
 
+    def delay(self, source: str) -> str:
+        """STRING "late" | "prompt" | "asking", what is known of the plan's delay (admission/delay.py)."""
+        return f"{self.namespace}:{{{source}}}:delay"
+
     def outbox(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:outbox"
 

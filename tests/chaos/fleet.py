@@ -267,6 +267,8 @@ class Fleet:
             "TBCACHE_COMMON_SYMBOLS": "AMX,BNY,COZ,DPX",
             "TBCACHE_LOG_LEVEL": "info",
             **demo_variables(self.simulator),
+            # Of a plan that has nothing yet nobody would ask anything.
+            "TBCACHE_NEWS__DELAY_HOURS": "0",
         }
         for source, limits in LIMITS.items():
             ours[f"TBCACHE_{source.upper()}__LIMITS"] = limits

@@ -223,11 +223,12 @@ def test_no_wait_ends_with_4_when_the_limit_is_used_up(
     cli: Cli, server: Server, simulator: SimulatorProcess
 ) -> None:
     """A script that cannot wait must be able to tell a limit from a failure."""
-    limited = {**simulator.variables, "REDIS_URL": server.url, "TBCACHE_NEWS__LIMITS": "1/1h"}
-    assert cli("fetch", "news", "AAPL", **limited).code == 0
-    done = cli("fetch", "news", "MSFT", "--no-wait")
+    one = {"TBCACHE_STOCKTWITS__LIMITS": "1/1h", "TBCACHE_STOCKTWITS__PAGES": "1"}
+    limited = {**simulator.variables, **one, "REDIS_URL": server.url}
+    assert cli("fetch", "stocktwits", "AAPL", **limited).code == 0
+    done = cli("fetch", "stocktwits", "MSFT", "--no-wait")
     assert (done.code, done.out) == (4, "")
-    assert "news: limit 1; the next slot is free at" in done.err
+    assert "stocktwits: limit 1; the next slot is free at" in done.err
 
 
 def test_an_upstream_error_ends_with_5(cli: Cli, server: Server, simulator: SimulatorProcess) -> None:

@@ -1,0 +1,186 @@
+"""A plan whose items come late: what is known to be empty is not asked for, and a better plan is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scheduler import Prewarm
+from tbcache.admission import Admission, PlanDelay
+from tbcache.admission import delay as delay_module
+from tbcache.cli.page import delays
+from tbcache.fleet import build_fleet
+from tbcache.models import FetchRequest, HttpRequest, Item, Page
+from tbcache.monitoring import UsageMonitor
+from tbcache.pipeline import Pipeline
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.sources import get_sources
+from tbcache.store import Store
+from tests.core.conftest import TWITTER, Kept, Upstream, item
+from tests.server import Server
+
+#: As NewsAPI is at its default.
+SOURCE = replace(TWITTER, name="news", delay_hours=24.0, pages=1, stale_ttl=0.0, max_hours=720)
+
+
+@dataclass
+class News(Upstream):
+    """Knows articles of these ages (hours), and answers with those within the asked time."""
+
+    source: object = SOURCE  # type: ignore[assignment]
+    ages: tuple[float, ...] = ()
+    asked: list[int] = field(default_factory=list)
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        self.asked.append(fetch.hours)
+        found = [_aged(hours, now) for hours in self.ages if hours <= fetch.hours]
+        self.answer = lambda _: Page(tuple(found), exhausted=True)
+        return super().request(fetch, cursor, now)
+
+
+def _aged(hours: float, now: datetime) -> Item:
+    return item(f"article-{hours}", now - timedelta(hours=hours))
+
+
+#: What a free plan has, and a paid one; of a symbol that is seldom written of.
+LATE, PROMPT, RARE = tuple(24.5 + n for n in range(10)), tuple(1.0 + 3 * n for n in range(20)), (30.0, 40.0)
+
+
+def ask(symbol: str = "AAPL", hours: int = 24) -> FetchRequest:
+    return FetchRequest("news", symbol, hours)
+
+
+@pytest.fixture
+def delay(admission: Admission) -> PlanDelay:
+    return admission.delay
+
+
+def used(store: Store) -> int:
+    return int(store.client.zcard(store.keys.slots("news")))
+
+
+def test_what_lies_in_the_plans_delay_is_asked_for_once_a_day(pipeline: Pipeline, store: Store) -> None:
+    """2,880 requests a day would come back empty by construction; the answer says why it has nothing."""
+    free = News(ages=LATE)
+    for symbol in ("AAPL", "AAPL", "MSFT", "TSLA"):
+        outcome = pipeline.run(free, ask(symbol))
+        assert (outcome.sentiment.reason, outcome.sentiment.score) == ("plan_delay", None)
+        assert (outcome.complete, outcome.covered_hours) == (False, 0.0)
+    # Further back than the delay: so the one ask shows what came before.
+    assert free.asked == [48]
+    assert used(store) == 1
+
+
+def test_what_reaches_beyond_the_delay_is_asked_for(pipeline: Pipeline) -> None:
+    """Of two days a late plan has one."""
+    free = News(ages=LATE)
+    outcomes = [pipeline.run(free, ask("AAPL", hours)) for hours in (24, 48, 72)]
+    assert free.asked == [48, 48, 72]
+    assert [outcome.sentiment.count for outcome in outcomes] == [0, 10, 10]
+
+
+def test_a_plan_without_a_delay_is_noticed_at_the_first_ask(pipeline: Pipeline) -> None:
+    """Left at the default it must not be judged empty; and a calm symbol is calm there."""
+    paid = News(ages=PROMPT)
+    outcome = pipeline.run(paid, ask("AAPL"))
+    assert (outcome.complete, outcome.sentiment.count) == (True, sum(age <= 24 for age in PROMPT))
+    paid.ages = ()
+    outcome = pipeline.run(paid, ask("MSFT"))
+    assert (outcome.complete, outcome.sentiment.count) == (True, 0)
+    assert paid.asked == [48, 24]
+
+
+def test_what_one_process_learned_all_know(
+    pipeline: Pipeline, server: Server, store_for: Callable[..., Store], settings: Settings
+) -> None:
+    """A fleet of ten must not spend ten requests a day to find out."""
+    pipeline.run(News(ages=LATE), ask("AAPL"))
+    store = store_for(server)
+    other, free = Admission(store, settings, UsageMonitor(store, settings)), News(ages=LATE)
+    Pipeline(other, lambda: Kept()).run(free, ask("MSFT"))  # type: ignore[arg-type, return-value]
+    assert free.asked == []
+
+
+def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: PlanDelay) -> None:
+    """Ten common symbols that are due at once are one request."""
+    assert delay.reach(SOURCE, ask("MSFT")) is not None
+    free = News(ages=LATE)
+    assert pipeline.run(free, ask("AAPL")).sentiment.reason == "plan_delay"
+    assert free.asked == []
+
+
+def test_too_few_articles_settle_nothing_for_the_day(
+    pipeline: Pipeline, store: Store, delay: PlanDelay
+) -> None:
+    """A symbol that is seldom written of has none of today on any plan."""
+    pipeline.run(News(ages=RARE), ask("AAPL"))
+    left = store.client.pttl(store.keys.delay("news")) / 1000
+    assert left <= delay_module.UNSURE_SECONDS
+    store.client.delete(store.keys.delay("news"))
+    delay._known.clear()
+    pipeline.run(News(ages=LATE), ask("MSFT"))
+    assert store.client.pttl(store.keys.delay("news")) / 1000 > delay_module.UNSURE_SECONDS
+
+
+def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipeline, delay: PlanDelay) -> None:
+    """Whoever pays gets the news of today with the first request that shows them, and the reverse."""
+    pipeline.run(News(ages=LATE), ask("AAPL"))
+    pipeline.run(News(ages=PROMPT), ask("AAPL", 72))
+    assert not delay.is_shut(SOURCE, ask("MSFT"))
+    pipeline.run(News(ages=LATE), ask("TSLA", 72))
+    assert delay.is_shut(SOURCE, ask("MSFT"))
+
+
+def test_without_redis_each_process_learns_it_by_itself(settings: Settings) -> None:
+    """And asks no more often."""
+    bare = Settings.load({})
+    store = Store(bare)
+    admission = Admission(store, bare, UsageMonitor(store, bare))
+    pipeline, free = Pipeline(admission, lambda: Kept()), News(ages=LATE)  # type: ignore[arg-type, return-value]
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        assert pipeline.run(free, ask(symbol)).sentiment.reason == "plan_delay"
+    assert free.asked == [48]
+    store.close()
+
+
+def test_a_slot_that_the_queue_holds_for_it_is_given_back(
+    pipeline: Pipeline, store: Store, delay: PlanDelay
+) -> None:
+    """The job needs none."""
+    delay._note("news", delay_module.LATE, 60.0)
+    store.client.zadd(store.keys.slots("news"), {"job/1": 4e15})
+    store.client.expire(store.keys.slots("news"), 60)
+    assert pipeline.run(News(), ask("AAPL"), slot="job/1").sentiment.reason == "plan_delay"
+    assert used(store) == 0
+
+
+def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
+    store: Store, server: Server, settings_for: Callable[..., Settings], delay: PlanDelay
+) -> None:
+    """Ten empty answers are not ten warm ones."""
+    settings = settings_for(
+        server, TBCACHE_NEWS__API_KEY="k", TBCACHE_COMMON_SYMBOLS="AAPL,MSFT", TBCACHE_COMMON_HOURS="24"
+    )
+    news = get_sources(settings)["news"]
+    prewarm, queue = Prewarm(store, Queue(store, settings), settings), Queue(store, settings)
+    delay._note("news", delay_module.LATE, 60.0)
+    assert "news" not in {due.request.source for due in prewarm.due()}
+    prewarm.run()
+    assert queue.depth("news").waiting == 0
+    status = build_fleet(settings, store).status()
+    (found,) = (source for source in status.sources if source.name == "news")
+    assert (found.warm, found.common, found.delay_hours) == (0, 0, news.delay_hours)
+    (line,) = delays(status)
+    assert line == "news: its plan's items come 24 h late, too late to be kept warm"
+
+
+def test_items_at_the_very_edge_of_the_delay_show_nothing(delay: PlanDelay) -> None:
+    """Clocks differ: a late plan's newest may look some minutes younger than it is."""
+    now = datetime.now(UTC)
+    assert delay.reach(SOURCE, ask()) is not None
+    delay.learn(SOURCE, ask(hours=48), [_aged(23.9, now), *(_aged(25.0 + n, now) for n in range(9))], now)
+    assert delay.is_shut(SOURCE, ask())
