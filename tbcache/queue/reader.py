@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import dramatiq
@@ -68,23 +68,37 @@ def _fields(data: bytes) -> _Fields:
 
 def _check_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Whether the function could be called so, by its parameters and their types."""
+    for where, name, kind in _typed(function, len(args), tuple(kwargs)):
+        value = args[where] if isinstance(where, int) else kwargs[where]
+        # A type that JSON knows nothing of is the actor's own to check.
+        with contextlib.suppress(TypeError):
+            _convert(value, kind, f"its {name}")
+
+
+# A call that cannot be made raises, and is not kept.
+@functools.lru_cache(maxsize=256)
+def _typed(
+    function: Callable[..., Any], count: int, names: tuple[str, ...]
+) -> list[tuple[int | str, str, Any]]:
+    """Of a call with ``count`` arguments by position and others by name: which argument, by its number or
+    name, is which parameter of which type.
+
+    Raises:
+      Unreadable: the function cannot be called so. Unknown: this version of it cannot.
+    """
     signature, types = _form(function)
     parameters = signature.parameters.values()
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-        _check_known(kwargs, signature.parameters)
-    if len(args) > len(parameters) and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        _check_known(names, signature.parameters)
+    if count > len(parameters) and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
         raise Unknown("one more argument")
     try:
-        given = signature.bind(*args, **kwargs).arguments
+        given = signature.bind(*range(count), **{name: name for name in names}).arguments
     except TypeError as error:
         raise Unreadable(f"its message: {error}") from None
-    for name in types.keys() & given.keys():
-        # A type that JSON knows nothing of is the actor's own to check.
-        with contextlib.suppress(TypeError):
-            _convert(given[name], types[name], f"its {name}")
+    return [(where, name, types[name]) for name, where in given.items() if name in types]
 
 
-@functools.lru_cache(maxsize=256)
 def _form(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
     """The function's parameters, and the types of those that are one value each."""
     signature = inspect.signature(function)
@@ -97,7 +111,7 @@ def _form(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, An
     return signature, {name: kind for name, kind in types.items() if name in single}
 
 
-def _check_known(names: Mapping[str, Any], known: typing.Collection[str]) -> None:
+def _check_known(names: Iterable[str], known: typing.Collection[str]) -> None:
     unknown = sorted(str(name) for name in names if name not in known)
     if unknown:
         raise Unknown(f"the field {unknown[0][:60]!r}")
