@@ -103,17 +103,37 @@ local function first(list)
     return id, message
 end
 
--- Hands out a job of a list; with a slot of its lane's part, if it has one.
-local function hand_out(list, id, message, part)
+-- How many jobs of a list, at least, may go upstream now. All that could are looked at in one, where
+-- that comes to the same: the pre-warm lane is paced from one slot to the next.
+local function may_go_now(list, part)
+    local many = math.min(most, redis.call('LLEN', list))
+    if part == 1 and many > 1 and look(window, now, many * cost, part) == 0 then
+        return many
+    end
+    return may_go(part) and 1 or 0
+end
+
+-- Claims that are handed out with a slot each, and have none yet.
+local unheld = {}
+
+local function hold_slots(part)
+    if unheld[1] then
+        hold_all(window, now, unheld, cost, lease, now, part)
+        unheld = {}
+    end
+end
+
+-- Hands out a job of a list; is_held: with a slot.
+local function hand_out(list, id, message, is_held)
     local claim = id .. '/' .. prefix .. most
-    if part then
-        hold(window, now, claim, cost, lease, now, part)
+    if is_held then
+        unheld[#unheld + 1] = claim
     end
     redis.call('ZADD', claims, int(now + claim_us), claim)
     redis.call('LREM', list, 1, id)
     reply[#reply + 1] = message
     reply[#reply + 1] = claim
-    reply[#reply + 1] = part and 1 or 0
+    reply[#reply + 1] = is_held and 1 or 0
     most = most - 1
 end
 
@@ -133,17 +153,25 @@ local function take_answered(list)
 end
 
 local function take(list, part)
+    local allowed = 0
     while most > 0 do
         local id, message = first(list)
         if not id then
-            return
+            break
         end
         local is_held = not needs_no_slot(id, message)
-        if is_held and not may_go(part) then
-            return take_answered(list)
+        if is_held and allowed == 0 then
+            hold_slots(part)
+            allowed = may_go_now(list, part)
+            if allowed == 0 then
+                take_answered(list)
+                break
+            end
         end
-        hand_out(list, id, message, is_held and part)
+        allowed = is_held and allowed - 1 or allowed
+        hand_out(list, id, message, is_held)
     end
+    hold_slots(part)
 end
 
 -- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
@@ -159,7 +187,8 @@ local function take_suspect()
     if id and is_ours and (not is_held or may_go(part)) then
         reply[3] = 1
         if ARGV[11] == 'free' then
-            hand_out(suspects, id, message, is_held and part)
+            hand_out(suspects, id, message, is_held)
+            hold_slots(part)
             redis.call('DEL', called)
         else
             redis.call('SET', called, ARGV[9], 'PX', int(claim_us / 1000 + 1))

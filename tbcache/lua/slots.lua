@@ -359,11 +359,11 @@ local function look(window, now, cost, share)
     return retry_at, code, text, tightest, certain
 end
 
--- Holds `cost` slots named id, id#2, ... from `start` (now, or a moment promised by
--- look) until start + lease. A slot promised for later keeps the bound as well: at its
--- taking, every other stamp younger than start - window was counted. No `share`: the ask
+-- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
+-- promised by look) until start + lease. A slot promised for later keeps the bound as well: at
+-- its taking, every other stamp younger than start - window was counted. No `share`: the ask
 -- was counted in its lane before.
-local function hold(window, now, id, cost, lease, start, share)
+local function hold_all(window, now, ids, cost, lease, start, share)
     local state_key, slots_key, limits = window.state, window.slots, window.limits
     local state = redis.call('HMGET', state_key, 'horizon', 'demand', 'demand_at')
     local horizon = tonumber(state[1] or 0)
@@ -377,16 +377,22 @@ local function hold(window, now, id, cost, lease, start, share)
         end
     elseif share then
         local memory = shortest(limits)
-        local rate = demand_of(state[2], state[3], now, memory) + cost / memory
+        local rate = demand_of(state[2], state[3], now, memory) + #ids * cost / memory
         redis.call('HSET', state_key, 'demand', rate, 'demand_at', int(now))
     end
     redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', int(now - horizon))
-    for unit = 1, cost do
-        redis.call('ZADD', slots_key, int(start + lease), unit == 1 and id or id .. '#' .. unit)
+    for _, id in ipairs(ids) do
+        for unit = 1, cost do
+            redis.call('ZADD', slots_key, int(start + lease), unit == 1 and id or id .. '#' .. unit)
+        end
     end
     redis.call('PEXPIRE', slots_key, int((start - now + horizon + lease) / 1000 + 1000))
     redis.call('PEXPIRE', state_key, STATE_TTL_MS)
-    spend(window, cost)
+    spend(window, #ids * cost)
+end
+
+local function hold(window, now, id, cost, lease, start, share)
+    hold_all(window, now, {id}, cost, lease, start, share)
 end
 
 -- Lowers the stamps of a slot to now; never raises one.

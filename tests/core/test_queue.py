@@ -993,6 +993,41 @@ def test_a_worker_is_given_no_more_jobs_than_it_has_threads(
     assert dequeue(store, settings, FAST, 2)[1] == ids[2:]
 
 
+def test_jobs_that_come_together_hold_their_slots(queue: Queue, store: Store, settings: Settings) -> None:
+    """Each as many as it costs, in Redis and by the worker's own count; what has its answer holds none."""
+    source = replace(SLOW, limits=(Limit(8, 60.0),), cost=2)
+    for symbol in ("A", "KNOWN", "B", "C", "D", "E"):
+        queue.enqueue(job("twitter", symbol))
+    cache(store, "KNOWN")
+    found = given(Worker(store, settings, source, threads=6))
+    assert sorted(symbol for symbol, _ in found) == ["A", "B", "C", "D", "KNOWN"]
+    slots = {slot for _, slot in found if slot is not None}
+    assert set(store.client.zrange(store.keys.slots("twitter"), 0, -1)) == {
+        f"{slot}{unit}".encode() for slot in slots for unit in ("", "#2")
+    }
+    assert store.own("twitter").used(source.limits[0]) == 8
+
+
+@pytest.mark.one_server
+def test_jobs_that_come_together_are_looked_at_together(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Hundreds of threads wait for this one script; the limits are the same for each of its jobs."""
+
+    numbers = itertools.count()
+
+    def commands(jobs: int) -> int:
+        for _ in range(jobs):
+            queue.enqueue(job("news", f"N{next(numbers)}"))
+        store.client.config_resetstat()
+        assert len(dequeue(store, settings, FAST, jobs)[1]) == jobs
+        return sum(one["calls"] for one in store.client.info("commandstats").values())
+
+    commands(1)
+    for_one, for_nine = commands(1), commands(9)
+    assert (for_nine - for_one) / 8 <= 8, (for_one, for_nine)
+
+
 def test_a_worker_learns_when_its_limited_source_has_more(
     queue: Queue, store: Store, settings: Settings
 ) -> None:
