@@ -28,14 +28,16 @@ from tbcache.errors import InvalidRequest
 from tbcache.foreign import printable, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
+from tbcache.profile import Profile, profile_of, read_profile
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
-from tbcache.sources import source_names, warn_of_near_miss
+from tbcache.sources import check_name, source_names, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
-from tbcache.store.name import OTHER, Names, check_name
+from tbcache.store.minute import Minutes
+from tbcache.store.name import OTHER, Names
 from tbcache.store.wire import MICROS
 from tbcache.version import __version__
 
@@ -44,6 +46,8 @@ log = get_logger("tbcache.fleet")
 FLUSH_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 FORGET_SECONDS = 3600.0
+#: A scheduler that has gone is missed for longer: nothing else shows that nothing is kept warm.
+MISSED_SECONDS = 86_400.0
 KEPT_DAYS = 30
 DAY_SECONDS = 86400
 #: Of what one process has in hand, so much is told.
@@ -54,6 +58,7 @@ FETCHING_ROLES = {"worker", "client"}
 # Latency buckets grow by a quarter each: a percentile is at most 12% off.
 _GROWTH = 1.25
 _FIRST_MS = 0.1
+_LATENCY = re.compile(r"ms\d{1,2}")
 
 
 def latency_bucket(seconds: float) -> int:
@@ -85,12 +90,46 @@ class SourceMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentMetrics:
+    """One source in the last ``seconds``: latency in seconds, cost in US dollars.
+
+    ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
+    an end, good or bad.
+    """
+
+    source: str
+    seconds: float = 0.0
+    requests: int = 0
+    hits: int = 0
+    stale: int = 0
+    misses: int = 0
+    settled: int = 0
+    errors: int = 0
+    failed: int = 0
+    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
+    cache_hit_rate: float = 0.0
+    cost: float = 0.0
+    latency_p95: float | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """True where every fetch failed, or most of them did."""
+        return self.failed > 0 and (
+            self.failed >= self.settled or (self.failed >= 3 and 2 * self.failed >= self.settled)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What a process does at the moment: its threads, the busy ones, the jobs in hand."""
+    """What a process does at the moment: its threads, the busy ones, the jobs in hand.
+
+    ``serves`` are the sources whose jobs a worker takes; None where it does not say.
+    """
 
     threads: int = 0
     busy: int = 0
     doing: tuple[str, ...] = ()
+    serves: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +152,8 @@ class WorkerStatus:
     is_alive: bool
     version: str = ""
     layout: int = LAYOUT
+    #: What it was started with; None of a process that does not say.
+    profile: Profile | None = None
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
@@ -133,6 +174,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     # 0.1.0 says nothing of these.
     version: str = "0.1.0"
     layout: int = 1
+    profile: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Batch(NamedTuple):
@@ -152,6 +194,7 @@ class UsageMonitor:
         self._settings = settings
         self.worker = store.process
         self.names = Names(store)
+        self._minutes = Minutes(store)
         self._known = source_names(settings)
         self._lock = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
@@ -165,6 +208,7 @@ class UsageMonitor:
         self._membership = Membership(store)
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0
+        self._profiles: dict[tuple[str, ...] | None, msgspec.Raw] = {}
         self._told_of: set[str] = set()
 
     # Counting
@@ -256,6 +300,8 @@ class UsageMonitor:
         if source not in self._known and not self.names.tell(source):
             source = OTHER
             self.names.tell(source)
+        # Before: what is kept of a minute is what there was at its start.
+        self._keep_minute(source, batch.day)
         pairs = [part for item in batch.figures.items() for part in item]
         mark = keys.wake(source, f"batch-{batch.id}")
         self._store.run("count", [keys.usage(source, _midnight(batch.day)), mark], [self.worker, *pairs])
@@ -284,6 +330,34 @@ class UsageMonitor:
           InvalidRequest: ``source`` is no name.
         """
         return _metrics(source, _sum(self._read(source, day)))
+
+    def get_recent_metrics(self, source: str) -> RecentMetrics:
+        """The source's figures of the last 5 minutes, or since the first beat of a younger fleet.
+
+        Zeros while Redis is away.
+
+        Raises:
+          InvalidRequest: ``source`` is no name.
+        """
+        try:
+            found = self._minutes.recent(check_name(source))
+        except Unavailable:
+            return RecentMetrics(source)
+        return _recent(source, *found)
+
+    def get_failing_since(self, source: str) -> datetime | None:
+        """The minute in which the source began to fail, of the last hour; None where it does not fail.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        since = None
+        for at, figures in self._minutes.steps(source):
+            one = _recent(source, 60.0, figures)
+            if one.settled > one.failed:
+                break
+            since = at if one.failed else since
+        return since
 
     def get_source_names(self) -> list[str]:
         """The configured sources, and after them the other names that were used within 31 days."""
@@ -363,6 +437,7 @@ class UsageMonitor:
             utc_now(),
             __version__,
             LAYOUT,
+            self._profile(load.serves),
         )
         key = self._store.keys.workers
         try:
@@ -383,9 +458,26 @@ class UsageMonitor:
                     raise error
             if role in FETCHING_ROLES:
                 self._membership.beat_if_idle()
+            self._keep_minutes()
             self._look_for_others()
         except Unavailable:
             return
+
+    def _profile(self, serves: tuple[str, ...] | None) -> msgspec.Raw:
+        """What this process was started with; it stays as it is for its life."""
+        if serves not in self._profiles:
+            self._profiles = {serves: msgspec.Raw(msgspec.json.encode(profile_of(self._settings, serves)))}
+        return self._profiles[serves]
+
+    def _keep_minutes(self) -> None:
+        day = int(time.time()) // DAY_SECONDS
+        for source in self._known:
+            self._keep_minute(source, day)
+
+    def _keep_minute(self, source: str, day: int) -> None:
+        # Where its keys are damaged, it is told without; nothing else is the worse for it.
+        with contextlib.suppress(Refused):
+            self._minutes.keep(source, day)
 
     def _look_for_others(self) -> None:
         """Say once of each process of another version that it is there."""
@@ -427,7 +519,7 @@ class UsageMonitor:
                 key = self._store.keys.workers
                 for name, data in self._store.client.hgetall(key).items():
                     status = _status(printable(name), data, now)
-                    if status is None or status.age > FORGET_SECONDS:
+                    if status is None or status.age > _kept_seconds(status.role):
                         forgotten.append(name)
                     elif (status.beat_at - now).total_seconds() <= FORGET_SECONDS:
                         # One that is further ahead is not shown, but kept: our clock may be the wrong one.
@@ -456,6 +548,11 @@ def get_usage_monitor() -> UsageMonitor:
     return UsageMonitor(get_store(), get_settings())
 
 
+def _kept_seconds(role: str) -> float:
+    """For how long a process that is heard of no more stays on the list."""
+    return MISSED_SECONDS if role == "scheduler" else FORGET_SECONDS
+
+
 def _is_error(answer: object) -> bool:
     return isinstance(answer, Exception)
 
@@ -482,6 +579,7 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         is_alive=age < ALIVE_SECONDS,
         version=printable(mark.version, 20),
         layout=mark.layout,
+        profile=read_profile(mark.profile),
     )
 
 
@@ -518,8 +616,30 @@ def _metrics(source: str, figures: Counter[str]) -> SourceMetrics:
     )
 
 
+def _recent(source: str, seconds: float, figures: Counter[str]) -> RecentMetrics:
+    day = _metrics(source, figures)
+    latencies = sum(n for name, n in figures.items() if _LATENCY.fullmatch(name))
+    return RecentMetrics(
+        source=source,
+        seconds=seconds,
+        requests=day.requests_today,
+        hits=day.hits_today,
+        stale=day.stale_today,
+        misses=day.misses_today,
+        # A request that somebody recorded has no latency.
+        settled=latencies or day.misses_today,
+        errors=day.errors_today,
+        # That there is no such symbol is no fault of the source.
+        failed=day.errors_today - day.errors_by_kind.get("not_found", 0),
+        errors_by_kind=day.errors_by_kind,
+        cache_hit_rate=day.cache_hit_rate,
+        cost=day.cost_today,
+        latency_p95=day.latency_p95,
+    )
+
+
 def _percentile(figures: Counter[str], part: float) -> float | None:
-    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if re.fullmatch(r"ms\d{1,2}", name))
+    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if _LATENCY.fullmatch(name))
     wanted = part * sum(n for _, n in buckets)
     seen = 0
     for bucket, n in buckets:

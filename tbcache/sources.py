@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import functools
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
+from tbcache.foreign import printable
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.price import Price
 from tbcache.settings import Settings, SourceSettings
@@ -30,6 +32,8 @@ STATIC_TTL = 86400.0
 FREE = Price()
 #: How much (of 1) a name and that of a configured source have in common, to be taken for a misspelling.
 NEAR = 0.8
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Source:
     def is_enabled(self) -> bool:
         """True when every credential it needs is set; ``missing`` names the others."""
         return not self.missing
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the credentials without which it is off."""
+        return tuple(f"TBCACHE_{self.name.upper()}__{field.upper()}" for field in self.credentials)
 
     def request(self, symbol: str, hours: int = 24) -> FetchRequest:
         """Build a request this source can answer.
@@ -140,6 +149,25 @@ def get_sources(settings: Settings) -> dict[str, Source]:
     return {name: get_source(name, settings) for name in source_names(settings)}
 
 
+def is_name(name: object) -> bool:
+    """True for what may name a source, and so become a part of a key."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str) -> str:
+    """``name``, if it may name a source.
+
+    Raises:
+      InvalidRequest: it may not.
+    """
+    if not is_name(name):
+        raise InvalidRequest(
+            f"source name {printable(repr(name), 80)} is not valid: 1-64 letters, digits, dots, dashes or "
+            "underscores, the first of them a letter or a digit"
+        )
+    return name
+
+
 def source_names(settings: Settings) -> tuple[str, ...]:
     """The names of the configured sources, the built-in ones first."""
     return (*BUILT_IN, *(name for name in settings.sources if name not in BUILT_IN))
@@ -193,12 +221,12 @@ def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
         )
         if (value := getattr(own, field)) is not None
     }
-    variables = tuple(
-        f"TBCACHE_{name.upper()}__{field.upper()}"
-        for field in base.credentials
+    missing = tuple(
+        variable
+        for field, variable in zip(base.credentials, base.variables, strict=True)
         if getattr(own, field) is None
     )
-    return _checked(replace(base, **chosen, missing=variables))
+    return _checked(replace(base, **chosen, missing=missing))
 
 
 def _checked(source: Source) -> Source:

@@ -52,4 +52,5 @@ class HeartbeatMiddleware(Middleware):
     def _load(self) -> Load:
         threads = self._broker.threads
         living = threads.total if self._worker is None else living_threads(self._worker)
-        return Load(living, threads.busy, tuple(sorted(self._doing.copy().values())))
+        doing = tuple(sorted(self._doing.copy().values()))
+        return Load(living, threads.busy, doing, tuple(self._broker.sources))

@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbcache import __version__
-from tbcache.api import cache, docs, error, health, limit, metrics, usage
+from tbcache.api import cache, docs, error, health, limit, metrics, status, usage
 from tbcache.api.context import Context
 from tbcache.api.door import Door
 from tbcache.settings import Settings, get_settings
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    for part in (cache, limit, usage, health, metrics, docs):
+    for part in (status, cache, limit, usage, health, metrics, docs):
         app.include_router(part.router)
     app.include_router(cache.write_router)
     app.add_api_route("/", _root, include_in_schema=False)

@@ -9,17 +9,21 @@ from fastapi import Depends, Request
 
 from tbcache.cache import CacheManager
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.fleet import Fleet
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
-from tbcache.sources import Source, get_sources, unconfigured
+from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The fleet, seen from the API. Opens no socket before the first request."""
+    """The fleet, seen from the API. Opens no socket before the first request.
+
+    ``sources`` are those that the API itself was started with.
+    """
 
     settings: Settings
     sources: dict[str, Source]
@@ -27,25 +31,23 @@ class Context:
     cache: CacheManager
     monitor: UsageMonitor
     queue: Queue
+    fleet: Fleet
     limiters: dict[str, RateLimiter]
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         store, sources = Store(settings), get_sources(settings)
+        monitor, queue = UsageMonitor(store, settings), Queue(store, settings)
         return cls(
             settings=settings,
             sources=sources,
             store=store,
             cache=CacheManager(store),
-            monitor=UsageMonitor(store, settings),
-            queue=Queue(store, settings),
+            monitor=monitor,
+            queue=queue,
+            fleet=Fleet(settings, store, monitor, queue),
             limiters={name: RateLimiter(source, store) for name, source in sources.items()},
         )
-
-    def all_sources(self) -> dict[str, Source]:
-        """The configured sources, and after them those that somebody has used by name."""
-        names = self.monitor.get_source_names()
-        return {name: self.sources.get(name) or unconfigured(name) for name in names}
 
     def limiter(self, source: Source) -> RateLimiter:
         """To look at the limits of ``source``."""

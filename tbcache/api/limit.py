@@ -20,14 +20,14 @@ router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 @router.get("/rate-limits")
 def rate_limits(context: Ctx) -> RateLimits:
     """How much of each limit is used, and when the next slot comes free. Counts nothing."""
-    sources = context.all_sources()
+    sources = context.fleet.sources()
     states = read_states(context, sources)
     found = {name: read_limits(context, source, states[name]) for name, source in sources.items()}
     return RateLimits(is_available=context.store.is_available, sources=found)
 
 
 def read_limits(context: Context, source: Source, state: SourceState) -> SourceLimits:
-    limiter = context.limiter(source)
+    limiter, own = context.limiter(source), context.sources.get(source.name)
     limits = [
         LimitStatus(limit=str(one), **asdict(limiter.get_status(one.count, one.window_seconds)))
         for one in state.limits
@@ -40,7 +40,7 @@ def read_limits(context: Context, source: Source, state: SourceState) -> SourceL
         closed_until=state.closure.until if state.closure else None,
         closed_reason=state.closure.reason if state.closure else None,
         limits=limits,
-        configured=[str(one) for one in source.limits],
+        configured=[str(one) for one in own.limits] if own else [],
     )
 
 

@@ -33,28 +33,28 @@ def metrics(context: Ctx) -> PlainTextResponse:
 def collect(context: Context) -> list[Family]:
     """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
     up = Family("tbcache_redis_up", "gauge", "1 when Redis answers.")
-    sources = context.all_sources()
+    sources = context.fleet.sources()
     states = read_states(context, sources)
     try:
         told = [
             *read_usage(context, sources),
             *read_slots(context, sources, states),
-            *read_queue(context),
+            *read_queue(context, sources),
             *read_workers(context),
         ]
         up.add(1)
     except Unavailable:
         told = []
         up.add(0)
-    return [up, *read_settings(context), *read_limits(states), *told]
+    return [up, *read_settings(sources), *read_limits(states), *told]
 
 
-def read_settings(context: Context) -> list[Family]:
-    """What this process knows by itself."""
+def read_settings(sources: Mapping[str, Source]) -> list[Family]:
+    """What is known without Redis as well."""
     info = Family("tbcache_build_info", "gauge", "The version of the API that answers.")
-    enabled = Family("tbcache_source_enabled", "gauge", "1 when the source has its credentials.")
+    enabled = Family("tbcache_source_enabled", "gauge", "1 when the fleet has the source's credentials.")
     info.add(1, version=__version__)
-    for name, source in context.sources.items():
+    for name, source in sources.items():
         enabled.add(int(source.is_enabled), source=name)
     return [info, enabled]
 
@@ -112,9 +112,9 @@ def read_slots(
     return [used, closed]
 
 
-def read_queue(context: Context) -> list[Family]:
+def read_queue(context: Context, sources: Iterable[str]) -> list[Family]:
     jobs = Family("tbcache_queue_jobs", "gauge", "Jobs in the queue, by their state.")
-    for depth in context.queue.depths(context.sources):
+    for depth in context.queue.depths(sources):
         for state in ("interactive", "prewarm", "suspects", "delayed", "running", "dead"):
             jobs.add(getattr(depth, state), source=depth.source, state=state)
     return [jobs]

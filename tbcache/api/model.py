@@ -112,6 +112,21 @@ class SourceUsage(Answer):
     latency_p95: float | None
 
 
+class RecentUsage(Answer):
+    """A source in the last minutes: ``seconds`` is how many seconds that is, 5 to 6 minutes as a rule."""
+
+    seconds: float
+    requests: int
+    hits: int
+    stale: int
+    misses: int
+    errors: int
+    errors_by_kind: dict[str, int]
+    cache_hit_rate: float
+    cost: float
+    latency_p95: float | None
+
+
 class Worker(Answer):
     """A process of the fleet; ``age`` is the seconds since its last heartbeat."""
 
@@ -156,6 +171,55 @@ class Usage(Answer):
     total_cost_today: float
     average_cache_hit_rate: float
     sources: dict[str, SourceUsage]
+    recent: dict[str, RecentUsage] = Field(description="The last 5 minutes, by source.")
     by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
     workers: list[Worker]
     history: list[Day]
+
+
+class Trouble(Answer):
+    """One thing that somebody should know; moments that are not known are null."""
+
+    kind: str
+    what: str
+    todo: str
+    source: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+class Server(Answer):
+    address: str
+    is_available: bool
+    reason: str | None
+    version: str | None
+    uptime_seconds: int | None
+    memory_bytes: int | None
+    clients: int | None
+
+
+class SourceState(Answer):
+    """One source: `ok`, `limited`, `failing`, `closed`, `off`, or `unknown` while Redis is away."""
+
+    name: str
+    state: str
+    missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
+    closed_since: datetime | None
+    closed_until: datetime | None
+    closed_reason: str | None
+    failing_since: datetime | None = Field(description="The minute in which it began, of the last hour.")
+    warm: int = Field(description="Common symbols whose answer is fresh.")
+    common: int
+    recent: RecentUsage
+
+
+class FleetState(Answer):
+    """The fleet, by the word of its own processes."""
+
+    at: datetime
+    is_starting: bool = Field(description="No worker was heard of, but the fleet was started only just now.")
+    is_told: bool = Field(description="False: no process has said how it was started; it is as the API was.")
+    troubles: list[Trouble] = Field(description="The worst first; empty when all is well.")
+    server: Server
+    sources: list[SourceState]
+    workers: list[Worker]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.error import REFUSALS
-from tbcache.api.model import Day, DaySource, SourceUsage, Usage, Worker
+from tbcache.api.model import Day, DaySource, RecentUsage, SourceUsage, Usage, Worker
 from tbcache.monitoring import KEPT_DAYS, days_back
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
@@ -33,6 +33,10 @@ def usage(context: Ctx, days: Days = 1) -> Usage:
         total_cost_today=today["total_cost_today"],
         average_cache_hit_rate=today["average_cache_hit_rate"],
         sources={name: SourceUsage.model_validate(one) for name, one in today["sources"].items()},
+        recent={
+            name: RecentUsage.model_validate(context.monitor.get_recent_metrics(name))
+            for name in today["sources"]
+        },
         by_worker=by_worker,
         workers=workers,
         history=history,

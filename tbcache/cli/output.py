@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.foreign import escaped, printable
+from tbcache.foreign import LINE, escaped, printable
 from tbcache.models import Outcome
 
 
@@ -30,6 +30,11 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(outcome)
     data["sentiment"]["covered_hours"] = outcome.covered_hours
     return data
+
+
+def print_line(text: str) -> None:
+    """Print ``text``, which may be others' words, in a line."""
+    sys.stdout.write(printable(text, LINE) + "\n")
 
 
 def shown(text: str, style: str = "") -> Text:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,10 +17,23 @@ from tbcache.monitoring import WorkerStatus
 
 BAR_CELLS = 8
 FORGOTTEN_SECONDS = 60.0
-_STATE_STYLE = {"ok": "green", "limited": "yellow", "closed": "red", "off": "dim", "unknown": "dim"}
-# What a narrow terminal has no room for.
-_WIDE_ONLY = {"frees in", "missed", "p95", "cost"}
-_WIDE = 105
+_STATE_STYLE = {
+    "ok": "green",
+    "limited": "yellow",
+    "failing": "red",
+    "closed": "red",
+    "off": "dim",
+    "unknown": "dim",
+}
+#: What a narrow terminal has no room for, in the order in which it goes; then the bars shrink.
+_WIDE_ONLY = ("missed", "frees in", "p95", "hits", "asked")
+_LEFT = ("source", "state", "used of limit")
+#: Figures of the last minutes, and of the day.
+_PAIRS = ("asked", "errors")
+_UNBOUNDED = 10_000
+MOST_TROUBLES = 5
+NOBODY = "no process was heard of within the last minute: settings shown are this shell's"
+NOT_TOLD = "no process has told its settings: those shown are this shell's"
 
 
 def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
@@ -28,10 +42,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _headline(status),
         Text(),
         _source_table(status, width),
-        *(
-            shown(line, "dim")
-            for line in (*off_lines(status), *status.denied, *differences(status), *delays(status))
-        ),
+        *(shown(line, "dim") for line in notes(status)),
         Text(),
         _worker_table(status.workers),
         *extra,
@@ -41,7 +52,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
 def summary(status: FleetStatus, refused: int | None = None) -> str:
     """The same in one line, for logs."""
     if not status.server.is_available:
-        return status.first_trouble or ""
+        return "; ".join(status.lines)
     on = [source for source in status.sources if source.state != "off"]
     asked = sum(source.usage.requests_today for source in on)
     served = sum(source.usage.hits_today + source.usage.stale_today for source in on)
@@ -69,10 +80,6 @@ def off_lines(status: FleetStatus) -> list[str]:
     ]
 
 
-def _notes(status: FleetStatus) -> list[str]:
-    return [*off_lines(status), *status.denied, *differences(status), *delays(status)]
-
-
 def delays(status: FleetStatus) -> list[str]:
     """Which sources cannot be kept warm, as their plan's items come too late; a line each."""
     return [
@@ -80,6 +87,13 @@ def delays(status: FleetStatus) -> list[str]:
         for source in status.sources
         if source.delay_hours
     ]
+
+
+def notes(status: FleetStatus) -> list[str]:
+    """What is no trouble, and explains what is shown."""
+    is_own = status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
+    own = [NOT_TOLD] if is_own else []
+    return [*own, *off_lines(status), *status.denied, *differences(status), *delays(status)]
 
 
 def differences(status: FleetStatus) -> list[str]:
@@ -90,14 +104,21 @@ def differences(status: FleetStatus) -> list[str]:
 def _headline(status: FleetStatus) -> Text:
     server = status.server
     if not server.is_available:
-        return shown(status.first_trouble or "", "bold red")
-    trouble = status.first_trouble
-    return Text.assemble(
-        ("tbcache  ", "bold"),
-        shown(_server(server)),
-        "\n",
-        shown(trouble, "yellow") if trouble else shown("all is well", "green"),
-    )
+        return Text("\n").join(shown(line, "bold red") for line in status.lines)
+    head = Text.assemble(("tbcache  ", "bold"), shown(_server(server)))
+    return Text("\n").join((head, *_verdict(status)))
+
+
+def _verdict(status: FleetStatus) -> Iterator[Text]:
+    """That all is well, or what is not."""
+    for line in status.lines[:MOST_TROUBLES]:
+        yield shown(line, "yellow")
+    if (more := len(status.troubles) - MOST_TROUBLES) > 0:
+        yield shown(f"and {more} more: `tbcache status --check` lists all", "yellow")
+    if status.is_starting:
+        yield shown("starting: no worker has been heard of yet", "dim")
+    elif not status.troubles:
+        yield shown("all is well", "green")
 
 
 def _server(server: ServerStatus) -> str:
@@ -108,38 +129,58 @@ def _server(server: ServerStatus) -> str:
 
 
 def _source_table(status: FleetStatus, width: int) -> Table:
-    rows = [_cells(source, status.at) for source in status.sources]
-    columns = [name for name in rows[0] if width >= _WIDE or name not in _WIDE_ONLY]
+    """All columns that there is room for; what is wrong and what it costs is always shown."""
+    steps = [(BAR_CELLS, _WIDE_ONLY[:count]) for count in range(len(_WIDE_ONLY) + 1)]
+    for cells, left_out in (*steps, (BAR_CELLS // 2, _WIDE_ONLY), (0, _WIDE_ONLY)):
+        table = _sources(status, cells, left_out)
+        if _width(table) <= width:
+            break
+    return table
+
+
+def _sources(status: FleetStatus, bar_cells: int, left_out: Sequence[str]) -> Table:
+    rows = [_cells(source, status.at, bar_cells) for source in status.sources]
+    columns = [name for name in rows[0] if name not in left_out]
     table = _table(
-        (name, "left" if name in ("source", "state", "used of limit") else "right") for name in columns
+        (f"{name} 5m/day" if name in _PAIRS else name, "left" if name in _LEFT else "right")
+        for name in columns
     )
     for row in rows:
         add_row(table, *(row[name] for name in columns))
     return table
 
 
-def _cells(source: SourceStatus, now: datetime) -> dict[str, str | Text]:
-    usage, queue = source.usage, source.queue
+def _width(table: Table) -> int:
+    console = Console(width=_UNBOUNDED)
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _cells(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, str | Text]:
+    usage, recent, queue = source.usage, source.recent, source.queue
     return {
         "source": source.name,
         "state": Text(source.state, style=_STATE_STYLE[source.state]),
-        "used of limit": Text("\n").join(_bar(limit) for limit in source.limits),
+        "used of limit": Text("\n").join(_bar(limit, bar_cells) for limit in source.limits),
         "frees in": Text("\n").join(shown(_until(limit.resets_at, now)) for limit in source.limits),
         "warm": _warm(source),
-        "asked": str(usage.requests_today),
+        "asked": f"{recent.requests}/{usage.requests_today}",
         "hits": f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
         "missed": str(usage.misses_today),
-        "errors": Text(str(usage.errors_today), style="red" if usage.errors_today else ""),
+        "errors": _errors(recent.errors, usage.errors_today),
         "p95": f"{usage.latency_p95 * 1000:.0f} ms" if usage.latency_p95 is not None else "-",
         "queue": f"{queue.waiting + queue.delayed}+{queue.running}",
         "cost": f"${usage.cost_today:.2f}" if usage.cost_today else "-",
     }
 
 
+def _errors(recent: int, today: int) -> Text:
+    return Text(f"{recent}/{today}", style="red" if recent else "yellow" if today else "")
+
+
 def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
-    recent = [worker for worker in workers if worker.age < FORGOTTEN_SECONDS]
+    recent = list(filter(_is_recent, workers))
     if not recent:
-        return Text("no worker was heard of within the last minute", style="dim")
+        return Text(NOBODY, style="dim")
     table = _table((("process", "left"), ("busy", "right"), ("last beat", "right"), ("doing", "left")))
     for worker in recent:
         add_row(
@@ -152,6 +193,10 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
     return table
 
 
+def _is_recent(worker: WorkerStatus) -> bool:
+    return worker.age < FORGOTTEN_SECONDS
+
+
 def _table(columns: Iterable[tuple[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name, side in columns:
@@ -159,13 +204,13 @@ def _table(columns: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def _bar(limit: LimitStatus) -> Text:
+def _bar(limit: LimitStatus, cells: int) -> Text:
     part = min(1.0, limit.used / limit.count)
-    filled = round(part * BAR_CELLS) or (1 if limit.used else 0)
+    filled = round(part * cells) or (1 if limit.used and cells else 0)
     style = "red" if part >= 1 else "yellow" if part >= 0.9 else "green"
     bar = Text("█" * filled, style=style)
-    bar.append("░" * (BAR_CELLS - filled), style="dim")
-    bar.append(f" {limit.used} of {limit.limit}", style="default")
+    bar.append("░" * (cells - filled) + " " * (cells > 0), style="dim")
+    bar.append(f"{limit.used} of {limit.limit}", style="default")
     return bar
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -64,10 +64,20 @@ def warm(
     _queue(requests, "prewarm", wait, timeout, as_json)
 
 
-def dead(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def dead(
+    as_json: AsJson = False,
+    clear: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Forget those of this source first.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
     """List the queued fetches that died, the last of each source first, and why."""
     settings = quiet_settings()
+    if clear is not None:
+        get_source(clear, settings)
     require_redis(settings)
+    if clear is not None:
+        say(f"{clear}: {get_queue().forget_dead(clear)} forgotten")
     graves = [grave for source in get_sources(settings) for grave in get_queue().graves(source, MOST_DEAD)]
     if wants_json(as_json):
         print_json(graves)

@@ -7,28 +7,51 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.context import quiet_settings, require_redis
-from tbcache.cli.error import say
+from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir
-from tbcache.cli.output import print_json, print_table, terminal_width, wants_json
+from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
 from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
 from tbcache.errors import nearest
 from tbcache.fleet import FleetStatus, build_fleet
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import get_source, get_sources
+from tbcache.store import get_store
 
-STATUS_EXAMPLE = "Example: tbcache status --json"
+STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
 CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*'"
 
 
-def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show every source with its limits, hits and queue, and every worker."""
+def status(
+    as_json: AsJson = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print each trouble in a line, and end with 1 where there is one."),
+    ] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Show every source with its limits, hits and queue, every worker, and every trouble."""
+    if check:
+        return _check(as_json)
     seen = _look()
     if wants_json(as_json):
         print_json(seen)
     else:
         print_table(status_page(seen, terminal_width()))
+    return OK
+
+
+def _check(as_json: bool) -> int:
+    """For a health check: that Redis is away is a trouble like any other."""
+    settings = quiet_settings()
+    seen = build_fleet(settings, get_store()).status()
+    if as_json:
+        print_json(seen)
+    else:
+        for line in seen.lines:
+            print_line(line)
+    return FAILED if seen.troubles else OK
 
 
 def limits(

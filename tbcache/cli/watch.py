@@ -10,6 +10,7 @@ import httpx2
 from tbcache.background import BackgroundThread
 from tbcache.cli.view import View
 from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.models import utc_now
 from tbcache.settings import Settings
 from tbcache.store import Store
 
@@ -52,7 +53,7 @@ class Watcher:
 
     def __init__(self, settings: Settings, view: View, started: float, simulator: str | None) -> None:
         self._store = Store(settings)
-        self._fleet = build_fleet(settings, self._store)
+        self._fleet = build_fleet(settings, self._store, started_at=utc_now())
         self._view = view
         self._milestones = Milestones(started)
         self._simulator = simulator

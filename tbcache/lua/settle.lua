@@ -60,6 +60,9 @@ if closed_until ~= 0 then
     end
     local until_ = math.max(closed_until, ours, was_closed_until)
     redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
+    if not is_same_strike then
+        redis.call('HSET', state, 'closed_at', int(now))
+    end
     tell(state, ' ' .. int(until_) .. ' ' .. ARGV[13])
 elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')

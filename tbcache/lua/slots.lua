@@ -5,7 +5,8 @@
 --                            the stamp to the moment the answer was in. Every arrival
 --                            upstream is at or before its slot's stamp, so no window
 --                            holds more arrivals than stamps.
--- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop;
+-- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
+--                            when it did first (us);
 --                            strikes: refusals in a row; horizon: the longest window
 --                            seen (us); epoch: set once, missing after a loss of data;
 --                            lost_at: when a loss was noticed (us), until it is mended;

@@ -2,10 +2,11 @@
 
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.handle import Handle, Queue, enqueue, get_queue
-from tbcache.queue.job import Grave, QueueDepth, actor_name
+from tbcache.queue.job import Deaths, Grave, QueueDepth, actor_name
 from tbcache.queue.middleware import RateLimitMiddleware
 
 __all__ = [
+    "Deaths",
     "Grave",
     "Handle",
     "PacingBroker",

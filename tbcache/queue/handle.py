@@ -6,17 +6,18 @@ import functools
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tbcache.errors import ResultTimeout, TbcacheError
-from tbcache.foreign import whole
+from tbcache.foreign import printable, whole
 from tbcache.models import FetchRequest, Lane, Outcome
-from tbcache.queue.job import Grave, QueueDepth, decode_result, message, queue_keys
+from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message, queue_keys
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import get_source
 from tbcache.store import Store, get_store
-from tbcache.store.wire import to_micros, to_time
+from tbcache.store.wire import MICROS, to_micros, to_time
 
 #: Who waits looks so often whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
@@ -115,6 +116,36 @@ class Queue:
 
     def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
         return [self.depth(source) for source in sources]
+
+    def deaths(self, source: str, since: datetime) -> Deaths | None:
+        """The jobs of ``source`` that died since a moment; None where none did.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        dead, reasons = (self._store.keys.queue(source, part) for part in ("dead", "reasons"))
+        with self._store.guard():
+            died: Any = self._store.client.zrange(
+                dead, since.timestamp() * MICROS, "+inf", byscore=True, withscores=True
+            )
+            if not died:
+                return None
+            reason: Any = self._store.client.hget(reasons, died[-1][0])
+        words = printable(reason or b"nobody knows why")
+        return Deaths(source, len(died), to_time(died[0][1]), to_time(died[-1][1]), words)
+
+    def forget_dead(self, source: str) -> int:
+        """Forget the jobs of ``source`` that died; how many.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.zcard(self._store.keys.queue(source, "dead"))
+            for part in ("dead", "dead-jobs", "reasons"):
+                pipe.unlink(self._store.keys.queue(source, part))
+            return whole(pipe.execute(raise_on_error=False)[0]) or 0
 
     def graves(self, source: str, most: int = 10) -> list[Grave]:
         """The jobs of ``source`` that died last, and why; at most ``most``.

@@ -58,6 +58,17 @@ class QueueDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class Deaths:
+    """How many jobs of a source died, since when (UTC), and why the last of them did."""
+
+    source: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grave:
     """A job that is dead: since when (UTC), why, and its message as it was queued."""
 

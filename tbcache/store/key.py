@@ -63,6 +63,10 @@ class Keys:
     def usage(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:usage:{day:%Y%m%d}"
 
+    def minutes(self, source: str) -> str:
+        """HASH, see minute.lua."""
+        return f"{self.namespace}:{{{source}}}:minutes"
+
     def billed(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:billed:{day:%Y%m%d}"
 

@@ -7,12 +7,10 @@ more than a few dozen.
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
-from tbcache.errors import InvalidRequest
-from tbcache.foreign import printable
+from tbcache.sources import is_name
 from tbcache.store.connection import Store, Unavailable
 from tbcache.store.wire import to_micros
 
@@ -25,22 +23,6 @@ TELL_SECONDS = 60.0
 #: For how long a name that is not used keeps its place where others want it, and where nobody does.
 KEPT_SECONDS = 86_400.0
 SHOWN_SECONDS = 31 * 86_400.0
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-
-
-def check_name(name: object) -> str:
-    """``name``, which may become a part of a key.
-
-    Raises:
-      InvalidRequest: it is no name of a source.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"source name {printable(repr(name), 80)} is not valid: 1-64 letters, digits, dots, dashes or "
-            "underscores, the first of them a letter or a digit"
-        )
-    return name
 
 
 class Names:
@@ -89,5 +71,4 @@ class Names:
                 found: Any = self._store.client.zrange(self._store.keys.names, 0, MOST_NAMES)
         except Unavailable:
             return []
-        names = (name.decode(errors="replace") for name in found)
-        return [name for name in names if _NAME.fullmatch(name)]
+        return [name for name in (name.decode(errors="replace") for name in found) if is_name(name)]

@@ -12,17 +12,18 @@ from tbcache.models import Limit
 from tbcache.store.connection import Store
 from tbcache.store.wire import MICROS, read_limits, to_time
 
-FIELDS = ("closed_until", "closed_reason", "limits")
+FIELDS = ("closed_until", "closed_reason", "limits", "closed_at")
 #: The upstream's words, and ours behind them.
 REASON = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """Until when a source is closed to everyone, and why."""
+    """Until when a source is closed to everyone, why, and since when, where that is known."""
 
     until: datetime
     reason: str
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,9 @@ def state_of(found: Any, now: datetime) -> SourceState:
     """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
     if not isinstance(found, Sequence):
         return SourceState()
-    until, reason, limits = found
+    until, reason, limits, closed_at = found
     ends_at = moment(until)
     is_closed = ends_at is not None and ends_at > now
-    closure = Closure(ends_at, printable(reason or b"closed", REASON)) if ends_at and is_closed else None
+    since, why = moment(closed_at), printable(reason or b"closed", REASON)
+    closure = Closure(ends_at, why, since) if ends_at and is_closed else None
     return SourceState(closure, read_limits((limits or b"").decode(errors="replace")))

@@ -18,6 +18,7 @@ from tbcache.settings import Settings
 from tests.server import Server
 
 GETS = (
+    "/api/monitoring/status",
     "/api/monitoring/cache/status",
     "/api/monitoring/rate-limits",
     "/api/monitoring/usage",

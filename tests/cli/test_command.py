@@ -117,10 +117,13 @@ def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str],
     assert page[1].strip().endswith("its [b]worker[/b] died ?[31m4 times")
 
 
-def test_status_and_limits_are_tables_on_a_terminal(cli: Cli, fleet: dict[str, str]) -> None:
+def test_status_and_limits_are_tables_on_a_terminal(
+    cli: Cli, fleet: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page must answer: is anything wrong, which source, what to do."""
+    monkeypatch.setattr("tbcache.fleet.look.STARTING_SECONDS", 0.0)
     page = cli("status", is_terminal=True, COLUMNS="140", **fleet).out
-    assert "no worker is running: queued fetches wait. Start one with `tbcache worker`" in page
+    assert "no worker is running, and queued fetches wait: start one with `tbcache worker`" in page
     assert "0/2" in page
     assert "300/15m" in cli("limits", is_terminal=True).out
 

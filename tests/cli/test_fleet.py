@@ -15,6 +15,7 @@ from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
 from tbcache.store.codec import seal
+from tbcache.store.wire import to_time
 from tests.cli.command import Done
 from tests.server import Server, wait_until
 
@@ -68,22 +69,10 @@ def test_a_source_that_the_upstream_closed_says_why(settings: Settings, store: S
         "closed",
         "quota",
     )
-    assert (status.first_trouble or "").startswith("stocktwits is closed until")
-
-
-def test_a_source_that_only_fails_is_not_well(settings: Settings, store: Store) -> None:
-    """All is well must not stand above a row of nothing but errors."""
-    monitor = UsageMonitor(store, settings)
-    monitor.beat("worker", started_at=utc_now())
-    assert look(settings, store).first_trouble is None
-    monitor.record_request("stocktwits", success=False)
-    monitor.flush()
-    assert (look(settings, store).first_trouble or "").startswith("stocktwits has no warm answer, and errors")
-    entry = store.keys.entry("stocktwits:AAPL:24")
-    store.client.set(
-        entry, f'{{"f":{time.time_ns() // 1000 + 60_000_000},"b":1000000000000000,"v":null}}', ex=60
-    )
-    assert look(settings, store).first_trouble is None
+    (trouble,) = status.troubles
+    assert (trouble.kind, trouble.source, trouble.since) == ("closed", "stocktwits", None)
+    assert trouble.until == to_time(until_us)
+    assert "`tbcache limits --reopen stocktwits`" in trouble.todo
 
 
 def test_a_source_that_is_off_names_its_variables(settings: Settings, store: Store) -> None:
@@ -125,7 +114,11 @@ def test_without_redis_the_status_says_so_and_comes_back(
     status = fleet.status()
     assert not status.server.is_available
     assert source(status, "stocktwits").state == "unknown"
-    assert (status.first_trouble or "").startswith("Redis is away")
+    (trouble,) = status.troubles
+    assert (trouble.kind, trouble.what[:13]) == ("redis_away", "Redis is away")
+    # Whoever was there when it went knows since when.
+    assert trouble.since is not None
+    assert fleet.status().troubles[0].since == trouble.since
     private_server.start()
     wait_until(lambda: fleet.status().server.is_available)
 

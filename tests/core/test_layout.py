@@ -96,7 +96,7 @@ def test_what_a_later_tbcache_holds_is_left_alone(
         store.require()
     assert "\n" not in str(caught.value)
     status = build_fleet(settings, store).status()
-    assert "tbcache 9.9.0" in (status.first_trouble or "")
+    assert "tbcache 9.9.0" in status.lines[0]
 
 
 def test_nothing_is_taken_of_a_limit_that_others_use_unknown_to_us(store: Store, holder: Store) -> None:
@@ -174,7 +174,7 @@ def test_a_process_of_another_version_is_told_of_once(
             monitor._look_at = 0.0
             monitor.beat("worker", started_at=utc_now())
     assert [record.getMessage() for record in caplog.records] == ["fleet.other_version"]
-    trouble = build_fleet(settings, store).status().first_trouble or ""
+    trouble = build_fleet(settings, store).status().lines[0]
     assert trouble.startswith("box-4711 is of tbcache 0.1.0, which reads and writes Redis otherwise")
     ours = next(worker for worker in monitor.get_workers() if worker.name == monitor.worker)
     assert (ours.version, ours.layout) == (__version__, LAYOUT)

@@ -396,7 +396,8 @@ def test_the_page_says_what_the_server_says(
     refusal.begin(private_server)
     try:
         seen = fleet.status()
-        assert refusal.word in str(seen.first_trouble)
+        assert [trouble.kind for trouble in seen.troubles] == ["redis_refuses"]
+        assert refusal.word in seen.troubles[0].what
     finally:
         refusal.end(private_server)
     wait_until(lambda: fleet.status().server.is_available)

@@ -1,0 +1,29 @@
+"""The whole fleet at a glance: the server, every source with its limits, every worker, every trouble.
+
+The command line, its page and the API are views of :class:`FleetStatus`.
+"""
+
+from tbcache.fleet.look import Fleet, build_fleet
+from tbcache.fleet.model import (
+    FleetStatus,
+    LimitStatus,
+    ServerStatus,
+    SourceStatus,
+    State,
+    Trouble,
+    difference,
+    when,
+)
+
+__all__ = [
+    "Fleet",
+    "FleetStatus",
+    "LimitStatus",
+    "ServerStatus",
+    "SourceStatus",
+    "State",
+    "Trouble",
+    "build_fleet",
+    "difference",
+    "when",
+]

@@ -1,0 +1,79 @@
+"""What the fleet goes by: which sources are on, with which limits, and which symbols are kept warm.
+
+The processes of the fleet say so, each with its heartbeat. Whoever looks has settings of its own, and
+goes by those only where no process has said anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tbcache.monitoring import WorkerStatus
+from tbcache.profile import Profile, SourceProfile
+from tbcache.settings import Settings
+from tbcache.sources import Source, get_sources, unconfigured
+from tbcache.store.wire import strictest
+
+#: Whose word counts: those that fetch, and where there are none, whoever is there.
+_ROLES = (("worker",), ("client",), ("scheduler",))
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The sources as the fleet has them, by name; ``served`` are those whose jobs a living worker takes.
+
+    ``is_told``: False where no process has said anything, and all is as this process was started.
+    """
+
+    sources: dict[str, Source]
+    served: frozenset[str]
+    symbols: tuple[str, ...]
+    hours: int
+    is_told: bool
+
+
+def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
+    """What ``workers`` say. ``names`` are further ones that somebody has used for a source."""
+    own, told = get_sources(settings), _spokesmen(workers)
+    all_names = dict.fromkeys((*own, *(name for profile in told for name in profile.sources), *names))
+    common = next(iter(_profiles(workers, "scheduler") or told), None)
+    return Agreed(
+        sources={name: _source(own.get(name) or unconfigured(name), told) for name in all_names},
+        served=frozenset(
+            name
+            for profile in _profiles(workers, "worker")
+            for name, source in profile.sources.items()
+            if source.is_served
+        ),
+        symbols=common.common_symbols if common else settings.common_symbols,
+        hours=common.common_hours if common else settings.common_hours,
+        is_told=bool(told),
+    )
+
+
+def _spokesmen(workers: Iterable[WorkerStatus]) -> list[Profile]:
+    return next((found for roles in _ROLES if (found := _profiles(workers, *roles))), [])
+
+
+def _profiles(workers: Iterable[WorkerStatus], *roles: str) -> list[Profile]:
+    return [one.profile for one in workers if one.is_alive and one.role in roles and one.profile is not None]
+
+
+def _source(own: Source, told: Iterable[Profile]) -> Source:
+    said = [profile.sources[own.name] for profile in told if own.name in profile.sources]
+    if not said:
+        return own
+    return replace(
+        own,
+        limits=strictest(*(one.parsed for one in said)),
+        missing=_missing(said),
+        credentials=said[0].credentials,
+        max_hours=min(one.max_hours for one in said),
+        delay_hours=min(one.delay_hours for one in said),
+    )
+
+
+def _missing(said: Sequence[SourceProfile]) -> tuple[str, ...]:
+    """Nothing, where one of them has all that the source needs."""
+    return min((one.missing for one in said), key=len)

@@ -1,0 +1,260 @@
+"""Looks at everything over one store, and puts it together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.exceptions import NoPermissionError
+
+from tbcache.admission import PlanDelay
+from tbcache.fleet.agreed import Agreed, agreed
+from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
+from tbcache.fleet.trouble import server_troubles, troubles
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import RecentMetrics, SourceMetrics, UsageMonitor, WorkerStatus
+from tbcache.queue import Deaths, Queue, QueueDepth
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import Source, get_sources
+from tbcache.store import Store, Unavailable
+from tbcache.store.clear import read_logs
+from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.server import ServerFacts, facts_of
+from tbcache.store.state import FIELDS, SourceState, state_of
+from tbcache.store.wire import MICROS, to_time
+
+#: For so long after its first process, or its server, was started, a fleet without a worker is starting.
+STARTING_SECONDS = 30.0
+#: For so long a job that died is a trouble: what somebody waited for is old by then.
+DEAD_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look shows: the server, and of each source its warm count and its state."""
+
+    at: datetime
+    facts: ServerFacts
+    denied: tuple[str, ...]
+    warm: dict[str, int]
+    states: dict[str, SourceState]
+
+
+class Fleet:
+    """Looks at everything over one store.
+
+    ``started_at`` is when the process that looks began to start the fleet, if it does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        monitor: UsageMonitor,
+        queue: Queue,
+        started_at: datetime | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._monitor = monitor
+        self._queue = queue
+        self._delay = PlanDelay(store)
+        self._own = get_sources(settings)
+        self._started_at = started_at
+        self._away_since: datetime | None = None
+        self._has_been_there = False
+
+    def sources(self) -> dict[str, Source]:
+        """The sources as the fleet has them, by name, and those that somebody has used by name."""
+        return self._agreed(self._monitor.get_workers()).sources
+
+    def status(self) -> FleetStatus:
+        """Everything, in a handful of small round trips. Does not raise when Redis is away."""
+        try:
+            # Everything can still be read of a server that is full, and nobody can write.
+            self._store.probe()
+            status = self._look()
+        except Unavailable as error:
+            return self._away(error)
+        self._has_been_there, self._away_since = True, None
+        return status
+
+    def _look(self) -> FleetStatus:
+        """
+        Raises:
+          Unavailable: Redis is away.
+        """
+        workers = self._monitor.get_workers()
+        goes_by = self._agreed(workers)
+        seen = self._read(goes_by)
+        status = FleetStatus(
+            at=seen.at,
+            server=ServerStatus(self._store.address, is_available=True, **asdict(seen.facts)),
+            sources=tuple(self._source(source, seen, goes_by) for source in goes_by.sources.values()),
+            workers=tuple(workers),
+            denied=seen.denied,
+            is_starting=self._is_starting(seen, workers),
+            is_told=goes_by.is_told,
+            common_symbols=goes_by.symbols,
+        )
+        return replace(status, troubles=troubles(status, self._deaths(status)))
+
+    def _agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
+        return agreed(self._settings, self._monitor.get_source_names(), workers)
+
+    def _is_starting(self, seen: _Seen, workers: Sequence[WorkerStatus]) -> bool:
+        if any(worker.is_alive and worker.role == "worker" for worker in workers):
+            return False
+        began = [worker.started_at for worker in workers if worker.is_alive and worker.role == "scheduler"]
+        if seen.facts.uptime_seconds is not None:
+            began.append(seen.at - timedelta(seconds=seen.facts.uptime_seconds))
+        if self._started_at is not None:
+            began.append(self._started_at)
+        return any(abs((seen.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
+
+    def _read(self, goes_by: Agreed) -> _Seen:
+        keys = self._store.keys
+        asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.time()
+            pipe.info()
+            # Nobody listens there: it shows whether we might speak, and hear, where all do.
+            pipe.publish(keys.rights, "")
+            for source, requests in asked:
+                pipe.hmget(keys.state(source.name), *FIELDS)
+                for request in requests:
+                    pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
+            (seconds, micros), info, told, *found = self._store.execute(pipe)
+        # After the entries: what was cleared in between is seen.
+        logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
+        now_us = seconds * MICROS + micros
+        denied = tuple(_denied(info, told, keys.notices))
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {})
+        answers = iter(found)
+        for source, requests in asked:
+            seen.states[source.name] = state_of(next(answers), seen.at)
+            cleared = logs[keys.clears(source.name)]
+            fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
+            seen.warm[source.name] = sum(until > now_us for until in fresh)
+        return seen
+
+    def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
+        state, recent = seen.states[source.name], self._monitor.get_recent_metrics(source.name)
+        limits, closure = self._limits(source, state), state.closure
+        common = _common(source, goes_by)
+        # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
+        is_shut = any(self._delay.is_shut(source, request) for request in common[:1])
+        return SourceStatus(
+            name=source.name,
+            state=_state(source, limits, recent, is_closed=closure is not None),
+            missing=source.missing,
+            credentials=source.variables,
+            base_url=source.base_url,
+            limits=limits,
+            configured=self._configured(source.name),
+            closed_since=closure.since if closure else None,
+            closed_until=closure.until if closure else None,
+            closed_reason=closure.reason if closure else None,
+            failing_since=self._monitor.get_failing_since(source.name) if recent.is_failing else None,
+            warm=0 if is_shut else seen.warm[source.name],
+            common=0 if is_shut else len(common),
+            delay_hours=source.delay_hours if is_shut else 0.0,
+            recent=recent,
+            usage=self._monitor.get_source_metrics(source.name),
+            queue=self._queue.depth(source.name),
+            is_served=source.name in goes_by.served,
+        )
+
+    def _configured(self, name: str) -> tuple[str, ...]:
+        return tuple(map(str, self._own[name].limits)) if name in self._own else ()
+
+    def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
+        limiter, found = RateLimiter(source, self._store), []
+        for limit in state.limits or source.limits:
+            status = limiter.get_status(limit.count, limit.window_seconds)
+            resets_at = status.reset_at if status.used else None
+            found.append(
+                LimitStatus(
+                    str(limit), limit.count, limit.window_seconds, status.used, status.remaining, resets_at
+                )
+            )
+        return tuple(found)
+
+    def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
+        since = status.at - timedelta(seconds=DEAD_SECONDS)
+        for source in status.sources:
+            if source.queue.dead and (found := self._queue.deaths(source.name, since)) is not None:
+                yield found
+
+    def _away(self, error: Unavailable) -> FleetStatus:
+        now = utc_now()
+        if self._away_since is None and self._has_been_there:
+            self._away_since = now
+        status = FleetStatus(
+            at=now,
+            server=ServerStatus(
+                error.address, is_available=False, reason=error.reason, is_refusing=error.is_refusal
+            ),
+            sources=tuple(map(self._unknown, self._own.values())),
+            workers=(),
+            common_symbols=self._settings.common_symbols,
+        )
+        return replace(status, troubles=server_troubles(status, self._away_since))
+
+    def _unknown(self, source: Source) -> SourceStatus:
+        return SourceStatus(
+            name=source.name,
+            state="unknown" if source.is_enabled else "off",
+            missing=source.missing,
+            credentials=source.variables,
+            base_url=source.base_url,
+            limits=(),
+            configured=tuple(map(str, source.limits)),
+            closed_since=None,
+            closed_until=None,
+            closed_reason=None,
+            failing_since=None,
+            warm=0,
+            common=len(self._settings.common_symbols),
+            recent=RecentMetrics(source.name),
+            usage=SourceMetrics(source.name),
+            queue=QueueDepth(source.name, 0, 0, 0, 0, 0),
+            is_served=False,
+        )
+
+
+def build_fleet(settings: Settings, store: Store, started_at: datetime | None = None) -> Fleet:
+    """A view of the fleet that ``settings`` describe, over ``store``."""
+    return Fleet(settings, store, UsageMonitor(store, settings), Queue(store, settings), started_at)
+
+
+def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
+    """The fetches that are kept warm; none of a source that is no more than a name."""
+    if not source.limits:
+        return []
+    hours = min(goes_by.hours, source.max_hours)
+    return [FetchRequest(source.name, symbol, hours) for symbol in goes_by.symbols]
+
+
+def _state(source: Source, limits: Sequence[LimitStatus], recent: RecentMetrics, *, is_closed: bool) -> State:
+    if not source.is_enabled:
+        return "off"
+    if is_closed:
+        return "closed"
+    if recent.is_failing:
+        return "failing"
+    return "limited" if any(limit.remaining == 0 for limit in limits) else "ok"
+
+
+def _denied(info: Any, told: Any, channel: str) -> Iterator[str]:
+    if isinstance(info, NoPermissionError):
+        yield "this user may not ask INFO: the server's version, memory and clients are not known"
+    if isinstance(told, NoPermissionError):
+        yield (
+            f"this user may not use the channel {channel}: other processes learn with their next beat "
+            "what they would hear at once"
+        )

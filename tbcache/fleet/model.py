@@ -1,0 +1,142 @@
+"""The fleet at one moment, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from tbcache.monitoring import RecentMetrics, SourceMetrics, WorkerStatus
+from tbcache.queue import QueueDepth
+
+#: ok: may fetch now. limited: its own limit is used up. failing: what is fetched fails. closed: the
+#: upstream said stop. off: credentials are missing. unknown: Redis is away.
+State = Literal["ok", "limited", "failing", "closed", "off", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """Redis or Valkey; what only it knows is None while it is away.
+
+    ``is_refusing``: it is there, and refuses what it is asked.
+    """
+
+    address: str
+    is_available: bool
+    reason: str | None = None
+    is_refusing: bool = False
+    version: str | None = None
+    uptime_seconds: int | None = None
+    memory_bytes: int | None = None
+    clients: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """One limit of a source. ``resets_at`` is when the next used slot comes free; None when none is used."""
+
+    limit: str
+    count: int
+    window_seconds: float
+    used: int
+    remaining: int
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source now, with the figures of the last minutes, and of today (UTC).
+
+    ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
+    all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
+    where it is not known. ``failing_since`` looks back an hour. ``warm`` counts the ``common`` symbols
+    whose answer is fresh. ``delay_hours`` is how late the plan's items come, where that is too late
+    for anything to be kept warm; 0 elsewhere.
+    """
+
+    name: str
+    state: State
+    missing: tuple[str, ...]
+    credentials: tuple[str, ...]
+    base_url: str
+    limits: tuple[LimitStatus, ...]
+    configured: tuple[str, ...]
+    closed_since: datetime | None
+    closed_until: datetime | None
+    closed_reason: str | None
+    failing_since: datetime | None
+    warm: int
+    common: int
+    recent: RecentMetrics
+    usage: SourceMetrics
+    queue: QueueDepth
+    is_served: bool
+    delay_hours: float = 0.0
+
+    @property
+    def difference(self) -> str | None:
+        """That the fleet goes by other limits than this process was started with, in one line."""
+        in_force = [limit.limit for limit in self.limits]
+        return difference(self.name, self.configured, in_force) if in_force and self.configured else None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that somebody should know: what, since when, until when, and what to do about it.
+
+    ``kind`` is for programs. ``since`` and ``until`` are None where that is not known.
+    """
+
+    kind: str
+    what: str
+    todo: str
+    source: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def line(self, now: datetime) -> str:
+        """All of it in one line; a moment has its date where that is not the day of ``now`` (UTC)."""
+        since = f" since {when(self.since, now)}" if self.since else ""
+        until = f" until {when(self.until, now)}" if self.until else ""
+        zone = " UTC" if since or until else ""
+        return f"{self.what}{since}{until}{zone}: {self.todo}"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """Everything at the moment ``at``.
+
+    ``is_starting``: no worker has been heard of, but the fleet was started only just now. ``is_told``: its
+    processes have said which sources are on, with which limits, and what is kept warm; else all of that
+    is as the process was started that looks. ``denied`` says, a line each, what this user of Redis may
+    not do.
+    """
+
+    at: datetime
+    server: ServerStatus
+    sources: tuple[SourceStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+    denied: tuple[str, ...] = ()
+    is_starting: bool = False
+    is_told: bool = False
+    common_symbols: tuple[str, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The troubles in one line each, the worst first; none when all is well."""
+        return [trouble.line(self.at) for trouble in self.troubles]
+
+
+def difference(source: str, configured: Iterable[str], in_force: Iterable[str]) -> str | None:
+    """That the fleet goes by other limits than this process was started with; None where it does not."""
+    ours, theirs = tuple(configured), tuple(in_force)
+    if set(ours) == set(theirs):
+        return None
+    return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """The time of ``moment``, with the day where that is not today's (UTC)."""
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"

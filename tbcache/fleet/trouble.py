@@ -1,0 +1,154 @@
+"""What is wrong with a fleet, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
+from tbcache.monitoring import FETCHING_ROLES, WorkerStatus
+from tbcache.profile import SourceProfile
+from tbcache.queue import Deaths
+from tbcache.store.layout import LAYOUT
+
+#: So many of those that differ are named.
+MOST_NAMED = 3
+
+
+def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Trouble, ...]:
+    """That Redis cannot be used, since ``since``; nothing else is known then."""
+    server, meanwhile = status.server, "until then every process goes on with its share of the limits"
+    if server.is_refusing:
+        what, todo = (
+            f"Redis refuses what it is asked ({server.reason})",
+            f"mend it at the server; {meanwhile}",
+        )
+        return (Trouble("redis_refuses", what, todo, since=since),)
+    todo = f"have it answer at {server.address}; {meanwhile}"
+    return (Trouble("redis_away", f"Redis is away ({server.reason})", todo, since=since),)
+
+
+def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ...]:
+    """Everything that is wrong; ``deaths`` are the queued fetches that died of late, by source."""
+    return (
+        *_layouts(status.workers),
+        *(() if status.is_starting else _processes(status)),
+        *_sources(status.sources),
+        *_unserved(status),
+        *_deaths(deaths),
+        *_drift(status.workers),
+    )
+
+
+def _layouts(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
+    for worker in workers:
+        if worker.is_alive and worker.layout != LAYOUT:
+            what = (
+                f"{worker.name} is of tbcache {worker.version}, which reads and writes Redis otherwise "
+                f"(layout {worker.layout}, not {LAYOUT})"
+            )
+            yield Trouble("other_layout", what, "stop it", since=worker.started_at)
+
+
+def _processes(status: FleetStatus) -> Iterator[Trouble]:
+    if not _living(status.workers, "worker") and _needs_worker(status):
+        todo = "start one with `tbcache worker`"
+        since = _gone_since(status.workers, "worker")
+        yield Trouble("no_worker", "no worker is running, and queued fetches wait", todo, since=since)
+    gone = _gone_since(status.workers, "scheduler")
+    if gone is not None and not _living(status.workers, "scheduler"):
+        todo = "start one with `tbcache scheduler`"
+        yield Trouble("no_scheduler", "the scheduler is gone, and nothing is kept warm", todo, since=gone)
+
+
+def _needs_worker(status: FleetStatus) -> bool:
+    """True but for bots that fetch by themselves, and have no worker that is gone, nor anything queued."""
+    waiting = any(source.queue.waiting + source.queue.delayed for source in status.sources)
+    is_gone = _gone_since(status.workers, "worker") is not None
+    return waiting or is_gone or not _living(status.workers, "client")
+
+
+def _living(workers: Iterable[WorkerStatus], role: str) -> list[WorkerStatus]:
+    return [worker for worker in workers if worker.is_alive and worker.role == role]
+
+
+def _gone_since(workers: Iterable[WorkerStatus], role: str) -> datetime | None:
+    """When the last of them was heard of; None where none is missed."""
+    silent = (worker.beat_at for worker in workers if not worker.is_alive and worker.role == role)
+    return max(silent, default=None)
+
+
+def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
+    for source in sources:
+        if source.state == "closed":
+            what = f"{source.name} is closed ({source.closed_reason})"
+            todo = (
+                "it opens by itself; if the reason is gone before, "
+                f"`tbcache limits --reopen {source.name}` opens it"
+            )
+            since, until = source.closed_since, source.closed_until
+            yield Trouble("closed", what, todo, source.name, since, until)
+        elif source.state == "failing":
+            recent = source.recent
+            kinds = ", ".join(sorted(recent.errors_by_kind))
+            what = f"{source.name} is failing ({recent.failed} of {recent.settled} fetches: {kinds})"
+            yield Trouble("failing", what, _todo(source), source.name, source.failing_since)
+
+
+def _todo(source: SourceStatus) -> str:
+    kinds = source.recent.errors_by_kind
+    if "auth" in kinds:
+        named = " and ".join(source.credentials) or "its credentials"
+        return f"the upstream refuses the credentials: set {named} anew"
+    if "not_entitled" in kinds:
+        return "the plan does not include what is asked: change the plan, or leave the source out"
+    return "the logs of the workers have the upstream's words"
+
+
+def _unserved(status: FleetStatus) -> Iterator[Trouble]:
+    """Jobs that no worker takes, beside workers that take others."""
+    if status.is_told and _living(status.workers, "worker"):
+        for source in status.sources:
+            count = source.queue.waiting + source.queue.delayed
+            if count and not source.is_served:
+                what = f"{source.name}: {count} queued, and no worker takes them"
+                todo = f"start a worker that knows {source.name} and has its credentials"
+                yield Trouble("unserved", what, todo, source.name)
+
+
+def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
+    for one in deaths:
+        what = f"{one.source}: {one.count} queued fetches died, the last of them as: {one.reason}"
+        todo = f"`tbcache dead` lists them, `tbcache dead --clear {one.source}` forgets them"
+        yield Trouble("dead_letters", what, todo, one.source, one.first_at)
+
+
+def _drift(workers: Sequence[WorkerStatus]) -> Iterator[Trouble]:
+    """Processes that were started with other settings than their like."""
+    fetching = [one for one in workers if one.is_alive and one.role in FETCHING_ROLES]
+    for name in sorted({name for one in fetching for name in _sources_of(one)}):
+        said = {one.name: source for one in fetching if (source := _sources_of(one).get(name)) is not None}
+        yield from _other_limits(name, {who: source.limits for who, source in said.items()})
+        # A bot may leave all fetching to the workers, and have no credentials.
+        working = [one.name for one in fetching if one.role == "worker" and one.name in said]
+        yield from _other_credentials(name, {who: said[who].missing for who in working})
+
+
+def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
+    if len({frozenset(text.split(",")) for text in limits.values()}) > 1:
+        of_text = {text: who for who, text in limits.items()}
+        named = ", ".join(f"{who} {text}" for text, who in sorted(of_text.items())[:MOST_NAMED])
+        what = f"{name}: the processes have other limits ({named}), and the strictest hold"
+        yield Trouble("drift", what, f"start all with the same TBCACHE_{name.upper()}__LIMITS", name)
+
+
+def _other_credentials(name: str, missing: Mapping[str, Sequence[str]]) -> Iterator[Trouble]:
+    if len({bool(variables) for variables in missing.values()}) > 1:
+        lacking = " and ".join(sorted({one for variables in missing.values() for one in variables}))
+        who = ", ".join([worker for worker, variables in missing.items() if variables][:MOST_NAMED])
+        what = f"{name}: {who} has no {lacking}, and other workers do"
+        yield Trouble("drift", what, "start all workers with the same credentials", name)
+
+
+def _sources_of(worker: WorkerStatus) -> dict[str, SourceProfile]:
+    return worker.profile.sources if worker.profile else {}

@@ -1,0 +1,99 @@
+"""What a process of the fleet was started with, as its heartbeat tells the others.
+
+Whoever looks at the fleet has settings of its own, and they may be other ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+
+from tbcache.errors import ConfigurationError, InvalidRequest
+from tbcache.foreign import printable
+from tbcache.models import Limit, ticker
+from tbcache.settings import Settings
+from tbcache.sources import get_source, is_name, source_names
+
+#: Of what one process tells, so many sources and symbols are believed.
+MOST_SOURCES = 200
+MOST_SYMBOLS = 1000
+MOST_VARIABLES = 10
+
+
+class SourceProfile(msgspec.Struct, frozen=True):
+    """One source: its limits as in its variable; the settings without which it is off, and the variables
+    of those that it lacks.
+
+    ``is_served``: a worker takes its jobs.
+    """
+
+    limits: str
+    missing: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    max_hours: int = 168
+    delay_hours: float = 0.0
+    is_served: bool = True
+
+    @property
+    def parsed(self) -> tuple[Limit, ...]:
+        return Limit.parse_all(self.limits)
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """The sources of a process by name, and the symbols that it would have warm."""
+
+    sources: dict[str, SourceProfile]
+    common_symbols: tuple[str, ...]
+    common_hours: int
+
+
+def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profile:
+    """What ``settings`` say. ``serves`` are the sources whose jobs a worker takes; None for all."""
+    names = source_names(settings)
+    served, sources = set(names if serves is None else serves), {}
+    for name in names:
+        # A class that cannot be imported here is no source here.
+        with contextlib.suppress(ConfigurationError):
+            source = get_source(name, settings)
+            sources[name] = SourceProfile(
+                limits=",".join(map(str, source.limits)),
+                missing=source.missing,
+                credentials=source.credentials,
+                max_hours=source.max_hours,
+                delay_hours=source.delay_hours,
+                is_served=name in served,
+            )
+    return Profile(sources, settings.common_symbols, settings.common_hours)
+
+
+def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
+    """The profile in a heartbeat; None where it has none, or a damaged one."""
+    try:
+        found = msgspec.json.decode(data, type=Profile)
+        sources = {
+            name: _checked(source)
+            for name, source in islice(found.sources.items(), MOST_SOURCES)
+            if is_name(name)
+        }
+        symbols = tuple(map(ticker, found.common_symbols[:MOST_SYMBOLS]))
+    except (msgspec.MsgspecError, InvalidRequest, ValueError):
+        return None
+    return Profile(sources, symbols, max(1, found.common_hours))
+
+
+def _checked(source: SourceProfile) -> SourceProfile:
+    """
+    Raises:
+      InvalidRequest: its limits are none.
+    """
+    source.parsed  # noqa: B018 -- raises
+    missing, credentials = (
+        tuple(printable(name, 80) for name in names[:MOST_VARIABLES])
+        for names in (source.missing, source.credentials)
+    )
+    return msgspec.structs.replace(
+        source, missing=missing, credentials=credentials, max_hours=max(1, source.max_hours)
+    )

@@ -1,0 +1,113 @@
+"""A source's figures of the last minutes: those of the day, less what they were some minutes ago.
+
+Every process sees to it that the sums of the day are kept at the start of each minute (minute.lua).
+Nothing is counted twice for it, and a hit costs no more than without.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from tbcache.foreign import printable, whole
+from tbcache.store.connection import Store
+from tbcache.store.wire import MICROS, to_time
+
+#: Those of so many minutes are told, and those of an hour are kept, to see since when something is so.
+RECENT_MINUTES = 5
+KEPT_MINUTES = 61
+
+_DAY_MINUTES = 1440
+
+
+class Minutes:
+    """The sums of the day, minute by minute."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[str, int] = {}
+
+    def keep(self, source: str, day: int) -> None:
+        """See to it that the sums of this minute are kept. ``day`` since the epoch.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        minute = int(self._store.now_us(source) / MICROS) // 60
+        if self._kept.get(source) == minute:
+            return
+        keys = self._store.keys
+        midnight = datetime.fromtimestamp(day * 86400, UTC)
+        self._store.run("minute", [keys.usage(source, midnight), keys.minutes(source)], [day, KEPT_MINUTES])
+        self._kept[source] = minute
+
+    def recent(self, source: str) -> tuple[float, Counter[str]]:
+        """The figures since the start of the fifth minute before this one, and how many seconds that is.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        now_us = self._store.now_us(source)
+        minute = int(now_us / MICROS) // 60
+        wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
+        with self._store.guard():
+            found: Any = self._store.client.hmget(self._store.keys.minutes(source), list(map(str, wanted)))
+        for at, text in zip(wanted, found, strict=True):
+            if text is not None:
+                return now_us / MICROS - at * 60, self._since(source, text, now_us)
+        # Nobody counts without keeping the minute.
+        return 0.0, Counter()
+
+    def steps(self, source: str) -> Iterator[tuple[datetime, Counter[str]]]:
+        """The figures minute by minute, from this one back, each with the moment at which it began.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        now_us = self._store.now_us(source)
+        with self._store.guard():
+            stored: Any = self._store.client.hgetall(self._store.keys.minutes(source))
+        kept = {at: text for name, text in stored.items() if (at := whole(name)) is not None}
+        later = self._total(source, now_us)
+        for at in sorted(kept, reverse=True):
+            day, sums = _read(kept[at])
+            # Beyond midnight the sums are those of another day.
+            if day != at // _DAY_MINUTES or day != int(now_us / MICROS) // 86400:
+                return
+            yield to_time(at * 60 * MICROS), _less(later, sums)
+            later = sums
+
+    def _since(self, source: str, text: bytes, now_us: float) -> Counter[str]:
+        day, sums = _read(text)
+        today = int(now_us / MICROS) // 86400
+        total = self._total(source, now_us)
+        if day == today:
+            return _less(total, sums)
+        before = self._total(source, now_us - 86400 * MICROS) if day == today - 1 else Counter[str]()
+        return total + _less(before, sums)
+
+    def _total(self, source: str, moment_us: float) -> Counter[str]:
+        """The sums over all workers of the day that ``moment_us`` lies in."""
+        with self._store.guard():
+            stored: Any = self._store.client.hgetall(self._store.keys.usage(source, to_time(moment_us)))
+        total: Counter[str] = Counter()
+        for name, value in stored.items():
+            metric, count = printable(name).partition(":")[2], whole(value)
+            if metric and count is not None:
+                total[metric] += count
+        return total
+
+
+def _read(text: bytes) -> tuple[int, Counter[str]]:
+    """The day since the epoch and its sums; what is damaged is left out."""
+    day, _, figures = text.decode(errors="replace").partition(" ")
+    pairs = (part.partition("=") for part in figures.split(","))
+    sums = {metric: count for metric, _, value in pairs if (count := whole(value)) is not None}
+    return whole(day) or 0, Counter(sums)
+
+
+def _less(later: Counter[str], sooner: Counter[str]) -> Counter[str]:
+    """What was added in between; a figure that has shrunk was lost, and begins anew."""
+    return Counter({metric: more for metric, n in later.items() if (more := n - sooner[metric]) > 0})

@@ -1,0 +1,385 @@
+"""What the status says by the fleet's own word: what is on, and everything that is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+from starlette.testclient import TestClient
+
+from tbcache.api import create_app
+from tbcache.cli.page import MOST_TROUBLES, status_page
+from tbcache.fleet import FleetStatus, SourceStatus, Trouble, build_fleet, look
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store.server import ServerFacts
+from tests.cli.command import Done
+from tests.server import Server
+
+SettingsFor = Callable[..., Settings]
+Cli = Callable[..., Done]
+
+TOKEN = {"TBCACHE_TWITTER__BEARER_TOKEN": "secret"}
+NOON = datetime(2030, 5, 6, 12, 0, 30, tzinfo=UTC)
+NOON_US = int(NOON.timestamp() * 1e6)
+
+
+@pytest.fixture(autouse=True)
+def _has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a test is as young as that of a fleet that begins."""
+    monkeypatch.setattr(look, "STARTING_SECONDS", 0.0)
+
+
+def say(store: Store, settings: Settings, role: str, name: str, load: Load | None = None) -> UsageMonitor:
+    """Have a process of the fleet beat once."""
+    monitor = UsageMonitor(store, settings)
+    monitor.worker = name
+    monitor.beat(role, started_at=utc_now(), load=load)
+    return monitor
+
+
+def view(settings: Settings, store: Store) -> FleetStatus:
+    return build_fleet(settings, store).status()
+
+
+def source(status: FleetStatus, name: str) -> SourceStatus:
+    return next(one for one in status.sources if one.name == name)
+
+
+def kinds(status: FleetStatus) -> list[str]:
+    return [trouble.kind for trouble in status.troubles]
+
+
+# The fleet's own word
+
+
+def test_what_is_on_and_kept_warm_is_the_fleets_word(
+    server: Server, settings_for: SettingsFor, store_for: Callable[..., Store]
+) -> None:
+    """A shell without credentials called twitter off, beside a worker that was fetching from it."""
+    theirs = settings_for(
+        server,
+        **TOKEN,
+        TBCACHE_TWITTER__LIMITS="7/1m",
+        TBCACHE_COMMON_SYMBOLS="AAPL,MSFT",
+        TBCACHE_SOURCES="mine=tests.test_custom_source:Boards",
+    )
+    here, store = settings_for(server), store_for(server)
+    alone = view(here, store)
+    assert (alone.is_told, source(alone, "twitter").state, len(alone.common_symbols)) == (False, "off", 10)
+    say(store_for(server), theirs, "worker", "worker-1")
+    seen = view(here, store)
+    twitter = source(seen, "twitter")
+    assert (seen.is_told, twitter.state, twitter.missing) == (True, "ok", ())
+    assert ([limit.limit for limit in twitter.limits], twitter.configured) == (["7/1m"], ("300/15m",))
+    assert (seen.common_symbols, twitter.common) == (("AAPL", "MSFT"), 2)
+    assert source(seen, "reddit").missing == ("TBCACHE_REDDIT__CLIENT_ID", "TBCACHE_REDDIT__CLIENT_SECRET")
+
+
+def test_a_shell_that_goes_by_its_own_settings_says_so(cli: Cli, server: Server) -> None:
+    """Nobody is there whose word could be had."""
+    page = cli("status", is_terminal=True, REDIS_URL=server.url, COLUMNS="120").out
+    assert "no process was heard of within the last minute: settings shown are this shell's" in page
+    assert cli("status", REDIS_URL=server.url).data["is_told"] is False
+
+
+def test_a_damaged_profile_is_no_word_and_hides_nobody(settings: Settings, store: Store) -> None:
+    """What a process of a later version says of its settings may not be known here."""
+    monitor = say(store, settings, "worker", "worker-1")
+    (mark,) = store.client.hvals(store.keys.workers)
+    for junk in (b'"profile":7', b'"profile":{"sources":{"twitter":{"limits":"banana"}}}'):
+        at = mark.index(b'"profile":')
+        store.client.hset(store.keys.workers, monitor.worker, mark[:at] + junk + b"}")
+        seen = view(settings, store)
+        assert ([worker.name for worker in seen.workers], seen.is_told) == (["worker-1"], False)
+
+
+def test_the_api_goes_by_the_fleets_word(
+    server: Server, settings_for: SettingsFor, store: Store, settings: Settings
+) -> None:
+    """The API's container has no credentials, and needs none."""
+    say(store, settings_for(server, **TOKEN), "worker", "worker-1")
+    with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+        limits = client.get("/api/monitoring/rate-limits").json()["sources"]
+        assert (limits["twitter"]["is_enabled"], limits["news"]["is_enabled"]) == (True, False)
+        assert 'tbcache_source_enabled{source="twitter"} 1' in client.get("/metrics").text
+        told = client.get("/api/monitoring/status").json()
+    assert [one["state"] for one in told["sources"] if one["name"] == "twitter"] == ["ok"]
+    assert (told["troubles"], told["is_told"]) == ([], True)
+
+
+# Figures of the last minutes
+
+
+@contextmanager
+def minutes(store: Store, monkeypatch: pytest.MonkeyPatch, **kept: str) -> Iterator[str]:
+    """Stocktwits at noon of a day to come: ``m5="go=1"`` is what the day's figures were 5 minutes ago.
+
+    Gives the key of the day's figures.
+    """
+    monkeypatch.setattr(store, "now_us", lambda source="": float(NOON_US))
+    minute, day = NOON_US // 60_000_000, NOON_US // 86_400_000_000
+    key, usage = store.keys.minutes("stocktwits"), store.keys.usage("stocktwits", NOON)
+    for back, figures in kept.items():
+        store.client.hset(key, str(minute - int(back[1:])), f"{day} {figures}")
+    store.client.hset(usage, "w:go", 0)
+    for name in (key, usage):
+        store.client.expire(name, 60)
+    yield usage
+
+
+def test_the_last_minutes_are_told_beside_the_day(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """56 errors of this morning say nothing of now."""
+    monitor = UsageMonitor(store, settings)
+    with minutes(store, monkeypatch, m6="go=1", m5="go=10,hit=2,error.auth=4", m1="go=11") as usage:
+        figures = {"w:go": 9, "v:go": 5, "w:hit": 8, "w:error.auth": 4, "w:ms20": 4, "w:cost": 250_000}
+        store.client.hset(usage, mapping=figures)
+        recent = monitor.get_recent_metrics("stocktwits")
+    assert (recent.misses, recent.hits, recent.errors, recent.settled) == (4, 6, 0, 4)
+    assert (recent.requests, recent.cache_hit_rate, recent.cost) == (10, 0.6, 0.25)
+    assert (recent.seconds, recent.is_failing) == (330.0, False)
+
+
+def test_the_last_minutes_go_on_beyond_midnight(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The day's figures begin anew, and are no fewer than before."""
+    yesterday = NOON_US // 86_400_000_000 - 1
+    with minutes(store, monkeypatch) as usage:
+        key = store.keys.minutes("stocktwits")
+        store.client.hset(key, str(NOON_US // 60_000_000 - 5), f"{yesterday} go=100")
+        store.client.expire(key, 60)
+        before = store.keys.usage("stocktwits", NOON - timedelta(days=1))
+        store.client.hset(before, "w:go", 103)
+        store.client.expire(before, 60)
+        store.client.hset(usage, "w:go", 2)
+        assert UsageMonitor(store, settings).get_recent_metrics("stocktwits").misses == 5
+
+
+def test_what_is_counted_now_is_recent(store: Store, settings: Settings) -> None:
+    """By whoever counts, also by one that never beats."""
+    monitor = UsageMonitor(store, settings)
+    monitor.record_request("stocktwits", cost=0.5)
+    assert monitor.flush()
+    monitor.record_request("stocktwits", cached=True)
+    assert monitor.flush()
+    recent = UsageMonitor(store, settings).get_recent_metrics("stocktwits")
+    assert (recent.requests, recent.hits, recent.cost) == (2, 1, 0.5)
+
+
+def test_a_beat_keeps_the_minute_once(store: Store, settings: Settings, server: Server) -> None:
+    """Sixty beats a minute of dozens of processes must not count the figures again each time."""
+    monitor = say(store, settings, "scheduler", "scheduler")
+    # A minute may begin in between.
+    kept = {len(store.client.hgetall(store.keys.minutes(name))) for name in ("twitter", "stocktwits")}
+    ran: list[str] = []
+    run = store.run
+    store.run = lambda name, *rest: (ran.append(name), run(name, *rest))[1]  # type: ignore[method-assign]
+    for _ in range(20):
+        monitor.beat("scheduler", started_at=utc_now())
+    assert kept == {1}
+    assert ran.count("minute") <= 5
+
+
+@pytest.mark.parametrize(
+    ("failed", "settled", "is_failing"),
+    [(0, 0, False), (1, 1, True), (1, 2, False), (2, 4, False), (3, 6, True), (3, 7, False)],
+)
+def test_a_source_fails_where_most_of_its_fetches_do(failed: int, settled: int, is_failing: bool) -> None:
+    """One error among good answers is no outage."""
+    assert RecentMetrics("x", failed=failed, settled=settled).is_failing is is_failing
+
+
+# Troubles
+
+
+def test_credentials_that_are_refused_are_named_by_their_variable(
+    server: Server,
+    settings_for: SettingsFor,
+    store: Store,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """401 on every request: the answer is one variable, and nobody should have to look for it."""
+    monitor = say(store, settings_for(server, **TOKEN), "worker", "worker-1")
+    monitor.count("twitter", {"go": 2, "ms20": 2, "error.auth": 2})
+    assert monitor.flush()
+    seen = view(settings, store)
+    assert source(seen, "twitter").state == "failing"
+    (trouble,) = seen.troubles
+    assert (trouble.kind, trouble.source) == ("failing", "twitter")
+    assert trouble.what == "twitter is failing (2 of 2 fetches: auth)"
+    assert "TBCACHE_TWITTER__BEARER_TOKEN" in trouble.todo
+    monitor.count("twitter", {"go": 3, "ms20": 3})
+    assert monitor.flush()
+    assert view(settings, store).troubles == ()
+
+
+def test_a_trouble_says_since_when(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since the first minute in which nothing went well."""
+    kept = {
+        "m9": "go=1,ms20=1",
+        "m8": "go=2,ms20=2",
+        "m4": "go=3,ms20=3,error.auth=1",
+        "m1": "go=3,ms20=3,error.auth=1",
+    }
+    with minutes(store, monkeypatch, **kept) as usage:
+        store.client.hset(usage, mapping={"w:go": 5, "w:ms20": 5, "w:error.auth": 3})
+        since = UsageMonitor(store, settings).get_failing_since("stocktwits")
+    assert since is not None
+    assert round((NOON_US / 1e6 - since.timestamp() - 30) / 60) == 8
+
+
+def test_a_closure_of_days_says_since_when_and_until_which_day(
+    cli: Cli, server: Server, store: Store, settings: Settings
+) -> None:
+    """ "until 00:00:00" was said of a closure of five days."""
+    say(store, settings, "worker", "worker-1")
+    began, until = utc_now() - timedelta(days=2), utc_now() + timedelta(days=5)
+    state = store.keys.state("stocktwits")
+    moments = {"closed_at": int(began.timestamp() * 1e6), "closed_until": int(until.timestamp() * 1e6)}
+    store.client.hset(state, mapping={**moments, "closed_reason": "quota"})
+    store.client.expire(state, 60)
+    done = cli("status", "--check", REDIS_URL=server.url)
+    (line,) = done.out.splitlines()
+    assert line.startswith("stocktwits is closed (quota) since ")
+    assert f"since {began:%Y-%m-%d %H:%M:%S} until {until:%Y-%m-%d %H:%M:%S} UTC: it opens by itself" in line
+    (trouble,) = cli("status", REDIS_URL=server.url).data["troubles"]
+    assert (trouble["kind"], trouble["source"]) == ("closed", "stocktwits")
+    with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+        (told,) = client.get("/api/monitoring/status").json()["troubles"]
+    assert {name: told[name] for name in ("kind", "what", "todo")} == {
+        name: trouble[name] for name in ("kind", "what", "todo")
+    }
+    assert line in cli("status", is_terminal=True, COLUMNS="400").out
+
+
+def test_check_ends_with_1_where_something_is_wrong_and_else_with_0(
+    cli: Cli, server: Server, store: Store, settings: Settings
+) -> None:
+    """For the health check of a container, and for cron."""
+    say(store, settings, "worker", "worker-1")
+    well = cli("status", "--check", REDIS_URL=server.url)
+    assert (well.code, well.out, well.err) == (0, "", "")
+    assert cli("status", "--check", "--json", REDIS_URL=server.url).data["troubles"] == []
+    away = cli("status", "--check", REDIS_URL="redis://127.0.0.1:1/0")
+    assert (away.code, len(away.out.splitlines()), away.err) == (1, 1, "")
+    assert away.out.startswith("Redis is away (connection refused): have it answer at redis://127.0.0.1:1/0;")
+    as_json = cli("status", "--check", "--json", REDIS_URL="redis://127.0.0.1:1/0")
+    assert (as_json.code, [one["kind"] for one in as_json.data["troubles"]]) == (1, ["redis_away"])
+
+
+def test_a_scheduler_that_is_gone_is_missed_and_one_that_left_is_not(
+    store: Store, settings: Settings
+) -> None:
+    """Nothing else shows that nothing is kept warm; a fleet without any is nobody's mistake."""
+    say(store, settings, "worker", "worker-1")
+    assert kinds(view(settings, store)) == []
+    scheduler = say(store, settings, "scheduler", "scheduler")
+    gone_at = utc_now() - timedelta(hours=5)
+    mark = json.loads(store.client.hget(store.keys.workers, "scheduler") or b"")
+    store.client.hset(store.keys.workers, "scheduler", json.dumps({**mark, "beat_at": gone_at.isoformat()}))
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.todo) == ("no_scheduler", "start one with `tbcache scheduler`")
+    assert trouble.since == gone_at
+    scheduler.leave()
+    assert kinds(view(settings, store)) == []
+
+
+def test_bots_that_fetch_by_themselves_need_no_worker(store: Store, settings: Settings) -> None:
+    """Until something is queued."""
+    assert kinds(view(settings, store)) == ["no_worker"]
+    say(store, settings, "client", "bot")
+    assert kinds(view(settings, store)) == []
+    Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
+    assert kinds(view(settings, store)) == ["no_worker"]
+
+
+def test_a_fleet_that_is_starting_is_no_trouble(
+    cli: Cli, server: Server, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first screen said to start a worker, while its own were starting."""
+    monkeypatch.setattr(look, "STARTING_SECONDS", 3600.0)
+    seen = view(settings, store)
+    assert (seen.is_starting, seen.troubles) == (True, ())
+    page = cli("status", is_terminal=True, REDIS_URL=server.url).out
+    assert "starting: no worker has been heard of yet" in page
+    assert "all is well" not in page
+    monkeypatch.setattr(look, "facts_of", lambda info: ServerFacts())
+    assert not view(settings, store).is_starting
+    # Whoever starts it knows, also where the server is an old one; and so does its scheduler.
+    assert build_fleet(settings, store, started_at=utc_now()).status().is_starting
+    say(store, settings, "scheduler", "scheduler")
+    assert view(settings, store).is_starting
+    say(store, settings, "worker", "worker-1")
+    assert not view(settings, store).is_starting
+
+
+def test_fetches_that_died_are_a_trouble_until_they_are_forgotten(
+    cli: Cli, server: Server, store: Store, settings: Settings
+) -> None:
+    """Somebody waits for each of them, or did."""
+    say(store, settings, "worker", "worker-1")
+    keys = [store.keys.queue("stocktwits", part) for part in ("dead", "reasons", "dead-jobs")]
+    now = utc_now()
+    for name, hours in (("long-ago", 30), ("first", 3), ("last", 1)):
+        store.client.zadd(keys[0], {name: (now - timedelta(hours=hours)).timestamp() * 1e6})
+        store.client.hset(keys[1], name, f"it was the {name}")
+    for key in keys[:2]:
+        store.client.expire(key, 60)
+    (trouble,) = view(settings, store).troubles
+    assert trouble.what == "stocktwits: 2 queued fetches died, the last of them as: it was the last"
+    assert trouble.since is not None
+    assert abs((trouble.since - (now - timedelta(hours=3))).total_seconds()) < 1
+    done = cli("dead", "--clear", "stocktwits", REDIS_URL=server.url)
+    assert (done.code, done.err) == (0, "tbcache: stocktwits: 3 forgotten\n")
+    assert kinds(view(settings, store)) == []
+    assert "did you mean 'stocktwits'?" in cli("dead", "--clear", "stocktwit", REDIS_URL=server.url).err
+
+
+def test_processes_that_were_started_with_other_settings_are_named(
+    server: Server, settings_for: SettingsFor, store: Store
+) -> None:
+    """The strictest limit holds for all, and half of the workers refuse the jobs of a source."""
+    say(store, settings_for(server, **TOKEN), "worker", "worker-1")
+    say(store, settings_for(server, TBCACHE_REDDIT__LIMITS="5/1m"), "worker", "worker-2")
+    seen = view(settings_for(server), store)
+    assert kinds(seen) == ["drift", "drift"]
+    reddit, twitter = seen.troubles
+    assert "reddit: the processes have other limits (worker-2 5/1m, worker-1 60/1m)" in reddit.what
+    assert reddit.todo == "start all with the same TBCACHE_REDDIT__LIMITS"
+    assert twitter.what == "twitter: worker-2 has no TBCACHE_TWITTER__BEARER_TOKEN, and other workers do"
+    # A bot may leave the credentials to the workers.
+    say(store, settings_for(server, TBCACHE_REDDIT__LIMITS="60/1m"), "client", "worker-2")
+    assert kinds(view(settings_for(server), store)) == []
+
+
+def test_jobs_that_no_worker_takes_are_told(store: Store, settings: Settings) -> None:
+    """Workers are there and idle, and the job waits for days."""
+    say(store, settings, "worker", "worker-1", Load(2, 0, (), ("twitter",)))
+    Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
+    (trouble,) = view(settings, store).troubles
+    assert trouble.what == "stocktwits: 1 queued, and no worker takes them"
+    say(store, settings, "worker", "worker-2")
+    assert kinds(view(settings, store)) == []
+
+
+def test_many_troubles_leave_room_for_the_page(settings: Settings, store: Store) -> None:
+    """The rest is one command away."""
+    many = tuple(Trouble("x", f"trouble {number}", "mend it") for number in range(MOST_TROUBLES + 3))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(status_page(replace(view(settings, store), troubles=many), 100))
+    page = console.export_text()
+    assert page.count("mend it") == MOST_TROUBLES
+    assert "and 3 more: `tbcache status --check` lists all" in page
