@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,9 @@ class _Batch(NamedTuple):
     figures: Counter[str]
 
 
+_MONITORS: weakref.WeakSet[UsageMonitor] = weakref.WeakSet()
+
+
 class UsageMonitor:
     """Counts in batches and reads what all have counted."""
 
@@ -197,6 +201,7 @@ class UsageMonitor:
         self._minutes = Minutes(store)
         self._known = source_names(settings)
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
         self._sending: list[_Batch] = []
         self._is_known_at_exit = False
@@ -210,6 +215,7 @@ class UsageMonitor:
         self._look_at = 0.0
         self._profiles: dict[tuple[str, ...] | None, msgspec.Raw] = {}
         self._told_of: set[str] = set()
+        _MONITORS.add(self)
 
     # Counting
 
@@ -265,6 +271,11 @@ class UsageMonitor:
             return False
 
     def _flush(self) -> bool:
+        # One at a time: what another thread has in hand is neither sent, nor here to be sent.
+        with self._flushing:
+            return self._send_all()
+
+    def _send_all(self) -> bool:
         with self._lock:
             # One batch for each at a time: however long Redis is away, there are no more to send.
             waiting = {(batch.source, batch.day) for batch in self._sending}
@@ -386,10 +397,15 @@ class UsageMonitor:
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
         when = day or utc_now()
         check_name(source)
+        # What is being sent is there already, or not yet, and may be read neither twice nor not at all.
+        with self._flushing:
+            return self._stored(source, when) + self._unsent(source, int(when.timestamp()) // DAY_SECONDS)
+
+    def _stored(self, source: str, day: datetime) -> Counter[tuple[str, str]]:
         figures: Counter[tuple[str, str]] = Counter()
         try:
             with self._store.guard():
-                stored = self._store.client.hgetall(self._store.keys.usage(source, when))
+                stored = self._store.client.hgetall(self._store.keys.usage(source, day))
         except Unavailable:
             stored = {}
         for name, value in stored.items():
@@ -397,10 +413,13 @@ class UsageMonitor:
             count = whole(value)
             if metric and count is not None:
                 figures[worker, metric] += count
+        return figures
+
+    def _unsent(self, source: str, day: int) -> Counter[tuple[str, str]]:
+        figures: Counter[tuple[str, str]] = Counter()
         with self._lock:
-            number = int(when.timestamp()) // DAY_SECONDS
-            own = self._counted.get((source, number), Counter())
-            waiting = [b.figures for b in self._sending if (b.source, b.day) == (source, number)]
+            own = self._counted.get((source, day), Counter())
+            waiting = [one.figures for one in self._sending if (one.source, one.day) == (source, day)]
             for batch in (own, *waiting):
                 for metric, by in batch.items():
                     figures[self.worker, metric] += by
@@ -647,3 +666,12 @@ def _percentile(figures: Counter[str], part: float) -> float | None:
         if seen >= wanted:
             return float(_FIRST_MS * _GROWTH**bucket / 1000)
     return None
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been counting, or sending.
+    for monitor in list(_MONITORS):
+        monitor._lock, monitor._flushing = threading.Lock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
