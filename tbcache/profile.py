@@ -95,5 +95,9 @@ def _checked(source: SourceProfile) -> SourceProfile:
         for names in (source.missing, source.credentials)
     )
     return msgspec.structs.replace(
-        source, missing=missing, credentials=credentials, max_hours=max(1, source.max_hours)
+        source,
+        missing=missing,
+        credentials=credentials,
+        max_hours=max(1, source.max_hours),
+        delay_hours=max(0.0, source.delay_hours),
     )
