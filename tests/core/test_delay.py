@@ -13,7 +13,7 @@ from tbcache.admission import Admission, PlanDelay
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
 from tbcache.fleet import build_fleet
-from tbcache.models import FetchRequest, HttpRequest, Item, Page
+from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.queue import Queue
@@ -65,9 +65,10 @@ def used(store: Store) -> int:
 
 def test_what_lies_in_the_plans_delay_is_asked_for_once_a_day(pipeline: Pipeline, store: Store) -> None:
     """2,880 requests a day would come back empty by construction; the answer says why it has nothing."""
-    free = News(ages=LATE)
+    free = News(replace(SOURCE, limits=(Limit(1, 60.0),)), ages=LATE)
     for symbol in ("AAPL", "AAPL", "MSFT", "TSLA"):
-        outcome = pipeline.run(free, ask(symbol))
+        # No slot is left for any but the first.
+        outcome = pipeline.run(free, ask(symbol), patience=0.0)
         assert (outcome.sentiment.reason, outcome.sentiment.score) == ("plan_delay", None)
         assert (outcome.complete, outcome.covered_hours) == (False, 0.0)
     # Further back than the delay: so the one ask shows what came before.
