@@ -264,6 +264,29 @@ def test_a_killed_process_leaves_what_it_had_accepted(
     assert list(spill.iterdir()) == []
 
 
+def test_a_process_that_is_killed_as_soon_as_it_has_an_answer_leaves_it(
+    file: Path, spill: Path, repository: SentimentRepository
+) -> None:
+    """The caller has it by then, and may have paid for it; the database must have it as well."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tbcache.repository import SentimentRepository, Writer\n"
+        "from tests.test_repository_writer import answer, item\n"
+        "writer = Writer(SentimentRepository(sys.argv[1]), spill=Path(sys.argv[2]))\n"
+        "writer.accept(answer(item('only')))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{file}", str(spill)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
+    following = Writer(repository, spill=spill)
+    following.start()
+    assert following.flush(PATIENCE)
+    following.close()
+    assert names(repository) == ["only"]
+
+
 def test_closing_does_not_wait_for_a_database_that_is_down(make: Callable[..., Writer]) -> None:
     """Stopping has five seconds for everything."""
     database = Database()

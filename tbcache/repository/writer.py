@@ -16,7 +16,6 @@ from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
 
 BATCH = 200
-LINGER_SECONDS = 0.2
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
 
@@ -26,10 +25,11 @@ log = get_logger("tbcache.repository")
 class Writer:
     """A thread that writes accepted answers, in order, up to 200 in a transaction.
 
-    What it takes up is in a file of the folder ``spill`` until the database has it, so
-    that no killed process loses it; while the database is down, answers go there at
-    once. Files are written when it is back, by this writer or the next with that
-    folder. Where no file can be made they wait in memory, ``capacity`` at most.
+    An answer is in a file of the folder ``spill`` from when it is accepted until the database has it, so
+    that no killed process loses it. Only those that come while others are being written wait in memory,
+    for that long, and are then taken up together. While the database is down, all go to files at once.
+    Files are written when it is back, by this writer or the next with that folder. Where no file can
+    be made they wait in memory, ``capacity`` at most.
     """
 
     def __init__(self, repository: Saves, *, spill: Path, capacity: int = 10_000) -> None:
@@ -49,14 +49,16 @@ class Writer:
         self._may_have_files = True
         self._unreadable: set[Path] = set()
         self._is_failing = False
-        self._is_hurried = False
+        self._is_busy = False
         self._is_closed = False
 
     def accept(self, answer: Answer) -> None:
         """Take ``answer`` for writing. Never fails, and never waits for the database."""
         with self._changed:
+            is_alone = not (self._is_busy or self._waiting)
             self._waiting.append(answer)
-            if len(self._waiting) > self._capacity or self._is_failing or self._is_closed:
+            is_over = len(self._waiting) > self._capacity
+            if is_alone or is_over or self._is_failing or self._is_closed:
                 self._spill_oldest()
             if not self._is_closed:
                 self._start()
@@ -90,10 +92,8 @@ class Writer:
         with self._changed:
             if not self._is_closed and not self._is_idle():
                 self._start()
-            self._is_hurried = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_idle() or (self._is_failing and not patient), timeout)
-            self._is_hurried = False
             return self._is_idle()
 
     def _is_idle(self) -> bool:
@@ -119,7 +119,7 @@ class Writer:
         return True
 
     def _round(self) -> float | None:
-        """Write one batch, once it is due; None when the writer is closed."""
+        """Write one batch; None when the writer is closed."""
         if not self._take():
             return None
         try:
@@ -130,23 +130,22 @@ class Writer:
             self._put_back()
             self._pause(self._wait)
             self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
-        with self._changed:
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
         return 0.0
 
     def _take(self) -> bool:
-        """Wait for a batch to be due; False when the writer is closed."""
+        """Wait for a batch; False when the writer is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._is_idle())
-            self._changed.wait_for(self._is_due, LINGER_SECONDS)
             if not self._is_closed:
+                self._is_busy = True
                 # What was in hand when an error came that nobody foresaw; written twice is written once.
                 self._waiting.extendleft(reversed(self._writing))
                 self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             return not self._is_closed
-
-    def _is_due(self) -> bool:
-        return len(self._waiting) >= BATCH or self._is_hurried or self._is_closed
 
     def _write(self) -> None:
         if self._writing:
