@@ -107,12 +107,15 @@ def up(
         get_settings.cache_clear()
         settings = get_settings()
         get_sources(settings)
+        if not demo:
+            _check_database(settings)
         plan = Plan(listener, replay, _api_port(port) if api else None, processes, threads)
         return _run(plan, settings, folder, started)
 
 
 def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
     """Run several worker processes until a signal; those in hand are finished."""
+    _check_database(settings)
     with StopSignal() as stop, ProcessGroup() as group:
         supervisor = Supervisor(group, say)
         try:
@@ -126,6 +129,19 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
         finally:
             supervisor.stop(WORKER_STOP_SECONDS, hurry=stop.is_urgent)
     return 0
+
+
+def _check_database(settings: Settings) -> None:
+    """Whether workers can use the database at all: each would end with the same line, again and again.
+
+    Raises:
+      ConfigurationError: its driver is not installed, or the URL is none.
+    """
+    if settings.persist and settings.database_url is not None:
+        # Not before it is needed: it takes a third of a second.
+        from tbcache.repository.outbox import get_repository
+
+        get_repository()
 
 
 def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> int:

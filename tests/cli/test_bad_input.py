@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tbcache.embedded import Supervisor
 from tbcache.settings import Settings
 from tests.cli.command import Done, tbcache
 from tests.server import Server, free_port
@@ -217,6 +221,22 @@ def test_fetch_goes_on_where_redis_refuses_and_has_its_words(
     assert done.err == f"tbcache: Redis at {private_server.url} {why}; going on without it\n"
     assert status.code == 3
     assert why in status.err
+
+
+@pytest.mark.parametrize("command", [("up",), ("worker", "--processes", "2")], ids=lambda words: words[0])
+def test_a_database_without_its_driver_is_said_before_anything_is_started(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, server: Server, command: tuple[str, ...]
+) -> None:
+    """Workers that cannot start were started again for ever, under a page that said "ready"."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    started: list[str] = []
+    monkeypatch.setattr(Supervisor, "start", lambda self, part: started.append(part.name))
+    monkeypatch.setattr(Supervisor, "watch", lambda self: os.kill(os.getpid(), signal.SIGINT))
+    variables = {"REDIS_URL": server.url, "TBCACHE_DATABASE_URL": "postgresql://bot@127.0.0.1:1/db"}
+    done = cli(*command, **variables)
+    assert (done.code, started) == (2, [])
+    assert done.err.endswith("(psycopg); run: pip install 'tbcache[postgres]'\n")
+    assert "Traceback" not in done.err
 
 
 def test_no_wait_ends_with_4_when_the_limit_is_used_up(
