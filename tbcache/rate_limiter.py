@@ -319,6 +319,7 @@ class RateLimiter:
             wait = own.take(slot, cost, limits, held)
         tightest = min(limits, key=lambda limit: own.mine(limit) - own.used(limit))
         count, used = own.mine(tightest), own.used(tightest)
+        going_on = "Redis is away: going on with this process's share"
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
@@ -327,7 +328,7 @@ class RateLimiter:
             reset_at=utc_now() + timedelta(seconds=wait),
             is_limited=wait > 0,
             window_seconds=tightest.window_seconds,
-            reason="Redis is away: going on with this process's share",
+            reason=going_on if wait == 0 else own.why_not(limits),
         )
         return _Answer(wait == 0, status, wait)
 

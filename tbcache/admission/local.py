@@ -162,7 +162,7 @@ class LocalAdmission:
         if (lack := self._lack(source, own)) is not None:
             return _wait(BUDGET_SECONDS, "budget", lack)
         seconds = own.take(slot, source.cost, own.limits, self._lease)
-        return _wait(seconds, "share", "Redis is away: this process's share is used") if seconds > 0 else None
+        return _wait(seconds, "share", own.why_not(own.limits)) if seconds > 0 else None
 
     def _lack(self, source: Source, own: OwnSlots) -> str | None:
         """Why there is no money for a page; None where there is, or the source costs nothing.

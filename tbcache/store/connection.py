@@ -457,12 +457,13 @@ class Store:
             self._is_marked_alone = self.marker.set_alone()
         return self._is_marked_alone or not self._url
 
-    def _newcomers_share(self) -> float:
-        """The part of a limit that is this process's while Redis is away, and has never told it one."""
+    def _newcomers_share(self, window: float) -> float:
+        """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
+        never told it one: nothing while others of this machine may have something in that window."""
         if not self._url:
             return 1.0
         # Marked first: of two that look at the same time, both see the other.
-        is_alone = self._go_alone() and not self.marker.has_company
+        is_alone = self._go_alone() and self.marker.is_alone(self.lease_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
@@ -472,8 +473,10 @@ class Store:
             self._has_marker, self._is_marked_alone = True, False
 
     def leave_machine(self) -> None:
-        """This process is over: the others need not look for it, unless it sent what Redis does not know."""
-        if not self._has_sent_alone():
+        """This process is over, and sends nothing any more."""
+        if any(own.has_taken for own in self._own.copy().values()):
+            self.marker.set_over()
+        else:
             self.marker.remove()
 
     def _has_sent_alone(self) -> bool:
@@ -490,9 +493,10 @@ class Store:
         """
         self.check()
         own = self.own(source)
+        if not self._has_marker:
+            # Before anything is sent: a process that begins while Redis is away must know of us.
+            self.stay_clean()
         if own.begins_alone(is_alone) and self._join is not None:
-            if is_alone and not self._has_marker:
-                self.stay_clean()
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
             yield deadline_us

@@ -2,14 +2,16 @@
 
 It tells them two things that Redis cannot tell while it is away, or after the process is dead:
 
-- The process is there. One that Redis has never told its part of a limit takes nothing while another
-  is there: whatever is free may be that one's.
+- The process is there, or was. One that Redis has never told its part of a limit knows nothing of what
+  others have sent: it takes nothing while another is there, nor until whatever those have sent that are
+  over has left the window. A process that ends says ``over``, and the file's time is the moment; where
+  one was killed, whoever finds it dead first says so.
 - It is clean: Redis knows of everything that it has sent. The file says so in a word; an empty one does
   not, as a full disk allows no more. When a clean process is dead, its share of the limits is given back
   at once; that of any other is kept until whatever it may have sent has left every window.
 
 A missing file means neither. Where none can be made, the share of a dead process is kept for longer, and
-processes that begin while Redis is away do not see each other.
+a process that begins while Redis is away takes nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import tempfile
 import time
 from pathlib import Path
 
-#: The file of a dead process is of no use any more by then: Redis was back, or nobody asks for it.
-KEPT_SECONDS = 3600.0
+#: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
+KEPT_SECONDS = 25 * 3600.0
+
+_CLEAN, _OVER = b"clean", b" over"
 
 
 class Marker:
@@ -38,15 +42,19 @@ class Marker:
 
     def set_clean(self) -> None:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
-        self._write(b"clean")
+        self._write(_CLEAN)
 
     def set_alone(self) -> bool:
         """Say that it may send what Redis does not know; False when it would be taken for clean."""
         self._write(b"")
         return not self.is_clean
 
+    def set_over(self) -> None:
+        """Say that the process sends nothing any more, and as before whether Redis knows of all it sent."""
+        self._end(self._folder() / self._member)
+
     def remove(self) -> None:
-        """Say nothing any more."""
+        """Say nothing any more: nothing was sent."""
         with contextlib.suppress(OSError):
             (self._folder() / self._member).unlink(missing_ok=True)
 
@@ -55,19 +63,39 @@ class Marker:
         """True when the file is there and says so."""
         try:
             folder = self._folder()
-            return _is_ours(folder) and (folder / self._member).stat().st_size > 0
+            return _is_ours(folder) and (folder / self._member).read_bytes().startswith(_CLEAN)
         except OSError:
             return False
 
-    @property
-    def has_company(self) -> bool:
-        """True when another process is there, or was, and sent what Redis may not know."""
+    def is_alone(self, seconds: float) -> bool:
+        """True when no other process is there, and none that is over sent anything for so long."""
+        folder = self._folder()
         try:
-            folder = self._folder()
-            files = list(folder.iterdir()) if _is_ours(folder) else []
-            return any(_is_there(file) for file in files if file.name != self._member)
+            others = [file for file in folder.iterdir() if file.name != self._member]
+            # All of them: each that was killed is to be found now, and not one after the other.
+            quiet = [self._is_quiet(file, seconds) for file in others]
         except OSError:
             return False
+        return _is_ours(folder) and all(quiet)
+
+    def _is_quiet(self, file: Path, seconds: float) -> bool:
+        """False where a process is there, or is over for less than ``seconds``."""
+        pid = pid_of(file.name)
+        if pid is None:
+            return True
+        try:
+            is_over, ended_at = file.read_bytes().endswith(_OVER), file.stat().st_mtime
+        except FileNotFoundError:
+            return True
+        if not is_over and not is_alive(pid):
+            self._end(file)
+        return is_over and time.time() - ended_at >= seconds
+
+    @staticmethod
+    def _end(file: Path) -> None:
+        with contextlib.suppress(OSError):
+            text = file.read_bytes()
+            file.write_bytes(text.removesuffix(_OVER) + _OVER)
 
     def _write(self, text: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -117,11 +145,6 @@ def _is_ours(folder: Path) -> bool:
         return False
     is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return is_private and found.st_uid == os.geteuid()
-
-
-def _is_there(file: Path) -> bool:
-    pid = pid_of(file.name)
-    return pid is not None and (is_alive(pid) or file.stat().st_size == 0)
 
 
 def _remove_old(folder: Path) -> None:

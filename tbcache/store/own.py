@@ -63,11 +63,12 @@ class OwnSlots:
         self,
         may_go_alone: Callable[[], bool] = lambda: True,
         go_alone: Callable[[], bool] = lambda: True,
-        newcomers_share: Callable[[], float] = lambda: 1.0,
+        newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
         """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
         ``go_alone`` is called before each slot that is taken so, and may forbid it;
-        ``newcomers_share`` is the part of each limit that is ours before Redis has told us any.
+        ``newcomers_share`` is the part that is ours of a limit over so many seconds, before Redis has told
+        us any.
         """
         self._may_go_alone = may_go_alone
         self._go_alone = go_alone
@@ -126,6 +127,11 @@ class OwnSlots:
     def heard_at(self) -> float:
         """When Redis last answered about this source (monotonic)."""
         return self._heard_at
+
+    @property
+    def has_taken(self) -> bool:
+        """True once this process has taken a slot, with Redis or without."""
+        return self._horizon > 0.0
 
     @property
     def has_taken_alone(self) -> bool:
@@ -291,8 +297,19 @@ class OwnSlots:
     def mine(self, limit: Limit) -> int:
         """How many slots of a window are this process's own while Redis is away."""
         # One that Redis does not know yet has been given no share.
-        share = self.share if self.is_member else min(self.share, self._newcomers_share())
+        share = self.share
+        if not self.is_member:
+            share = min(share, self._newcomers_share(limit.window_seconds))
         return math.floor(limit.count * share + ROUNDING)
+
+    def why_not(self, limits: Iterable[Limit]) -> str:
+        """Why nothing can be taken without Redis: in words for whoever asked."""
+        if self.is_member or all(self.mine(limit) for limit in limits):
+            return "Redis is away: this process's share is used"
+        return (
+            "Redis is away, and has told this process no part of the limit: others of this machine use "
+            "it, or did within its window"
+        )
 
     def wait(self, limit: Limit, cost: int) -> float:
         """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,21 +67,58 @@ def test_only_others_of_the_same_fleet_are_company(root: Path) -> None:
     one, other, foreign = Marker("fleet", OURS), Marker("fleet", LIVING), Marker("another", OURS)
     for marker in (one, foreign):
         marker.set_clean()
-        assert not marker.has_company
+        assert marker.is_alone(0.0)
     other.set_clean()
-    assert one.has_company
-    assert other.has_company
-    assert not foreign.has_company
+    assert not one.is_alone(0.0)
+    assert not other.is_alone(0.0)
+    assert foreign.is_alone(0.0)
     other.remove()
-    assert not one.has_company
+    assert one.is_alone(0.0)
 
 
-def test_a_dead_process_is_company_unless_it_was_clean(root: Path, dead: str) -> None:
-    """What it sent without Redis is in the window still."""
+def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:
+    """A command that is started again and again while Redis is away is a new process each time."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    one.set_clean()
+    other.set_alone()
+    other.set_over()
+    assert not other.is_clean
+    assert (one.is_alone(60.0), one.is_alone(0.0)) == (False, True)
+    other.set_clean()
+    other.set_over()
+    other.set_over()
+    assert other.is_clean
+    ended_at = time.time() - 60.0
+    os.utime(folder_of(root) / LIVING, (ended_at, ended_at))
+    assert (one.is_alone(61.0), one.is_alone(59.0)) == (False, True)
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_when_a_killed_process_sent_last_is_not_known_before_it_is_found(
+    root: Path, dead: str, is_clean: bool
+) -> None:
+    """Its file is as old as its start: it may have sent until a moment ago."""
+    killed = Marker("fleet", dead)
+    killed.set_clean() if is_clean else killed.set_alone()
+    one, file = Marker("fleet", OURS), folder_of(root) / dead
+    started_at = time.time() - 600.0
+    os.utime(file, (started_at, started_at))
+    assert not one.is_alone(60.0)
+    assert killed.is_clean == is_clean
+    # Another process that begins later goes by what the first has found.
+    found_at = file.stat().st_mtime - 61.0
+    os.utime(file, (found_at, found_at))
+    assert Marker("fleet", LIVING).is_alone(60.0)
+
+
+def test_where_nothing_can_be_written_a_killed_process_is_company(
+    root: Path, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk nobody can say when it was found."""
     Marker("fleet", dead).set_clean()
-    assert not Marker("fleet", OURS).has_company
-    Marker("fleet", dead).set_alone()
-    assert Marker("fleet", OURS).has_company
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError))
+    assert not Marker("fleet", OURS).is_alone(0.0)
+    assert not Marker("fleet", OURS).is_alone(0.0)
 
 
 @pytest.mark.parametrize("is_root", [True, False])
@@ -94,8 +132,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
-        (folder / LIVING).write_bytes(b"clean")
-        assert not marker.has_company
+        assert not marker.is_alone(0.0)
 
 
 def test_a_link_in_place_of_the_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
@@ -122,21 +159,22 @@ def test_old_files_of_dead_processes_are_removed(root: Path, dead: str) -> None:
 
 
 def test_a_file_without_a_process_is_no_company(root: Path) -> None:
-    """It would keep newcomers from all they may take for an hour."""
+    """It would keep newcomers from all they may take for a day."""
     marker = Marker("fleet", OURS)
     marker.set_clean()
     (folder_of(root) / "nobody").touch()
-    assert not marker.has_company
+    assert marker.is_alone(60.0)
 
 
-def test_a_folder_that_cannot_be_made_costs_the_marker_alone(root: Path) -> None:
-    """No process ends of it."""
+def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
+    """Where nobody can be seen, none takes what others may have."""
     root.write_text("a file")
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
     assert marker.set_alone()
-    assert not marker.has_company
+    assert not marker.is_alone(0.0)
+    marker.set_over()
     marker.remove()
 
 

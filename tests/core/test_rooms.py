@@ -26,7 +26,7 @@ from tbcache.store.own import OwnSlots, Word
 from tbcache.store.script import script
 from tbcache.store.wire import MICROS, pack_limits
 from tests.core.conftest import TWITTER, ask
-from tests.core.world import LIMIT, WAYS, Clock, Step, World, moved_clock
+from tests.core.world import LEASE, LIMIT, WAYS, Clock, Step, World, moved_clock
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
 
@@ -51,6 +51,7 @@ def play(clock: Clock, steps: list[Step]) -> World:
     return world
 
 
+@pytest.mark.timeout(0 if "EXAMPLES" in os.environ else 600)
 @trials(
     max_examples=int(os.environ.get("EXAMPLES", "60")),
     deadline=None,
@@ -62,6 +63,24 @@ def test_whoever_is_cut_off_or_killed_and_whatever_is_lost_no_window_holds_more(
 ) -> None:
     """Whatever way a process asks: the limiter, admission, a page, the queue, a beat; from rest as well."""
     assert play(moved, steps).most_in_a_window() <= LIMIT.count
+
+
+@pytest.mark.parametrize("way", ["fill", "work"])
+def test_who_begins_while_redis_is_away_knows_nothing_of_what_was_sent_before(moved: Clock, way: str) -> None:
+    """One that was killed, or a worker, has told Redis of all it sent, and cannot tell a newcomer."""
+    rest = [Step("give up", 0, 0, 0.0), Step("give up", 1, 0, 0.0)]
+    world = play(moved, [*rest, Step(way, 2, 0, 0.0)] * (2 * LIMIT.count))
+    sent = len(world.arrivals)
+    assert sent == LIMIT.count
+    killed = [Step("kill", who, 0, 0.0) for who in (0, 1, 2)]
+    world.play([*killed, Step("cut off", 0, 0, 0.0), Step("take", 0, 0, 0.0)])
+    assert len(world.arrivals) == sent
+    assert "told this process no part" in str(world.fleet[0].limiter.get_status().reason)
+    moved.now += LIMIT.window_seconds + LEASE - 0.1
+    world.play([Step("take", 0, 0, 0.2)])
+    assert len(world.arrivals) == sent
+    world.play([Step("take", 0, 0, 0.0)])
+    assert len(world.arrivals) == sent + 1
 
 
 HEARD = [
@@ -204,7 +223,7 @@ def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
 
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
     """Redis went before it was asked: of six, each of two who know of each other sends three."""
-    own = OwnSlots(newcomers_share=lambda: 1 / 2)
+    own = OwnSlots(newcomers_share=lambda window: 1 / 2)
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
 
 

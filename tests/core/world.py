@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import dramatiq
 import fakeredis
 import pytest
 
@@ -24,7 +25,7 @@ from tbcache.admission import local as local_module
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue import consumer as consumer_module
-from tbcache.queue.job import message
+from tbcache.queue.job import actor_name, message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
@@ -81,16 +82,16 @@ def moved_clock() -> Iterator[Clock]:
 
 
 class Marker:
-    """The marker of a process, on a disk of the world's own: member -> whether it is clean."""
+    """The marker of a process, on a disk of the world's own: whether each is clean, and since when over."""
 
     def __init__(self, world: World, member: str) -> None:
         self._world, self._member = world, member
 
     def set_clean(self) -> None:
-        self._world.disk[self._member] = True
+        self._world.disk[self._member] = True, None
 
     def set_alone(self) -> bool:
-        self._world.disk[self._member] = False
+        self._world.disk[self._member] = False, None
         return True
 
     def remove(self) -> None:
@@ -98,12 +99,18 @@ class Marker:
 
     @property
     def is_clean(self) -> bool:
-        return self._world.disk.get(self._member, False)
+        return self._world.disk.get(self._member, (False, None))[0]
 
-    @property
-    def has_company(self) -> bool:
-        others = {member: is_clean for member, is_clean in self._world.disk.items() if member != self._member}
-        return any(member in self._world.alive or not is_clean for member, is_clean in others.items())
+    def is_alone(self, seconds: float) -> bool:
+        others = [member for member in self._world.disk if member != self._member]
+        quiet = [self._is_quiet(member, seconds) for member in others]
+        return all(quiet)
+
+    def _is_quiet(self, member: str, seconds: float) -> bool:
+        is_clean, over_at = self._world.disk[member]
+        if over_at is None and member not in self._world.alive:
+            self._world.disk[member] = is_clean, self._world.clock.now
+        return over_at is not None and self._world.clock.now - over_at >= seconds
 
 
 class Killed(BaseException):
@@ -169,7 +176,10 @@ class Line(Store):
         return answer
 
     def _meanwhile(self) -> None:
+        # What happens now is done by other threads, of this process as well.
+        is_current, self._prober.is_current = self._prober.is_current, False  # type: ignore[misc]
         self.world.meanwhile()
+        self._prober.is_current = is_current  # type: ignore[misc]
         if self.is_killed:
             raise Killed
 
@@ -239,6 +249,9 @@ class Process:
         self.line.on_first_ask(self.membership.beat)
         self.broker = PacingBroker(self.line, settings, [self.world.source])
         self.broker.threads.open(2, 1)
+        name = self.world.source.name
+        # A job of an actor that the worker does not know is put off.
+        dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(lambda **_: None)
         self.consumer = self.broker.consume(self.world.source.name, timeout=1)
 
     @property
@@ -297,7 +310,7 @@ class Process:
         self.world.producer.enqueue(message(request, "interactive"))
         found = next(self.consumer)
         if found is not None:
-            self.admit(str(found.kwargs["symbol"]), slot=str(found.options["slot"]))
+            self.admit(str(found.kwargs["symbol"]), slot=found.options["slot"])
             self.consumer.ack(found)
 
     def cut_off(self) -> None:
@@ -333,7 +346,7 @@ class World:
             }
         )
         self.arrivals: list[float] = []
-        self.disk: dict[str, bool] = {}
+        self.disk: dict[str, tuple[bool, float | None]] = {}
         self.alive: set[str] = set()
         self._symbols = itertools.count()
         self._pids = itertools.count(1)
