@@ -52,6 +52,8 @@ def read_health(context: Context) -> CacheHealth:
     status = context.cache.status()
     today = context.monitor.get_usage_summary()
     metrics = today["sources"].values()
+    # Zeros would look like a quiet day.
+    is_known = status.is_available and context.store.is_available
     return CacheHealth(
         is_available=status.is_available,
         address=status.address,
@@ -61,7 +63,7 @@ def read_health(context: Context) -> CacheHealth:
         ping_ms=status.ping_ms,
         keys=status.keys,
         memory_bytes=status.memory_bytes,
-        hits_today=sum(one.hits_today + one.stale_today for one in metrics),
-        misses_today=sum(one.misses_today for one in metrics),
-        cache_hit_rate=today["average_cache_hit_rate"],
+        hits_today=sum(one.hits_today + one.stale_today for one in metrics) if is_known else None,
+        misses_today=sum(one.misses_today for one in metrics) if is_known else None,
+        cache_hit_rate=today["average_cache_hit_rate"] if is_known else None,
     )

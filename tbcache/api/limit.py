@@ -23,7 +23,9 @@ def rate_limits(context: Ctx) -> RateLimits:
     sources = context.fleet.sources()
     states = read_states(context, sources)
     found = {name: read_limits(context, source, states[name]) for name, source in sources.items()}
-    return RateLimits(is_available=context.store.is_available, sources=found)
+    if context.store.is_available:
+        return RateLimits(is_available=True, sources=found)
+    return RateLimits(is_available=False, sources={name: _unknown(one) for name, one in found.items()})
 
 
 def read_limits(context: Context, source: Source, state: SourceState) -> SourceLimits:
@@ -42,6 +44,13 @@ def read_limits(context: Context, source: Source, state: SourceState) -> SourceL
         limits=limits,
         configured=[str(one) for one in own.limits] if own else [],
     )
+
+
+def _unknown(source: SourceLimits) -> SourceLimits:
+    """What is left of it while Redis is away: zeros would look like a limit that is free."""
+    nothing = {"used": None, "remaining": None, "reset_at": None, "is_limited": None}
+    limits = [one.model_copy(update=nothing) for one in source.limits]
+    return source.model_copy(update={"is_limited": None, "limits": limits})
 
 
 def read_states(context: Context, sources: Mapping[str, Source]) -> dict[str, SourceState]:

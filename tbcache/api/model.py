@@ -51,9 +51,9 @@ class CacheHealth(Answer):
     ping_ms: float | None
     keys: int | None = Field(description="Everything in the Redis database.")
     memory_bytes: int | None
-    hits_today: int
-    misses_today: int
-    cache_hit_rate: float = Field(description="0..1, of all asks today; stale answers count as hits.")
+    hits_today: int | None
+    misses_today: int | None
+    cache_hit_rate: float | None = Field(description="0..1, of all asks today; stale answers count as hits.")
 
 
 class ClearRequest(BaseModel):
@@ -72,10 +72,10 @@ class LimitStatus(Answer):
 
     limit: str = Field(examples=["300/15m"])
     allowed: int
-    used: int
-    remaining: int
-    reset_at: datetime = Field(description="When the next slot in use comes free; now, if none is.")
-    is_limited: bool
+    used: int | None
+    remaining: int | None
+    reset_at: datetime | None = Field(description="When the next slot in use comes free; now, if none is.")
+    is_limited: bool | None
     window_seconds: float
     reason: str | None
 
@@ -84,7 +84,7 @@ class SourceLimits(Answer):
     is_enabled: bool
     missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
     charge: Charge
-    is_limited: bool
+    is_limited: bool | None
     closed_until: datetime | None = Field(description="Until when nothing is asked upstream.")
     closed_reason: str | None
     limits: list[LimitStatus] = Field(description="Those in force: the strictest of all processes.")
@@ -92,7 +92,7 @@ class SourceLimits(Answer):
 
 
 class RateLimits(Answer):
-    is_available: bool = Field(description="False: the figures are this process's own share.")
+    is_available: bool = Field(description="False: what only Redis knows is null.")
     sources: dict[str, SourceLimits]
 
 
@@ -164,14 +164,14 @@ class Day(Answer):
 class Usage(Answer):
     """Today (UTC) so far; ``history`` has the days asked for, today first, when more than one was."""
 
-    is_available: bool
+    is_available: bool = Field(description="False: nothing is known, and every figure is null.")
     day: date
-    total_requests_today: int
-    total_errors_today: int
-    total_cost_today: float
-    average_cache_hit_rate: float
-    sources: dict[str, SourceUsage]
-    recent: dict[str, RecentUsage] = Field(description="The last 5 minutes, by source.")
+    total_requests_today: int | None
+    total_errors_today: int | None
+    total_cost_today: float | None
+    average_cache_hit_rate: float | None
+    sources: dict[str, SourceUsage | None]
+    recent: dict[str, RecentUsage | None] = Field(description="The last 5 minutes, by source.")
     by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
     workers: list[Worker]
     history: list[Day]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -25,8 +26,10 @@ def usage(context: Ctx, days: Days = 1) -> Usage:
     workers = [Worker.model_validate(one) for one in context.monitor.get_workers()]
     by_worker = read_by_worker(context, moments[0])
     history = [read_day(context, moment) for moment in moments] if days > 1 else []
+    if not context.store.is_available:
+        return _unknown(moments[0], today["sources"])
     return Usage(
-        is_available=context.store.is_available,
+        is_available=True,
         day=moments[0].date(),
         total_requests_today=today["total_requests_today"],
         total_errors_today=today["total_errors_today"],
@@ -40,6 +43,24 @@ def usage(context: Ctx, days: Days = 1) -> Usage:
         by_worker=by_worker,
         workers=workers,
         history=history,
+    )
+
+
+def _unknown(today: datetime, sources: Iterable[str]) -> Usage:
+    """What is known while Redis is away: zeros would look like a quiet day, and a bill of nothing."""
+    nothing = dict.fromkeys(sources)
+    return Usage(
+        is_available=False,
+        day=today.date(),
+        total_requests_today=None,
+        total_errors_today=None,
+        total_cost_today=None,
+        average_cache_hit_rate=None,
+        sources=nothing,
+        recent=nothing,
+        by_worker={},
+        workers=[],
+        history=[],
     )
 
 

@@ -106,6 +106,9 @@ def test_without_redis_the_share_of_this_process_is_shown(
     limit = answer.json()["sources"]["twitter"]["limits"][0]
     assert limit["allowed"] == 300
     assert "Redis is away" in limit["reason"]
+    # A dashboard that reads the figures alone must not see a limit that is free.
+    assert [limit[name] for name in ("used", "remaining", "reset_at", "is_limited")] == [None] * 4
+    assert answer.json()["sources"]["twitter"]["is_limited"] is None
 
 
 def test_the_limits_in_force_are_shown_beside_those_of_the_api_itself(

@@ -102,7 +102,11 @@ def test_without_redis_the_usage_says_that_it_is_not_known(
     private_server.kill()
     answer = client.get(PATH, params={"days": 30})
     assert answer.status_code == 200
-    assert answer.json()["is_available"] is False
+    usage = answer.json()
+    assert usage["is_available"] is False
+    assert [value for name, value in usage.items() if name.startswith(("total_", "average_"))] == [None] * 4
+    assert set(usage["sources"].values()) == set(usage["recent"].values()) == {None}
+    assert usage["history"] == []
 
 
 def test_a_name_that_nobody_configured_stands_in_every_view(
