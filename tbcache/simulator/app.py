@@ -24,11 +24,13 @@ from tbcache.simulator.credential import DEMO_CREDENTIALS
 from tbcache.simulator.dialect import Dialect
 from tbcache.simulator.fault import Fault, parse_faults
 from tbcache.simulator.ledger import Ledger
+from tbcache.simulator.mix import MIXES
 from tbcache.simulator.news import NewsDialect
 from tbcache.simulator.options import OptionsDialect
 from tbcache.simulator.reddit import RedditDialect
 from tbcache.simulator.replay import Replay
 from tbcache.simulator.stocktwits import StocktwitsDialect
+from tbcache.simulator.truth import truths
 from tbcache.simulator.twitter import TwitterDialect
 from tbcache.simulator.upstream import Upstream
 from tbcache.simulator.window import Gate
@@ -97,6 +99,7 @@ class Simulator(Starlette):
                 Route("/", self._index, methods=["GET"]),
                 Route("/_stats", self._stats, methods=["GET"]),
                 Route("/_stats/reset", self._reset, methods=["POST"]),
+                Route("/_truth/{source}/{symbol}", self._truth, methods=["GET"]),
                 Route("/_faults", self._get_faults, methods=["GET"]),
                 Route("/_faults", self._post_faults, methods=["POST"]),
                 Route("/_faults", self._delete_faults, methods=["DELETE"]),
@@ -117,7 +120,9 @@ class Simulator(Starlette):
         await super().__call__(scope, receive, send)
 
     async def _index(self, request: Request) -> Response:
-        return _json({"apis": [f"/{name}" for name in self.upstreams], "controls": ["/_stats", "/_faults"]})
+        return _json(
+            {"apis": [f"/{name}" for name in self.upstreams], "controls": ["/_stats", "/_truth", "/_faults"]}
+        )
 
     async def _stats(self, request: Request) -> Response:
         return _json({name: upstream.as_data() for name, upstream in self.upstreams.items()})
@@ -126,6 +131,16 @@ class Simulator(Starlette):
         for upstream in self.upstreams.values():
             upstream.reset()
         return await self._stats(request)
+
+    async def _truth(self, request: Request) -> Response:
+        source, symbol = request.path_params["source"], request.path_params["symbol"].upper()
+        hours = request.query_params.get("hours", "24")
+        if source not in MIXES or not hours.isdecimal():
+            known = ", ".join(name for name in self.upstreams if name in MIXES)
+            return _json({"error": f"ask for /_truth/SOURCE/SYMBOL?hours=24; sources: {known}"}, 422)
+        upstream = self.upstreams[source]
+        now = upstream.now()
+        return _json(truths(upstream.dialect, symbol, now - int(hours) * 3600, now))
 
     async def _get_faults(self, request: Request) -> Response:
         return _json({name: upstream.fault.as_data() for name, upstream in self.upstreams.items()})

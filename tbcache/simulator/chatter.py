@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,28 @@ _BODIES = {
         "Not advice. Just collecting views from both sides.",
     ),
 }
+_OF_SEVERAL: dict[Stance, tuple[str, ...]] = {
+    "bullish": (
+        "Strong names on my list today: {list}",
+        "{list} all holding their breakouts, great tape 📈",
+        "Added to {list}. Love this market",
+    ),
+    "bearish": (
+        "{list} rolling over together, this is ugly",
+        "Out of {list}. Weak market, more losses to come 📉",
+        "Puts on {list}, momentum is dead",
+    ),
+    "neutral": (
+        "Watchlist for tomorrow: {list}",
+        "Most active so far: {list}",
+        "Which one of {list} would you look at?",
+    ),
+}
+_SPAM = (
+    "🔥🔥 Our {list} alert is up 300%! Join 40,000 winners for free: chat.example/{n}",
+    "I made $9,{n} on {list} this week thanks to my mentor, best signals, message her now 🚀",
+    "{list} to the moon guaranteed! Free room with daily winners, link in bio 🚀🚀 #{n}",
+)
 _TEXTS: dict[Stance, tuple[str, ...]] = {"bullish": _BULLISH, "bearish": _BEARISH, "neutral": _NEUTRAL}
 _FIRST = (
     "gamma", "theta", "delta", "tape", "chart", "candle", "margin", "dip", "value", "swing",
@@ -98,10 +121,6 @@ class Person:
         return f"{_FIRST[self.number % 20]} {_SECOND[self.number // 20 % 20]}".title()
 
 
-def person(dice: random.Random) -> Person:
-    return Person(dice.randrange(4000))
-
-
 def stance(dice: random.Random, mood: float) -> Stance:
     """Draw one; the better the mood, the likelier a bullish one."""
     draw = dice.random()
@@ -124,6 +143,21 @@ def post(dice: random.Random, view: Stance, symbol: str, at_price: float) -> str
 def body(dice: random.Random, view: Stance, symbol: str, at_price: float) -> str:
     """A paragraph of reasons, or of none."""
     return _fill(dice.choice(_BODIES[view]), dice, symbol, at_price)
+
+
+def of_several(dice: random.Random, view: Stance, symbols: Sequence[str]) -> str:
+    """A short message with several cashtags."""
+    return dice.choice(_OF_SEVERAL[view]).format(list=_cashtags(symbols))
+
+
+def spam(dice: random.Random, author: Person, symbols: Sequence[str]) -> str:
+    """An advertisement; one author's read nearly the same."""
+    template = _SPAM[author.number % len(_SPAM)]
+    return template.format(list=_cashtags(symbols), n=100 + dice.randrange(9))
+
+
+def _cashtags(symbols: Sequence[str]) -> str:
+    return " ".join(f"${symbol}" for symbol in symbols)
 
 
 def _fill(template: str, dice: random.Random, symbol: str, at_price: float) -> str:

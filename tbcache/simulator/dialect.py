@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from tbcache.simulator import post
 from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.stream import Stream, is_known, newest_first, open_stream
+from tbcache.simulator.mix import mix_of
+from tbcache.simulator.stream import CROWD, POPULARITY, Order, Stream, is_known, newest_first, open_stream
 from tbcache.simulator.window import Arrival, Window
 
 
@@ -62,17 +64,33 @@ class Dialect(ABC):
         """
         return self.error(429)
 
+    def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
+        """Every id that item ``k`` has had, the first one first; none where there is no ground truth."""
+        return ()
+
     def is_counted(self, call: Call) -> bool:
         """False for calls that spend nothing of the limits, as handing out tokens."""
         return True
 
     def stream(self, symbol: str) -> Stream:
-        return open_stream(self.seed, self.name, symbol, self.per_day)
+        """What is said of ``symbol`` alone; of ``CROWD``: of several symbols at once."""
+        crowd = mix_of(self.name).crowd
+        if symbol != CROWD:
+            return open_stream(self.seed, self.name, symbol, self.per_day * (1 - crowd))
+        of_all = self.per_day * sum(POPULARITY.values())
+        return open_stream(self.seed, self.name, CROWD, of_all * crowd / post.NAMED_ON_AVERAGE)
 
-    def items(self, symbols: Iterable[str], start: float, end: float) -> Iterator[tuple[Stream, int]]:
-        """Every item about ``symbols`` with ``start <= at < end``, newest first."""
-        known = [self.stream(symbol) for symbol in symbols if is_known(symbol)]
-        return newest_first(known, start, end) if known else iter(())
+    def items(
+        self, symbols: Iterable[str], start: float, end: float, order: Order = Stream.at
+    ) -> Iterator[tuple[Stream, int]]:
+        """Every item that names one of ``symbols``, with ``start <= at < end``, newest first."""
+        wanted = dict.fromkeys(symbol for symbol in symbols if is_known(symbol))
+        streams = [self.stream(symbol) for symbol in wanted]
+        if mix_of(self.name).crowd and not POPULARITY.keys().isdisjoint(wanted):
+            streams.append(self.stream(CROWD))
+        for stream, k in newest_first(streams, start, end, order) if streams else ():
+            if stream.symbol != CROWD or not wanted.keys().isdisjoint(post.symbols(stream, k)):
+                yield stream, k
 
 
 class BadParameter(Exception):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tbcache.simulator import tongue
 from tbcache.simulator.chatter import Stance
 
 
@@ -58,8 +60,11 @@ _LEADS: dict[Stance, str] = {
 _NAMES = ("A. Whitlock", "Dana Reyes", "J. Okafor", "Mira Lindqvist", "Sam Petrov", "The newsroom")
 
 
-def headline(dice: random.Random, view: Stance, symbol: str) -> str:
-    return dice.choice(_HEADLINES[view]).format(s=symbol, pct=f"{1 + 9 * dice.random():.1f}")
+def headline(dice: random.Random, view: Stance, symbols: Sequence[str], language: str) -> str:
+    if language != "en":
+        return tongue.post(dice, language, view, symbols[0]).replace("$", "")
+    named = symbols[0] if len(symbols) == 1 else f"{', '.join(symbols[:-1])} and {symbols[-1]}"
+    return dice.choice(_HEADLINES[view]).format(s=named, pct=f"{1 + 9 * dice.random():.1f}")
 
 
 def lead(view: Stance, symbol: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from tbcache.simulator import chatter, headline
+from tbcache.simulator import headline, post
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
 from tbcache.simulator.query import symbols
@@ -22,6 +23,8 @@ DELAY_SECONDS = DAY
 FREE_HISTORY_SECONDS = 31 * DAY
 FREE_RESULTS = 100
 PAID_HISTORY_SECONDS = 5 * 365 * DAY
+#: Results are counted so far: five years of a busy symbol would take seconds.
+MOST_RESULTS = 2000
 
 _HALF_DAY = 12 * 3600
 _SORTS = ("relevancy", "popularity", "publishedAt")
@@ -91,6 +94,9 @@ class NewsDialect(Dialect):
     def quota_exhausted(self, now: float) -> Answer:
         return _failure(429, "apiKeyExhausted", "Your API key has no more requests available.")
 
+    def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
+        return (_url(stream, k),)
+
     def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
         _check(params)
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 100, 100)
@@ -103,13 +109,15 @@ class NewsDialect(Dialect):
             return _too_old(now - history, start)
         # `to` is inclusive, and times are whole seconds.
         end = min(newest, _time(params, "to", newest) + 1)
-        found = list(
-            self.items(symbols(params.get("q") or params.get("qInTitle", "")), start, max(start, end))
-        )
-        if any(params.get(name) for name in ("sources", "domains", "excludeDomains")):
-            found = [item for item in found if _is_wanted(headline.outlet(item[0].dice(item[1])), params)]
+        asked = symbols(params.get("q") or params.get("qInTitle", ""))
+        matches = (item for item in self.items(asked, start, max(start, end)) if _is_wanted(*item, params))
+        found = list(itertools.islice(matches, MOST_RESULTS))
         rows = found[(page - 1) * size : page * size]
-        body = {"status": "ok", "totalResults": len(found), "articles": [_article(*row) for row in rows]}
+        body = {
+            "status": "ok",
+            "totalResults": len(found),
+            "articles": [_article(*row, post.is_gone(*row, now)) for row in rows],
+        }
         return Answer.page(body, tuple(_url(*row) for row in rows))
 
 
@@ -153,7 +161,8 @@ def _time(params: Mapping[str, str], name: str, default: float) -> float:
         raise BadParameter("parameterInvalid", message) from None
 
 
-def _is_wanted(outlet: headline.Outlet, params: Mapping[str, str]) -> bool:
+def _is_wanted(stream: Stream, k: int, params: Mapping[str, str]) -> bool:
+    outlet = _outlet(stream, k)
     sources, domains, excluded = (
         [part.strip() for part in params.get(name, "").split(",") if part.strip()]
         for name in ("sources", "domains", "excludeDomains")
@@ -162,25 +171,36 @@ def _is_wanted(outlet: headline.Outlet, params: Mapping[str, str]) -> bool:
         (not sources or outlet.id in sources)
         and (not domains or outlet.domain in domains)
         and outlet.domain not in excluded
+        and params.get("language") in (None, "", post.language(stream, k))
     )
 
 
 @functools.lru_cache(maxsize=8192)
-def _url(stream: Stream, k: int) -> str:
-    outlet = headline.outlet(stream.dice(k))
-    return f"https://{outlet.domain}/{stamp(stream.at(k), '%Y/%m/%d')}/{stream.symbol.lower()}-{k}"
+def _outlet(stream: Stream, k: int) -> headline.Outlet:
+    """A story that is told a second time stands on another site."""
+    own = headline.outlet(stream.dice(k))
+    if (source := post.repeated(stream, k)) == k:
+        return own
+    others = [outlet for outlet in headline.OUTLETS if outlet != _outlet(stream, source)]
+    return others[k % len(others)]
 
 
 @functools.lru_cache(maxsize=8192)
-def _article(stream: Stream, k: int) -> orjson.Fragment:
-    dice = stream.dice(k)
-    outlet = headline.outlet(dice)
-    view = chatter.stance(dice, stream.mood(stream.at(k)))
-    if dice.random() < 0.03:
+def _url(stream: Stream, k: int) -> str:
+    about = "-".join(post.symbols(stream, k)).lower()
+    return f"https://{_outlet(stream, k).domain}/{stamp(stream.at(k), '%Y/%m/%d')}/{about}-{k}"
+
+
+@functools.lru_cache(maxsize=8192)
+def _article(stream: Stream, k: int, is_gone: bool) -> orjson.Fragment:
+    """An article that was taken down stays in the list, without a word or a date of its own."""
+    if is_gone:
         return orjson.Fragment(orjson.dumps(_REMOVED))
-    title = headline.headline(dice, view, stream.symbol)
-    lead = headline.lead(view, stream.symbol)
-    url = _url(stream, k)
+    written = post.write(stream, k)
+    dice = stream.dice(post.repeated(stream, k))
+    outlet, url = _outlet(stream, k), _url(stream, k)
+    title = headline.headline(dice, written.stance, written.symbols, written.lang)
+    lead = headline.lead(written.stance, written.symbols[0])
     facts: dict[str, Any] = {
         "source": {"id": outlet.id, "name": outlet.name},
         "author": headline.byline(dice),

@@ -9,8 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import orjson
+from urllib.parse import urlencode
 
 from tbcache.settings import COMMON_SYMBOLS
 from tbcache.simulator import chatter
@@ -48,7 +47,8 @@ class OptionsDialect(Dialect):
             return handler(call.params, now)
         except BadParameter as bad:
             return Answer.json(
-                422, {"path": call.path, "msg": f"{bad.name}: {bad.message}", "query": dict(call.params)}
+                422,
+                {"path": call.path, "msg": f"{bad.name}: {bad.message}", "query": urlencode(call.params)},
             )
 
     def error(self, status: int) -> Answer:
@@ -106,11 +106,10 @@ class OptionsDialect(Dialect):
         limit = _count(params, "limit", 100, 200)
         newer = _time(params, "newer_than", now - HISTORY_SECONDS)
         older = _time(params, "older_than", now)
-        found = itertools.islice(
-            self._between(symbols, max(newer, now - HISTORY_SECONDS), min(older, now)), limit
-        )
-        rows = list(found)
-        body = {"data": [_alert(stream, k) for stream, k in rows]}
+        wanted = _filter(params)
+        found = self._between(symbols, max(newer, now - HISTORY_SECONDS), min(older, now))
+        rows = list(itertools.islice((item for item in found if wanted(_alert(*item))), limit))
+        body = {"data": [_alert(*item) for item in rows]}
         return Answer.page(body, tuple(f"{stream.symbol}-{k}" for stream, k in rows))
 
     def _between(self, symbols: list[str], newer: float, older: float) -> Iterator[tuple[Stream, int]]:
@@ -168,6 +167,26 @@ def _time(params: Mapping[str, str], name: str, default: float) -> float:
     return number / 1000 if number > 1e11 else number
 
 
+def _filter(params: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
+    """Which alerts are asked for, by premium, size, type and kind of trade."""
+    least, most = (_count(params, f"{end}_premium", 0, None, least=0) for end in ("min", "max"))
+    smallest = _count(params, "min_size", 0, None, least=0)
+    flags = {
+        name: params.get(f"is_{name}", "").lower() == "true" for name in ("call", "put", "sweep", "floor")
+    }
+
+    def is_wanted(alert: Mapping[str, Any]) -> bool:
+        premium = int(alert["total_premium"])
+        return (
+            least <= premium <= (most or premium)
+            and alert["total_size"] >= smallest
+            and not any(flags[other] and not flags[alert["type"]] for other in ("call", "put"))
+            and all(alert[f"has_{name}"] for name in ("sweep", "floor") if flags[name])
+        )
+
+    return is_wanted
+
+
 class _Contract:
     """The option that item ``k`` is about, and on which side of it the crowd was."""
 
@@ -203,12 +222,12 @@ class _Contract:
 
 
 @functools.lru_cache(maxsize=8192)
-def _alert(stream: Stream, k: int) -> orjson.Fragment:
+def _alert(stream: Stream, k: int) -> dict[str, Any]:
     dice = stream.dice(k)
     contract = _Contract(stream, k, dice)
     open_interest = dice.randrange(100, 40_000)
     volume = contract.size + dice.randrange(9000)
-    facts = {
+    return {
         "ticker": stream.symbol,
         "option_chain": contract.chain,
         "type": contract.type,
@@ -235,7 +254,6 @@ def _alert(stream: Stream, k: int) -> orjson.Fragment:
         "iv_start": f"{0.2 + dice.random():.12f}",
         "iv_end": f"{0.2 + dice.random():.12f}",
     }
-    return orjson.Fragment(orjson.dumps(facts))
 
 
 @functools.lru_cache(maxsize=8192)

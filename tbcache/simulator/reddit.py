@@ -1,37 +1,42 @@
-"""Reddit over OAuth: the token endpoint and search."""
+"""Reddit over OAuth: the token endpoint, search, listings, and what became of known posts."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hmac
-import html
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
-
-from tbcache.simulator import base36, chatter
+from tbcache.simulator import thread
 from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import Dialect, bearer, stamp, whole_seconds
+from tbcache.simulator.dialect import Dialect, bearer, whole_seconds
 from tbcache.simulator.query import symbols
-from tbcache.simulator.stream import DAY, Stream
+from tbcache.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
 from tbcache.simulator.window import Arrival
 
 TOKEN = "/api/v1/access_token"  # noqa: S105 -- a path, no secret
 TOKEN_SECONDS = DAY
-#: About as deep as search goes, however one pages.
-DEPTH = 250
-STICKIES = 2
+INFO = "/api/info"
+#: About as deep as search goes, however one pages; listings go deeper.
+SEARCH_DEPTH = 250
+LISTING_DEPTH = 1000
+#: Comments are so many times as many as posts.
+COMMENTS_PER_POST = 4
 
 _SPANS = {"hour": 3600, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY, "all": 3650 * DAY}
-_SUBREDDITS = (
-    "wallstreetbets", "wallstreetbets", "wallstreetbets", "stocks", "stocks",
-    "investing", "options", "StockMarket", "pennystocks", "Daytrading",
-)  # fmt: skip
+_LISTINGS = ("search", "new", "hot", "top", "comments")
+#: What a listing is ordered by; the newest first where it is not here.
+_ORDERS: Mapping[str, Callable[[Stream, int], float]] = {
+    "hot": thread.heat,
+    "top": thread.score,
+    "comments": thread.replies,
+    "relevance": lambda stream, k: stream.draw(k, 103),
+}
+# Of so many of the newest the best are sought.
+_CANDIDATES = 2000
 #: What HTTP libraries call themselves when nobody told them otherwise.
 _LIBRARY_AGENTS = ("python-httpx", "python-requests", "python-urllib", "curl/", "aiohttp", "okhttp", "java/")
 _PAGE_429 = """<!doctype html>
@@ -44,6 +49,11 @@ _PAGE_429 = """<!doctype html>
   </body>
 </html>
 """
+
+
+Item = tuple[Stream, int]
+
+_ALL = frozenset({"all"})
 
 
 class RedditDialect(Dialect):
@@ -64,10 +74,22 @@ class RedditDialect(Dialect):
     def answer(self, call: Call, now: float, plan: str) -> Answer:
         if call.path == TOKEN:
             return self._token(call, now)
-        subreddits = _subreddits(call.path)
-        if subreddits is None or call.method != "GET":
+        path = call.path.removesuffix(".json").rstrip("/")
+        if call.method == "GET" and path == INFO:
+            return self._info(call.params, now)
+        found = _listing(path)
+        if found is None or call.method != "GET":
             return self.error(404)
-        return self._search(subreddits, call.params, now)
+        subreddits, name = found
+        if name == "search":
+            return self._search(subreddits, call.params, now)
+        return self._browse(subreddits, name, call.params, now)
+
+    def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
+        return (thread.fullname(stream, k),)
+
+    def comments(self, symbol: str) -> Stream:
+        return open_stream(self.seed, thread.COMMENTS, symbol, self.per_day * COMMENTS_PER_POST)
 
     def error(self, status: int) -> Answer:
         if status == 429:
@@ -136,35 +158,74 @@ class RedditDialect(Dialect):
         )
 
     def _search(self, subreddits: frozenset[str], params: Mapping[str, str], now: float) -> Answer:
-        limit = min(100, int(text)) if (text := params.get("limit", "")).isdecimal() and int(text) else 25
-        escaped = params.get("raw_json") != "1"
-        found = list(itertools.islice(self._matches(subreddits, params, now), DEPTH))
-        rest = found[_start(found, params.get("after", "")) :]
-        page = rest[:limit]
-        children: list[Any] = [_link(stream, k, escaped) for stream, k in page]
-        if len(page) == limit == 100 and not params.get("after"):
-            # What moderators pinned rides on top of a full page: 102 where 100 were asked for.
-            children = [*_stickies(now), *children]
-        after = _fullname(*page[-1]) if len(rest) > limit else None
-        data = {
-            "after": after,
-            "dist": len(children),
-            "modhash": None,
-            "geo_filter": "",
-            "children": children,
-            "before": None,
-        }
-        return Answer.page(
-            {"kind": "Listing", "data": data}, tuple(_fullname(stream, k) for stream, k in page)
-        )
-
-    def _matches(
-        self, subreddits: frozenset[str], params: Mapping[str, str], now: float
-    ) -> Iterator[tuple[Stream, int]]:
+        """Without stickies: those stand on ``hot`` alone."""
+        where = subreddits if params.get("restrict_sr", "").lower() in ("1", "true", "on") else _ALL
         span = _SPANS.get(params.get("t", "all"), _SPANS["all"])
-        for stream, k in self.items(symbols(params.get("q", "")), now - span, now):
-            if "all" in subreddits or _subreddit(stream, k).lower() in subreddits:
-                yield stream, k
+        matches = self.items(symbols(params.get("q", "")), now - span, now)
+        order = _ORDERS.get(params.get("sort") or "relevance")
+        return _page(_ordered(_within(matches, where), order, SEARCH_DEPTH), params, now)
+
+    def _browse(self, subreddits: frozenset[str], name: str, params: Mapping[str, str], now: float) -> Answer:
+        """A listing of whatever is said of the symbols that everybody talks about."""
+        span = _SPANS.get(params.get("t", "day"), DAY) if name == "top" else _SPANS["month"]
+        if name == "comments":
+            streams = [self.comments(symbol) for symbol in POPULARITY]
+            items, order = newest_first(streams, now - span, now), None
+        else:
+            items, order = self.items(POPULARITY, now - span, now), _ORDERS.get(name)
+        pinned = thread.stickies(now) if name == "hot" and not params.get("after") else []
+        return _page(_ordered(_within(items, subreddits), order, LISTING_DEPTH), params, now, pinned)
+
+    def _info(self, params: Mapping[str, str], now: float) -> Answer:
+        """What became of known posts and comments; those that never were are left out."""
+        asked = [name for name in params.get("id", "").split(",") if name][:100]
+        found = [item for name in asked if (item := self._find(name, now)) is not None]
+        rows = [thread.show(*item, params.get("raw_json") != "1", now) for item in found]
+        return _listed(rows, found, None)
+
+    def _find(self, name: str, now: float) -> Item | None:
+        kind, _, id_ = name.partition("_")
+        place = thread.place(id_)
+        if place is None or kind not in ("t1", "t3") or not place[1] or not is_known(place[1]):
+            return None
+        at, symbol = place
+        stream = self.comments(symbol) if kind == "t1" else self.stream(symbol)
+        k = stream.first_from(at)
+        return (stream, k) if stream.at(k) == at < now else None
+
+
+def _within(items: Iterator[Item], subreddits: frozenset[str]) -> Iterator[Item]:
+    return (item for item in items if "all" in subreddits or thread.subreddit(*item).lower() in subreddits)
+
+
+def _ordered(items: Iterator[Item], order: Callable[[Stream, int], float] | None, depth: int) -> list[Item]:
+    if order is None:
+        return list(itertools.islice(items, depth))
+    candidates = list(itertools.islice(items, _CANDIDATES))
+    return sorted(candidates, key=lambda item: order(*item), reverse=True)[:depth]
+
+
+def _page(
+    found: list[Item], params: Mapping[str, str], now: float, pinned: Sequence[dict[str, Any]] = ()
+) -> Answer:
+    """One page of a listing; what is pinned rides on top of a full page: 102 where 100 were asked for."""
+    limit = min(100, int(text)) if (text := params.get("limit", "")).isdecimal() and int(text) else 25
+    rest = found[_start(found, params.get("after", "")) :]
+    page = rest[:limit]
+    rows = [*pinned, *(thread.show(*item, params.get("raw_json") != "1", now) for item in page)]
+    return _listed(rows, page, thread.fullname(*page[-1]) if len(rest) > limit else None)
+
+
+def _listed(rows: list[Any], page: list[Item], after: str | None) -> Answer:
+    data = {
+        "after": after,
+        "dist": len(rows),
+        "modhash": None,
+        "geo_filter": "",
+        "children": rows,
+        "before": None,
+    }
+    return Answer.page({"kind": "Listing", "data": data}, tuple(thread.fullname(*item) for item in page))
 
 
 def _names_itself(call: Call) -> bool:
@@ -181,99 +242,22 @@ def _too_many(seconds: int = 4) -> Answer:
     return Answer.html(429, _PAGE_429.format(seconds=seconds)).with_headers({"retry-after": str(seconds)})
 
 
-def _subreddits(path: str) -> frozenset[str] | None:
-    """The subreddits of ``/r/a+b/search``, in lower case; None for any other path or an unknown subreddit."""
-    parts = path.removesuffix(".json").strip("/").split("/")
-    if parts == ["search"]:
-        return frozenset({"all"})
-    if len(parts) != 3 or parts[0] != "r" or parts[2] != "search" or parts[1].lower().startswith("zzz"):
+def _listing(path: str) -> tuple[frozenset[str], str] | None:
+    """The subreddits of ``/r/a+b/new``, in lower case, and the listing; None for what there is not."""
+    parts = path.strip("/").split("/")
+    if len(parts) == 1 and parts[0] in _LISTINGS:
+        return _ALL, parts[0]
+    if len(parts) != 3 or parts[0] != "r" or parts[2] not in _LISTINGS or parts[1].lower().startswith("zzz"):
         return None
-    return frozenset(parts[1].lower().split("+"))
+    return frozenset(parts[1].lower().split("+")), parts[2]
 
 
-def _subreddit(stream: Stream, k: int) -> str:
-    return _SUBREDDITS[(stream.salt + k * 31) % len(_SUBREDDITS)]
-
-
-def _start(found: list[tuple[Stream, int]], after: str) -> int:
-    """Where the page behind ``after`` begins; ids order by time, so a vanished one does no harm."""
+def _start(found: list[Item], after: str) -> int:
+    """Where the page behind ``after`` begins: behind it, or where it would stand by its time."""
     if not after:
         return 0
-    number = base36.decode(after.partition("_")[2]) or 0
-    return next((i for i, (stream, k) in enumerate(found) if _number(stream, k) < number), len(found))
-
-
-def _number(stream: Stream, k: int) -> int:
-    return stream.at(k) * 1000 + stream.salt % 1000
-
-
-@functools.lru_cache(maxsize=8192)
-def _fullname(stream: Stream, k: int) -> str:
-    return f"t3_{base36.encode(_number(stream, k))}"
-
-
-@functools.lru_cache(maxsize=8192)
-def _link(stream: Stream, k: int, escaped: bool) -> orjson.Fragment:
-    """Post ``k`` as JSON; ``escaped`` unless the caller asked for ``raw_json=1``."""
-    dice = stream.dice(k)
-    at = stream.at(k)
-    price = chatter.price(stream, at)
-    view = chatter.stance(dice, stream.mood(at))
-    title = chatter.post(dice, view, stream.symbol, price)
-    body = chatter.body(dice, view, stream.symbol, price) if dice.random() < 0.6 else ""
-    author: str | None = chatter.person(dice).username
-    gone = dice.random()
-    if gone < 0.05:
-        author, body = (None, "") if gone < 0.01 else ("[deleted]", "[removed]")
-    text = html.escape if escaped else str
-    facts = {
-        **_envelope(base36.encode(_number(stream, k)), _subreddit(stream, k), at),
-        "title": text(title),
-        "selftext": text(body),
-        "author": author,
-        "score": dice.randrange(400),
-        "ups": dice.randrange(400),
-        "upvote_ratio": round(0.5 + dice.random() / 2, 2),
-        "num_comments": dice.randrange(120),
-        "stickied": False,
-    }
-    return orjson.Fragment(orjson.dumps({"kind": "t3", "data": facts}))
-
-
-def _envelope(id_: str, subreddit: str, at: int) -> dict[str, Any]:
-    permalink = f"/r/{subreddit}/comments/{id_}/post/"
-    return {
-        "id": id_,
-        "name": f"t3_{id_}",
-        "subreddit": subreddit,
-        "subreddit_name_prefixed": f"r/{subreddit}",
-        "created_utc": float(at),
-        "created": float(at),
-        "edited": False,
-        "is_self": True,
-        "over_18": False,
-        "link_flair_text": "Discussion",
-        "permalink": permalink,
-        "url": f"https://www.reddit.com{permalink}",
-    }
-
-
-def _stickies(now: float) -> list[dict[str, Any]]:
-    """The two threads that moderators open every day at 11:00 UTC."""
-    day = int((now - 11 * 3600) // DAY) * DAY + 11 * 3600
-    titles = (f"Daily Discussion Thread for {stamp(day, '%B %d, %Y')}", "Rules: read them before you post")
-    return [_sticky(title, day - i * 60) for i, title in enumerate(titles[:STICKIES])]
-
-
-def _sticky(title: str, at: int) -> dict[str, Any]:
-    facts = {
-        **_envelope(base36.encode(at * 1000), "wallstreetbets", at),
-        "title": title,
-        "selftext": "",
-        "author": "AutoModerator",
-        "score": 90,
-        "num_comments": 4000,
-        "stickied": True,
-        "distinguished": "moderator",
-    }
-    return {"kind": "t3", "data": facts}
+    names = [thread.fullname(*item) for item in found]
+    if after in names:
+        return names.index(after) + 1
+    at, _ = thread.place(after.partition("_")[2]) or (0, "")
+    return next((i for i, (stream, k) in enumerate(found) if stream.at(k) < at), len(found))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import html
 import itertools
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from tbcache.simulator import chatter
+from tbcache.simulator import chatter, post
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, stamp, whole_seconds
-from tbcache.simulator.stream import DAY, Stream, is_known
+from tbcache.simulator.stream import CROWD, DAY, Stream, is_known, mood_salt
 from tbcache.simulator.window import Arrival
 
 PREFIX = "/api/2/streams/symbol/"
@@ -42,7 +43,7 @@ class StocktwitsDialect(Dialect):
         if not symbol or "/" in symbol or not is_known(symbol):
             return _failure(404, "Symbol not found")
         try:
-            return self._page(self.stream(symbol), call.params, now)
+            return self._page(symbol, call.params, now)
         except BadParameter as bad:
             return _failure(400, bad.message)
 
@@ -70,38 +71,41 @@ class StocktwitsDialect(Dialect):
             "x-ratelimit-reset": str(whole_seconds(now + reading.opens_in)),
         }
 
-    def _page(self, stream: Stream, params: Mapping[str, str], now: float) -> Answer:
+    def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
+        return (str(message_id(stream, k)),)
+
+    def _page(self, symbol: str, params: Mapping[str, str], now: float) -> Answer:
         limit = min(MOST, _number(params, "limit", MOST))
         since = _number(params, "since", 0)
         # Inclusive, as the real one can be: the last message of a page comes again on the next.
         newest = _number(params, "max", int(now) * 1000 + 999)
-        wanted = list(itertools.islice(_between(stream, since, newest, now), limit + 1))
+        wanted = list(itertools.islice(self._between(symbol, since, newest, now), limit + 1))
         page = wanted[:limit]
-        ids = [message_id(stream, k) for k in page]
+        ids = [message_id(*item) for item in page]
         body = {
             "response": {"status": 200},
-            "symbol": _symbol(stream),
+            "symbol": _symbol(self.seed, symbol),
             "cursor": {
                 "more": len(wanted) > limit,
                 "since": max(ids, default=None),
                 "max": min(ids, default=None),
             },
-            "messages": [_message(stream, k) for k in page],
+            "messages": [_message(*item) for item in page],
         }
         return Answer.page(body, tuple(map(str, ids)))
 
+    def _between(self, symbol: str, since: int, newest: int, now: float) -> Iterator[tuple[Stream, int]]:
+        """The messages with ``since < id <= newest`` that the history still holds, newest first."""
+        start = max(now - HISTORY_SECONDS, since // 1000)
+        end = min(now, newest // 1000 + 1)
+        for stream, k in self.items((symbol,), start, max(start, end), message_id):
+            if since < message_id(stream, k) <= newest and not post.is_gone(stream, k, now):
+                yield stream, k
+
 
 def message_id(stream: Stream, k: int) -> int:
-    """Ordered by time; the last three digits tell symbols apart."""
-    return stream.at(k) * 1000 + stream.salt % 1000
-
-
-def _between(stream: Stream, since: int, newest: int, now: float) -> Iterator[int]:
-    """The items with ``since < id <= newest`` that the history still holds, newest first."""
-    start = max(now - HISTORY_SECONDS, since // 1000)
-    end = min(now, newest // 1000 + 1)
-    numbers = reversed(stream.between(start, max(start, end)))
-    return (k for k in numbers if since < message_id(stream, k) <= newest)
+    """Ordered by time; the last three digits tell symbols apart, and the crowd from all of them."""
+    return stream.at(k) * 1000 + (999 if stream.symbol == CROWD else stream.salt % 999)
 
 
 def _number(params: Mapping[str, str], name: str, default: int) -> int:
@@ -114,28 +118,36 @@ def _number(params: Mapping[str, str], name: str, default: int) -> int:
 
 @functools.lru_cache(maxsize=8192)
 def _message(stream: Stream, k: int) -> orjson.Fragment:
-    dice = stream.dice(k)
-    at = stream.at(k)
-    view = chatter.stance(dice, stream.mood(at))
-    text = chatter.post(dice, view, stream.symbol, chatter.price(stream, at))
-    facts = {
+    written = post.write(stream, k)
+    facts: dict[str, Any] = {
         "id": message_id(stream, k),
-        "body": html.escape(text),
-        "created_at": stamp(at),
-        "user": _user(chatter.person(dice)),
+        "body": html.escape(written.text),
+        "created_at": stamp(written.at),
+        "user": _user(written.author),
         "source": {"id": 2269, "title": "StockTwits Web", "url": "https://stocktwits.com"},
-        "symbols": [_symbol(stream)],
-        "mentioned_users": [],
-        "entities": {"media": [], "sentiment": _label(dice.random(), dice.random(), view)},
+        "symbols": [_symbol(stream.seed, symbol) for symbol in written.symbols],
+        "mentioned_users": [f"@{post.author(stream, of).username}"] if (of := _answered(written)) else [],
+        "entities": {"media": [], "sentiment": _label(written, stream.dice(k))},
     }
+    if of:
+        facts["conversation"] = _conversation(message_id(stream, of))
     return orjson.Fragment(orjson.dumps(facts))
 
 
-def _label(draw: float, lean: float, view: chatter.Stance) -> dict[str, str] | None:
+def _answered(written: post.Post) -> int | None:
+    return written.of if written.kind == "reply" else None
+
+
+def _conversation(parent: int) -> dict[str, Any]:
+    return {"parent": False, "parent_message_id": parent, "in_reply_to_message_id": parent, "replies": 1}
+
+
+def _label(written: post.Post, dice: random.Random) -> dict[str, str] | None:
     """What the author marked the message as; those who see nothing either way lean bullish."""
-    if draw >= LABELLED:
+    draw, lean = dice.random(), dice.random()
+    if draw >= LABELLED and written.kind != "spam":
         return None
-    is_bullish = view == "bullish" or (view == "neutral" and lean < 0.75)
+    is_bullish = written.stance == "bullish" or (written.stance == "neutral" and lean < 0.75)
     return {"basic": "Bullish" if is_bullish else "Bearish"}
 
 
@@ -154,14 +166,16 @@ def _user(person: chatter.Person) -> dict[str, Any]:
     }
 
 
-def _symbol(stream: Stream) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1024)
+def _symbol(seed: int, symbol: str) -> dict[str, Any]:
+    salt = mood_salt(seed, symbol)
     return {
-        "id": stream.mood_salt % 90_000,
-        "symbol": stream.symbol,
-        "title": f"{stream.symbol} Inc",
+        "id": salt % 90_000,
+        "symbol": symbol,
+        "title": f"{symbol} Inc",
         "aliases": [],
         "is_following": False,
-        "watchlist_count": stream.mood_salt % 900_000,
+        "watchlist_count": salt % 900_000,
     }
 
 

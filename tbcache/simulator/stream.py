@@ -10,15 +10,18 @@ import functools
 import heapq
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
 #: The first moment of every stream: 2015-01-01 UTC, in Unix seconds.
 BEGIN = 1_420_070_400
 UNKNOWN_PREFIX = "ZZZ"
+#: The stream of what names several of the symbols that everybody talks about.
+CROWD = "*"
 DAY = 86_400
 
-_POPULARITY = {
+#: How much is said of a symbol, in shares of what is said of the first; of others it follows from the seed.
+POPULARITY = {
     "NVDA": 1.0, "TSLA": 0.8, "SPY": 0.6, "GME": 0.5, "AMD": 0.4, "AAPL": 0.35,
     "META": 0.3, "AMZN": 0.3, "MSFT": 0.25, "GOOGL": 0.2,
 }  # fmt: skip
@@ -37,12 +40,13 @@ class Stream:
     """
 
     def __init__(self, seed: int, source: str, symbol: str, per_day: float) -> None:
+        self.seed = seed
+        self.source = source
         self.symbol = symbol
         self.salt = _number(f"{seed}:{source}:{symbol}")
         #: Shared by all sources, so that they agree about a symbol more often than not.
-        self.mood_salt = _number(f"{seed}:{symbol}")
-        self._name = f"{seed}:{source}:{symbol}"
-        share = _POPULARITY.get(symbol, 0.02 + (self.mood_salt % 100) / 500)
+        self.mood_salt = mood_salt(seed, symbol)
+        share = 1.0 if symbol == CROWD else POPULARITY.get(symbol, 0.02 + (self.mood_salt % 100) / 500)
         # 20 s apart at least, so that the jitter below never puts two into one second.
         self.spacing = max(20.0, DAY / max(2.0, per_day * share))
 
@@ -51,9 +55,13 @@ class Stream:
         jitter = 0.05 + 0.9 * (_mix(self.salt + k) / _WORD)
         return int(BEGIN + (k + jitter) * self.spacing)
 
-    def dice(self, k: int) -> random.Random:
-        """The random numbers that everything else about item ``k`` is made of."""
-        return random.Random(f"{self._name}:{k}")
+    def dice(self, k: int, topic: int = 0) -> random.Random:
+        """The random numbers that everything else about item ``k`` is made of; of each ``topic`` others."""
+        return random.Random(_mix(_mix(self.salt ^ topic) + k))
+
+    def draw(self, k: int, topic: int) -> float:
+        """A number from 0 to 1 of item ``k``; of each ``topic`` another, and cheaper than dice."""
+        return _mix(_mix(self.salt ^ topic) + k) / _WORD
 
     def first_from(self, moment: float) -> int:
         """The number of the first item at or after ``moment`` (Unix seconds)."""
@@ -78,22 +86,35 @@ class Stream:
         return max(-1.0, min(1.0, 0.6 * bias + waves))
 
 
+Order = Callable[[Stream, int], int]
+
+
 @functools.lru_cache(maxsize=4096)
 def open_stream(seed: int, source: str, symbol: str, per_day: float) -> Stream:
     return Stream(seed, source, symbol, per_day)
 
 
-def newest_first(streams: list[Stream], start: float, end: float) -> Iterator[tuple[Stream, int]]:
-    """Every item of ``streams`` with ``start <= at < end``, newest first."""
+def newest_first(
+    streams: list[Stream], start: float, end: float, order: Order = Stream.at
+) -> Iterator[tuple[Stream, int]]:
+    """Every item of ``streams`` with ``start <= at < end``, newest first.
+
+    ``order`` is what they are sorted by; it must rise with the number of the item in each stream.
+    """
     by_symbol = {stream.symbol: stream for stream in streams}
     if len(streams) == 1:
         return ((streams[0], k) for k in reversed(streams[0].between(start, end)))
-    merged = heapq.merge(*(_timed(stream, start, end) for stream in streams), reverse=True)
+    merged = heapq.merge(*(_ordered(stream, start, end, order) for stream in streams), reverse=True)
     return ((by_symbol[symbol], k) for _, symbol, k in merged)
 
 
-def _timed(stream: Stream, start: float, end: float) -> Iterator[tuple[int, str, int]]:
-    return ((stream.at(k), stream.symbol, k) for k in reversed(stream.between(start, end)))
+def _ordered(stream: Stream, start: float, end: float, order: Order) -> Iterator[tuple[int, str, int]]:
+    return ((order(stream, k), stream.symbol, k) for k in reversed(stream.between(start, end)))
+
+
+def mood_salt(seed: int, symbol: str) -> int:
+    """The number that everything about ``symbol`` itself is made of, in every source."""
+    return _number(f"{seed}:{symbol}")
 
 
 def _number(text: str) -> int:

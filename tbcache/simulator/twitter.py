@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import html
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
-from tbcache.simulator import base36, chatter
+from tbcache.simulator import base36, post, tweet, x_field, x_query
 from tbcache.simulator.answer import Answer, Call
+from tbcache.simulator.chatter import Person
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
 from tbcache.simulator.query import has_cashtag_operator, symbols
-from tbcache.simulator.stream import DAY, Stream
+from tbcache.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.simulator.window import Arrival, FixedWindow
 
 SEARCH = "/2/tweets/search/recent"
@@ -23,27 +20,15 @@ COUNTS_PRICE = 0.005
 WEEK = 7 * DAY
 
 _PROBLEM = "application/problem+json"
-_TWITTER_EPOCH_MS = 1_288_834_974_657
 _TOKEN_PREFIX = "b26v89c19zqg8o3f"  # noqa: S105 -- a page token, no secret
 _GRANULARITY = {"minute": 60, "hour": 3600, "day": DAY}
-_SPAN_PARAMS = {"query", "start_time", "end_time", "since_id", "until_id", "next_token"}
-_SEARCH_PARAMS = _SPAN_PARAMS | {
-    "max_results", "sort_order", "tweet.fields", "expansions", "user.fields",
-    "media.fields", "place.fields", "poll.fields", "pagination_token",
-}  # fmt: skip
-_COUNTS_PARAMS = _SPAN_PARAMS | {"granularity", "pagination_token", "search_count.fields"}
-_DEFAULT_FIELDS = ("id", "text", "edit_history_tweet_ids")
-_TWEET_FIELDS = frozenset({
-    "article", "attachments", "author_id", "card_uri", "community_id", "context_annotations",
-    "conversation_id", "created_at", "display_text_range", "edit_controls", "edit_history_tweet_ids",
-    "entities", "geo", "id", "in_reply_to_user_id", "lang", "media_metadata", "non_public_metrics",
-    "note_tweet", "organic_metrics", "possibly_sensitive", "promoted_metrics", "public_metrics",
-    "referenced_tweets", "reply_settings", "scopes", "source", "text", "withheld",
-})  # fmt: skip
 _TITLES = {
     400: "Invalid Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found Error",
     429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
+
+
+Item = tuple[Stream, int]
 
 
 class TwitterDialect(Dialect):
@@ -96,46 +81,61 @@ class TwitterDialect(Dialect):
         }
 
     def _search(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
-        _check_names(params, _SEARCH_PARAMS)
-        fields = _fields(params)
+        x_field.check(params, x_field.SEARCH_PARAMS)
         limit = _max_results(params)
         found = list(itertools.islice(self._matches(params, now, plan), limit + 1))
-        page = found[:limit]
-        rows = [_tweet(stream, k, fields) for stream, k in page]
-        if params.get("sort_order") == "relevancy":
-            rows.reverse()
-        return _page(page, rows, params, has_more=len(found) > limit)
+        return _page(found[:limit], params, now, has_more=len(found) > limit)
 
     def _counts(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
-        _check_names(params, _COUNTS_PARAMS)
+        x_field.check(params, x_field.COUNTS_PARAMS)
         size = _GRANULARITY.get(params.get("granularity", "hour"))
         if size is None:
             raise BadParameter(
                 "granularity", "The `granularity` query parameter is not one of [minute,hour,day]"
             )
         start, end = _span(params, now)
-        times = sorted(stream.at(k) for stream, k in self._matches(params, now, plan))
+        times = sorted(tweet.moment_of(tweet.number(*item, now)) for item in self._matches(params, now, plan))
         body = {"data": _buckets(times, start, end, size), "meta": {"total_tweet_count": len(times)}}
         answer = Answer.json(200, body)
         return Answer(200, answer.body, answer.headers, cost=COUNTS_PRICE)
 
-    def _matches(self, params: Mapping[str, str], now: float, plan: str) -> Iterable[tuple[Stream, int]]:
+    def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
+        return tuple(map(str, tweet.versions(stream, k)))
+
+    def _matches(self, params: Mapping[str, str], now: float, plan: str) -> Iterator[Item]:
         """Every post the query finds, newest first."""
         query = _query(params, plan)
+        test = _test(query)
         start, end = _span(params, now)
         since, until = _id(params, "since_id", now), _until(params)
-        for stream, k in self.items(symbols(query), start, end):
-            number = tweet_id(stream, k)
-            if number <= since:
+        if until is not None:
+            end = min(end, tweet.moment_of(until) + 1)
+
+        def number(stream: Stream, k: int) -> int:
+            return tweet.number(stream, k, now)
+
+        # An edit can move a post into the span.
+        for stream, k in self.items(_symbols(query), start - post.EDIT_SECONDS, max(start, end), number):
+            own = number(stream, k)
+            if own <= since:
                 return
-            if until is None or number < until:
+            is_inside = start <= tweet.moment_of(own) < end and (until is None or own < until)
+            if is_inside and not post.is_gone(stream, k, now) and test(tweet.subject(stream, k)):
                 yield stream, k
 
 
-@functools.lru_cache(maxsize=50_000)
-def tweet_id(stream: Stream, k: int) -> int:
-    """A snowflake: ordered by time, its low bits tell symbols apart."""
-    return (stream.at(k) * 1000 - _TWITTER_EPOCH_MS) << 22 | stream.salt & 0x3FFFFF
+def _symbols(query: str) -> tuple[str, ...]:
+    """Whose posts are looked at: those of the symbols that the query names, else of the common ones too."""
+    named = symbols(query)
+    is_plain = "$" in query or any(word.isupper() for word in named if word in query)
+    return named if is_plain else (*named, *POPULARITY)
+
+
+def _test(query: str) -> x_query.Test:
+    try:
+        return x_query.read(query)
+    except x_query.BadQuery as bad:
+        raise BadParameter("query", str(bad)) from None
 
 
 def _query(params: Mapping[str, str], plan: str) -> str:
@@ -186,8 +186,7 @@ def _id(params: Mapping[str, str], name: str, now: float) -> int:
     text = params.get(name, "0")
     if not text.isdecimal() or len(text) > 19:
         raise BadParameter(name, f"The `{name}` query parameter value [{text}] is not valid")
-    oldest = (int(now - WEEK) * 1000 - _TWITTER_EPOCH_MS) << 22
-    if name == "since_id" and name in params and int(text) < oldest:
+    if name == "since_id" and name in params and tweet.moment_of(int(text)) < int(now - WEEK):
         message = f"'since_id' must be a tweet id created after {stamp(now - WEEK)}. Please use a larger id."
         raise BadParameter(name, message)
     return int(text)
@@ -214,114 +213,78 @@ def _max_results(params: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _fields(params: Mapping[str, str]) -> tuple[str, ...]:
-    asked = [name for name in params.get("tweet.fields", "").split(",") if name]
-    for name in asked:
-        if name not in _TWEET_FIELDS:
-            known = ",".join(sorted(_TWEET_FIELDS))
-            message = f"The `tweet.fields` query parameter value [{name}] is not one of [{known}]"
-            raise BadParameter("tweet.fields", message)
-    expanded = ("author_id",) if "author_id" in params.get("expansions", "").split(",") else ()
-    return tuple(dict.fromkeys((*_DEFAULT_FIELDS, *asked, *expanded)))
-
-
-def _check_names(params: Mapping[str, str], known: set[str]) -> None:
-    for name in params:
-        if name not in known:
-            listed = ",".join(sorted(known))
-            raise BadParameter(name, f"The query parameter [{name}] is not one of [{listed}]")
-
-
-@functools.lru_cache(maxsize=8192)
-def _tweet(stream: Stream, k: int, fields: tuple[str, ...]) -> orjson.Fragment:
-    """Post ``k`` with the fields that were asked for, as JSON."""
-    row = _facts(stream, k)
-    return orjson.Fragment(orjson.dumps({name: row[name] for name in fields if name in row}))
-
-
-def _facts(stream: Stream, k: int) -> dict[str, Any]:
-    dice = stream.dice(k)
-    at = stream.at(k)
-    view = chatter.stance(dice, stream.mood(at))
-    text = html.escape(chatter.post(dice, view, stream.symbol, chatter.price(stream, at)), quote=False)
-    number = str(tweet_id(stream, k))
-    start = text.find("$" + stream.symbol)
-    return {
-        "id": number,
-        "text": text,
-        "edit_history_tweet_ids": [number],
-        "author_id": _author_id(_author(stream, k)),
-        "created_at": stamp(at, "%Y-%m-%dT%H:%M:%S.000Z"),
-        "conversation_id": number,
-        "lang": "en",
-        "possibly_sensitive": False,
-        "reply_settings": "everyone",
-        "source": "Twitter Web App",
-        "entities": {
-            "cashtags": [{"start": start, "end": start + 1 + len(stream.symbol), "tag": stream.symbol}]
-        },
-        "public_metrics": {
-            "retweet_count": dice.randrange(12),
-            "reply_count": dice.randrange(8),
-            "like_count": dice.randrange(90),
-            "quote_count": dice.randrange(3),
-            "bookmark_count": dice.randrange(5),
-            "impression_count": dice.randrange(50, 4000),
-        },
-    }
-
-
-def _author(stream: Stream, k: int) -> chatter.Person:
-    return chatter.Person((stream.salt + k * 7919) % 4000)
-
-
-def _author_id(person: chatter.Person) -> str:
-    return str(20_000_000 + person.number * 7919)
-
-
-def _page(
-    page: list[tuple[Stream, int]], rows: list[orjson.Fragment], params: Mapping[str, str], *, has_more: bool
-) -> Answer:
-    ids = tuple(str(tweet_id(stream, k)) for stream, k in page)
+def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: bool) -> Answer:
+    ids = tuple(str(tweet.number(*item, now)) for item in page)
     if not ids:
         # Not even an empty list: the key is missing.
         return Answer.page({"meta": {"result_count": 0}}, ())
+    fields = x_field.tweet_fields(params)
+    rows = [tweet.show(*item, fields, now) for item in page]
+    if params.get("sort_order") == "relevancy":
+        rows.reverse()
     meta: dict[str, Any] = {"newest_id": ids[0], "oldest_id": ids[-1], "result_count": len(ids)}
     if has_more:
         meta["next_token"] = _TOKEN_PREFIX + base36.encode(int(ids[-1]))
-    body: dict[str, Any] = {"data": rows}
-    people = _expanded(page, params)
-    if people:
-        asked = params.get("user.fields", "")
-        body["includes"] = {"users": [_user(person, asked) for person in people]}
-    return Answer.page({**body, "meta": meta}, ids, tuple(map(_author_id, people)))
+    more = _Includes(page, params, now)
+    return Answer.page({"data": rows, **more.as_data(fields), "meta": meta}, ids + more.ids, more.user_ids)
 
 
-def _expanded(page: list[tuple[Stream, int]], params: Mapping[str, str]) -> list[chatter.Person]:
-    """The users that the answer holds, each once."""
-    if "author_id" not in params.get("expansions", "").split(","):
-        return []
-    return list(dict.fromkeys(_author(stream, k) for stream, k in page))
+class _Includes:
+    """What the expansions add to a page: posts and users, each once, and an error for each that is gone."""
+
+    def __init__(self, page: list[Item], params: Mapping[str, str], now: float) -> None:
+        self._expansions = frozenset(x_field.listed(params, "expansions"))
+        self._user_fields = params.get("user.fields", "")
+        self._now = now
+        referred = list(dict.fromkeys(_referred(page))) if self._has("referenced_tweets.id") else []
+        self._posts = [item for item in referred if not post.is_gone(*item, now)]
+        self._gone = [item for item in referred if post.is_gone(*item, now)]
+        self._people = tuple(dict.fromkeys(self._named(page)))
+        self.ids = tuple(str(tweet.number(*item, now)) for item in self._posts)
+        self.user_ids = tuple(tweet.author_id(person) for person in self._people)
+
+    def as_data(self, fields: tuple[str, ...]) -> dict[str, Any]:
+        includes: dict[str, Any] = {}
+        if self._people:
+            includes["users"] = tweet.users(self._people, self._user_fields)
+        if self._posts:
+            includes["tweets"] = [tweet.show(*item, fields, self._now) for item in self._posts]
+        errors = [_missing(str(tweet.versions(*item)[-1])) for item in self._gone]
+        return {**({"includes": includes} if includes else {}), **({"errors": errors} if errors else {})}
+
+    def _has(self, name: str) -> bool:
+        return any(each == name or each.startswith(f"{name}.") for each in self._expansions)
+
+    def _named(self, page: list[Item]) -> Iterator[Person]:
+        if "author_id" in self._expansions:
+            yield from (post.author(*item) for item in page)
+        if "referenced_tweets.id.author_id" in self._expansions:
+            yield from (post.author(*item) for item in self._posts)
+        if "in_reply_to_user_id" in self._expansions:
+            answers = [item for item in page if post.kind(*item) == "reply"]
+            yield from (post.author(*item) for item in _referred(answers))
 
 
-@functools.lru_cache(maxsize=8192)
-def _user(person: chatter.Person, asked: str) -> orjson.Fragment:
-    wanted = {"id", "name", "username", *asked.split(",")}
-    facts = {
-        "id": _author_id(person),
-        "name": person.name,
-        "username": person.username,
-        "created_at": stamp(1_300_000_000 + person.number * 90_000, "%Y-%m-%dT%H:%M:%S.000Z"),
-        "verified": person.number % 9 == 0,
-        "public_metrics": {
-            "followers_count": person.number * 13 % 9000,
-            "following_count": person.number % 700,
-        },
+def _referred(page: list[Item]) -> Iterator[Item]:
+    for stream, k in page:
+        of = post.origin(stream, k)
+        if of is not None and post.kind(stream, k) != "copy":
+            yield stream, of
+
+
+def _missing(number: str) -> dict[str, str]:
+    return {
+        "value": number,
+        "detail": f"Could not find tweet with referenced_tweets.id: [{number}].",
+        "title": "Not Found Error",
+        "resource_type": "tweet",
+        "parameter": "referenced_tweets.id",
+        "resource_id": number,
+        "type": "https://api.twitter.com/2/problems/resource-not-found",
     }
-    return orjson.Fragment(orjson.dumps({name: value for name, value in facts.items() if name in wanted}))
 
 
-def _buckets(times: list[int], start: float, end: float, size: int) -> list[dict[str, Any]]:
+def _buckets(times: list[float], start: float, end: float, size: int) -> list[dict[str, Any]]:
     edges = [start, *range(int(start // size + 1) * size, int(end), size), end]
     counts = [0] * (len(edges) - 1)
     index = 0

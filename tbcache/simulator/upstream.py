@@ -38,14 +38,14 @@ class Upstream:
         self._latency = latency
         self._plan = check_plan(dialect, plan)
         self._replay = replay
-        self._now = now
+        self.now = now
         self._dice = random.Random(f"{dialect.seed}:{dialect.name}")
 
     def arrive(self, call: Call, at: float) -> Arrival | None:
         """Count an arrival at ``at`` (monotonic seconds); None for a call that spends nothing."""
         if not self.dialect.is_counted(call):
             return None
-        now = self._now()
+        now = self.now()
         arrival = self.gate.arrive(at, int(now // DAY))
         self.ledger.arrive(now, arrival.accepted)
         return arrival
@@ -56,7 +56,7 @@ class Upstream:
 
     def answer(self, call: Call, arrival: Arrival | None) -> Answer | None:
         """What the caller gets; None to close the connection without an answer."""
-        now = self._now()
+        now = self.now()
         if arrival is None:
             return self._spoiled_by_outage() if self.fault.outage else self._content(call, now)
         answer = self._spoiled_by_outage() if self.fault.outage else self._judged(call, arrival, now)
@@ -116,7 +116,9 @@ class Upstream:
     def _spoiled(self, answer: Answer) -> Answer:
         if answer.status != 200 or not (self.fault.empty or self.fault.garbage):
             return answer
-        body = b"" if self.fault.empty else answer.body[: len(answer.body) // 2]
+        # Cut between two characters: what is no UTF-8 is another fault than what is no JSON.
+        half = answer.body[: len(answer.body) // 2].decode(errors="ignore").encode()
+        body = b"" if self.fault.empty else half
         return replace(answer, body=body, items=(), users=())
 
     def _envelope(self, name: str) -> Envelope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -47,6 +48,16 @@ def simulator(clock: Clock) -> Iterator[Callable[..., TestClient]]:
             return stack.enter_context(TestClient(create_app(**options)))
 
         yield build
+
+
+def truth(client: TestClient, source: str, symbol: str, hours: int = 24) -> list[dict[str, Any]]:
+    """What the simulator says of every item: see docs/simulator.md."""
+    return list(client.get(f"/_truth/{source}/{symbol}", params={"hours": hours}).json())
+
+
+def is_gone(row: dict[str, Any], at: float = START) -> bool:
+    """Whether an item was taken down by the moment ``at``."""
+    return row["removed_at"] is not None and datetime.fromisoformat(row["removed_at"]).timestamp() <= at
 
 
 @pytest.fixture

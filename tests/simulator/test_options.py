@@ -150,3 +150,30 @@ def test_a_full_day_is_a_quota(simulator: Callable[..., TestClient], clock: Cloc
         ask.options(client)
         clock.advance(60)
     assert ask.options(client).json() == {"code": "daily_request_limit_hit"}
+
+
+@pytest.mark.parametrize(
+    ("params", "is_wanted"),
+    [
+        ({"is_call": "true"}, lambda row: row["type"] == "call"),
+        ({"is_put": "true"}, lambda row: row["type"] == "put"),
+        ({"is_call": "true", "is_put": "true"}, lambda row: True),
+        ({"is_sweep": "true"}, lambda row: row["has_sweep"]),
+        ({"min_premium": 200_000}, lambda row: int(row["total_premium"]) >= 200_000),
+        ({"max_premium": 200_000}, lambda row: int(row["total_premium"]) <= 200_000),
+        ({"min_size": 1000}, lambda row: row["total_size"] >= 1000),
+    ],
+)
+def test_alerts_are_filtered_before_they_are_counted(
+    client: TestClient, params: dict[str, Any], is_wanted: Callable[[dict[str, Any]], bool]
+) -> None:
+    """A limit of 20 is 20 that were asked for, and not what is left of 20."""
+    rows = ask.options(client, "NVDA", limit=20, **params).json()["data"]
+    assert len(rows) == 20
+    assert all(map(is_wanted, rows))
+
+
+def test_a_bad_value_is_said_with_the_query_as_it_came(client: TestClient) -> None:
+    """Its own client reads the query as text."""
+    answer = ask.options(client, "AAPL", limit=500)
+    assert (answer.status_code, answer.json()["query"]) == (422, "ticker_symbol=AAPL&limit=500")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from starlette.testclient import TestClient
 
 from tbcache.models import Limit
 from tests.simulator import ask
-from tests.simulator.conftest import START, Clock
+from tests.simulator.conftest import START, Clock, is_gone, truth
 
 TOKEN = "/reddit/api/v1/access_token"
 
@@ -83,20 +84,85 @@ def test_pages_end_at_about_250(client: TestClient) -> None:
     assert len(set(ids)) == 250
 
 
-def test_pinned_posts_ride_on_top_of_a_full_page(client: TestClient) -> None:
-    """102 where 100 were asked for has been recorded; a reader must not count on `limit`."""
-    first = _rows(ask.reddit(client, "NVDA", t="year", limit=100))
-    assert len(first) == 102
-    assert [row["stickied"] for row in first[:3]] == [True, True, False]
+def _browse(client: TestClient, path: str, **params: Any) -> Any:
+    headers = {"Authorization": f"bearer {ask.reddit_token(client)}"}
+    return client.get(f"/reddit{path}", params={"raw_json": "1", **params}, headers=headers)
 
 
-def test_deleted_authors_come_in_both_forms(client: TestClient) -> None:
-    """The item stays when its author goes."""
-    authors = set()
-    for symbol in ("NVDA", "TSLA", "SPY"):
-        authors |= {row["author"] for row in _rows(ask.reddit(client, symbol, t="year", limit=100))}
-    assert "[deleted]" in authors
-    assert None in authors
+def test_pinned_posts_ride_on_top_of_hot_and_are_not_found(client: TestClient) -> None:
+    """102 where 100 were asked for has been recorded; search carries none of them."""
+    hot = _rows(_browse(client, "/r/wallstreetbets/hot", limit=100))
+    assert len(hot) == 102
+    assert [row["stickied"] for row in hot[:3]] == [True, True, False]
+    assert hot[0]["author"] == "AutoModerator"
+    for sort in ("new", "hot", "top", "comments", "relevance"):
+        found = _rows(ask.reddit(client, "NVDA", t="week", limit=100, sort=sort))
+        assert [row["stickied"] for row in found] == [False] * 100
+
+
+def test_search_honours_its_sort(client: TestClient) -> None:
+    """Who leaves `sort=new` away gets the most relevant first, and takes an old post for the end."""
+
+    def values(sort: str, field: str) -> list[float]:
+        return [row[field] for row in _rows(ask.reddit(client, "NVDA", t="week", limit=100, sort=sort))]
+
+    for sort, field in (("new", "created_utc"), ("top", "score"), ("comments", "num_comments")):
+        assert values(sort, field) == sorted(values(sort, field), reverse=True)
+    assert values("relevance", "created_utc") != sorted(values("relevance", "created_utc"), reverse=True)
+    assert values("", "created_utc") == values("relevance", "created_utc")
+
+
+@pytest.mark.parametrize(("listing", "kind"), [("new", "t3"), ("comments", "t1")])
+def test_a_listing_goes_1000_deep_and_newest_first(client: TestClient, listing: str, kind: str) -> None:
+    """Where search ends at 250, these go on."""
+    after, rows = "", []
+    while after is not None:
+        answer = _browse(client, f"/r/all/{listing}", limit=100, after=after).json()
+        rows += answer["data"]["children"]
+        after = answer["data"]["after"]
+    times = [row["data"]["created_utc"] for row in rows]
+    assert {row["kind"] for row in rows} == {kind}
+    assert len({row["data"]["name"] for row in rows}) == len(rows) == 1000
+    assert times == sorted(times, reverse=True)
+
+
+def test_a_listing_is_of_its_subreddits(client: TestClient) -> None:
+    """`r/stocks/new` is not the whole site."""
+    rows = _rows(_browse(client, "/r/stocks+options/new", limit=100))
+    assert {row["subreddit"] for row in rows} == {"stocks", "options"}
+
+
+def test_info_tells_what_became_of_known_posts(client: TestClient, clock: Clock) -> None:
+    """A post that was removed since it was counted is an opinion no more."""
+    gone = next(row for row in truth(client, "reddit", "NVDA", 72) if is_gone(row) and not row["edited_at"])
+    comment = _rows(_browse(client, "/r/all/comments", limit=1))[0]
+    asked = ",".join((*gone["ids"], comment["name"], "t3_nonsense", "t3_zzzzzz1"))
+    now = _rows(_browse(client, "/api/info", id=asked))
+    assert [row["name"] for row in now] == [*gone["ids"], comment["name"]]
+    assert now[0]["author"] == "[deleted]"
+    assert now[0]["selftext"] in ("[deleted]", "[removed]")
+    clock.at = datetime.fromisoformat(gone["at"]).timestamp() + 1
+    (before,) = _rows(_browse(client, "/api/info", id=gone["ids"][0]))
+    assert before["author"] == gone["author"]
+
+
+def test_an_edit_is_dated(client: TestClient) -> None:
+    """The text that was scored yesterday may read otherwise today."""
+    ids = [row["ids"][0] for row in truth(client, "reddit", "NVDA", 72) if row["edited_at"]]
+    rows = _rows(_browse(client, "/api/info", id=",".join(ids)))
+    assert rows
+    assert all(row["created_utc"] < row["edited"] < START for row in rows)
+
+
+def test_what_is_gone_comes_in_both_forms(client: TestClient) -> None:
+    """The item stays when its author or a moderator takes it down; neither form is an opinion."""
+    rows = [
+        row
+        for symbol in ("NVDA", "TSLA", "SPY")
+        for row in _rows(ask.reddit(client, symbol, t="year", limit=100))
+        if row["author"] == "[deleted]"
+    ]
+    assert {row["selftext"] for row in rows} == {"[deleted]", "[removed]"}
 
 
 def test_texts_are_escaped_unless_raw_json_is_asked_for(client: TestClient) -> None:

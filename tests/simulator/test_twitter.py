@@ -11,10 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.models import Limit
-from tbcache.simulator.stream import Stream
-from tbcache.simulator.twitter import TwitterDialect
 from tests.simulator import ask
-from tests.simulator.conftest import START, Clock
+from tests.simulator.conftest import START, Clock, is_gone, truth
 
 
 def _iso(moment: float) -> str:
@@ -30,6 +28,12 @@ def _all(client: TestClient, **params: Any) -> list[dict[str, Any]]:
         if "next_token" not in page["meta"]:
             return rows
         params["next_token"] = page["meta"]["next_token"]
+
+
+def _was_there(row: dict[str, Any]) -> bool:
+    """On one of the pages of the last day, the first read at START, the others an hour later."""
+    at = datetime.fromisoformat(row["edited_at"] or row["at"]).timestamp()
+    return START - 86_400 <= at < START and not is_gone(row, START + 3600)
 
 
 def test_without_fields_only_the_default_ones_come(client: TestClient) -> None:
@@ -56,9 +60,7 @@ def test_pages_cover_the_span_once_and_newest_first(client: TestClient, clock: C
     clock.advance(3600)
     rest = _all(client, **span, next_token=first["meta"]["next_token"])
     times = [row["created_at"] for row in (*first["data"], *rest)]
-    assert len(times) == len(
-        Stream(7, "twitter", "AAPL", TwitterDialect.per_day).between(START - 86_400, START)
-    )
+    assert len(times) == len([row for row in truth(client, "twitter", "AAPL", 25) if _was_there(row)])
     assert len({row["id"] for row in (*first["data"], *rest)}) == len(times)
     assert times == sorted(times, reverse=True)
     assert datetime.fromisoformat(times[-1]).timestamp() >= START - 86_400
@@ -116,6 +118,11 @@ def test_the_same_post_is_the_same_in_every_process(simulator: Callable[..., Tes
         ({"tweet.fields": "mood"}, "tweet.fields"),
         ({"query": "x" * 513}, "query"),
         ({"max_result": 10}, "max_result"),
+        ({"expansions": "author"}, "expansions"),
+        ({"user.fields": "followers"}, "user.fields"),
+        ({"media.fields": "size"}, "media.fields"),
+        ({"sort_order": "newest"}, "sort_order"),
+        ({"query": ""}, "query"),
     ],
 )
 def test_a_bad_parameter_is_a_400_that_names_it(
@@ -165,6 +172,145 @@ def test_a_503_has_a_body(client: TestClient) -> None:
     answer = ask.twitter(client)
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("-is:retweet", "at least one positive"),
+        ("lang:en", "at least one positive"),
+        ("$AAPL OR lang:en", "at least one positive"),
+        ("-$AAPL", "at least one positive"),
+        ("($AAPL OR $MSFT", "missing ')'"),
+        ("$AAPL)", "no viable alternative at input ')'"),
+        ("()", "no viable alternative at input ')'"),
+        ('"apple', "missing '\"'"),
+        ("$AAPL OR", "no viable alternative at input '<EOF>'"),
+        ("OR $AAPL", "no viable alternative at input 'OR'"),
+        ("$AAPL AND $MSFT", "Ambiguous use of and as a keyword"),
+        ("$AAPL language:en", "Reference to invalid operator 'language'"),
+        ("$AAPL is:spam", "Reference to invalid field value 'spam'"),
+    ],
+)
+def test_a_query_that_x_does_not_take_is_a_400(client: TestClient, query: str, words: str) -> None:
+    """A stand-in that answers what X refuses lets a broken query through to where it costs a day."""
+    answer = ask.twitter(client, query)
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert error["parameters"] == {"query": [query]}
+    assert words in error["message"]
+
+
+def _found(client: TestClient, query: str) -> set[str]:
+    """The ids of all posts of the last day that ``query`` finds."""
+    return {row["id"] for row in _all(client, query=query, max_results=100, start_time=_iso(START - 86_400))}
+
+
+@pytest.mark.parametrize(
+    ("query", "is_meant"),
+    [
+        ("$NVDA", lambda row: True),
+        ("$NVDA -is:retweet", lambda row: row["kind"] != "retweet"),
+        ("$NVDA is:quote", lambda row: row["kind"] == "quote"),
+        ("$nvda (is:reply OR is:quote)", lambda row: row["kind"] in ("reply", "quote")),
+        ("$NVDA lang:en", lambda row: row["lang"] == "en"),
+        ("$NVDA -lang:en -is:retweet", lambda row: row["lang"] != "en" and row["kind"] != "retweet"),
+        ("$NVDA from:gamma_reader", lambda row: row["author"] == "gamma_reader"),
+        ("$NVDA -from:gamma_reader", lambda row: row["author"] != "gamma_reader"),
+        ("$NVDA $TSLA", lambda row: "TSLA" in row["symbols"]),
+        ("$NVDA -$TSLA", lambda row: "TSLA" not in row["symbols"]),
+        ('"$NVDA" OR NVDA', lambda row: True),
+    ],
+)
+def test_a_query_finds_what_it_means_and_nothing_else(
+    client: TestClient, query: str, is_meant: Callable[[dict[str, Any]], bool]
+) -> None:
+    """What a query leaves out is not billed; only one that is honoured shows what it saves."""
+    rows = [row for row in truth(client, "twitter", "NVDA") if not is_gone(row)]
+    meant = {row["ids"][-1] for row in rows if is_meant(row)}
+    assert meant
+    assert _found(client, query) ^ meant <= {row["ids"][-1] for row in rows if row["edited_at"]}
+
+
+def test_a_phrase_is_found_as_it_stands(client: TestClient) -> None:
+    """Quotes keep words together; without them each may stand anywhere."""
+    texts = [
+        unescape(row["text"]).lower()
+        for row in _all(client, query='$NVDA "next stop" -is:retweet', max_results=100)
+    ]
+    assert texts
+    assert all("next stop" in text for text in texts)
+    assert not _all(client, query='$NVDA "stop next" -is:retweet', max_results=100)
+    assert len(_all(client, query="$NVDA stop next -is:retweet", max_results=100)) == len(texts)
+
+
+def test_one_query_finds_several_symbols_each_post_once(client: TestClient) -> None:
+    """512 characters hold many cashtags: that is one request in place of ten."""
+    each = [_found(client, f"${symbol}") for symbol in ("AAPL", "MSFT", "GME")]
+    assert _found(client, "$AAPL OR $MSFT OR $GME") == set.union(*each)
+    assert each[0] & each[1]
+
+
+def test_retweets_quotes_and_replies_name_what_they_are_about(client: TestClient) -> None:
+    """Whoever counts opinions counts a retweet as another's, or not at all."""
+    kinds = {"retweeted": "RT @", "quoted": "", "replied_to": "@"}
+    seen = set()
+    fields = {"tweet.fields": "referenced_tweets", "expansions": "referenced_tweets.id.author_id"}
+    page = ask.twitter(client, "$NVDA", max_results=100, **fields).json()
+    shown = {row["id"]: row for row in page["includes"]["tweets"]}
+    gone = {error["resource_id"] for error in page.get("errors", [])}
+    for row in page["data"]:
+        for reference in row.get("referenced_tweets", []):
+            seen.add(reference["type"])
+            assert row["text"].startswith(kinds[reference["type"]])
+            assert (reference["id"] in shown) != (reference["id"] in gone)
+            if reference["type"] == "retweeted":
+                original = unescape(shown[reference["id"]]["text"])
+                assert unescape(row["text"]).partition(": ")[2].rstrip("…") in original
+    assert seen == set(kinds)
+    assert {row["author_id"] for row in shown.values()} <= {user["id"] for user in page["includes"]["users"]}
+
+
+def test_what_is_shown_beside_posts_is_billed_as_well(client: TestClient) -> None:
+    """X bills each post and each user that an answer holds, wherever in it they stand."""
+    fields = {"tweet.fields": "author_id", "expansions": "author_id,referenced_tweets.id"}
+    page = ask.twitter(client, "$NVDA", max_results=100, **fields).json()
+    posts = {row["id"] for row in (*page["data"], *page["includes"]["tweets"])}
+    users = {user["id"] for user in page["includes"]["users"]}
+    assert len(posts) > 100
+    billed = client.get("/_stats").json()["twitter"]["billed"]
+    assert billed == pytest.approx(0.005 * len(posts) + 0.010 * len(users))
+
+
+def test_an_edit_gives_a_post_a_new_id(client: TestClient, clock: Clock) -> None:
+    """Both ids are one post: who counts both counts one opinion twice."""
+    rows = truth(client, "twitter", "AAPL", 24 * 6)
+    changed = next(row for row in rows if row["edited_at"] and not is_gone(row, START + 86_400))
+    texts = []
+    for moment, ids in ((changed["at"], changed["ids"][:1]), (changed["edited_at"], changed["ids"])):
+        clock.at = datetime.fromisoformat(moment).timestamp() + 1
+        page = ask.twitter(client, since_id=str(int(ids[-1]) - 1)).json()
+        (row,) = [row for row in page["data"] if row["id"] in changed["ids"]]
+        assert (row["id"], row["edit_history_tweet_ids"]) == (ids[-1], ids)
+        texts.append(row["text"])
+    assert texts[0] != texts[1]
+
+
+def test_a_post_that_was_removed_is_found_no_more(client: TestClient, clock: Clock) -> None:
+    """What was there yesterday and is not today is no fault of the reader."""
+    gone = next(row for row in truth(client, "twitter", "NVDA", 48) if is_gone(row) and not row["edited_at"])
+    since = {"since_id": str(int(gone["ids"][0]) - 1), "max_results": 100}
+    assert gone["ids"][0] not in {row["id"] for row in _all(client, query="$NVDA", **since)}
+    clock.at = datetime.fromisoformat(gone["at"]).timestamp() + 1
+    assert gone["ids"][0] in {row["id"] for row in _all(client, query="$NVDA", **since)}
+
+
+def test_a_long_post_is_cut_and_whole_in_its_note(client: TestClient) -> None:
+    """Who scores `text` alone scores its first 280 characters."""
+    rows = _all(client, query="$NVDA", max_results=100, **{"tweet.fields": "note_tweet"})
+    long = [row for row in rows if "note_tweet" in row]
+    assert long
+    assert all(len(row["note_tweet"]["text"]) > 280 >= len(unescape(row["text"])) for row in long)
 
 
 def test_the_basic_plan_has_no_cashtag_operator(simulator: Callable[..., TestClient]) -> None:

@@ -1,0 +1,205 @@
+"""What was posted: who wrote what and when, and whether it is anybody's own word.
+
+Every item is a pure function of its stream and its number, so that pages, refreshes, restarts and the ground
+truth of ``GET /_truth`` speak of the same ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from tbcache.simulator import chatter, tongue
+from tbcache.simulator.chatter import Person, Stance
+from tbcache.simulator.mix import mix_of
+from tbcache.simulator.stream import CROWD, DAY, POPULARITY, Stream
+
+Kind = Literal["original", "retweet", "quote", "reply", "copy", "spam"]
+
+PEOPLE = 4000
+SPAMMERS = 25
+#: An edit comes within half an hour, as X allows it.
+EDIT_SECONDS = 1800
+LONG_AFTER = 280
+#: How many symbols a post of the crowd names; of four, on the average.
+NAMED = (3, 3, 3, 4, 4, 5, 6, 8)
+NAMED_ON_AVERAGE = sum(NAMED) / len(NAMED)
+
+_KIND, _ORIGIN, _AUTHOR, _FOREIGN, _EDITED, _REMOVED, _LONG, _BURST, _IN_BURST, _NAMES, _WORDS = range(1, 12)
+_KINDS: tuple[Literal["retweet", "quote", "reply", "copy"], ...] = ("retweet", "quote", "reply", "copy")
+# Spam comes in bursts: half of the items of every n-th block are one author's.
+_BLOCK = 32
+_LOOK_BACK = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One item. Times are Unix seconds; the text is not escaped.
+
+    ``of`` is the number, in the same stream, of what it repeats, quotes or answers. ``first_text`` is what it
+    said before ``edited_at``; ``removed_at`` is when it was taken down, None for never.
+    """
+
+    number: int
+    at: int
+    author: Person
+    text: str
+    kind: Kind
+    of: int | None
+    stance: Stance
+    lang: str
+    symbols: tuple[str, ...]
+    first_text: str
+    edited_at: int | None
+    removed_at: int | None
+
+
+@functools.lru_cache(maxsize=100_000)
+def kind(stream: Stream, k: int) -> Kind:
+    """What item ``k`` is; of whatever repeats, quotes or answers, something was there before."""
+    mix = mix_of(stream.source)
+    if _is_spam(stream, k, mix.spam):
+        return "spam"
+    draw = stream.draw(k, _KIND)
+    for name in _KINDS:
+        draw -= getattr(mix, name)
+        if draw < 0:
+            return name
+    return "original"
+
+
+@functools.lru_cache(maxsize=100_000)
+def origin(stream: Stream, k: int) -> int | None:
+    """The number of the post that item ``k`` is about, a recent one. None for words of its own."""
+    if kind(stream, k) in ("original", "spam"):
+        return None
+    reach = min(_LOOK_BACK, int(2 * DAY / stream.spacing))
+    back = k - 1 - int(reach * stream.draw(k, _ORIGIN) ** 2)
+    while kind(stream, back) != "original":
+        back -= 1
+    return back
+
+
+def repeated(stream: Stream, k: int) -> int:
+    """The number of the item whose words item ``k`` has: its own, but for a retweet or a copy."""
+    of = origin(stream, k)
+    return of if of is not None and kind(stream, k) in ("retweet", "copy") else k
+
+
+@functools.lru_cache(maxsize=100_000)
+def symbols(stream: Stream, k: int) -> tuple[str, ...]:
+    """The symbols that item ``k`` names, the most talked-about more often."""
+    if stream.symbol != CROWD:
+        return (stream.symbol,)
+    dice = stream.dice(repeated(stream, k), _NAMES)
+    keyed = sorted(POPULARITY, key=lambda symbol: dice.random() ** (1 / POPULARITY[symbol]), reverse=True)
+    return tuple(keyed[: dice.choice(NAMED)])
+
+
+def author(stream: Stream, k: int) -> Person:
+    """Who posted item ``k``: some post much, most a little."""
+    if kind(stream, k) == "spam":
+        return Person(PEOPLE + int(SPAMMERS * stream.draw(k // _BLOCK, _AUTHOR)))
+    return Person(int(PEOPLE * stream.draw(k, _AUTHOR) ** 2))
+
+
+def language(stream: Stream, k: int) -> str:
+    k = repeated(stream, k)
+    draw, share = stream.draw(k, _FOREIGN), mix_of(stream.source).foreign
+    if draw >= share or stream.symbol == CROWD or kind(stream, k) == "spam":
+        return "en"
+    return tongue.LANGUAGES[int(draw / share * len(tongue.LANGUAGES))]
+
+
+def edited_at(stream: Stream, k: int) -> int | None:
+    """When item ``k`` was changed, always before the next one of its stream came; None for never."""
+    if kind(stream, k) != "original" or stream.draw(k, _EDITED) >= mix_of(stream.source).edited:
+        return None
+    room = stream.at(k + 1) - stream.at(k)
+    return stream.at(k) + min(EDIT_SECONDS, room // 2) if room >= 4 else None
+
+
+def removed_at(stream: Stream, k: int) -> int | None:
+    """When item ``k`` was taken down: within minutes as a rule, within six hours always.
+
+    A retweet goes with its post.
+    """
+    draw, share = stream.draw(k, _REMOVED), mix_of(stream.source).removed
+    own = None if draw >= share else stream.at(k) + 30 + int(21_600 * (draw / share) ** 3)
+    of = origin(stream, k)
+    if own is not None or of is None or kind(stream, k) != "retweet":
+        return own
+    return removed_at(stream, of)
+
+
+def is_gone(stream: Stream, k: int, now: float) -> bool:
+    """True once item ``k`` was taken down."""
+    removed = removed_at(stream, k)
+    return removed is not None and removed <= now
+
+
+@functools.lru_cache(maxsize=20_000)
+def write(stream: Stream, k: int) -> Post:
+    """Everything about item ``k``."""
+    source = repeated(stream, k)
+    changed = edited_at(stream, k)
+    view = stance(stream, source)
+    text = _text(stream, k, view)
+    return Post(
+        number=k,
+        at=stream.at(k),
+        author=author(stream, k),
+        text=text,
+        kind=kind(stream, k),
+        of=origin(stream, k),
+        stance=view,
+        lang=language(stream, k),
+        symbols=symbols(stream, k),
+        first_text=text if changed is None else f"{text.rstrip('.!')}. More in a minute",
+        edited_at=changed,
+        removed_at=removed_at(stream, k),
+    )
+
+
+@functools.lru_cache(maxsize=100_000)
+def stance(stream: Stream, k: int) -> Stance:
+    """How whoever wrote item ``k`` sees it; an advertiser always sees it rise."""
+    if kind(stream, k) == "spam":
+        return "bullish"
+    return chatter.stance(stream.dice(k), stream.mood(stream.at(k)))
+
+
+def _text(stream: Stream, k: int, view: Stance) -> str:
+    of = origin(stream, k)
+    if of is None:
+        return _own_words(stream, k, view)
+    match kind(stream, k):
+        case "retweet":
+            return f"RT @{author(stream, of).username}: {_own_words(stream, of, view)}"
+        case "copy":
+            return _own_words(stream, of, view)
+        case "reply":
+            return f"@{author(stream, of).username} {_own_words(stream, k, view)}"
+        case _:
+            return f"{_own_words(stream, k, view)} https://t.co/q{of % 10**9:09d}"
+
+
+def _own_words(stream: Stream, k: int, view: Stance) -> str:
+    dice = stream.dice(k, _WORDS)
+    named = symbols(stream, k)
+    if kind(stream, k) == "spam":
+        return chatter.spam(dice, author(stream, k), named)
+    if stream.symbol == CROWD:
+        return chatter.of_several(dice, view, named)
+    if (other := language(stream, k)) != "en":
+        return tongue.post(dice, other, view, stream.symbol)
+    price = chatter.price(stream, stream.at(k))
+    text = chatter.post(dice, view, stream.symbol, price)
+    if stream.draw(k, _LONG) >= mix_of(stream.source).long:
+        return text
+    return " ".join((text, *(chatter.body(dice, view, stream.symbol, price) for _ in range(4))))
+
+
+def _is_spam(stream: Stream, k: int, share: float) -> bool:
+    return stream.draw(k // _BLOCK, _BURST) < 2 * share and stream.draw(k, _IN_BURST) < 0.5

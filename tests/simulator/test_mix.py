@@ -1,0 +1,159 @@
+"""What the streams are made of, by their ground truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.simulator.mix import MIXES
+from tests.simulator import ask
+from tests.simulator.conftest import truth
+
+SOURCES = ("twitter", "reddit", "news", "stocktwits")
+Row = dict[str, Any]
+
+
+def _week(client: TestClient, source: str) -> list[Row]:
+    return [row for symbol in ("NVDA", "AAPL") for row in truth(client, source, symbol, 72)]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_stream_holds_what_its_mix_says(client: TestClient, source: str) -> None:
+    """Shares as recorded: whoever tunes filters on other ones tunes them for another world."""
+    rows, mix = _week(client, source), MIXES[source]
+    kinds = Counter(row["kind"] for row in rows)
+
+    def share(is_one: Callable[[Row], bool]) -> float:
+        return sum(map(is_one, rows)) / len(rows)
+
+    for kind in ("retweet", "quote", "reply", "copy", "spam"):
+        assert kinds[kind] / len(rows) == pytest.approx(getattr(mix, kind), rel=0.3, abs=0.03)
+    assert share(lambda row: len(row["symbols"]) >= 3) == pytest.approx(mix.crowd, rel=0.3, abs=0.04)
+    assert share(lambda row: row["lang"] != "en") == pytest.approx(mix.foreign, rel=0.4, abs=0.03)
+    assert share(lambda row: row["removed_at"] is not None) == pytest.approx(mix.removed, rel=0.4, abs=0.03)
+    assert any(row["edited_at"] for row in rows) == (mix.edited > 0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_same_seed_is_the_same_world(simulator: Callable[..., TestClient], source: str) -> None:
+    """A bench is compared with the one of last month; a restart must not change what was posted."""
+    first, second, other = (truth(simulator(seed=seed), source, "AAPL") for seed in (3, 3, 4))
+    assert first == second
+    assert first != other
+
+
+@pytest.mark.parametrize("source", ["twitter", "reddit", "stocktwits"])
+def test_what_repeats_or_answers_comes_after_it(client: TestClient, source: str) -> None:
+    """A copy before its original would be the original."""
+    rows = {row["ids"][0]: row for row in truth(client, source, "NVDA", 168)}
+    about = [(row, rows[row["of"]]) for row in rows.values() if row["of"] in rows]
+    assert about
+    for row, of in about:
+        assert of["at"] < row["at"]
+        assert of["kind"] == "original"
+        if row["kind"] in ("retweet", "copy"):
+            assert (row["stance"], row["lang"], row["symbols"]) == (of["stance"], of["lang"], of["symbols"])
+
+
+def test_a_copy_has_the_words_of_another_in_another_name(client: TestClient) -> None:
+    """One opinion in forty names is one opinion."""
+    texts = {}
+    cursor = None
+    for _ in range(8):
+        page = ask.stocktwits(client, "NVDA", **({"max": cursor} if cursor else {})).json()
+        texts |= {str(message["id"]): message for message in page["messages"]}
+        cursor = page["cursor"]["max"]
+    copies = [row for row in truth(client, "stocktwits", "NVDA") if row["kind"] == "copy"]
+    both = [(texts[row["ids"][0]], texts[row["of"]]) for row in copies
+            if row["ids"][0] in texts and row["of"] in texts]  # fmt: skip
+    assert both
+    assert all(copy["body"] == of["body"] for copy, of in both)
+    assert any(copy["user"] != of["user"] for copy, of in both)
+
+
+def test_spam_is_a_few_authors_in_bursts(client: TestClient) -> None:
+    """One author has written 17 of a page of 30: a mean over messages is a mean over him."""
+    rows = truth(client, "stocktwits", "NVDA", 72)
+    spammers = Counter(row["author"] for row in rows if row["kind"] == "spam")
+    honest = {row["author"] for row in rows if row["kind"] != "spam"}
+    assert len(spammers) < 30 < len(honest)
+    assert honest.isdisjoint(spammers)
+    pages = [Counter(row["author"] for row in rows[i : i + 30]) for i in range(0, len(rows), 30)]
+    assert max(count for page in pages for author, count in page.items() if author in spammers) >= 8
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_post_of_several_symbols_is_one_post_in_the_stream_of_each(client: TestClient, source: str) -> None:
+    """It is billed once and counted once, whoever asks for it."""
+    streams = {symbol: truth(client, source, symbol, 72) for symbol in ("NVDA", "TSLA", "MSFT")}
+    shared = [row for row in streams["NVDA"] if {"NVDA", "TSLA"} <= set(row["symbols"])]
+    assert shared
+    for row in shared:
+        assert row in streams["TSLA"]
+        assert (row in streams["MSFT"]) == ("MSFT" in row["symbols"])
+
+
+def test_messages_name_all_their_symbols(client: TestClient) -> None:
+    """38% of recorded messages name three tickers or more; the list says which."""
+    known = {row["ids"][0]: row for row in truth(client, "stocktwits", "NVDA")}
+    messages = ask.stocktwits(client, "NVDA").json()["messages"]
+    for message in messages:
+        named = [symbol["symbol"] for symbol in message["symbols"]]
+        assert named == known[str(message["id"])]["symbols"]
+        assert all(f"${symbol}" in message["body"] for symbol in named)
+    assert any(len(message["symbols"]) >= 3 for message in messages)
+
+
+def test_a_wire_story_stands_on_several_sites(simulator: Callable[..., TestClient]) -> None:
+    """Ten sites with one agency's words are one piece of news."""
+    client = simulator(plans={"news": "paid"})
+    known = {row["ids"][0]: row for row in truth(client, "news", "NVDA", 72)}
+    articles = {article["url"]: article for article in ask.news(client, "NVDA").json()["articles"]}
+    both = [(articles[row["ids"][0]], articles[row["of"]]) for row in known.values()
+            if row["ids"][0] in articles and row["of"] in articles]  # fmt: skip
+    assert both
+    for copy, of in both:
+        assert copy["title"] == of["title"]
+        assert copy["source"]["name"] != of["source"]["name"]
+
+
+def test_news_are_in_the_language_that_was_asked_for(simulator: Callable[..., TestClient]) -> None:
+    """Who asks for English gets no Turkish; who asks for nothing gets both."""
+    client = simulator(plans={"news": "paid"})
+    known = {row["ids"][0]: row["lang"] for row in truth(client, "news", "NVDA", 72)}
+
+    def languages(**params: str) -> set[str]:
+        articles = ask.news(client, "NVDA", pageSize=100, **params).json()["articles"]
+        return {known[article["url"]] for article in articles if article["url"] in known}
+
+    assert languages(language="en") == {"en"}
+    assert languages() > {"en"}
+    assert languages(language="de") == {"de"}
+
+
+def test_what_is_no_question_for_the_truth_is_said_in_one_line(client: TestClient) -> None:
+    """Options are trades: nobody wrote them."""
+    for path in ("options/AAPL", "redit/AAPL", "reddit/AAPL?hours=many"):
+        answer = client.get(f"/_truth/{path}")
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith("ask for /_truth/SOURCE/SYMBOL?hours=24")
+
+
+def test_the_truth_costs_nothing(client: TestClient) -> None:
+    """It is for whoever measures, and must not show in what is measured."""
+    truth(client, "twitter", "AAPL")
+    assert client.get("/_stats").json()["twitter"]["accepted"] == 0
+
+
+def test_times_of_the_truth_are_those_of_the_answers(client: TestClient) -> None:
+    """Both sides of a comparison have to mean the same item."""
+    known = {row["ids"][0]: row for row in truth(client, "stocktwits", "AAPL")}
+    for message in ask.stocktwits(client).json()["messages"]:
+        row = known[str(message["id"])]
+        assert datetime.fromisoformat(message["created_at"]) == datetime.fromisoformat(row["at"])
+        assert message["user"]["username"] == row["author"]
