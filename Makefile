@@ -31,7 +31,7 @@ types: setup
 floors: setup
 	$(BIN)/lint-imports
 
-unit: setup
+unit: setup clients
 	# Two at a time, each file by one of them: it keeps the servers that its tests share. What fails is tried
 	# once more, alone: a test whose deadlines a busy machine missed passes then, a broken one fails again.
 	@$(BIN)/pytest -n 2 --dist loadfile || { \
@@ -58,8 +58,26 @@ lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group dev --extra postgres pyproject.toml --output-file requirements.lock
 
+CLIENTS_VENV := .venv-clients
+CLIENTS_STAMP := $(CLIENTS_VENV)/.installed
+
+.PHONY: clients clients-lock
+
+# The clients of the ecosystem that the tests run against the simulator, in an environment of their own.
+clients: $(CLIENTS_STAMP)
+
+$(CLIENTS_STAMP): requirements-clients.lock
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-clients.lock
+	@touch $@
+
+clients-lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group clients --output-file requirements-clients.lock
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
