@@ -93,6 +93,8 @@ def served_twice(server: Server) -> bool:
     first = one.load("L", lambda: None)
     server.start()
     wait_until(lambda: one.parts.store.is_available)
+    # It came back empty: for half a second nobody is given a part of the limit.
+    wait_until(lambda: one.parts.store.own(one.parts.provider.source.name).report()[0])
     server.kill()
     second = one.load("L", lambda: None)
     one.parts.close()

@@ -25,7 +25,16 @@ from tbcache.sources import Source, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.name import MOST_NAMES
 from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_limits, strictest, to_micros, to_time
+from tbcache.store.wire import (
+    CLOCK_DRIFT,
+    MICROS,
+    pack_limits,
+    read_limits,
+    read_seen,
+    strictest,
+    to_micros,
+    to_time,
+)
 
 #: Of a source that is not configured, so many windows that its calls said are told to the fleet.
 MOST_WINDOWS = 4
@@ -162,7 +171,12 @@ class RateLimiter:
                 keys = self._store.keys
                 self._store.client.unlink(keys.slots(self.source.name))
                 self._store.client.hdel(
-                    keys.state(self.source.name), "closed_until", "closed_reason", "strikes", "lost_at"
+                    keys.state(self.source.name),
+                    "closed_until",
+                    "closed_reason",
+                    "strikes",
+                    "lost_at",
+                    "whole_at",
                 )
         except Unavailable:
             return
@@ -277,7 +291,7 @@ class RateLimiter:
                     cost,
                     to_micros(held),
                     deadline_us,
-                    self._store.epoch(self.source.name),
+                    self._store.seen(self.source.name),
                     to_micros(patience),
                     self._store.member,
                     "alone" if limits else "",
@@ -286,11 +300,11 @@ class RateLimiter:
             if answer[0] == b"late":
                 self._store.learn_time(int(answer[1]), asked_at, self.source.name)
                 raise self._store.overdue()
-            allowed, now, count, span, used, retry_at, why, reason, epoch, start = answer
+            allowed, now, count, span, used, retry_at, why, reason, seen, start = answer
             begins = (int(start) - int(now)) / MICROS
             if allowed and is_take:
                 self._own.grant(slot, cost, limits or self.source.limits, begins + held)
-        self._store.learn_epoch(self.source.name, epoch.decode(errors="backslashreplace"))
+        self._store.learn(self.source.name, read_seen(seen))
         if allowed and is_take and begins > 0:
             self._own.promise(asked_at + begins, asked_at)
         self._store.learn_time(int(now), asked_at, self.source.name)

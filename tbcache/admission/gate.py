@@ -42,7 +42,7 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache
 from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, to_micros
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_seen, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -270,7 +270,7 @@ class Admission:
                         token,
                         source.cost,
                         "held" if ask.slot else "",
-                        self._store.epoch(name),
+                        self._store.seen(name),
                         to_micros(ask.patience),
                         plan.budget,
                         plan.page,
@@ -316,7 +316,7 @@ class Admission:
             case b"stale":
                 return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
             case b"go":
-                self._store.learn_epoch(ask.source.name, answer[3].decode(errors="backslashreplace"))
+                self._store.learn(ask.source.name, read_seen(answer[3]))
                 held = (answer[4] - now) / MICROS + self._lease
                 own = self._store.own(ask.source.name)
                 own.grant(token, ask.source.cost, ask.source.limits, held)
@@ -330,7 +330,7 @@ class Admission:
             case b"join":
                 return Join(answer[2].decode(errors="backslashreplace"), max(0.0, (answer[3] - now) / MICROS))
             case b"wait":
-                self._store.learn_epoch(ask.source.name, answer[5].decode(errors="backslashreplace"))
+                self._store.learn(ask.source.name, read_seen(answer[5]))
                 wait = _wait(now, *answer[2:5])
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
@@ -369,6 +369,7 @@ class Admission:
                     plan.page,
                     to_micros(bill.dollars),
                     self._store.member,
+                    self._store.seen(name),
                     *_once(bill),
                 ],
             )

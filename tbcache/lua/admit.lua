@@ -16,7 +16,7 @@
 --       6 deadline of the ask (us of server time; 0: none)
 --       7 worker    8 slot id, also the lease's token    9 cost in slots
 --      10 "held" when the slot is held already, else ""
---      11 epoch the asker has seen, "" for none
+--      11 what it was replied of the epoch before, "" for none (see meet in slots.lua)
 --      12 patience (us): a slot that comes free within it is promised at once
 --      13 the day's budget (millionths of a dollar; 0: none)   14 a page's price at most
 --      15 the log's first 16 bytes, as the asker knows it
@@ -25,10 +25,11 @@
 -- Replies {verdict, now, ...}, moments as integers (us):
 --   {"hit", now, entry}                      fresh
 --   {"stale", now, entry, failure or ""}     old; someone else refreshes, or must wait
---   {"go", now, entry or "", epoch, start}   the slot is held, the lease is yours; send
+--   {"go", now, entry or "", seen, start}   the slot is held, the lease is yours; send
 --                                            nothing before start
 --   {"join", now, token, until}              someone else loads it
---   {"wait", now, retry_at, code, reason, epoch}   no slot before retry_at; why: see slots.lua
+--   {"wait", now, retry_at, code, reason, seen}   no slot before retry_at; why: see slots.lua;
+--                                            seen: what meet replies
 --   {"failed", now, failure}                 the last load failed; not yet again
 --   {"late", now}                            the deadline has passed; nothing was done
 --   {"cleared", now, log}                    the asker does not know the log; nothing was done
@@ -40,8 +41,13 @@ if deadline > 0 and now > deadline then
     return {'late', now}
 end
 
--- Whatever is answered below, the process was heard: the asker reckons with that.
-redis.call('ZADD', KEYS[7], 'XX', string.format('%.0f', now), ARGV[17])
+-- Whatever is answered below, the process was heard: the asker reckons with that. Where an older note of it
+-- than it knows of says that Redis lost data, that stays to be seen (see meet in slots.lua).
+local noted = redis.call('ZSCORE', KEYS[7], ARGV[17])
+local is_noted = noted and tonumber(noted) >= tonumber(string.match(ARGV[11], ' (%d+)$') or 0)
+if is_noted then
+    redis.call('ZADD', KEYS[7], string.format('%.0f', now), ARGV[17])
+end
 
 local log, known, cleared = KEYS[6], ARGV[15], tonumber(ARGV[16])
 local head = redis.pcall('GETRANGE', log, 0, 15)
@@ -89,7 +95,7 @@ local function unneeded()
     end
 end
 
-local seen = epoch(state, ARGV[11], now, id)
+local seen = meet(window, now, ARGV[11], id)
 local retry_at, code, reason, certain = 0, '', '', true
 if not is_held then
     local _

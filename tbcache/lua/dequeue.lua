@@ -14,6 +14,7 @@
 --         "idle" when it has nothing in hand, "free" when it has kept all its threads for one, and
 --         takes nothing else
 --      12 charge "fetch" | "request": then each job needs a slot
+--      13 what it was replied of the epoch before, "" for none (see meet)
 --      then the claims of the jobs that the worker has in hand: they are renewed
 -- Replies {now, retry_at, called, message, claim, is_held, ...}: retry_at (us) is when more
 -- may come (0: when the bell rings). A job with is_held 1 comes with a held slot of its
@@ -31,8 +32,8 @@ local now = server_time()
 if deadline > 0 and now > deadline then
     return {int(now), '0', 0}
 end
-hear(window.fleet, ARGV[9], now)
-for i = 13, #ARGV do
+meet(window, now, ARGV[13], prefix)
+for i = 14, #ARGV do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), ARGV[i])
 end
 

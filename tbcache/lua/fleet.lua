@@ -29,12 +29,16 @@ local function agree(state_key, fleet_key)
     end
 end
 
-local function forget(state_key, fleet_key, process)
+-- Takes a process out of the fleet; a slot of it may be in a window until `gone_at` (us).
+local function forget(state_key, fleet_key, process, gone_at)
+    if gone_at > tonumber(redis.call('HGET', state_key, 'left_until') or 0) then
+        redis.call('HSET', state_key, 'left_until', int(gone_at))
+    end
     redis.call('ZREM', fleet_key, process)
     redis.call('HDEL', state_key, 'share:' .. process, 'rooms:' .. process, 'limits:' .. process, 'died:' .. process)
 end
 
--- From when on nothing that a process sent without Redis can be in a window (us). All of it
+-- From when on nothing that a process sent can be in a window (us). All of it
 -- arrived within a lease of `last`, the last moment at which it may have sent.
 local function clear_at(state_key, last, lease)
     return last + lease + tonumber(redis.call('HGET', state_key, 'horizon') or 0)

@@ -6,18 +6,20 @@
 -- ARGV  1 process
 --       2 "clean" when all that it sent is known here; "" for one that was found dead and may
 --         have sent more, without Redis   3 lease (us)
+--       4 for how long (us) a slot of it stays in a window; "" where that is not known
 -- Replies 0 when it is forgotten, or the moment (us) until which its share is kept.
-local process = ARGV[1]
+local process, now = ARGV[1], server_time()
+local gone_at = ARGV[4] ~= '' and now + tonumber(ARGV[4]) or clear_at(KEYS[1], now, tonumber(ARGV[3]))
 -- One without a share sends nothing without Redis.
 if ARGV[2] == '' and redis.call('HEXISTS', KEYS[1], 'share:' .. process) == 1 then
-    local now = server_time()
     redis.call('HSETNX', KEYS[1], 'died:' .. process, int(now))
     local died_at = tonumber(redis.call('HGET', KEYS[1], 'died:' .. process))
-    local kept_until = clear_at(KEYS[1], died_at, tonumber(ARGV[3]))
-    if now < kept_until then
-        return int(kept_until)
+    gone_at = clear_at(KEYS[1], died_at, tonumber(ARGV[3]))
+    if now < gone_at then
+        return int(gone_at)
     end
 end
-forget(KEYS[1], KEYS[2], process)
+forget(KEYS[1], KEYS[2], process, gone_at)
+redis.call('PEXPIRE', KEYS[1], STATE_TTL_MS)
 agree(KEYS[1], KEYS[2])
 return 0

@@ -9,5 +9,6 @@ if redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[1] then
     return 0
 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[2], 'epoch', ARGV[2], 'lost_at', int(server_time()))
+lose(KEYS[2], server_time(), ARGV[1])
+redis.call('HSET', KEYS[2], 'epoch', ARGV[2])
 return 1

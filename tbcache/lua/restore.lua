@@ -1,25 +1,33 @@
 --@include slots
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
--- KEYS  1 slots   2 state   (see slots.lua)
---       3 back    HASH  process -> the epoch for which it has put its slots back
--- ARGV  1 horizon (us)   2 process   3 how many processes take slots, as far as it knows
---       4 epoch it has seen   5 name for a new epoch   6 lease (us)
+-- KEYS  1 slots   2 state   4 fleet   (see slots.lua)
+--       3 back    HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
+--                       slots back, and what it knew before (arguments 6 to 9; as moments, us)
+-- ARGV  1 horizon (us)   2 process   3 what it was replied of the epoch before, "" for none (see meet)
+--       4 name for a new epoch   5 lease (us)
+--       6 the last epoch of which it knew that nothing was missing, "" for none
+--       7 how many members the fleet had then
+--       8 for how long (us) a slot of those that had left by then may be in a window yet
+--       9 how long ago (us) it was told so
 --       then slot id, age (us; negative while it is held), ...
--- Replies {epoch in force, 1 when the source is open}. A slot that is known
+-- Replies {what meet replies, 1 when the source is open}. A slot that is known
 -- keeps the later stamp of the two: either is at or after its arrival. One that is still
 -- held here although its answer is in, which could not be told, is held no longer.
 local slots, state, back = KEYS[1], KEYS[2], KEYS[3]
-local horizon, process = tonumber(ARGV[1]), ARGV[2]
+local horizon, process, whole = tonumber(ARGV[1]), ARGV[2], ARGV[6]
 
 local now = server_time()
-local current = epoch(state, ARGV[4], now, ARGV[5])
-if ARGV[4] ~= '' and current ~= ARGV[4] then
-    -- The epoch in force may be that of one who had nothing to lose.
-    redis.call('HSETNX', state, 'lost_at', int(now))
+local is_first = ARGV[3] == '' and redis.call('HEXISTS', state, 'epoch') == 0
+local seen = meet({state = state, fleet = KEYS[4], process = process}, now, ARGV[3], ARGV[4])
+local current = string.match(seen, '^%S+')
+if is_first then
+    -- Who comes back to an empty Redis, and knew nothing of it, does not know what it has lost.
+    -- Those who do are back as soon as this one.
+    redis.call('HSET', state, 'lost_at', int(now), 'whole_at', int(now + ABSENT_US))
 end
-redis.call('HSET', state, 'returned_at', int(now), 'lease', ARGV[6])
-for i = 7, #ARGV, 2 do
+redis.call('HSET', state, 'returned_at', int(now), 'lease', ARGV[5])
+for i = 10, #ARGV, 2 do
     local id, age = ARGV[i], tonumber(ARGV[i + 1])
     if age >= 0 then
         commit(slots, now, id, 1)
@@ -31,22 +39,32 @@ if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
 end
 redis.call('PEXPIRE', slots, int(horizon / 1000 + 60000))
 
-if not redis.call('HGET', state, 'lost_at') then
-    return {current, 1}
-end
--- Once all have put back what they sent, the window is whole again.
-local fleet = math.max(tonumber(ARGV[3]), tonumber(redis.call('HGET', state, 'fleet') or 1))
-redis.call('HSET', state, 'fleet', fleet)
-redis.call('HSET', back, process, current)
-redis.call('PEXPIRE', back, int(horizon / 1000 + 60000))
-local returned = 0
-for _, for_epoch in ipairs(redis.call('HVALS', back)) do
-    if for_epoch == current then
-        returned = returned + 1
+-- The window is whole again once all have put back what they sent, and what was sent by those who
+-- had left by then is old. Who joined after the loss stands for nobody.
+if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
+    local left_until, told_at = int(now + tonumber(ARGV[8])), int(now - tonumber(ARGV[9]))
+    redis.call('HSET', back, process, table.concat({current, whole, ARGV[7], left_until, told_at}, ' '))
+    redis.call('PEXPIRE', back, int(horizon / 1000 + 60000))
+    local told, latest, returned, members = {}, 0, 0, 0
+    -- Those who joined later may be heard of as late as the first that is silent.
+    local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
+    for _, text in ipairs(redis.call('HVALS', back)) do
+        local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
+        if theirs == current and before == whole then
+            told[#told + 1] = tonumber(at)
+            latest, members = math.max(latest, tonumber(at)), math.max(members, tonumber(count))
+            whole_at = math.max(whole_at, tonumber(left))
+        end
+    end
+    -- One that was forgotten when the others were last told was not among those they were told of.
+    for _, at in ipairs(told) do
+        returned = returned + (latest - at < FORGET_US - CLOCK_SLACK_US and 1 or 0)
+    end
+    if returned >= members then
+        redis.call('HSET', state, 'whole_at', int(whole_at))
+    else
+        redis.call('HDEL', state, 'whole_at')
     end
 end
-if returned < fleet then
-    return {current, 0}
-end
-redis.call('HDEL', state, 'lost_at', 'fleet')
-return {current, 1}
+local lost = redis.call('HMGET', state, 'lost_at', 'whole_at')
+return {seen, now < whole_from(lost[1], lost[2], horizon, tonumber(ARGV[5])) and 0 or 1}

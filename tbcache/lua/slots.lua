@@ -8,10 +8,13 @@
 -- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
 --                            when it did first (us);
 --                            strikes: refusals in a row; horizon: the longest window
---                            seen (us); epoch: set once, missing after a loss of data;
---                            lost_at: when a loss was noticed (us), until it is mended;
+--                            seen (us); epoch: set once, missing after a loss of data, and
+--                            another one after each loss; past: the epoch before;
+--                            lost_at: when the last loss was noticed (us); whole_at: from when on
+--                            all that it took is known again (us), where that is known;
 --                            lease: for how long a request may be under way (us);
---                            fleet: how many processes there were;
+--                            left_until: when the last slot of those who are members no more
+--                            leaves the longest window (us);
 --                            returned_at: when a process last came back from an outage
 --                            and put its slots here (us);
 --                            died:<process>: when others of its machine found it dead (us);
@@ -39,14 +42,16 @@
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
 --                            One with a share that is silent for longer than ABSENT_US may
 --                            be cut off and sending on its own: its share is kept free until
---                            it is back, or forgotten.
+--                            it is back, or forgotten. A process says with each ask what it finds
+--                            there when Redis has lost nothing (see meet).
 --
 -- $ns:notices          channel: "SOURCE UNTIL REASON", the source is closed until then (us),
 --                            0: it is open again; "SOURCE", all are to give back their rooms of it.
 --
 -- A window is a table {slots, state, fleet: the keys; limits: the asker's, which look() makes
 -- those in force; process: who takes, nil to look only; is_alone: true where the asker's
--- limits hold alone, and not the fleet's as well}.
+-- limits hold alone, and not the fleet's as well; is_behind: set by meet where the process has
+-- yet to put its slots back}.
 --
 -- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
 -- the upstream said stop (the text is the upstream's), "giving_back" it is about to be given
@@ -58,6 +63,8 @@ local ROOM_POLL_US = 5000
 local GIVING_BACK, BUDGET = 'giving_back', 'budget'
 local ROUNDING = 1e-6  -- of a share; also in store/own.py
 local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
+local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in FORGET_US
+local FORGET_US = 300000000  -- FORGET_SECONDS of store/member.py
 local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
 local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with before there are any
 local FOREIGN_POLL_US = 100000
@@ -242,11 +249,6 @@ local function call_for_rooms(window, now)
     end
 end
 
--- Marks the process as heard of.
-local function hear(fleet_key, process, now)
-    redis.call('ZADD', fleet_key, 'XX', int(now), process)
-end
-
 -- Interactive slots taken per us, of late: counted with a memory of one shortest window.
 local function demand_of(rate, at, now, memory)
     return tonumber(rate or 0) * math.exp(-math.max(0, now - tonumber(at or now)) / memory)
@@ -271,6 +273,13 @@ local function borrow(slots_key, limit, now, free, share, rate)
     return 0
 end
 
+-- From when on a window is known again after a loss (us): once all have put back what they sent, or else
+-- once whatever was sent has arrived and left the window.
+local function whole_from(lost_at, whole_at, span, lease)
+    lost_at = tonumber(lost_at or 0)
+    return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + lease) or 0
+end
+
 local function shortest(limits)
     local span = limits[1][2]
     for _, limit in ipairs(limits) do
@@ -286,7 +295,7 @@ end
 local function look(window, now, cost, share)
     local slots_key, state_key = window.slots, window.state
     local state = redis.call('HMGET', state_key,
-        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at', 'limits', 'lease')
+        'closed_until', 'closed_reason', 'lost_at', 'demand', 'demand_at', 'limits', 'lease', 'whole_at')
     if state[6] and not window.is_alone then
         window.limits = in_force(window.limits, state[6])
     end
@@ -297,7 +306,6 @@ local function look(window, now, cost, share)
     if closed_until > now then
         retry_at, code, text, certain = closed_until, 'closed', state[2] or 'closed', false
     end
-    local lost_at = tonumber(state[3] or 0)
     local demand = share < 1 and demand_of(state[4], state[5], now, shortest(limits)) or 0
     local tightest
     window.paced = {}
@@ -342,10 +350,10 @@ local function look(window, now, cost, share)
             free_at, certain, why = now + ROOM_POLL_US, false, GIVING_BACK
             because = 'others are giving back what was kept for them'
         end
-        local known_at = lost_at + span + tonumber(state[7] or 0)
-        if lost_at > 0 and now < known_at then
-            -- Shut until every process has put its own slots back, or what one of them sent has
-            -- arrived and left the window; the first may be any moment, so the asker looks again soon.
+        local known_at = whole_from(state[3], state[8], span, tonumber(state[7] or 0))
+        known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
+        if now < known_at then
+            -- Every process may have put its own slots back at any moment, so the asker looks again soon.
             free_at = math.max(free_at, math.min(known_at, now + LOST_POLL_US))
             used, certain = count, false
             because = because .. ', shut until what Redis has lost is known again'
@@ -409,20 +417,52 @@ local function release(slots_key, id, cost)
     end
 end
 
--- Notices that Redis lost its data: the asker has seen an epoch and it is gone.
--- Replies the epoch in force.
-local function epoch(state_key, seen, now, id)
-    local current = redis.call('HGET', state_key, 'epoch')
-    -- A look of 0.1.0 wrote down none: it is as good as missing.
-    if not current or current == '' then
-        current = id
-        redis.call('HSET', state_key, 'epoch', current)
-        if seen ~= '' then
-            redis.call('HSET', state_key, 'lost_at', int(now))
+-- A loss of data is noticed: the epoch of before is over.
+local function lose(state_key, now, past)
+    redis.call('HSET', state_key, 'lost_at', int(now), 'past', past)
+    redis.call('HDEL', state_key, 'whole_at')
+end
+
+-- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
+-- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis noted that it was
+-- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
+-- back. Where the fleet has no such note of it, Redis went back to an older state: that is a loss as well, and
+-- `name` is the new epoch's. Replies "EPOCH HEARD".
+local function meet(window, now, seen, name, joins)
+    local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
+    heard = tonumber(heard or 0) or 0
+    local state = redis.call('HMGET', window.state, 'epoch', 'past')
+    -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
+    local current = state[1] and string.match(state[1], '^[%w%p]+$')
+    local noted = tonumber(redis.call('ZSCORE', window.fleet, window.process) or nil)
+    -- One that was silent for so long was forgotten; it is to put back its slots as well.
+    local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
+    if not current then
+        current = name
+        redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
+        redis.call('HSET', window.state, 'epoch', current)
+        redis.call('PEXPIRE', window.state, STATE_TTL_MS)
+        if known then
+            lose(window.state, now, known)
+            window.is_behind = true
         end
-        redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+    elseif known and known ~= current then
+        -- The epoch in force may be that of one who knew of no loss, or of long ago.
+        if state[2] ~= known then
+            lose(window.state, now, known)
+        end
+        window.is_behind = true
+    elseif heard > (noted or 0) and not is_forgotten then
+        lose(window.state, now, current)
+        current = name
+        redis.call('HSET', window.state, 'epoch', current)
+        window.is_behind = true
     end
-    return current
+    window.is_behind = window.is_behind or is_forgotten
+    if noted or joins then
+        redis.call('ZADD', window.fleet, int(now), window.process)
+    end
+    return current .. ' ' .. ((noted or joins) and not is_forgotten and int(now) or '0')
 end
 
 -- Counts in the usage figures: field "worker:metric" of the source's day.

@@ -4,10 +4,11 @@
 -- KEYS  1 slots   2 state   3 fleet   (see slots.lua)
 -- ARGV  1 limits   2 share   3 "take" | "look"   4 slot id   5 cost in slots
 --       6 held for (us; 0: stamped now)   7 deadline (us; 0: none)
---       8 epoch the asker has seen, "" for none
+--       8 what it was replied of the epoch before, "" for none (see meet)
 --       9 patience (us): a slot that comes free within it is promised at once   10 process
 --      11 "alone" where these limits hold alone; "" where the fleet's do as well
--- Replies {allowed, now, count, span, used, retry_at, code, reason, epoch, start}: the
+-- Replies {allowed, now, count, span, used, retry_at, code, reason, epoch and
+-- heard (see meet; "" for a look), start}: the
 -- figures are the tightest limit's, after the take; retry_at (us) is when the oldest slot
 -- in its window leaves (now, if it is empty), or when the ask can be granted. A slot that
 -- was taken must not be used before start. {"late", now} past the deadline: nothing was done.
@@ -22,11 +23,8 @@ local now = server_time()
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
-if is_take then
-    hear(window.fleet, ARGV[10], now)
-end
 -- One that only looks writes nothing.
-local seen = is_take and epoch(window.state, ARGV[8], now, id) or redis.call('HGET', window.state, 'epoch') or ''
+local seen = is_take and meet(window, now, ARGV[8], id) or ''
 local retry_at, code, reason, tightest, certain = look(window, now, cost, share)
 local start = math.max(now, retry_at)
 local allowed = retry_at == 0 or (certain and start - now <= tonumber(ARGV[9]))

@@ -9,6 +9,7 @@
 --       4 slot id of the next page   5 cost in slots   6 deadline (us; 0: none)
 --       7 the lease's token   8 worker   9 the day's budget   10 a page's price at most
 --      11 billed (millionths of a dollar)   12 process
+--      13 what it was replied of the epoch before, "" for none (see meet)
 --         then what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies {"go", now}: the next slot is held and the lease prolonged;
 --         {"wait", now, retry_at, code, reason}: no slot, and why (see slots.lua);
@@ -22,8 +23,8 @@ commit(slots, now, ARGV[3], cost)
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
-hear(window.fleet, window.process, now)
-bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 13)
+meet(window, now, ARGV[13], ARGV[4])
+bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 14)
 local retry_at, code, reason = look(window, now, cost, 1)
 local budget, page = tonumber(ARGV[9]), tonumber(ARGV[10]) / cost
 local funds_at, lack = look_at_budget(window, KEYS[4], KEYS[7], now, budget, page, 0)

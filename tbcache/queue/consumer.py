@@ -129,6 +129,7 @@ class PacingConsumer(Consumer):
                     cost,
                     self._readiness(reserved),
                     self._source.charge,
+                    self._store.seen(self._source.name),
                     *self._hand.claims,
                 ],
             )

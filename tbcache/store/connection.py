@@ -52,10 +52,10 @@ from tbcache.store.key import Keys
 from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.marker import Marker
 from tbcache.store.node import Argument, Node
-from tbcache.store.own import OwnSlots
+from tbcache.store.own import Census, OwnSlots
 from tbcache.store.script import script
 from tbcache.store.waiter import Waiter
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, read_seen, to_micros, to_time
 
 log = get_logger("tbcache.store")
 
@@ -137,7 +137,7 @@ class Store:
         self._broken: dict[str, str] = {}
         self._own: dict[str, OwnSlots] = {}
         self._is_returning = False
-        self._epochs: dict[str, str] = {}
+        self._seen: dict[str, Seen] = {}
         self._agreeing = threading.Lock()
         self._is_agreed = False
         self._is_foreign = False
@@ -540,14 +540,28 @@ class Store:
 
     def epoch(self, source: str) -> str:
         """The epoch of the source's window that this process has seen, "" for none."""
-        return self._epochs.get(source, "")
+        return self._seen.get(source, Seen()).epoch
 
-    def learn_epoch(self, source: str, epoch: str) -> None:
-        """Take note of the epoch in force; a new one means that Redis lost the window: mend it."""
-        if epoch and self._epochs.setdefault(source, epoch) != epoch:
+    def seen(self, source: str) -> str:
+        """What the scripts are told of this process, as slots.lua reads it; "" before the first."""
+        return str(self._seen.get(source, Seen()))
+
+    def learn(self, source: str, seen: Seen) -> None:
+        """Take note of what Redis replied of the epoch. Where it has lost the window, or forgotten us, put
+        our own slots back."""
+        if not seen.epoch:
+            return
+        known = self._seen.setdefault(source, seen)
+        if known.epoch != seen.epoch or seen.heard_us == 0 < known.heard_us:
             # Away again, it is mended at the next return.
             with contextlib.suppress(Unavailable):
                 self.restore(source)
+        elif seen.heard_us > known.heard_us:
+            self._seen[source] = seen
+
+    def unlearn(self, source: str) -> None:
+        """This process has left the fleet of ``source``: there is no note of it any more."""
+        self._seen[source] = Seen(self.epoch(source))
 
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
@@ -558,20 +572,28 @@ class Store:
         own = self.own(source)
         ages = own.ages()
         slots = [part for slot, age in ages for part in (slot, to_micros(age))]
-        epoch, _ = self.run(
+        # Who is told of no fleet has this limit to itself.
+        census = (
+            own.census if own.is_member else Census(self.epoch(source), own.processes, 0.0, time.monotonic())
+        )
+        keys, now = self.keys, time.monotonic()
+        seen, _ = self.run(
             "restore",
-            [self.keys.slots(source), self.keys.state(source), self.keys.back(source)],
+            [keys.slots(source), keys.state(source), keys.back(source), keys.fleet(source)],
             [
                 to_micros(own.horizon),
                 self.member,
-                own.processes,
-                self.epoch(source),
+                self.seen(source),
                 uuid.uuid4().hex,
                 to_micros(self.lease_seconds),
+                census.epoch,
+                census.members,
+                to_micros(max(0.0, census.left_until - now)),
+                to_micros(now - census.told_at),
                 *slots,
             ],
         )
-        self._epochs[source] = epoch.decode(errors="backslashreplace")
+        self._seen[source] = read_seen(seen)
         own.restored(slot for slot, _ in ages)
 
     def time_us(self, source: str = "") -> float | None:
@@ -645,7 +667,7 @@ class Store:
         return source if self.is_cluster else ""
 
     def _give_up_windows(self, clock: str) -> None:
-        for source, epoch in list(self._epochs.items()):
+        for source, (epoch, _) in list(self._seen.items()):
             if self._clock_of(source) != clock:
                 continue
             keys = [self.keys.slots(source), self.keys.state(source)]
@@ -750,7 +772,7 @@ class Store:
             # Nor is what Redis has told the parent meant for two.
             for own in self._own.values():
                 own.renew()
-            self._epochs = {}
+            self._seen = {}
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
             self._is_returning = False

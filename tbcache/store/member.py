@@ -30,9 +30,9 @@ from tbcache.log import get_logger
 from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.marker import is_alive, pid_of
-from tbcache.store.own import ABSENT_SECONDS, OwnSlots, Word
+from tbcache.store.own import ABSENT_SECONDS, Census, OwnSlots, Word
 from tbcache.store.purse import Purse, day_of
-from tbcache.store.wire import pack_limits, read_limits, to_micros
+from tbcache.store.wire import MICROS, pack_limits, read_limits, read_seen, to_micros
 
 log = get_logger("tbcache.store")
 
@@ -41,7 +41,7 @@ BEAT_SECONDS = ABSENT_SECONDS / 3
 SHARE_SECONDS = 1.0
 #: What a beat is called among a source's asks.
 BEAT = "beat"
-#: A host that died takes its processes' shares along for so long.
+#: A host that died takes its processes' shares along for so long. Also in slots.lua.
 FORGET_SECONDS = 300.0
 #: Without the right to the channel, it is asked for again after so long.
 DEAF_SECONDS = 60.0
@@ -83,7 +83,7 @@ class Membership:
             for source in list(self._asked_at):
                 # One source whose keys are damaged must not keep the others' shares.
                 with contextlib.suppress(Refused):
-                    self._leave(source, self._store.member, is_clean=True)
+                    self._leave_source(source)
         except Unavailable:
             return
         self._store.leave_machine()
@@ -143,7 +143,7 @@ class Membership:
                     to_micros(FORGET_SECONDS),
                     rooms,
                     "alone" if is_alone else "",
-                    self._store.epoch(source),
+                    self._store.seen(source),
                     uuid.uuid4().hex,
                     to_micros(self._store.lease_seconds),
                 ],
@@ -151,10 +151,14 @@ class Membership:
             if answer:
                 own.receive(read_word(answer), mark, is_alone=is_alone)
         if answer:
-            epoch, closed_until, reason, is_whole, absent = answer[5:]
+            reply, closed_until, reason, is_heard, absent, is_whole, left_us = answer[5:]
+            seen = read_seen(reply)
             self._check_limits(source, own)
-            own.hear_fleet(asked_at, is_whole=bool(is_whole))
-            self._store.learn_epoch(source, epoch.decode(errors="backslashreplace"))
+            own.hear_fleet(asked_at, is_whole=bool(is_heard))
+            if is_whole:
+                now = time.monotonic()
+                own.census = Census(seen.epoch, own.processes, now + int(left_us) / MICROS, now)
+            self._store.learn(source, seen)
             if int(closed_until) > int(now_us):
                 self._store.hear_closure(source, int(closed_until), reason.decode(errors="backslashreplace"))
             self._bury_dead(
@@ -260,12 +264,19 @@ class Membership:
         is_ours = machine == self._store.member.rpartition("-")[0]
         return is_ours and pid is not None and not is_alive(pid)
 
-    def _leave(self, source: str, member: str, *, is_clean: bool) -> None:
+    def _leave_source(self, source: str) -> None:
+        own = self._store.own(source)
+        self._leave(source, self._store.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+        self._store.unlearn(source)
+        own.census = Census()
+
+    def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int | str = "") -> None:
+        """``gone_in_us``: when the last slot of it has left every window; "" where that is not known."""
         keys = self._store.keys
         kept_until = self._store.run(
             "leave",
             [keys.state(source), keys.fleet(source)],
-            [member, "clean" if is_clean else "", to_micros(self._store.lease_seconds)],
+            [member, "clean" if is_clean else "", to_micros(self._store.lease_seconds), gone_in_us],
         )
         if kept_until:
             self._kept_until[source, member] = int(kept_until)

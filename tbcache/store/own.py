@@ -56,6 +56,17 @@ class Word(NamedTuple):
     processes: int
 
 
+class Census(NamedTuple):
+    """What a beat is told while nothing is missing in the window: who must put slots back, should Redis lose
+    them. ``left_until`` (monotonic): until when a slot of those that had left by then is in a window;
+    ``told_at`` (monotonic)."""
+
+    epoch: str = ""
+    members: int = 0
+    left_until: float = 0.0
+    told_at: float = 0.0
+
+
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
@@ -107,6 +118,7 @@ class OwnSlots:
         self._told_alone = False
         #: How many processes take slots of the source, as far as Redis has said.
         self.processes = 1
+        self.census = Census()
 
     def configure(self, limits: tuple[Limit, ...]) -> None:
         """The source is used, with these limits; the fleet's are heard of with the next beat."""
@@ -315,6 +327,13 @@ class OwnSlots:
         """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""
         with self._lock:
             return self._wait(limit, cost, "")
+
+    @property
+    def gone_in(self) -> float:
+        """In how many seconds the last slot of this process has left the longest window; 0.0 for none."""
+        now = time.monotonic()
+        with self._lock:
+            return max([0.0, *(stamp + self._horizon - now for stamp in self._stamps.values())])
 
     def ages(self) -> list[tuple[str, float]]:
         """Every slot with its age in seconds; negative while it is held."""

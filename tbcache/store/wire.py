@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from tbcache.foreign import LAST
 from tbcache.models import Limit
@@ -13,6 +14,23 @@ MICROS = 1_000_000
 #: The most by which two clocks' rates differ: quartz 1e-4 at worst, and NTP slews a clock by 5e-4 more
 #: (adjtime(3)); with room to spare.
 CLOCK_DRIFT = 1e-3
+
+
+class Seen(NamedTuple):
+    """What Redis has replied of a source: the epoch in force, and when it noted that this process was heard
+    (us of its time; 0: it has no such note). ``meet`` in slots.lua compares it with what Redis knows."""
+
+    epoch: str = ""
+    heard_us: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.epoch} {self.heard_us}" if self.epoch else ""
+
+
+def read_seen(reply: bytes) -> Seen:
+    """``EPOCH HEARD`` as ``meet`` replies it; nothing where a script only looked."""
+    epoch, _, heard = reply.decode(errors="backslashreplace").partition(" ")
+    return Seen(epoch, int(heard or 0))
 
 
 def to_micros(seconds: float) -> int:

@@ -619,7 +619,7 @@ def test_an_empty_redis_is_noticed_and_mended_by_those_who_know(
     assert verdict.seconds <= 0.25
     assert verdict.reason == "limit 2, shut until what Redis has lost is known again"
     assert slots(store) == 1
-    go(admission, "B", source=source)
+    wait_until(lambda: as_go(admission.admit(ask("B", source))))
     assert isinstance(admission.admit(ask("C", source)), Wait)
 
 
@@ -796,7 +796,7 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
         name: clock._replace(low=clock.low - jump, high=clock.high - jump)
         for name, clock in store._clocks.items()
     }
-    go(admission, "E") if jump < 0 else admission.admit(ask("E"))
+    wait_until(lambda: as_go(admission.admit(ask("E"))))
     wait_until(lambda: slots(store) == 5)
     assert isinstance(admission.admit(ask("F")), Wait)
     now_us = store.time_us()
@@ -1045,22 +1045,23 @@ def test_a_window_is_given_up_by_one_process_only(admission: Admission, store: S
 
 def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store, server: Server) -> None:
     """The one who knows of two others must be believed, even by those who know of none."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.back("twitter")]
+    parts = (store.keys.slots, store.keys.state, store.keys.back, store.keys.fleet)
+    keys = [part("twitter") for part in parts]
 
-    def restore(process: str, fleet: int, *slots_: object) -> list[object]:
-        answer: list[object] = store.run(
-            "restore", keys, [60_000_000, process, fleet, "old", "new", 15_000_000, *slots_]
-        )
-        return answer
+    def restore(process: str, fleet: int, *slots_: object) -> bool:
+        """Whether the window is known to be whole from then on, or from soon after."""
+        arguments = [60_000_000, process, "old 0", "new", 15_000_000, "old", fleet, 0, 0, *slots_]
+        assert store.run("restore", keys, arguments) == [b"new 0", 0]
+        return bool(store.client.hexists(keys[1], "whole_at"))
 
-    assert restore("one", 3, "a", 1_000_000) == [b"new", 0]
-    assert restore("two", 1) == [b"new", 0]
-    assert restore("three", 1, "b", -5_000_000) == [b"new", 1]
+    assert not restore("one", 3, "a", 1_000_000)
+    assert not restore("two", 1)
+    assert restore("three", 1, "b", -5_000_000)
     # One who comes late and knows of more is believed as well: they may be as late.
-    assert restore("four", 9) == [b"new", 0]
+    assert not restore("four", 9)
     assert store.client.hget(keys[1], "horizon") == b"60000000"
     assert store.client.zcard(keys[0]) == 2
-    assert all(store.client.ttl(key) > 0 for key in keys)
+    assert all(store.client.ttl(key) > 0 for key in keys[:3])
 
 
 @pytest.mark.parametrize("part", ["until", "retry_at", "failure", "waiters", "failures", "since"])

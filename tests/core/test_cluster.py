@@ -24,6 +24,7 @@ from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.local import LocalCache
+from tbcache.store.wire import Seen
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
 
@@ -137,7 +138,7 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
 ) -> None:
     """An hour between two nodes is no jump: no window is given up for it."""
     store, now = store_for(cluster), time.monotonic()
-    store.learn_epoch("twitter", "one")
+    store.learn("twitter", Seen("one"))
     store.learn_time(1_000_000_000, now, "twitter")
     store.learn_time(4_600_000_000, now, "reddit")
     assert store.epoch("twitter") == "one"

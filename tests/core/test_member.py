@@ -25,7 +25,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
-from tbcache.store.member import Membership, read_word
+from tbcache.store.member import FORGET_SECONDS, Membership, read_word
 from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
 from tbcache.store.script import script
 from tests.core.conftest import TWITTER, ask
@@ -49,7 +49,7 @@ def saying(
 def leave(store: Store, process: str, *, is_clean: bool) -> int:
     """Until when (us) the share of ``process`` is kept."""
     keys = [store.keys.state("twitter"), store.keys.fleet("twitter")]
-    return int(store.run("leave", keys, [process, "clean" if is_clean else "", 15_000_000]))
+    return int(store.run("leave", keys, [process, "clean" if is_clean else "", 15_000_000, ""]))
 
 
 def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
@@ -536,6 +536,7 @@ def test_the_scripts_and_the_processes_reckon_alike() -> None:
     text = script("slots").text
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
+    assert found["FORGET_US"] == FORGET_SECONDS * 1e6
     assert found["ROUNDING"] == own_module.ROUNDING
 
 

@@ -317,7 +317,9 @@ def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
 def test_no_rooms_are_given_while_they_are_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
     """Somebody has need of what is free, or nobody knows what is."""
     redis = fakeredis.FakeRedis(version=(7, 4))
-    redis.hset(STATE, why, round(moved.now * MICROS) + (1 if why == "wanted_until" else -1))
+    redis.hset(
+        STATE, mapping={"epoch": "e", why: round(moved.now * MICROS) + (1 if why == "wanted_until" else -1)}
+    )
     assert beat(redis, "a", 0.0) == b""
     moved.now += LIMIT.window_seconds + 1.0
     assert beat(redis, "a", 0.0) != b""
@@ -329,7 +331,7 @@ def test_rooms_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     for name in "ab":
         redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
         redis.zadd(FLEET, {name: round(moved.now * MICROS)})
-    redis.eval(script("leave").text, 2, STATE, FLEET, "a", "clean", MICROS)
+    redis.eval(script("leave").text, 2, STATE, FLEET, "a", "clean", MICROS, 0)
     moved.now += 301.0
     beat(redis, "c", 0.0)
     assert not redis.hexists(STATE, "rooms:a")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -93,6 +93,9 @@ class Marker:
     def set_alone(self) -> bool:
         self._world.disk[self._member] = False, None
         return True
+
+    def set_over(self) -> None:
+        self._world.disk[self._member] = self.is_clean, self._world.clock.now
 
     def remove(self) -> None:
         self._world.disk.pop(self._member, None)
@@ -368,6 +371,22 @@ class World:
         self.alive.discard(process.name)
         process.line.is_killed = True
         self.fleet[self.fleet.index(process)] = self.start()
+
+    def leave(self, process: Process) -> None:
+        """It is over in good order."""
+        process.membership.stop()
+        self.alive.discard(process.name)
+        self.fleet.remove(process)
+
+    def save(self) -> dict[bytes, bytes]:
+        """All that Redis holds, as :meth:`rewind` wants it."""
+        return {key: self.redis.dump(key) for key in self.redis.scan_iter()}
+
+    def rewind(self, saved: Mapping[bytes, bytes]) -> None:
+        """Redis holds that again, and has lost all that came after it."""
+        self.redis.flushall()
+        for key, value in saved.items():
+            self.redis.restore(key, 0, value)
 
     def symbol(self) -> str:
         return f"S{next(self._symbols)}"

@@ -1,0 +1,307 @@
+"""What Redis loses: the slots of those who cannot put them back, being dead or gone, count all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tbcache.models import Limit
+from tbcache.store.member import FORGET_SECONDS
+from tbcache.store.own import ABSENT_SECONDS
+from tbcache.store.wire import MICROS
+from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
+
+LONG = replace(SOURCE, limits=(Limit(6, 1000.0),))
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with moved_clock() as clock:
+        yield clock
+
+
+def begin(clock: Clock, *takes: int, source: object = SOURCE) -> tuple[World, list[Process]]:
+    """A process for each number, which has taken so many slots; all of them know of all."""
+    world = World(clock, len(takes), source)  # type: ignore[arg-type]
+    fleet = list(world.fleet)
+    beat(*fleet, *fleet, *fleet)
+    for process, count in zip(fleet, takes, strict=True):
+        give_up_rooms(world)
+        assert [process.take() for _ in range(count)] == [True] * count
+    clock.now += 0.1
+    beat(*fleet)
+    return world, fleet
+
+
+def beat(*processes: Process) -> None:
+    for process in processes:
+        process.beat()
+
+
+def give_up_rooms(world: World, *processes: Process) -> None:
+    """Somebody wants what is kept for them: none of these, or of all, has a room until the next beat."""
+    world.redis.hset("ns:{reddit}:state", "wanted_until", round((world.clock.now + 10.0) * MICROS))
+    for process in processes or world.fleet:
+        process.beat(gives_up_rooms=True)
+
+
+def ask_on(world: World, *processes: Process, seconds: float = 1.0) -> int:
+    """How many slots these get when they ask again and again."""
+    until, before = world.clock.now + seconds, len(world.arrivals)
+    while world.clock.now < until:
+        give_up_rooms(world, *processes)
+        for process in processes:
+            process.take()
+        world.clock.now += 0.05
+    return len(world.arrivals) - before
+
+
+def flush(world: World) -> None:
+    world.redis.flushall()
+
+
+def test_a_newcomer_stands_for_nobody_who_is_missing(clock: Clock) -> None:
+    """Killed with Redis, and started again: the slots of before are still in the window."""
+    world, (old, dead) = begin(clock, 2, 4)
+    world.kill(dead)
+    flush(world)
+    new = world.fleet[1]
+    beat(old, new)
+    new.cut_off()
+    new.take()
+    new.mend()
+    assert ask_on(world, old, new) == 0
+    assert ask_on(world, old, new, seconds=LIMIT.window_seconds + LEASE) >= LIMIT.count
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+@pytest.mark.parametrize("way", ["left in order", "found dead", "was forgotten"])
+def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Clock, way: str) -> None:
+    """Every command of a shell leaves like that; nobody can put back what it has taken."""
+    world, (old, gone) = begin(clock, 2, 4, source=LONG)
+    if way == "left in order":
+        world.leave(gone)
+    elif way == "found dead":
+        gone.line.stay_clean()
+        world.kill(gone)
+        clock.now += 2 * ABSENT_SECONDS
+    else:
+        world.kill(gone)
+        old.membership._is_dead = lambda member: False  # type: ignore[method-assign]
+        clock.now += FORGET_SECONDS + 1.0
+    beat(old, old)
+    assert len(world.redis.zrange("ns:{reddit}:fleet", 0, -1)) == 1
+    flush(world)
+    assert ask_on(world, old) == 0
+    clock.now += 1000.0 + LEASE
+    assert ask_on(world, old) == LIMIT.count
+
+
+def test_who_left_is_missed_no_longer_than_its_slots_are_in_the_window(clock: Clock) -> None:
+    """A process that says when its last slot is old need not be waited for beyond that."""
+    world, (old, gone, idle) = begin(clock, 1, 2, 0)
+    clock.now += 0.4
+    beat(old, idle)
+    world.leave(gone)
+    world.leave(idle)
+    clock.now += 0.3
+    beat(old)
+    flush(world)
+    assert ask_on(world, old, seconds=1.1) == 0
+    assert ask_on(world, old, seconds=0.3) > 0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+@pytest.mark.parametrize("end", ["killed", "slow to come back"])
+def test_a_redis_that_went_back_has_lost_data(clock: Clock, end: str) -> None:
+    """A snapshot of minutes ago, or a promoted replica that lagged: the epoch is there, the slots are not."""
+    world, (old, other) = begin(clock, 0, 1)
+    saved = world.save()
+    give_up_rooms(world)
+    assert [other.take() for _ in range(4)] == [True] * 4
+    assert old.take()
+    clock.now += 0.1
+    beat(old)
+    if end == "killed":
+        world.kill(other)
+    world.rewind(saved)
+    assert ask_on(world, old) == 0
+    if end != "killed":
+        assert not other.take()
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_a_process_whose_slots_are_gone_puts_them_back_before_it_takes_more(clock: Clock) -> None:
+    """It never had a failed call: all it has is its own note of when it was heard."""
+    world, (other, stopped) = begin(clock, 0, 0, source=LONG)
+    saved = world.save()
+    clock.now += 0.01
+    give_up_rooms(world)
+    assert [stopped.take() for _ in range(5)] == [True] * 5
+    world.rewind(saved)
+    assert not stopped.take()
+    beat(other)
+    assert ask_on(world, stopped, other) == 1
+
+
+@pytest.mark.parametrize("way", ["take", "admit", "turn", "work"])
+@pytest.mark.parametrize("loss", ["all", "back"])
+def test_whatever_is_asked_first_notices_the_loss(clock: Clock, way: str, loss: str) -> None:
+    """A page of an answer, or a job of the queue, is sent to the upstream like anything else."""
+    world, (asker, other) = begin(clock, 0, 4)
+    give_up_rooms(world)
+    saved = world.save()
+    clock.now += 0.01
+    asker.admit("A")
+    asker.admit("B")
+    assert len(asker.loads) == 2
+    beat(asker)
+    world.kill(other)
+    clock.now += 0.01
+    flush(world) if loss == "all" else world.rewind(saved)
+    before = len(world.arrivals)
+    {"take": asker.take, "admit": lambda: asker.admit("C"), "turn": asker.turn, "work": asker.work}[way]()
+    assert len(world.arrivals) == before
+    if way in ("take", "admit"):
+        # The others' way of asking has no answer for it: it is told with the next beat.
+        assert world.redis.hget("ns:{reddit}:state", "returned_at") is not None
+
+
+def test_an_answer_from_the_cache_hides_no_loss(clock: Clock) -> None:
+    """It says as well that the process was heard; what Redis noted before must still be seen."""
+    world, (asker, other) = begin(clock, 0, 2)
+    asker.admit("A")
+    asker.settle()
+    saved = world.save()
+    clock.now += 0.1
+    give_up_rooms(world)
+    assert [other.take() for _ in range(3)] == [True] * 3
+    beat(asker)
+    world.kill(other)
+    world.rewind(saved)
+    asker.admission.layer = None
+    asker.admit("A")
+    assert ask_on(world, asker) == 0
+
+
+def test_one_who_was_forgotten_puts_its_slots_back_and_shuts_nobody_out(clock: Clock) -> None:
+    """A laptop that slept: what it knew is no reason to take the window for lost."""
+    world, (awake, asleep) = begin(clock, 1, 2, source=LONG)
+    clock.now += FORGET_SECONDS + 1.0
+    give_up_rooms(world, awake)
+    assert not asleep.take()
+    assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
+    assert asleep.take()
+    assert awake.take()
+
+
+def test_a_second_loss_before_the_first_is_mended_opens_nothing(clock: Clock) -> None:
+    """Who is known in between is not all that there was."""
+    world, (old, dead) = begin(clock, 2, 4)
+    world.kill(dead)
+    for _ in range(2):
+        flush(world)
+        assert ask_on(world, old, world.fleet[1], seconds=0.6) == 0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
+    """Those who are there put back what they took, and nobody waits for a window to pass."""
+    world, (one, two) = begin(clock, 2, 2, source=LONG)
+    flush(world)
+    assert ask_on(world, one, two, seconds=0.4) == 0
+    assert ask_on(world, one, two, seconds=0.2) == 2
+
+
+def test_one_who_came_after_the_others_last_beat_is_waited_for(clock: Clock) -> None:
+    """The first to notice the loss cannot know of it, and is alone for all it knows."""
+    world, (old,) = begin(clock, 2)
+    new = world.start()
+    world.fleet.append(new)
+    beat(new)
+    world.redis.hdel("ns:{reddit}:state", f"rooms:{old.name}")
+    assert [new.take() for _ in range(4)] == [True] * 4
+    flush(world)
+    old.take()
+    clock.now += 0.1
+    beat(new)
+    assert ask_on(world, old, new, seconds=1.5) == 0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_who_comes_back_first_to_an_empty_redis_waits_for_those_who_know(clock: Clock) -> None:
+    """It began while Redis was away: of what was lost it knows nothing."""
+    world, fleet = begin(clock, 2, 4)
+    for process in fleet:
+        process.cut_off()
+        process.take()
+    flush(world)
+    new = world.start()
+    new.cut_off()
+    new.take()
+    new.mend()
+    assert not new.take()
+    clock.now += 0.2
+    world.kill(fleet[1])
+    fleet[0].mend()
+    assert ask_on(world, new, fleet[0]) == 0
+
+
+def test_one_who_slept_through_a_loss_puts_its_slots_back_first(clock: Clock) -> None:
+    """The window is open again since long, and Redis knows nothing of what this one has taken."""
+    world, (awake, asleep) = begin(clock, 0, 5, source=LONG)
+    flush(world)
+    clock.now += 0.1
+    beat(awake)
+    # It was not waited for: as if what it has sent were older than the window.
+    world.redis.hset("ns:{reddit}:state", "whole_at", 1)
+    assert not asleep.take()
+    assert ask_on(world, asleep, awake) == 1
+
+
+def test_a_loss_is_noticed_behind_one_who_knows_of_none(clock: Clock) -> None:
+    """A process that begins on an empty Redis gives the window a name, and takes it for a new one."""
+    world, (old, dead) = begin(clock, 2, 4)
+    world.kill(dead)
+    flush(world)
+    beat(world.fleet[1])
+    assert ask_on(world, old) == 0
+
+
+def test_one_who_knows_of_more_shuts_the_window_again(clock: Clock) -> None:
+    """The first was alone for all it knew; the next has seen one more, who is dead."""
+    world, (old,) = begin(clock, 2)
+    new, dead = world.start(), world.start()
+    world.fleet += [new, dead]
+    beat(new, dead, new)
+    world.redis.hdel("ns:{reddit}:state", f"rooms:{old.name}")
+    assert [dead.take() for _ in range(4)] == [True] * 4
+    world.kill(dead)
+    flush(world)
+    old.take()
+    assert world.redis.hexists("ns:{reddit}:state", "whole_at")
+    clock.now += 0.1
+    beat(new)
+    assert ask_on(world, old, new) == 0
+
+
+def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
+    """The others were not told of it: its return would be counted for another's, who is dead."""
+    world, (awake, asleep) = begin(clock, 1, 1, source=LONG)
+    clock.now += FORGET_SECONDS + 5.0
+    dead = world.start()
+    world.fleet.append(dead)
+    for _ in range(2):
+        give_up_rooms(world, awake, dead)
+    assert [dead.take() for _ in range(4)] == [True] * 4
+    beat(awake)
+    world.kill(dead)
+    flush(world)
+    assert not asleep.take()
+    assert ask_on(world, awake, asleep) == 0
+    # What those sent who had left by then is old, but not what the dead one sent.
+    clock.now += 700.0
+    ask_on(world, awake, asleep)
+    assert world.most_in_a_window() <= LIMIT.count
