@@ -7,7 +7,7 @@ its search goes no deeper, where a field is null, or where its format has change
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from tbcache.models import Page
@@ -15,6 +15,10 @@ from tbcache.models import Page
 #: How the pages end. ``whole``: they reach back to the start, or the upstream states that there is no more.
 #: All others leave an answer incomplete, by that reason.
 Ending = Literal["whole", "no_next_page", "search_depth", "no_times", "repeated_page"]
+
+
+#: A time of 1970 is a zero where a time is missing.
+_ZERO = datetime(1971, 1, 1, tzinfo=UTC)
 
 
 class Coverage:
@@ -70,4 +74,5 @@ def _last_time(page: Page) -> datetime | None:
     Not the oldest: one old post that stands above the others, as one pinned by a moderator does, says
     nothing of how far back the page reaches.
     """
-    return next((item.at for item in reversed(page.items) if item.at is not None), None)
+    times = (item.at for item in reversed(page.items))
+    return next((at for at in times if at is not None and at > _ZERO), None)

@@ -98,6 +98,15 @@ def test_beside_a_score_stands_of_how_many_hours_it_is_true(cli: Cli, fleet: dic
         assert answer.split()[2:4] == [f"{math.floor(found['covered_hours'] * 10) / 10:g}/24", "h"]
 
 
+def test_a_week_that_is_deeper_than_a_search_goes_is_not_complete(cli: Cli, fleet: dict[str, str]) -> None:
+    """Reddit's search ends at 250 posts as if there were no more: two days and a half passed for seven."""
+    found = cli("fetch", "reddit", "NVDA", "--hours", "168", **fleet).data["sentiment"]
+    assert (found["complete"], found["reason"], found["count"]) == (False, "search_depth", 250)
+    assert found["covered_hours"] < 120
+    day = cli("fetch", "reddit", "ZM", "--hours", "24", **fleet).data["sentiment"]
+    assert (day["complete"], day["covered_hours"]) == (True, 24)
+
+
 def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str], store: Store) -> None:
     """Who finds an answer missing must find out why, whatever stands in the message."""
     buried = {

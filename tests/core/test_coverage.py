@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -86,6 +86,14 @@ def test_rows_without_times_reach_nowhere() -> None:
     """Nothing says what time they are of, so no time is covered."""
     fetched = read(Page(posts(None)))
     assert (fetched.reason, fetched.since) == ("no_times", None)
+
+
+def test_a_zero_in_place_of_a_time_reaches_nowhere() -> None:
+    """It is of 1970, and would end every paging as one that has come far enough."""
+    zero = item("zero", datetime(1970, 1, 1, tzinfo=UTC))
+    fetched = read(Page((*posts(1), zero), next="1"), Page(posts(2)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 2)
+    assert read(Page((zero,))).reason == "no_times"
 
 
 @pytest.mark.parametrize("place", [0, 1])
