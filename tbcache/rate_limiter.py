@@ -326,14 +326,22 @@ class RateLimiter:
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Answer:
         """Redis is away: go on with this process's share of the limit."""
-        own = self._own
+        own, closure = self._own, self._store.closures.of(self.source.name)
         limits = limits or own.limits
-        wait = max(own.wait(limit, cost) for limit in limits)
-        if mode == "take":
+        if closure is not None:
+            wait = closure.seconds
+        elif mode == "take":
             wait = own.take(slot, cost, limits, held)
+        else:
+            wait = max(own.wait(limit, cost) for limit in limits)
         tightest = min(limits, key=lambda limit: own.mine(limit) - own.used(limit))
         count, used = own.mine(tightest), own.used(tightest)
-        going_on = "Redis is away: going on with this process's share"
+        if closure is not None:
+            reason = closure.reason
+        elif wait > 0:
+            reason = own.why_not(limits)
+        else:
+            reason = "Redis is away: going on with this process's share"
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
@@ -342,7 +350,7 @@ class RateLimiter:
             reset_at=utc_now() + timedelta(seconds=wait),
             is_limited=wait > 0,
             window_seconds=tightest.window_seconds,
-            reason=going_on if wait == 0 else own.why_not(limits),
+            reason=reason,
         )
         return _Answer(wait == 0, status, wait)
 

@@ -105,7 +105,6 @@ class Admission:
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
-        store.on_closure(self._local.close_source)
         store.on_return(self._local.forget)
         store.on_return(self._give_back)
         store.on_clear(self._local.clear)
@@ -136,7 +135,8 @@ class Admission:
         source = grant.ask.source.name
         if grant.starts_at > grant.granted_at and not self._store.own(source).keeps_promises:
             return False
-        is_closed = self._local.is_closed_since(source, grant.granted_at)
+        closure = self._store.closures.of(source)
+        is_closed = closure is not None and closure.since > grant.granted_at
         return time.monotonic() <= grant.send_by and not is_closed
 
     def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
@@ -334,7 +334,7 @@ class Admission:
                 wait = _wait(now, *answer[2:5])
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
-                    self._local.close_source(ask.source.name, wait.seconds, wait.reason)
+                    self._store.closures.close(ask.source.name, wait.seconds, wait.reason)
                 return wait
             case b"failed":
                 return Failed(_failure(answer[2]))
@@ -539,7 +539,7 @@ class Admission:
     def _close_local(self, source: Source, closed_by: Failure) -> None:
         seconds = BACKOFF_SECONDS if closed_by.retry_at is None else _closed_seconds(source, closed_by)
         if seconds > 0:
-            self._local.close_source(source.name, seconds, closed_by.message)
+            self._store.closures.close(source.name, seconds, closed_by.message)
 
     def _count_local(self, ask: Ask, verdict: Verdict) -> None:
         self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})

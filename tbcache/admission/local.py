@@ -48,13 +48,6 @@ class _Entry:
     lease_until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Closure:
-    since: float
-    until: float
-    reason: str
-
-
 class LocalAdmission:
     """Verdicts from memory; forgotten when Redis is back."""
 
@@ -65,7 +58,6 @@ class LocalAdmission:
         self._lock = threading.Lock()
         self._entries: LRUCache[str, _Entry] = LRUCache(ENTRIES)
         self._over = threading.Condition(self._lock)
-        self._closed: dict[str, _Closure] = {}
 
     def forget(self) -> None:
         """Drop every value: Redis knows better again."""
@@ -81,22 +73,6 @@ class LocalAdmission:
                 del self._entries[key]
             self._over.notify_all()
 
-    def close_source(self, source: str, seconds: float, reason: str) -> None:
-        """Send nothing to ``source`` for ``seconds``: it said so. None left: it is open again."""
-        now = time.monotonic()
-        with self._lock:
-            if seconds <= 0:
-                self._closed.pop(source, None)
-                return
-            before = self._closed.get(source)
-            until = max(now + seconds, before.until if before else 0.0)
-            self._closed[source] = _Closure(now, until, reason)
-
-    def is_closed_since(self, source: str, moment: float) -> bool:
-        """True when the source was closed after ``moment`` (monotonic), and still is."""
-        closure = self._closed.get(source)
-        return closure is not None and closure.since > moment and closure.until > time.monotonic()
-
     def admit(self, ask: Ask, token: str) -> Verdict:
         now = time.monotonic()
         with self._lock:
@@ -110,7 +86,7 @@ class LocalAdmission:
                 if held is not None:
                     return Stale(held)
                 return Join(entry.token, entry.lease_until - now, is_local=True)
-            closed = self._closed_for(ask.source.name, now)
+            closed = self._closed_for(ask.source.name)
             wait = closed or self._take(ask.source, token)
             if wait is not None:
                 return Stale(held) if held is not None else wait
@@ -183,11 +159,9 @@ class LocalAdmission:
             return f"Redis is away, and this process's part of the day's budget has no room for {what}"
         return None
 
-    def _closed_for(self, source: str, now: float) -> Wait | None:
-        closure = self._closed.get(source)
-        if closure is None or closure.until <= now:
-            return None
-        return _wait(closure.until - now, "closed", closure.reason)
+    def _closed_for(self, source: str) -> Wait | None:
+        closure = self._store.closures.of(source)
+        return None if closure is None else _wait(closure.seconds, "closed", closure.reason)
 
 
 def end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:

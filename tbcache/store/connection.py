@@ -37,6 +37,7 @@ from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.singleton import singleton
+from tbcache.store.closure import Closures
 from tbcache.store.cluster import Cluster
 from tbcache.store.fault import (
     AWAY,
@@ -126,7 +127,8 @@ class Store:
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._returned: list[Callable[[], None]] = []
         self._cleared: list[Callable[[str], None]] = []
-        self._closures: list[Callable[[str, float, str], None]] = []
+        #: What was heard of upstreams that said stop; it holds without Redis as well.
+        self.closures = Closures()
         self._join: Callable[[str], None] | None = None
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
@@ -685,10 +687,6 @@ class Store:
         """Call ``callback`` with the pattern whenever this process clears cache keys."""
         self._cleared.append(callback)
 
-    def on_closure(self, callback: Callable[[str, float, str], None]) -> None:
-        """Call ``callback`` when a source is closed, with its name, for how long (seconds) and why."""
-        self._closures.append(callback)
-
     def execute(self, pipe: Any) -> list[Any]:
         """The answers of a pipeline; an error that is about one key or one command stands for its answer.
 
@@ -734,11 +732,10 @@ class Store:
         return None
 
     def hear_closure(self, source: str, until_us: int, reason: str) -> None:
-        """Pass on that ``source`` is closed, by the server's time."""
+        """Take note that ``source`` is closed, by the server's time."""
         now_us = self.time_us(source)
         if now_us is not None:
-            for callback in self._closures:
-                callback(source, (until_us - now_us) / MICROS, reason)
+            self.closures.close(source, (until_us - now_us) / MICROS, reason)
 
     def cleared(self, pattern: str) -> None:
         """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""

@@ -146,7 +146,7 @@ def test_an_upstreams_words_are_no_codes_of_ours(join: Callable[..., Process], w
     verdict = second.admission.admit(ask("GME", WIDE))
     assert isinstance(verdict, Wait)
     assert (verdict.why, verdict.reason, verdict.is_brief) == ("closed", words, False)
-    assert second.admission._local.is_closed_since("twitter", 0.0)
+    assert second.store.closures.of("twitter")
 
 
 def close(process: Process, failure: Failure) -> None:
@@ -166,12 +166,12 @@ def test_a_source_is_reopened_with_every_slot(join: Callable[..., Process]) -> N
     second.membership.start()
     assert first.takes(3) == 3
     close(first, quota(3600.0))
-    wait_until(lambda: second.admission._local.is_closed_since("twitter", 0.0))
+    wait_until(lambda: second.store.closures.of("twitter"))
     assert isinstance(second.admission.admit(ask("A", NARROW)), Wait)
     assert first.limiter.reopen()
     assert not first.limiter.reopen()
     assert first.limiter.get_status().used == 4
-    wait_until(lambda: not second.admission._local.is_closed_since("twitter", 0.0))
+    wait_until(lambda: not second.store.closures.of("twitter"))
     assert isinstance(second.admission.admit(ask("A", NARROW)), Go)
     assert isinstance(second.admission.admit(ask("B", NARROW)), Wait)
     second.membership.stop()
@@ -397,3 +397,21 @@ def test_the_silent_are_kept_for_after_an_outage(join: Callable[..., Process]) -
     new.store.client.hset(keys[0], "returned_at", now_us - 80_000_000)
     new.beat()
     assert new.store.client.zscore(keys[1], "elsewhere-1") is None
+
+
+def test_a_refusal_that_is_met_without_redis_closes_the_source_for_the_limiter_too(
+    join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bot that asks for slots by itself would go on sending to an upstream that has said stop."""
+    process = join(has_rooms=True)
+    monkeypatch.setattr(process.store, "_away_reason", "away")
+    verdict = process.admission.admit(ask("A", WIDE))
+    assert isinstance(verdict, Go)
+    refused = quota(3600.0, "throttled")
+    process.admission.settle(verdict.grant, Settlement(failure=refused, closed_by=refused, pages=1))
+    allowed, status = process.limiter.check_rate_limit()
+    assert not allowed
+    assert (status.is_limited, status.reason) == (True, "used up")
+    assert process.limiter.get_status().is_limited
+    with pytest.raises(RateLimited, match="used up"):
+        process.limiter.wait_if_needed(max_wait=1.0)

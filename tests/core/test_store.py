@@ -38,13 +38,11 @@ def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> N
 @pytest.mark.parametrize("junk", [b"", b"reddit banana why", b"reddit 1", b"\xff 1e400 \xfe", b"reddit -5 x"])
 def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     """Any program with the right to the channel can say anything there, and all processes hear it."""
-    heard: list[str] = []
-    store.on_closure(lambda source, seconds, reason: heard.append(source))
     store.learn_time(10**15, 0.0, "reddit")
     store.hear_notice(junk)
-    assert heard == []
-    store.hear_notice(b"reddit 1000000000000000 quota")
-    assert heard == ["reddit"]
+    assert store.closures.of("reddit") is None
+    store.hear_notice(b"reddit 1100000000000000 quota")
+    assert store.closures.of("reddit") is not None
 
 
 def test_the_sockets_of_a_burst_of_threads_are_closed_again(

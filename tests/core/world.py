@@ -30,6 +30,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store, Unavailable
+from tbcache.store import closure as closure_module
 from tbcache.store import connection as connection_module
 from tbcache.store import member as member_module
 from tbcache.store import own as own_module
@@ -46,6 +47,7 @@ LEASE = 1.0
 MOST_DEEP = 4
 _MODULES = (
     own_module,
+    closure_module,
     connection_module,
     member_module,
     gate_module,

@@ -1,0 +1,49 @@
+"""Sources that their upstreams have closed, as far as this process has heard: known without Redis.
+
+Whoever sends to an upstream while Redis is away looks here. That it said stop was heard in an answer to this
+process, or from Redis before it went.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClosure:
+    """``since`` and ``until`` are moments of the monotonic clock; ``reason`` is the upstream's."""
+
+    since: float
+    until: float
+    reason: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it still lasts."""
+        return self.until - time.monotonic()
+
+
+class Closures:
+    """The closures of one process, by source."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, LocalClosure] = {}
+
+    def close(self, source: str, seconds: float, reason: str) -> None:
+        """``source`` is to be sent nothing for ``seconds``. None left: it is open again."""
+        now = time.monotonic()
+        with self._lock:
+            if seconds <= 0:
+                self._found.pop(source, None)
+                return
+            before = self._found.get(source)
+            until = max(now + seconds, before.until if before else 0.0)
+            self._found[source] = LocalClosure(now, until, reason)
+
+    def of(self, source: str) -> LocalClosure | None:
+        """The closure of ``source`` that still holds."""
+        closure = self._found.get(source)
+        return closure if closure is not None and closure.seconds > 0 else None
