@@ -179,13 +179,16 @@ end
 -- with jobs in hand, one at a time.
 local function take_suspect()
     local id, message = first(suspects)
-    local part = id and lane_of(id) == prewarm and share or 1
+    if not id then
+        return
+    end
+    local part = lane_of(id) == prewarm and share or 1
     local caller = redis.call('GET', called)
-    local is_held = id and not needs_no_slot(id, message)
+    local is_held = not needs_no_slot(id, message)
     -- Whoever is free is never refused: two that call each other off would both go without.
     local is_ours = ARGV[11] == 'free' or ARGV[11] ~= '' and caller == ARGV[9]
         or most > 0 and (ARGV[11] == 'idle' or ARGV[11] == 'may' and not caller)
-    if id and is_ours and (not is_held or may_go(part)) then
+    if is_ours and (not is_held or may_go(part)) then
         reply[3] = 1
         if ARGV[11] == 'free' then
             hand_out(suspects, id, message, is_held)
