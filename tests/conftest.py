@@ -41,7 +41,7 @@ def _own_process(
     """Each test starts as a fresh process on a fresh machine would: no settings of ours, an empty
     folder, no singletons, no markers of other processes."""
     for name in list(os.environ):
-        if name.startswith(("TBCACHE_", "REDIS_")) and name != "TBCACHE_PAYLOADS":
+        if name.startswith(("TBCACHE_", "REDIS_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     machine = tmp_path_factory.mktemp("machine")
