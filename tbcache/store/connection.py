@@ -337,7 +337,7 @@ class Store:
             # Another thread may have found it away while this one waited.
             self._check_away()
             try:
-                agree(self._server.call, self.keys)
+                told = agree(self._server.call, self.keys)
             except OtherLayout as error:
                 self._is_foreign = True
                 raise self._away(error) from None
@@ -346,6 +346,8 @@ class Store:
             except AWAY as error:
                 raise self._away(error) from None
             self._is_agreed, self._is_foreign = True, False
+        if not self._clocks and not self.is_cluster:
+            self.learn_time(*told, source="")
 
     def doubt_layout(self) -> None:
         """Somebody has written down another layout: ask again before the next call."""

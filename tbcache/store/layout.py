@@ -11,9 +11,10 @@ earlier one lives, and can read what they left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -23,6 +24,7 @@ from tbcache.models import utc_now
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
 from tbcache.store.script import script
+from tbcache.store.wire import MICROS
 from tbcache.version import __version__
 
 LAYOUT = 2
@@ -42,6 +44,13 @@ class OtherLayout(redis.ResponseError):
     """What is in Redis is not for this process to use; the text says who uses it."""
 
 
+class ServerTime(NamedTuple):
+    """What a server told of its clock (us) when it was asked at ``asked_at`` (monotonic)."""
+
+    now_us: int
+    asked_at: float
+
+
 class _Mark(msgspec.Struct, frozen=True):
     """What a heartbeat says of this; one of 0.1.0 says nothing of it."""
 
@@ -50,25 +59,28 @@ class _Mark(msgspec.Struct, frozen=True):
     layout: int = 1
 
 
-def agree(call: Call, keys: Keys) -> None:
-    """Make sure that what is in Redis is, and stays, of this process's layout.
+def agree(call: Call, keys: Keys) -> ServerTime:
+    """Make sure that what is in Redis is, and stays, of this process's layout. Gives the server's time too.
 
     Raises:
       OtherLayout: it is of another, whose processes live or which this one cannot read.
     """
-    layout, version = _claim(call, keys, takes_over=False)
+    layout, version, told = _claim(call, keys, takes_over=False)
     if layout < LAYOUT:
         _find_older(call, keys)
-        layout, version = _claim(call, keys, takes_over=True)
+        layout, version, told = _claim(call, keys, takes_over=True)
     if layout != LAYOUT:
         raise OtherLayout(f"Redis holds the layout of tbcache {version} (layout {layout}); {_ours()}")
+    return told
 
 
-def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str]:
-    """The layout in force, and the version of tbcache that wrote it."""
+def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str, ServerTime]:
+    """The layout in force, the version of tbcache that wrote it, and the server's time."""
     arguments = (LAYOUT, __version__, TTL_MS, int(takes_over))
-    layout, version = call("EVAL", script("layout").text, 1, keys.layout, *arguments)
-    return int(layout), printable(version, _NAME_LENGTH)
+    asked_at = time.monotonic()
+    layout, version, seconds, micros = call("EVAL", script("layout").text, 1, keys.layout, *arguments)
+    told = ServerTime(int(seconds) * MICROS + int(micros), asked_at)
+    return int(layout), printable(version, _NAME_LENGTH), told
 
 
 def _find_older(call: Call, keys: Keys) -> None:

@@ -226,3 +226,15 @@ def test_what_was_queued_by_the_first_version_is_run(store: Store, holder: Store
         fleet.stop()
     assert len(fleet.ran) == len(places)
     assert not holder.client.zcard(holder.keys.queue("news", "dead"))
+
+
+def test_the_clock_is_known_from_the_ask_for_the_layout(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """What each process asks once is paid by the first fetch of every short command."""
+    store = store_for(server)
+    store.check()
+    before = server.commands()
+    assert store.deadline_us("twitter") > 0
+    # The first look is counted by the second.
+    assert server.commands() == before + 1
