@@ -610,3 +610,34 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     admission.admit(ask("A"))
     assert "twitter" not in store._broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0
+
+
+def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the ask and its answer: Redis counts the slot, and so must we, should Redis go."""
+    limiter, run = RateLimiter(TWITTER, store), store.run
+
+    def interrupted(name: str, *rest: Any) -> Any:
+        answer = run(name, *rest)
+        if name == "take":
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(store, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        limiter.check_rate_limit()
+    own = store.own("twitter")
+    assert own.used(TWITTER.limits[0]) == store.client.zcard(store.keys.slots("twitter")) == 1
+    # It is over, and takes nothing of what may be taken alone.
+    assert not own._asked
+
+
+def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store: Store) -> None:
+    """Redis carries nothing out after its deadline; each lost answer would make the room smaller for good."""
+    own = store.own("twitter")
+    own.configure(TWITTER.limits)
+    own.ask("lost", 2, time.monotonic())
+    store._lost(OSError("cut off"))
+    wait_until(lambda: store.is_available)
+    assert not own.is_asked("lost")
