@@ -6,11 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy
@@ -24,10 +26,12 @@ from tbcache.repository import (
     CorruptAnswer,
     RepositoryUnavailable,
     SentimentRepository,
+    database,
     decode_answer,
     encode_answer,
     table,
 )
+from tests.server import wait_until
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 3, 2, 14, 30, 0, 123456, tzinfo=UTC)
@@ -196,6 +200,29 @@ def test_many_writers_of_the_same_items_all_succeed(database_url: str) -> None:
     repository = SentimentRepository(database_url)
     assert repository.count_items() == 20
     assert len(repository.history("twitter", "AAPL", since=LONG_AGO)) == 5
+    repository.close()
+
+
+def test_a_writer_that_begins_while_another_makes_the_tables_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself refuses to change the journal's mode then, at once and whatever its timeout."""
+    tried = threading.Event()
+    clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: tried.set())
+    monkeypatch.setattr(database, "time", clock)
+    other = sqlite3.connect(tmp_path / "tbcache.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE theirs (x)")
+    repository = SentimentRepository(f"sqlite:///{tmp_path / 'tbcache.db'}", busy_timeout=20)
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(repository.save, [answer(item("1"))])
+        wait_until(lambda: tried.is_set() or saving.done())
+        other.execute("COMMIT")
+        other.close()
+        saving.result(30)
+    assert repository.count_items() == 1
+    with repository._connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     repository.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 import time
@@ -66,6 +67,8 @@ _SQLITE_OUTAGES = frozenset(
     )
 )
 _LONGEST_REASON = 200
+#: How often it is tried to change to WAL mode while another has a lock.
+WAL_RETRY_SECONDS = 0.02
 # Any number that no other program on the server is likely to lock.
 _SCHEMA_LOCK = 0x7462_6361_6368_65
 #: What every database of ours takes.
@@ -351,7 +354,7 @@ def _engine(url: URL, timeout: float) -> Engine:
     if url.drivername.startswith("sqlite"):
         # No pool: a connection costs little here, and none is carried over a fork or to a replaced file.
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout})
-        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "connect", functools.partial(_set_pragmas, timeout))
         return engine
     try:
         return create_engine(
@@ -368,6 +371,24 @@ def _engine(url: URL, timeout: float) -> Engine:
         ) from None
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+def _set_pragmas(timeout: float, connection: Any, _record: object) -> None:
+    _use_wal(connection, time.monotonic() + timeout)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _use_wal(connection: Any, give_up_at: float) -> None:
+    """Have the file in WAL mode, in which it then stays.
+
+    SQLite waits for no lock while it changes the mode, whatever its timeout: a process that begins
+    while another makes the tables is told at once that the database is locked.
+    """
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(WAL_RETRY_SECONDS)
+        else:
+            # Where the file system cannot have it, it goes on without.
+            return
