@@ -270,6 +270,8 @@ _REDIS = {
     f"REDIS_{name}": f"redis_{name.lower()}"
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
 }
+#: By the type that was to be read.
+_WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 #: What a note may say of the fleet as a whole. What it would run, or what is secret, never.
 _FROM_NOTE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
@@ -366,8 +368,14 @@ def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
     name = next((n for n, f in _REDIS.items() if f == path[0]), f"{PREFIX}{field}")
     secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
     value = "(hidden)" if secret and "__BASE_URL" not in name else repr(variables.get(name, ""))
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{name}={value} is not valid: {reason[:1].lower()}{reason[1:]}"
+    return f"{name}={value} is not valid: {in_plain_words(first)}"
+
+
+def in_plain_words(error: Mapping[str, Any]) -> str:
+    """What would be right, of an error that pydantic tells of."""
+    wanted = _WANTED.get(error["type"].partition("_")[0] if error["type"].endswith("_parsing") else "")
+    reason: str = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    return f"it should be {wanted}" if wanted else reason[:1].lower() + reason[1:]
 
 
 def _custom_names(variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import redis
 import typer
+from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from tbcache import foreign
@@ -22,6 +23,7 @@ from tbcache.errors import (
     UpstreamError,
     nearest,
 )
+from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -88,11 +90,20 @@ def _reason(error: TyperException) -> str:
     option = getattr(error, "option_name", None)
     if option is not None and type(error).__name__ == "NoSuchOption":
         return f"no such option: {option}{nearest(option, _options(error))}"
+    if type(error).__name__ == "BadParameter" and isinstance(error.__context__, ValidationError):
+        return _bad_value(error, error.__context__)
     text = error.format_message().strip().rstrip(".")
     found = re.match(r"No such command '(.*?)'", text)
     if found:
         return f"no such command: {found[1]}{nearest(found[1], _commands(error))}"
     return text[:1].lower() + text[1:]
+
+
+def _bad_value(error: TyperException, why: ValidationError) -> str:
+    """The option with the value that it was given, and what would be right."""
+    given, parameter = why.errors()[0], getattr(error, "param", None)
+    name = max(parameter.opts, key=len) if parameter is not None else "an argument"
+    return f"{name}={given['input']!r} is not valid: {in_plain_words(given)}"
 
 
 def _options(error: TyperException) -> list[str]:
