@@ -26,6 +26,7 @@ from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings
 from tbcache.simulator.credential import demo_variables
 from tbcache.sources import get_sources
 from tbcache.store import Store
+from tests import readme
 from tests.server import Server
 from workers.__main__ import STOP_SECONDS
 
@@ -156,17 +157,46 @@ def test_every_variable_is_a_setting() -> None:
         assert set(service["environment"]) <= fields
 
 
-def test_every_setting_reaches_the_fleet() -> None:
-    """What is set in the shell must work as it does without containers."""
-    plain = {
-        f"TBCACHE_{name.upper()}"
-        for name in Settings.model_fields
-        if name not in (*BUILT_IN_NAMES, "custom", "worker_name") and not name.startswith("redis_")
+#: The file sets REDIS_URL, which goes before these; workers that are scaled have names of their own.
+NOT_PASSED = {"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL", "TBCACHE_WORKER_NAME"}
+#: Whose variable it is, where it is not every source's.
+OF_ONE = {
+    "BEARER_TOKEN": {"twitter"},
+    "QUERY_FILTER": {"twitter"},
+    "CLIENT_ID": {"reddit"},
+    "CLIENT_SECRET": {"reddit"},
+    "AUTH_URL": {"reddit"},
+    "SUBREDDITS": {"reddit"},
+    "API_KEY": {"news", "options"},
+    "ACCESS_TOKEN": {"stocktwits"},
+}
+
+
+def documented() -> set[str]:
+    """Every variable that the README names in a table."""
+    plain = {row[0].strip("`") for row in readme.table("Variable | Default")}
+    fields = {
+        field for row in readme.table("Variable | Meaning") for field in re.findall(r"`__(\w+)`", row[0])
     }
-    credentials = {variable for one in get_sources(Settings.load({})).values() for variable in one.missing}
+    assert set(OF_ONE) <= fields
+    return plain | {
+        f"TBCACHE_{name.upper()}__{field}"
+        for field in fields
+        for name in OF_ONE.get(field, set(BUILT_IN_NAMES))
+    }
+
+
+def test_every_documented_variable_reaches_the_fleet() -> None:
+    """What is set in the shell must work as it does without containers."""
     for name in FLEET:
-        assert plain | credentials <= set(SERVICES[name]["environment"])
+        assert documented() - NOT_PASSED - set(SERVICES[name]["environment"]) == set()
         assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_containers_of_the_api_have_a_token() -> None:
+    """To a container everyone is from outside: without one the API does not start."""
+    assert SERVICES["demo"]["environment"]["TBCACHE_API_TOKEN"] == "demo"
+    assert "TBCACHE_API_TOKEN" in SERVICES["api"]["environment"]
 
 
 def test_the_demo_asks_the_simulator_and_nobody_else() -> None:

@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     app.include_router(cache.write_router)
     app.add_api_route("/", _root, include_in_schema=False)
-    app.add_middleware(Door, has_token=bool(context.settings.api_token))
+    app.add_middleware(Door, token=context.settings.api_token)
     app.add_middleware(NoStore)
     error.install(app)
     return app

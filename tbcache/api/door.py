@@ -1,4 +1,4 @@
-"""What is refused before any route looks at it: a Host that is not ours, and a body that is too large."""
+"""What is refused before any route looks at it: a Host that is not ours, a stranger, too large a body."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import asyncio
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbcache.api.error import answer
-from tbcache.api.security import is_address, is_loopback, read_host
+from tbcache.api.security import (
+    NOT_LET_IN,
+    NOT_LOCAL,
+    has_token,
+    is_address,
+    is_loopback,
+    is_of_this_machine,
+    read_host,
+)
 
 #: The largest body that any route has a use for.
 MAX_BODY_BYTES = 16 * 1024
+
+#: What tells nothing of the fleet: it is for everyone who may reach the API.
+OPEN = frozenset(("/", "/docs", "/openapi.json", "/healthz", "/readyz"))
 
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
@@ -23,17 +35,17 @@ class Door:
 
     A page in a browser can have its own name resolve to any address, this one included (DNS
     rebinding), and would read what it says; but the Host is that name then. With a token the API
-    is meant to be reached from elsewhere, under whatever name.
+    is meant to be reached from elsewhere, under whatever name: whoever asks from there says the token.
     """
 
-    def __init__(self, app: ASGIApp, *, has_token: bool) -> None:
+    def __init__(self, app: ASGIApp, *, token: SecretStr | None) -> None:
         self._app = app
-        self._has_token = has_token
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif (refusal := self._refuse(Headers(scope=scope))) is not None:
+        elif (refusal := self._refuse(scope, Headers(scope=scope))) is not None:
             await refusal(scope, receive, send)
         else:
             await self._pass_on(scope, _bound(receive), send)
@@ -54,10 +66,10 @@ class Door:
                 raise
             await answer(503, "the API stops")(scope, receive, send)
 
-    def _refuse(self, headers: Headers) -> JSONResponse | None:
+    def _refuse(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         given = headers.get("host")
         host = read_host(f"//{given}")
-        if not self._has_token and given is not None and not (is_loopback(host) or is_address(host)):
+        if not self._token and given is not None and not (is_loopback(host) or is_address(host)):
             return answer(
                 403,
                 "without a token the Host must be localhost or an address: ask that way, "
@@ -65,6 +77,11 @@ class Door:
             )
         if given is not None and host is None:
             return answer(400, "the Host header names no host")
+        if (scope["path"].rstrip("/") or "/") not in OPEN and not is_of_this_machine(scope, headers):
+            if not self._token:
+                return answer(403, NOT_LOCAL)
+            if not has_token(headers, self._token):
+                return answer(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
             return answer(413, _TOO_LARGE)
         return None

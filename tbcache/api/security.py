@@ -1,4 +1,7 @@
-"""Who may change something: whoever has the token, or, where none is set, this machine's own users."""
+"""Who may read and change something: whoever has the token, or, where none is set, this machine's own users.
+
+Reading asks for the token only from beyond this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from fastapi import HTTPException, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from tbcache.api.context import get_context
 
@@ -20,6 +25,9 @@ SCHEMES = [
     Security(HTTPBearer(auto_error=False)),
     Security(APIKeyHeader(name="X-API-Token", auto_error=False)),
 ]
+
+NOT_LET_IN = "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`"
+NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
@@ -44,7 +52,7 @@ def check_write(request: Request, token: SecretStr | None) -> None:
         415 for a body that is not JSON.
     """
     if token:
-        _check_token(request, token.get_secret_value())
+        _check_token(request, token)
     else:
         _check_local(request)
     if _has_body(request) and _media_type(request) != "application/json":
@@ -65,28 +73,34 @@ def is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def _check_token(request: Request, token: str) -> None:
-    given = (request.headers.get("x-api-token", ""), _bearer(request))
+def has_token(headers: Headers, token: SecretStr) -> bool:
+    """True where ``headers`` have the API's token."""
+    given = (headers.get("x-api-token", ""), _bearer(headers))
     # Header values are decoded as Latin-1; back to the bytes that were sent.
-    if not any(secrets.compare_digest(one.encode("latin-1"), token.encode()) for one in given):
-        raise HTTPException(
-            401,
-            "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+    wanted = token.get_secret_value().encode()
+    return any(secrets.compare_digest(one.encode("latin-1"), wanted) for one in given)
 
 
-def _bearer(request: Request) -> str:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+def is_of_this_machine(scope: Scope, headers: Headers) -> bool:
+    """True for who asks from loopback, and on nobody else's behalf."""
+    is_direct = not any(name in headers for name in _FORWARDED)
+    client = scope.get("client")
+    return is_direct and is_loopback(client[0] if client else None)
+
+
+def _check_token(request: Request, token: SecretStr) -> None:
+    if not has_token(request.headers, token):
+        raise HTTPException(401, NOT_LET_IN, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _bearer(headers: Headers) -> str:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _check_local(request: Request) -> None:
-    is_direct = not any(name in request.headers for name in _FORWARDED)
-    if not (is_direct and is_loopback(request.client.host if request.client else None)):
-        raise HTTPException(
-            403, "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
-        )
+    if not is_of_this_machine(request.scope, request.headers):
+        raise HTTPException(403, NOT_LOCAL)
     # A page in a browser on this machine comes from loopback, too: by its Origin, or, where its
     # name was rebound to 127.0.0.1, by its Host, it is told from a user.
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tbcache.api.app import create_app
 from tbcache.api.security import is_loopback
+from tbcache.errors import ConfigurationError
 from tbcache.log import get_logger
 from tbcache.settings import Settings, get_settings
 from tbcache.web import WebServer, configure, listen
@@ -32,16 +33,18 @@ def serve(
     the API answers.
 
     Raises:
-      ConfigurationError: the address cannot be listened on.
+      ConfigurationError: the address cannot be listened on, or is for others and no token is set.
     """
     settings = settings or get_settings()
+    if not settings.api_token and not is_loopback(host):
+        raise ConfigurationError(
+            f"the API would answer anyone who reaches {host}: set TBCACHE_API_TOKEN, or listen on 127.0.0.1"
+        )
     app = create_app(settings)
     listener, url = listen("the API", host, port)
 
     def announce() -> None:
         log.info("api.ready", url=url)
-        if not settings.api_token and not is_loopback(host):
-            log.warning("api.no_token", hint="nobody can clear the cache from outside; set TBCACHE_API_TOKEN")
         if on_ready is not None:
             on_ready(url)
 

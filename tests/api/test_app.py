@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from tbcache.api import create_app
@@ -125,7 +126,8 @@ def test_an_unexpected_error_is_one_line_without_its_message(
         raise RuntimeError("secret 42")
 
     monkeypatch.setattr(app.state.context.monitor, "get_usage_summary", lambda day=None: broken())
-    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
+    here = ("127.0.0.1", 50000)
+    with TestClient(app, "http://localhost", raise_server_exceptions=False, client=here) as client:
         answer = client.get("/api/monitoring/usage")
     assert answer.status_code == 500
     assert answer.headers["Cache-Control"] == "no-store"
@@ -146,8 +148,10 @@ def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
         async def receive() -> Any:
             await asyncio.sleep(60)
 
-        door = Door(slow, has_token=True)
-        request = asyncio.create_task(door({"type": "http", "headers": []}, receive, send))
+        door = Door(slow, token=SecretStr("token"))
+        request = asyncio.create_task(
+            door({"type": "http", "path": "/healthz", "headers": []}, receive, send)
+        )
         await asyncio.sleep(0)
         request.cancel()
         await request

@@ -1,4 +1,4 @@
-"""Who may clear the cache."""
+"""Who may read the figures, and who may clear the cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.api.door import OPEN
 from tbcache.api.security import is_loopback
 from tbcache.cache import CacheManager
 from tbcache.settings import Settings
@@ -77,11 +78,47 @@ def test_the_token_is_asked_for_before_the_body_is_read(
     assert client_for(guarded).post(CLEAR, content=b"{", headers=headers).status_code == 401
 
 
-def test_reading_needs_no_token(guarded: Settings, client_for: Callable[..., TestClient]) -> None:
-    """Dashboards and scrapers read; only changing is guarded."""
-    client = client_for(guarded, address="10.0.0.9")
-    for path in ("/api/monitoring/cache/status", "/api/monitoring/usage", "/metrics"):
-        assert client.get(path).status_code == 200
+FIGURES = (
+    "/api/monitoring/status",
+    "/api/monitoring/cache/status",
+    "/api/monitoring/usage",
+    "/metrics",
+    "/nowhere",
+)
+
+
+@pytest.mark.parametrize("path", FIGURES)
+def test_reading_from_beyond_this_machine_needs_the_token(
+    guarded: Settings, client_for: Callable[..., TestClient], path: str
+) -> None:
+    """The usage says what a bot trades and how much; a network is full of strangers."""
+    found = 404 if path == "/nowhere" else 200
+    afar, here = client_for(guarded, address="10.0.0.9"), client_for(guarded)
+    refused = afar.get(path)
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert set(refused.json()) == {"error"}
+    assert afar.get(path, headers={"X-API-Token": TOKEN.encode()}).status_code == found  # type: ignore[dict-item]
+    assert here.get(path).status_code == found
+    # A proxy on this machine asks on behalf of others.
+    assert here.get(path, headers={"X-Forwarded-For": "203.0.113.5"}).status_code == 401
+
+
+@pytest.mark.parametrize("path", FIGURES)
+def test_without_a_token_nobody_reads_from_beyond_this_machine(
+    settings: Settings, client_for: Callable[..., TestClient], path: str
+) -> None:
+    """Also where another server than ours runs the app, which does not ask for whom it listens."""
+    refused = client_for(settings, address="10.0.0.9").get(path, headers={"Host": "10.0.0.1:8000"})
+    assert refused.status_code == 403
+    assert "TBCACHE_API_TOKEN" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("path", sorted(OPEN))
+def test_what_tells_nothing_of_the_fleet_is_for_everyone(
+    guarded: Settings, client_for: Callable[..., TestClient], path: str
+) -> None:
+    """A kubelet has no token."""
+    assert client_for(guarded, address="10.0.0.9").get(path).status_code == 200
 
 
 @pytest.mark.parametrize("address", ["10.0.0.9", "192.168.1.4", "2001:db8::1", "testclient"])
@@ -167,7 +204,8 @@ def test_who_asks_by_address_may_read(
 def test_with_a_token_the_host_may_be_any(guarded: Settings, client_for: Callable[..., TestClient]) -> None:
     """Such an API is reached from elsewhere, by whatever name a proxy has for it."""
     client = client_for(guarded, address="10.0.0.9")
-    assert client.get("/metrics", headers={"Host": "fleet.example.com"}).status_code == 200
+    headers = {"Host": "fleet.example.com", "X-API-Token": TOKEN.encode()}
+    assert client.get("/metrics", headers=headers).status_code == 200  # type: ignore[arg-type]
     refused = client.get("/docs", headers={"Host": "[::1"})
     assert (refused.status_code, set(refused.json())) == (400, {"error"})
 

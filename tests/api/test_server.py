@@ -104,6 +104,13 @@ def test_connections_leave_files_for_everything_else(
     assert most_connections() == expected
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.255.255.1"])  # noqa: S104 -- refused
+def test_a_server_for_others_needs_a_token(settings: Settings, host: str) -> None:
+    """Whoever opens it to a network finds out at the start, and not when a stranger has read along."""
+    with pytest.raises(ConfigurationError, match=f"anyone who reaches {host}: set TBCACHE_API_TOKEN"):
+        serve(host, 0, settings)
+
+
 def test_an_address_in_use_is_named(settings: Settings) -> None:
     """The second API on a port must say which port, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
