@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.testclient import TestClient
+
+from tbcache.api import create_app
+from tbcache.settings import Settings
 from tests.server import wait_until
 
 TBCACHE = (sys.executable, "-P", "-m", "tbcache")
@@ -141,3 +145,8 @@ def _answers(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def local_client(settings: Settings) -> TestClient:
+    """A client of an API with these settings, on its machine."""
+    return TestClient(create_app(settings), client=("127.0.0.1", 50000), base_url="http://localhost:8000")

@@ -9,16 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from tbcache.api import create_app
 from tbcache.cli.error import say
 from tbcache.foreign import escaped, moment, printable, whole
 from tbcache.models import utc_now
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.layout import LAYOUT
-from tests.cli.command import Done
+from tests.cli.command import Done, local_client
 from tests.server import Server
 
 Cli = Callable[..., Done]
@@ -75,7 +73,7 @@ def check_all_shows(cli: Cli, server: Server, settings: Settings) -> None:
             check_text(done.out + done.err)
             assert done.code == 0, done.err
             assert is_terminal or json.loads(done.out)
-    with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+    with local_client(settings) as client:
         for page in PAGES:
             answer = client.get(page)
             assert answer.status_code == 200, answer.text

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from tbcache.api import create_app
 from tbcache.cache import CacheManager
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
@@ -21,7 +19,7 @@ from tbcache.sources import get_source
 from tbcache.store import Store
 from tbcache.store.local import LocalCache
 from tests import readme
-from tests.cli.command import Done
+from tests.cli.command import Done, local_client
 from tests.cli.test_part import running
 from tests.server import Server, wait_until
 from tests.test_floors import SCRIPTS
@@ -129,9 +127,7 @@ def use_library(settings: Settings) -> None:
 
 
 def use_api(settings: Settings) -> None:
-    with TestClient(
-        create_app(settings), client=("127.0.0.1", 1), base_url="http://localhost:8000"
-    ) as client:
+    with local_client(settings) as client:
         for page in ("rate-limits", "usage?days=2", "cache/status"):
             assert client.get(f"/api/monitoring/{page}").json()["is_available"] is not False
         assert "tbcache_redis_up 1" in client.get("/metrics").text
@@ -156,7 +152,7 @@ def test_a_user_without_info_has_a_cache_and_a_page_of_it(server: Server, tmp_pa
     """That the version is not known is no outage."""
     with user(server, "-info") as url:
         settings = Settings.load({"REDIS_URL": url}, data_dir=tmp_path)
-        with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+        with local_client(settings) as client:
             status = client.get("/api/monitoring/cache/status").json()
     assert (status["is_available"], status["server_version"]) == (True, None)
     assert status["ping_ms"] > 0

@@ -11,9 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
-from starlette.testclient import TestClient
 
-from tbcache.api import create_app
 from tbcache.cli.page import MOST_TROUBLES, status_page
 from tbcache.fleet import FleetStatus, SourceStatus, Trouble, build_fleet, look
 from tbcache.models import FetchRequest, utc_now
@@ -22,7 +20,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.server import ServerFacts
-from tests.cli.command import Done
+from tests.cli.command import Done, local_client
 from tests.server import Server
 
 SettingsFor = Callable[..., Settings]
@@ -108,7 +106,7 @@ def test_the_api_goes_by_the_fleets_word(
 ) -> None:
     """The API's container has no credentials, and needs none."""
     say(store, settings_for(server, **TOKEN), "worker", "worker-1")
-    with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+    with local_client(settings) as client:
         limits = client.get("/api/monitoring/rate-limits").json()["sources"]
         assert (limits["twitter"]["is_enabled"], limits["news"]["is_enabled"]) == (True, False)
         assert 'tbcache_source_enabled{source="twitter"} 1' in client.get("/metrics").text
@@ -257,7 +255,7 @@ def test_a_closure_of_days_says_since_when_and_until_which_day(
     assert f"since {began:%Y-%m-%d %H:%M:%S} until {until:%Y-%m-%d %H:%M:%S} UTC: it opens by itself" in line
     (trouble,) = cli("status", REDIS_URL=server.url).data["troubles"]
     assert (trouble["kind"], trouble["source"]) == ("closed", "stocktwits")
-    with TestClient(create_app(settings), base_url="http://localhost:8000") as client:
+    with local_client(settings) as client:
         (told,) = client.get("/api/monitoring/status").json()["troubles"]
     assert {name: told[name] for name in ("kind", "what", "todo")} == {
         name: trouble[name] for name in ("kind", "what", "todo")
