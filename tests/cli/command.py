@@ -72,7 +72,7 @@ class Up:
     def said(self) -> str:
         return self.log.read_text()
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout: float = 60.0) -> None:
         """Wait until it has said ``text``."""
 
         def is_said() -> bool:

@@ -35,7 +35,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-def test_every_common_symbol_is_warm_within_20_s(demo: Up) -> None:
+def test_every_common_symbol_becomes_warm(demo: Up) -> None:
     """This is what the demo promises."""
     status = demo.run("status").data
     assert {
@@ -70,6 +70,7 @@ def test_other_commands_find_it_through_the_data_folder(demo: Up) -> None:
     waited = demo.run("enqueue", "reddit", "TSLA", "ZM", "--wait")
     assert waited.code == 0
     assert [answer["sentiment"]["symbol"] for answer in waited.data] == ["TSLA", "ZM"]
+    assert all(0 < answer["sentiment"]["covered_hours"] <= 24 for answer in waited.data)
 
 
 def test_a_demo_never_sees_the_users_own_credentials(demo: Up) -> None:
