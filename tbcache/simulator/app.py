@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tbcache.errors import InvalidRequest, UnknownSource
-from tbcache.models import Limit
+from tbcache.models import Limit, ticker
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.credential import DEMO_CREDENTIALS
 from tbcache.simulator.dialect import Dialect
@@ -30,7 +30,7 @@ from tbcache.simulator.options import OptionsDialect
 from tbcache.simulator.reddit import RedditDialect
 from tbcache.simulator.replay import Replay
 from tbcache.simulator.stocktwits import StocktwitsDialect
-from tbcache.simulator.truth import truths
+from tbcache.simulator.truth import MOST_HOURS, truths
 from tbcache.simulator.twitter import TwitterDialect
 from tbcache.simulator.upstream import Upstream
 from tbcache.simulator.window import Gate
@@ -133,11 +133,15 @@ class Simulator(Starlette):
         return await self._stats(request)
 
     async def _truth(self, request: Request) -> Response:
-        source, symbol = request.path_params["source"], request.path_params["symbol"].upper()
-        hours = request.query_params.get("hours", "24")
-        if source not in MIXES or not hours.isdecimal():
-            known = ", ".join(name for name in self.upstreams if name in MIXES)
-            return _json({"error": f"ask for /_truth/SOURCE/SYMBOL?hours=24; sources: {known}"}, 422)
+        source, hours = request.path_params["source"], request.query_params.get("hours", "24")
+        known = [name for name in self.upstreams if name in MIXES]
+        if source not in known or not hours.isdecimal() or int(hours) > MOST_HOURS:
+            form = f"/_truth/SOURCE/SYMBOL?hours=24, of {MOST_HOURS} hours at most"
+            return _json({"error": f"ask for {form}; sources: {', '.join(known)}"}, 422)
+        try:
+            symbol = ticker(request.path_params["symbol"])
+        except InvalidRequest as error:
+            return _json({"error": str(error)}, 422)
         upstream = self.upstreams[source]
         now = upstream.now()
         return _json(truths(upstream.dialect, symbol, now - int(hours) * 3600, now))

@@ -68,6 +68,10 @@ class Dialect(ABC):
         """Every id that item ``k`` has had, the first one first; none where there is no ground truth."""
         return ()
 
+    def place(self, stream: Stream, k: int) -> str | None:
+        """Where item ``k`` stands, where a source has several places: a subreddit, a site."""
+        return None
+
     def is_counted(self, call: Call) -> bool:
         """False for calls that spend nothing of the limits, as handing out tokens."""
         return True

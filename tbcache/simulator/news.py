@@ -97,6 +97,9 @@ class NewsDialect(Dialect):
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return (_url(stream, k),)
 
+    def place(self, stream: Stream, k: int) -> str | None:
+        return _outlet(stream, k).domain
+
     def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
         _check(params)
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 100, 100)

@@ -55,7 +55,7 @@ class Post:
     removed_at: int | None
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def kind(stream: Stream, k: int) -> Kind:
     """What item ``k`` is; of whatever repeats, quotes or answers, something was there before."""
     mix = mix_of(stream.source)
@@ -69,7 +69,7 @@ def kind(stream: Stream, k: int) -> Kind:
     return "original"
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def origin(stream: Stream, k: int) -> int | None:
     """The number of the post that item ``k`` is about, a recent one. None for words of its own."""
     if kind(stream, k) in ("original", "spam"):
@@ -87,7 +87,7 @@ def repeated(stream: Stream, k: int) -> int:
     return of if of is not None and kind(stream, k) in ("retweet", "copy") else k
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def symbols(stream: Stream, k: int) -> tuple[str, ...]:
     """The symbols that item ``k`` names, the most talked-about more often."""
     if stream.symbol != CROWD:
@@ -162,7 +162,7 @@ def write(stream: Stream, k: int) -> Post:
     )
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def stance(stream: Stream, k: int) -> Stance:
     """How whoever wrote item ``k`` sees it; an advertiser always sees it rise."""
     if kind(stream, k) == "spam":

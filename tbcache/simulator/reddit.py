@@ -88,6 +88,9 @@ class RedditDialect(Dialect):
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return (thread.fullname(stream, k),)
 
+    def place(self, stream: Stream, k: int) -> str | None:
+        return thread.subreddit(stream, k)
+
     def comments(self, symbol: str) -> Stream:
         return open_stream(self.seed, thread.COMMENTS, symbol, self.per_day * COMMENTS_PER_POST)
 

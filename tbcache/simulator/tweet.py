@@ -37,7 +37,7 @@ def moment_of(number: int) -> float:
     return ((number >> 22) + _EPOCH_MS) / 1000
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def versions(stream: Stream, k: int) -> tuple[int, ...]:
     """The ids of item ``k``: each edit gives it a new one."""
     changed = post.edited_at(stream, k)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _TOKEN = re.compile(
     r'\s*(?:(?P<mark>[()])|(?P<minus>-)|(?P<term>(?:[A-Za-z_]+:)?"[^"]*"|[^\s()"]+)|(?P<quote>"))'
 )
+#: So many groups and negations may stand in each other.
+DEEPEST = 30
 _WORD = re.compile(r"\w+")
 #: Operators that say enough to search by; the others only narrow what another one finds.
 _STANDALONE = frozenset({
@@ -81,6 +83,7 @@ class _Reader:
     def __init__(self, query: str) -> None:
         self._tokens = _tokens(query)
         self.kind, self.text, self.position = next(self._tokens)
+        self._depth = 0
 
     def _take(self) -> str:
         taken = self.text
@@ -105,20 +108,27 @@ class _Reader:
         return Clause(lambda post: all(test(post) for test in tests), any(part.is_enough for part in parts))
 
     def _one(self) -> Clause:
-        if self.kind == "minus":
-            self._take()
-            negated = self._one().test
-            return Clause(lambda post: not negated(post), is_enough=False)
-        if self.text == "(":
-            return self._group()
+        if self.kind == "minus" or self.text == "(":
+            return self._nested()
         if self.kind != "term" or self.text == "OR":
             found = self.text or "<EOF>"
             raise BadQuery(_errors(f"no viable alternative at input '{found}' (at position {self.position})"))
         _refuse_ambiguous(self.text, self.position)
         return _term(self._take())
 
+    def _nested(self) -> Clause:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise BadQuery(_errors(f"too many nested groups (at position {self.position})"))
+        clause = self._group() if self._take() == "(" else self._negated()
+        self._depth -= 1
+        return clause
+
+    def _negated(self) -> Clause:
+        negated = self._one().test
+        return Clause(lambda post: not negated(post), is_enough=False)
+
     def _group(self) -> Clause:
-        self._take()
         clause = self.either()
         if self.text != ")":
             raise BadQuery(_errors(f"missing ')' at '<EOF>' (at position {self.position})"))

@@ -136,12 +136,24 @@ def test_news_are_in_the_language_that_was_asked_for(simulator: Callable[..., Te
     assert languages(language="de") == {"de"}
 
 
+def test_the_truth_tells_where_an_item_stands(simulator: Callable[..., TestClient]) -> None:
+    """Only with it can be told what a search in four subreddits has to find."""
+    client = simulator(plans={"news": "paid"})
+    places = {row["ids"][0]: row["place"] for row in truth(client, "reddit", "NVDA")}
+    for child in ask.reddit(client, "NVDA", limit=100).json()["data"]["children"]:
+        assert places[child["data"]["name"]] == child["data"]["subreddit"]
+    assert all(row["place"] in row["ids"][0] for row in truth(client, "news", "NVDA"))
+    assert {row["place"] for row in truth(client, "twitter", "NVDA")} == {None}
+
+
 def test_what_is_no_question_for_the_truth_is_said_in_one_line(client: TestClient) -> None:
     """Options are trades: nobody wrote them."""
-    for path in ("options/AAPL", "redit/AAPL", "reddit/AAPL?hours=many"):
+    for path in ("options/AAPL", "redit/AAPL", "reddit/AAPL?hours=many", "reddit/AAPL?hours=721"):
         answer = client.get(f"/_truth/{path}")
         assert answer.status_code == 422
         assert answer.json()["error"].startswith("ask for /_truth/SOURCE/SYMBOL?hours=24")
+    answer = client.get("/_truth/reddit/A$PL")
+    assert (answer.status_code, answer.json()["error"].split(" is no ")[0]) == (422, "symbol 'A$PL'")
 
 
 def test_the_truth_costs_nothing(client: TestClient) -> None:
