@@ -13,11 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tbcache.simulator.mix import MIXES
 from tests.cli.command import Up, running_up
 from tests.server import wait_until
 
@@ -79,6 +81,7 @@ def _compare(up: Up, answers: list[dict[str, Any]]) -> Report:
     for source in SOURCES:
         of_source = [answer["sentiment"] for answer in answers if answer["sentiment"]["source"] == source]
         complete = sum(sentiment["complete"] for sentiment in of_source)
+        report.breaks.extend(_untrue(base, of_source))
         mine, stats = ours[source], its[source]
         report.rows.append((
             source, str(mine["requests_today"]), str(stats["accepted"]), str(stats["refused"]),
@@ -90,6 +93,34 @@ def _compare(up: Up, answers: list[dict[str, Any]]) -> Report:
         if abs(mine["cost_today"] - stats["billed"]) >= CENT / 2:
             report.breaks.append(f"{source}: we count ${mine['cost_today']}, it bills ${stats['billed']}")
     return report
+
+
+def _untrue(base: str, sentiments: list[dict[str, Any]]) -> Iterator[str]:
+    """The answers that lack what was there in the hours that they say they cover, in a sentence each."""
+    for sentiment in sentiments:
+        source, symbol, hours = sentiment["source"], sentiment["symbol"], sentiment["hours"]
+        if source not in MIXES or not (sentiment["complete"] or sentiment["since"]):
+            continue
+        known = httpx2.get(f"{base}/_truth/{source}/{symbol}?hours={hours + 1}").json()
+        there = sum(_is_there(item, sentiment) for item in known)
+        if sentiment["count"] < there:
+            since = "complete" if sentiment["complete"] else f"since {sentiment['since']}"
+            yield f"{source} {symbol} {hours} h, {since}: {sentiment['count']} of {there} items"
+
+
+def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:
+    """Whether the upstream had the item when it was asked, and what we ask for matches it."""
+    end = datetime.fromisoformat(sentiment["as_of"])
+    start = (
+        datetime.fromisoformat(sentiment["since"])
+        if sentiment["since"]
+        else end - timedelta(hours=sentiment["hours"])
+    )
+    # The answer was under way for a while.
+    last = datetime.fromisoformat(sentiment["until"]) if sentiment["until"] else end - timedelta(seconds=10)
+    is_removed = item["removed_at"] is not None and datetime.fromisoformat(item["removed_at"]) <= end
+    is_asked = sentiment["source"] != "twitter" or (item["lang"] == "en" and item["kind"] != "retweet")
+    return start <= datetime.fromisoformat(item["at"]) <= last and is_asked and not is_removed
 
 
 def settled(up: Up, base: str) -> tuple[dict[str, Any], dict[str, Any]]:
