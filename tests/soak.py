@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx2
 
+from tbcache.settings import SourceSettings
 from tbcache.simulator.mix import MIXES
 from tests.cli.command import Up, running_up
 from tests.server import wait_until
@@ -27,6 +28,7 @@ from tests.server import wait_until
 HOURS = (6, 24, 72, 168)
 SYMBOLS = ("NVDA", "AAPL", "GME")
 SOURCES = ("twitter", "reddit", "news", "options", "stocktwits")
+SUBREDDITS = SourceSettings().subreddits.split("+")
 CENT = 0.01
 
 
@@ -81,7 +83,7 @@ def _compare(up: Up, answers: list[dict[str, Any]]) -> Report:
     for source in SOURCES:
         of_source = [answer["sentiment"] for answer in answers if answer["sentiment"]["source"] == source]
         complete = sum(sentiment["complete"] for sentiment in of_source)
-        report.breaks.extend(_untrue(base, of_source))
+        report.breaks.extend(untrue(base, of_source))
         mine, stats = ours[source], its[source]
         report.rows.append((
             source, str(mine["requests_today"]), str(stats["accepted"]), str(stats["refused"]),
@@ -95,7 +97,7 @@ def _compare(up: Up, answers: list[dict[str, Any]]) -> Report:
     return report
 
 
-def _untrue(base: str, sentiments: list[dict[str, Any]]) -> Iterator[str]:
+def untrue(base: str, sentiments: list[dict[str, Any]]) -> Iterator[str]:
     """The answers that lack what was there in the hours that they say they cover, in a sentence each."""
     for sentiment in sentiments:
         source, symbol, hours = sentiment["source"], sentiment["symbol"], sentiment["hours"]
@@ -119,8 +121,21 @@ def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:
     # The answer was under way for a while.
     last = datetime.fromisoformat(sentiment["until"]) if sentiment["until"] else end - timedelta(seconds=10)
     is_removed = item["removed_at"] is not None and datetime.fromisoformat(item["removed_at"]) <= end
-    is_asked = sentiment["source"] != "twitter" or (item["lang"] == "en" and item["kind"] != "retweet")
+    is_asked = _is_asked(item, sentiment["source"])
     return start <= datetime.fromisoformat(item["at"]) <= last and is_asked and not is_removed
+
+
+def _is_asked(item: dict[str, Any], source: str) -> bool:
+    """Whether what our providers ask for matches the item."""
+    match source:
+        case "twitter":
+            return item["lang"] == "en" and item["kind"] != "retweet"
+        case "news":
+            return item["lang"] == "en"
+        case "reddit":
+            return item["place"] in SUBREDDITS
+        case _:
+            return True
 
 
 def settled(up: Up, base: str) -> tuple[dict[str, Any], dict[str, Any]]:

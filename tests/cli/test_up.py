@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_alive, running_up, tbcache
 from tests.server import Server, free_port, wait_until
-from tests.soak import settled
+from tests.soak import settled, untrue
 
 #: It takes two on an idle machine; more than the supervisor grants its children is for a busy one.
 STOP_SECONDS = 20.0
@@ -60,6 +60,17 @@ def test_the_bill_is_the_simulators_own(demo: Up) -> None:
     paid = {name: pytest.approx(source["billed"], abs=0.005) for name, source in its.items()}
     assert {name: ours[name]["cost_today"] for name in its} == paid
     assert its["twitter"]["billed"] > 1.0
+
+
+def test_an_answer_holds_all_there_was_in_the_hours_that_it_says_it_covers(demo: Up) -> None:
+    """The simulator knows what was there; whoever trades on a number believes its hours."""
+    base = demo.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
+    asked = [("twitter", 24), ("reddit", 24), ("stocktwits", 24), ("news", 72)]
+    answers = [
+        demo.run("fetch", name, "AAPL", "--hours", str(hours)).data["sentiment"] for name, hours in asked
+    ]
+    assert list(untrue(base, answers)) == []
+    assert all(answer["count"] > 0 for answer in answers)
 
 
 def test_other_commands_find_it_through_the_data_folder(demo: Up) -> None:
