@@ -23,7 +23,7 @@ SYMBOLS = ("AAPL", "TSLA", "NVDA", "MSFT", "GME", "AMD", "META", "AMZN")
 THREADS = 2
 #: So short that every round reads the posts of the last one again.
 TTL = 0.05
-BUDGET = 5.0
+BUDGET = 2.0
 SOURCE = replace(
     BUILT_IN["twitter"], limits=(Limit(100_000, 60.0),), cache_ttl=TTL, stale_ttl=0.0, missing=()
 )
