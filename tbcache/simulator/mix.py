@@ -35,7 +35,8 @@ class Mix:
     long: float = 0.0
 
 
-#: As in recorded answers and in what has been reported of these sources; options are trades and no words.
+#: Retweets, languages and posts of several symbols are as in recorded answers, the rest is plausible.
+#: Options are trades and no words.
 MIXES: Mapping[str, Mix] = {
     "twitter": Mix(
         retweet=0.57, quote=0.05, reply=0.06, copy=0.04, spam=0.05,

@@ -23,8 +23,8 @@ DELAY_SECONDS = DAY
 FREE_HISTORY_SECONDS = 31 * DAY
 FREE_RESULTS = 100
 PAID_HISTORY_SECONDS = 5 * 365 * DAY
-#: Results are counted so far: five years of a busy symbol would take seconds.
-MOST_RESULTS = 2000
+#: A search looks at so many of the newest articles: five years of a busy symbol would take seconds.
+CANDIDATES = 4000
 
 _HALF_DAY = 12 * 3600
 _SORTS = ("relevancy", "popularity", "publishedAt")
@@ -113,8 +113,8 @@ class NewsDialect(Dialect):
         # `to` is inclusive, and times are whole seconds.
         end = min(newest, _time(params, "to", newest) + 1)
         asked = symbols(params.get("q") or params.get("qInTitle", ""))
-        matches = (item for item in self.items(asked, start, max(start, end)) if _is_wanted(*item, params))
-        found = list(itertools.islice(matches, MOST_RESULTS))
+        newest_first = itertools.islice(self.items(asked, start, max(start, end)), CANDIDATES)
+        found = [item for item in newest_first if _is_wanted(*item, params)]
         rows = found[(page - 1) * size : page * size]
         body = {
             "status": "ok",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from tbcache.simulator import thread
+from tbcache.simulator import submission
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import Dialect, bearer, whole_seconds
 from tbcache.simulator.query import symbols
@@ -30,9 +30,9 @@ _SPANS = {"hour": 3600, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 
 _LISTINGS = ("search", "new", "hot", "top", "comments")
 #: What a listing is ordered by; the newest first where it is not here.
 _ORDERS: Mapping[str, Callable[[Stream, int], float]] = {
-    "hot": thread.heat,
-    "top": thread.score,
-    "comments": thread.replies,
+    "hot": submission.heat,
+    "top": submission.score,
+    "comments": submission.replies,
     "relevance": lambda stream, k: stream.draw(k, 103),
 }
 # Of so many of the newest the best are sought.
@@ -86,13 +86,13 @@ class RedditDialect(Dialect):
         return self._browse(subreddits, name, call.params, now)
 
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
-        return (thread.fullname(stream, k),)
+        return (submission.fullname(stream, k),)
 
     def place(self, stream: Stream, k: int) -> str | None:
-        return thread.subreddit(stream, k)
+        return submission.subreddit(stream, k)
 
     def comments(self, symbol: str) -> Stream:
-        return open_stream(self.seed, thread.COMMENTS, symbol, self.per_day * COMMENTS_PER_POST)
+        return open_stream(self.seed, submission.COMMENTS, symbol, self.per_day * COMMENTS_PER_POST)
 
     def error(self, status: int) -> Answer:
         if status == 429:
@@ -176,19 +176,19 @@ class RedditDialect(Dialect):
             items, order = newest_first(streams, now - span, now), None
         else:
             items, order = self.items(POPULARITY, now - span, now), _ORDERS.get(name)
-        pinned = thread.stickies(now) if name == "hot" and not params.get("after") else []
+        pinned = submission.stickies(now) if name == "hot" and not params.get("after") else []
         return _page(_ordered(_within(items, subreddits), order, LISTING_DEPTH), params, now, pinned)
 
     def _info(self, params: Mapping[str, str], now: float) -> Answer:
         """What became of known posts and comments; those that never were are left out."""
         asked = [name for name in params.get("id", "").split(",") if name][:100]
         found = [item for name in asked if (item := self._find(name, now)) is not None]
-        rows = [thread.show(*item, params.get("raw_json") != "1", now) for item in found]
+        rows = [submission.show(*item, params.get("raw_json") != "1", now) for item in found]
         return _listed(rows, found, None)
 
     def _find(self, name: str, now: float) -> Item | None:
         kind, _, id_ = name.partition("_")
-        place = thread.place(id_)
+        place = submission.place(id_)
         if place is None or kind not in ("t1", "t3") or not place[1] or not is_known(place[1]):
             return None
         at, symbol = place
@@ -198,7 +198,9 @@ class RedditDialect(Dialect):
 
 
 def _within(items: Iterator[Item], subreddits: frozenset[str]) -> Iterator[Item]:
-    return (item for item in items if "all" in subreddits or thread.subreddit(*item).lower() in subreddits)
+    return (
+        item for item in items if "all" in subreddits or submission.subreddit(*item).lower() in subreddits
+    )
 
 
 def _ordered(items: Iterator[Item], order: Callable[[Stream, int], float] | None, depth: int) -> list[Item]:
@@ -215,8 +217,8 @@ def _page(
     limit = min(100, int(text)) if (text := params.get("limit", "")).isdecimal() and int(text) else 25
     rest = found[_start(found, params.get("after", "")) :]
     page = rest[:limit]
-    rows = [*pinned, *(thread.show(*item, params.get("raw_json") != "1", now) for item in page)]
-    return _listed(rows, page, thread.fullname(*page[-1]) if len(rest) > limit else None)
+    rows = [*pinned, *(submission.show(*item, params.get("raw_json") != "1", now) for item in page)]
+    return _listed(rows, page, submission.fullname(*page[-1]) if len(rest) > limit else None)
 
 
 def _listed(rows: list[Any], page: list[Item], after: str | None) -> Answer:
@@ -228,7 +230,7 @@ def _listed(rows: list[Any], page: list[Item], after: str | None) -> Answer:
         "children": rows,
         "before": None,
     }
-    return Answer.page({"kind": "Listing", "data": data}, tuple(thread.fullname(*item) for item in page))
+    return Answer.page({"kind": "Listing", "data": data}, tuple(submission.fullname(*item) for item in page))
 
 
 def _names_itself(call: Call) -> bool:
@@ -259,8 +261,8 @@ def _start(found: list[Item], after: str) -> int:
     """Where the page behind ``after`` begins: behind it, or where it would stand by its time."""
     if not after:
         return 0
-    names = [thread.fullname(*item) for item in found]
+    names = [submission.fullname(*item) for item in found]
     if after in names:
         return names.index(after) + 1
-    at, _ = thread.place(after.partition("_")[2]) or (0, "")
+    at, _ = submission.place(after.partition("_")[2]) or (0, "")
     return next((i for i, (stream, k) in enumerate(found) if stream.at(k) < at), len(found))

@@ -8,6 +8,8 @@ import run
 
 
 def script(base: str) -> dict[str, Any]:
+    # It spreads its requests over the window.
+    run.naps()
     reddit = _reddit(base, run.credential("TBCACHE_REDDIT__CLIENT_SECRET"))
     here = reddit.subreddit("wallstreetbets+stocks")
     found = list(here.search("NVDA", sort="new", time_filter="year", limit=None))
@@ -58,7 +60,6 @@ def _refused(base: str) -> int:
 def _limited(base: str, reddit: praw.Reddit) -> float:
     """The seconds after which it is told to come back."""
     run.faults(base, reddit={"limits": "1/1h"})
-    run.naps()
     try:
         for _ in range(2):
             next(reddit.subreddit("stocks").new(limit=1))
