@@ -10,7 +10,7 @@ from tbcache.api.security import is_loopback
 from tbcache.errors import ConfigurationError
 from tbcache.log import get_logger
 from tbcache.settings import Settings, get_settings
-from tbcache.web import WebServer, configure, listen
+from tbcache.web import WebServer, configure, inherit, listen
 
 log = get_logger("tbcache.api")
 
@@ -25,12 +25,17 @@ FILES_PART = 0.25
 
 
 def serve(
-    host: str, port: int, settings: Settings | None = None, *, on_ready: Callable[[str], None] | None = None
+    host: str,
+    port: int,
+    settings: Settings | None = None,
+    *,
+    fd: int | None = None,
+    on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get ``STOP_SECONDS`` to end.
 
     Port 0 takes a free one; the address is logged, and ``on_ready`` called with it, once
-    the API answers.
+    the API answers. ``fd`` is a socket of ``host`` that listens already, in its place.
 
     Raises:
       ConfigurationError: the address cannot be listened on, or is for others and no token is set.
@@ -41,7 +46,7 @@ def serve(
             f"the API would answer anyone who reaches {host}: set TBCACHE_API_TOKEN, or listen on 127.0.0.1"
         )
     app = create_app(settings)
-    listener, url = listen("the API", host, port)
+    listener, url = listen("the API", host, port) if fd is None else inherit(fd)
 
     def announce() -> None:
         log.info("api.ready", url=url)

@@ -85,7 +85,12 @@ def scheduler(data_dir: DataDir = None) -> int:
     return _become(process_part("scheduler", "scheduler"))
 
 
-def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
+def api(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    data_dir: DataDir = None,
+) -> None:
     """Serve the HTTP API; its documentation is at /docs."""
     from tbcache.api import serve
 
@@ -94,7 +99,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -
     # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
         get_store().require()
-    serve(host, port, settings)
+    serve(host, port, settings, fd=fd)
 
 
 def simulator(

@@ -30,7 +30,6 @@ from tbcache.embedded import (
     process_part,
     python_part,
 )
-from tbcache.embedded.server import free_port
 from tbcache.errors import ConfigurationError
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources
@@ -40,6 +39,8 @@ from tbcache.store.start import await_server
 EXAMPLE = "Example: tbcache up --demo"
 
 HOST = "127.0.0.1"
+#: Where the API is found, unless somebody else is there: then on one of the next so many.
+API_PORT, API_PORTS = 8000, 20
 LOOP_SECONDS = 0.05
 TRIM_SECONDS = 10.0
 # A worker finishes what it has in hand: 30 s at most, and some to say so.
@@ -48,16 +49,20 @@ WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. ``port`` is the API's, None: no API. ``listener`` is the simulator's, in the demo.
+    """What to start. ``door`` is the API's, None: no API. ``listener`` is the simulator's, in the demo.
 
-    It listens before anything starts: who asks too early waits, and is not refused.
+    They listen before anything starts: who asks too early waits, and is not refused. ``example`` is a source
+    that is on.
     """
 
     listener: socket.socket | None
     replay: Path | None
-    port: int | None
+    door: socket.socket | None
     processes: int
     threads: int
+    example: str = "twitter"
+    #: The usual port was taken.
+    is_moved: bool = False
 
     @property
     def demo(self) -> bool:
@@ -66,11 +71,11 @@ class Plan:
     @property
     def simulator(self) -> str | None:
         """The base URL of the demo's simulator."""
-        return f"http://{HOST}:{self.listener.getsockname()[1]}" if self.listener is not None else None
+        return _base_url(self.listener)
 
     @property
     def api(self) -> str | None:
-        return f"http://{HOST}:{self.port}" if self.port is not None else None
+        return _base_url(self.door)
 
     def home(self, folder: DataFolder) -> Path:
         """Where server and database lie. What was simulated must never pass for the real thing."""
@@ -82,13 +87,21 @@ class Plan:
     def hints(self) -> tuple[str, ...]:
         """Where to go next."""
         api = (f"API     {self.api}/docs",) if self.api else ()
-        return ("try     tbcache fetch twitter AAPL", *api, "stop    Ctrl-C")
+        return (f"try     tbcache fetch {self.example} AAPL", *api, "stop    Ctrl-C")
 
 
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Ask a simulator instead of the real APIs.")] = False,
     replay: Replay = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The API's port; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="The API's port: 8000, or the next that is free; 0 takes any free one.",
+            show_default=False,
+        ),
+    ] = None,
     processes: Processes = 2,
     threads: Threads = 8,
     api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the HTTP API as well.")] = True,
@@ -102,14 +115,17 @@ def up(
         _check_replay(replay, demo)
     started = time.monotonic()
     folder = DataFolder(get_settings().data_dir)
-    with folder.own(), _listener(demo) as listener:
+    with folder.own(), _listener(demo) as listener, ExitStack() as stack:
         # What was read may have been the note of one that was killed.
         get_settings.cache_clear()
         settings = get_settings()
-        get_sources(settings)
+        sources = get_sources(settings)
         if not demo:
             _check_database(settings)
-        plan = Plan(listener, replay, _api_port(port) if api else None, processes, threads)
+        door = stack.enter_context(_api_door(port)) if api else None
+        example = next((name for name, one in sources.items() if demo or one.is_enabled), "twitter")
+        is_moved = port is None and door is not None and door.getsockname()[1] != API_PORT
+        plan = Plan(listener, replay, door, processes, threads, example, is_moved)
         return _run(plan, settings, folder, started)
 
 
@@ -161,6 +177,8 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
             supervisor.start(part)
         folder.write_note(variables, plan.api)
         _warn_of_environment(plan, variables, view)
+        if plan.is_moved:
+            view.say(f"port {API_PORT} is taken: the API is at {plan.api}")
         watcher = Watcher(Settings.load({**os.environ, **variables}), view, started, plan.simulator)
         stack.callback(watcher.close)
         _watch(plan, supervisor, view, stop, started)
@@ -213,19 +231,28 @@ def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: 
     logs = folder.path / "logs"
     if plan.listener is not None:
         replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
-        fd = plan.listener.fileno()
-        arguments = ("simulator", "--fd", str(fd), "--plan", "news=paid", *replay)
+        arguments = ("simulator", "--plan", "news=paid", *replay)
         part = python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
-        yield dataclasses.replace(part, keep_fds=(fd,))
+        yield _listening(part, plan.listener)
     for number in range(1, plan.processes + 1):
         name = f"worker-{number}"
         own = env | _worker_name(name, settings)
         yield process_part(name, "workers", ("--threads", str(plan.threads)), own, logs / f"{name}.log")
     own = env | _worker_name("scheduler", settings)
     yield process_part("scheduler", "scheduler", (), own, logs / "scheduler.log")
-    if plan.port is not None:
+    if plan.door is not None:
         own = env | _worker_name("api", settings)
-        yield python_part("api", ("api", "--host", HOST, "--port", str(plan.port)), own, logs / "api.log")
+        yield _listening(python_part("api", ("api",), own, logs / "api.log"), plan.door)
+
+
+def _listening(part: Part, listener: socket.socket) -> Part:
+    """``part`` with a socket that listens already."""
+    fd = listener.fileno()
+    return dataclasses.replace(part, command=(*part.command, "--fd", str(fd)), keep_fds=(fd,))
+
+
+def _base_url(listener: socket.socket | None) -> str | None:
+    return f"http://{HOST}:{listener.getsockname()[1]}" if listener is not None else None
 
 
 def _worker_name(name: str, settings: Settings) -> dict[str, str]:
@@ -275,17 +302,22 @@ def _check_replay(replay: Path, demo: bool) -> None:
     Recorded.load(replay)
 
 
-def _api_port(port: int) -> int:
-    if port == 0:
-        return free_port()
-    try:
-        with socket.create_server((HOST, port)):
-            return port
-    except OSError as error:
-        raise ConfigurationError(
-            f"the API cannot listen on {HOST}:{port} ({error.strerror}); "
-            "choose another --port, or 0 for a free one"
-        ) from None
+def _api_door(port: int | None) -> socket.socket:
+    """A socket that listens on ``port``; None: on the first that is free from :data:`API_PORT` on.
+
+    Raises:
+      ConfigurationError: it cannot listen there.
+    """
+    for chosen in range(API_PORT, API_PORT + API_PORTS) if port is None else (port,):
+        try:
+            return socket.create_server((HOST, chosen))
+        except OSError as error:
+            reason = error.strerror
+    if port is None:
+        return socket.create_server((HOST, 0))
+    raise ConfigurationError(
+        f"the API cannot listen on {HOST}:{port} ({reason}); choose another --port, or 0 for a free one"
+    )
 
 
 @contextmanager

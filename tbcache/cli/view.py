@@ -71,6 +71,7 @@ class LiveView:
         self._page: RenderableType = Text("starting ...")
         self._live = Live(self._page, console=Console(), auto_refresh=False)
         self._live.start()
+        self._size = self._live.console.size
 
     def say(self, event: str) -> None:
         with self._lock:
@@ -99,6 +100,10 @@ class LiveView:
         events = [Text(event, style="dim") for event in list(self._events)[-max(1, room) :]]
         # A terminal that was closed takes no more; SIGHUP is on its way.
         with contextlib.suppress(OSError):
+            if console.size != self._size:
+                # It has wrapped the lines of the last page anew: how many they are now, nobody knows.
+                self._size = console.size
+                console.clear()
             self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import stat
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tbcache.cli import up
+from tbcache.errors import ConfigurationError
 from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_alive, running_up, tbcache
 from tests.server import Server, free_port, wait_until
 from tests.soak import settled, untrue
@@ -44,6 +47,18 @@ def test_every_common_symbol_becomes_warm(demo: Up) -> None:
     assert [source["usage"]["errors_by_kind"] for source in status["sources"]] == [{}] * 5
     assert status["server"]["version"].startswith("Valkey")
     assert demo.said.count("10/10 warm") == 5
+
+
+def test_the_api_is_at_its_usual_port_or_says_where(demo: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bookmark and a scraper's target outlive a restart."""
+    (port,) = re.findall(r"ready after .*: API at http://127\.0\.0\.1:(\d+)", demo.said)
+    taken = f"port 8000 is taken: the API is at http://127.0.0.1:{port}"
+    assert (port == "8000") is (taken not in demo.said)
+    monkeypatch.setattr(up, "API_PORT", int(port))
+    with up._api_door(None) as other:
+        assert other.getsockname()[1] != int(port)
+    with pytest.raises(ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*choose another"):
+        up._api_door(int(port))
 
 
 def test_no_request_was_refused_by_the_simulator(demo: Up) -> None:
@@ -255,6 +270,8 @@ def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) ->
         "the simulator refused",
     ):
         assert part in page
+    # Its own are starting.
+    assert "no worker is running" not in page
 
 
 def _worker_of(up: Up) -> int | None:

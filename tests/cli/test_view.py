@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+from dataclasses import replace
+from datetime import timedelta
 
+import pytest
+from rich.console import Console
+
+from tbcache.cli.page import status_page
 from tbcache.cli.view import LiveView
-from tbcache.fleet import build_fleet
+from tbcache.fleet import LimitStatus, build_fleet
+from tbcache.models import utc_now
+from tbcache.monitoring import SourceMetrics
 from tbcache.settings import Settings
 from tbcache.store import Store
 
@@ -32,3 +40,42 @@ def test_the_newest_event_is_seen_on_a_terminal_of_any_height(
     assert "event 8" in last_frame
     assert ("event 5" in last_frame) is (lines == 60)
     assert ("stop" in last_frame) is (lines > 20)
+
+
+def test_a_terminal_that_changes_its_size_is_drawn_anew(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A narrower one wraps what stands there: to go up by as many lines as before leaves some behind."""
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150"), ("LINES", "50")):
+        monkeypatch.setenv(name, value)
+    view, status = LiveView(()), build_fleet(settings, store).status()
+    frames = []
+    for width in (150, 150, 80, 80):
+        view._live.console.size = (width, 50)  # type: ignore[assignment]
+        capsys.readouterr()
+        view.show(status, None)
+        frames.append(capsys.readouterr().out)
+    view.close()
+    assert ["\x1b[2J" in frame for frame in frames] == [False, False, True, False]
+    assert ["missed" in frame for frame in frames] == [True, True, False, False]
+    assert all("cost" in frame for frame in frames)
+
+
+@pytest.mark.parametrize("width", [80, 81, 99, 105, 110, 113, 120, 140, 200])
+def test_what_a_page_shows_fits_its_terminal_and_has_the_cost(
+    settings: Settings, store: Store, width: int
+) -> None:
+    """A column that is cut off is worse than one that is left out, and money is never left out."""
+    seen = build_fleet(settings, store).status()
+    usage = SourceMetrics("x", requests_today=123456, errors_today=4567, cost_today=1234.56, latency_p95=1.5)
+    limits = (LimitStatus("300/15m", 300, 900.0, 299, 1, utc_now() + timedelta(hours=3)),)
+    full = tuple(replace(one, usage=usage, limits=limits, state="limited") for one in seen.sources)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(status_page(replace(seen, sources=full), width))
+    lines = console.export_text().splitlines()
+    (head,) = [line for line in lines if line.startswith("source ")]
+    (row,) = [line for line in lines if line.startswith("stocktwits ")]
+    assert "cost" in head
+    assert row.rstrip().endswith("$1234.56")
+    assert "\u2026" not in row
+    assert "0/4567" in row
