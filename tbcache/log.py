@@ -8,18 +8,21 @@ A warning that repeats is written once, and then counted: see :class:`Repeated`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import TextIO, cast
 
 import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
+from tbcache.errors import TbcacheWarning
 from tbcache.foreign import LINE, escaped, printable
 from tbcache.settings import Settings
 
@@ -99,6 +102,24 @@ def get_logger(name: str) -> BoundLogger:
             cache_logger_on_first_use=True,
         ),
     )
+
+
+def is_heard() -> bool:
+    """True where somebody has said what is to become of our logs."""
+    logger: logging.Logger | None = logging.getLogger("tbcache")
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def warn_unheard(message: str) -> None:
+    """Warn by Python's own means, where our logs go nowhere; for what nobody may miss."""
+    if not is_heard():
+        # This may be a thread of ours, or amid a request: where warnings are made errors, it stays unsaid.
+        with contextlib.suppress(TbcacheWarning):
+            warnings.warn(message, TbcacheWarning, stacklevel=2)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -26,7 +26,7 @@ from redis.client import PubSub
 from redis.exceptions import NoPermissionError
 
 from tbcache.background import BackgroundThread
-from tbcache.log import get_logger
+from tbcache.log import get_logger, warn_unheard
 from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.marker import is_alive, pid_of
@@ -181,6 +181,10 @@ class Membership:
             ours=_written(own.configured),
             in_force=_written(own.limits),
             hint="the strictest of all processes holds; start them with the same limits",
+        )
+        warn_unheard(
+            f"{source}: this process was started with {_written(own.configured)}, the fleet goes by "
+            f"{_written(own.limits)}: the strictest of all processes holds"
         )
 
     def beat_if_idle(self) -> None:

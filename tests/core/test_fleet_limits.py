@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +26,7 @@ from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.member import BEAT_SECONDS, Membership
+from tests.cli.command import clean_environment
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.server import Server, wait_until
 
@@ -427,3 +430,31 @@ def test_a_refusal_that_is_met_without_redis_closes_the_source_for_the_limiter_t
     assert process.limiter.get_status().is_limited
     with pytest.raises(RateLimited, match="used up"):
         process.limiter.wait_if_needed(max_wait=1.0)
+
+
+SCRIPT = """
+import logging, sys
+from tbcache import get_rate_limiter
+if sys.argv[1:]:
+    logging.basicConfig()
+get_rate_limiter("twitter").check_rate_limit()
+"""
+
+
+@pytest.mark.parametrize("has_logging", [False, True])
+def test_other_limits_are_said_also_where_nobody_asked_for_logs(
+    server: Server, join: Callable[..., Process], has_logging: bool
+) -> None:
+    """A bot that has set up no logging would go by a limit that it was never told of."""
+    join(NARROW)
+    command = [sys.executable, "-c", SCRIPT, *(["loud"] if has_logging else [])]
+    variables = {"REDIS_URL": server.url, "TBCACHE_TWITTER__LIMITS": "60/1m"}
+    done = subprocess.run(
+        command, env=clean_environment(**variables), capture_output=True, text=True, timeout=60
+    )
+    said = "TbcacheWarning: twitter: this process was started with 60/1m, the fleet goes by 5/1m"
+    assert (done.returncode, done.stderr.count(said)) == (0, 0 if has_logging else 1)
+    assert done.stderr.count("limits.differ") == (1 if has_logging else 0)
+    # Whoever makes warnings errors loses no request by it.
+    strict = [sys.executable, "-W", "error", "-c", SCRIPT]
+    assert subprocess.run(strict, env=clean_environment(**variables), timeout=60).returncode == 0
