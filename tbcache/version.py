@@ -1,3 +1,3 @@
 """The version of tbcache, for those who must not import the whole package to say it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -102,7 +102,9 @@ def drawn_tree() -> dict[str, str]:
 def test_the_version_is_the_distributions() -> None:
     """A bug report names one version, not two."""
     assert f'version = "{tbcache.__version__}"' in (ROOT / "pyproject.toml").read_text()
-    assert f"## [{tbcache.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    # What is being made has no heading of its own yet.
+    heading = "Unreleased" if ".dev" in tbcache.__version__ else tbcache.__version__
+    assert f"## [{heading}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 # The seed API, to the letter

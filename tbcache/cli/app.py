@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from tbcache.cli import fetch, part, queue, status, up
 from tbcache.cli.option import DataDir
+from tbcache.version import __version__
 
 app = typer.Typer(
     name="tbcache",
@@ -22,7 +22,7 @@ cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"tbcache {version('tbcache')}")
+        typer.echo(f"tbcache {__version__}")
         raise typer.Exit
 
 
