@@ -121,6 +121,17 @@ class Person:
         return f"{_FIRST[self.number % 20]} {_SECOND[self.number // 20 % 20]}".title()
 
 
+def named(username: str) -> Person | None:
+    """Who is called ``username``; None for nobody."""
+    words, _, number = username.rpartition("_")
+    digits = len(number) - len(number.rstrip("0123456789"))
+    first, second = words, number[: len(number) - digits]
+    if first not in _FIRST or second not in _SECOND:
+        return None
+    person = Person(int(number[len(second) :] or 0) * 400 + _SECOND.index(second) * 20 + _FIRST.index(first))
+    return person if person.username == username else None
+
+
 def stance(dice: random.Random, mood: float) -> Stance:
     """Draw one; the better the mood, the likelier a bullish one."""
     draw = dice.random()

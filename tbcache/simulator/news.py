@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,10 +14,12 @@ from tbcache.simulator import headline, post
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
 from tbcache.simulator.query import symbols
-from tbcache.simulator.stream import DAY, Stream
+from tbcache.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.simulator.window import Arrival
 
 EVERYTHING = "/v2/everything"
+HEADLINES = "/v2/top-headlines"
+SOURCES = "/v2/sources"
 #: The free plan: articles come this late, reach this far back, and end at this many.
 DELAY_SECONDS = DAY
 FREE_HISTORY_SECONDS = 31 * DAY
@@ -27,11 +29,19 @@ PAID_HISTORY_SECONDS = 5 * 365 * DAY
 CANDIDATES = 4000
 
 _HALF_DAY = 12 * 3600
-_SORTS = ("relevancy", "popularity", "publishedAt")
-_KNOWN = frozenset({
-    "q", "qInTitle", "searchIn", "sources", "domains", "excludeDomains", "from", "to", "language", "sortBy",
-    "pageSize", "page", "apiKey",
-})  # fmt: skip
+_BY_TIME = "publishedAt"
+_SORTS = ("relevancy", "popularity", _BY_TIME)
+_RELEVANCE = 104
+_KNOWN = {
+    EVERYTHING: (
+        "q", "qInTitle", "searchIn", "sources", "domains", "excludeDomains", "from", "to", "language",
+        "sortBy", "pageSize", "page", "apiKey",
+    ),
+    HEADLINES: (
+        "q", "qInTitle", "sources", "country", "category", "language", "pageSize", "page", "apiKey",
+    ),
+    SOURCES: ("category", "language", "country", "apiKey"),
+}  # fmt: skip
 _TOO_BROAD = (
     "Required parameters are missing, the scope of your search is too broad. Please set any of the following "
     "required parameters and try again: q, qInTitle, sources, domains."
@@ -71,10 +81,11 @@ class NewsDialect(Dialect):
         return None if key == self.credentials["TBCACHE_NEWS__API_KEY"] else self.error(401)
 
     def answer(self, call: Call, now: float, plan: str) -> Answer:
-        if call.path != EVERYTHING or call.method != "GET":
+        handlers = {EVERYTHING: self._everything, HEADLINES: self._headlines, SOURCES: _sources}
+        if call.path not in handlers or call.method != "GET":
             return self.error(404)
         try:
-            return self._everything(call.params, now, plan)
+            return handlers[call.path](_named(call.params, _KNOWN[call.path]), now, plan)
         except BadParameter as bad:
             return _failure(400, bad.name, bad.message)
 
@@ -112,16 +123,67 @@ class NewsDialect(Dialect):
             return _too_old(now - history, start)
         # `to` is inclusive, and times are whole seconds.
         end = min(newest, _time(params, "to", newest) + 1)
-        asked = symbols(params.get("q") or params.get("qInTitle", ""))
+        found = self._find(params, start, end)
+        if params.get("sortBy", _BY_TIME) != _BY_TIME:
+            found.sort(key=lambda item: item[0].draw(item[1], _RELEVANCE))
+        return _listed(found, page, size, now)
+
+    def _headlines(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+        """What is new today, on every plan; by country and category all outlets here are of one."""
+        if not any(params.get(name) for name in _KNOWN[HEADLINES][:6]):
+            raise BadParameter(*_MESSAGES[400])
+        page, size = _count(params, "page", 1, None), _count(params, "pageSize", 20, 100)
+        return _listed(self._find(params, now - DAY, now), page, size, now)
+
+    def _find(self, params: Mapping[str, str], start: float, end: float) -> list[tuple[Stream, int]]:
+        """The articles that are asked for, newest first; without words, of what everybody talks about."""
+        words = params.get("q") or params.get("qInTitle", "")
+        asked = symbols(words) if words else POPULARITY
         newest_first = itertools.islice(self.items(asked, start, max(start, end)), CANDIDATES)
-        found = [item for item in newest_first if _is_wanted(*item, params)]
-        rows = found[(page - 1) * size : page * size]
-        body = {
-            "status": "ok",
-            "totalResults": len(found),
-            "articles": [_article(*row, post.is_gone(*row, now)) for row in rows],
+        return [item for item in newest_first if _is_wanted(*item, params)]
+
+
+def _listed(found: list[tuple[Stream, int]], page: int, size: int, now: float) -> Answer:
+    rows = found[(page - 1) * size : page * size]
+    body = {
+        "status": "ok",
+        "totalResults": len(found),
+        "articles": [_article(*row, post.is_gone(*row, now)) for row in rows],
+    }
+    return Answer.page(body, tuple(_url(*row) for row in rows))
+
+
+def _sources(params: Mapping[str, str], now: float, plan: str) -> Answer:
+    """The outlets that have an id."""
+    rows = [
+        {
+            "id": outlet.id,
+            "name": outlet.name,
+            "description": f"News of the markets by {outlet.name}.",
+            "url": f"https://{outlet.domain}",
+            "category": "business",
+            "language": "en",
+            "country": "us",
         }
-        return Answer.page(body, tuple(_url(*row) for row in rows))
+        for outlet in headline.OUTLETS
+        if outlet.id is not None
+    ]
+    wanted = [name for name in ("category", "language", "country") if params.get(name)]
+    found = [row for row in rows if all(row[name] == params[name] for name in wanted)]
+    return Answer.json(200, {"status": "ok", "sources": found})
+
+
+def _named(params: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
+    """The parameters by their documented names; clients write some in lower case, and are understood.
+
+    Raises:
+      BadParameter: one that is not known.
+    """
+    by_lower = {name.lower(): name for name in known}
+    for name in params:
+        if name.lower() not in by_lower:
+            raise BadParameter("parameterInvalid", f"The parameter '{name}' is not known to this endpoint.")
+    return {by_lower[name.lower()]: value for name, value in params.items()}
 
 
 def _key(call: Call) -> str:
@@ -131,9 +193,6 @@ def _key(call: Call) -> str:
 
 
 def _check(params: Mapping[str, str]) -> None:
-    for name in params:
-        if name not in _KNOWN:
-            raise BadParameter("parameterInvalid", f"The parameter '{name}' is not known to this endpoint.")
     if not any(params.get(name, "").strip() for name in ("q", "qInTitle", "sources", "domains")):
         raise BadParameter(*_MESSAGES[400])
     if len(params.get("q", "")) > 500:
@@ -142,7 +201,7 @@ def _check(params: Mapping[str, str]) -> None:
         raise BadParameter(
             "sourcesTooMany", "You have requested too many sources in a single request; the most is 20."
         )
-    if params.get("sortBy", "publishedAt") not in _SORTS:
+    if params.get("sortBy", _BY_TIME) not in _SORTS:
         raise BadParameter("parameterInvalid", f"The sortBy parameter must be one of {', '.join(_SORTS)}.")
 
 

@@ -6,7 +6,7 @@ import functools
 import html
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -14,13 +14,15 @@ import orjson
 from tbcache.simulator import chatter, post
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, stamp, whole_seconds
-from tbcache.simulator.stream import CROWD, DAY, Stream, is_known, mood_salt
+from tbcache.simulator.stream import CROWD, DAY, POPULARITY, Stream, is_known, mood_salt
 from tbcache.simulator.window import Arrival
 
-PREFIX = "/api/2/streams/symbol/"
+PREFIX = "/api/2/streams/"
 TOKEN_VARIABLE = "TBCACHE_STOCKTWITS__ACCESS_TOKEN"  # noqa: S105 -- a variable's name
 #: How far back a stream can be paged.
 HISTORY_SECONDS = 90 * DAY
+#: For what somebody wrote, so many of the newest messages are looked at.
+CANDIDATES = 20_000
 LABELLED = 0.42
 #: As many messages as a page holds, whatever is asked for.
 MOST = 30
@@ -37,13 +39,17 @@ class StocktwitsDialect(Dialect):
         return self.error(401) if given and known and given != known else None
 
     def answer(self, call: Call, now: float, plan: str) -> Answer:
-        symbol = call.path.removeprefix(PREFIX).removesuffix(".json").upper()
-        if not call.path.startswith(PREFIX) or not call.path.endswith(".json") or call.method != "GET":
+        parts = call.path.removeprefix(PREFIX).removesuffix(".json").split("/")
+        is_path = call.path.startswith(PREFIX) and call.path.endswith(".json") and len(parts) == 2
+        if not is_path or parts[0] not in ("symbol", "user") or call.method != "GET":
             return self.error(404)
-        if not symbol or "/" in symbol or not is_known(symbol):
-            return _failure(404, "Symbol not found")
+        kind, name = parts
         try:
-            return self._page(symbol, call.params, now)
+            return (
+                self._of_symbol(name.upper(), call, now)
+                if kind == "symbol"
+                else self._of_user(name, call, now)
+            )
         except BadParameter as bad:
             return _failure(400, bad.message)
 
@@ -74,17 +80,42 @@ class StocktwitsDialect(Dialect):
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return (str(message_id(stream, k)),)
 
-    def _page(self, symbol: str, params: Mapping[str, str], now: float) -> Answer:
+    def _of_symbol(self, symbol: str, call: Call, now: float) -> Answer:
+        if not symbol or not is_known(symbol):
+            return _failure(404, "Symbol not found")
+        head = {"symbol": _symbol(self.seed, symbol)}
+        return self._page((symbol,), None, head, call.params, now)
+
+    def _of_user(self, name: str, call: Call, now: float) -> Answer:
+        """What somebody posts about the symbols that everybody talks about, of the last days."""
+        person = chatter.named(name)
+        if person is None:
+            return _failure(404, "User not found")
+        return self._page(POPULARITY, person, {"user": _user(person)}, call.params, now)
+
+    def _page(
+        self,
+        symbols: Iterable[str],
+        author: chatter.Person | None,
+        head: dict[str, Any],
+        params: Mapping[str, str],
+        now: float,
+    ) -> Answer:
+        """A page of what names one of ``symbols``, of ``author`` alone where there is one."""
         limit = min(MOST, _number(params, "limit", MOST))
         since = _number(params, "since", 0)
         # Inclusive, as the real one can be: the last message of a page comes again on the next.
         newest = _number(params, "max", int(now) * 1000 + 999)
-        wanted = list(itertools.islice(self._between(symbol, since, newest, now), limit + 1))
+        found = self._between(symbols, since, newest, now)
+        if author is not None:
+            recent = itertools.islice(found, CANDIDATES)
+            found = (item for item in recent if post.author(*item) == author)
+        wanted = list(itertools.islice(found, limit + 1))
         page = wanted[:limit]
         ids = [message_id(*item) for item in page]
         body = {
             "response": {"status": 200},
-            "symbol": _symbol(self.seed, symbol),
+            **head,
             "cursor": {
                 "more": len(wanted) > limit,
                 "since": max(ids, default=None),
@@ -94,11 +125,13 @@ class StocktwitsDialect(Dialect):
         }
         return Answer.page(body, tuple(map(str, ids)))
 
-    def _between(self, symbol: str, since: int, newest: int, now: float) -> Iterator[tuple[Stream, int]]:
+    def _between(
+        self, symbols: Iterable[str], since: int, newest: int, now: float
+    ) -> Iterator[tuple[Stream, int]]:
         """The messages with ``since < id <= newest`` that the history still holds, newest first."""
         start = max(now - HISTORY_SECONDS, since // 1000)
         end = min(now, newest // 1000 + 1)
-        for stream, k in self.items((symbol,), start, max(start, end), message_id):
+        for stream, k in self.items(symbols, start, max(start, end), message_id):
             if since < message_id(stream, k) <= newest and not post.is_gone(stream, k, now):
                 yield stream, k
 

@@ -22,6 +22,9 @@ def script(base: str) -> dict[str, Any]:
         "total": pages[0]["totalResults"],
         "articles": [len(page["articles"]) for page in pages],
         "unique": len(set(urls)) == len(urls),
+        "titles": client.get_everything(qintitle="NVDA", sort_by="relevancy")["totalResults"],
+        "headlines": client.get_top_headlines(category="business", page_size=10)["articles"],
+        "sources": client.get_sources(language="en")["sources"],
         "wrong": _code(NewsApiClient("wrong")),
         "exhausted": exhausted,
     }

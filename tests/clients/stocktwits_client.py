@@ -11,6 +11,8 @@ def script(base: str) -> dict[str, Any]:
     start = f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
     newest = Collector().get_data({"symbols": ["NVDA"]})
     history = Collector().get_history({"symbols": ["NVDA"], "start": start})
+    author = history[0]["user"]["username"]
+    of_user = Collector().get_data({"users": [author]})
     run.naps()
     run.faults(base, stocktwits={"limits": "1/1h"})
     limited = _error(lambda: [Collector().get_data({"symbols": ["NVDA"]}) for _ in range(2)])
@@ -27,6 +29,8 @@ def script(base: str) -> dict[str, Any]:
                 if message["entities"]["sentiment"]
             }
         ),
+        "author": author,
+        "of_user": sorted({message["user"]["username"] for message in of_user}),
         "limited": limited,
     }
 

@@ -113,6 +113,11 @@ def test_newsapi(simulator: SimulatorProcess) -> None:
     assert seen["articles"] == [20, 20]
     assert seen["total"] > 40
     assert seen["unique"]
+    assert seen["titles"] > 40
+    assert len(seen["headlines"]) == 10
+    ids = {source["id"] for source in seen["sources"]}
+    assert ids
+    assert {article["source"]["id"] for article in seen["headlines"]} <= {*ids, None}
     assert (seen["wrong"], seen["exhausted"]) == ("apiKeyInvalid", "apiKeyExhausted")
 
 
@@ -123,6 +128,7 @@ def test_stocktwits_collector(simulator: SimulatorProcess) -> None:
     assert seen["unique"] > 60
     assert seen["reaches"]
     assert seen["named"]
+    assert seen["of_user"] == [seen["author"]]
     assert seen["labels"]
     assert set(seen["labels"]) <= {"Bearish", "Bullish"}
     assert seen["limited"] == "Unable to Return Request 429"

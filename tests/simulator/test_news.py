@@ -62,6 +62,41 @@ def test_pages_do_not_overlap(paid: TestClient) -> None:
     assert [*pages[0], *pages[1]] == whole
 
 
+def test_a_sort_is_honoured(paid: TestClient) -> None:
+    """Who asks for the most relevant and takes the last one for the oldest is wrong by days."""
+    span = {"from": _iso(START - 3 * DAY), "pageSize": 100}
+    times = {
+        sort: [
+            article["publishedAt"]
+            for article in ask.news(paid, "NVDA", sortBy=sort, **span).json()["articles"]
+            if article["title"] != "[Removed]"
+        ]
+        for sort in ("publishedAt", "relevancy")
+    }
+    assert times["publishedAt"] == sorted(times["publishedAt"], reverse=True)
+    assert times["relevancy"] != sorted(times["relevancy"], reverse=True)
+
+
+def test_headlines_and_sources_are_there(client: TestClient) -> None:
+    """Clients offer them beside the search; headlines are of today on every plan."""
+    articles = client.get("/news/v2/top-headlines?q=NVDA", headers=ask.NEWS_KEY).json()["articles"]
+    assert len(articles) == 20
+    assert {article["publishedAt"][:10] for article in articles} <= {"2026-06-02", "2026-06-01", "1970-01-01"}
+    assert client.get("/news/v2/top-headlines", headers=ask.NEWS_KEY).json()["code"] == "parametersMissing"
+    sources = client.get("/news/v2/sources", headers=ask.NEWS_KEY).json()["sources"]
+    one = sources[0]["id"]
+    found = ask.news(client, "", sources=one).json()["articles"]
+    assert {article["source"]["id"] for article in found if article["title"] != "[Removed]"} == {one}
+    assert client.get("/news/v2/sources?language=de", headers=ask.NEWS_KEY).json()["sources"] == []
+
+
+def test_names_are_understood_in_lower_case(client: TestClient) -> None:
+    """newsapi-python asks for `qintitle`."""
+    assert client.get("/news/v2/everything?qintitle=NVDA", headers=ask.NEWS_KEY).json()["totalResults"] > 0
+    refused = client.get("/news/v2/everything?q=NVDA&colour=red", headers=ask.NEWS_KEY)
+    assert (refused.status_code, refused.json()["code"]) == (400, "parameterInvalid")
+
+
 def test_from_and_to_bound_what_comes(paid: TestClient) -> None:
     """The window that was asked for is the window that is scored."""
     bounds = {"from": _iso(START - 2 * DAY), "to": _iso(START - DAY)}

@@ -51,6 +51,20 @@ def test_zeros_mean_from_the_newest(client: TestClient) -> None:
     assert ask.stocktwits(client, max=0, since=0, limit=0).json() == ask.stocktwits(client).json()
 
 
+def test_a_users_stream_is_all_theirs(client: TestClient) -> None:
+    """A client that follows authors pages through them as through a symbol."""
+    url = "/stocktwits/api/2/streams/user"
+    first = client.get(f"{url}/gamma_reader.json").json()
+    assert first["user"]["username"] == "gamma_reader"
+    assert len(first["messages"]) == 30
+    second = client.get(f"{url}/gamma_reader.json", params={"max": first["cursor"]["max"]}).json()
+    assert second["messages"][0] == first["messages"][-1]
+    messages = [*first["messages"], *second["messages"]]
+    assert {message["user"]["username"] for message in messages} == {"gamma_reader"}
+    for nobody in ("nobody", "gamma_reader0", "gamma_reader01", "", "gamma_"):
+        assert client.get(f"{url}/{nobody}.json").status_code == 404
+
+
 def test_limit_is_capped_at_30(client: TestClient) -> None:
     """More is not refused, it is ignored."""
     assert len(ask.stocktwits(client, limit=200).json()["messages"]) == 30
@@ -83,7 +97,9 @@ def test_times_are_in_utc_and_not_ahead(client: TestClient) -> None:
     assert START - 60 * 240 < datetime.fromisoformat(times[0]).timestamp() < START
 
 
-@pytest.mark.parametrize("path", ["streams/symbol/ZZZQ.json", "streams/user/1.json", "streams/symbol/AAPL"])
+@pytest.mark.parametrize(
+    "path", ["streams/symbol/ZZZQ.json", "streams/user/nobody.json", "streams/symbol/AAPL"]
+)
 def test_what_is_unknown_is_a_404_with_errors(client: TestClient, path: str) -> None:
     """An unknown symbol is no outage."""
     answer = client.get(f"/stocktwits/api/2/{path}")
