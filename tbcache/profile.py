@@ -11,7 +11,7 @@ from itertools import islice
 
 import msgspec
 
-from tbcache.errors import ConfigurationError, InvalidRequest
+from tbcache.errors import InvalidRequest
 from tbcache.foreign import printable
 from tbcache.models import Limit, ticker
 from tbcache.settings import Settings
@@ -55,8 +55,9 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
     names = source_names(settings)
     served, sources = set(names if serves is None else serves), {}
     for name in names:
-        # A class that cannot be imported here is no source here.
-        with contextlib.suppress(ConfigurationError):
+        # A class that cannot be imported here is no source here. Whatever its module raises besides must
+        # not silence the heartbeat.
+        with contextlib.suppress(Exception):
             source = get_source(name, settings)
             sources[name] = SourceProfile(
                 limits=",".join(map(str, source.limits)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.connection import Refused
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, SourceState, state_of
 from tbcache.store.wire import MICROS, to_time
@@ -159,7 +161,7 @@ class Fleet:
             closed_since=closure.since if closure else None,
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
-            failing_since=self._monitor.get_failing_since(source.name) if recent.is_failing else None,
+            failing_since=self._failing_since(recent),
             warm=0 if is_shut else seen.warm[source.name],
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
@@ -168,6 +170,11 @@ class Fleet:
             queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
         )
+
+    def _failing_since(self, recent: RecentMetrics) -> datetime | None:
+        with contextlib.suppress(Refused):
+            return self._monitor.get_failing_since(recent.source) if recent.is_failing else None
+        return None
 
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._own[name].limits)) if name in self._own else ()
@@ -187,8 +194,10 @@ class Fleet:
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
         since = status.at - timedelta(seconds=DEAD_SECONDS)
         for source in status.sources:
-            if source.queue.dead and (found := self._queue.deaths(source.name, since)) is not None:
-                yield found
+            # What is damaged tells nothing.
+            with contextlib.suppress(Refused):
+                if source.queue.dead and (found := self._queue.deaths(source.name, since)) is not None:
+                    yield found
 
     def _away(self, error: Unavailable) -> FleetStatus:
         now = utc_now()

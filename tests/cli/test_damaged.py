@@ -42,7 +42,7 @@ PAGES = ["/metrics", *(f"/api/monitoring/{page}" for page in ("rate-limits", "us
 def names(store: Store) -> list[str]:
     """Every key that is looked at to show the fleet."""
     keys = store.keys
-    parts = ("interactive", "prewarm", "delayed", "claims", "dead", "suspects")
+    parts = ("interactive", "prewarm", "delayed", "claims", "dead", "reasons", "suspects")
     return [
         keys.slots(SOURCE),
         keys.state(SOURCE),
@@ -51,6 +51,8 @@ def names(store: Store) -> list[str]:
         keys.clears(SOURCE),
         keys.entry(f"{SOURCE}:AAPL:24"),
         keys.workers,
+        keys.names,
+        keys.minutes(SOURCE),
         *(keys.queue(SOURCE, part) for part in parts),
     ]
 
@@ -140,6 +142,25 @@ def test_a_key_of_another_type_ends_nothing(
             else:
                 pipe.hset(name, "junk", "junk")
     check_all_shows(cli, server, settings)
+
+
+def test_what_is_damaged_beside_what_is_sound_does_not_hide_it(
+    cli: Cli, server: Server, store: Store
+) -> None:
+    """A reason of another type looked like a Redis that is away."""
+    keys, now_us = store.keys, int(utc_now().timestamp() * 1e6)
+    minute = now_us // 60_000_000
+    with told(store) as pipe:
+        pipe.zadd(keys.queue(SOURCE, "dead"), {"job": now_us})
+        pipe.set(keys.queue(SOURCE, "reasons"), "junk")
+        pipe.zadd(keys.names, {"sound": now_us, "da{maged}": now_us, ESCAPES: now_us})
+        pipe.hset(
+            keys.minutes(SOURCE), mapping={"banana": "x", str(minute - 3): ESCAPES, str(minute - 2): "1 go="}
+        )
+        pipe.hset(keys.usage(SOURCE, utc_now()), "w:error.auth", 3)
+    status = cli("status", REDIS_URL=server.url).data
+    assert status["server"]["is_available"] is True
+    assert [one["name"] for one in status["sources"]][-1] == "sound"
 
 
 def beat(**changes: Any) -> str:

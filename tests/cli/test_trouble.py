@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,7 @@ from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN
 from tbcache.store import Store
 from tbcache.store.server import ServerFacts
 from tests.cli.command import Done, local_client
@@ -99,6 +101,19 @@ def test_a_damaged_profile_is_no_word_and_hides_nobody(settings: Settings, store
         store.client.hset(store.keys.workers, monitor.worker, mark[:at] + junk + b"}")
         seen = view(settings, store)
         assert ([worker.name for worker in seen.workers], seen.is_told) == (["worker-1"], False)
+
+
+def test_a_source_whose_module_breaks_does_not_silence_the_heartbeat(
+    server: Server, settings_for: SettingsFor, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the user's own module, which may raise anything."""
+    (tmp_path / "broken_source.py").write_text("raise RuntimeError('no such luck')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    theirs = settings_for(server, TBCACHE_SOURCES="mine=broken_source:Mine")
+    say(store, theirs, "worker", "worker-1")
+    (worker,) = view(settings_for(server), store).workers
+    assert worker.profile is not None
+    assert set(worker.profile.sources) == set(BUILT_IN)
 
 
 def test_the_api_goes_by_the_fleets_word(
