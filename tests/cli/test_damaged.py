@@ -158,7 +158,7 @@ def test_what_is_damaged_beside_what_is_sound_does_not_hide_it(
             keys.minutes(SOURCE), mapping={"banana": "x", str(minute - 3): ESCAPES, str(minute - 2): "1 go="}
         )
         pipe.hset(keys.usage(SOURCE, utc_now()), "w:error.auth", 3)
-    status = cli("status", REDIS_URL=server.url).data
+    status = cli("status", REDIS_URL=server.url, TBCACHE_REDIS_TIMEOUT="10").data
     assert status["server"]["is_available"] is True
     assert [one["name"] for one in status["sources"]][-1] == "sound"
 

@@ -33,10 +33,21 @@ NOON = datetime(2030, 5, 6, 12, 0, 30, tzinfo=UTC)
 NOON_US = int(NOON.timestamp() * 1e6)
 
 
+#: A busy machine may answer late; that is another trouble than those that are looked for here.
+PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10"}
+
+
+@pytest.fixture
+def settings_for(settings_for: SettingsFor) -> SettingsFor:
+    return lambda server, **variables: settings_for(server, **PATIENT, **variables)
+
+
 @pytest.fixture(autouse=True)
 def _has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of a test is as young as that of a fleet that begins."""
     monkeypatch.setattr(look, "STARTING_SECONDS", 0.0)
+    for name, value in PATIENT.items():
+        monkeypatch.setenv(name, value)
 
 
 def say(store: Store, settings: Settings, role: str, name: str, load: Load | None = None) -> UsageMonitor:

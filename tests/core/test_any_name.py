@@ -19,6 +19,12 @@ WINDOW = {"limit": 2, "window_seconds": 60}
 BAD = ["", "a b", "{x}", "x" * 65, "a:b", "-a", "a\n", "é", None, 7]
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may answer late, and Redis would be away for a moment."""
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+
+
 @pytest.fixture(params=["redis", "nothing"])
 def _fleet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process, with Redis and without any."""

@@ -448,7 +448,7 @@ def test_other_limits_are_said_also_where_nobody_asked_for_logs(
     """A bot that has set up no logging would go by a limit that it was never told of."""
     join(NARROW)
     command = [sys.executable, "-c", SCRIPT, *(["loud"] if has_logging else [])]
-    variables = {"REDIS_URL": server.url, "TBCACHE_TWITTER__LIMITS": "60/1m"}
+    variables = {"REDIS_URL": server.url, "TBCACHE_TWITTER__LIMITS": "60/1m", "TBCACHE_REDIS_TIMEOUT": "10"}
     done = subprocess.run(
         command, env=clean_environment(**variables), capture_output=True, text=True, timeout=60
     )

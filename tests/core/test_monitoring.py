@@ -116,9 +116,15 @@ def test_what_is_counted_while_redis_is_away_arrives_once(
 
 
 def test_what_is_being_sent_is_counted_once(
-    monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    store_for: Callable[..., Store],
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever looks in that moment must see it neither twice nor not at all."""
+    patient = {"TBCACHE_REDIS_TIMEOUT": "10"}
+    store = store_for(server, **patient)
+    monitor = UsageMonitor(store, settings_for(server, **patient))
     run, is_held, may_go = store.run, threading.Event(), threading.Event()
 
     def hold(name: str, *args: Any) -> Any:
