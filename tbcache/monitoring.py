@@ -208,8 +208,8 @@ class UsageMonitor:
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
         self._beat_round: Callable[[], None] = lambda: None
         self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
-        # Before the first beat: what Redis does not know of yet must not be given away again.
-        store.on_return(self._tell)
+        # Before Redis takes note of us: what it does not know of yet must not be given away again.
+        store.on_return(self._tell, is_first=True)
         self._membership = Membership(store)
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0

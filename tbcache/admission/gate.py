@@ -381,11 +381,12 @@ class Admission:
         # In this order: what comes is never neither under way nor paid.
         own.purse.pay(to_micros(bill.most))
         own.commit(grant.slot, ask.source.cost)
+        self._store.learn(name, read_seen(answer[-1]))
         self._store.learn_time(int(answer[1]), asked_at, name)
         if answer[0] == b"go":
             send_by = asked_at + self.send_seconds
             return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
-        return _wait(*answer[1:])
+        return _wait(*answer[1:-1])
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys

@@ -16,8 +16,8 @@
 --      12 charge "fetch" | "request": then each job needs a slot
 --      13 what it was replied of the epoch before, "" for none (see meet)
 --      then the claims of the jobs that the worker has in hand: they are renewed
--- Replies {now, retry_at, called, message, claim, is_held, ...}: retry_at (us) is when more
--- may come (0: when the bell rings). A job with is_held 1 comes with a held slot of its
+-- Replies {now, retry_at, called, seen, message, claim, is_held, ...}: retry_at (us) is when more
+-- may come (0: when the bell rings); seen: what meet replies, "" past the deadline. A job with is_held 1 comes with a held slot of its
 -- claim's name, one with 0 needs none. called is 1 when a suspect comes, or waits until this
 -- worker is free; then no other job comes. An idle worker is called also where another was
 -- before: that one may have to wait for its jobs. Past the deadline nothing is done and none
@@ -30,9 +30,9 @@ local MOST_LOOKED_AT = 100
 
 local now = server_time()
 if deadline > 0 and now > deadline then
-    return {int(now), '0', 0}
+    return {int(now), '0', 0, ''}
 end
-meet(window, now, ARGV[13], prefix)
+local seen = meet(window, now, ARGV[13], prefix)
 for i = 14, #ARGV do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), ARGV[i])
 end
@@ -72,7 +72,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMI
     keep()
 end
 
-local reply = {int(now), '0', 0}
+local reply = {int(now), '0', 0, seen}
 
 local function ask_again_at(moment)
     if reply[2] == '0' or moment < tonumber(reply[2]) then
@@ -206,7 +206,7 @@ if reply[3] == 0 and ARGV[11] ~= 'free' then
     take(prewarm, share)
 end
 
-if #reply > 3 then
+if #reply > 4 then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]

@@ -10,14 +10,18 @@
 --       7 how many members the fleet had then
 --       8 for how long (us) a slot of those that had left by then may be in a window yet
 --       9 how long ago (us) it was told so
+--      10 deadline (us; 0: none)
 --       then slot id, age (us; negative while it is held), ...
--- Replies {what meet replies, 1 when the source is open}. A slot that is known
+-- Replies {what meet replies, now}, or {"late", now} past the deadline: nothing was done. A slot that is known
 -- keeps the later stamp of the two: either is at or after its arrival. One that is still
 -- held here although its answer is in, which could not be told, is held no longer.
 local slots, state, back = KEYS[1], KEYS[2], KEYS[3]
 local horizon, process, whole = tonumber(ARGV[1]), ARGV[2], ARGV[6]
 
-local now = server_time()
+local now, deadline = server_time(), tonumber(ARGV[10])
+if deadline > 0 and now > deadline then
+    return {'late', int(now)}
+end
 local is_first = ARGV[3] == '' and redis.call('HEXISTS', state, 'epoch') == 0
 local seen = meet({state = state, fleet = KEYS[4], process = process}, now, ARGV[3], ARGV[4])
 local current = string.match(seen, '^%S+')
@@ -27,7 +31,7 @@ if is_first then
     redis.call('HSET', state, 'lost_at', int(now), 'whole_at', int(now + ABSENT_US))
 end
 redis.call('HSET', state, 'returned_at', int(now), 'lease', ARGV[5])
-for i = 10, #ARGV, 2 do
+for i = 11, #ARGV, 2 do
     local id, age = ARGV[i], tonumber(ARGV[i + 1])
     if age >= 0 then
         commit(slots, now, id, 1)
@@ -66,5 +70,4 @@ if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') 
         redis.call('HDEL', state, 'whole_at')
     end
 end
-local lost = redis.call('HMGET', state, 'lost_at', 'whole_at')
-return {seen, now < whole_from(lost[1], lost[2], horizon, tonumber(ARGV[5])) and 0 or 1}
+return {seen, int(now)}

@@ -11,8 +11,8 @@
 --      11 billed (millionths of a dollar)   12 process
 --      13 what it was replied of the epoch before, "" for none (see meet)
 --         then what is billed once a day: id, price (millionths of a dollar), ...
--- Replies {"go", now}: the next slot is held and the lease prolonged;
---         {"wait", now, retry_at, code, reason}: no slot, and why (see slots.lua);
+-- Replies {"go", now, seen}: the next slot is held and the lease prolonged; seen: what meet replies;
+--         {"wait", now, retry_at, code, reason, seen}: no slot, and why (see slots.lua);
 --         {"late", now}: see admit.lua.
 local slots, lease_key = KEYS[1], KEYS[3]
 local window = {slots = slots, state = KEYS[2], fleet = KEYS[6], process = ARGV[12], limits = parse_limits(ARGV[1])}
@@ -23,7 +23,7 @@ commit(slots, now, ARGV[3], cost)
 if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
-meet(window, now, ARGV[13], ARGV[4])
+local seen = meet(window, now, ARGV[13], ARGV[4])
 bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 14)
 local retry_at, code, reason = look(window, now, cost, 1)
 local budget, page = tonumber(ARGV[9]), tonumber(ARGV[10]) / cost
@@ -35,10 +35,10 @@ if retry_at > 0 then
     if code == GIVING_BACK then
         call_for_rooms(window, now)
     end
-    return {'wait', int(now), int(retry_at), code, reason}
+    return {'wait', int(now), int(retry_at), code, reason, seen}
 end
 hold(window, now, ARGV[4], cost, lease, now)
 if redis.call('HGET', lease_key, 'token') == ARGV[7] then
     redis.call('HSET', lease_key, 'until', int(now + lease))
 end
-return {'go', int(now)}
+return {'go', int(now), seen}

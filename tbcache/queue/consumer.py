@@ -21,7 +21,7 @@ from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
 from tbcache.store.node import Argument
-from tbcache.store.wire import MICROS, pack_limits, to_micros
+from tbcache.store.wire import MICROS, pack_limits, read_seen, to_micros
 
 if TYPE_CHECKING:
     from tbcache.queue.broker import PacingBroker
@@ -107,7 +107,7 @@ class PacingConsumer(Consumer):
         own = self._store.own(self._source.name)
         asking = self._store.asking(self._source.name, prefix, reserved.count * cost, is_alone=False)
         with asking as deadline_us:
-            now, retry_at, is_called, *granted = self._store.run(
+            now, retry_at, is_called, seen, *granted = self._store.run(
                 "dequeue",
                 [
                     *self._keys,
@@ -140,6 +140,7 @@ class PacingConsumer(Consumer):
                     own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
         self._broker.threads.set_free_for(self._source.name, bool(is_called))
         # What was granted is on record before the window may have to be mended.
+        self._store.learn(self._source.name, read_seen(seen))
         self._store.learn_time(int(now), asked_at, self._source.name)
         return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
 

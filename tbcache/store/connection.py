@@ -125,6 +125,7 @@ class Store:
         self._lock = threading.Lock()
         self._asking_time = threading.Lock()
         self._away_reason: str | None = None if self._url else "no address is configured"
+        self._to_tell: list[Callable[[], None]] = []
         self._returned: list[Callable[[], None]] = []
         self._cleared: list[Callable[[str], None]] = []
         #: What was heard of upstreams that said stop; it holds without Redis as well.
@@ -146,7 +147,9 @@ class Store:
         # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
         # also by source.
         self._clocks: dict[str, _Clock] = {}
-        self._has_marker = self._is_marked_alone = False
+        self._has_marker = self._is_marked_alone = self._is_marked_known = False
+        self._marker: Marker | None = None
+        self._entered: set[str] = set()
         self._open()
 
     @property
@@ -163,7 +166,9 @@ class Store:
     @property
     def marker(self) -> Marker:
         """What tells the others of this machine that we are there, and whether Redis knows all we sent."""
-        return self.marker_of(self.member)
+        if self._marker is None:
+            self._marker = self.marker_of(self.member)
+        return self._marker
 
     def marker_of(self, member: str) -> Marker:
         """The marker of another process with the same Redis and namespace."""
@@ -445,7 +450,9 @@ class Store:
         own = self._own.get(source)
         if own is None:
             may_go_alone = functools.partial(self._may_go_alone, source)
-            new = OwnSlots(may_go_alone, self._go_alone, self._newcomers_share)
+            go_alone = functools.partial(self._go_alone, source)
+            share = functools.partial(self._newcomers_share, source)
+            new = OwnSlots(may_go_alone, go_alone, share)
             own = self._own.setdefault(source, new)
         return own
 
@@ -455,19 +462,23 @@ class Store:
         # What processes of another layout use of the limits is not known to us.
         return is_without and not self._is_returning and not self._is_foreign
 
-    def _go_alone(self) -> bool:
+    def _go_alone(self, source: str) -> bool:
         # Where none is configured, nobody shares anything.
-        if self._url and not self._is_marked_alone:
-            self._is_marked_alone = self.marker.set_alone()
-        return self._is_marked_alone or not self._url
+        if not self._url:
+            return True
+        is_known = self.own(source).is_member
+        if not self._is_marked_alone or (self._is_marked_known and not is_known):
+            self._is_marked_alone = self.marker.set_alone(is_known=is_known)
+            self._is_marked_known = is_known
+        return self._is_marked_alone
 
-    def _newcomers_share(self, window: float) -> float:
+    def _newcomers_share(self, source: str, window: float) -> float:
         """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
         never told it one: nothing while others of this machine may have something in that window."""
         if not self._url:
             return 1.0
         # Marked first: of two that look at the same time, both see the other.
-        is_alone = self._go_alone() and self.marker.is_alone(self.lease_seconds + window)
+        is_alone = self._go_alone(source) and self.marker.is_alone(self.lease_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
@@ -497,13 +508,24 @@ class Store:
         """
         self.check()
         own = self.own(source)
-        if not self._has_marker:
-            # Before anything is sent: a process that begins while Redis is away must know of us.
-            self.stay_clean()
+        if source not in self._entered:
+            self._enter(source)
         if own.begins_alone(is_alone) and self._join is not None:
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
             yield deadline_us
+
+    def _enter(self, source: str) -> None:
+        """Before the first ask for slots of ``source``: let others see us, and see who was without Redis.
+
+        Raises:
+          Unavailable: another process has sent what Redis does not know yet.
+        """
+        if not self._has_marker:
+            self.stay_clean()
+        if not self.marker.is_told(self._memory(source)):
+            raise Unavailable(self.address, "a process of this machine has sent what it does not know yet")
+        self._entered.add(source)
 
     @contextmanager
     def awaiting(self, source: str, name: str, cost: int) -> Iterator[int]:
@@ -550,6 +572,11 @@ class Store:
         """What the scripts are told of this process, as slots.lua reads it; "" before the first."""
         return str(self._seen.get(source, Seen()))
 
+    def _memory(self, source: str) -> float:
+        """For how long (seconds) a slot that was taken may be in a window."""
+        limits = self.own(source).configured
+        return self.lease_seconds + max((limit.window_seconds for limit in limits), default=0.0)
+
     def learn(self, source: str, seen: Seen) -> None:
         """Take note of what Redis replied of the epoch. Where it has lost the window, or forgotten us, put
         our own slots back."""
@@ -570,10 +597,16 @@ class Store:
     def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
+        Redis takes note with it that the process is there, and so does the process.
+
         Raises:
           Unavailable: the server is away.
         """
-        own = self.own(source)
+        with self.awaiting(source, uuid.uuid4().hex, 0) as deadline_us:
+            self._restore(source, deadline_us)
+
+    def _restore(self, source: str, deadline_us: int) -> None:
+        own, asked_at = self.own(source), time.monotonic()
         ages = own.ages()
         slots = [part for slot, age in ages for part in (slot, to_micros(age))]
         # Who is told of no fleet has this limit to itself.
@@ -581,7 +614,7 @@ class Store:
             own.census if own.is_member else Census(self.epoch(source), own.processes, 0.0, time.monotonic())
         )
         keys, now = self.keys, time.monotonic()
-        seen, _ = self.run(
+        seen, now_us = self.run(
             "restore",
             [keys.slots(source), keys.state(source), keys.back(source), keys.fleet(source)],
             [
@@ -594,9 +627,13 @@ class Store:
                 census.members,
                 to_micros(max(0.0, census.left_until - now)),
                 to_micros(now - census.told_at),
+                deadline_us,
                 *slots,
             ],
         )
+        if seen == b"late":
+            self.learn_time(int(now_us), asked_at, source)
+            raise self.overdue()
         self._seen[source] = read_seen(seen)
         own.restored(slot for slot, _ in ages)
 
@@ -678,12 +715,13 @@ class Store:
             self.run("lose", keys, [epoch, uuid.uuid4().hex])
             self.restore(source)
 
-    def on_return(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` each time the server is back, before anyone else uses it again.
+    def on_return(self, callback: Callable[[], None], *, is_first: bool = False) -> None:
+        """Call ``callback`` each time the server is back, before anyone else uses it again; ``is_first``:
+        before the server takes note that this process is there, too.
 
         One that raises :class:`Unavailable` is called again at the next try.
         """
-        self._returned.append(callback)
+        (self._to_tell if is_first else self._returned).append(callback)
 
     def on_clear(self, callback: Callable[[str], None]) -> None:
         """Call ``callback`` with the pattern whenever this process clears cache keys."""
@@ -758,7 +796,8 @@ class Store:
         self._is_agreed, self._is_foreign = False, False
         self._agreeing = threading.Lock()
         self._token = secrets.token_hex(4)
-        self._has_marker = self._is_marked_alone = False
+        self._has_marker = self._is_marked_alone = self._is_marked_known = False
+        self._marker, self._entered = None, set()
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
@@ -831,13 +870,11 @@ class Store:
         self._is_returning = True
         try:
             concerned = [source for source in list(self._own) if was_away or source in self._broken]
+            self._call_back(self._to_tell if was_away or concerned else [])
             is_mended = [self._put_back(source) for source in concerned]
             if not (was_away or any(is_mended)):
                 return
-            for callback in self._returned:
-                # What one key refuses must not keep everything else away.
-                with contextlib.suppress(Refused), self.guard():
-                    callback()
+            self._call_back(self._returned)
             with self._lock:
                 self._away_reason = "closed" if self._closed else None
             if self._has_marker or self._is_marked_alone:
@@ -847,6 +884,12 @@ class Store:
         self._returned_at = time.monotonic()
         if was_away:
             log.info("redis.returned", address=self.address)
+
+    def _call_back(self, callbacks: Sequence[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            # What one key refuses must not keep everything else away.
+            with contextlib.suppress(Refused), self.guard():
+                callback()
 
     def _put_back(self, source: str) -> bool:
         """Tell the server of the slots that were taken without it; False where it cannot note them."""

@@ -1,33 +1,38 @@
 """A file for each process that may go on without Redis, where others of its machine look.
 
-It tells them two things that Redis cannot tell while it is away, or after the process is dead:
+It tells them what Redis cannot tell while it is away, or after the process is dead:
 
-- The process is there, or was. One that Redis has never told its part of a limit knows nothing of what
-  others have sent: it takes nothing while another is there, nor until whatever those have sent that are
-  over has left the window. A process that ends says ``over``, and the file's time is the moment; where
-  one was killed, whoever finds it dead first says so.
-- It is clean: Redis knows of everything that it has sent. The file says so in a word; an empty one does
-  not, as a full disk allows no more. When a clean process is dead, its share of the limits is given back
-  at once; that of any other is kept until whatever it may have sent has left every window.
+- The process is there: it holds a lock on its file, which ends with it, in whatever container it runs.
+- The process was there. One that Redis has never told its part of a limit knows nothing of what others
+  have sent: it takes nothing while another is there, nor until whatever those have sent that are over
+  has left the window. A process that ends says ``over``, and the file's time is the moment; where one was
+  killed, whoever finds it dead first says so.
+- It is ``clean``: Redis knows of everything that it has sent. When a clean process is dead, its share of the
+  limits is given back at once; that of any other is kept until whatever it may have sent has left every
+  window. One that goes on without Redis is ``known`` where Redis keeps a share for it. An empty file says
+  neither, as a full disk allows no more: until Redis has been told, nobody begins beside that one.
 
-A missing file means neither. Where none can be made, the share of a dead process is kept for longer, and
-a process that begins while Redis is away takes nothing.
+A missing file means neither. Where none can be made or locked, the share of a dead process is kept for
+longer, and a process that begins while Redis is away takes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0
 
-_CLEAN, _OVER = b"clean", b" over"
+_CLEAN, _KNOWN, _OVER = b"clean", b"known", b" over"
 
 
 class Marker:
@@ -39,76 +44,130 @@ class Marker:
     def __init__(self, fleet: str, member: str) -> None:
         self._fleet = hashlib.blake2b(fleet.encode(), digest_size=8).hexdigest()
         self._member = member
+        self._held: int | None = None
+        self._release: Callable[[], object] = _nothing
 
     def set_clean(self) -> None:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
         self._write(_CLEAN)
 
-    def set_alone(self) -> bool:
-        """Say that it may send what Redis does not know; False when it would be taken for clean."""
-        self._write(b"")
+    def set_alone(self, *, is_known: bool) -> bool:
+        """Say that it may send what Redis does not know; ``is_known``: of a share that Redis keeps for it.
+        False when it would be taken for clean."""
+        self._write(_KNOWN if is_known else b"")
         return not self.is_clean
 
     def set_over(self) -> None:
         """Say that the process sends nothing any more, and as before whether Redis knows of all it sent."""
-        self._end(self._folder() / self._member)
+        with contextlib.suppress(OSError):
+            _end(self._file)
+        self._let_go()
 
     def remove(self) -> None:
         """Say nothing any more: nothing was sent."""
         with contextlib.suppress(OSError):
-            (self._folder() / self._member).unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
+        self._let_go()
 
     @property
     def is_clean(self) -> bool:
         """True when the file is there and says so."""
         try:
-            folder = self._folder()
-            return _is_ours(folder) and (folder / self._member).read_bytes().startswith(_CLEAN)
+            return _is_ours(self._file.parent) and self._file.read_bytes().startswith(_CLEAN)
         except OSError:
             return False
 
     def is_alone(self, seconds: float) -> bool:
         """True when no other process is there, and none that is over sent anything for so long."""
-        folder = self._folder()
+        return self._held is not None and self._all_others(lambda file: _is_quiet(file, seconds))
+
+    def is_told(self, seconds: float) -> bool:
+        """True when no other process has sent within ``seconds`` what Redis neither knows nor keeps a share
+        for; also where none can be seen."""
+        if self._held is None:
+            return True
+        return self._all_others(lambda file: _is_accounted_for(file) or _is_quiet(file, seconds))
+
+    def _all_others(self, holds: Callable[[Path], bool]) -> bool:
+        folder = self._file.parent
         try:
             others = [file for file in folder.iterdir() if file.name != self._member]
             # All of them: each that was killed is to be found now, and not one after the other.
-            quiet = [self._is_quiet(file, seconds) for file in others]
+            answers = [holds(file) for file in others if pid_of(file.name) is not None]
         except OSError:
             return False
-        return _is_ours(folder) and all(quiet)
+        return _is_ours(folder) and all(answers)
 
-    def _is_quiet(self, file: Path, seconds: float) -> bool:
-        """False where a process is there, or is over for less than ``seconds``."""
-        pid = pid_of(file.name)
-        if pid is None:
-            return True
-        try:
-            is_over, ended_at = file.read_bytes().endswith(_OVER), file.stat().st_mtime
-        except FileNotFoundError:
-            return True
-        if not is_over and not is_alive(pid):
-            self._end(file)
-        return is_over and time.time() - ended_at >= seconds
-
-    @staticmethod
-    def _end(file: Path) -> None:
-        with contextlib.suppress(OSError):
-            text = file.read_bytes()
-            file.write_bytes(text.removesuffix(_OVER) + _OVER)
+    @property
+    def _file(self) -> Path:
+        return _root() / self._fleet / self._member
 
     def _write(self, text: bytes) -> None:
         with contextlib.suppress(OSError):
-            folder = self._folder()
+            folder = self._file.parent
             for part in (folder.parent, folder):
                 part.mkdir(mode=0o700, exist_ok=True)
                 if not _is_ours(part):
                     return
             _remove_old(folder)
-            (folder / self._member).write_bytes(text)
+            held = self._hold()
+            os.ftruncate(held, 0)
+            os.pwrite(held, text, 0)
 
-    def _folder(self) -> Path:
-        return _root() / self._fleet
+    def _hold(self) -> int:
+        """The file, open and locked for as long as this process lives."""
+        if self._held is None or os.fstat(self._held).st_nlink == 0:
+            self._let_go()
+            held = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._release = weakref.finalize(self, os.close, held)
+            # Whoever looks holds it for a moment, and writes nothing after that.
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self._held = held
+        return self._held
+
+    def _let_go(self) -> None:
+        self._held = None
+        self._release()
+
+
+def _nothing() -> None: ...
+
+
+def _is_quiet(file: Path, seconds: float) -> bool:
+    """False where a process is there, or is over for less than ``seconds``."""
+    try:
+        with file.open("rb") as looked_at:
+            if not _is_left(looked_at.fileno()):
+                return False
+            is_over = looked_at.read().endswith(_OVER)
+            ended_at = os.fstat(looked_at.fileno()).st_mtime
+            if not is_over:
+                _end(file)
+    except FileNotFoundError:
+        return True
+    return is_over and time.time() - ended_at >= seconds
+
+
+def _is_accounted_for(file: Path) -> bool:
+    try:
+        return file.read_bytes().startswith((_CLEAN, _KNOWN))
+    except FileNotFoundError:
+        return True
+
+
+def _is_left(file: int) -> bool:
+    """True when no process holds it; it is held by us until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _end(file: Path) -> None:
+    text = file.read_bytes()
+    with contextlib.suppress(OSError):
+        file.write_bytes(text.removesuffix(_OVER) + _OVER)
 
 
 def _root() -> Path:
@@ -150,8 +209,12 @@ def _is_ours(folder: Path) -> bool:
 def _remove_old(folder: Path) -> None:
     before = time.time() - KEPT_SECONDS
     for file in folder.iterdir():
-        pid = pid_of(file.name)
         # Another process may remove the same ones.
         with contextlib.suppress(OSError):
-            if file.lstat().st_mtime < before and (pid is None or not is_alive(pid)):
+            if file.lstat().st_mtime < before and _is_nobodys(file):
                 file.unlink(missing_ok=True)
+
+
+def _is_nobodys(file: Path) -> bool:
+    with file.open("rb") as looked_at:
+        return _is_left(looked_at.fileno())

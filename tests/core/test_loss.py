@@ -164,9 +164,48 @@ def test_whatever_is_asked_first_notices_the_loss(clock: Clock, way: str, loss: 
     before = len(world.arrivals)
     {"take": asker.take, "admit": lambda: asker.admit("C"), "turn": asker.turn, "work": asker.work}[way]()
     assert len(world.arrivals) == before
-    if way in ("take", "admit"):
-        # The others' way of asking has no answer for it: it is told with the next beat.
-        assert world.redis.hget("ns:{reddit}:state", "returned_at") is not None
+    assert world.redis.hget("ns:{reddit}:state", "returned_at") is not None
+
+
+@pytest.mark.parametrize("way", ["turn", "work"])
+def test_who_only_pages_or_works_notices_a_redis_that_went_back(clock: Clock, way: str) -> None:
+    """It beats no more often than anyone else: what it was granted since its last beat would be forgotten."""
+    world, (asker, other) = begin(clock, 0, 0)
+    give_up_rooms(world)
+    asker.admit("A")
+    clock.now += 0.01
+    saved = world.save()
+    for _ in range(5):
+        clock.now += 0.12
+        {"turn": asker.turn, "work": asker.work}[way]()
+    assert len(world.arrivals) == LIMIT.count
+    world.rewind(saved)
+    for _ in range(6):
+        clock.now += 0.01
+        {"turn": asker.turn, "work": asker.work}[way]()
+    ask_on(world, asker, other, seconds=0.5)
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_who_puts_its_slots_back_was_heard_and_knows_it(clock: Clock) -> None:
+    """The way may be gone again before the beat: it would go by what it was told before the outage."""
+    world, (first, other) = begin(clock, 1, 1)
+    for _ in range(25):
+        give_up_rooms(world)
+        clock.now += 0.1
+    first.cut_off()
+    first.take()
+    for _ in range(30):
+        clock.now += 0.1
+        give_up_rooms(world, other)
+    first.line._returned[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
+    first.mend()
+    before = len(world.arrivals)
+    ask_on(world, other, seconds=0.3)
+    while first.take():
+        pass
+    assert len(world.arrivals) > before
+    assert world.most_in_a_window() <= LIMIT.count
 
 
 def test_an_answer_from_the_cache_hides_no_loss(clock: Clock) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store
+from tbcache.store import marker as marker_module
 from tbcache.store.marker import KEPT_SECONDS, Marker
 from tests.server import Server, wait_until
 
@@ -30,11 +31,26 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def dead() -> str:
-    """The name of a process that is over."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return f"machine-{process.pid}.cccc"
+def leave_behind() -> Callable[..., str]:
+    """Has a process of its own say something and die at once, killed; the name of its file."""
+
+    def leave(is_clean: bool = True) -> str:
+        say = "set_clean()" if is_clean else "set_alone(is_known=False)"
+        code = f"""
+import os, signal, sys
+from pathlib import Path
+from tbcache.store import marker
+marker._root = lambda: Path(sys.argv[1])
+one = marker.Marker("fleet", f"machine-{{os.getpid()}}.cccc")
+one.{say}
+print(one._member, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        command = [sys.executable, "-c", code, str(marker_module._root())]
+        done = subprocess.run(command, stdout=subprocess.PIPE)
+        return done.stdout.decode().strip()
+
+    return leave
 
 
 def folder_of(root: Path) -> Path:
@@ -54,7 +70,7 @@ def test_a_marker_says_what_was_said_last(root: Path) -> None:
     assert not marker.is_clean
     marker.set_clean()
     assert marker.is_clean
-    assert marker.set_alone()
+    assert marker.set_alone(is_known=True)
     assert not marker.is_clean
     marker.set_clean()
     marker.remove()
@@ -80,7 +96,8 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
-    other.set_alone()
+    other.set_alone(is_known=True)
+    assert not one.is_alone(0.0)
     other.set_over()
     assert not other.is_clean
     assert (one.is_alone(60.0), one.is_alone(0.0)) == (False, True)
@@ -95,30 +112,67 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
 
 @pytest.mark.parametrize("is_clean", [True, False])
 def test_when_a_killed_process_sent_last_is_not_known_before_it_is_found(
-    root: Path, dead: str, is_clean: bool
+    root: Path, leave_behind: Callable[..., str], is_clean: bool
 ) -> None:
     """Its file is as old as its start: it may have sent until a moment ago."""
-    killed = Marker("fleet", dead)
-    killed.set_clean() if is_clean else killed.set_alone()
-    one, file = Marker("fleet", OURS), folder_of(root) / dead
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    killed = leave_behind(is_clean)
+    one.set_clean()
+    file = folder_of(root) / killed
     started_at = time.time() - 600.0
     os.utime(file, (started_at, started_at))
     assert not one.is_alone(60.0)
-    assert killed.is_clean == is_clean
+    assert Marker("fleet", killed).is_clean == is_clean
     # Another process that begins later goes by what the first has found.
     found_at = file.stat().st_mtime - 61.0
     os.utime(file, (found_at, found_at))
-    assert Marker("fleet", LIVING).is_alone(60.0)
+    one.remove()
+    other.set_clean()
+    assert other.is_alone(60.0)
+
+
+def test_a_process_id_that_is_used_again_is_another_process(
+    root: Path, leave_behind: Callable[..., str]
+) -> None:
+    """In a container the bot has the number 1 in each of its lives, and would wait for itself for ever."""
+    killed = leave_behind()
+    one = Marker("fleet", OURS)
+    one.set_clean()
+    file = folder_of(root) / killed
+    file.rename(file.with_name(f"elsewhere-{os.getpid()}.dddd"))
+    assert not one.is_alone(0.0)
+    assert one.is_alone(0.0)
 
 
 def test_where_nothing_can_be_written_a_killed_process_is_company(
-    root: Path, dead: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, leave_behind: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a full disk nobody can say when it was found."""
-    Marker("fleet", dead).set_clean()
+    leave_behind()
+    one = Marker("fleet", OURS)
+    one.set_clean()
     monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError))
-    assert not Marker("fleet", OURS).is_alone(0.0)
-    assert not Marker("fleet", OURS).is_alone(0.0)
+    assert not one.is_alone(0.0)
+    assert not one.is_alone(0.0)
+
+
+def test_what_nobody_keeps_a_share_for_is_waited_for_by_who_begins(
+    root: Path, leave_behind: Callable[..., str]
+) -> None:
+    """One that began while Redis was away took the whole limit; Redis does not know it before it is back."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    one.set_clean()
+    other.set_alone(is_known=True)
+    assert one.is_told(60.0)
+    other.set_alone(is_known=False)
+    assert not one.is_told(60.0)
+    other.set_clean()
+    assert one.is_told(60.0)
+    killed = leave_behind(is_clean=False)
+    assert not one.is_told(60.0)
+    found_at = time.time() - 61.0
+    os.utime(folder_of(root) / killed, (found_at, found_at))
+    assert one.is_told(60.0)
 
 
 @pytest.mark.parametrize("is_root", [True, False])
@@ -128,7 +182,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     marker.set_clean()
     folder = folder_of(root)
     (root if is_root else folder).chmod(0o777)
-    marker.set_alone()
+    marker.set_alone(is_known=True)
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
@@ -144,17 +198,18 @@ def test_a_link_in_place_of_the_folder_is_not_followed(root: Path, tmp_path: Pat
     assert list(theirs.iterdir()) == []
 
 
-def test_old_files_of_dead_processes_are_removed(root: Path, dead: str) -> None:
+def test_old_files_of_dead_processes_are_removed(root: Path, leave_behind: Callable[..., str]) -> None:
     """Each process leaves one that is killed; those of the living and what was written lately stay."""
-    Marker("fleet", dead).set_alone()
-    Marker("fleet", LIVING).set_clean()
+    leave_behind()
+    ours, living = Marker("fleet", OURS), Marker("fleet", LIVING)
+    living.set_clean()
     folder = folder_of(root)
     (folder / "nobody").touch()
-    Marker("fleet", OURS).set_clean()
+    ours.set_clean()
     assert len(list(folder.iterdir())) == 4
     for file in folder.iterdir():
         grow_old(file)
-    Marker("fleet", OURS).set_clean()
+    ours.set_clean()
     assert {file.name for file in folder.iterdir()} == {OURS, LIVING}
 
 
@@ -172,7 +227,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
-    assert marker.set_alone()
+    assert marker.set_alone(is_known=True)
     assert not marker.is_alone(0.0)
     marker.set_over()
     marker.remove()

@@ -84,37 +84,44 @@ def moved_clock() -> Iterator[Clock]:
 
 
 class Marker:
-    """The marker of a process, on a disk of the world's own: whether each is clean, and since when over."""
+    """The marker of a process, on a disk of the world's own: what each says, and since when it is over."""
 
     def __init__(self, world: World, member: str) -> None:
         self._world, self._member = world, member
 
     def set_clean(self) -> None:
-        self._world.disk[self._member] = True, None
+        self._world.disk[self._member] = "clean", None
 
-    def set_alone(self) -> bool:
-        self._world.disk[self._member] = False, None
+    def set_alone(self, *, is_known: bool) -> bool:
+        self._world.disk[self._member] = "known" if is_known else "", None
         return True
 
     def set_over(self) -> None:
-        self._world.disk[self._member] = self.is_clean, self._world.clock.now
+        if self._member in self._world.disk:
+            self._world.disk[self._member] = self._world.disk[self._member][0], self._world.clock.now
 
     def remove(self) -> None:
         self._world.disk.pop(self._member, None)
 
     @property
     def is_clean(self) -> bool:
-        return self._world.disk.get(self._member, (False, None))[0]
+        return self._world.disk.get(self._member, ("", None))[0] == "clean"
 
     def is_alone(self, seconds: float) -> bool:
-        others = [member for member in self._world.disk if member != self._member]
-        quiet = [self._is_quiet(member, seconds) for member in others]
+        quiet = [self._is_quiet(member, seconds) for member in self._others()]
         return all(quiet)
 
+    def is_told(self, seconds: float) -> bool:
+        told = [bool(self._world.disk[one][0]) or self._is_quiet(one, seconds) for one in self._others()]
+        return all(told)
+
+    def _others(self) -> list[str]:
+        return [member for member in self._world.disk if member != self._member]
+
     def _is_quiet(self, member: str, seconds: float) -> bool:
-        is_clean, over_at = self._world.disk[member]
+        said, over_at = self._world.disk[member]
         if over_at is None and member not in self._world.alive:
-            self._world.disk[member] = is_clean, self._world.clock.now
+            self._world.disk[member] = said, self._world.clock.now
         return over_at is not None and self._world.clock.now - over_at >= seconds
 
 
@@ -351,7 +358,7 @@ class World:
             }
         )
         self.arrivals: list[float] = []
-        self.disk: dict[str, tuple[bool, float | None]] = {}
+        self.disk: dict[str, tuple[str, float | None]] = {}
         self.alive: set[str] = set()
         self._symbols = itertools.count()
         self._pids = itertools.count(1)
