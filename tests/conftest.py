@@ -46,6 +46,8 @@ def _own_process(
     monkeypatch.chdir(tmp_path)
     machine = tmp_path_factory.mktemp("machine")
     monkeypatch.setattr("tbcache.store.marker._root", lambda: machine / "tbcache")
+    # Processes that the test starts look there: ports, and with them the names of fleets, come again.
+    monkeypatch.setenv("TMPDIR", str(machine))
     _forget_singletons()
     REPEATED.forget()
     # Commands that ran in this process have set it.

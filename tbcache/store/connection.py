@@ -147,9 +147,8 @@ class Store:
         # The server's clock beside ours; the nodes of a cluster have clocks of their own, so there
         # also by source.
         self._clocks: dict[str, _Clock] = {}
-        self._has_marker = self._is_marked_alone = self._is_marked_known = False
+        self._has_marker = self._is_marked_alone = False
         self._marker: Marker | None = None
-        self._entered: set[str] = set()
         self._open()
 
     @property
@@ -450,9 +449,7 @@ class Store:
         own = self._own.get(source)
         if own is None:
             may_go_alone = functools.partial(self._may_go_alone, source)
-            go_alone = functools.partial(self._go_alone, source)
-            share = functools.partial(self._newcomers_share, source)
-            new = OwnSlots(may_go_alone, go_alone, share)
+            new = OwnSlots(may_go_alone, self._go_alone, self._newcomers_share)
             own = self._own.setdefault(source, new)
         return own
 
@@ -462,23 +459,19 @@ class Store:
         # What processes of another layout use of the limits is not known to us.
         return is_without and not self._is_returning and not self._is_foreign
 
-    def _go_alone(self, source: str) -> bool:
+    def _go_alone(self) -> bool:
         # Where none is configured, nobody shares anything.
-        if not self._url:
-            return True
-        is_known = self.own(source).is_member
-        if not self._is_marked_alone or (self._is_marked_known and not is_known):
-            self._is_marked_alone = self.marker.set_alone(is_known=is_known)
-            self._is_marked_known = is_known
-        return self._is_marked_alone
+        if self._url and not self._is_marked_alone:
+            self._is_marked_alone = self.marker.set_alone()
+        return self._is_marked_alone or not self._url
 
-    def _newcomers_share(self, source: str, window: float) -> float:
+    def _newcomers_share(self, window: float) -> float:
         """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
         never told it one: nothing while others of this machine may have something in that window."""
         if not self._url:
             return 1.0
         # Marked first: of two that look at the same time, both see the other.
-        is_alone = self._go_alone(source) and self.marker.is_alone(self.lease_seconds + window)
+        is_alone = self._go_alone() and self.marker.is_alone(self.lease_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
@@ -508,24 +501,13 @@ class Store:
         """
         self.check()
         own = self.own(source)
-        if source not in self._entered:
-            self._enter(source)
+        if not self._has_marker:
+            # Before anything is sent: a process that begins while Redis is away must know of us.
+            self.stay_clean()
         if own.begins_alone(is_alone) and self._join is not None:
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
             yield deadline_us
-
-    def _enter(self, source: str) -> None:
-        """Before the first ask for slots of ``source``: let others see us, and see who was without Redis.
-
-        Raises:
-          Unavailable: another process has sent what Redis does not know yet.
-        """
-        if not self._has_marker:
-            self.stay_clean()
-        if not self.marker.is_told(self._memory(source)):
-            raise Unavailable(self.address, "a process of this machine has sent what it does not know yet")
-        self._entered.add(source)
 
     @contextmanager
     def awaiting(self, source: str, name: str, cost: int) -> Iterator[int]:
@@ -571,11 +553,6 @@ class Store:
     def seen(self, source: str) -> str:
         """What the scripts are told of this process, as slots.lua reads it; "" before the first."""
         return str(self._seen.get(source, Seen()))
-
-    def _memory(self, source: str) -> float:
-        """For how long (seconds) a slot that was taken may be in a window."""
-        limits = self.own(source).configured
-        return self.lease_seconds + max((limit.window_seconds for limit in limits), default=0.0)
 
     def learn(self, source: str, seen: Seen) -> None:
         """Take note of what Redis replied of the epoch. Where it has lost the window, or forgotten us, put
@@ -796,8 +773,8 @@ class Store:
         self._is_agreed, self._is_foreign = False, False
         self._agreeing = threading.Lock()
         self._token = secrets.token_hex(4)
-        self._has_marker = self._is_marked_alone = self._is_marked_known = False
-        self._marker, self._entered = None, set()
+        self._has_marker = self._is_marked_alone = False
+        self._marker = None
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)

@@ -8,9 +8,8 @@ It tells them what Redis cannot tell while it is away, or after the process is d
   has left the window. A process that ends says ``over``, and the file's time is the moment; where one was
   killed, whoever finds it dead first says so.
 - It is ``clean``: Redis knows of everything that it has sent. When a clean process is dead, its share of the
-  limits is given back at once; that of any other is kept until whatever it may have sent has left every
-  window. One that goes on without Redis is ``known`` where Redis keeps a share for it. An empty file says
-  neither, as a full disk allows no more: until Redis has been told, nobody begins beside that one.
+  limits is given back at once; that of any other, whose file is empty as a full disk allows no more, is
+  kept until whatever it may have sent has left every window.
 
 A missing file means neither. Where none can be made or locked, the share of a dead process is kept for
 longer, and a process that begins while Redis is away takes nothing.
@@ -32,7 +31,7 @@ from pathlib import Path
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0
 
-_CLEAN, _KNOWN, _OVER = b"clean", b"known", b" over"
+_CLEAN, _OVER = b"clean", b" over"
 
 
 class Marker:
@@ -51,10 +50,9 @@ class Marker:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
         self._write(_CLEAN)
 
-    def set_alone(self, *, is_known: bool) -> bool:
-        """Say that it may send what Redis does not know; ``is_known``: of a share that Redis keeps for it.
-        False when it would be taken for clean."""
-        self._write(_KNOWN if is_known else b"")
+    def set_alone(self) -> bool:
+        """Say that it may send what Redis does not know; False when it would be taken for clean."""
+        self._write(b"")
         return not self.is_clean
 
     def set_over(self) -> None:
@@ -79,24 +77,16 @@ class Marker:
 
     def is_alone(self, seconds: float) -> bool:
         """True when no other process is there, and none that is over sent anything for so long."""
-        return self._held is not None and self._all_others(lambda file: _is_quiet(file, seconds))
-
-    def is_told(self, seconds: float) -> bool:
-        """True when no other process has sent within ``seconds`` what Redis neither knows nor keeps a share
-        for; also where none can be seen."""
         if self._held is None:
-            return True
-        return self._all_others(lambda file: _is_accounted_for(file) or _is_quiet(file, seconds))
-
-    def _all_others(self, holds: Callable[[Path], bool]) -> bool:
+            return False
         folder = self._file.parent
         try:
             others = [file for file in folder.iterdir() if file.name != self._member]
             # All of them: each that was killed is to be found now, and not one after the other.
-            answers = [holds(file) for file in others if pid_of(file.name) is not None]
+            quiet = [_is_quiet(file, seconds) for file in others if pid_of(file.name) is not None]
         except OSError:
             return False
-        return _is_ours(folder) and all(answers)
+        return _is_ours(folder) and all(quiet)
 
     @property
     def _file(self) -> Path:
@@ -146,13 +136,6 @@ def _is_quiet(file: Path, seconds: float) -> bool:
     except FileNotFoundError:
         return True
     return is_over and time.time() - ended_at >= seconds
-
-
-def _is_accounted_for(file: Path) -> bool:
-    try:
-        return file.read_bytes().startswith((_CLEAN, _KNOWN))
-    except FileNotFoundError:
-        return True
 
 
 def _is_left(file: int) -> bool:

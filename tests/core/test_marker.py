@@ -35,7 +35,7 @@ def leave_behind() -> Callable[..., str]:
     """Has a process of its own say something and die at once, killed; the name of its file."""
 
     def leave(is_clean: bool = True) -> str:
-        say = "set_clean()" if is_clean else "set_alone(is_known=False)"
+        say = "set_clean()" if is_clean else "set_alone()"
         code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_a_marker_says_what_was_said_last(root: Path) -> None:
     assert not marker.is_clean
     marker.set_clean()
     assert marker.is_clean
-    assert marker.set_alone(is_known=True)
+    assert marker.set_alone()
     assert not marker.is_clean
     marker.set_clean()
     marker.remove()
@@ -96,7 +96,7 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
-    other.set_alone(is_known=True)
+    other.set_alone()
     assert not one.is_alone(0.0)
     other.set_over()
     assert not other.is_clean
@@ -156,25 +156,6 @@ def test_where_nothing_can_be_written_a_killed_process_is_company(
     assert not one.is_alone(0.0)
 
 
-def test_what_nobody_keeps_a_share_for_is_waited_for_by_who_begins(
-    root: Path, leave_behind: Callable[..., str]
-) -> None:
-    """One that began while Redis was away took the whole limit; Redis does not know it before it is back."""
-    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    one.set_clean()
-    other.set_alone(is_known=True)
-    assert one.is_told(60.0)
-    other.set_alone(is_known=False)
-    assert not one.is_told(60.0)
-    other.set_clean()
-    assert one.is_told(60.0)
-    killed = leave_behind(is_clean=False)
-    assert not one.is_told(60.0)
-    found_at = time.time() - 61.0
-    os.utime(folder_of(root) / killed, (found_at, found_at))
-    assert one.is_told(60.0)
-
-
 @pytest.mark.parametrize("is_root", [True, False])
 def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: bool) -> None:
     """Anybody could have planted what lies there, or may have it removed."""
@@ -182,7 +163,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     marker.set_clean()
     folder = folder_of(root)
     (root if is_root else folder).chmod(0o777)
-    marker.set_alone(is_known=True)
+    marker.set_alone()
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
@@ -227,7 +208,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
-    assert marker.set_alone(is_known=True)
+    assert marker.set_alone()
     assert not marker.is_alone(0.0)
     marker.set_over()
     marker.remove()

@@ -92,8 +92,8 @@ class Marker:
     def set_clean(self) -> None:
         self._world.disk[self._member] = "clean", None
 
-    def set_alone(self, *, is_known: bool) -> bool:
-        self._world.disk[self._member] = "known" if is_known else "", None
+    def set_alone(self) -> bool:
+        self._world.disk[self._member] = "", None
         return True
 
     def set_over(self) -> None:
@@ -110,10 +110,6 @@ class Marker:
     def is_alone(self, seconds: float) -> bool:
         quiet = [self._is_quiet(member, seconds) for member in self._others()]
         return all(quiet)
-
-    def is_told(self, seconds: float) -> bool:
-        told = [bool(self._world.disk[one][0]) or self._is_quiet(one, seconds) for one in self._others()]
-        return all(told)
 
     def _others(self) -> list[str]:
         return [member for member in self._world.disk if member != self._member]
