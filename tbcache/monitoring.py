@@ -17,9 +17,10 @@ import time
 import uuid
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from numbers import Number
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -51,10 +52,15 @@ FORGET_SECONDS = 3600.0
 MISSED_SECONDS = 86_400.0
 KEPT_DAYS = 30
 DAY_SECONDS = 86400
+#: More US dollars than any request costs.
+MOST_COST = 1e6
 #: Of what one process has in hand, so much is told.
 MOST_SHOWN = 64
 #: Who takes slots, and so has a share of the limits while Redis is away.
 FETCHING_ROLES = {"worker", "client"}
+
+#: What no later fetch mends by itself.
+HOPELESS = {"auth", "not_entitled"}
 
 # Latency buckets grow by a quarter each: a percentile is at most 12% off.
 _GROWTH = 1.25
@@ -95,7 +101,8 @@ class RecentMetrics:
     """One source in the last ``seconds``: latency in seconds, cost in US dollars.
 
     ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
-    an end, good or bad.
+    an end, good or bad. ``failed_since`` counts those of the minutes after the last one, within an hour, in
+    which a fetch went well; ``is_refused`` where credentials or the plan were the reason of one of them.
     """
 
     source: str
@@ -111,9 +118,16 @@ class RecentMetrics:
     cache_hit_rate: float = 0.0
     cost: float = 0.0
     latency_p95: float | None = None
+    failed_since: int = 0
+    is_refused: bool = False
 
     @property
     def is_failing(self) -> bool:
+        """True where most fetches failed, or the last ones did: three, or one that no later one mends."""
+        return self.is_mostly_failing or self.failed_since >= 3 or self.is_refused
+
+    @property
+    def is_mostly_failing(self) -> bool:
         """True where every fetch failed, or most of them did."""
         return self.failed > 0 and (
             self.failed >= self.settled or (self.failed >= 3 and 2 * self.failed >= self.settled)
@@ -228,16 +242,15 @@ class UsageMonitor:
         are counted together, as those of ``other``.
 
         Raises:
-          InvalidRequest: a negative cost, or a source that is no name.
+          InvalidRequest: a cost that is no number from 0 to 1e6, or a source that is no name.
         """
         place = source if source in self._known or self.note(source, stacklevel=3) else OTHER
-        if not 0 <= cost < math.inf:
-            raise InvalidRequest(f"cost {cost} must be a number of at least 0")
+        micros = _micros_of(cost)
         figures = Counter({"hit" if cached else "go": 1})
         if not success:
             figures["error.other"] += 1
-        if cost:
-            figures["cost"] += round(cost * MICROS)
+        if micros:
+            figures["cost"] += micros
         self.count(place, figures)
 
     def note(self, source: str, stacklevel: int = 2) -> bool:
@@ -354,7 +367,29 @@ class UsageMonitor:
             found = self._minutes.recent(check_name(source))
         except Unavailable:
             return RecentMetrics(source)
-        return _recent(source, *found)
+        recent = _recent(source, *found)
+        return self._with_last(recent) if recent.failed else recent
+
+    def _with_last(self, recent: RecentMetrics) -> RecentMetrics:
+        """``recent``, with how the last fetches of all ended."""
+        failed, is_refused = 0, False
+        with contextlib.suppress(Unavailable):
+            for _, one in self._failing_minutes(recent.source):
+                failed += one.failed
+                is_refused = is_refused or not HOPELESS.isdisjoint(one.errors_by_kind)
+        return replace(recent, failed_since=failed, is_refused=is_refused)
+
+    def _failing_minutes(self, source: str) -> Iterator[tuple[datetime, RecentMetrics]]:
+        """The minutes after the last one in which a fetch went well, from this one back.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        for at, figures in self._minutes.steps(source):
+            one = _recent(source, 60.0, figures)
+            if one.settled > one.failed:
+                return
+            yield at, one
 
     def get_failing_since(self, source: str) -> datetime | None:
         """The minute in which the source began to fail, of the last hour; None where it does not fail.
@@ -362,13 +397,16 @@ class UsageMonitor:
         Raises:
           Unavailable: Redis is away.
         """
-        since = None
-        for at, figures in self._minutes.steps(source):
-            one = _recent(source, 60.0, figures)
-            if one.settled > one.failed:
-                break
-            since = at if one.failed else since
-        return since
+        failed_at = [at for at, one in self._failing_minutes(source) if one.failed]
+        return failed_at[-1] if failed_at else None
+
+    def get_last_bill(self, source: str) -> datetime | None:
+        """The minute in which the source last cost something, of the last hour; None where it did not.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return next((at for at, figures in self._minutes.steps(source) if figures["cost"]), None)
 
     def get_source_names(self) -> list[str]:
         """The configured sources, and after them the other names that were used within 31 days."""
@@ -565,6 +603,27 @@ def days_back(count: int) -> list[datetime]:
 def get_usage_monitor() -> UsageMonitor:
     """The usage monitor of this process."""
     return UsageMonitor(get_store(), get_settings())
+
+
+def _micros_of(cost: object) -> int:
+    """``cost``, of US dollars, in millionths.
+
+    Raises:
+      InvalidRequest: no number, or none that a request can cost.
+    """
+    dollars = math.nan
+    with contextlib.suppress(ArithmeticError, TypeError, ValueError):
+        dollars = float(cost) if isinstance(cost, Number) else dollars  # type: ignore[arg-type]
+    if not 0 <= dollars <= MOST_COST:
+        raise InvalidRequest(f"cost must be a number of US dollars from 0 to {MOST_COST:.0f}{_not(cost)}")
+    return round(dollars * MICROS)
+
+
+def _not(value: object) -> str:
+    # Python writes out no whole number of thousands of digits.
+    with contextlib.suppress(ValueError):
+        return f", not {printable(repr(value), 40)}"
+    return ""
 
 
 def _kept_seconds(role: str) -> float:

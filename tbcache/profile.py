@@ -14,7 +14,7 @@ import msgspec
 from tbcache.errors import InvalidRequest
 from tbcache.foreign import printable
 from tbcache.models import Limit, ticker
-from tbcache.settings import Settings
+from tbcache.settings import MOST_DOLLARS, Settings
 from tbcache.sources import get_source, is_name, source_names
 
 #: Of what one process tells, so many sources and symbols are believed.
@@ -27,7 +27,8 @@ class SourceProfile(msgspec.Struct, frozen=True):
     """One source: its limits as in its variable; the settings without which it is off, and the variables
     of those that it lacks.
 
-    ``is_served``: a worker takes its jobs.
+    ``is_served``: a worker takes its jobs. ``daily_budget`` is in US dollars, None where there is none;
+    ``query_filter`` is None where the source's own counts.
     """
 
     limits: str
@@ -36,6 +37,8 @@ class SourceProfile(msgspec.Struct, frozen=True):
     max_hours: int = 168
     delay_hours: float = 0.0
     is_served: bool = True
+    daily_budget: float | None = None
+    query_filter: str | None = None
 
     @property
     def parsed(self) -> tuple[Limit, ...]:
@@ -66,6 +69,8 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
                 max_hours=source.max_hours,
                 delay_hours=source.delay_hours,
                 is_served=name in served,
+                daily_budget=source.daily_budget,
+                query_filter=settings.source(name).query_filter,
             )
     return Profile(sources, settings.common_symbols, settings.common_hours)
 
@@ -101,4 +106,10 @@ def _checked(source: SourceProfile) -> SourceProfile:
         credentials=credentials,
         max_hours=max(1, source.max_hours),
         delay_hours=max(0.0, source.delay_hours),
+        daily_budget=_sound_budget(source.daily_budget),
+        query_filter=None if source.query_filter is None else printable(source.query_filter),
     )
+
+
+def _sound_budget(dollars: float | None) -> float | None:
+    return min(dollars, MOST_DOLLARS) if dollars is not None and dollars > 0 else None

@@ -42,6 +42,8 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+
 DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 #: Ten years: what lasts longer is a typo.
 LONGEST_SECONDS = 315_360_000.0
+#: More money than anybody spends a day, and the least that is counted (US dollars).
+MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
 
@@ -138,7 +140,7 @@ class SourceSettings(BaseModel):
     cache_ttl: Seconds | None = None
     stale_ttl: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     charge: Charge | None = None
-    daily_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    daily_budget: Annotated[float, Field(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None = None
     cost: PositiveInt | None = None
     pages: PositiveInt | None = None
     delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None

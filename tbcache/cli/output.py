@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.foreign import LINE, escaped, printable
+from tbcache.foreign import LINE, SHOWN, escaped, printable
 from tbcache.models import Outcome
 
 
@@ -37,9 +37,12 @@ def print_line(text: str) -> None:
     sys.stdout.write(printable(text, LINE) + "\n")
 
 
-def shown(text: str, style: str = "") -> Text:
-    """``text`` as it may be shown on a terminal: what others wrote neither commands it nor is markup."""
-    return Text(printable(text), style=style)
+def shown(text: str, style: str = "", most: int = SHOWN) -> Text:
+    """``text`` as it may be shown on a terminal: what others wrote neither commands it nor is markup.
+
+    No more than ``most`` characters of it.
+    """
+    return Text(printable(text, most), style=style)
 
 
 def add_row(table: Table, *cells: str | Text) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
 from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus
+from tbcache.foreign import LINE
 from tbcache.monitoring import WorkerStatus
 
 BAR_CELLS = 8
@@ -104,7 +105,7 @@ def differences(status: FleetStatus) -> list[str]:
 def _headline(status: FleetStatus) -> Text:
     server = status.server
     if not server.is_available:
-        return Text("\n").join(shown(line, "bold red") for line in status.lines)
+        return Text("\n").join(shown(line, "bold red", LINE) for line in status.lines)
     head = Text.assemble(("tbcache  ", "bold"), shown(_server(server)))
     return Text("\n").join((head, *_verdict(status)))
 
@@ -112,7 +113,7 @@ def _headline(status: FleetStatus) -> Text:
 def _verdict(status: FleetStatus) -> Iterator[Text]:
     """That all is well, or what is not."""
     for line in status.lines[:MOST_TROUBLES]:
-        yield shown(line, "yellow")
+        yield shown(line, "yellow", LINE)
     if (more := len(status.troubles) - MOST_TROUBLES) > 0:
         yield shown(f"and {more} more: `tbcache status --check` lists all", "yellow")
     if status.is_starting:

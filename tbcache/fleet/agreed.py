@@ -71,6 +71,7 @@ def _source(own: Source, told: Iterable[Profile]) -> Source:
         credentials=said[0].credentials,
         max_hours=min(one.max_hours for one in said),
         delay_hours=min(one.delay_hours for one in said),
+        daily_budget=min((one.daily_budget for one in said if one.daily_budget is not None), default=None),
     )
 
 

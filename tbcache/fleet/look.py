@@ -14,6 +14,7 @@ from tbcache.admission import PlanDelay
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.trouble import server_troubles, troubles
+from tbcache.foreign import whole
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import RecentMetrics, SourceMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue, QueueDepth
@@ -26,7 +27,7 @@ from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.connection import Refused
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, SourceState, state_of
-from tbcache.store.wire import MICROS, to_time
+from tbcache.store.wire import MICROS, to_micros, to_time
 
 #: For so long after its first process, or its server, was started, a fleet without a worker is starting.
 STARTING_SECONDS = 30.0
@@ -36,13 +37,17 @@ DEAD_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one look shows: the server, and of each source its warm count and its state."""
+    """What one look shows: the server, and of each source its warm count, its state and today's bill.
+
+    Money in millionths of a dollar.
+    """
 
     at: datetime
     facts: ServerFacts
     denied: tuple[str, ...]
     warm: dict[str, int]
     states: dict[str, SourceState]
+    bills: dict[str, int]
 
 
 class Fleet:
@@ -118,7 +123,7 @@ class Fleet:
         return any(abs((seen.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
 
     def _read(self, goes_by: Agreed) -> _Seen:
-        keys = self._store.keys
+        keys, today = self._store.keys, self._store.today
         asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
@@ -128,6 +133,7 @@ class Fleet:
             pipe.publish(keys.rights, "")
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
+                pipe.hget(keys.usage(source.name, today), "spent")
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
             (seconds, micros), info, told, *found = self._store.execute(pipe)
@@ -135,10 +141,11 @@ class Fleet:
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
-        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {})
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {})
         answers = iter(found)
         for source, requests in asked:
             seen.states[source.name] = state_of(next(answers), seen.at)
+            seen.bills[source.name] = whole(next(answers)) or 0
             cleared = logs[keys.clears(source.name)]
             fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
             seen.warm[source.name] = sum(until > now_us for until in fresh)
@@ -147,12 +154,13 @@ class Fleet:
     def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
         state, recent = seen.states[source.name], self._monitor.get_recent_metrics(source.name)
         limits, closure = self._limits(source, state), state.closure
+        is_spent = _is_spent(source, seen)
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
         is_shut = any(self._delay.is_shut(source, request) for request in common[:1])
         return SourceStatus(
             name=source.name,
-            state=_state(source, limits, recent, is_closed=closure is not None),
+            state=_state(source, limits, recent, is_closed=closure is not None, is_spent=is_spent),
             missing=source.missing,
             credentials=source.variables,
             base_url=source.base_url,
@@ -169,11 +177,19 @@ class Fleet:
             usage=self._monitor.get_source_metrics(source.name),
             queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
+            daily_budget=source.daily_budget,
+            spent_since=self._spent_since(source.name) if is_spent else None,
+            spent_until=_midnight_after(seen.at) if is_spent else None,
         )
 
     def _failing_since(self, recent: RecentMetrics) -> datetime | None:
         with contextlib.suppress(Refused):
             return self._monitor.get_failing_since(recent.source) if recent.is_failing else None
+        return None
+
+    def _spent_since(self, name: str) -> datetime | None:
+        with contextlib.suppress(Refused):
+            return self._monitor.get_last_bill(name)
         return None
 
     def _configured(self, name: str) -> tuple[str, ...]:
@@ -249,14 +265,30 @@ def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
     return [FetchRequest(source.name, symbol, hours) for symbol in goes_by.symbols]
 
 
-def _state(source: Source, limits: Sequence[LimitStatus], recent: RecentMetrics, *, is_closed: bool) -> State:
+def _is_spent(source: Source, seen: _Seen) -> bool:
+    budget = source.daily_budget
+    return source.is_enabled and budget is not None and seen.bills[source.name] >= to_micros(budget)
+
+
+def _midnight_after(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
+def _state(
+    source: Source,
+    limits: Sequence[LimitStatus],
+    recent: RecentMetrics,
+    *,
+    is_closed: bool,
+    is_spent: bool,
+) -> State:
     if not source.is_enabled:
         return "off"
     if is_closed:
         return "closed"
     if recent.is_failing:
         return "failing"
-    return "limited" if any(limit.remaining == 0 for limit in limits) else "ok"
+    return "limited" if is_spent or any(limit.remaining == 0 for limit in limits) else "ok"
 
 
 def _denied(info: Any, told: Any, channel: str) -> Iterator[str]:

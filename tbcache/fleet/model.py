@@ -10,8 +10,8 @@ from typing import Literal
 from tbcache.monitoring import RecentMetrics, SourceMetrics, WorkerStatus
 from tbcache.queue import QueueDepth
 
-#: ok: may fetch now. limited: its own limit is used up. failing: what is fetched fails. closed: the
-#: upstream said stop. off: credentials are missing. unknown: Redis is away.
+#: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
+#: fetched fails. closed: the upstream said stop. off: credentials are missing. unknown: Redis is away.
 State = Literal["ok", "limited", "failing", "closed", "off", "unknown"]
 
 
@@ -52,7 +52,9 @@ class SourceStatus:
     all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
     where it is not known. ``failing_since`` looks back an hour. ``warm`` counts the ``common`` symbols
     whose answer is fresh. ``delay_hours`` is how late the plan's items come, where that is too late
-    for anything to be kept warm; 0 elsewhere.
+    for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all processes (US
+    dollars); where it is spent, ``spent_until`` is when it begins anew, and ``spent_since`` the minute of
+    the last bill, if that lies within an hour.
     """
 
     name: str
@@ -73,6 +75,9 @@ class SourceStatus:
     queue: QueueDepth
     is_served: bool
     delay_hours: float = 0.0
+    daily_budget: float | None = None
+    spent_since: datetime | None = None
+    spent_until: datetime | None = None
 
     @property
     def difference(self) -> str | None:

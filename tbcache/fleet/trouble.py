@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
-from tbcache.monitoring import FETCHING_ROLES, WorkerStatus
+from tbcache.foreign import printable
+from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.profile import SourceProfile
 from tbcache.queue import Deaths
 from tbcache.store.layout import LAYOUT
 
 #: So many of those that differ are named.
 MOST_NAMED = 3
+#: And of what each was started with, so many characters.
+MOST_SAID = 60
 
 
 def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Trouble, ...]:
@@ -89,10 +92,22 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             since, until = source.closed_since, source.closed_until
             yield Trouble("closed", what, todo, source.name, since, until)
         elif source.state == "failing":
-            recent = source.recent
-            kinds = ", ".join(sorted(recent.errors_by_kind))
-            what = f"{source.name} is failing ({recent.failed} of {recent.settled} fetches: {kinds})"
+            what = f"{source.name} is failing ({_failures(source.recent)})"
             yield Trouble("failing", what, _todo(source), source.name, source.failing_since)
+        if source.spent_until is not None:
+            what = f"{source.name} has spent its budget for the day (${source.daily_budget:g})"
+            todo = (
+                f"nothing is fetched from it until then; to go on today, raise "
+                f"TBCACHE_{source.name.upper()}__DAILY_BUDGET and restart all processes"
+            )
+            yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
+
+
+def _failures(recent: RecentMetrics) -> str:
+    kinds = ", ".join(sorted(recent.errors_by_kind))
+    if recent.is_mostly_failing:
+        return f"{recent.failed} of {recent.settled} fetches: {kinds}"
+    return f"the last {recent.failed_since} fetches: {kinds}" if recent.failed_since > 1 else f"last: {kinds}"
 
 
 def _todo(source: SourceStatus) -> str:
@@ -118,7 +133,8 @@ def _unserved(status: FleetStatus) -> Iterator[Trouble]:
 
 def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
     for one in deaths:
-        what = f"{one.source}: {one.count} queued fetches died, the last of them as: {one.reason}"
+        many = f"{one.count} queued fetches died, the last of them as"
+        what = f"{one.source}: {many if one.count > 1 else '1 queued fetch died'}: {one.reason}"
         todo = f"`tbcache dead` lists them, `tbcache dead --clear {one.source}` forgets them"
         yield Trouble("dead_letters", what, todo, one.source, one.first_at)
 
@@ -132,6 +148,12 @@ def _drift(workers: Sequence[WorkerStatus]) -> Iterator[Trouble]:
         # A bot may leave all fetching to the workers, and have no credentials.
         working = [one.name for one in fetching if one.role == "worker" and one.name in said]
         yield from _other_credentials(name, {who: said[who].missing for who in working})
+        # Who lacks the credentials spends nothing, and asks nothing.
+        able = {who: source for who, source in said.items() if not source.missing}
+        yield from _other_budgets(name, {who: source.daily_budget for who, source in able.items()})
+        yield from _other_delays(name, {who: source.delay_hours for who, source in able.items()})
+        yield from _other_filters(name, {who: source.query_filter for who, source in able.items()})
+    yield from _other_symbols(workers)
 
 
 def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
@@ -140,6 +162,46 @@ def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
         named = ", ".join(f"{who} {text}" for text, who in sorted(of_text.items())[:MOST_NAMED])
         what = f"{name}: the processes have other limits ({named}), and the strictest hold"
         yield Trouble("drift", what, f"start all with the same TBCACHE_{name.upper()}__LIMITS", name)
+
+
+def _other_budgets(name: str, budgets: Mapping[str, float | None]) -> Iterator[Trouble]:
+    texts = {who: "none" if budget is None else f"${budget:g}" for who, budget in budgets.items()}
+    rule = "and each goes on until its own is spent"
+    yield from _other(name, "daily budgets", texts, rule, f"TBCACHE_{name.upper()}__DAILY_BUDGET")
+
+
+def _other_delays(name: str, delays: Mapping[str, float]) -> Iterator[Trouble]:
+    texts = {who: f"{hours:g} h" for who, hours in delays.items()}
+    rule = "and what one calls complete is not so for the other"
+    yield from _other(name, "delays", texts, rule, f"TBCACHE_{name.upper()}__DELAY_HOURS")
+
+
+def _other_filters(name: str, filters: Mapping[str, str | None]) -> Iterator[Trouble]:
+    texts = {who: "the default" if text is None else repr(text) for who, text in filters.items()}
+    rule = "and answers depend on who fetched them"
+    yield from _other(name, "query filters", texts, rule, f"TBCACHE_{name.upper()}__QUERY_FILTER")
+
+
+def _other_symbols(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
+    """Only schedulers keep symbols warm."""
+    profiles = {one.name: one.profile for one in _living(workers, "scheduler") if one.profile is not None}
+    texts = {who: ",".join(sorted(set(profile.common_symbols))) for who, profile in profiles.items()}
+    rule = "and what is warm depends on which of them leads"
+    yield from _other(None, "common symbols", texts, rule, "TBCACHE_COMMON_SYMBOLS")
+
+
+def _other(
+    source: str | None, what: str, texts: Mapping[str, str], rule: str, variable: str
+) -> Iterator[Trouble]:
+    """``texts`` are what each process was started with."""
+    of_text = {text: who for who, text in texts.items()}
+    if len(of_text) > 1:
+        named = ", ".join(
+            f"{who} {printable(text, MOST_SAID)}" for text, who in sorted(of_text.items())[:MOST_NAMED]
+        )
+        where = "" if source is None else f"{source}: "
+        line = f"{where}the processes have other {what} ({named}), {rule}"
+        yield Trouble("drift", line, f"start all with the same {variable}", source)
 
 
 def _other_credentials(name: str, missing: Mapping[str, Sequence[str]]) -> Iterator[Trouble]:

@@ -250,6 +250,83 @@ def test_credentials_that_are_refused_are_named_by_their_variable(
     assert view(settings, store).troubles == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "failures", "is_told"), [("auth", 1, True), ("upstream", 3, True), ("upstream", 2, False)]
+)
+def test_the_last_fetches_count_for_more_than_the_good_ones_before(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str, failures: int, is_told: bool
+) -> None:
+    """Ten good answers of four minutes ago outvoted each of the last being refused."""
+    say(store, settings, "worker", "worker-1")
+    with minutes(store, monkeypatch, m5="go=0", m3="go=10,ms20=10") as usage:
+        figures = {"w:go": 10 + failures, "w:ms20": 10 + failures, f"w:error.{kind}": failures}
+        store.client.hset(usage, mapping=figures)
+        seen = view(settings, store)
+    assert (source(seen, "stocktwits").state == "failing") is is_told
+    told = f"the last {failures} fetches" if failures > 1 else "last"
+    assert [one.what for one in seen.troubles] == (
+        [f"stocktwits is failing ({told}: {kind})"] if is_told else []
+    )
+
+
+def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
+    cli: Cli, server: Server, settings_for: SettingsFor, store: Store
+) -> None:
+    """Nothing is fetched for hours, while the status said ok, and the check that all is well."""
+    budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
+    monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
+    monitor.record_request("twitter", cost=1.1)
+    assert monitor.flush()
+    # The API, and a shell, have no budget of their own: that of the workers counts.
+    assert view(settings_for(server), store).troubles == ()
+    monitor.record_request("twitter", cost=0.1)
+    assert monitor.flush()
+    seen = view(settings_for(server), store)
+    (trouble,) = seen.troubles
+    assert (source(seen, "twitter").state, trouble.kind, trouble.source) == ("limited", "budget", "twitter")
+    assert trouble.what == "twitter has spent its budget for the day ($1.2)"
+    assert trouble.until is not None
+    assert (trouble.until.hour, trouble.until.minute) == (0, 0)
+    assert timedelta(0) < trouble.until - seen.at <= timedelta(days=1)
+    assert trouble.since is not None
+    assert "raise TBCACHE_TWITTER__DAILY_BUDGET" in trouble.todo
+    assert cli("status", "--check", REDIS_URL=server.url).code == 1
+
+
+def test_other_budgets_filters_delays_and_symbols_are_told(
+    server: Server, settings_for: SettingsFor, store: Store
+) -> None:
+    """A second worker spends past the budget of the first, or puts other answers under the same keys."""
+    news = {"TBCACHE_NEWS__API_KEY": "secret"}
+    say(
+        store,
+        settings_for(server, **TOKEN, **news, TBCACHE_TWITTER__DAILY_BUDGET="1.2"),
+        "worker",
+        "worker-1",
+    )
+    other = {"TBCACHE_NEWS__DELAY_HOURS": "12", "TBCACHE_TWITTER__QUERY_FILTER": "none"}
+    say(store, settings_for(server, **TOKEN, **news, **other), "worker", "worker-2")
+    # Who has no credentials spends nothing, and asks nothing.
+    say(store, settings_for(server, TBCACHE_TWITTER__DAILY_BUDGET="7"), "client", "bot")
+    for name, symbols in (("scheduler-1", "AAPL,MSFT"), ("scheduler-2", "MSFT,AAPL"), ("scheduler-3", "F")):
+        say(store, settings_for(server, TBCACHE_COMMON_SYMBOLS=symbols), "scheduler", name)
+    seen = view(settings_for(server), store)
+    assert {one.todo for one in seen.troubles} == {
+        f"start all with the same TBCACHE_{name}"
+        for name in ("TWITTER__DAILY_BUDGET", "TWITTER__QUERY_FILTER", "NEWS__DELAY_HOURS", "COMMON_SYMBOLS")
+    }
+    budget = next(one for one in seen.troubles if one.todo.endswith("BUDGET"))
+    assert "daily budgets (worker-1 $1.2, worker-2 none)" in budget.what
+
+
+def test_a_long_trouble_is_shown_to_its_end(settings: Settings, store: Store) -> None:
+    """What to do stands last, and was cut off."""
+    long = Trouble("x", "it broke " + "x" * 200, "mend it with this command")
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(status_page(replace(view(settings, store), troubles=(long,)), 400))
+    assert "mend it with this command" in console.export_text()
+
+
 def test_a_trouble_says_since_when(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Since the first minute in which nothing went well."""
     kept = {
@@ -366,6 +443,10 @@ def test_fetches_that_died_are_a_trouble_until_they_are_forgotten(
     assert trouble.what == "stocktwits: 2 queued fetches died, the last of them as: it was the last"
     assert trouble.since is not None
     assert abs((trouble.since - (now - timedelta(hours=3))).total_seconds()) < 1
+    store.client.zrem(keys[0], "first")
+    (alone,) = view(settings, store).troubles
+    assert alone.what == "stocktwits: 1 queued fetch died: it was the last"
+    store.client.zadd(keys[0], {"first": (now - timedelta(hours=3)).timestamp() * 1e6})
     done = cli("dead", "--clear", "stocktwits", REDIS_URL=server.url)
     assert (done.code, done.err) == (0, "tbcache: stocktwits: 3 forgotten\n")
     assert kinds(view(settings, store)) == []
