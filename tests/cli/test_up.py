@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import re
+import select
 import signal
 import stat
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx2
 import pytest
@@ -24,6 +27,10 @@ from tests.soak import settled, untrue
 #: It takes two on an idle machine; more than the supervisor grants its children is for a busy one.
 STOP_SECONDS = 20.0
 OWN = "of-the-user-alone"
+#: Makes stdin the terminal whose Ctrl-C reaches it, and becomes the command.
+OWN_TERMINAL = (
+    "import fcntl, os, sys, termios;fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -240,26 +247,18 @@ def test_one_that_keeps_dying_stops_the_whole_with_its_reason(tmp_path: Path, se
         assert "tbcache: worker-1 keeps dying (5 times within 30 s, last: signal 9)" in up.said
 
 
+@pytest.mark.timeout(240)
 def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) -> None:
     """A new person runs one command and sees a page move."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(tmp_path)
-        env = clean_environment(TBCACHE_COMMON_SYMBOLS="AAPL", COLUMNS="140", LINES="50", TERM="xterm")
-        os.execve(TBCACHE[0], [*TBCACHE, "up", "--demo", "--processes", "1"], env)  # noqa: S606
-    page = ""
-    with os.fdopen(terminal, "rb", buffering=0) as screen:
-        while "all common symbols are warm" not in page:
-            page += screen.read(65536).decode(errors="replace")
-        children = children_of(pid)
-        os.write(terminal, b"\x03")
+    env = clean_environment(TBCACHE_COMMON_SYMBOLS="AAPL", COLUMNS="140", LINES="50", TERM="xterm")
+    with Screen([*TBCACHE, "up", "--demo", "--processes", "1"], tmp_path, env) as screen:
+        screen.wait_for("all common symbols are warm")
+        children = children_of(screen.process.pid)
+        screen.press(b"\x03")
         began = time.monotonic()
-        # Linux ends the reading of a terminal that nobody has open with an error.
-        with contextlib.suppress(OSError):
-            while chunk := screen.read(65536):
-                page += chunk.decode(errors="replace")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert time.monotonic() - began < STOP_SECONDS
+        page = screen.rest()
+        assert screen.process.wait(timeout=60) == 0
+        assert time.monotonic() - began < STOP_SECONDS
     assert not any(is_alive(child) for child in children)
     for part in (
         "Valkey 9",
@@ -272,6 +271,57 @@ def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) ->
         assert part in page
     # Its own are starting.
     assert "no worker is running" not in page
+
+
+class Screen:
+    """A command in a terminal of its own, with all that it has written there."""
+
+    def __init__(self, command: Sequence[str], folder: Path, env: dict[str, str]) -> None:
+        self._terminal, theirs = pty.openpty()
+        self.page = ""
+        # Nothing of ours runs between fork and exec: this process has threads, whose locks a fork copies.
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OWN_TERMINAL, *command],
+            stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=env, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            # Its children end with it.
+            self.process.kill()
+            self.process.wait(timeout=60)
+        os.close(self._terminal)
+
+    def press(self, key: bytes) -> None:
+        os.write(self._terminal, key)
+
+    def wait_for(self, text: str, timeout: float = 100.0) -> None:
+        """Read until it has written ``text``."""
+        self._read(lambda: text in self.page, time.monotonic() + timeout, repr(text))
+
+    def rest(self, timeout: float = 60.0) -> str:
+        """Read until nobody has the terminal open; the whole page."""
+        self._read(lambda: False, time.monotonic() + timeout, "the end")
+        return self.page
+
+    def _read(self, is_over: Callable[[], bool], deadline: float, what: str) -> None:
+        while not is_over():
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([self._terminal], [], [], left)[0], f"no {what} in:\n{self.page[-8000:]}"
+            assert left, f"no {what} in:\n{self.page[-8000:]}"
+            try:
+                chunk = os.read(self._terminal, 65536)
+            except OSError:
+                # Linux ends the reading of a terminal that nobody has open with an error.
+                chunk = b""
+            if not chunk:
+                assert what == "the end", f"it ended without {what}:\n{self.page[-8000:]}"
+                return
+            self.page += chunk.decode(errors="replace")
 
 
 def _worker_of(up: Up) -> int | None:

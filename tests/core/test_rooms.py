@@ -152,6 +152,11 @@ class Member:
         found = self.store.client.hget(self.store.keys.state("twitter"), f"rooms:{self.store.name}")
         return int(found.partition(b"=")[2]) if found else 0
 
+    @property
+    def known_room(self) -> int:
+        """What it has read that Redis keeps for it."""
+        return int(self.store.own("twitter").report()[0].partition("=")[2] or 0)
+
     def take_all(self) -> int:
         """How many slots it gets when it asks until there is none."""
         taken = 0
@@ -184,6 +189,8 @@ def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
     proxy = Proxy(server.port).start()
     near, far = join("near-1", server), join("far-1", proxy)
     wait_until(lambda: near.room == far.room == 2)
+    # Redis keeps a room from when it writes the answer; who has not read that has none.
+    wait_until(lambda: near.known_room == far.known_room == 2)
     proxy.refuse()
     assert far.take_all() + near.take_all() == 5
     assert far.store.own("twitter").used(TWITTER.limits[0]) == 2
