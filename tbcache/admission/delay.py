@@ -58,10 +58,15 @@ class PlanDelay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = threading.Lock()
+        self._renew_lock()
+        store.on_fork(self._renew_lock)
         self._known: dict[str, _Known] = {}
         #: When this process has written down what.
         self._noted: dict[tuple[str, bytes], float] = {}
+
+    def _renew_lock(self) -> None:
+        """Also after a fork: another thread of the parent may have held it."""
+        self._lock = threading.Lock()
 
     def is_shut(self, source: Source, request: FetchRequest) -> bool:
         """True when nothing can come of ``request``, as far as is known, or as is being found out."""
@@ -111,8 +116,8 @@ class PlanDelay:
 
     def _begin(self, source: str) -> bool:
         """True for the one that is to find out."""
+        key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
         with self._lock:
-            key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
             now = time.monotonic()
             try:
                 if not self._store.call("SET", key, ASKING, "NX", "PX", milliseconds):

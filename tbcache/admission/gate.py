@@ -103,6 +103,7 @@ class Admission:
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
+        store.on_fork(self._local.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.on_return(self._local.forget)

@@ -55,8 +55,13 @@ class LocalAdmission:
         self._store = store
         self._lease = lease_seconds
         self._send = send_seconds
-        self._lock = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Also after a fork: another thread of the parent may have held the lock, in the midst of a change;
+        and what it has under way comes to its end there, not here."""
         self._entries: LRUCache[str, _Entry] = LRUCache(ENTRIES)
+        self._lock = threading.Lock()
         self._over = threading.Condition(self._lock)
 
     def forget(self) -> None:

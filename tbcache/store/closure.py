@@ -29,8 +29,12 @@ class Closures:
     """The closures of one process, by source."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._found: dict[str, LocalClosure] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Also after a fork: another thread of the parent may have held the lock. What was heard holds."""
+        self._lock = threading.Lock()
 
     def close(self, source: str, seconds: float, reason: str) -> None:
         """``source`` is to be sent nothing for ``seconds``. None left: it is open again."""

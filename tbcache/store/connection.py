@@ -130,6 +130,7 @@ class Store:
         self._cleared: list[Callable[[str], None]] = []
         #: What was heard of upstreams that said stop; it holds without Redis as well.
         self.closures = Closures()
+        self._forked: list[Callable[[], None]] = [self.closures.renew]
         self._join: Callable[[str], None] | None = None
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
@@ -704,6 +705,11 @@ class Store:
         """Call ``callback`` with the pattern whenever this process clears cache keys."""
         self._cleared.append(callback)
 
+    def on_fork(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in a forked child before its first use of the server, to renew what a thread of
+        the parent may have had in hand: a lock above all."""
+        self._forked.append(callback)
+
     def execute(self, pipe: Any) -> list[Any]:
         """The answers of a pipeline; an error that is about one key or one command stands for its answer.
 
@@ -787,6 +793,8 @@ class Store:
             # Nor is what Redis has told the parent meant for two.
             for own in self._own.values():
                 own.renew()
+            for renew in self._forked:
+                renew()
             self._seen = {}
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
