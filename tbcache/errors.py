@@ -67,7 +67,8 @@ class InvalidRequest(TbcacheError, ValueError):
 class RedisUnreachable(TbcacheError, ConnectionError):
     """Redis is needed for this and is not reachable, or refuses to do it (``is_refusal``).
 
-    ``is_passing``: it is there, and only does not answer yet.
+    ``is_passing``: it is there, and only does not answer yet. Its ``address`` is empty where none is
+    configured.
     """
 
     is_refusal = False
@@ -77,10 +78,11 @@ class RedisUnreachable(TbcacheError, ConnectionError):
         self.address = address
         self.reason = reason
         self.is_refusal = is_refusal
+        what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
         super().__init__(
             f"Redis at {address} refuses what it is asked ({reason})."
             if is_refusal
-            else f"Redis is not reachable at {address} ({reason}). "
+            else f"{what} ({reason}). "
             "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
         )
 

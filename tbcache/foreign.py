@@ -40,6 +40,15 @@ def printable(text: str | bytes, most: int = SHOWN) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
+def quoted(value: object) -> str:
+    """``value`` as Python writes it, short enough for a message."""
+    try:
+        return printable(repr(value), 40)
+    except ValueError:
+        # Python writes out no whole number of thousands of digits.
+        return "a number of thousands of digits"
+
+
 def escaped(text: str) -> str:
     """``text`` with every character escaped, as in JSON, that a terminal may obey; line feeds stay."""
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)

@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from numbers import Integral, Real
 from typing import Literal, Self
 
 from tbcache.errors import UPSTREAM_ERRORS, InvalidRequest, UpstreamError, nearest
+from tbcache.foreign import quoted
 
 Label = Literal["bullish", "bearish"]
 Lane = Literal["interactive", "prewarm"]
@@ -24,6 +26,14 @@ _LIMIT = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*\Z", re.IGNOR
 _MOST = 1_000_000_000
 _LONGEST_WINDOW_SECONDS = 366 * 86400.0
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def utc_now() -> datetime:
@@ -65,12 +75,16 @@ class Limit:
     window_seconds: float
 
     def __post_init__(self) -> None:
+        if not is_whole(self.count):
+            raise InvalidRequest(f"limit {quoted(self.count)} must be a whole number")
+        if not _is_number(self.window_seconds):
+            raise InvalidRequest(f"window {quoted(self.window_seconds)} must be a number of seconds")
         if not 1 <= self.count <= _MOST:
             bound = f"at most {_MOST}" if self.count > 1 else "at least 1"
-            raise InvalidRequest(f"limit {self.count} must be {bound}")
+            raise InvalidRequest(f"limit {quoted(self.count)} must be {bound}")
         if not 0 < self.window_seconds <= _LONGEST_WINDOW_SECONDS:
             bound = "366 d at most" if self.window_seconds > 0 else "longer than 0 s"
-            raise InvalidRequest(f"window of {self.window_seconds} s must be {bound}")
+            raise InvalidRequest(f"window of {quoted(self.window_seconds)} s must be {bound}")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -27,7 +27,7 @@ import msgspec
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest
-from tbcache.foreign import printable, whole
+from tbcache.foreign import printable, quoted, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.profile import Profile, profile_of, read_profile
@@ -40,6 +40,7 @@ from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
+from tbcache.store.purse import day_of
 from tbcache.store.wire import MICROS
 from tbcache.version import __version__
 
@@ -267,7 +268,7 @@ class UsageMonitor:
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, int(time.time()) // DAY_SECONDS)
+        key = (source, day_of(self._store.today))
         with self._lock:
             counter = self._counted.get(key)
             if counter is None:
@@ -325,7 +326,7 @@ class UsageMonitor:
             source = OTHER
             self.names.tell(source)
         # Before: what is kept of a minute is what there was at its start.
-        self._keep_minute(source, batch.day)
+        self._keep_minute(source)
         pairs = [part for item in batch.figures.items() for part in item]
         mark = keys.wake(source, f"batch-{batch.id}")
         self._store.run("count", [keys.usage(source, _midnight(batch.day)), mark], [self.worker, *pairs])
@@ -433,11 +434,11 @@ class UsageMonitor:
         }
 
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
-        when = day or utc_now()
+        when = day or self._store.today
         check_name(source)
         # What is being sent is there already, or not yet, and may be read neither twice nor not at all.
         with self._flushing:
-            return self._stored(source, when) + self._unsent(source, int(when.timestamp()) // DAY_SECONDS)
+            return self._stored(source, when) + self._unsent(source, day_of(when))
 
     def _stored(self, source: str, day: datetime) -> Counter[tuple[str, str]]:
         figures: Counter[tuple[str, str]] = Counter()
@@ -527,14 +528,13 @@ class UsageMonitor:
         return self._profiles[serves]
 
     def _keep_minutes(self) -> None:
-        day = int(time.time()) // DAY_SECONDS
         for source in self._known:
-            self._keep_minute(source, day)
+            self._keep_minute(source)
 
-    def _keep_minute(self, source: str, day: int) -> None:
+    def _keep_minute(self, source: str) -> None:
         # Where its keys are damaged, it is told without; nothing else is the worse for it.
         with contextlib.suppress(Refused):
-            self._minutes.keep(source, day)
+            self._minutes.keep(source)
 
     def _look_for_others(self) -> None:
         """Say once of each process of another version that it is there."""
@@ -615,15 +615,10 @@ def _micros_of(cost: object) -> int:
     with contextlib.suppress(ArithmeticError, TypeError, ValueError):
         dollars = float(cost) if isinstance(cost, Number) else dollars  # type: ignore[arg-type]
     if not 0 <= dollars <= MOST_COST:
-        raise InvalidRequest(f"cost must be a number of US dollars from 0 to {MOST_COST:.0f}{_not(cost)}")
+        raise InvalidRequest(
+            f"cost must be a number of US dollars from 0 to {MOST_COST:.0f}, not {quoted(cost)}"
+        )
     return round(dollars * MICROS)
-
-
-def _not(value: object) -> str:
-    # Python writes out no whole number of thousands of digits.
-    with contextlib.suppress(ValueError):
-        return f", not {printable(repr(value), 40)}"
-    return ""
 
 
 def _kept_seconds(role: str) -> float:

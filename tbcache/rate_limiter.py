@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
-from tbcache.foreign import printable
-from tbcache.models import Limit, RateLimitStatus, utc_now, wait_seconds
+from tbcache.foreign import printable, quoted
+from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
@@ -255,8 +255,10 @@ class RateLimiter:
         patience: float = 0.0,
     ) -> _Answer:
         most = min(limit.count for limit in limits or self._own.limits)
+        if not is_whole(cost):
+            raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
         if not 1 <= cost <= most:
-            raise InvalidRequest(f"cost {cost} must be from 1 to the limit, {most}")
+            raise InvalidRequest(f"cost {quoted(cost)} must be from 1 to the limit, {most}")
         began = time.monotonic()
         if mode == "take":
             if not self.source.limits:

@@ -42,6 +42,8 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+
 DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 #: Ten years: what lasts longer is a typo.
 LONGEST_SECONDS = 315_360_000.0
+#: So many pages for one answer are a typo, and no upstream reaches back further than a year.
+MOST_PAGES, LONGEST_HOURS = 1000, 8760
 #: More money than anybody spends a day, and the least that is counted (US dollars).
 MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
@@ -121,6 +123,18 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _user_agent(value: str) -> str:
+    if not re.fullmatch(r"[!-~]([ -~]{0,510}[!-~])?", value):
+        raise ValueError("it should be 1-512 printable ASCII characters, as it becomes a header")
+    return value
+
+
+def _subreddits(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_\-]+(\+[A-Za-z0-9_\-]+)*", value):
+        raise ValueError("it should be names joined by +, like stocks+investing")
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
@@ -142,15 +156,15 @@ class SourceSettings(BaseModel):
     charge: Charge | None = None
     daily_budget: Annotated[float, Field(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None = None
     cost: PositiveInt | None = None
-    pages: PositiveInt | None = None
+    pages: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = None
     delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
 
     bearer_token: SecretStr | None = None
     client_id: str | None = None
     client_secret: SecretStr | None = None
-    user_agent: str = "python:tbcache:v0.1 (by /u/tbcache)"
+    user_agent: Annotated[str, AfterValidator(_user_agent)] = "python:tbcache:v0.1 (by /u/tbcache)"
     auth_url: HttpUrl = "https://www.reddit.com"
-    subreddits: str = "wallstreetbets+stocks+investing+options"
+    subreddits: Annotated[str, AfterValidator(_subreddits)] = "wallstreetbets+stocks+investing+options"
     query_filter: Annotated[str, AfterValidator(check_query_filter)] | None = None
     api_key: SecretStr | None = None
     access_token: SecretStr | None = None
@@ -175,7 +189,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
     api_token: SecretStr | None = None
     common_symbols: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = COMMON_SYMBOLS
-    common_hours: PositiveInt = 24
+    common_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0

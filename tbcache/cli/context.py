@@ -33,20 +33,25 @@ def require_redis(settings: Settings) -> Store:
       RedisUnreachable: it does not answer, or nobody said where it is.
       ConfigurationError: it refuses the user or the password.
     """
-    store = _store(settings)
+    store = configured_store(settings)
     store.require()
     return store
 
 
 def await_redis(settings: Settings) -> None:
     """As :func:`require_redis`, for a process that stays: a Redis that does not answer yet is waited for."""
-    await_server(_store(settings), say)
+    await_server(configured_store(settings), say)
 
 
-def _store(settings: Settings) -> Store:
+def configured_store(settings: Settings) -> Store:
+    """The store of this process, whether it answers or not.
+
+    Raises:
+      RedisUnreachable: nobody said where it is.
+    """
     if settings.redis is None:
         raise RedisUnreachable(
-            "an unknown address",
+            "",
             f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
         )
     return get_store()

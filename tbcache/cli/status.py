@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.context import configured_store, quiet_settings, require_redis
 from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
@@ -16,7 +16,6 @@ from tbcache.errors import nearest
 from tbcache.fleet import FleetStatus, build_fleet
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import get_source, get_sources
-from tbcache.store import get_store
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
@@ -43,9 +42,13 @@ def status(
 
 
 def _check(as_json: bool) -> int:
-    """For a health check: that Redis is away is a trouble like any other."""
+    """For a health check: that Redis is away is a trouble like any other; that nobody has named one is not.
+
+    Raises:
+      RedisUnreachable: nobody said where it is.
+    """
     settings = quiet_settings()
-    seen = build_fleet(settings, get_store()).status()
+    seen = build_fleet(settings, configured_store(settings)).status()
     if as_json:
         print_json(seen)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from tbcache.foreign import printable, whole
@@ -29,18 +29,19 @@ class Minutes:
         self._store = store
         self._kept: dict[str, int] = {}
 
-    def keep(self, source: str, day: int) -> None:
-        """See to it that the sums of this minute are kept. ``day`` since the epoch.
+    def keep(self, source: str) -> None:
+        """See to it that the sums of this minute are kept. It and its day are by the server's clock.
 
         Raises:
           Unavailable: Redis is away.
         """
-        minute = int(self._store.now_us(source) / MICROS) // 60
+        now_us = self._store.now_us(source)
+        minute = int(now_us / MICROS) // 60
         if self._kept.get(source) == minute:
             return
-        keys = self._store.keys
-        midnight = datetime.fromtimestamp(day * 86400, UTC)
-        self._store.run("minute", [keys.usage(source, midnight), keys.minutes(source)], [day, KEPT_MINUTES])
+        keys, day = self._store.keys, minute // _DAY_MINUTES
+        usage = keys.usage(source, to_time(now_us))
+        self._store.run("minute", [usage, keys.minutes(source)], [day, KEPT_MINUTES])
         self._kept[source] = minute
 
     def recent(self, source: str) -> tuple[float, Counter[str]]:
@@ -85,8 +86,10 @@ class Minutes:
         total = self._total(source, now_us)
         if day == today:
             return _less(total, sums)
-        before = self._total(source, now_us - 86400 * MICROS) if day == today - 1 else Counter[str]()
-        return total + _less(before, sums)
+        # One of another day than these two is damaged, or an older version's whose clock was wrong.
+        if day != today - 1:
+            return Counter()
+        return total + _less(self._total(source, now_us - 86400 * MICROS), sums)
 
     def _total(self, source: str, moment_us: float) -> Counter[str]:
         """The sums over all workers of the day that ``moment_us`` lies in."""

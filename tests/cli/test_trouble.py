@@ -191,6 +191,33 @@ def test_the_last_minutes_go_on_beyond_midnight(
         assert UsageMonitor(store, settings).get_recent_metrics("stocktwits").misses == 5
 
 
+def test_the_day_of_a_minute_is_the_servers(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process with a clock ahead made the whole day the last five minutes, near midnight."""
+    monkeypatch.setattr("time.time", lambda: NOON_US / 1e6)
+    monitor = UsageMonitor(store, settings)
+    now_us = store.now_us("stocktwits")
+    monitor.count("stocktwits", {"go": 1})
+    assert monitor.flush()
+    days = {int(text.split()[0]) for text in store.client.hvals(store.keys.minutes("stocktwits"))}
+    assert days <= {int(now_us // 86_400_000_000), int((now_us + 60e6) // 86_400_000_000)}
+    assert store.client.exists(store.keys.usage("stocktwits", NOON)) == 0
+
+
+def test_a_minute_of_a_day_to_come_tells_nothing(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is taken off then, and all of the day would be of now."""
+    tomorrow = NOON_US // 86_400_000_000 + 1
+    with minutes(store, monkeypatch) as usage:
+        key = store.keys.minutes("stocktwits")
+        store.client.hset(key, str(NOON_US // 60_000_000 - 5), f"{tomorrow} go=0")
+        store.client.expire(key, 60)
+        store.client.hset(usage, mapping={"w:go": 5000, "w:error.server": 4000})
+        assert UsageMonitor(store, settings).get_recent_metrics("stocktwits").requests == 0
+
+
 def test_what_is_counted_now_is_recent(store: Store, settings: Settings) -> None:
     """By whoever counts, also by one that never beats."""
     monitor = UsageMonitor(store, settings)
@@ -379,6 +406,14 @@ def test_check_ends_with_1_where_something_is_wrong_and_else_with_0(
     assert away.out.startswith("Redis is away (connection refused): have it answer at redis://127.0.0.1:1/0;")
     as_json = cli("status", "--check", "--json", REDIS_URL="redis://127.0.0.1:1/0")
     assert (as_json.code, [one["kind"] for one in as_json.data["troubles"]]) == (1, ["redis_away"])
+
+
+def test_check_without_any_redis_says_that_none_is_configured(cli: Cli, tmp_path: Path) -> None:
+    """It said to have an address answer that is none, and hid that no `tbcache up` runs in this folder."""
+    done = cli("--data-dir", str(tmp_path), "status", "--check")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("tbcache: No Redis is configured (REDIS_URL is not set, and no `tbcache up`")
+    assert done.err == cli("--data-dir", str(tmp_path), "status").err
 
 
 def test_a_scheduler_that_is_gone_is_missed_and_one_that_left_is_not(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -21,6 +23,19 @@ from tbcache.store.layout import LAYOUT
 from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server
+
+#: Python itself writes out no number as long as the longest of them.
+UNSOUND = {
+    "negative": -1,
+    "long": 10**400,
+    "longest": 10**9000,
+    "vast": 1e308,
+    "nan": math.nan,
+    "inf": math.inf,
+    "text": "0.01",
+    "none": None,
+    "complex": 1j,
+}
 
 
 @pytest.fixture
@@ -197,10 +212,14 @@ def test_figures_of_an_outage_are_one_batch(monitor: UsageMonitor, store: Store)
     assert monitor.get_source_metrics("news").requests_today == 20
 
 
-def test_bad_input_is_refused(monitor: UsageMonitor) -> None:
-    """A negative cost would make good what others have spent."""
-    with pytest.raises(InvalidRequest):
-        monitor.record_request("twitter", cost=-1)
+@pytest.mark.parametrize("cost", UNSOUND.values(), ids=UNSOUND)
+def test_bad_input_is_refused(monitor: UsageMonitor, cost: Any) -> None:
+    """A negative cost would make good what others have spent, and a vast one would break every figure."""
+    with pytest.raises(InvalidRequest, match="cost must be a number of US dollars from 0 to 1000000"):
+        monitor.record_request("twitter", cost=cost)
+    monitor.record_request("twitter", cost=Decimal("0.25"))  # type: ignore[arg-type]
+    assert monitor.get_source_metrics("twitter").cost_today == 0.25
+    assert monitor.get_usage_summary()["total_requests_today"] == 1
 
 
 def test_whoever_is_ahead_of_our_clock_is_left_alone(monitor: UsageMonitor, store: Store) -> None:

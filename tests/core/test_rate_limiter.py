@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -119,12 +120,20 @@ def test_a_weight_counts_as_it_is_said(limiter: RateLimiter) -> None:
         ({"window_seconds": 0}, "window of 0 s must be longer"),
         ({"cost": 4}, "cost 4 must be from 1 to the limit, 3"),
         ({"cost": 0}, "cost 0 must be"),
+        ({"cost": "1"}, "cost '1' must be a whole number"),
+        ({"cost": 10**9000}, "cost a number of thousands of digits must be from 1 to the limit, 3"),
+        ({"limit": "10"}, "limit '10' must be a whole number"),
+        ({"limit": 1.5}, "limit 1.5 must be a whole number"),
+        ({"limit": True}, "limit True must be a whole number"),
+        ({"limit": 10**9000}, "limit a number of thousands of digits must be at most"),
+        ({"window_seconds": "60"}, "window '60' must be a number of seconds"),
+        ({"window_seconds": 10**9000}, "must be 366 d at most"),
     ],
 )
-def test_bad_input_is_one_clear_line(limiter: RateLimiter, arguments: dict[str, float], message: str) -> None:
+def test_bad_input_is_one_clear_line(limiter: RateLimiter, arguments: dict[str, Any], message: str) -> None:
     """What, and what would be right."""
     with pytest.raises(InvalidRequest, match=message):
-        limiter.check_rate_limit(**arguments)  # type: ignore[arg-type]
+        limiter.check_rate_limit(**arguments)
 
 
 def test_redis_away_goes_on_with_the_share_of_one(
