@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
 from tbcache.admission.local import LocalAdmission, end_slot
 from tbcache.admission.verdict import (
@@ -42,6 +43,7 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache
 from tbcache.store.own import GIVING_BACK_SECONDS
+from tbcache.store.purse import day_of
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_seen, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
@@ -102,6 +104,7 @@ class Admission:
         self._logs: dict[str, ClearLog] = {}
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
+        self._billed = Billed()
         self._local = LocalAdmission(store, self._lease, self.send_seconds)
         store.on_fork(self._local.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
@@ -379,6 +382,7 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise self._store.overdue()
+        self._billed.note(name, day_of(self._store.today), bill)
         # In this order: what comes is never neither under way nor paid.
         own.purse.pay(to_micros(bill.most))
         own.commit(grant.slot, ask.source.cost)
@@ -430,6 +434,7 @@ class Admission:
         if answer[0] == b"late":
             self._store.learn_time(int(answer[1]), asked_at, name)
             raise self._store.overdue()
+        self._billed.note(name, day_of(self._store.today), settlement.bill)
         self._store.own(name).purse.pay(to_micros(settlement.bill.most))
         end_slot(self._store.own(name), grant, settlement)
         if grant.is_lost and answer[2]:
@@ -556,9 +561,10 @@ class Admission:
         self._count_bill(grant, settlement.bill)
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
-        if cost := to_micros(bill.most):
-            self._monitor.count(grant.ask.source.name, {"cost": cost})
-            self._store.own(grant.ask.source.name).purse.pay(cost)
+        name = grant.ask.source.name
+        if cost := to_micros(self._billed.due(name, day_of(self._store.today), bill)):
+            self._monitor.count(name, {"cost": cost})
+            self._store.own(name).purse.pay(cost)
 
 
 def _once(bill: Bill) -> list[str | int]:

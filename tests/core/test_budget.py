@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from tbcache.admission import Admission, Go, Grant, Settlement, Wait
+from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
 from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor
@@ -124,6 +124,38 @@ def test_spending_stops_at_the_budget_while_redis_is_away(
     wait_until(lambda: spender.store.is_available)
     assert spent(server, spender) == 10 * PAGE_COST
     assert spender.spend() == 0
+
+
+def test_what_this_process_has_read_is_billed_once_a_day_without_redis(
+    server: Server, proxy: Proxy, join: Callable[..., Spender]
+) -> None:
+    """The upstream bills a post once a day; reading it again while Redis is away is no new money."""
+    spender, price = join(proxy), Price(per_item=0.01, daily_dedupe=True)
+    wait_until(lambda: spender.purse == 10 * PAGE_COST)
+
+    def read(*posts: str) -> None:
+        grant = spender.take()
+        assert isinstance(grant, Grant)
+        spender.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=price.bill(posts)))
+
+    read("1", "2")
+    proxy.refuse()
+    read("2", "3")
+    read("2", "3")
+    assert spender.store.own("twitter").purse.paid == 3 * PAGE_COST
+    proxy.mend()
+    wait_until(lambda: spender.store.is_available)
+    assert spent(server, spender) == 3 * PAGE_COST
+
+
+def test_what_was_read_is_remembered_for_its_day_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next day everything is billed again, and a process that reads for days stays small."""
+    monkeypatch.setattr(billed, "MOST_IDS", 2)
+    seen, bill = billed.Billed(), Price(per_item=1.0, daily_dedupe=True).bill
+    assert seen.due("twitter", 1, bill(["1", "2"])) == 2
+    assert seen.due("twitter", 1, bill(["2", "3"])) == 1
+    assert seen.due("twitter", 1, bill(["2"])) == 1
+    assert seen.due("twitter", 2, bill(["2"])) == 1
 
 
 def test_one_that_was_told_of_no_money_spends_none(proxy: Proxy) -> None:

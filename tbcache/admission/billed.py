@@ -1,0 +1,33 @@
+"""What this process has read today of what is billed once a day: while Redis is away it is not billed again.
+
+With Redis the fleet's own set decides (admit.lua). What others have read is known only there, so what
+is counted without it is what the upstream bills, or more.
+"""
+
+from __future__ import annotations
+
+from tbcache.price import Bill
+
+#: So many ids of a source are kept; beyond them the set begins anew, and what is read again counts again.
+MOST_IDS = 100_000
+
+
+class Billed:
+    """The ids by source, each of one UTC day (counted since the epoch)."""
+
+    def __init__(self) -> None:
+        self._days: dict[str, tuple[int, set[str]]] = {}
+
+    def note(self, source: str, day: int, bill: Bill) -> None:
+        """``bill`` has been counted."""
+        self._of(source, day).update(bill.once)
+
+    def due(self, source: str, day: int, bill: Bill) -> float:
+        """What of ``bill`` was not counted before (US dollars); it is from now on."""
+        return bill.due(self._of(source, day))
+
+    def _of(self, source: str, day: int) -> set[str]:
+        kept = self._days.get(source)
+        if kept is None or kept[0] != day or len(kept[1]) > MOST_IDS:
+            kept = self._days[source] = day, set()
+        return kept[1]
