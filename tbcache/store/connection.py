@@ -149,7 +149,6 @@ class Store:
         # also by source.
         self._clocks: dict[str, _Clock] = {}
         self._has_marker = self._is_marked_alone = False
-        self._marker: Marker | None = None
         self._open()
 
     @property
@@ -166,8 +165,6 @@ class Store:
     @property
     def marker(self) -> Marker:
         """What tells the others of this machine that we are there, and whether Redis knows all we sent."""
-        if self._marker is None:
-            self._marker = self.marker_of(self.member)
         return self._marker
 
     def marker_of(self, member: str) -> Marker:
@@ -780,12 +777,12 @@ class Store:
         self._agreeing = threading.Lock()
         self._token = secrets.token_hex(4)
         self._has_marker = self._is_marked_alone = False
-        self._marker = None
         url = self._url or "redis://127.0.0.1:1/0"
         self._server: Node | Cluster = (Cluster if self.is_cluster else Node)(url, self.timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, self.timeout)
         # Last: another thread of a forked child must not use what is the parent's.
         self._pid = os.getpid()
+        self._marker = self.marker_of(self.member)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():

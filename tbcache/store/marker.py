@@ -23,6 +23,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from pathlib import Path
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0
+#: Whoever looks at a file holds it for a moment: how often it is tried again, and after how long.
+LOOKS, LOOK_SECONDS = 100, 0.01
 
 _CLEAN, _OVER = b"clean", b" over"
 
@@ -43,6 +46,7 @@ class Marker:
     def __init__(self, fleet: str, member: str) -> None:
         self._fleet = hashlib.blake2b(fleet.encode(), digest_size=8).hexdigest()
         self._member = member
+        self._lock = threading.Lock()
         self._held: int | None = None
         self._release: Callable[[], object] = _nothing
 
@@ -100,9 +104,10 @@ class Marker:
                 if not _is_ours(part):
                     return
             _remove_old(folder)
-            held = self._hold()
-            os.ftruncate(held, 0)
-            os.pwrite(held, text, 0)
+            with self._lock:
+                held = self._hold()
+                os.ftruncate(held, 0)
+                os.pwrite(held, text, 0)
 
     def _hold(self) -> int:
         """The file, open and locked for as long as this process lives."""
@@ -110,8 +115,7 @@ class Marker:
             self._let_go()
             held = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             self._release = weakref.finalize(self, os.close, held)
-            # Whoever looks holds it for a moment, and writes nothing after that.
-            fcntl.flock(held, fcntl.LOCK_EX)
+            _lock(held)
             self._held = held
         return self._held
 
@@ -136,6 +140,19 @@ def _is_quiet(file: Path, seconds: float) -> bool:
     except FileNotFoundError:
         return True
     return is_over and time.time() - ended_at >= seconds
+
+
+def _lock(file: int) -> None:
+    """
+    Raises:
+      OSError: somebody else holds it, for longer than to look at it.
+    """
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOOK_SECONDS)
+    raise OSError("the file is locked")
 
 
 def _is_left(file: int) -> bool:

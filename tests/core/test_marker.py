@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -227,3 +228,13 @@ def test_a_process_is_clean_again_after_an_outage(
     assert not store.marker.is_clean
     private_server.start()
     wait_until(lambda: store.marker.is_clean)
+
+
+def test_threads_that_begin_together_wait_for_each_other_and_no_longer(root: Path) -> None:
+    """Each writes the file: the lock of the first would hold the second for ever."""
+    marker = Marker("fleet", OURS)
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(marker.set_clean) for _ in range(64)]:
+            done.result(30)
+    assert marker.is_clean
+    assert marker.is_alone(0.0)
