@@ -2,9 +2,11 @@
 
 ``Source.delay_hours`` is what the cheapest plan is known for, and says nothing of yours. Where the items do
 come late, an ask for hours that all lie in the delay is answered with nothing, by construction, and is not
-sent. So that another plan is not taken for such a one, one ask a day is sent all the same, for the whole
-fleet, and reaches back twice the delay: items that are newer than the delay show that there is none; many
-items, and none newer, that there is. Every other answer that reaches so far back tells the same.
+sent. So that another plan is not taken for such a one, a few asks a day are sent all the same, for the whole
+fleet, and reach back twice the delay: items that are newer than the delay show that there is none. Many
+items that end where the delay begins, and none newer, are a sign that there is one, and two symbols that
+show it settle it for a day: one alone may have had no news of late. Every other answer that reaches so far
+back tells the same.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -23,11 +25,17 @@ from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.admission")
 
-#: What is known of a plan: items come late; they come at once; somebody has asked to find out.
-LATE, PROMPT, ASKING = b"late", b"prompt", b"asking"
+#: What is known of a plan: items come late; they come at once; somebody has asked to find out; some symbols
+#: showed nothing new, and others are still to be asked. After the last two stands what those symbols showed,
+#: as ``doubt:AAPL!,TINY``: an exclamation mark is a sign of a delay, none is nothing at all.
+LATE, PROMPT, ASKING, DOUBT = b"late", b"prompt", b"asking", b"doubt"
 DAY_SECONDS = 86400.0
-#: An answer that shows too little is worth so much.
+#: What shows too little is worth so much.
 UNSURE_SECONDS = 3600.0
+#: So many symbols that show a sign of a delay settle it.
+ENOUGH_SIGNS = 2
+#: After so many symbols that settle nothing, no other is asked until what they showed is forgotten.
+MOST_ASKED = 4
 #: The longest that finding out takes: whoever died over it is not waited for.
 ASKING_SECONDS = 60.0
 #: What Redis said is believed for so long.
@@ -38,6 +46,9 @@ RENEW_SECONDS = 3600.0
 ENOUGH = 5
 #: The part of the delay within which an item is certainly too new for it, whatever the clocks say.
 NEW_PART = 0.9
+#: Under a delay the newest item stands where it begins, or this part of it further back.
+EDGE_PART = 0.1
+_SIGN = b"!"
 
 
 class Reach(NamedTuple):
@@ -61,8 +72,8 @@ class PlanDelay:
         self._renew_lock()
         store.on_fork(self._renew_lock)
         self._known: dict[str, _Known] = {}
-        #: When this process has written down what.
-        self._noted: dict[tuple[str, bytes], float] = {}
+        #: What this process has written down last, and when.
+        self._noted: dict[str, tuple[bytes, float]] = {}
 
     def _renew_lock(self) -> None:
         """Also after a fork: another thread of the parent may have held it."""
@@ -70,7 +81,7 @@ class PlanDelay:
 
     def is_shut(self, source: Source, request: FetchRequest) -> bool:
         """True when nothing can come of ``request``, as far as is known, or as is being found out."""
-        return _lies_within(source, request) and self._word(source.name) in (LATE, ASKING)
+        return _lies_within(source, request) and _shuts(self._word(source.name), request.symbol)
 
     def reach(self, source: Source, request: FetchRequest) -> Reach | None:
         """What to send for ``request``; None for nothing, as somebody else has begun to find out."""
@@ -81,7 +92,7 @@ class PlanDelay:
             return Reach(request, 0.0)
         if not _lies_within(source, request):
             return Reach(request, source.delay_hours)
-        if word is not None or not self._begin(source.name):
+        if _shuts(word, request.symbol) or not self._begin(source.name, word):
             return None
         hours = min(source.max_hours, 2 * math.ceil(source.delay_hours))
         return Reach(FetchRequest(request.source, request.symbol, hours), source.delay_hours)
@@ -91,13 +102,32 @@ class PlanDelay:
         if not source.delay_hours:
             return
         delay = timedelta(hours=source.delay_hours)
-        times = [item.at for item in items if item.at is not None]
+        # A time that is still to come is a mistake, or a matter of clocks, and shows nothing.
+        times = [item.at for item in items if item.at is not None and item.at <= now]
         if any(at > now - NEW_PART * delay for at in times):
             self._note(source.name, PROMPT, DAY_SECONDS)
-        elif sum(at <= now - delay for at in times) >= ENOUGH:
-            self._note(source.name, LATE, DAY_SECONDS)
-        elif self._word(source.name) == ASKING and not _lies_within(source, sent):
-            self._note(source.name, LATE, UNSURE_SECONDS)
+        elif not _lies_within(source, sent):
+            self._doubt(source.name, sent.symbol, _is_sign(times, delay, now))
+
+    def give_up(self, source: Source) -> None:
+        """Let others find out at once: the ask that was to do so has failed."""
+        word = self._word(source.name)
+        if word is not None and _kind(word) == ASKING:
+            self._note(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
+
+    def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
+        """Add what ``symbol`` showed, which is nothing new, to what others have."""
+        word = self._word(source)
+        if (word is None or _kind(word) != ASKING) and (word == LATE or not is_sign):
+            return
+        shown = _shown(word) | {symbol.encode(): is_sign}
+        if sum(shown.values()) >= ENOUGH_SIGNS:
+            self._note(source, LATE, DAY_SECONDS)
+        elif len(shown) >= MOST_ASKED:
+            self._note(source, LATE, UNSURE_SECONDS)
+        else:
+            marked = (name + _SIGN if found else name for name, found in shown.items())
+            self._note(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
 
     def _word(self, source: str) -> bytes | None:
         now = time.monotonic()
@@ -108,36 +138,49 @@ class PlanDelay:
             word: bytes | None = self._store.call("GET", self._store.keys.delay(source))
         except Unavailable:
             return known.word if known is not None and now < known.until else None
-        if word not in (LATE, PROMPT, ASKING):
+        if word is None or _kind(word) not in (LATE, PROMPT, ASKING, DOUBT):
             return None
         # One that is still asking is heard of again at once, as soon as it knows.
-        self._known[source] = _Known(word, now if word == ASKING else now + LOOK_SECONDS, now + DAY_SECONDS)
+        look_at = now + LOOK_SECONDS if word in (LATE, PROMPT) else now
+        self._known[source] = _Known(word, look_at, now + DAY_SECONDS)
         return word
 
-    def _begin(self, source: str) -> bool:
-        """True for the one that is to find out."""
-        key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
+    def _begin(self, source: str, word: bytes | None) -> bool:
+        """True for the one that is to find out; ``word`` is what it has found."""
         with self._lock:
             now = time.monotonic()
+            asking = ASKING + (word or b"").removeprefix(DOUBT)
             try:
-                if not self._store.call("SET", key, ASKING, "NX", "PX", milliseconds):
+                if not self._replace(source, word, asking):
                     return False
             except Unavailable:
                 known = self._known.get(source)
-                if known is not None and now < known.until:
+                if known is not None and now < known.until and _kind(known.word) != DOUBT:
                     return False
-            self._known[source] = _Known(ASKING, now, now + ASKING_SECONDS)
+            self._known[source] = _Known(asking, now, now + ASKING_SECONDS)
             return True
+
+    def _replace(self, source: str, word: bytes | None, asking: bytes) -> bool:
+        """Write ``asking`` in the place of ``word``; False where another was quicker."""
+        key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
+        if word is None:
+            return bool(self._store.call("SET", key, asking, "NX", "PX", milliseconds))
+        found: bytes | None = self._store.call("SET", key, asking, "PX", milliseconds, "GET")
+        if found in (LATE, PROMPT):
+            # It was settled in between.
+            self._store.call("SET", key, found, "PX", round(DAY_SECONDS * 1000))
+        return found is None or found == word
 
     def _note(self, source: str, word: bytes, seconds: float) -> None:
         now = time.monotonic()
-        known, noted_at = self._known.get(source), self._noted.get((source, word), -math.inf)
-        if known is not None and known.word == word and now - noted_at < RENEW_SECONDS:
+        known, (noted, noted_at) = self._known.get(source), self._noted.get(source, (b"", -math.inf))
+        if known is not None and known.word == word == noted and now - noted_at < RENEW_SECONDS:
             return
-        if known is None or known.word != word:
+        if word in (LATE, PROMPT) and (known is None or known.word != word):
             log.info("plan.learned", source=source, items=word.decode())
-        self._known[source] = _Known(word, now + LOOK_SECONDS, now + seconds)
-        self._noted[source, word] = now
+        look_at = now + LOOK_SECONDS if word in (LATE, PROMPT) else now
+        self._known[source] = _Known(word, look_at, now + seconds)
+        self._noted[source] = (word, now)
         try:
             self._store.call("SET", self._store.keys.delay(source), word, "PX", round(seconds * 1000))
         except Unavailable:
@@ -147,3 +190,26 @@ class PlanDelay:
 def _lies_within(source: Source, request: FetchRequest) -> bool:
     """True when all the hours of ``request`` lie in the delay."""
     return request.hours <= source.delay_hours
+
+
+def _is_sign(times: Sequence[datetime], delay: timedelta, now: datetime) -> bool:
+    """True for items of which many are older than the delay, the newest just so, as one that ends there."""
+    old = [at for at in times if at <= now - delay]
+    return len(old) >= ENOUGH and max(times) >= now - (1 + EDGE_PART) * delay
+
+
+def _kind(word: bytes) -> bytes:
+    return word.partition(b":")[0]
+
+
+def _shown(word: bytes | None) -> dict[bytes, bool]:
+    """What each symbol that was asked has shown: True for a sign of a delay."""
+    named = (word or b"").partition(b":")[2]
+    return {each.removesuffix(_SIGN): each.endswith(_SIGN) for each in named.split(b",") if each}
+
+
+def _shuts(word: bytes | None, symbol: str) -> bool:
+    """True where ``symbol`` is not asked for the hours of the delay; in doubt only others are."""
+    if word is None or word == PROMPT:
+        return False
+    return _kind(word) != DOUBT or symbol.encode() in _shown(word)

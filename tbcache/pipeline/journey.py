@@ -218,7 +218,11 @@ class Pipeline:
 
     def _read_pages(self, upstream: Upstream, grant: Grant, reach: Reach) -> Fetched:
         admission = self.admission
-        fetched = PageReader(upstream, grant, admission.turn, admission.may_send, reach).read()
+        try:
+            fetched = PageReader(upstream, grant, admission.turn, admission.may_send, reach).read()
+        except BaseException:
+            admission.delay.give_up(upstream.source)
+            raise
         admission.delay.learn(upstream.source, reach.request, fetched.read, utc_now())
         return fetched
 

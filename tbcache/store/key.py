@@ -75,7 +75,7 @@ class Keys:
         return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"
 
     def delay(self, source: str) -> str:
-        """STRING "late" | "prompt" | "asking", what is known of the plan's delay (admission/delay.py)."""
+        """STRING late | prompt | asking… | doubt…, what is known of the plan's delay: admission/delay.py."""
         return f"{self.namespace}:{{{source}}}:delay"
 
     def outbox(self, source: str) -> str:

@@ -12,6 +12,7 @@ from scheduler import Prewarm
 from tbcache.admission import Admission, PlanDelay
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
+from tbcache.errors import UpstreamUnavailable
 from tbcache.fleet import build_fleet
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.monitoring import UsageMonitor
@@ -63,17 +64,17 @@ def used(store: Store) -> int:
     return int(store.client.zcard(store.keys.slots("news")))
 
 
-def test_what_lies_in_the_plans_delay_is_asked_for_once_a_day(pipeline: Pipeline, store: Store) -> None:
+def test_what_lies_in_the_plans_delay_is_asked_for_twice_a_day(pipeline: Pipeline, store: Store) -> None:
     """2,880 requests a day would come back empty by construction; the answer says why it has nothing."""
-    free = News(replace(SOURCE, limits=(Limit(1, 60.0),)), ages=LATE)
+    free = News(replace(SOURCE, limits=(Limit(2, 60.0),)), ages=LATE)
     for symbol in ("AAPL", "AAPL", "MSFT", "TSLA"):
-        # No slot is left for any but the first.
+        # No slot is left for any but the first two.
         outcome = pipeline.run(free, ask(symbol), patience=0.0)
         assert (outcome.sentiment.reason, outcome.sentiment.score) == ("plan_delay", None)
         assert (outcome.complete, outcome.covered_hours) == (False, 0.0)
-    # Further back than the delay: so the one ask shows what came before.
-    assert free.asked == [48]
-    assert used(store) == 1
+    # Further back than the delay: so the asks show what came before.
+    assert free.asked == [48, 48]
+    assert used(store) == 2
 
 
 def test_what_reaches_beyond_the_delay_is_asked_for(pipeline: Pipeline) -> None:
@@ -101,9 +102,11 @@ def test_what_one_process_learned_all_know(
     """A fleet of ten must not spend ten requests a day to find out."""
     pipeline.run(News(ages=LATE), ask("AAPL"))
     store = store_for(server)
-    other, free = Admission(store, settings, UsageMonitor(store, settings)), News(ages=LATE)
-    Pipeline(other, lambda: Kept()).run(free, ask("MSFT"))  # type: ignore[arg-type, return-value]
-    assert free.asked == []
+    admission, free = Admission(store, settings, UsageMonitor(store, settings)), News(ages=LATE)
+    other = Pipeline(admission, lambda: Kept())  # type: ignore[arg-type, return-value]
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        other.run(free, ask(symbol))
+    assert free.asked == [48]
 
 
 def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: PlanDelay) -> None:
@@ -119,12 +122,53 @@ def test_too_few_articles_settle_nothing_for_the_day(
 ) -> None:
     """A symbol that is seldom written of has none of today on any plan."""
     pipeline.run(News(ages=RARE), ask("AAPL"))
-    left = store.client.pttl(store.keys.delay("news")) / 1000
-    assert left <= delay_module.UNSURE_SECONDS
-    store.client.delete(store.keys.delay("news"))
-    delay._known.clear()
+    assert not delay.is_shut(SOURCE, ask("MSFT"))
     pipeline.run(News(ages=LATE), ask("MSFT"))
+    assert not delay.is_shut(SOURCE, ask("TSLA"))
+    pipeline.run(News(ages=LATE), ask("TSLA"))
     assert store.client.pttl(store.keys.delay("news")) / 1000 > delay_module.UNSURE_SECONDS
+
+
+@pytest.mark.parametrize("ages", [tuple(30.0 + n for n in range(6)), tuple(24.5 + n for n in range(6)), ()])
+def test_a_symbol_without_news_of_late_shuts_no_other(
+    pipeline: Pipeline, delay: PlanDelay, ages: tuple[float, ...]
+) -> None:
+    """On a paid plan all others would be answered with nothing, unasked, for a day."""
+    paid = News(ages=ages)
+    assert pipeline.run(paid, ask("TINY")).sentiment.reason == "plan_delay"
+    paid.ages = PROMPT
+    assert pipeline.run(paid, ask("AAPL")).complete
+    assert pipeline.run(paid, ask("MSFT")).complete
+    assert paid.asked == [48, 48, 24]
+
+
+def test_symbols_without_news_are_not_asked_without_end(pipeline: Pipeline) -> None:
+    """On a free plan each would cost one of the hundred requests of the day, every few minutes."""
+    quiet = News()
+    for n in range(10):
+        pipeline.run(quiet, ask(f"NIL{n}"))
+    assert len(quiet.asked) == delay_module.MOST_ASKED
+
+
+def test_an_article_of_tomorrow_does_not_show_a_plan_without_a_delay(
+    pipeline: Pipeline, delay: PlanDelay
+) -> None:
+    """One wrong date would make every empty answer of a late plan a complete one, for a day."""
+    for symbol in ("ODD", "AAPL"):
+        pipeline.run(News(ages=(-3.0, *LATE)), ask(symbol, 48))
+    assert delay.is_shut(SOURCE, ask("MSFT"))
+
+
+def test_others_find_out_where_an_ask_has_failed(pipeline: Pipeline) -> None:
+    """They would be answered with nothing for a minute, though nothing is known."""
+    broken, paid = Upstream(SOURCE, _refuse), News(ages=PROMPT)
+    with pytest.raises(UpstreamUnavailable):
+        pipeline.run(broken, ask("AAPL"))
+    assert pipeline.run(paid, ask("MSFT")).complete
+
+
+def _refuse(cursor: str | None) -> Page:
+    raise UpstreamUnavailable("news", "no answer", status=500)
 
 
 def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipeline, delay: PlanDelay) -> None:
@@ -132,7 +176,8 @@ def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipelin
     pipeline.run(News(ages=LATE), ask("AAPL"))
     pipeline.run(News(ages=PROMPT), ask("AAPL", 72))
     assert not delay.is_shut(SOURCE, ask("MSFT"))
-    pipeline.run(News(ages=LATE), ask("TSLA", 72))
+    for symbol in ("TSLA", "AMD"):
+        pipeline.run(News(ages=LATE), ask(symbol, 72))
     assert delay.is_shut(SOURCE, ask("MSFT"))
 
 
@@ -144,7 +189,7 @@ def test_without_redis_each_process_learns_it_by_itself(settings: Settings) -> N
     pipeline, free = Pipeline(admission, lambda: Kept()), News(ages=LATE)  # type: ignore[arg-type, return-value]
     for symbol in ("AAPL", "MSFT", "TSLA"):
         assert pipeline.run(free, ask(symbol)).sentiment.reason == "plan_delay"
-    assert free.asked == [48]
+    assert free.asked == [48, 48]
     store.close()
 
 
