@@ -1,13 +1,13 @@
-"""A demo that runs for a while, and what its simulator says of it: ``python -m tests.soak --seconds 300``.
+"""A demo that runs for a while, and what its simulator says of it: ``python -m tests.soak --seconds 120``.
 
 Its simulator counts on its own what arrived, what it refused and what it would have billed. Both sides are
-compared at the end, to the cent, and every answer that calls itself complete is looked at again.
+compared at the end, to the cent, and every answer that calls itself complete is looked at again. A source
+of which nothing was there to compare is a break as well.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 import time
@@ -40,14 +40,25 @@ class Report:
     breaks: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        head = ("source", "asked", "arrived", "refused", "our bill", "its bill", "complete", "in part")
+        head = (
+            "source",
+            "asked",
+            "arrived",
+            "refused",
+            "our bill",
+            "its bill",
+            "complete",
+            "in part",
+            "failed",
+            "checked",
+        )
         lines = ["  ".join(f"{cell:>10}" for cell in row) for row in (head, *self.rows)]
         return "\n".join((*lines, *(self.breaks or ("nothing is broken",))))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seconds", type=float, default=120.0)
     report = run(parser.parse_args().seconds)
     print(report, flush=True)
     return 1 if report.breaks else 0
@@ -57,39 +68,50 @@ def run(seconds: float) -> Report:
     with tempfile.TemporaryDirectory() as folder, running_up(Path(folder) / "data", "--demo") as up:
         up.wait_for("ready", timeout=60)
         end = time.monotonic() + seconds
-        answers = list(_asked(up, end))
+        asked = list(_asked(up, end))
         up.wait_for("all common symbols are warm", timeout=120)
         while time.monotonic() < end:
             time.sleep(1.0)
-        return _compare(up, answers)
+        base = up.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
+        return compare(base, *settled(up, base), asked)
 
 
-def _asked(up: Up, end: float) -> Iterator[dict[str, Any]]:
-    """Answers of every source for hours that nobody keeps warm, until ``end``."""
+def _asked(up: Up, end: float) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Sources with their answers for hours that nobody keeps warm, None for a fetch that failed; until
+    ``end``."""
     for hours in HOURS:
         for symbol in SYMBOLS:
             for source in SOURCES:
                 if time.monotonic() > end:
                     return
                 done = up.run("fetch", source, symbol, "--hours", str(hours), "--timeout", "60", "--json")
-                with contextlib.suppress(AssertionError):
-                    yield done.data
+                yield source, done.data["sentiment"] if done.code == 0 else None
 
 
-def _compare(up: Up, answers: list[dict[str, Any]]) -> Report:
+def compare(
+    base: str,
+    ours: dict[str, Any],
+    its: dict[str, Any],
+    asked: list[tuple[str, dict[str, Any] | None]],
+) -> Report:
+    """Both sides' figures, and the answers, as :func:`_asked` gives them."""
     report = Report()
-    base = up.note()["variables"]["TBCACHE_NEWS__BASE_URL"].removesuffix("/news")
-    ours, its = settled(up, base)
     for source in SOURCES:
-        of_source = [answer["sentiment"] for answer in answers if answer["sentiment"]["source"] == source]
+        found = [sentiment for name, sentiment in asked if name == source]
+        of_source = [sentiment for sentiment in found if sentiment is not None]
         complete = sum(sentiment["complete"] for sentiment in of_source)
+        checked = sum(map(_can_be_checked, of_source))
         report.breaks.extend(untrue(base, of_source))
         mine, stats = ours[source], its[source]
         report.rows.append((
             source, str(mine["requests_today"]), str(stats["accepted"]), str(stats["refused"]),
             f"{mine['cost_today']:.4f}", f"{stats['billed']:.4f}",
-            str(complete), str(len(of_source) - complete),
+            str(complete), str(len(of_source) - complete), str(len(found) - len(of_source)), str(checked),
         ))  # fmt: skip
+        if not of_source or not stats["accepted"]:
+            report.breaks.append(f"{source}: nothing was compared")
+        elif source in MIXES and not checked:
+            report.breaks.append(f"{source}: no answer could be checked")
         if stats["refused"]:
             report.breaks.append(f"{source}: {stats['refused']} requests were refused")
         if abs(mine["cost_today"] - stats["billed"]) >= CENT / 2:
@@ -101,13 +123,18 @@ def untrue(base: str, sentiments: list[dict[str, Any]]) -> Iterator[str]:
     """The answers that lack what was there in the hours that they say they cover, in a sentence each."""
     for sentiment in sentiments:
         source, symbol, hours = sentiment["source"], sentiment["symbol"], sentiment["hours"]
-        if source not in MIXES or not (sentiment["complete"] or sentiment["since"]):
+        if not _can_be_checked(sentiment):
             continue
         known = httpx2.get(f"{base}/_truth/{source}/{symbol}?hours={hours + 1}").json()
         there = sum(_is_there(item, sentiment) for item in known)
         if sentiment["count"] < there:
             since = "complete" if sentiment["complete"] else f"since {sentiment['since']}"
             yield f"{source} {symbol} {hours} h, {since}: {sentiment['count']} of {there} items"
+
+
+def _can_be_checked(sentiment: dict[str, Any]) -> bool:
+    """Whether the simulator knows what was there in hours that the answer says it covers."""
+    return sentiment["source"] in MIXES and bool(sentiment["complete"] or sentiment["since"])
 
 
 def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:

@@ -129,7 +129,7 @@ def test_the_simulator_takes_limits_a_seed_and_faults(tmp_path: Path) -> None:
             assert statuses == [200, 200, 429]
             assert httpx2.get(f"{url}/news/v2/everything").status_code == 503
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
         seen.append(bodies)
     assert seen[0] != seen[1]
 
