@@ -331,7 +331,7 @@ def _checked(value: object) -> SourceSettings:
 
 
 def _collect(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Turn variables into nested settings, refusing names that are none."""
+    """Turn variables into nested settings, refusing unknown names."""
     given: dict[str, Any] = {field: variables[name] for name, field in _REDIS.items() if variables.get(name)}
     custom = set(_custom_names(variables))
     for name, value in _ours(variables):

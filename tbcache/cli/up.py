@@ -151,7 +151,7 @@ def _check_database(settings: Settings) -> None:
     """Whether workers can use the database at all: each would end with the same line, again and again.
 
     Raises:
-      ConfigurationError: its driver is not installed, or the URL is none.
+      ConfigurationError: its driver is not installed, or the URL is not one.
     """
     if settings.persist and settings.database_url is not None:
         # Not before it is needed: it takes a third of a second.

@@ -480,7 +480,7 @@ local function next_midnight(now)
     return (math.floor(now / DAY_US) + 1) * DAY_US
 end
 
--- What the day has cost so far. A bill that cannot be read is none.
+-- What the day has cost so far. A bill that cannot be read counts as nothing.
 local function spent_of(usage_key)
     return tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
 end

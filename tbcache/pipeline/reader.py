@@ -96,7 +96,7 @@ class PageReader:
         """Read until the pages are all that was asked for, or no more can or may be read.
 
         Raises:
-          UpstreamError: the first page is none. TooLate: it was not sent.
+          UpstreamError: the first page cannot be read. TooLate: it was not sent.
         """
         cursor: str | None = None
         while True:
@@ -185,7 +185,7 @@ def parse_page(upstream: Upstream, response: RawResponse) -> Page:
     """The page that ``response`` is, within the bounds of one.
 
     Raises:
-      UpstreamError: it is none.
+      UpstreamError: it cannot be read.
     """
     try:
         return bounded(upstream.source.name, upstream.parse(response))

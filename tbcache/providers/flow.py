@@ -28,7 +28,7 @@ _OCC = re.compile(r"([A-Z0-9.]{1,6}?)\s*(\d{2})(\d{2})(\d{2})([CP])(\d{8})\Z")
 
 
 def is_row(value: dict[str, Any]) -> bool:
-    """True for a row of any documented kind; an acknowledgement or a grouping is none."""
+    """True for a row of any documented kind; an acknowledgement or a grouping is not a row."""
     return not (_ALERT | _TOTALS | _TRADE).isdisjoint(value)
 
 

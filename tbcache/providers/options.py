@@ -87,7 +87,7 @@ def _rows(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _is_quiet(body: Any) -> bool:
-    """True for a page without rows, as on a weekend, be it by expiry; an object of another shape is none.
+    """True for a page without rows, as on a weekend, be it by expiry; an object of another shape is not.
 
     Of a channel that has sent nothing yet there are only acknowledgements.
     """

@@ -41,7 +41,7 @@ class StocktwitsProvider(Provider):
             raise dialect.unreadable(self.source.name, response, "the answer holds no messages")
         items = unique(_item(message) for message in records(messages) if _is_message(message))
         if messages and not items:
-            raise dialect.unreadable(self.source.name, response, "the answer's messages are none")
+            raise dialect.unreadable(self.source.name, response, "the answer's messages are not a list")
         cursor = record(record(body).get("cursor"))
         older = word(cursor.get("max")) if items and cursor.get("more") is True else None
         # Collected streams and broken answers have no such word: they may end anywhere.

@@ -134,7 +134,7 @@ class TwitterProvider(Provider):
 
 
 def _posts(data: Any) -> Iterator[dict[str, Any]]:
-    """The posts in ``data``, one or many; counts and users are none."""
+    """The posts in ``data``, one or many; counts and users are not posts."""
     for row in records(data if isinstance(data, list) else [data]):
         if isinstance(row.get("text"), str) or (word(row.get("id")) and "username" not in row):
             yield row

@@ -49,7 +49,7 @@ def decode_answer(data: bytes) -> Answer:
 
 
 def finite(figure: float | None) -> float | None:
-    """``figure``, or None where it is none."""
+    """``figure``, or None where it is not a number."""
     return figure if figure is not None and math.isfinite(figure) else None
 
 

@@ -66,7 +66,7 @@ class Rejects:
         self.folder = folder
 
     def put(self, answer: Answer | bytes, error: Exception) -> bool:
-        """Keep ``answer``, as it is or as bytes that are none; False where no file could be made."""
+        """Keep ``answer``, as it is or as bytes that cannot be read; False where no file could be made."""
         data = answer if isinstance(answer, bytes) else encode_answer(answer)
         file, reason = self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}{SUFFIX}", _reason(error)
         head = msgspec.json.encode({"reason": reason, "at": utc_now()})

@@ -52,7 +52,7 @@ class Spill:
             return []
 
     def read(self, file: Path) -> list[Answer]:
-        """The answers in ``file``; none where it is gone. A line that is none is kept beside it."""
+        """The answers in ``file``; none where it is gone. A line that cannot be read is kept beside it."""
         try:
             lines = file.read_bytes().splitlines()
         except FileNotFoundError:

@@ -66,7 +66,7 @@ def create_app(
     Raises:
       UnknownSource: limits or a plan for a source there is not.
       ConfigurationError: ``replay`` holds no recorded answers.
-      InvalidRequest: no such plan, or a fault that is none.
+      InvalidRequest: no such plan, or no such fault.
     """
     for name in (*(limits or {}), *(plans or {})):
         if name not in DIALECTS:

@@ -121,7 +121,7 @@ def edited_at(stream: Stream, k: int) -> int | None:
 
 
 def removed_at(stream: Stream, k: int) -> int | None:
-    """When item ``k`` was taken down: within minutes as a rule, within six hours always.
+    """When item ``k`` was taken down: within minutes as a rule, within six hours and half a minute always.
 
     A retweet goes with its post.
     """

@@ -11,8 +11,8 @@ It tells them what Redis cannot tell while it is away, or after the process is d
   limits is given back at once; that of any other, whose file is empty as a full disk allows no more, is
   kept until whatever it may have sent has left every window.
 
-A missing file means neither. Where none can be made or locked, the share of a dead process is kept for
-longer, and a process that begins while Redis is away takes nothing.
+A missing file means neither clean nor known. Where none can be made or locked, the share of a dead
+process is kept for longer, and a process that begins while Redis is away takes nothing.
 """
 
 from __future__ import annotations

@@ -287,7 +287,8 @@ class Membership:
         else:
             self._kept_until.pop((source, member), None)
             if is_clean:
-                # What another may have spent, who was found dead, stays kept for the day.
+                # It has told its whole bill. What a process that was found dead may have spent stays kept for
+                # the day.
                 self._store.call("HDEL", keys.purses(source, self._store.today), member)
 
 

@@ -10,8 +10,9 @@ Redis may be away from this process alone. The others go on as ever for
 keeps from the others from one beat to the next (beat.lua), or until one of them needs
 them and this process has given them back. A slot that was promised to the others, for
 when ours would leave, they use only as long as they know that nobody is silent, as of
-``PROMISE_SECONDS`` ago. So what of ours leaves the window in both times is theirs, and we
-go on as if it were still in use; whatever leaves later, we may take again.
+``PROMISE_SECONDS`` ago. During both periods the others may use each of our slots that leaves
+the window. So we count such a slot as used until one window after both; a slot that leaves
+later is ours again.
 
 So no window holds more than L: what others take while we are silent leaves our room or
 our share free, and we take alone no more than the room, what has left of ours since, and,
