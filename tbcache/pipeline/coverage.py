@@ -7,10 +7,11 @@ its search goes no deeper, where a field is null, or where its format has change
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tbcache.models import Page
+from tbcache.models import Item, Page
 
 #: How the pages end. ``whole``: they reach back to the start, or the upstream states that there is no more.
 #: All others leave an answer incomplete, by that reason.
@@ -19,6 +20,9 @@ Ending = Literal["whole", "no_next_page", "search_depth", "no_times", "repeated_
 
 #: A time of 1970 is a zero where a time is missing.
 _ZERO = datetime(1971, 1, 1, tzinfo=UTC)
+#: Of fewer items than this no order is known, and a gap of less than this is none.
+_MANY = 4
+_GAP = timedelta(hours=1)
 
 
 class Coverage:
@@ -29,6 +33,7 @@ class Coverage:
         self._reached: datetime | None = None
         self._ids: set[str] = set()
         self._tokens: set[str] = set()
+        self._has_undated = False
         self._pages = 0
 
     @property
@@ -40,14 +45,15 @@ class Coverage:
         """Count ``page`` in, and say how the answer ends with it; None where the next page is to be read."""
         self._pages += 1
         is_repetition = self._is_repetition(page)
+        self._has_undated |= any(not _is_dated(item) for item in page.items)
         last = _last_time(page)
         if last is not None:
             self._reached = last if self._reached is None else min(last, self._reached)
             if last < self._start:
                 return "whole"
-        if page.next is None:
-            return self._without_next(page)
-        return "repeated_page" if is_repetition else None
+        if is_repetition and (page.items or page.next is not None):
+            return "repeated_page"
+        return self._without_next(page) if page.next is None else None
 
     def _is_repetition(self, page: Page) -> bool:
         """True when the upstream goes in circles: its token was used before, or nothing on ``page`` is new.
@@ -63,16 +69,34 @@ class Coverage:
         return is_used or not has_new
 
     def _without_next(self, page: Page) -> Ending:
+        # An item without a time may be of any: that an upstream has no more says nothing of the hours.
+        if self._has_undated and (page.exhausted or self._reached is None):
+            return "no_times"
         if page.exhausted:
             return "whole" if page.depth is None or len(self._ids) < page.depth else "search_depth"
-        return "no_times" if self._ids and self._reached is None else "no_next_page"
+        return "no_next_page"
+
+
+def _is_dated(item: Item) -> bool:
+    return item.at is not None and item.at > _ZERO
 
 
 def _last_time(page: Page) -> datetime | None:
     """When the last item that has a time is of, in the upstream's order.
 
     Not the oldest: one old post that stands above the others, as one pinned by a moderator does, says
-    nothing of how far back the page reaches.
+    nothing of how far back the page reaches. Nor does one in last place that is further from the one before
+    it than all the others span: where it is right, the next page begins there.
     """
-    times = (item.at for item in reversed(page.items))
-    return next((at for at in times if at is not None and at > _ZERO), None)
+    times = [item.at for item in page.items if item.at is not None and _is_dated(item)]
+    if page.next is not None and _breaks_order(times):
+        times.pop()
+    return times[-1] if times else None
+
+
+def _breaks_order(times: Sequence[datetime]) -> bool:
+    """True where the last of many times is older than the others by more than all of these span."""
+    if len(times) < _MANY:
+        return False
+    others = times[:-1]
+    return min(others) - times[-1] > max(_GAP, max(others) - min(others))

@@ -82,7 +82,8 @@ class NewsProvider(Provider):
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
             hints=dialect.hints(response),
-            exhausted=total is not None and total <= len(articles),
+            # A total that does not fit what came says nothing.
+            exhausted=total is not None and total == len(body["articles"]),
         )
 
 

@@ -45,11 +45,13 @@ class OptionsProvider(Provider):
         rows = list(_rows(body))
         if not rows and not _is_quiet(body):
             raise dialect.unreadable(self.source.name, response, "the answer holds no rows of option flow")
+        # By what came, not by what could be read: one broken row must not make a full page the last one.
+        is_full = max(len(rows), _came(body)) >= LIMIT
         return Page(
             unique(flow.to_item(row) for row in rows),
-            next=_older(rows),
+            next=_older(rows) if is_full else None,
             hints=(*dialect.hints(response), *_daily_hint(response)),
-            exhausted=len(rows) < LIMIT,
+            exhausted=not is_full,
         )
 
 
@@ -86,6 +88,12 @@ def _rows(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
             yield from _rows(inner, depth + 1)
 
 
+def _came(body: Any) -> int:
+    """How many entries the answer's list has, whatever they are."""
+    listed = body if isinstance(body, list) else record(body).get("data")
+    return len(listed) if isinstance(listed, list) else 0
+
+
 def _is_quiet(body: Any) -> bool:
     """True for a page without rows, as on a weekend, be it by expiry; an object of another shape is not.
 
@@ -105,4 +113,4 @@ def _older(rows: list[dict[str, Any]]) -> str | None:
     what comes twice has the same id.
     """
     times = [at for row in rows if (at := moment(row.get("created_at"))) is not None]
-    return str(math.ceil(times[-1].timestamp())) if times and len(rows) >= LIMIT else None
+    return str(math.ceil(times[-1].timestamp())) if times else None

@@ -46,6 +46,10 @@ _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
 # A start_time that is 7 days old when it is written is older, and refused, when it arrives.
 _OLDEST = timedelta(days=7) - timedelta(minutes=1)
 _QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepleted"))
+#: Problems of one post or user that an answer refers to.
+_WITHHELD = frozenset(
+    ("resource-not-found", "not-authorized-for-resource", "resource-unavailable", "not found error")
+)
 _PROBLEMS: dict[str, type[UpstreamError]] = {
     "not-authorized-for-resource": UpstreamNotEntitled,
     "not-authorized-for-field": UpstreamNotEntitled,
@@ -116,6 +120,9 @@ class TwitterProvider(Provider):
         posts, stated = list(_posts(outer.get("data"))), number(meta.get("result_count"))
         if not _holds_page(outer):
             raise dialect.unreadable(self.source.name, response, "the answer holds neither posts nor meta")
+        if stated is not None and stated < 0:
+            what = f"the answer speaks of {stated:g} posts"
+            raise dialect.unreadable(self.source.name, response, what)
         if stated is not None and stated > 0 and not outer.get("data"):
             what = f"the answer speaks of {stated:g} posts and holds none"
             raise dialect.unreadable(self.source.name, response, what)
@@ -129,7 +136,7 @@ class TwitterProvider(Provider):
             hints=dialect.hints(response),
             users=tuple(filter(None, names)),
             # The last page of a search has its count and no token.
-            exhausted="next_token" not in meta and stated is not None and len(posts) >= stated,
+            exhausted="next_token" not in meta and stated == len(posts) and not _is_cut(outer),
         )
 
 
@@ -155,7 +162,7 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
     """Tell a quota from a window, and name the error of a 200 that holds nothing else."""
     outer = record(body)
     is_success = 200 <= response.status < 300
-    if is_success and (outer.get("data") or "meta" in outer):
+    if is_success and (outer.get("data") or ("meta" in outer and not _is_cut(outer))):
         return None
     names = list(_names(outer))
     if not _QUOTAS.isdisjoint(names):
@@ -166,6 +173,11 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
         return None
     known = next((_PROBLEMS[name] for name in names if name in _PROBLEMS), None)
     return Verdict(known or dialect.named(outer) or UpstreamPayloadError)
+
+
+def _is_cut(outer: dict[str, Any]) -> bool:
+    """True where an error stands in the answer that is not merely that of one resource it leaves out."""
+    return any(_WITHHELD.isdisjoint(_problem(each)) for each in records(outer.get("errors")))
 
 
 def _holds_page(outer: dict[str, Any]) -> bool:
@@ -179,9 +191,13 @@ def _holds_page(outer: dict[str, Any]) -> bool:
 def _names(outer: dict[str, Any]) -> Iterator[str]:
     """The problems that an answer names, by the end of their type and by their title."""
     for problem in (outer, *records(outer.get("errors"))):
-        for value in (problem.get("type"), problem.get("title")):
-            if isinstance(value, str):
-                yield value.rpartition("/")[2].lower()
+        yield from _problem(problem)
+
+
+def _problem(problem: dict[str, Any]) -> Iterator[str]:
+    for value in (problem.get("type"), problem.get("title")):
+        if isinstance(value, str):
+            yield value.rpartition("/")[2].lower()
 
 
 def _period_end(outer: dict[str, Any], response: RawResponse) -> datetime | None:

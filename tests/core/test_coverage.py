@@ -137,6 +137,26 @@ def test_an_empty_first_page_may_lead_to_a_next_one() -> None:
     assert (fetched.pages, fetched.reason) == (2, None)
 
 
+@pytest.mark.parametrize("times", [(None, None), (1, None, None)])
+def test_an_end_that_is_stated_covers_nothing_of_rows_without_times(times: Sequence[float | None]) -> None:
+    """They may be years old, and would be scored as those of the day."""
+    assert read(Page(posts(*times), exhausted=True)).reason == "no_times"
+
+
+def test_a_page_that_comes_again_is_no_end() -> None:
+    """The token was ignored: what an upstream says of its end there is that of the first page."""
+    fetched = read(Page(posts(1, 2), next="1"), Page(posts(1, 2), exhausted=True))
+    assert (fetched.reason, since(fetched)) == ("repeated_page", 2)
+
+
+def test_one_old_item_in_last_place_does_not_end_the_paging() -> None:
+    """An old post among those of some minutes made of these an answer over a day."""
+    fetched = read(Page(posts(0.1, 0.2, 0.3, 30), next="1"), Page(posts(0.4, 0.5)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 0.5)
+    quiet = read(Page(posts(0.1, 0.2, 0.3, 30), next="1"), Page(posts(31)))
+    assert (quiet.pages, quiet.reason) == (2, None)
+
+
 @pytest.mark.parametrize(
     ("hours", "times", "reason", "covered"),
     [
@@ -195,9 +215,15 @@ def test_complete_means_that_the_start_was_reached_or_the_end_stated(drawn: Sequ
     fetched = fetch(upstream)
     last, seen = sent[-1], {one.id for page in sent for one in page.items}
     dated = [one.at for one in last.items if one.at is not None]
+    # Four items of which the last is far behind the others, and a next page to be read: see the tests above.
+    is_odd = last.next is not None and len(dated) > 3
     is_at_start = bool(dated) and dated[-1] < ago(HOURS - 0.01)
+    before = {one.id for page in sent[:-1] for one in page.items}
+    is_again = len(sent) > 1 and bool(last.items) and {one.id for one in last.items} <= before
+    is_undated = any(one.at is None for page in sent for one in page.items)
     is_at_end = last.next is None and last.exhausted and (last.depth is None or len(seen) < last.depth)
-    assert (fetched.reason is None) is (is_at_start or is_at_end)
+    is_at_end = is_at_end and not is_again and not is_undated
+    assert (fetched.reason is None) is (is_at_start or is_at_end) or is_odd
     assert len(upstream.sent) == len(set(upstream.sent)) == fetched.pages <= SOURCE.pages
     assert {one.id for one in fetched.items} <= seen
     covered = since(fetched)

@@ -170,3 +170,9 @@ def test_too_far_in_the_past_is_a_matter_of_the_plan() -> None:
         "message": "You are trying to request results too far in the past.",
     }
     assert type(refused(body, 426)) is UpstreamNotEntitled
+
+
+@pytest.mark.parametrize("total", [0, -1])
+def test_a_total_of_fewer_articles_than_came_is_no_end(total: int) -> None:
+    """It contradicts itself, and more may follow."""
+    assert not parse(article(1), article(2), total=total).exhausted

@@ -105,6 +105,14 @@ def test_a_full_page_is_no_end_and_goes_by_its_last_alert() -> None:
     assert (undated.next, undated.exhausted) == (None, False)
 
 
+@pytest.mark.parametrize("broken", [None, {"name": "x"}])
+def test_a_row_that_cannot_be_read_does_not_end_a_full_page(broken: object) -> None:
+    """199 alerts of twelve minutes were called those of a day."""
+    page = parse({"data": [*(ALERT | {"option_chain": str(n)} for n in range(LIMIT - 1)), broken]})
+    assert page.next is not None
+    assert not page.exhausted
+
+
 @pytest.mark.parametrize(
     ("kind", "tag", "score", "label"),
     [

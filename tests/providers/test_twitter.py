@@ -18,6 +18,7 @@ from tbcache.errors import (
     UpstreamPayloadError,
     UpstreamQuotaExhausted,
     UpstreamThrottled,
+    UpstreamUnavailable,
 )
 from tbcache.models import FetchRequest, Page
 from tbcache.providers.client import HttpClient
@@ -170,6 +171,9 @@ def test_a_count_without_its_posts_is_no_empty_page(data: object) -> None:
         ({"meta": {"result_count": 0}}, True),
         ({"data": [POST], "meta": {"result_count": 1}}, True),
         ({"data": [POST], "meta": {"result_count": 2}}, False),
+        ({"data": [POST], "meta": {"result_count": 0}}, False),
+        ({"data": [POST], "meta": {"result_count": 1}, "errors": [{"title": "Service Unavailable"}]}, False),
+        ({"data": [POST], "meta": {"result_count": 1}, "errors": [{"title": "Not Found Error"}]}, True),
         ({"data": [POST], "meta": {"result_count": 1, "next_token": None}}, False),
         ({"data": [POST], "meta": {"result_count": 1, "next_token": "abc"}}, False),
         ({"data": [POST], "meta": {}}, False),
@@ -181,6 +185,20 @@ def test_a_search_is_over_where_its_count_is_met_and_no_token_given(
 ) -> None:
     """A token that is null, or a count that is missing, may hide any number of posts."""
     assert parse(body).exhausted is is_end
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"meta": {"result_count": 0}, "errors": [{"title": "Service Unavailable"}]}, UpstreamUnavailable),
+        ({"meta": {"result_count": -5}}, UpstreamPayloadError),
+    ],
+)
+def test_an_empty_answer_that_is_an_error_is_no_quiet_symbol(
+    body: dict[str, Any], kind: type[UpstreamError]
+) -> None:
+    """Nothing was searched, and it was taken for a whole answer of no posts."""
+    assert type(refused(body)) is kind
 
 
 def test_counts_are_no_posts_but_a_total() -> None:
