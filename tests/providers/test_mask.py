@@ -219,6 +219,8 @@ def test_no_credential_that_is_quoted_gets_into_redis_the_log_or_the_database(
         with contextlib.nullcontext() if status == 200 else pytest.raises(UpstreamError, match=r"no \*\*\*"):
             news.fetch("AAPL")
         news.client.close()
+    # Compressed, a dump may hold the mask in pieces.
+    server.client.config_set("rdbcompression", "no")
     kept = b"".join(server.client.dump(name) or b"" for name in server.client.scan_iter())
     assert kept.count(b"***") or status == 401
     files = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
