@@ -36,7 +36,7 @@ class Minutes:
           Unavailable: Redis is away.
         """
         now_us = self._store.now_us(source)
-        minute = int(now_us / MICROS) // 60
+        minute = _minute(now_us)
         if self._kept.get(source) == minute:
             return
         keys, day = self._store.keys, minute // _DAY_MINUTES
@@ -51,7 +51,7 @@ class Minutes:
           Unavailable: Redis is away.
         """
         now_us = self._store.now_us(source)
-        minute = int(now_us / MICROS) // 60
+        minute = _minute(now_us)
         wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
         with self._store.guard():
             found: Any = self._store.client.hmget(self._store.keys.minutes(source), list(map(str, wanted)))
@@ -75,21 +75,21 @@ class Minutes:
         for at in sorted(kept, reverse=True):
             day, sums = _read(kept[at])
             # Beyond midnight the sums are those of another day.
-            if day != at // _DAY_MINUTES or day != int(now_us / MICROS) // 86400:
+            if day != at // _DAY_MINUTES or day != _minute(now_us) // _DAY_MINUTES:
                 return
             yield to_time(at * 60 * MICROS), _less(later, sums)
             later = sums
 
     def _since(self, source: str, text: bytes, now_us: float) -> Counter[str]:
         day, sums = _read(text)
-        today = int(now_us / MICROS) // 86400
+        today = _minute(now_us) // _DAY_MINUTES
         total = self._total(source, now_us)
         if day == today:
             return _less(total, sums)
         # One of another day than these two is damaged, or an older version's whose clock was wrong.
         if day != today - 1:
             return Counter()
-        return total + _less(self._total(source, now_us - 86400 * MICROS), sums)
+        return total + _less(self._total(source, now_us - _DAY_MINUTES * 60 * MICROS), sums)
 
     def _total(self, source: str, moment_us: float) -> Counter[str]:
         """The sums over all workers of the day that ``moment_us`` lies in."""
@@ -101,6 +101,11 @@ class Minutes:
             if metric and count is not None:
                 total[metric] += count
         return total
+
+
+def _minute(moment_us: float) -> int:
+    """The minute since the epoch in which a moment (us) lies."""
+    return int(moment_us / MICROS) // 60
 
 
 def _read(text: bytes) -> tuple[int, Counter[str]]:

@@ -1079,3 +1079,13 @@ def test_a_damaged_lease_is_one_answers_trouble(admission: Admission, store: Sto
         assert not verdict.grant.is_local
         assert admission.settle(verdict.grant, VALUE) == "stored"
     assert "twitter" not in store._broken
+
+
+def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
+    """Its process has given up on the answer, and does not know that Redis has taken note of it."""
+    keys = [
+        part("twitter") for part in (store.keys.slots, store.keys.state, store.keys.back, store.keys.fleet)
+    ]
+    arguments = [60_000_000, "one", "old 0", "new", 15_000_000, "old", 1, 0, 0, 1, "a", 1_000_000]
+    assert store.run("restore", keys, arguments)[0] == b"late"
+    assert not store.client.exists(*keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -230,11 +231,19 @@ def test_a_process_is_clean_again_after_an_outage(
     wait_until(lambda: store.marker.is_clean)
 
 
-def test_threads_that_begin_together_wait_for_each_other_and_no_longer(root: Path) -> None:
-    """Each writes the file: the lock of the first would hold the second for ever."""
-    marker = Marker("fleet", OURS)
-    with ThreadPoolExecutor(16) as pool:
-        for done in [pool.submit(marker.set_clean) for _ in range(64)]:
+def test_threads_that_begin_together_take_one_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes the file: the lock of the first would hold the second up."""
+    marker, lock, is_over = Marker("fleet", OURS), marker_module._lock, threading.Event()
+    locked: list[int] = []
+
+    def slowly(file: int) -> None:
+        locked.append(file)
+        is_over.wait(0.2)
+        lock(file)
+
+    monkeypatch.setattr(marker_module, "_lock", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(marker.set_clean) for _ in range(8)]:
             done.result(30)
+    assert len(locked) == 1
     assert marker.is_clean
-    assert marker.is_alone(0.0)

@@ -17,7 +17,9 @@ from tbcache import monitoring
 from tbcache.errors import InvalidRequest
 from tbcache.models import utc_now
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket
+from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
+from tbcache.sources import BUILT_IN
 from tbcache.store import Store
 from tbcache.store.layout import LAYOUT
 from tests.server import Server, wait_until
@@ -260,3 +262,32 @@ def test_a_damaged_list_of_workers_does_not_hide_another_layout(
     store.client.hset(store.keys.layout, "layout", LAYOUT + 1)
     monitor.beat("worker", started_at=utc_now())
     assert doubts
+
+
+def test_what_was_paid_is_told_before_redis_takes_note_of_the_return(
+    private_server: Server,
+    store_for: Callable[..., Store],
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is heard again has its part of the budget given to others: its bill must be known by then."""
+    store = store_for(private_server)
+    monitor = UsageMonitor(store, settings_for(private_server))
+    assert RateLimiter(BUILT_IN["news"], store).check_rate_limit()[0]
+    done: list[str] = []
+    for owner, name in ((monitor, "_flush"), (store, "restore")):
+
+        def noted(
+            *args: object, act: Callable[..., object] = getattr(owner, name), what: str = name
+        ) -> object:
+            done.append(what)
+            return act(*args)
+
+        monkeypatch.setattr(owner, name, noted)
+    private_server.stop()
+    monitor.record_request("news", cost=1.0)
+    wait_until(lambda: not (monitor.flush() or store.is_available))
+    done.clear()
+    private_server.start()
+    wait_until(lambda: "restore" in done)
+    assert done.index("_flush") < done.index("restore")
