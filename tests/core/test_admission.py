@@ -804,6 +804,23 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
     assert all(abs(stamp - now_us) < 30e6 for _, stamp in store.client.zrange(key, 0, -1, withscores=True))
 
 
+def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admission, store: Store) -> None:
+    """The stamps of the other would look old, and its limit could be taken twice."""
+    reddit = replace(TWITTER, name="reddit")
+    go(admission, "A", source=reddit)
+    go(admission, "A")
+    assert list(store._seen) == ["reddit", "twitter"]
+    damaged, epoch = store.keys.state("reddit"), store.epoch("twitter")
+    store.client.set(damaged, "no hash", ex=60)
+    told = [(round((store.time_us(source) or 0.0) + 3600e6), source) for source in ("reddit", "twitter")]
+    for now_us, source in told:
+        store.learn_time(now_us, time.monotonic(), source)
+    assert store.epoch("twitter") != epoch
+    assert store.client.hexists(store.keys.state("twitter"), "lost_at")
+    assert slots(store) == 1
+    store.client.delete(damaged)
+
+
 def test_fetches_under_way_count_against_the_budget(admission: Admission) -> None:
     """However many start at once, it is overshot by one page at most."""
     source = replace(TWITTER, daily_budget=1.0, price=PRICE)
