@@ -338,7 +338,7 @@ class Admission:
                 wait = _wait(now, *answer[2:5])
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
-                    self._store.closures.close(ask.source.name, wait.seconds, wait.reason)
+                    self._store.closures.close(ask.source.name, wait.seconds, wait.reason, is_from_redis=True)
                 return wait
             case b"failed":
                 return Failed(_failure(answer[2]))

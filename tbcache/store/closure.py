@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LocalClosure:
-    """``since`` and ``until`` are moments of the monotonic clock; ``reason`` is the upstream's."""
+    """``since`` and ``until`` are moments of the monotonic clock; ``reason`` is the upstream's.
+    ``is_from_redis``: it was heard from Redis last, which then knows when it ends."""
 
     since: float
     until: float
     reason: str
+    is_from_redis: bool
 
     @property
     def seconds(self) -> float:
@@ -36,7 +38,7 @@ class Closures:
         """Also after a fork: another thread of the parent may have held the lock. What was heard holds."""
         self._lock = threading.Lock()
 
-    def close(self, source: str, seconds: float, reason: str) -> None:
+    def close(self, source: str, seconds: float, reason: str, *, is_from_redis: bool = False) -> None:
         """``source`` is to be sent nothing for ``seconds``. None left: it is open again."""
         now = time.monotonic()
         with self._lock:
@@ -45,7 +47,15 @@ class Closures:
                 return
             before = self._found.get(source)
             until = max(now + seconds, before.until if before else 0.0)
-            self._found[source] = LocalClosure(now, until, reason)
+            self._found[source] = LocalClosure(now, until, reason, is_from_redis)
+
+    def hear_open(self, source: str, asked_at: float) -> None:
+        """Redis says, to an ask of ``asked_at`` (monotonic), that ``source`` is open. What it said before is
+        over; what an upstream told this process itself stays, as Redis may not know it yet."""
+        with self._lock:
+            found = self._found.get(source)
+            if found is not None and found.is_from_redis and found.since < asked_at:
+                del self._found[source]
 
     def of(self, source: str) -> LocalClosure | None:
         """The closure of ``source`` that still holds."""

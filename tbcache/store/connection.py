@@ -757,7 +757,7 @@ class Store:
         """Take note that ``source`` is closed, by the server's time."""
         now_us = self.time_us(source)
         if now_us is not None:
-            self.closures.close(source, (until_us - now_us) / MICROS, reason)
+            self.closures.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)
 
     def cleared(self, pattern: str) -> None:
         """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""

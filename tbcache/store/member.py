@@ -161,6 +161,9 @@ class Membership:
             self._store.learn(source, seen)
             if int(closed_until) > int(now_us):
                 self._store.hear_closure(source, int(closed_until), reason.decode(errors="backslashreplace"))
+            else:
+                # Who missed the notice that it was reopened learns it here.
+                self._store.closures.hear_open(source, asked_at)
             self._bury_dead(
                 source, int(now_us), (member.decode(errors="backslashreplace") for member in absent)
             )

@@ -474,6 +474,26 @@ def test_a_closure_that_was_not_heard_comes_with_the_next_beat(admission: Admiss
     assert not admission.may_send(verdict.grant)
 
 
+def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -> None:
+    """Should Redis go, the process would refuse everything until the old date, a month ahead at worst."""
+    state, member = store.keys.state("twitter"), Membership(store)
+    member.beat("twitter")
+    until_us = round((time.time() + 3600.0) * 1e6)
+    store.client.hset(state, mapping={"closed_until": until_us, "closed_reason": "quota"})
+    member.beat("twitter")
+    closure = store.closures.of("twitter")
+    assert closure is not None
+    # Heard while the beat was under way, it may be newer than what the beat says.
+    store.closures.hear_open("twitter", closure.since)
+    assert store.closures.of("twitter") is closure
+    store.run("reopen", [state], [])
+    member.beat("twitter")
+    assert store.closures.of("twitter") is None
+    store.closures.close("twitter", 60.0, "heard from the upstream itself")
+    member.beat("twitter")
+    assert store.closures.of("twitter") is not None
+
+
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
     membership, own = Membership(store), store.own("twitter")
