@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from tbcache.lock import try_lock
+
 NOTE = "up.json"
 LOCK = "up.lock"
 MOST_BYTES = 65536
@@ -116,21 +118,10 @@ def _check_writer(home: int, pid: int) -> None:
     try:
         with opened(LOCK, folder=home) as lock:
             check_private(os.fstat(lock), LOCK)
-            if _text(lock).strip() != str(pid).encode() or not _is_held(lock):
+            if _text(lock).strip() != str(pid).encode() or try_lock(lock, is_shared=True):
                 raise gone
     except FileNotFoundError:
         raise gone from None
-
-
-def _is_held(lock: int) -> bool:
-    # Not everywhere where the library can be used.
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _check_addresses(variables: Mapping[str, str]) -> None:

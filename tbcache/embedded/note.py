@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 import time
@@ -15,6 +14,7 @@ import msgspec
 
 from tbcache.errors import ConfigurationError
 from tbcache.folder import LOCK, NOTE, Unsound, check_private, make_private, opened
+from tbcache.lock import try_lock
 
 # Whoever looks whether the note counts has the lock for a moment.
 LOOK_SECONDS = 0.2
@@ -86,7 +86,7 @@ class DataFolder:
 
     def _lock(self, fd: int) -> None:
         give_up = time.monotonic() + LOOK_SECONDS
-        while not _is_locked(fd):
+        while not try_lock(fd):
             if time.monotonic() > give_up:
                 raise ConfigurationError(
                     f"another `tbcache up`{self._holder()} runs with the data folder {self.path}; "
@@ -98,14 +98,6 @@ class DataFolder:
         with contextlib.suppress(OSError, ValueError):
             return f" (pid {int((self.path / LOCK).read_text())})"
         return ""
-
-
-def _is_locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _check_contents(folder: Path) -> None:

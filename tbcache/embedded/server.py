@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ from redis.retry import Retry
 from tbcache.embedded.part import Part
 from tbcache.embedded.supervisor import Supervisor
 from tbcache.errors import ConfigurationError, TbcacheError
+from tbcache.lock import try_lock
 
 HOST = "127.0.0.1"
 PING_SECONDS = 0.02
@@ -76,7 +76,7 @@ class EmbeddedServer:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / "server.lock").open("a") as lock:
-            if not _lock(lock):
+            if not try_lock(lock.fileno()):
                 self._stop_stale(lock)
             yield lock.fileno()
             self._record.unlink(missing_ok=True)
@@ -153,7 +153,7 @@ class EmbeddedServer:
                     os.kill(pid, signum)
             give_up = time.monotonic() + STALE_SECONDS
             while time.monotonic() < give_up:
-                if _lock(lock):
+                if try_lock(lock.fileno()):
                     return
                 time.sleep(PING_SECONDS)
         raise ConfigurationError(
@@ -167,14 +167,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _binary() -> Path:

@@ -18,7 +18,6 @@ process is kept for longer, and a process that begins while Redis is away takes 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import stat
@@ -28,6 +27,8 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+
+from tbcache.lock import try_lock
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0
@@ -49,6 +50,7 @@ class Marker:
         self._lock = threading.Lock()
         self._held: int | None = None
         self._release: Callable[[], object] = _nothing
+        _MARKERS.add(self)
 
     def set_clean(self) -> None:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
@@ -106,8 +108,9 @@ class Marker:
             _remove_old(folder)
             with self._lock:
                 held = self._hold()
-                os.ftruncate(held, 0)
+                # In this order: one that says "clean" again is never empty in between.
                 os.pwrite(held, text, 0)
+                os.ftruncate(held, len(text))
 
     def _hold(self) -> int:
         """The file, open and locked for as long as this process lives."""
@@ -122,6 +125,18 @@ class Marker:
     def _let_go(self) -> None:
         self._held = None
         self._release()
+
+
+_MARKERS: weakref.WeakSet[Marker] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # The lock came along with the open file: the parent's must end with the parent.
+    for marker in list(_MARKERS):
+        marker._let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _nothing() -> None: ...
@@ -148,8 +163,7 @@ def _lock(file: int) -> None:
       OSError: somebody else holds it, for longer than to look at it.
     """
     for _ in range(LOOKS):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(file):
             return
         time.sleep(LOOK_SECONDS)
     raise OSError("the file is locked")
@@ -157,11 +171,7 @@ def _lock(file: int) -> None:
 
 def _is_left(file: int) -> bool:
     """True when no process holds it; it is held by us until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return try_lock(file, is_shared=True)
 
 
 def _end(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -131,6 +132,51 @@ def test_when_a_killed_process_sent_last_is_not_known_before_it_is_found(
     one.remove()
     other.set_clean()
     assert other.is_alone(60.0)
+
+
+def test_a_child_of_a_killed_process_does_not_stand_for_it(root: Path) -> None:
+    """A bot forks a helper and dies: newcomers would wait for what it sent as long as the helper lives."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from tbcache.store import marker
+marker._root = lambda: Path(sys.argv[1])
+one = marker.Marker("fleet", f"machine-{os.getpid()}.cccc")
+one.set_clean()
+if os.fork() == 0:
+    os.close(1)
+    os.read(0, 1)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code, str(root)]
+    ours = Marker("fleet", OURS)
+    # The helper lives until its standard input ends, which is when the block does.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.wait(30) == -signal.SIGKILL
+        ours.set_clean()
+        wait_until(lambda: ours.is_alone(0.0), 20.0, "the end of the dead process's lock")
+
+
+def test_whoever_says_again_that_it_is_clean_is_so_in_between(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others look at any moment, and take an empty file for one that may have sent what nobody knows."""
+    marker, said = Marker("fleet", OURS), list[bool]()
+    marker.set_clean()
+    for name in ("ftruncate", "pwrite"):
+        monkeypatch.setattr(os, name, _then(getattr(os, name), lambda: said.append(marker.is_clean)))
+    marker.set_clean()
+    assert said == [True, True]
+
+
+def _then(do: Callable[..., object], look: Callable[[], object]) -> Callable[..., object]:
+    def both(*args: object) -> object:
+        done = do(*args)
+        look()
+        return done
+
+    return both
 
 
 def test_a_process_id_that_is_used_again_is_another_process(
