@@ -17,7 +17,7 @@ import time
 import uuid
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from numbers import Number
@@ -41,7 +41,8 @@ from tbcache.store.member import Membership
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
 from tbcache.store.purse import day_of
-from tbcache.store.wire import MICROS
+from tbcache.store.state import Failing, read_failing
+from tbcache.store.wire import MICROS, to_micros
 from tbcache.version import __version__
 
 log = get_logger("tbcache.fleet")
@@ -102,8 +103,8 @@ class RecentMetrics:
     """One source in the last ``seconds``: latency in seconds, cost in US dollars.
 
     ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
-    an end, good or bad. ``failed_since`` counts those of the minutes after the last one, within an hour, in
-    which a fetch went well; ``is_refused`` where credentials or the plan were the reason of one of them.
+    an end, good or bad. ``last`` are the failures since a fetch last went well, some minutes ago or more;
+    None where the last fetch went well.
     """
 
     source: str
@@ -119,13 +120,14 @@ class RecentMetrics:
     cache_hit_rate: float = 0.0
     cost: float = 0.0
     latency_p95: float | None = None
-    failed_since: int = 0
-    is_refused: bool = False
+    last: Failing | None = None
 
     @property
     def is_failing(self) -> bool:
         """True where most fetches failed, or the last ones did: three, or one that no later one mends."""
-        return self.is_mostly_failing or self.failed_since >= 3 or self.is_refused
+        last = self.last
+        is_sure = last is not None and (last.count >= 3 or not HOPELESS.isdisjoint(last.kinds))
+        return is_sure or self.is_mostly_failing
 
     @property
     def is_mostly_failing(self) -> bool:
@@ -328,8 +330,17 @@ class UsageMonitor:
         # Before: what is kept of a minute is what there was at its start.
         self._keep_minute(source)
         pairs = [part for item in batch.figures.items() for part in item]
-        mark = keys.wake(source, f"batch-{batch.id}")
-        self._store.run("count", [keys.usage(source, _midnight(batch.day)), mark], [self.worker, *pairs])
+        names = (
+            keys.usage(source, _midnight(batch.day)),
+            keys.wake(source, f"batch-{batch.id}"),
+            keys.state(source),
+        )
+        self._store.run("count", names, [self.worker, self._budget(source), *pairs])
+
+    def _budget(self, source: str) -> int:
+        """The day's budget as this process was started (millionths of a dollar); 0 for none."""
+        dollars = self._settings.source(source).daily_budget if source in self._known else None
+        return to_micros(dollars or 0)
 
     def _start_flushing(self) -> None:
         if not self._is_known_at_exit:
@@ -369,45 +380,12 @@ class UsageMonitor:
         except Unavailable:
             return RecentMetrics(source)
         recent = _recent(source, *found)
-        return self._with_last(recent) if recent.failed else recent
+        return replace(recent, last=self._last(source)) if recent.failed else recent
 
-    def _with_last(self, recent: RecentMetrics) -> RecentMetrics:
-        """``recent``, with how the last fetches of all ended."""
-        failed, is_refused = 0, False
+    def _last(self, source: str) -> Failing | None:
         with contextlib.suppress(Unavailable):
-            for _, one in self._failing_minutes(recent.source):
-                failed += one.failed
-                is_refused = is_refused or not HOPELESS.isdisjoint(one.errors_by_kind)
-        return replace(recent, failed_since=failed, is_refused=is_refused)
-
-    def _failing_minutes(self, source: str) -> Iterator[tuple[datetime, RecentMetrics]]:
-        """The minutes after the last one in which a fetch went well, from this one back.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        for at, figures in self._minutes.steps(source):
-            one = _recent(source, 60.0, figures)
-            if one.settled > one.failed:
-                return
-            yield at, one
-
-    def get_failing_since(self, source: str) -> datetime | None:
-        """The minute in which the source began to fail, of the last hour; None where it does not fail.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        failed_at = [at for at, one in self._failing_minutes(source) if one.failed]
-        return failed_at[-1] if failed_at else None
-
-    def get_last_bill(self, source: str) -> datetime | None:
-        """The minute in which the source last cost something, of the last hour; None where it did not.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        return next((at for at, figures in self._minutes.steps(source) if figures["cost"]), None)
+            return read_failing(self._store, source)
+        return None
 
     def get_source_names(self) -> list[str]:
         """The configured sources, and after them the other names that were used within 31 days."""

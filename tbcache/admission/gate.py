@@ -395,7 +395,7 @@ class Admission:
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys
-        name, key = source.name, grant.ask.request.key
+        name, key, plan = source.name, grant.ask.request.key, self._plan(source)
         asked_at = time.monotonic()
         answer = self._store.run(
             "settle",
@@ -426,8 +426,9 @@ class Admission:
                 settlement.pages,
                 grant.token,
                 self._pack_hints(settlement.hints, self._store.own(name).limits),
-                self._plan(source).limits,
+                plan.limits,
                 self._store.deadline_us(name),
+                plan.budget,
                 *_once(settlement.bill),
             ],
         )

@@ -207,7 +207,7 @@ class SourceState(Answer):
     closed_since: datetime | None
     closed_until: datetime | None
     closed_reason: str | None
-    failing_since: datetime | None = Field(description="The minute in which it began, of the last hour.")
+    failing_since: datetime | None = Field(description="The first failure after a fetch went well.")
     warm: int = Field(description="Common symbols whose answer is fresh.")
     common: int
     recent: RecentUsage

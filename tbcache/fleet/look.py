@@ -14,7 +14,7 @@ from tbcache.admission import PlanDelay
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.trouble import server_troubles, troubles
-from tbcache.foreign import whole
+from tbcache.foreign import moment, whole
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import RecentMetrics, SourceMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue, QueueDepth
@@ -39,7 +39,7 @@ DEAD_SECONDS = 86_400.0
 class _Seen:
     """What one look shows: the server, and of each source its warm count, its state and today's bill.
 
-    Money in millionths of a dollar.
+    Money in millionths of a dollar. ``spent_at`` is when the budget was found to be spent.
     """
 
     at: datetime
@@ -48,6 +48,7 @@ class _Seen:
     warm: dict[str, int]
     states: dict[str, SourceState]
     bills: dict[str, int]
+    spent_at: dict[str, datetime | None]
 
 
 class Fleet:
@@ -133,7 +134,7 @@ class Fleet:
             pipe.publish(keys.rights, "")
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
-                pipe.hget(keys.usage(source.name, today), "spent")
+                pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
             (seconds, micros), info, told, *found = self._store.execute(pipe)
@@ -141,11 +142,12 @@ class Fleet:
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
-        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {})
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {})
         answers = iter(found)
         for source, requests in asked:
             seen.states[source.name] = state_of(next(answers), seen.at)
-            seen.bills[source.name] = whole(next(answers)) or 0
+            spent, spent_at = _bill(next(answers))
+            seen.bills[source.name], seen.spent_at[source.name] = spent, spent_at
             cleared = logs[keys.clears(source.name)]
             fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
             seen.warm[source.name] = sum(until > now_us for until in fresh)
@@ -169,7 +171,7 @@ class Fleet:
             closed_since=closure.since if closure else None,
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
-            failing_since=self._failing_since(recent),
+            failing_since=recent.last.since if recent.is_failing and recent.last else None,
             warm=0 if is_shut else seen.warm[source.name],
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
@@ -178,19 +180,9 @@ class Fleet:
             queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
-            spent_since=self._spent_since(source.name) if is_spent else None,
+            spent_since=seen.spent_at[source.name] if is_spent else None,
             spent_until=_midnight_after(seen.at) if is_spent else None,
         )
-
-    def _failing_since(self, recent: RecentMetrics) -> datetime | None:
-        with contextlib.suppress(Refused):
-            return self._monitor.get_failing_since(recent.source) if recent.is_failing else None
-        return None
-
-    def _spent_since(self, name: str) -> datetime | None:
-        with contextlib.suppress(Refused):
-            return self._monitor.get_last_bill(name)
-        return None
 
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._own[name].limits)) if name in self._own else ()
@@ -265,9 +257,19 @@ def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
     return [FetchRequest(source.name, symbol, hours) for symbol in goes_by.symbols]
 
 
+def _budget(source: Source) -> int:
+    """The day's budget in millionths of a dollar; 0 for none."""
+    return to_micros(source.daily_budget or 0)
+
+
+def _bill(found: Any) -> tuple[int, datetime | None]:
+    """The day's bill, and when its budget was spent; what is damaged tells nothing."""
+    spent, at = found if isinstance(found, list) else (None, None)
+    return whole(spent) or 0, moment(at)
+
+
 def _is_spent(source: Source, seen: _Seen) -> bool:
-    budget = source.daily_budget
-    return source.is_enabled and budget is not None and seen.bills[source.name] >= to_micros(budget)
+    return source.is_enabled and 0 < _budget(source) <= seen.bills[source.name]
 
 
 def _midnight_after(moment: datetime) -> datetime:

@@ -50,11 +50,11 @@ class SourceStatus:
 
     ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
     all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
-    where it is not known. ``failing_since`` looks back an hour. ``warm`` counts the ``common`` symbols
-    whose answer is fresh. ``delay_hours`` is how late the plan's items come, where that is too late
-    for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all processes (US
-    dollars); where it is spent, ``spent_until`` is when it begins anew, and ``spent_since`` the minute of
-    the last bill, if that lies within an hour.
+    where it is not known. ``failing_since`` is the first failure after a fetch went well. ``warm`` counts
+    the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items come, where
+    that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all
+    processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
+    ``spent_until`` when it begins anew.
     """
 
     name: str

@@ -104,14 +104,20 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
 
 
 def _failures(recent: RecentMetrics) -> str:
-    kinds = ", ".join(sorted(recent.errors_by_kind))
+    kinds = ", ".join(_kinds(recent))
     if recent.is_mostly_failing:
         return f"{recent.failed} of {recent.settled} fetches: {kinds}"
-    return f"the last {recent.failed_since} fetches: {kinds}" if recent.failed_since > 1 else f"last: {kinds}"
+    many = recent.last.count if recent.last else 0
+    return f"the last {many} fetches: {kinds}" if many > 1 else f"the last fetch: {kinds}"
+
+
+def _kinds(recent: RecentMetrics) -> Sequence[str]:
+    """Of which kinds the last failures are."""
+    return recent.last.kinds if recent.last else sorted(recent.errors_by_kind)
 
 
 def _todo(source: SourceStatus) -> str:
-    kinds = source.recent.errors_by_kind
+    kinds = _kinds(source.recent)
     if "auth" in kinds:
         named = " and ".join(source.credentials) or "its credentials"
         return f"the upstream refuses the credentials: set {named} anew"

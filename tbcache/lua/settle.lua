@@ -18,7 +18,7 @@
 --      16 the lease's token
 --      17 what the upstream says is left, "span_us:left:until_us,..." by limit
 --      18 limits "count:span_us,..."
---      19 deadline (us; 0: none)
+--      19 deadline (us; 0: none)   20 the day's budget (millionths of a dollar; 0: none)
 --         then what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
 -- was, 0 when it was no longer. {"late", now} past the deadline: the slot is dealt with
@@ -167,7 +167,8 @@ end
 if kind ~= 'abandon' then
     if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
     if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, worker, tonumber(ARGV[8]), ARGV, 20)
+    bill(usage, billed_key, now, worker, tonumber(ARGV[20]), tonumber(ARGV[8]), ARGV, 21)
     if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
+    if ARGV[10] ~= '' or kind == 'value' then note_end(state, now, ARGV[10], 1) end
 end
 return {stored, int(now), is_ours and 1 or 0}

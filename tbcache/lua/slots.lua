@@ -8,7 +8,8 @@
 -- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
 --                            when it did first (us);
 --                            strikes: refusals in a row; horizon: the longest window
---                            seen (us); epoch: set once, missing after a loss of data, and
+--                            seen (us); failing: "since (us) count kind,...", the failures
+--                            since a fetch last went well; epoch: set once, missing after a loss of data, and
 --                            another one after each loss; past: the epoch before;
 --                            lost_at: when the last loss was noticed (us); whole_at: from when on
 --                            all that it took is known again (us), where that is known;
@@ -474,6 +475,25 @@ local function count(usage_key, worker, metric, by)
     end
 end
 
+-- Notes how `many` fetches ended: `kind` of failure, '' where they went well. A failure stays noted
+-- until one goes well; that there is no such symbol is an answer like any other.
+local MOST_KINDS = 200  -- characters
+local function note_end(state_key, now, kind, many)
+    if kind == '' or kind == 'not_found' then
+        redis.call('HDEL', state_key, 'failing')
+        return
+    end
+    local noted = redis.call('HGET', state_key, 'failing') or ''
+    local since, before, kinds = string.match(noted, '^(%d+) (%d+) (%S+)$')
+    kinds = kinds or kind
+    if not string.find(',' .. kinds .. ',', ',' .. kind .. ',', 1, true) and #kinds < MOST_KINDS then
+        kinds = kinds .. ',' .. kind
+    end
+    since, many = since or int(now), int((tonumber(before) or 0) + many)
+    redis.call('HSET', state_key, 'failing', since .. ' ' .. many .. ' ' .. kinds)
+    redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+end
+
 local DAY_US = 86400000000
 
 local function next_midnight(now)
@@ -503,6 +523,13 @@ local function purses_of(window, purses_key, now)
     return silent, all
 end
 
+-- Keeps when a budget was first found to be spent, in the figures of its day.
+local function note_spent(usage_key, now, budget)
+    if budget > 0 and spent_of(usage_key) >= budget then
+        redis.pcall('HSETNX', usage_key, 'spent_at.' .. int(budget), int(now))
+    end
+end
+
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
 -- at `page` for each slot: so it is overshot by one page at most. What may be spent by those who
 -- are silent is kept for them. `mine` are slots of the asker.
@@ -513,6 +540,7 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page, 
     end
     local spent = spent_of(usage_key)
     if spent >= budget then
+        note_spent(usage_key, now, budget)
         return next_midnight(now), "the day's budget is spent"
     end
     local kept = purses_of(window, purses_key, now)
@@ -526,15 +554,16 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page, 
     return 0
 end
 
--- Adds to the day's bill.
-local function pay(usage_key, worker, amount)
+-- Adds to the day's bill, of which `budget` (0: none) is the most.
+local function pay(usage_key, now, worker, budget, amount)
     count(usage_key, worker, 'cost', amount)
     redis.pcall('HINCRBY', usage_key, 'spent', amount)
+    note_spent(usage_key, now, budget)
 end
 
 -- Adds what an answer costs: `amount`, and of what follows in `args` from `first` on, an id and its
 -- price (millionths of a dollar) each, what was not billed before today.
-local function bill(usage_key, billed_key, worker, amount, args, first)
+local function bill(usage_key, billed_key, now, worker, budget, amount, args, first)
     for i = first, #args, 2 do
         amount = amount + redis.call('SADD', billed_key, args[i]) * tonumber(args[i + 1])
     end
@@ -542,6 +571,6 @@ local function bill(usage_key, billed_key, worker, amount, args, first)
         redis.call('EXPIRE', billed_key, 2 * 86400)
     end
     if amount > 0 then
-        pay(usage_key, worker, amount)
+        pay(usage_key, now, worker, budget, amount)
     end
 end

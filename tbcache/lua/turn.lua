@@ -24,9 +24,9 @@ if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
 local seen = meet(window, now, ARGV[13], ARGV[4])
-bill(KEYS[4], KEYS[5], ARGV[8], tonumber(ARGV[11]), ARGV, 14)
-local retry_at, code, reason = look(window, now, cost, 1)
 local budget, page = tonumber(ARGV[9]), tonumber(ARGV[10]) / cost
+bill(KEYS[4], KEYS[5], now, ARGV[8], budget, tonumber(ARGV[11]), ARGV, 14)
+local retry_at, code, reason = look(window, now, cost, 1)
 local funds_at, lack = look_at_budget(window, KEYS[4], KEYS[7], now, budget, page, 0)
 if funds_at > retry_at then
     retry_at, code, reason = funds_at, BUDGET, lack

@@ -7,17 +7,14 @@ Nothing is counted twice for it, and a hit costs no more than without.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from tbcache.foreign import printable, whole
 from tbcache.store.connection import Store
 from tbcache.store.wire import MICROS, to_time
 
-#: Those of so many minutes are told, and those of an hour are kept, to see since when something is so.
+#: Those of so many minutes are told.
 RECENT_MINUTES = 5
-KEPT_MINUTES = 61
 
 _DAY_MINUTES = 1440
 
@@ -41,7 +38,7 @@ class Minutes:
             return
         keys, day = self._store.keys, minute // _DAY_MINUTES
         usage = keys.usage(source, to_time(now_us))
-        self._store.run("minute", [usage, keys.minutes(source)], [day, KEPT_MINUTES])
+        self._store.run("minute", [usage, keys.minutes(source)], [day, RECENT_MINUTES + 1])
         self._kept[source] = minute
 
     def recent(self, source: str) -> tuple[float, Counter[str]]:
@@ -60,25 +57,6 @@ class Minutes:
                 return now_us / MICROS - at * 60, self._since(source, text, now_us)
         # Nobody counts without keeping the minute.
         return 0.0, Counter()
-
-    def steps(self, source: str) -> Iterator[tuple[datetime, Counter[str]]]:
-        """The figures minute by minute, from this one back, each with the moment at which it began.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        now_us = self._store.now_us(source)
-        with self._store.guard():
-            stored: Any = self._store.client.hgetall(self._store.keys.minutes(source))
-        kept = {at: text for name, text in stored.items() if (at := whole(name)) is not None}
-        later = self._total(source, now_us)
-        for at in sorted(kept, reverse=True):
-            day, sums = _read(kept[at])
-            # Beyond midnight the sums are those of another day.
-            if day != at // _DAY_MINUTES or day != _minute(now_us) // _DAY_MINUTES:
-                return
-            yield to_time(at * 60 * MICROS), _less(later, sums)
-            later = sums
 
     def _since(self, source: str, text: bytes, now_us: float) -> Counter[str]:
         day, sums = _read(text)

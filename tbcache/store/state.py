@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tbcache.foreign import moment, printable
+from tbcache.foreign import moment, printable, whole
 from tbcache.models import Limit
 from tbcache.store.connection import Store
 from tbcache.store.wire import MICROS, read_limits, to_time
@@ -24,6 +24,15 @@ class Closure:
     until: datetime
     reason: str
     since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """The failures since a fetch last went well: since when, how many, and of which kinds."""
+
+    since: datetime
+    count: int
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,19 @@ def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
         (seconds, micros), *states = store.execute(pipe)
     now = to_time(seconds * MICROS + micros)
     return {name: state_of(found, now) for name, found in zip(names, states, strict=True)}
+
+
+def read_failing(store: Store, source: str) -> Failing | None:
+    """How the last fetches of ``source`` failed; None where the last one went well, or none is known.
+
+    Raises:
+      Unavailable: the server is away.
+    """
+    text = store.call("HGET", store.keys.state(source), "failing")
+    since, _, rest = printable(text or b"", REASON).partition(" ")
+    count, _, kinds = rest.partition(" ")
+    at, many = moment(since), whole(count)
+    return Failing(at, many, tuple(sorted(kinds.split(",")))) if at and many and kinds else None
 
 
 def state_of(found: Any, now: datetime) -> SourceState:

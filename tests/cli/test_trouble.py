@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tbcache.admission import Admission, Go, Settlement
 from tbcache.cli.page import MOST_TROUBLES, status_page
 from tbcache.fleet import FleetStatus, SourceStatus, Trouble, build_fleet, look
-from tbcache.models import FetchRequest, utc_now
+from tbcache.models import Failure, FetchRequest, Limit, utc_now
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
@@ -23,6 +25,7 @@ from tbcache.sources import BUILT_IN
 from tbcache.store import Store
 from tbcache.store.server import ServerFacts
 from tests.cli.command import Done, local_client
+from tests.core.conftest import ask
 from tests.server import Server
 
 SettingsFor = Callable[..., Settings]
@@ -280,20 +283,68 @@ def test_credentials_that_are_refused_are_named_by_their_variable(
 @pytest.mark.parametrize(
     ("kind", "failures", "is_told"), [("auth", 1, True), ("upstream", 3, True), ("upstream", 2, False)]
 )
+@pytest.mark.parametrize("is_batch", [True, False], ids=["counted", "settled"])
 def test_the_last_fetches_count_for_more_than_the_good_ones_before(
-    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str, failures: int, is_told: bool
+    store: Store, settings: Settings, kind: str, failures: int, is_told: bool, is_batch: bool
 ) -> None:
-    """Ten good answers of four minutes ago outvoted each of the last being refused."""
-    say(store, settings, "worker", "worker-1")
-    with minutes(store, monkeypatch, m5="go=0", m3="go=10,ms20=10") as usage:
-        figures = {"w:go": 10 + failures, "w:ms20": 10 + failures, f"w:error.{kind}": failures}
-        store.client.hset(usage, mapping=figures)
-        seen = view(settings, store)
-    assert (source(seen, "stocktwits").state == "failing") is is_told
-    told = f"the last {failures} fetches" if failures > 1 else "last"
+    """Ten good answers of a minute outvoted that each after them was refused, until the next minute."""
+    monitor = say(store, settings, "worker", "worker-1")
+    fetch = counting(monitor) if is_batch else settling(store, settings, monitor)
+    fetch(*[None] * 7)
+    before = utc_now()
+    fetch(*[kind] * failures)
+    seen = view(settings, store)
+    stocktwits = source(seen, "stocktwits")
+    assert (stocktwits.state == "failing") is is_told
+    told = f"the last {failures} fetches" if failures > 1 else "the last fetch"
     assert [one.what for one in seen.troubles] == (
         [f"stocktwits is failing ({told}: {kind})"] if is_told else []
     )
+    assert (stocktwits.failing_since is not None) is is_told
+    if stocktwits.failing_since:
+        # Our clock and the server's are one here, but for what each rounds.
+        assert before - timedelta(seconds=1) <= stocktwits.failing_since <= utc_now() + timedelta(seconds=1)
+    # That there is no such symbol is an answer of the source.
+    fetch("not_found")
+    assert kinds(view(settings, store)) == []
+
+
+def counting(monitor: UsageMonitor) -> Callable[..., None]:
+    """Fetches that ended while Redis was away, or were recorded: each is told in a batch of its own."""
+
+    def fetch(*kinds: str | None) -> None:
+        for kind in kinds:
+            monitor.count("stocktwits", {"go": 1, "ms20": 1, **({f"error.{kind}": 1} if kind else {})})
+            assert monitor.flush()
+
+    return fetch
+
+
+def settling(store: Store, settings: Settings, monitor: UsageMonitor) -> Callable[..., None]:
+    """Fetches by the pipeline's own way."""
+    admission = Admission(store, settings, monitor)
+    stocktwits = replace(BUILT_IN["stocktwits"], limits=(Limit(100, 60.0),))
+    symbols = (f"S{number}" for number in itertools.count())
+
+    def fetch(*kinds: str | None) -> None:
+        for kind in kinds:
+            verdict = admission.admit(ask(next(symbols), stocktwits))
+            assert isinstance(verdict, Go)
+            failure = Failure(kind, "no", 0, None) if kind else None
+            end = Settlement(payload=None if failure else b"1", pages=1, seconds=0.01, failure=failure)
+            admission.settle(verdict.grant, end)
+
+    return fetch
+
+
+def test_several_kinds_of_failures_are_all_named(store: Store, settings: Settings) -> None:
+    """The first of them may be the cause, and damage at their place hides nothing of what comes."""
+    monitor = say(store, settings, "worker", "worker-1")
+    fetch = counting(monitor)
+    store.client.hset(store.keys.state("stocktwits"), "failing", "7 x")
+    fetch(None, None, None, None, None, "unavailable", "auth", "auth", "unavailable")
+    (trouble,) = view(settings, store).troubles
+    assert trouble.what == "stocktwits is failing (the last 4 fetches: auth, unavailable)"
 
 
 def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
@@ -355,18 +406,43 @@ def test_a_long_trouble_is_shown_to_its_end(settings: Settings, store: Store) ->
 
 
 def test_a_trouble_says_since_when(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since the first minute in which nothing went well."""
-    kept = {
-        "m9": "go=1,ms20=1",
-        "m8": "go=2,ms20=2",
-        "m4": "go=3,ms20=3,error.auth=1",
-        "m1": "go=3,ms20=3,error.auth=1",
-    }
-    with minutes(store, monkeypatch, **kept) as usage:
-        store.client.hset(usage, mapping={"w:go": 5, "w:ms20": 5, "w:error.auth": 3})
-        since = UsageMonitor(store, settings).get_failing_since("stocktwits")
+    """Since the first fetch that failed after one went well, also where that was hours ago."""
+    monitor = say(store, settings, "worker", "worker-1")
+    began = utc_now() - timedelta(hours=30)
+    state = store.keys.state("stocktwits")
+    store.client.hset(state, "failing", f"{int(began.timestamp() * 1e6)} 400 auth")
+    store.client.expire(state, 60)
+    counting(monitor)("auth")
+    (trouble,) = view(settings, store).troubles
+    assert trouble.since is not None
+    assert abs(trouble.since - began) < timedelta(seconds=1)
+    last = monitor.get_recent_metrics("stocktwits").last
+    assert last is not None
+    assert last.count == 401
+
+
+def test_the_moment_at_which_a_budget_was_spent_is_kept(
+    server: Server, settings_for: SettingsFor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was the minute of the last bill, of the last hour: of a budget spent in the morning nobody knew."""
+    # The day may end while this runs.
+    monkeypatch.setattr(Store, "today", utc_now())
+    budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
+    monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
+    monitor.record_request("twitter", cost=1.2)
+    assert monitor.flush()
+    since = source(view(settings_for(server), store), "twitter").spent_since
     assert since is not None
-    assert round((NOON_US / 1e6 - since.timestamp() - 30) / 60) == 8
+    assert abs(since - utc_now()) < timedelta(minutes=1)
+    usage = store.keys.usage("twitter", store.today)
+    (kept,) = [name for name in store.client.hkeys(usage) if name.startswith(b"spent_at.")]
+    store.client.hset(usage, kept, int((since - timedelta(hours=5)).timestamp() * 1e6))
+    # What is billed after that does not move it.
+    monitor.record_request("twitter", cost=1.2)
+    assert monitor.flush()
+    again = source(view(settings_for(server), store), "twitter").spent_since
+    assert again is not None
+    assert abs(again - (since - timedelta(hours=5))) < timedelta(seconds=1)
 
 
 def test_a_closure_of_days_says_since_when_and_until_which_day(

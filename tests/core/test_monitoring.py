@@ -185,9 +185,9 @@ def test_no_error_loses_what_was_counted(
 
 def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, store: Store) -> None:
     """The answer to the first sending was lost, not the batch."""
-    keys = [store.keys.usage("news", utc_now()), store.keys.wake("news", "batch-1")]
-    assert store.run("count", keys, ["w", "go", 2]) == 1
-    assert store.run("count", keys, ["w", "go", 2]) == 0
+    keys = [store.keys.usage("news", utc_now()), store.keys.wake("news", "batch-1"), store.keys.state("news")]
+    assert store.run("count", keys, ["w", 0, "go", 2]) == 1
+    assert store.run("count", keys, ["w", 0, "go", 2]) == 0
     assert monitor.get_source_metrics("news").requests_today == 2
 
 
