@@ -15,7 +15,7 @@
 -- closed until (us; 0: not), why, 1 when nobody who can go alone is silent, {process, ...},
 -- 1 when nothing is missing in the window, left}: how many take slots; what meet replies; who is absent; for how
 -- long (us) a slot of those who have left may be in a window yet. {now} past the deadline: nothing was done.
-local process, deadline, lease = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
+local process, deadline = ARGV[2], tonumber(ARGV[4])
 local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = process}
 
 local now = server_time()
@@ -23,6 +23,7 @@ if deadline > 0 and now > deadline then
     return {int(now)}
 end
 local seen = meet(window, now, ARGV[8], ARGV[9], true)
+local lease = longest_lease(window.state, ARGV[10])
 local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
 local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= ARGV[1]
 if has_changed then

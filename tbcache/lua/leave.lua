@@ -9,12 +9,13 @@
 --       4 for how long (us) a slot of it stays in a window; "" where that is not known
 -- Replies 0 when it is forgotten, or the moment (us) until which its share is kept.
 local process, now = ARGV[1], server_time()
-local gone_at = ARGV[4] ~= '' and now + tonumber(ARGV[4]) or clear_at(KEYS[1], now, tonumber(ARGV[3]))
+local lease = longest_lease(KEYS[1], ARGV[3])
+local gone_at = ARGV[4] ~= '' and now + tonumber(ARGV[4]) or clear_at(KEYS[1], now, lease)
 -- One without a share sends nothing without Redis.
 if ARGV[2] == '' and redis.call('HEXISTS', KEYS[1], 'share:' .. process) == 1 then
     redis.call('HSETNX', KEYS[1], 'died:' .. process, int(now))
     local died_at = tonumber(redis.call('HGET', KEYS[1], 'died:' .. process))
-    gone_at = clear_at(KEYS[1], died_at, tonumber(ARGV[3]))
+    gone_at = clear_at(KEYS[1], died_at, lease)
     if now < gone_at then
         return int(gone_at)
     end

@@ -30,7 +30,8 @@ if is_first then
     -- Those who do are back as soon as this one.
     redis.call('HSET', state, 'lost_at', int(now), 'whole_at', int(now + ABSENT_US))
 end
-redis.call('HSET', state, 'returned_at', int(now), 'lease', ARGV[5])
+redis.call('HSET', state, 'returned_at', int(now))
+longest_lease(state, ARGV[5])
 for i = 11, #ARGV, 2 do
     local id, age = ARGV[i], tonumber(ARGV[i + 1])
     if age >= 0 then

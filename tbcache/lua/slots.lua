@@ -13,7 +13,8 @@
 --                            another one after each loss; past: the epoch before;
 --                            lost_at: when the last loss was noticed (us); whole_at: from when on
 --                            all that it took is known again (us), where that is known;
---                            lease: for how long a request may be under way (us);
+--                            lease: for how long a request may be under way (us): the longest
+--                            that a process has named;
 --                            left_until: when the last slot of those who are members no more
 --                            leaves the longest window (us);
 --                            returned_at: when a process last came back from an outage
@@ -272,6 +273,15 @@ local function borrow(slots_key, limit, now, free, share, rate)
         end
     end
     return 0
+end
+
+-- For how long a request of any process may be under way (us), that of the asker with `lease` included.
+local function longest_lease(state_key, lease)
+    local known = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
+    if tonumber(lease) > known then
+        redis.call('HSET', state_key, 'lease', lease)
+    end
+    return math.max(tonumber(lease), known)
 end
 
 -- From when on a window is known again after a loss (us): once all have put back what they sent, or else

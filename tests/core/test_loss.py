@@ -254,6 +254,19 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
     assert ask_on(world, one, two, seconds=0.2) == 2
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: int) -> None:
+    """The dead one's request may be under way for as long, and then nobody can put it back."""
+    world, fleet = begin(clock, 2, 2, 2)
+    patient, _, dead = fleet
+    patient.line.lease_seconds = 4 * LEASE
+    world.kill(dead)
+    flush(world)
+    beat(fleet[1 - last], fleet[last])
+    assert ask_on(world, fleet[1 - last], fleet[last], seconds=LIMIT.window_seconds + 3.8 * LEASE) == 0
+    assert ask_on(world, *fleet[:2], seconds=0.5) > 0
+
+
 def test_one_who_came_after_the_others_last_beat_is_waited_for(clock: Clock) -> None:
     """The first to notice the loss cannot know of it, and is alone for all it knows."""
     world, (old,) = begin(clock, 2)
