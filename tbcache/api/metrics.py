@@ -7,7 +7,9 @@ UTC, which ``rate()`` and ``increase()`` understand.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -16,6 +18,7 @@ from tbcache import __version__
 from tbcache.api.context import Context, Ctx
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.api.limit import read_states
+from tbcache.fleet import FleetStatus, FleetTrouble, ServerTrouble
 from tbcache.models import Limit
 from tbcache.sources import Source
 from tbcache.store import Unavailable
@@ -46,7 +49,17 @@ def collect(context: Context) -> list[Family]:
     except Unavailable:
         told = []
         up.add(0)
-    return [up, *read_settings(sources), *read_limits(states), *told]
+    return [up, *read_settings(sources), *read_limits(states), *told, read_troubles(context.fleet.status())]
+
+
+def read_troubles(status: FleetStatus) -> Family:
+    """How many troubles there are of each kind; while Redis is away, of those that are known then."""
+    found = Family("tbcache_troubles", "gauge", "What is wrong, by kind; `tbcache status --check` says more.")
+    counts = Counter(trouble.kind for trouble in status.troubles)
+    told = get_args(FleetTrouble) if status.server.is_available else ()
+    for kind in (*get_args(ServerTrouble), *told):
+        found.add(counts[kind], kind=kind)
+    return found
 
 
 def read_settings(sources: Mapping[str, Source]) -> list[Family]:

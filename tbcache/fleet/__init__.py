@@ -6,8 +6,10 @@ The command line, its page and the API are views of :class:`FleetStatus`.
 from tbcache.fleet.look import Fleet, build_fleet
 from tbcache.fleet.model import (
     FleetStatus,
+    FleetTrouble,
     LimitStatus,
     ServerStatus,
+    ServerTrouble,
     SourceStatus,
     State,
     Trouble,
@@ -18,8 +20,10 @@ from tbcache.fleet.model import (
 __all__ = [
     "Fleet",
     "FleetStatus",
+    "FleetTrouble",
     "LimitStatus",
     "ServerStatus",
+    "ServerTrouble",
     "SourceStatus",
     "State",
     "Trouble",

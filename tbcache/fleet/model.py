@@ -14,6 +14,21 @@ from tbcache.queue import QueueDepth
 #: fetched fails. closed: the upstream said stop. off: credentials are missing. unknown: Redis is away.
 State = Literal["ok", "limited", "failing", "closed", "off", "unknown"]
 
+#: What may be wrong, for programs; while Redis cannot be used nothing but that is known.
+ServerTrouble = Literal["redis_away", "redis_refuses"]
+FleetTrouble = Literal[
+    "other_layout",
+    "no_worker",
+    "no_scheduler",
+    "closed",
+    "failing",
+    "budget",
+    "unserved",
+    "dead_letters",
+    "drift",
+]
+TroubleKind = ServerTrouble | FleetTrouble
+
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
@@ -93,7 +108,7 @@ class Trouble:
     ``kind`` is for programs. ``since`` and ``until`` are None where that is not known.
     """
 
-    kind: str
+    kind: TroubleKind
     what: str
     todo: str
     source: str | None = None

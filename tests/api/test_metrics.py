@@ -140,6 +140,26 @@ def test_queue_and_workers_are_exposed(
     assert get(samples, "tbcache_redis_up") == 1
 
 
+def test_troubles_are_exposed_by_kind(client: TestClient, store: Store, monitor: UsageMonitor) -> None:
+    """One alert sees all that `tbcache status` calls wrong, and a kind of which there is none is 0."""
+    monitor.beat("worker", started_at=utc_now())
+    samples = scrape(client)
+    told = [value for (name, _), value in samples.items() if name == "tbcache_troubles"]
+    assert told == [0] * 11
+    for name in ("news", "stocktwits"):
+        key = store.keys.state(name)
+        store.client.hset(key, "closed_until", int((time.time() + 100) * 1e6))
+        store.client.expire(key, 60)
+    status = client.get("/api/monitoring/status").json()
+    samples = scrape(client)
+    kinds = {kind for name, labels in samples for _, kind in labels if name == "tbcache_troubles"}
+    assert {trouble["kind"] for trouble in status["troubles"]} <= kinds
+    for kind in kinds:
+        count = sum(trouble["kind"] == kind for trouble in status["troubles"])
+        assert get(samples, "tbcache_troubles", kind=kind) == count
+    assert get(samples, "tbcache_troubles", kind="closed") == 1
+
+
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_without_redis_no_counter_falls_to_zero(
     private_server: Server,
@@ -161,7 +181,14 @@ def test_without_redis_no_counter_falls_to_zero(
         "tbcache_build_info",
         "tbcache_source_enabled",
         "tbcache_slots_limit",
+        "tbcache_troubles",
     }
+    # What only Redis knows of is not told to be well.
+    assert {kind for name, labels in samples for _, kind in labels if name == "tbcache_troubles"} == {
+        "redis_away",
+        "redis_refuses",
+    }
+    assert get(samples, "tbcache_troubles", kind="redis_away") == 1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +233,7 @@ def test_symbols_and_workers_are_never_labels(client: TestClient, monitor: Usage
     monitor.record_request("twitter")
     assert monitor.flush()
     labels = {name for _, pairs in scrape(client) for name, _ in pairs}
-    assert labels == {"source", "outcome", "window", "state", "version"}
+    assert labels == {"source", "outcome", "window", "state", "version", "kind"}
 
 
 def test_labels_and_help_are_escaped() -> None:
