@@ -7,11 +7,11 @@ its search goes no deeper, where a field is null, or where its format has change
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from tbcache.models import Item, Page
+from tbcache.pipeline.order import Order
 
 #: How the pages end. ``whole``: they reach back to the start, or the upstream states that there is no more.
 #: All others leave an answer incomplete, by that reason.
@@ -20,9 +20,8 @@ Ending = Literal["whole", "no_next_page", "search_depth", "no_times", "repeated_
 
 #: A time of 1970 is a zero where a time is missing.
 _ZERO = datetime(1971, 1, 1, tzinfo=UTC)
-#: Of fewer items than this no order is known, and a gap of less than this is none.
-_MANY = 4
-_GAP = timedelta(hours=1)
+#: A page that was asked for up to a time, in whole seconds, begins with what is of that second.
+_SECOND = timedelta(seconds=1)
 
 
 class Coverage:
@@ -31,6 +30,7 @@ class Coverage:
     def __init__(self, start: datetime) -> None:
         self._start = start
         self._reached: datetime | None = None
+        self._order = Order()
         self._ids: set[str] = set()
         self._tokens: set[str] = set()
         self._has_undated = False
@@ -39,34 +39,40 @@ class Coverage:
     @property
     def since(self) -> datetime | None:
         """Since when everything was read; None where no item says when it is of."""
-        return None if self._reached is None else max(self._reached, self._start)
+        return self._reached
 
     def add(self, page: Page) -> Ending | None:
         """Count ``page`` in, and say how the answer ends with it; None where the next page is to be read."""
         self._pages += 1
-        is_repetition = self._is_repetition(page)
-        self._has_undated |= any(not _is_dated(item) for item in page.items)
-        last = _last_time(page)
+        new = [item for item in page.items if item.id not in self._ids]
+        is_repetition = self._is_repetition(page, new)
+        self._ids.update(item.id for item in new)
+        self._has_undated |= any(not _is_dated(item) for item in new)
+        self._order.add(self._pages, [item.at for item in new if item.at is not None and _is_dated(item)])
+        if self._order.passes(self._start):
+            return "whole"
+        last = self._order.reach(self._start)
         if last is not None:
             self._reached = last if self._reached is None else min(last, self._reached)
-            if last < self._start:
-                return "whole"
-        if is_repetition and (page.items or page.next is not None):
+        if is_repetition:
             return "repeated_page"
         return self._without_next(page) if page.next is None else None
 
-    def _is_repetition(self, page: Page) -> bool:
+    def _is_repetition(self, page: Page, new: list[Item]) -> bool:
         """True when the upstream goes in circles: its token was used before, or nothing on ``page`` is new.
 
-        The first page may be empty and yet lead to a next one.
+        The first page may be empty and yet lead to a next one; the last one may be empty, or hold only what
+        the one before it ended with.
         """
-        ids = {item.id for item in page.items}
-        has_new = self._pages == 1 or not ids <= self._ids
         is_used = page.next in self._tokens
-        self._ids |= ids
         if page.next is not None:
             self._tokens.add(page.next)
-        return is_used or not has_new
+        if is_used or new or self._pages == 1:
+            return is_used
+        return page.next is not None or not all(map(self._is_at_end, page.items))
+
+    def _is_at_end(self, item: Item) -> bool:
+        return self._reached is not None and item.at is not None and item.at < self._reached + _SECOND
 
     def _without_next(self, page: Page) -> Ending:
         # An item without a time may be of any: that an upstream has no more says nothing of the hours.
@@ -79,24 +85,3 @@ class Coverage:
 
 def _is_dated(item: Item) -> bool:
     return item.at is not None and item.at > _ZERO
-
-
-def _last_time(page: Page) -> datetime | None:
-    """When the last item that has a time is of, in the upstream's order.
-
-    Not the oldest: one old post that stands above the others, as one pinned by a moderator does, says
-    nothing of how far back the page reaches. Nor does one in last place that is further from the one before
-    it than all the others span: where it is right, the next page begins there.
-    """
-    times = [item.at for item in page.items if item.at is not None and _is_dated(item)]
-    if page.next is not None and _breaks_order(times):
-        times.pop()
-    return times[-1] if times else None
-
-
-def _breaks_order(times: Sequence[datetime]) -> bool:
-    """True where the last of many times is older than the others by more than all of these span."""
-    if len(times) < _MANY:
-        return False
-    others = times[:-1]
-    return min(others) - times[-1] > max(_GAP, max(others) - min(others))

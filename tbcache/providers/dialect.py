@@ -113,6 +113,11 @@ def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
     return UpstreamPayloadError(source, f"{why}: {words}" if words else why, status=response.status)
 
 
+def complains(body: Any) -> bool:
+    """True where an error stands in the answer beside its items: what it says of its end is then no word."""
+    return any(record(body).get(name) for name in ("error", "errors"))
+
+
 def named(body: Any) -> type[UpstreamError] | None:
     """The error that an answer names in words only, where it names one."""
     for words in _words(body):

@@ -76,14 +76,15 @@ class NewsProvider(Provider):
             raise dialect.unreadable(self.source.name, response, "the answer holds no articles")
         articles = records(body["articles"])
         items = unique(_item(article) for article in articles if _is_article(article))
+        removed = sum(not _is_article(article) for article in articles)
         total = number(body.get("totalResults"))
         return Page(
             items,
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
             hints=dialect.hints(response),
-            # A total that does not fit what came says nothing.
-            exhausted=total is not None and total == len(body["articles"]),
+            # A total that does not fit what came says nothing. One article many times is not as many.
+            exhausted=total is not None and total == len(items) + removed,
         )
 
 

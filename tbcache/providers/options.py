@@ -19,6 +19,8 @@ from tbcache.providers.dialect import Verdict
 from tbcache.providers.field import count, moment, record, unique
 
 LIMIT = 200
+#: As many are on a page where no limit is asked for, or where the one that is asked for is not heeded.
+DEFAULT_LIMIT = 100
 _NESTING = 4
 
 
@@ -43,15 +45,17 @@ class OptionsProvider(Provider):
     def parse(self, response: RawResponse) -> Page:
         body = dialect.page(self.source.name, response, _judge)
         rows = list(_rows(body))
-        if not rows and not _is_quiet(body):
+        is_cut = dialect.complains(body)
+        if not rows and (is_cut or not _is_quiet(body)):
             raise dialect.unreadable(self.source.name, response, "the answer holds no rows of option flow")
+        items = unique(flow.to_item(row) for row in rows)
         # By what came, not by what could be read: one broken row must not make a full page the last one.
-        is_full = max(len(rows), _came(body)) >= LIMIT
+        is_full = max(len(rows), _came(body)) >= DEFAULT_LIMIT
         return Page(
-            unique(flow.to_item(row) for row in rows),
+            items,
             next=_older(rows) if is_full else None,
             hints=(*dialect.hints(response), *_daily_hint(response)),
-            exhausted=not is_full,
+            exhausted=not is_full and not is_cut,
         )
 
 

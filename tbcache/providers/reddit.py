@@ -57,7 +57,7 @@ class RedditProvider(Provider):
             things,
             next=word(listing.get("after")),
             hints=dialect.hints(response),
-            exhausted="after" in listing and listing["after"] is None,
+            exhausted="after" in listing and listing["after"] is None and not dialect.complains(body),
             depth=DEPTH,
         )
 

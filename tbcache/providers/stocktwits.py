@@ -40,12 +40,13 @@ class StocktwitsProvider(Provider):
         if not isinstance(messages, list):
             raise dialect.unreadable(self.source.name, response, "the answer holds no messages")
         items = unique(_item(message) for message in records(messages) if _is_message(message))
-        if messages and not items:
+        is_cut = dialect.complains(body)
+        if not items and (messages or is_cut):
             raise dialect.unreadable(self.source.name, response, "the answer's messages are not a list")
         cursor = record(record(body).get("cursor"))
         older = word(cursor.get("max")) if items and cursor.get("more") is True else None
         # Collected streams and broken answers have no such word: they may end anywhere.
-        is_end = cursor.get("more") is False
+        is_end = cursor.get("more") is False and not is_cut
         return Page(items, next=older, hints=dialect.hints(response), exhausted=is_end)
 
 

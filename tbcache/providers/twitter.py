@@ -129,14 +129,15 @@ class TwitterProvider(Provider):
         users = records(record(outer.get("includes")).get("users"))
         names = {word(user.get("id")): word(user.get("username")) for user in users}
         total = number(meta.get("total_tweet_count"))
+        items = unique(_item(post, names) for post in posts)
         return Page(
-            unique(_item(post, names) for post in posts),
+            items,
             next=word(meta.get("next_token")),
             total=None if total is None else int(total),
             hints=dialect.hints(response),
             users=tuple(filter(None, names)),
-            # The last page of a search has its count and no token.
-            exhausted="next_token" not in meta and stated == len(posts) and not _is_cut(outer),
+            # The last page of a search has its count and no token. One post many times is not as many posts.
+            exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
         )
 
 

@@ -69,8 +69,8 @@ def test_an_end_that_is_stated_is_one() -> None:
 
 def test_an_answer_that_reaches_back_to_the_start_is_whole() -> None:
     """Whatever the upstream says of its end: all that was asked for is there."""
-    fetched = read(Page(posts(1, 2), next="1"), Page(posts(23, 25)))
-    assert (fetched.reason, since(fetched), len(fetched.items)) == (None, HOURS, 3)
+    fetched = read(Page(posts(1, 8, 15), next="1"), Page(posts(23, 25)))
+    assert (fetched.reason, since(fetched), len(fetched.items)) == (None, HOURS, 4)
 
 
 @pytest.mark.parametrize(("depth", "reason"), [(5, None), (4, "search_depth"), (3, "search_depth")])
@@ -149,12 +149,46 @@ def test_a_page_that_comes_again_is_no_end() -> None:
     assert (fetched.reason, since(fetched)) == ("repeated_page", 2)
 
 
-def test_one_old_item_in_last_place_does_not_end_the_paging() -> None:
-    """An old post among those of some minutes made of these an answer over a day."""
-    fetched = read(Page(posts(0.1, 0.2, 0.3, 30), next="1"), Page(posts(0.4, 0.5)))
-    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 0.5)
-    quiet = read(Page(posts(0.1, 0.2, 0.3, 30), next="1"), Page(posts(31)))
-    assert (quiet.pages, quiet.reason) == (2, None)
+@pytest.mark.parametrize(
+    "times",
+    [(0.1, 0.2, 0.3, 30), (0.1, 0.2, 0.3, 0.4, 30, 31, 32), (0.3, 30), (0.3, 30, 31), (72, 0.1, 0.3, 30)],
+)
+def test_a_few_old_items_in_last_place_do_not_end_the_paging(times: Sequence[float]) -> None:
+    """Old posts behind those of some minutes made of these an answer over a day."""
+    fetched = read(Page(posts(*times), next="1"), Page(posts(0.5, 0.6)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 0.6)
+    alone = read(Page(posts(*times)))
+    newest = max(each for each in times if each < 1)
+    assert (alone.reason, since(alone)) == ("no_next_page", newest)
+
+
+def test_an_old_item_that_stands_alone_does_not_end_the_paging() -> None:
+    """One pinned post was all that a page showed of a busy day, and a whole day of nothing was made of it."""
+    fetched = read(Page(posts(30), next="1"), Page(posts(1, 2)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 2)
+    alone = read(Page(posts(30)))
+    assert (alone.reason, alone.since) == ("no_next_page", None)
+
+
+@pytest.mark.parametrize("times", [(0.1, 0.2, 0.3, 30), (30,)])
+def test_a_quiet_symbol_is_told_by_a_page_that_goes_on_behind_its_gap(times: Sequence[float]) -> None:
+    """One page more is what it costs to know that nothing was said in between."""
+    fetched = read(Page(posts(*times), next="1"), Page(posts(31), next="2"))
+    assert (fetched.pages, fetched.reason) == (2, None)
+
+
+@pytest.mark.parametrize("times", [(1, 5, 8, 12, 16, 20, 26), (0.1, 0.2, 25, 30, 40, 50), (25, 26, 27, 28)])
+def test_a_page_whose_order_leads_past_the_start_is_enough(times: Sequence[float]) -> None:
+    """Each further page costs a slot, and shows what nobody asked for."""
+    fetched = read(Page(posts(*times), next="1"))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (1, None, HOURS)
+
+
+def test_a_last_page_that_begins_where_the_one_before_it_ended_is_the_end() -> None:
+    """Asked for up to a second, an upstream shows again what is of that second, and then has no more."""
+    last = item("last", ago(2))
+    fetched = read(Page((*posts(1), last), next="1"), Page((last,), exhausted=True))
+    assert (fetched.pages, fetched.reason) == (2, None)
 
 
 @pytest.mark.parametrize(
@@ -214,16 +248,15 @@ def test_complete_means_that_the_start_was_reached_or_the_end_stated(drawn: Sequ
     upstream = Upstream(SOURCE, answer)
     fetched = fetch(upstream)
     last, seen = sent[-1], {one.id for page in sent for one in page.items}
-    dated = [one.at for one in last.items if one.at is not None]
-    # Four items of which the last is far behind the others, and a next page to be read: see the tests above.
-    is_odd = last.next is not None and len(dated) > 3
-    is_at_start = bool(dated) and dated[-1] < ago(HOURS - 0.01)
-    before = {one.id for page in sent[:-1] for one in page.items}
-    is_again = len(sent) > 1 and bool(last.items) and {one.id for one in last.items} <= before
     is_undated = any(one.at is None for page in sent for one in page.items)
     is_at_end = last.next is None and last.exhausted and (last.depth is None or len(seen) < last.depth)
-    is_at_end = is_at_end and not is_again and not is_undated
-    assert (fetched.reason is None) is (is_at_start or is_at_end) or is_odd
+    before = {one.id for page in sent[:-1] for one in page.items}
+    is_again = len(sent) > 1 and bool(last.items) and {one.id for one in last.items} <= before
+    is_past = any(one.at is not None and one.at < ago(HOURS - 0.01) for page in sent for one in page.items)
+    if fetched.reason is None:
+        assert is_past or (is_at_end and not is_undated)
+    elif is_at_end and not is_again and not is_undated:
+        raise AssertionError(f"the end was stated, and the answer is {fetched.reason}")
     assert len(upstream.sent) == len(set(upstream.sent)) == fetched.pages <= SOURCE.pages
     assert {one.id for one in fetched.items} <= seen
     covered = since(fetched)

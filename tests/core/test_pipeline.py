@@ -55,8 +55,8 @@ def test_the_first_ask_is_live_and_the_next_a_hit(pipeline: Pipeline) -> None:
 def test_pages_are_read_until_one_is_older_than_asked(pipeline: Pipeline) -> None:
     """24 hours are 24 hours: no page more, and what is older is left out."""
     pages = {
-        None: Page((item("1", hours_ago(1)), item("2", hours_ago(10))), next="a"),
-        "a": Page((item("2", hours_ago(10)), item("3", hours_ago(30))), next="b"),
+        None: Page((item("1", hours_ago(1)), item("2", hours_ago(16))), next="a"),
+        "a": Page((item("2", hours_ago(16)), item("3", hours_ago(30))), next="b"),
     }
     upstream = Upstream(answer=lambda cursor: pages[cursor])
     outcome = pipeline.run(upstream, AAPL)

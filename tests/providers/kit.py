@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+from tbcache.admission import Ask, Grant
 from tbcache.models import FetchRequest, HttpRequest, RawResponse
+from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.providers.base import Provider
 from tbcache.settings import SourceSettings
 from tbcache.sources import BUILT_IN
@@ -36,3 +39,10 @@ def first_request(name: str, symbol: str = "AAPL", hours: int = 24, **own: Any) 
 
 def next_request(name: str, cursor: str) -> HttpRequest:
     return provider(name).request(FetchRequest(name, "AAPL", 24), cursor, NOW)
+
+
+def read_all(upstream: Provider, symbol: str = "AAPL", hours: int = 24) -> Fetched:
+    """What is made of all the pages that ``upstream`` sends for, where slots are no matter."""
+    ask = Ask(upstream.source, FetchRequest(upstream.source.name, symbol, hours))
+    grant = Grant(ask, "token", "slot", 0.0, 0.0, time.monotonic() + 60)
+    return PageReader(upstream, grant, lambda grant, _: grant, lambda _: True).read()

@@ -176,3 +176,10 @@ def test_too_far_in_the_past_is_a_matter_of_the_plan() -> None:
 def test_a_total_of_fewer_articles_than_came_is_no_end(total: int) -> None:
     """It contradicts itself, and more may follow."""
     assert not parse(article(1), article(2), total=total).exhausted
+
+
+def test_one_article_many_times_is_not_all_that_there_are() -> None:
+    """A hundred are counted, and one has come."""
+    page = parse(*(article(1) for _ in range(100)))
+    assert (len(page.items), page.exhausted) == (1, False)
+    assert parse(article(1), article(2) | {"title": "[Removed]"}).exhausted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 
 from tbcache.errors import (
@@ -14,9 +15,10 @@ from tbcache.errors import (
     UpstreamQuotaExhausted,
     UpstreamThrottled,
 )
-from tbcache.models import Item, Page, RateHint
+from tbcache.models import Item, Page, RateHint, utc_now
+from tbcache.providers.client import HttpClient
 from tbcache.providers.options import LIMIT, next_reset
-from tests.providers.kit import NOW, answer, first_request, next_request, provider
+from tests.providers.kit import NOW, answer, first_request, next_request, provider, read_all
 
 ALERT: dict[str, Any] = {
     "type": "call",
@@ -89,8 +91,6 @@ def test_the_request_asks_for_the_alerts_since_then() -> None:
 def test_a_full_page_is_followed_from_the_second_after_its_oldest() -> None:
     """Cut at the second itself, alerts of the same second would be lost between two pages."""
     rows = [ALERT | {"option_chain": str(n)} for n in range(LIMIT)]
-    short = parse({"data": rows[1:]})
-    assert (short.next, short.exhausted) == (None, True)
     cursor = parse({"data": rows}).next
     assert cursor == str(int(datetime(2026, 7, 28, 20, 17, 59, tzinfo=UTC).timestamp()))
     assert next_request("options", cursor).params["older_than"] == cursor
@@ -103,6 +103,40 @@ def test_a_full_page_is_no_end_and_goes_by_its_last_alert() -> None:
     assert parse({"data": [old, *rows]}).next == parse({"data": rows}).next
     undated = parse({"data": [row | {"created_at": None} for row in rows]})
     assert (undated.next, undated.exhausted) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("count", "is_end"), [(0, True), (99, True), (100, False), (150, False), (200, False)]
+)
+def test_a_page_as_long_as_that_of_no_limit_is_no_end(count: int, is_end: bool) -> None:
+    """Where a limit is not heeded, 100 alerts of twelve minutes were called all those of a day."""
+    page = parse({"data": [ALERT | {"option_chain": str(n)} for n in range(count)]})
+    assert (page.exhausted, page.next is None) == (is_end, is_end)
+
+
+def test_a_day_behind_a_server_that_caps_at_100_is_read_to_its_end() -> None:
+    """Page by page to where the alerts of one second come again, and nothing else: that is all there is."""
+    now = utc_now()
+    days = [
+        ALERT | {"option_chain": str(n), "created_at": f"{now - timedelta(minutes=n)}"} for n in range(150)
+    ]
+
+    def serve(request: httpx2.Request) -> httpx2.Response:
+        last = float(request.url.params.get("older_than", "inf"))
+        older = [row for row in days if datetime.fromisoformat(row["created_at"]).timestamp() < last]
+        return httpx2.Response(200, json={"data": older[:100]})
+
+    options = provider("options")
+    options.client = HttpClient("options", transport=httpx2.MockTransport(serve))
+    found = read_all(options)
+    assert (found.reason, found.pages, len(found.items)) == (None, 2, 150)
+
+
+@pytest.mark.parametrize("name", ["error", "errors"])
+def test_an_error_beside_no_alerts_is_that_error(name: str) -> None:
+    """A server that was broken was taken for a market that is closed."""
+    assert type(refused({"data": [], name: "something broke"})) is UpstreamPayloadError
+    assert not parse({"data": [ALERT], name: "something broke"}).exhausted
 
 
 @pytest.mark.parametrize("broken", [None, {"name": "x"}])

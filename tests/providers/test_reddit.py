@@ -74,6 +74,7 @@ def test_a_search_ends_where_it_says_so_and_never_at_its_depth() -> None:
     for after in ("t3_1", "", 7):
         assert not parse(listing(post(1), after=after)).exhausted
     assert not parse({"kind": "Listing", "data": {"children": []}}).exhausted
+    assert not parse(listing(post(1)) | {"errors": ["something broke"]}).exhausted
 
 
 @pytest.mark.parametrize("mark", ["stickied", "promoted"])

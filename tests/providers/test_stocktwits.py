@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.errors import UpstreamThrottled
+from tbcache.errors import UpstreamThrottled, UpstreamUnavailable
 from tbcache.models import Page
 from tests.providers.kit import answer, first_request, next_request, provider
 
@@ -118,3 +118,12 @@ def test_too_many_requests_is_told_by_the_body_too() -> None:
     for status in (200, 429):
         with pytest.raises(UpstreamThrottled, match=r"Rate limit exceeded\. Client may wait\."):
             provider("stocktwits").parse(answer(body, status))
+
+
+def test_an_error_beside_no_messages_is_that_error() -> None:
+    """An outage was taken for a symbol of which nobody speaks."""
+    end = {"more": False, "since": None, "max": None}
+    with pytest.raises(UpstreamUnavailable):
+        parse(errors=[{"message": "Service unavailable"}], cursor=end)
+    assert parse(message(7), cursor=end).exhausted
+    assert not parse(message(7), errors=[{"message": "Service unavailable"}], cursor=end).exhausted

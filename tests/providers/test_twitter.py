@@ -301,3 +301,10 @@ def test_another_bad_request_leaves_the_cashtag() -> None:
     ask = FetchRequest("twitter", "AAPL")
     twitter.send(twitter.request(ask, None, NOW))
     assert twitter.request(ask, None, NOW).params["query"] == "$AAPL -is:retweet lang:en"
+
+
+def test_one_post_many_times_is_not_all_that_there_are() -> None:
+    """A hundred are counted, and one has come."""
+    post = {"id": "1", "text": "up", "created_at": "2026-07-28T20:00:00Z"}
+    page = parse({"data": [post] * 100, "meta": {"result_count": 100}})
+    assert (len(page.items), page.exhausted) == (1, False)
