@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from tbcache.foreign import NotJson, read_json
 from tbcache.lock import try_lock
 
 NOTE = "up.json"
@@ -50,7 +51,7 @@ def read_note(folder: Path) -> Note:
         return Note(_read(folder))
     except FileNotFoundError:
         return Note()
-    except (Unsound, OSError, msgspec.DecodeError) as error:
+    except (Unsound, OSError, NotJson) as error:
         return Note(problem=f"{folder / NOTE} is ignored: {_reason(error)}")
 
 
@@ -96,7 +97,7 @@ def _read(folder: Path) -> dict[str, str]:
         note = stack.enter_context(opened(NOTE, folder=home))
         check_private(os.fstat(home), "its folder")
         check_private(os.fstat(note), "it")
-        written = msgspec.json.decode(_text(note), type=_Written)
+        written = read_json(_text(note), _Written)
         _check_writer(home, written.pid)
     _check_addresses(written.variables)
     return written.variables
@@ -131,7 +132,7 @@ def _check_addresses(variables: Mapping[str, str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, msgspec.DecodeError):
+    if isinstance(error, NotJson):
         return "it is damaged"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()

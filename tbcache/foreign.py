@@ -10,6 +10,11 @@ import html
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+T = TypeVar("T")
 
 #: The longest text that is shown of anything, and the longest line that it may be a part of.
 SHOWN, LINE = 200, 1000
@@ -22,6 +27,29 @@ MOST_US = int(LAST.timestamp()) * 1_000_000
 
 #: A character's number with more digits than any has; Python refuses to read one of thousands.
 _NO_CHARACTER = re.compile(r"&#[0-9]{100,};?")
+
+
+class NotJson(ValueError):
+    """The bytes are no JSON, or none of the kind that was to be read; says why in one line."""
+
+
+@overload
+def read_json(data: bytes | str | msgspec.Raw) -> Any: ...
+@overload
+def read_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T: ...
+def read_json(data: bytes | str | msgspec.Raw, kind: Any = Any) -> Any:
+    """The ``kind`` of value that ``data`` is as JSON; any value where no kind is given.
+
+    Raises:
+      NotJson: it is none. The decoder has an error of its own for each of text that is no UTF-8, and
+        nesting as deep as Python's stack; whoever forgot one would fall over a single damaged value.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+    except ValueError as error:
+        raise NotJson(printable(str(error))) from None
 
 
 def unescape(text: str) -> str:

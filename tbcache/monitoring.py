@@ -27,7 +27,7 @@ import msgspec
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest
-from tbcache.foreign import printable, quoted, whole
+from tbcache.foreign import NotJson, printable, quoted, read_json, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.profile import Profile, profile_of, read_profile
@@ -611,9 +611,9 @@ def _is_error(answer: object) -> bool:
 def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
     """What a heartbeat tells; None where it is damaged."""
     try:
-        mark = msgspec.json.decode(data, type=Heartbeat)
+        mark = read_json(data, Heartbeat)
         started_at, beat_at = mark.started_at.astimezone(UTC), mark.beat_at.astimezone(UTC)
-    except (msgspec.MsgspecError, ValueError, OverflowError):
+    except (NotJson, ValueError, OverflowError):
         return None
     age = (now - beat_at).total_seconds()
     return WorkerStatus(

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 
 from tbcache.errors import InvalidRequest
-from tbcache.foreign import printable
+from tbcache.foreign import NotJson, printable, read_json
 from tbcache.models import Limit, ticker
 from tbcache.settings import MOST_DOLLARS, Settings
 from tbcache.sources import get_source, is_name, source_names
@@ -78,14 +78,14 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
 def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
     """The profile in a heartbeat; None where it has none, or a damaged one."""
     try:
-        found = msgspec.json.decode(data, type=Profile)
+        found = read_json(data, Profile)
         sources = {
             name: _checked(source)
             for name, source in islice(found.sources.items(), MOST_SOURCES)
             if is_name(name)
         }
         symbols = tuple(map(ticker, found.common_symbols[:MOST_SYMBOLS]))
-    except (msgspec.MsgspecError, InvalidRequest, ValueError):
+    except (NotJson, InvalidRequest, ValueError):
         return None
     return Profile(sources, symbols, max(1, found.common_hours))
 

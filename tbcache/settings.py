@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -32,6 +31,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
+from tbcache.foreign import NotJson, read_json
 from tbcache.models import Charge, Limit, ticker
 from tbcache.query import check_query_filter
 from tbcache.redis_url import check_redis_url, has_sound_port, is_host
@@ -55,8 +55,8 @@ def _split(value: object) -> object:
         return value
     if value.lstrip().startswith("["):
         try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
+            return read_json(value)
+        except NotJson:
             raise ValueError('it should be a list like A,B or ["A","B"]') from None
     return [part.strip() for part in value.split(",") if part.strip()]
 

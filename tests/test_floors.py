@@ -165,6 +165,14 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert [hit for hit in found if hit.partition(":")[0] not in allowed] == []
 
 
+def test_what_others_wrote_is_read_in_one_place() -> None:
+    """The decoder has four kinds of errors, and a reader that catches three falls over the fourth."""
+    # The values of a cache are decoded by types of the user's own, and a body of an upstream's in two ways.
+    allowed = {"tbcache/foreign.py", "tbcache/store/codec.py", "tbcache/providers/dialect.py"}
+    found = hits(r"json\.(decode|Decoder|loads?)\(", under=PARTS, suffixes=(".py",))
+    assert {hit.partition(":")[0] for hit in found} == allowed
+
+
 def test_no_file_names_an_index_or_a_place_on_one_machine() -> None:
     """A lock or a script that names a host works for one of us only."""
     # Spelled so that this file is not the one it looks for.

@@ -32,6 +32,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
+from tbcache.foreign import NotJson, read_json
 from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
@@ -69,7 +70,6 @@ REFUSED_SECONDS = 0.25
 _ONE_HIT = {"hit": 1}
 
 _encode = msgspec.json.Encoder().encode
-_decode_failure = msgspec.json.Decoder(Failure).decode
 
 
 class _Plan(NamedTuple):
@@ -576,8 +576,8 @@ def _once(bill: Bill) -> list[str | int]:
 def _failure(data: bytes) -> Failure:
     """What the last load of a key met, as its lease has it."""
     try:
-        return _decode_failure(data)
-    except msgspec.MsgspecError:
+        return read_json(data, Failure)
+    except NotJson:
         return Failure("error", "what the last load met cannot be read", 0, None)
 
 

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from tbcache.cli.context import await_redis, quiet_settings, told_settings
@@ -15,6 +14,7 @@ from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.foreign import NotJson, read_json
 from tbcache.log import configure_logging
 from tbcache.models import Limit
 from tbcache.settings import Settings
@@ -131,10 +131,10 @@ def _limits(texts: list[str]) -> dict[str, tuple[Limit, ...]]:
 def _faults(path: Path | None) -> Any:
     """What the file says; the simulator checks it."""
     try:
-        return None if path is None else orjson.loads(path.read_bytes())
+        return None if path is None else read_json(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"--faults {path} cannot be read: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
+    except NotJson as error:
         raise ConfigurationError(f"--faults {path} is not JSON: {error}") from None
 
 

@@ -15,8 +15,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import orjson
-
 from tbcache.errors import (
     UpstreamAuthError,
     UpstreamBadRequest,
@@ -28,6 +26,7 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.foreign import NotJson, read_json
 from tbcache.models import RateHint, RawResponse
 from tbcache.providers.field import count, moment, number, record, records, text
 
@@ -141,8 +140,8 @@ def decode(body: bytes) -> Any:
     if _is_too_much(body):
         return None
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return read_json(body)
+    except NotJson:
         return _decode_leniently(body)
 
 
@@ -152,7 +151,7 @@ def _is_too_much(body: bytes) -> bool:
 
 
 def _decode_leniently(body: bytes) -> Any:
-    # orjson refuses a byte order mark and half a surrogate pair, which cut texts end in.
+    # The strict reader refuses a byte order mark, and half a surrogate pair, which cut texts end in.
     try:
         return json.loads(body.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import dramatiq
 import msgspec
 
 from tbcache.errors import RateLimited, TbcacheError, UpstreamError
+from tbcache.foreign import NotJson, read_json
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.store import Keys
 from tbcache.store.wire import to_time
@@ -82,8 +82,8 @@ class Grave:
     def symbol(self) -> str:
         """What it was to fetch, as far as its message can be read."""
         try:
-            return str(json.loads(self.message)["kwargs"]["symbol"])
-        except (ValueError, TypeError, LookupError):
+            return str(read_json(self.message)["kwargs"]["symbol"])
+        except (NotJson, TypeError, LookupError):
             return "?"
 
 
@@ -121,14 +121,13 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 encode_result = msgspec.json.Encoder().encode
-_decode_result = msgspec.json.Decoder(Result).decode
 
 
 def decode_result(data: bytes) -> Result:
     """What a job came to, as whoever waits for it reads it."""
     try:
-        return _decode_result(data)
-    except msgspec.MsgspecError:
+        return read_json(data, Result)
+    except NotJson:
         return Result(message="its result cannot be read")
 
 

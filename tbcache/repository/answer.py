@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from tbcache.foreign import NotJson, read_json
 from tbcache.models import Item, SymbolSentiment
 from tbcache.repository.error import CorruptAnswer
 
@@ -38,8 +39,8 @@ def decode_answer(data: bytes) -> Answer:
       CorruptAnswer: it made it of none.
     """
     try:
-        answer = msgspec.json.decode(data, type=Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        answer = read_json(data, Answer)
+    except NotJson as error:
         raise CorruptAnswer(f"{len(data)} bytes are no answer: {error}") from None
     sentiment = answer.sentiment
     moments = (sentiment.as_of, sentiment.since, sentiment.until, *(item.at for item, _ in answer.items))

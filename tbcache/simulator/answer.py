@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import orjson
+import msgspec
 
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=UTF-8"
@@ -41,11 +41,11 @@ class Answer:
 
     @classmethod
     def json(cls, status: int, body: Any, *, content_type: str = JSON) -> Self:
-        return cls(status, orjson.dumps(body), {"content-type": content_type})
+        return cls(status, msgspec.json.encode(body), {"content-type": content_type})
 
     @classmethod
     def page(cls, body: Any, items: tuple[str, ...], users: tuple[str, ...] = ()) -> Self:
-        return cls(200, orjson.dumps(body), {"content-type": JSON}, items, users, is_page=True)
+        return cls(200, msgspec.json.encode(body), {"content-type": JSON}, items, users, is_page=True)
 
     @classmethod
     def html(cls, status: int, text: str) -> Self:

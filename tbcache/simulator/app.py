@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tbcache.errors import InvalidRequest, UnknownSource
+from tbcache.foreign import NotJson, read_json
 from tbcache.models import Limit, ticker
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.credential import DEMO_CREDENTIALS
@@ -176,8 +177,8 @@ class Simulator(Starlette):
 
 def _read(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        return read_json(body)
+    except NotJson as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
 
 
@@ -231,4 +232,5 @@ async def _drop(receive: Receive, send: Send) -> None:
 
 
 def _json(data: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(data, option=orjson.OPT_INDENT_2), status, media_type="application/json")
+    text = msgspec.json.format(msgspec.json.encode(data), indent=2)
+    return Response(text, status, media_type="application/json")

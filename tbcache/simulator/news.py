@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
 from tbcache.simulator import headline, post
 from tbcache.simulator.answer import Answer, Call
@@ -254,10 +254,10 @@ def _url(stream: Stream, k: int) -> str:
 
 
 @functools.lru_cache(maxsize=8192)
-def _article(stream: Stream, k: int, is_gone: bool) -> orjson.Fragment:
+def _article(stream: Stream, k: int, is_gone: bool) -> msgspec.Raw:
     """An article that was taken down stays in the list, without a word or a date of its own."""
     if is_gone:
-        return orjson.Fragment(orjson.dumps(_REMOVED))
+        return msgspec.Raw(msgspec.json.encode(_REMOVED))
     written = post.write(stream, k)
     dice = stream.dice(post.repeated(stream, k))
     outlet, url = _outlet(stream, k), _url(stream, k)
@@ -273,7 +273,7 @@ def _article(stream: Stream, k: int, is_gone: bool) -> orjson.Fragment:
         "publishedAt": stamp(stream.at(k)),
         "content": None if dice.random() < 0.1 else _cut(f"{title}. {lead} ", dice.randrange(900, 6000)),
     }
-    return orjson.Fragment(orjson.dumps(facts))
+    return msgspec.Raw(msgspec.json.encode(facts))
 
 
 def _cut(text: str, length: int) -> str:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
 from tbcache.errors import ConfigurationError, InvalidRequest, nearest
+from tbcache.foreign import read_json
 from tbcache.simulator.answer import JSON, Answer
 from tbcache.sources import BUILT_IN
 
@@ -50,11 +51,13 @@ class Envelope:
     def answer(self, now: float) -> Answer:
         """The recorded answer as if it were made at ``now`` (Unix seconds)."""
         if self.rows is None:
-            body = self.body.encode() if isinstance(self.body, str) else orjson.dumps(self.body)
+            body = self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
             return Answer(self.status, body, self._headers())
         if self._moved_at is None or now - self._moved_at > FRESH_SECONDS:
             self._moved_at = now
-            self._moved_body = orjson.dumps(_moved(self.body, _TIME_FIELDS[self.source], self._delay(now)))
+            self._moved_body = msgspec.json.encode(
+                _moved(self.body, _TIME_FIELDS[self.source], self._delay(now))
+            )
         users = _users(self.body) if self.source == "twitter" else ()
         return Answer(self.status, self._moved_body, self._headers(), self._ids(), users, is_page=True)
 
@@ -141,7 +144,7 @@ def _nearest(name: str, named: Mapping[str, Envelope]) -> str:
 def _read(path: Path) -> Envelope:
     source = FOLDERS[path.parent.name]
     try:
-        data = orjson.loads(path.read_bytes())
+        data = read_json(path.read_bytes())
         status, body = int(data["status"]), data["body"]
         if not 200 <= status <= 599:
             raise ValueError(status)

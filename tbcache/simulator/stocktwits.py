@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
+import msgspec
 
 from tbcache.simulator import chatter, post
 from tbcache.simulator.answer import Answer, Call
@@ -150,7 +150,7 @@ def _number(params: Mapping[str, str], name: str, default: int) -> int:
 
 
 @functools.lru_cache(maxsize=8192)
-def _message(stream: Stream, k: int) -> orjson.Fragment:
+def _message(stream: Stream, k: int) -> msgspec.Raw:
     written = post.write(stream, k)
     facts: dict[str, Any] = {
         "id": message_id(stream, k),
@@ -164,7 +164,7 @@ def _message(stream: Stream, k: int) -> orjson.Fragment:
     }
     if of:
         facts["conversation"] = _conversation(message_id(stream, of))
-    return orjson.Fragment(orjson.dumps(facts))
+    return msgspec.Raw(msgspec.json.encode(facts))
 
 
 def _answered(written: post.Post) -> int | None:

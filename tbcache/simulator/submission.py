@@ -7,7 +7,7 @@ import html
 import math
 from typing import Any
 
-import orjson
+import msgspec
 
 from tbcache.simulator import base36, chatter, post
 from tbcache.simulator.dialect import stamp
@@ -69,7 +69,7 @@ def heat(stream: Stream, k: int) -> float:
     return math.log10(1 + score(stream, k)) + stream.at(k) / 45_000
 
 
-def show(stream: Stream, k: int, escaped: bool, now: float) -> orjson.Fragment:
+def show(stream: Stream, k: int, escaped: bool, now: float) -> msgspec.Raw:
     """Item ``k`` as it is at ``now``; ``escaped`` unless the caller asked for ``raw_json=1``."""
     changed = post.edited_at(stream, k)
     is_edited = changed is not None and changed <= now
@@ -77,7 +77,7 @@ def show(stream: Stream, k: int, escaped: bool, now: float) -> orjson.Fragment:
 
 
 @functools.lru_cache(maxsize=8192)
-def _show(stream: Stream, k: int, escaped: bool, is_edited: bool, is_gone: bool) -> orjson.Fragment:
+def _show(stream: Stream, k: int, escaped: bool, is_edited: bool, is_gone: bool) -> msgspec.Raw:
     written = post.write(stream, k)
     text = written.text if is_edited else written.first_text
     facts = _comment(stream, k, text) if stream.source == COMMENTS else _link(stream, k, text)
@@ -93,7 +93,7 @@ def _show(stream: Stream, k: int, escaped: bool, is_edited: bool, is_gone: bool)
         )
     if escaped:
         facts |= {name: html.escape(facts[name]) for name in ("title", "selftext", "body") if name in facts}
-    return orjson.Fragment(orjson.dumps({"kind": _kind(stream), "data": facts}))
+    return msgspec.Raw(msgspec.json.encode({"kind": _kind(stream), "data": facts}))
 
 
 def _kind(stream: Stream) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
+import msgspec
 
 from tbcache.simulator import post
 from tbcache.simulator.chatter import Person
@@ -79,15 +79,15 @@ def subject(stream: Stream, k: int) -> Subject:
     )
 
 
-def show(stream: Stream, k: int, fields: tuple[str, ...], now: float) -> orjson.Fragment:
+def show(stream: Stream, k: int, fields: tuple[str, ...], now: float) -> msgspec.Raw:
     """Item ``k`` as it is at ``now``, with the fields that were asked for."""
     return _show(stream, k, fields, number(stream, k, now))
 
 
 @functools.lru_cache(maxsize=8192)
-def _show(stream: Stream, k: int, fields: tuple[str, ...], shown: int) -> orjson.Fragment:
+def _show(stream: Stream, k: int, fields: tuple[str, ...], shown: int) -> msgspec.Raw:
     row = _facts(stream, k, shown)
-    return orjson.Fragment(orjson.dumps({name: row[name] for name in fields if name in row}))
+    return msgspec.Raw(msgspec.json.encode({name: row[name] for name in fields if name in row}))
 
 
 def _facts(stream: Stream, k: int, shown: int) -> dict[str, Any]:
@@ -165,13 +165,13 @@ def _edit_controls(stream: Stream, k: int, shown_versions: int) -> dict[str, Any
     }
 
 
-def users(people: Iterable[Person], fields: str) -> list[orjson.Fragment]:
+def users(people: Iterable[Person], fields: str) -> list[msgspec.Raw]:
     """Each of ``people`` once, with the ``user.fields`` that were asked for."""
     return [_user(person, fields) for person in dict.fromkeys(people)]
 
 
 @functools.lru_cache(maxsize=8192)
-def _user(person: Person, fields: str) -> orjson.Fragment:
+def _user(person: Person, fields: str) -> msgspec.Raw:
     wanted = {"id", "name", "username", *fields.split(",")}
     facts = {
         "id": author_id(person),
@@ -188,7 +188,7 @@ def _user(person: Person, fields: str) -> orjson.Fragment:
             "listed_count": person.number % 40,
         },
     }
-    return orjson.Fragment(orjson.dumps({name: value for name, value in facts.items() if name in wanted}))
+    return msgspec.Raw(msgspec.json.encode({name: value for name, value in facts.items() if name in wanted}))
 
 
 def _is_verified(person: Person) -> bool:

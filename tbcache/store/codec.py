@@ -98,7 +98,7 @@ def decode_sentiment(payload: bytes) -> SymbolSentiment:
     """
     try:
         tagged = _SENTIMENT_DECODER.decode(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecodeError(f"no sentiment ({error})") from error
     if tagged.reference != _SENTIMENT:
         raise DecodeError(f"no sentiment but a {tagged.reference[:80]}")

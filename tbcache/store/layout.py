@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from tbcache.foreign import printable
+from tbcache.foreign import NotJson, printable, read_json
 from tbcache.models import utc_now
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
@@ -106,9 +106,9 @@ def _heartbeats(call: Call, keys: Keys) -> list[bytes]:
 def _read(data: bytes) -> _Mark | None:
     """A heartbeat; None of a process that is dead, or where it is none."""
     try:
-        mark = msgspec.json.decode(data, type=_Mark)
+        mark = read_json(data, _Mark)
         age = (utc_now() - mark.beat_at).total_seconds()
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+    except (NotJson, TypeError, OverflowError):
         return None
     return mark if -_MOST_AHEAD_SECONDS < age < ALIVE_SECONDS else None
 

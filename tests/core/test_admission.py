@@ -1081,15 +1081,24 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
     assert all(store.client.ttl(key) > 0 for key in keys[:3])
 
 
-@pytest.mark.parametrize("part", ["until", "retry_at", "failure", "waiters", "failures", "since"])
-def test_a_damaged_lease_is_one_answers_trouble(admission: Admission, store: Store, part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "junk"),
+    [
+        *((part, "banana") for part in ("until", "retry_at", "failure", "waiters", "failures", "since")),
+        ("failure", '{"x":' * 5000),
+        ("failure", b'{"kind":"\xff"}'),
+    ],
+)
+def test_a_damaged_lease_is_one_answers_trouble(
+    admission: Admission, store: Store, part: str, junk: str | bytes
+) -> None:
     """What stands there is no reason to take a whole source off Redis, nor for an error of a library."""
     grant = go(admission)
     admission.settle(grant, Settlement(failure=Failure("unavailable", "down", 503, None), pages=1))
     lease = store.keys.lease("twitter:AAPL:24")
     now_us = us_ago(store, -50.0)
     sound = {"token": "x", "until": now_us, "failure": "{}", "retry_at": now_us, "since": "1" * 16}
-    store.client.hset(lease, mapping={**sound, part: "banana"})
+    store.client.hset(lease, mapping={**sound, part: junk})
     verdict = admission.admit(ask())
     assert isinstance(verdict, Go | Join | Failed)
     if isinstance(verdict, Go):

@@ -138,6 +138,7 @@ def test_what_is_damaged_keeps_nobody_out(store: Store, server: Server, beat_at:
     """A key of another type or a heartbeat of no time says nothing of who lives."""
     server.client.set(store.keys.layout, "junk", ex=60)
     server.client.hset(store.keys.workers, "far", f'{{"beat_at":"{beat_at}"}}')
+    server.client.hset(store.keys.workers, "deep", '{"x":' * 5000)
     server.client.expire(store.keys.workers, 60)
     assert store.call("HGET", store.keys.layout, "layout") == str(LAYOUT).encode()
     store.doubt_layout()

@@ -231,7 +231,8 @@ def test_whoever_is_ahead_of_our_clock_is_left_alone(monitor: UsageMonitor, stor
     now = f"{utc_now():%Y-}".encode()
     ahead = mark.replace(now, f"{utc_now().year + 1}-".encode())
     behind = mark.replace(now, f"{utc_now().year - 1}-".encode())
-    store.client.hset(store.keys.workers, mapping={"ahead": ahead, "behind": behind, "damaged": "{"})
+    junk = {"damaged": "{", "deep": '{"x":' * 5000}
+    store.client.hset(store.keys.workers, mapping={"ahead": ahead, "behind": behind, **junk})
     assert [worker.name for worker in monitor.get_workers()] == [monitor.worker]
     assert set(store.client.hkeys(store.keys.workers)) == {monitor.worker.encode(), b"ahead"}
 

@@ -387,7 +387,7 @@ def test_an_answer_fetched_while_redis_is_away_goes_to_the_writer(
     assert [answer.sentiment.symbol for answer in kept.accepted] == ["AAPL"]
 
 
-@pytest.mark.parametrize("damage", [b"garbage", seal(b'{"x":1}'), b""])
+@pytest.mark.parametrize("damage", [b"garbage", seal(b'{"x":1}'), seal(b'{"x":' * 5000), b""])
 def test_a_damaged_entry_is_fetched_anew(pipeline: Pipeline, store: Store, damage: bytes) -> None:
     """Corrupt bytes in Redis cost one fetch and lose nothing."""
     store.client.set(store.keys.entry(AAPL.key), damage, ex=60)

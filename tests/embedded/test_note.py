@@ -84,7 +84,9 @@ def test_the_note_of_one_that_was_killed_is_removed_first(tmp_path: Path) -> Non
         assert Settings.load({}, data_dir=tmp_path).redis is None
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b"5", b'{"pid": 1}', b'{"pid": 1, "variables": 5}'])
+@pytest.mark.parametrize(
+    "note", [b"", b"{", b"[]", b"5", b'{"pid": 1}', b'{"pid": 1, "variables": 5}', b'"\xff"', b'{"x":' * 5000]
+)
 def test_a_damaged_note_is_none_and_said_so(tmp_path: Path, note: bytes) -> None:
     """A full disk leaves half a file, and every command reads it."""
     with DataFolder(tmp_path).own():

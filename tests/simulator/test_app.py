@@ -236,9 +236,10 @@ def test_a_wrong_fault_is_one_line_and_changes_nothing(client: TestClient, body:
 
 def test_a_body_that_is_no_json_is_said_to_be_none(client: TestClient) -> None:
     """`curl -d` without quotes sends one."""
-    answer = client.post("/_faults", content=b"{outage}")
-    assert answer.status_code == 422
-    assert "not JSON" in answer.json()["error"]
+    for body in (b"{outage}", b"\xff", b"[" * 5000):
+        answer = client.post("/_faults", content=body)
+        assert answer.status_code == 422
+        assert "not JSON" in answer.json()["error"]
 
 
 def test_a_dropped_connection_is_counted(simulator: Callable[..., TestClient]) -> None:
