@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from numbers import Integral, Real
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from tbcache.errors import UPSTREAM_ERRORS, InvalidRequest, UpstreamError, nearest
 from tbcache.foreign import quoted
@@ -115,6 +115,16 @@ class Limit:
             if self.window_seconds >= size and self.window_seconds % size == 0:
                 return f"{self.count}/{int(self.window_seconds // size)}{unit}"
         return f"{self.count}/{self.window_seconds:g}s"
+
+
+class Keyed(Protocol):
+    """What is asked of a source, under the key that its answer is cached by."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

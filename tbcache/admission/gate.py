@@ -42,7 +42,7 @@ from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
-from tbcache.store.local import LocalCache
+from tbcache.store.local import LocalCache, Packed
 from tbcache.store.own import GIVING_BACK_SECONDS
 from tbcache.store.purse import day_of
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_seen, to_micros
@@ -533,9 +533,10 @@ class Admission:
     def _stand_in(self, ask: Ask) -> Stale | None:
         """What this process knew before Redis went away. Nothing newer: a settled load drops it."""
         kept = self.layer.stand_in(ask.request.key) if self.layer is not None else None
-        if kept is None or kept.seconds <= ask.needed or not isinstance(kept.value, SymbolSentiment):
+        if kept is None or kept.seconds <= ask.needed:
             return None
-        return Stale(encode_sentiment(kept.value))
+        payload = _payload_of(kept.value)
+        return None if payload is None else Stale(payload)
 
     def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
         """Redis may have granted what it could not answer: it is told how that ended once it is back."""
@@ -610,6 +611,13 @@ def _birth(entry: bytes) -> int:
 def _value(entry: bytes) -> bytes:
     """The value inside an entry's envelope, see ``codec.seal``."""
     return entry[HEAD_BYTES:-1]
+
+
+def _payload_of(kept: object) -> bytes | None:
+    """The payload of what the in-process layer keeps; None of what is no answer of a source."""
+    if isinstance(kept, SymbolSentiment):
+        return encode_sentiment(kept)
+    return kept.payload if isinstance(kept, Packed) else None
 
 
 def _closed_seconds(source: Source, closed_by: Failure) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tbcache.models import Failure, FetchRequest, Lane, RateHint
+from tbcache.models import Failure, Keyed, Lane, RateHint
 from tbcache.price import NOTHING, Bill
 from tbcache.sources import Source
 
@@ -20,7 +20,7 @@ class Ask:
     """
 
     source: Source
-    request: FetchRequest
+    request: Keyed
     lane: Lane = "interactive"
     needed: float = 0.0
     slot: str | None = None

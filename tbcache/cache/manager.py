@@ -28,7 +28,7 @@ from tbcache.store import Refused, Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.glob import compile_glob
-from tbcache.store.local import MISSING, LocalCache, StandIn
+from tbcache.store.local import MISSING, LocalCache, Packed, StandIn
 from tbcache.store.server import ask_facts
 from tbcache.store.wire import MICROS
 
@@ -319,7 +319,7 @@ class CacheManager:
             return MISSING
         # As `_unpack` does, without a call: this is the hottest path.
         value = self.local.get(key)
-        return codec.decode(value.payload) if type(value) is _Packed else value
+        return codec.decode(value.payload) if type(value) is Packed else value
 
     def _read(self, client: redis.Redis, key: str) -> Any:
         try:
@@ -376,7 +376,7 @@ class CacheManager:
         data, ttl_ms, cleared = self.store.execute(pipe)
         found = self._open(key, _reply(data), self._learn(name, cleared))
         if found.value is not MISSING and _reply(ttl_ms) > 0:
-            kept = found.value if isinstance(found.value, _IMMUTABLE) else _Packed(found.payload)
+            kept = found.value if isinstance(found.value, _IMMUTABLE) else Packed(found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
             local.put(key, kept, seconds, token, len(found.payload))
         return found.value
@@ -500,14 +500,8 @@ class CacheManager:
         self.store.cleared(pattern)
 
 
-class _Packed(NamedTuple):
-    """A value in the in-process layer that its reader might change: each gets its own."""
-
-    payload: bytes
-
-
 def _unpack(value: Any) -> Any:
-    return codec.decode(value.payload) if type(value) is _Packed else value
+    return codec.decode(value.payload) if type(value) is Packed else value
 
 
 class _Opened(NamedTuple):

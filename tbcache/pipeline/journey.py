@@ -1,15 +1,19 @@
 """The journey of one request, top to bottom.
 
-FetchRequest -> admit -> [hit | stale | go | join | wait] -> fetch pages -> parse -> score -> settle
+Request -> admit -> [hit | stale | go | join | wait] -> load -> settle
+
+What is loaded is a job's own: the sentiment of a symbol (``sentiment.py``), or what a function returns
+(``tbcache.fetcher``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from tbcache.admission import (
     Admission,
@@ -19,13 +23,12 @@ from tbcache.admission import (
     Grant,
     Hit,
     Join,
-    Reach,
-    Settled,
     Settlement,
     Stale,
+    Verdict,
     Wait,
 )
-from tbcache.cache import get_cache_manager
+from tbcache.cache import MISSING, get_cache_manager
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
@@ -36,27 +39,28 @@ from tbcache.models import (
     Failure,
     FetchRequest,
     Lane,
-    Origin,
     Outcome,
     SymbolSentiment,
     utc_now,
     wait_seconds,
 )
 from tbcache.monitoring import get_usage_monitor
-from tbcache.pipeline.reader import Fetched, PageReader, TooLate, Upstream, closing
-from tbcache.repository import Answer, encode_answer
+from tbcache.pipeline.driver import Blocking, Driver, run
+from tbcache.pipeline.job import Answered, Job, Loaded
+from tbcache.pipeline.reader import TooLate, Upstream, closing
+from tbcache.pipeline.sentiment import SentimentJob, delayed
 from tbcache.repository.outbox import Outbox, get_outbox
-from tbcache.scoring import aggregate, score_items
 from tbcache.settings import get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import Source
 from tbcache.store import get_store
-from tbcache.store.codec import DecodeError, decode_sentiment, encode_sentiment
+from tbcache.store.codec import DecodeError
 
 log = get_logger("tbcache.pipeline")
 
+T = TypeVar("T")
+
 PATIENCE_SECONDS = 30.0
-REFRESHERS = 4
 #: Those who joined ask again at least so often: another may have taken over a dead loader's job.
 JOIN_SECONDS = 2.0
 #: How soon to look again at a damaged value that could not be removed.
@@ -70,7 +74,7 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._local = admission.layer
-        self._refreshers: ThreadPoolExecutor | None = None
+        self._blocking = Blocking()
 
     def run(
         self,
@@ -82,88 +86,94 @@ class Pipeline:
         needed: float = 0.0,
         slot: str | None = None,
     ) -> Outcome:
-        """Answer ``request`` from the cache or the upstream.
+        """Answer ``request`` from the cache or the upstream; see :meth:`answer`."""
+        patience = wait_seconds("patience", patience)
+        if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
+            return _outcome(request, Answered(kept, "cache"))
+        job = SentimentJob(upstream, request, self.admission, self._outbox)
+        ask = Ask(upstream.source, request, lane, needed, slot, patience)
+        if self.admission.delay.is_shut(upstream.source, request):
+            self.admission.give_back(ask)
+            return _outcome(request, Answered(delayed(upstream, request), "cache"))
+        return _outcome(request, self.answer(job, ask))
 
-        ``patience`` is how many seconds to wait for a slot or for another's load;
-        ``needed`` how many seconds the answer must still be fresh for; ``slot`` one
+    def answer(self, job: Job[T], ask: Ask) -> Answered[T]:
+        """:meth:`travel`, in the thread of the caller."""
+        return run(self.travel(job, ask, self._blocking))
+
+    async def travel(self, job: Job[T], ask: Ask, driver: Driver) -> Answered[T]:
+        """What ``ask`` is about, from the cache or by ``job``.
+
+        ``ask.patience`` is how many seconds to wait for a slot or for another's load;
+        ``ask.needed`` how many seconds the answer must still be fresh for; ``ask.slot`` one
         that the queue holds for this request.
 
         Raises:
-          RateLimited: no slot within ``patience``. BudgetExhausted: none today.
-          UpstreamError: the upstream answered with no page, and nothing old is kept.
+          RateLimited: no slot within the patience. BudgetExhausted: none today.
+          UpstreamError: the upstream answered with no value, and nothing old is kept.
 
         Any other exception is a bug, in a parser or a scorer mostly. Those who wait for the same
         load get it as an UpstreamError, and nobody tries for some seconds: the same answer would
         meet the same bug again, and each try costs a slot. A load that is interrupted (Ctrl-C, a
         worker's time limit) is no failure: whoever waits for it loads instead.
         """
-        patience = wait_seconds("patience", patience)
-        if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
-            return _outcome(request, kept, "cache")
-        ask = Ask(upstream.source, request, lane, needed, slot, patience)
-        if self.admission.delay.is_shut(upstream.source, request):
-            self.admission.give_back(ask)
-            return _delayed(upstream, request)
-        give_up = time.monotonic() + patience
+        name, key = job.source.name, job.request.key
+        give_up = time.monotonic() + ask.patience
         while True:
-            token = self._local.begin(request.key) if self._local is not None else None
-            match self.admission.admit(ask):
+            token = self._local.begin(key) if self._local is not None else None
+            match await driver.call(functools.partial(self.admission.admit, ask), self._take_back):
                 case Hit(payload, seconds):
-                    sentiment = self._read(ask, payload, give_up)
-                    if sentiment is None:
+                    value = await self._read(job, ask, payload, give_up, driver)
+                    if value is MISSING:
                         continue
                     if self._local is not None and token is not None:
-                        self._local.put(request.key, sentiment, seconds, token, len(payload))
-                    return _outcome(request, sentiment, "cache")
+                        self._local.put(key, job.kept(value, payload), seconds, token, len(payload))
+                    return Answered(value, "cache")
                 case Stale(payload, failure):
-                    sentiment = self._read(ask, payload, give_up)
-                    if sentiment is None:
+                    value = await self._read(job, ask, payload, give_up, driver)
+                    if value is MISSING:
                         continue
-                    return _outcome(request, sentiment, "stale", failure)
+                    return Answered(value, "stale", failure)
                 case Failed(failure):
-                    raise failure.to_error(request.source)
+                    raise failure.to_error(name)
                 case Go(grant, old):
-                    stale = self._peek(old)
-                    if stale is not None and lane == "interactive" and slot is None:
-                        self._refresh(upstream, grant, stale)
-                        return _outcome(request, stale, "stale")
+                    stale = _peek(job, old)
+                    if stale is not MISSING and ask.lane == "interactive" and not ask.needed and not ask.slot:
+                        driver.spawn(functools.partial(self._load, job, grant, stale, driver))
+                        return Answered(stale, "stale")
                     with contextlib.suppress(TooLate):
-                        return self._load(upstream, grant, stale)
+                        return await self._load(job, grant, stale, driver)
                 case Join() as join:
                     left = give_up - time.monotonic()
                     if left <= 0:
-                        raise RateLimited(request.source, utc_now(), "another worker is still fetching it")
-                    self.admission.wait_for(join, request.source, min(join.seconds, left, JOIN_SECONDS))
+                        raise RateLimited(name, utc_now(), "another worker is still fetching it")
+                    seconds = min(join.seconds, left, JOIN_SECONDS)
+                    await driver.wait(functools.partial(self.admission.wait_for, join, name, seconds))
                 case Wait(seconds) as wait:
                     if time.monotonic() + seconds > give_up:
-                        raise _limited(request.source, wait)
-                    time.sleep(seconds)
+                        raise _limited(name, wait)
+                    await driver.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
 
-    def _read(self, ask: Ask, payload: bytes, give_up: float) -> SymbolSentiment | None:
-        """The value of an entry; None when it is damaged, which removes it."""
-        sentiment = self._peek(payload)
-        if sentiment is None:
-            log.warning("cache.corrupt", source=ask.source.name, key=ask.request.key)
-            if not self.admission.discard(ask):
-                self._await_removal(ask, give_up)
-        return sentiment
+    def _take_back(self, verdict: Verdict) -> None:
+        """Nobody is there any more for whom something was granted."""
+        if isinstance(verdict, Go):
+            self.admission.settle(verdict.grant, Settlement())
 
-    def _await_removal(self, ask: Ask, give_up: float) -> None:
+    async def _read(self, job: Job[T], ask: Ask, payload: bytes, give_up: float, driver: Driver) -> Any:
+        """The value of an entry; MISSING when it is damaged, which removes it."""
+        value = _peek(job, payload)
+        if value is MISSING:
+            log.warning("cache.corrupt", source=job.source.name, key=job.request.key)
+            if not await driver.call(functools.partial(self.admission.discard, ask)):
+                await self._await_removal(job.source.name, give_up, driver)
+        return value
+
+    async def _await_removal(self, source: str, give_up: float, driver: Driver) -> None:
         """Let somebody else remove a damaged value that Redis does not let us remove."""
         if time.monotonic() + REMOVAL_SECONDS > give_up:
-            raise RateLimited(
-                ask.source.name, utc_now(), "its cached answer is damaged and cannot be removed"
-            )
-        time.sleep(REMOVAL_SECONDS)
-
-    def _peek(self, payload: bytes | None) -> SymbolSentiment | None:
-        if payload is None:
-            return None
-        try:
-            return decode_sentiment(payload)
-        except DecodeError:
-            return None
+            raise RateLimited(source, utc_now(), "its cached answer is damaged and cannot be removed")
+        await driver.sleep(REMOVAL_SECONDS)
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
         """This process's own copy while it is known to be fresh: a hit without a round trip."""
@@ -177,142 +187,84 @@ class Pipeline:
 
     def close(self) -> None:
         """Wait for refreshes in the background."""
-        if self._refreshers is not None:
-            self._refreshers.shutdown(wait=True)
-            self._refreshers = None
+        self._blocking.close()
 
-    def _refresh(self, upstream: Upstream, grant: Grant, stale: SymbolSentiment) -> None:
-        if self._refreshers is None:
-            self._refreshers = ThreadPoolExecutor(REFRESHERS, thread_name_prefix="tbcache-refresh")
-        self._refreshers.submit(self._load, upstream, grant, stale)
+    async def _load(self, job: Job[T], grant: Grant, stale: T, driver: Driver) -> Answered[T]:
+        """Load and settle; ``stale`` is what stands in where that fails, or MISSING.
 
-    def _load(self, upstream: Upstream, grant: Grant, stale: SymbolSentiment | None) -> Outcome:
-        """Fetch and settle. Raises TooLate, with everything given back, when nothing was sent."""
-        request = grant.ask.request
-        self._await_start(grant)
-        started = time.monotonic()
+        Raises TooLate, with everything given back, when nothing was sent.
+        """
+        await self._await_start(grant, driver)
+        settle, started = self.admission.settle, time.monotonic()
         try:
-            reach = self.admission.delay.reach(upstream.source, request)
-            if reach is None:
-                self.admission.settle(grant, Settlement())
-                return _delayed(upstream, request)
-            fetched = self._read_pages(upstream, grant, reach)
-            answer = _answer(upstream, request, fetched)
-            self._settle(upstream, fetched, answer, time.monotonic() - started)
+            loaded = await job.load(grant)
+            if loaded.settlement == Settlement():
+                await driver.call(lambda: settle(grant, Settlement()))
+                return Answered(loaded.value, "cache")
+            await self._settle(job, loaded, time.monotonic() - started, driver)
         except TooLate:
-            self.admission.settle(grant, Settlement())
+            await driver.call(lambda: settle(grant, Settlement()))
             raise
         except UpstreamError as error:
-            failure = self._settle_failure(grant, error, time.monotonic() - started)
-            if stale is None:
+            failure = await self._settle_failure(job, grant, error, time.monotonic() - started, driver)
+            if stale is MISSING:
                 raise
-            return _outcome(request, stale, "stale", failure)
+            return Answered(stale, "stale", failure)
         except Exception as error:
-            log.error("fetch.broke", source=request.source, symbol=request.symbol, error=repr(error)[:200])
-            self.admission.settle(grant, Settlement(failure=_bug(request, error), pages=1))
+            bug = _bug(job.source.name, error)
+            log.error("fetch.broke", source=job.source.name, **job.names, error=repr(error)[:200])
+            await driver.call(lambda: settle(grant, Settlement(failure=bug, pages=1)))
             raise
         except BaseException:
-            self.admission.settle(grant, Settlement(is_interrupted=True, pages=1))
+            await driver.call(lambda: settle(grant, Settlement(is_interrupted=True, pages=1)))
             raise
-        return Outcome(request, answer.sentiment, "live", 0.0)
+        return Answered(loaded.value, "live")
 
-    def _read_pages(self, upstream: Upstream, grant: Grant, reach: Reach) -> Fetched:
-        admission = self.admission
-        try:
-            fetched = PageReader(upstream, grant, admission.turn, admission.may_send, reach).read()
-        except BaseException:
-            admission.delay.give_up(upstream.source)
-            raise
-        admission.delay.learn(upstream.source, reach.request, fetched.read, utc_now())
-        return fetched
-
-    def _settle_failure(self, grant: Grant, error: UpstreamError, seconds: float) -> Failure:
-        failure, request = Failure.of(error), grant.ask.request
+    async def _settle_failure(
+        self, job: Job[T], grant: Grant, error: UpstreamError, seconds: float, driver: Driver
+    ) -> Failure:
+        failure = Failure.of(error)
         settlement = Settlement(failure=failure, closed_by=closing(error), seconds=seconds, pages=1)
-        self.admission.settle(grant, settlement)
+        await driver.call(lambda: self.admission.settle(grant, settlement))
         log.warning(
-            "fetch.failed",
-            source=request.source,
-            symbol=request.symbol,
-            kind=failure.kind,
-            reason=failure.message,
+            "fetch.failed", source=job.source.name, **job.names, kind=failure.kind, reason=failure.message
         )
         return failure
 
-    def _settle(self, upstream: Upstream, fetched: Fetched, answer: Answer, seconds: float) -> None:
-        request = fetched.grant.ask.request
-        settled = self.admission.settle(
-            fetched.grant,
-            Settlement(
-                payload=encode_sentiment(answer.sentiment),
-                closed_by=fetched.closed_by,
-                seconds=seconds,
-                pages=fetched.pages,
-                bill=fetched.bill,
-                answer=encode_answer(answer) if upstream.persist_to_db else None,
-                hints=fetched.hints,
-            ),
-        )
+    async def _settle(self, job: Job[T], loaded: Loaded[T], seconds: float, driver: Driver) -> None:
+        settlement = replace(loaded.settlement, seconds=seconds)
+        where = await driver.call(lambda: self.admission.settle(loaded.grant, settlement))
         if self._local is not None:
             # Before the server tells us, or we would read our own old value.
-            self._local.discard(request.key)
-        if upstream.persist_to_db:
-            self._keep(settled, answer)
+            self._local.discard(job.request.key)
+        job.settled(loaded, where)
         log.info(
             "fetch.finished",
-            source=request.source,
-            symbol=request.symbol,
-            pages=fetched.pages,
-            items=len(fetched.items),
+            source=job.source.name,
+            **job.names,
+            pages=settlement.pages,
+            **loaded.facts,
             seconds=round(seconds, 3),
         )
 
-    def _await_start(self, grant: Grant) -> None:
+    async def _await_start(self, grant: Grant, driver: Driver) -> None:
         """Sleep until the promised slot begins; give it back if that is interrupted."""
         try:
             while (left := grant.starts_at - time.monotonic()) > 0:
-                time.sleep(left)
+                await driver.sleep(left)
         except BaseException:
-            self.admission.settle(grant, Settlement())
+            await driver.call(lambda: self.admission.settle(grant, Settlement()))
             raise
 
-    def _keep(self, settled: Settled, answer: Answer) -> None:
-        outbox = self._outbox()
-        if settled == "local":
-            outbox.accept(answer)
-        else:
-            outbox.nudge()
 
-
-def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answer:
-    scores = score_items(fetched.items, upstream.analyzer)
-    sentiment = aggregate(
-        request,
-        fetched.items,
-        scores,
-        as_of=utc_now(),
-        complete=fetched.reason is None,
-        since=fetched.since,
-        reason=fetched.reason,
-        until=fetched.until,
-        scorer=upstream.analyzer,
-    )
-    return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
-
-
-def _delayed(upstream: Upstream, request: FetchRequest) -> Outcome:
-    """What is known where all the hours that were asked for lie in the plan's delay: nothing."""
-    sentiment = aggregate(
-        request,
-        (),
-        (),
-        as_of=utc_now(),
-        complete=False,
-        since=None,
-        reason="plan_delay",
-        scorer=upstream.analyzer,
-    )
-    return Outcome(request, sentiment, "cache", 0.0)
+def _peek(job: Job[T], payload: bytes | None) -> Any:
+    """The value that a payload is; MISSING where there is none, or it is damaged."""
+    if payload is None:
+        return MISSING
+    try:
+        return job.read(payload)
+    except DecodeError:
+        return MISSING
 
 
 def _limited(source: str, wait: Wait) -> RateLimited:
@@ -321,15 +273,14 @@ def _limited(source: str, wait: Wait) -> RateLimited:
     return RateLimited(source, wait.retry_at, wait.reason)
 
 
-def _bug(request: FetchRequest, error: Exception) -> Failure:
-    return Failure("error", f"{request.source}: the fetch broke off ({type(error).__name__})", 0, None)
+def _bug(source: str, error: Exception) -> Failure:
+    return Failure("error", f"{source}: the fetch broke off ({type(error).__name__})", 0, None)
 
 
-def _outcome(
-    request: FetchRequest, sentiment: SymbolSentiment, origin: Origin, error: Failure | None = None
-) -> Outcome:
-    age = max(0.0, (utc_now() - sentiment.as_of).total_seconds())
-    return Outcome(request, sentiment, origin, age, error)
+def _outcome(request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
+    sentiment, origin, failure = answered
+    age = 0.0 if origin == "live" else max(0.0, (utc_now() - sentiment.as_of).total_seconds())
+    return Outcome(request, sentiment, origin, age, failure)
 
 
 @singleton

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.deadline import until
@@ -80,11 +80,13 @@ class PageReader:
     ) -> None:
         """``reach`` is what to send where that is not what was asked for."""
         self._upstream = upstream
-        self._sent, self._delay = reach or Reach(grant.ask.request, upstream.source.delay_hours)
+        # Only a request for a symbol's posts comes in pages.
+        self._request = cast("FetchRequest", grant.ask.request)
+        self._sent, self._delay = reach or Reach(self._request, upstream.source.delay_hours)
         self._turn = turn
         self._may_send = may_send
         self._now = utc_now()
-        self._start = self._now - timedelta(hours=grant.ask.request.hours)
+        self._start = self._now - timedelta(hours=self._request.hours)
         self._coverage = Coverage(self._start)
         self._kept: dict[str, Item] = {}
         self._pages = 0
@@ -134,7 +136,7 @@ class PageReader:
     def _ended(self, ending: Ending) -> Fetched:
         """No page follows; whether that is the end of the items is another question."""
         if ending == "repeated_page":
-            request = self._grant.ask.request
+            request = self._request
             log.warning("page.repeated", source=request.source, symbol=request.symbol, pages=self._pages)
         return self._fetched(None if ending == "whole" else ending)
 

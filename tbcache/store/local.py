@@ -61,6 +61,12 @@ class _Entry(NamedTuple):
     size: int
 
 
+class Packed(NamedTuple):
+    """A value as it is encoded: each reader gets its own, and may change it."""
+
+    payload: bytes
+
+
 class StandIn(NamedTuple):
     """A value of before the server went away, and for how many seconds it would have been fresh."""
 

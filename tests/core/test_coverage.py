@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Ask, Grant
 from tbcache.models import FetchRequest, Item, Outcome, Page, utc_now
-from tbcache.pipeline.journey import _answer
 from tbcache.pipeline.reader import Fetched, PageReader
+from tbcache.pipeline.sentiment import _answer
 from tests.core.conftest import TWITTER, Upstream, item
 
 HOURS = 24

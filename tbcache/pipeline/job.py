@@ -1,0 +1,68 @@
+"""What the journey is asked for, and how it is got: all that it knows of either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from tbcache.admission import Grant, Settled, Settlement
+from tbcache.models import Failure, Keyed, Origin
+from tbcache.sources import Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A value as it was loaded, and how its load is to be settled: with the slot of its last page.
+
+    An empty settlement says that nothing was sent for it. ``facts`` go to the log.
+    """
+
+    value: T
+    grant: Grant
+    settlement: Settlement
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Answered(NamedTuple, Generic[T]):
+    """A value, where it comes from, and why an old one could not be refreshed."""
+
+    value: T
+    origin: Origin
+    failure: Failure | None = None
+
+
+class Job(Protocol[T]):
+    """One thing that is asked for."""
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def request(self) -> Keyed: ...
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What its lines in the log call it by."""
+
+    def read(self, payload: bytes) -> T:
+        """The value that an entry's payload is.
+
+        Raises:
+          DecodeError: it is none, or damaged.
+        """
+
+    def kept(self, value: T, payload: bytes) -> object:
+        """What the in-process layer keeps of a value: nothing that a caller may change."""
+
+    async def load(self, grant: Grant) -> Loaded[T]:
+        """Ask the upstream, with a slot that is held. Nothing is settled.
+
+        Raises:
+          UpstreamError: there is no value. TooLate: nothing was sent.
+        """
+
+    def settled(self, loaded: Loaded[T], where: Settled) -> None:
+        """Take note of where the value went."""

@@ -1,0 +1,110 @@
+"""The sentiment of a symbol, as a job of the journey: fetch pages -> parse -> score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tbcache.admission import Admission, Grant, Reach, Settled, Settlement
+from tbcache.models import FetchRequest, SymbolSentiment, utc_now
+from tbcache.pipeline.job import Loaded
+from tbcache.pipeline.reader import Fetched, PageReader, Upstream
+from tbcache.repository import Answer, encode_answer
+from tbcache.repository.outbox import Outbox
+from tbcache.scoring import aggregate, score_items
+from tbcache.sources import Source
+from tbcache.store.codec import decode_sentiment, encode_sentiment
+
+
+class SentimentJob:
+    """One request for the sentiment of a symbol, and the upstream that knows it."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        request: FetchRequest,
+        admission: Admission,
+        outbox: Callable[[], Outbox],
+    ) -> None:
+        self._upstream = upstream
+        self._admission = admission
+        self._outbox = outbox
+        self._answer: Answer | None = None
+        self.request = request
+
+    @property
+    def source(self) -> Source:
+        return self._upstream.source
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return {"symbol": self.request.symbol}
+
+    def read(self, payload: bytes) -> SymbolSentiment:
+        return decode_sentiment(payload)
+
+    def kept(self, value: SymbolSentiment, payload: bytes) -> SymbolSentiment:
+        return value
+
+    async def load(self, grant: Grant) -> Loaded[SymbolSentiment]:
+        reach = self._admission.delay.reach(self.source, self.request)
+        if reach is None:
+            return Loaded(delayed(self._upstream, self.request), grant, Settlement())
+        fetched = self._read_pages(grant, reach)
+        answer = self._answer = _answer(self._upstream, self.request, fetched)
+        settlement = Settlement(
+            payload=encode_sentiment(answer.sentiment),
+            closed_by=fetched.closed_by,
+            pages=fetched.pages,
+            bill=fetched.bill,
+            answer=encode_answer(answer) if self._upstream.persist_to_db else None,
+            hints=fetched.hints,
+        )
+        return Loaded(answer.sentiment, fetched.grant, settlement, {"items": len(fetched.items)})
+
+    def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
+        if self._answer is None or not self._upstream.persist_to_db:
+            return
+        if where == "local":
+            self._outbox().accept(self._answer)
+        else:
+            self._outbox().nudge()
+
+    def _read_pages(self, grant: Grant, reach: Reach) -> Fetched:
+        admission = self._admission
+        try:
+            fetched = PageReader(self._upstream, grant, admission.turn, admission.may_send, reach).read()
+        except BaseException:
+            admission.delay.give_up(self.source)
+            raise
+        admission.delay.learn(self.source, reach.request, fetched.read, utc_now())
+        return fetched
+
+
+def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answer:
+    scores = score_items(fetched.items, upstream.analyzer)
+    sentiment = aggregate(
+        request,
+        fetched.items,
+        scores,
+        as_of=utc_now(),
+        complete=fetched.reason is None,
+        since=fetched.since,
+        reason=fetched.reason,
+        until=fetched.until,
+        scorer=upstream.analyzer,
+    )
+    return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
+
+
+def delayed(upstream: Upstream, request: FetchRequest) -> SymbolSentiment:
+    """What is known where all the hours that were asked for lie in the plan's delay: nothing."""
+    return aggregate(
+        request,
+        (),
+        (),
+        as_of=utc_now(),
+        complete=False,
+        since=None,
+        reason="plan_delay",
+        scorer=upstream.analyzer,
+    )
