@@ -287,7 +287,15 @@ _REDIS = {
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
 }
 #: By the type that was to be read.
-_WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_PLAIN = {
+    "int_parsing": "it should be a whole number",
+    "float_parsing": "it should be a number",
+    "bool_parsing": "it should be true or false",
+    "string_type": "it should be text",
+    "model_attributes_type": "it should be a JSON object",
+    "missing": "it is missing",
+    "extra_forbidden": "it is not known here",
+}
 #: What a note may say of the fleet as a whole. What it would run, or what is secret, never.
 _FROM_NOTE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
@@ -389,9 +397,13 @@ def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
 
 def in_plain_words(error: Mapping[str, Any]) -> str:
     """What would be right, of an error that pydantic tells of."""
-    wanted = _WANTED.get(error["type"].partition("_")[0] if error["type"].endswith("_parsing") else "")
+    if words := _PLAIN.get(error["type"]):
+        return words
     reason: str = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    return f"it should be {wanted}" if wanted else reason[:1].lower() + reason[1:]
+    reason = reason.replace("greater than or equal to", "at least").replace(
+        "less than or equal to", "at most"
+    )
+    return reason[:1].lower() + reason[1:]
 
 
 def _custom_names(variables: Mapping[str, str]) -> tuple[str, ...]:

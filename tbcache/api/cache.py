@@ -37,6 +37,7 @@ def clear_cache(context: Ctx, body: ClearRequest | None = None, pattern: Pattern
         raise RequestValidationError(
             [
                 {
+                    "type": "value_error",
                     "loc": ("body", "pattern"),
                     "msg": 'say what to clear, like {"pattern": "twitter:*"}; "*" is all',
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,8 @@ from starlette.exceptions import HTTPException
 
 from tbcache.api.model import Error
 from tbcache.errors import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
+from tbcache.foreign import printable, quoted
+from tbcache.settings import in_plain_words
 
 #: For ``responses=`` of a route: every refusal has the same form.
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (403, 422, 503)}
@@ -52,8 +55,14 @@ def _text(request: Request, error: HTTPException) -> str:
 def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
-    reason = first.get("ctx", {}).get("error", first["msg"])
-    return answer(422, f"{where}: {str(reason).splitlines()[0]}")
+    if first["type"] == "json_invalid":
+        return answer(422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
+    return answer(422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
+
+
+def _given(error: Mapping[str, Any]) -> str:
+    """What of the query was not understood; a body is in the hands of whoever sent it."""
+    return f", not {quoted(error['input'])}" if error["loc"][0] == "query" and error["input"] else ""
 
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.model import LimitStatus, RateLimits, SourceLimits
+from tbcache.models import Limit, RateLimitStatus
 from tbcache.sources import Source
 from tbcache.store import Unavailable
 from tbcache.store.state import SourceState
@@ -30,10 +31,7 @@ def rate_limits(context: Ctx) -> RateLimits:
 
 def read_limits(context: Context, source: Source, state: SourceState) -> SourceLimits:
     limiter, own = context.limiter(source), context.sources.get(source.name)
-    limits = [
-        LimitStatus(limit=str(one), **asdict(limiter.get_status(one.count, one.window_seconds)))
-        for one in state.limits
-    ]
+    limits = [_limit(one, limiter.get_status(one.count, one.window_seconds)) for one in state.limits]
     return SourceLimits(
         is_enabled=source.is_enabled,
         missing=source.missing,
@@ -44,6 +42,11 @@ def read_limits(context: Context, source: Source, state: SourceState) -> SourceL
         limits=limits,
         configured=[str(one) for one in own.limits] if own else [],
     )
+
+
+def _limit(limit: Limit, status: RateLimitStatus) -> LimitStatus:
+    found = LimitStatus(limit=str(limit), **asdict(status))
+    return found if status.used else found.model_copy(update={"reset_at": None})
 
 
 def _unknown(source: SourceLimits) -> SourceLimits:

@@ -74,7 +74,7 @@ class LimitStatus(Answer):
     allowed: int
     used: int | None
     remaining: int | None
-    reset_at: datetime | None = Field(description="When the next slot in use comes free; now, if none is.")
+    reset_at: datetime | None = Field(description="When the next slot in use comes free; null where none is.")
     is_limited: bool | None
     window_seconds: float
     reason: str | None

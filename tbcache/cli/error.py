@@ -21,8 +21,10 @@ from tbcache.errors import (
     RedisUnreachable,
     TbcacheError,
     UpstreamError,
+    UpstreamNotFound,
     nearest,
 )
+from tbcache.models import FetchRequest
 from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -65,6 +67,26 @@ def run(args: Sequence[str]) -> int:
 def exit_code(error: TbcacheError) -> int:
     """The exit code that the README promises for ``error``."""
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
+
+
+def failure(request: FetchRequest, error: TbcacheError, credentials: Sequence[str]) -> str:
+    """Why there is no answer to ``request``; of an upstream's error, which symbol and what to do as well.
+
+    ``credentials`` are the variables of the source's.
+    """
+    if not isinstance(error, UpstreamError):
+        return str(error)
+    said, todo = str(error).removeprefix(f"{request.source}: "), _todo(error, credentials)
+    return f"{request.source} {request.symbol}: {said}" + (f"; {todo}" if todo else "")
+
+
+def _todo(error: UpstreamError, credentials: Sequence[str]) -> str:
+    # Reads half of the library: not before something is wrong.
+    from tbcache.fleet import remedy
+
+    if isinstance(error, UpstreamNotFound):
+        return "is it spelled right?"
+    return "try again later" if error.transient else remedy([error.kind], credentials)
 
 
 def say(message: str) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.context import quiet_settings
-from tbcache.cli.error import say
+from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import age, outcome_table
-from tbcache.errors import RedisUnreachable
+from tbcache.errors import RedisUnreachable, UpstreamError
 from tbcache.models import Outcome
 from tbcache.settings import Settings
 from tbcache.sources import get_source
@@ -34,9 +34,14 @@ def fetch(
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
     settings = quiet_settings()
-    get_source(source, settings).request(symbol, hours)
+    known = get_source(source, settings)
+    request = known.request(symbol, hours)
     _look_for_redis(settings)
-    outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
+    try:
+        outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
+    except UpstreamError as error:
+        say(failure(request, error, known.variables))
+        raise typer.Exit(exit_code(error)) from None
     if outcome.error is not None:
         say(
             f"{source}: the last refresh failed ({outcome.error.message}); "

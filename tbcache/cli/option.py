@@ -28,7 +28,7 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source, like twitter.")]
-Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="Tickers, like AAPL or BRK.B.")]
+Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Tickers, like AAPL or BRK.B.")]
 Hours = Annotated[int, typer.Option(help="Look back this many hours.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
 Timeout = Annotated[float, typer.Option(min=0.0, help="Wait at most this many seconds.")]

@@ -62,14 +62,19 @@ def summary(status: FleetStatus, refused: int | None = None) -> str:
         f"{sum(s.warm for s in on)}/{sum(s.common for s in on)} warm",
         f"{asked} asked today",
         f"{served / asked:.0%} hits" if asked else "no hits yet",
-        f"{sum(s.usage.errors_today for s in on)} errors",
+        _count(sum(s.usage.errors_today for s in on), "error"),
         f"{sum(s.queue.waiting + s.queue.delayed for s in on)} waiting",
-        f"{len(alive)} workers, {sum(w.busy for w in alive)} of {sum(w.threads for w in alive)} threads busy",
+        _count(len(alive), "worker"),
+        f"{sum(w.busy for w in alive)} of {sum(w.threads for w in alive)} threads busy",
         f"${sum(s.usage.cost_today for s in on):.2f}",
     ]
     parts += [f"{source.name} {source.state}" for source in on if source.state != "ok"]
-    parts += [] if refused is None else [f"{refused} refused by the simulator"]
+    parts += [] if refused is None else [f"{refused} over a limit of the simulator's"]
     return ", ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def off_lines(status: FleetStatus) -> list[str]:
@@ -162,7 +167,7 @@ def _cells(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, 
         "source": source.name,
         "state": Text(source.state, style=_STATE_STYLE[source.state]),
         "used of limit": Text("\n").join(_bar(limit, bar_cells) for limit in source.limits),
-        "frees in": Text("\n").join(shown(_until(limit.resets_at, now)) for limit in source.limits),
+        "frees in": Text("\n").join(shown(_until(limit.reset_at, now)) for limit in source.limits),
         "warm": _warm(source),
         "asked": f"{recent.requests}/{usage.requests_today}",
         "hits": f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",

@@ -52,7 +52,7 @@ Seed = Annotated[
 def worker(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Work for these only.", show_default=False),
+        typer.Argument(metavar="SOURCE", help="Work for these only.", show_default=False),
     ] = None,
     processes: Processes = 1,
     threads: Threads = 8,

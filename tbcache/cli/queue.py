@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tbcache.cli.context import quiet_settings, require_redis
-from tbcache.cli.error import OK, exit_code, say
+from tbcache.cli.error import OK, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
@@ -21,7 +21,7 @@ from tbcache.sources import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
-DEAD_EXAMPLE = "Example: tbcache dead"
+DEAD_EXAMPLE = "Example: tbcache dead --clear twitter"
 MOST_DEAD = 20
 
 
@@ -82,6 +82,9 @@ def dead(
     if wants_json(as_json):
         print_json(graves)
         return
+    if not graves:
+        say("no queued fetch has died")
+        return
     rows = ((one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.reason) for one in graves)
     print_table(rows_table(("source", "symbol", "died at (UTC)", "reason"), rows))
 
@@ -112,7 +115,7 @@ def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: fl
             (h.request.source, h.request.symbol, h.job_id, "queued" if h.is_new else "was queued already")
             for h in handles
         )
-        print_table(rows_table(("source", "symbol", "job", ""), rows))
+        print_table(rows_table(("source", "symbol", "job", "state"), rows))
 
 
 def _wait(handles: Sequence[Handle], timeout: float) -> list[_Answer]:
@@ -128,13 +131,20 @@ def _wait(handles: Sequence[Handle], timeout: float) -> list[_Answer]:
 
 
 def _show_answers(answers: Sequence[_Answer], as_json: bool) -> None:
-    """Print what came and say what did not; the first error gives the exit code."""
+    """Print what came, and what did not; the first error gives the exit code."""
     if wants_json(as_json):
         print_json([answer.to_data() for answer in answers])
     else:
-        outcomes = (answer.outcome for answer in answers if answer.outcome is not None)
-        print_table(outcome_table(outcomes, terminal_width()))
+        _show_table(answers)
     errors = [answer.error for answer in answers if answer.error is not None]
-    for error in errors:
-        say(str(error))
     raise typer.Exit(exit_code(errors[0]) if errors else OK)
+
+
+def _show_table(answers: Sequence[_Answer]) -> None:
+    outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
+    if outcomes:
+        print_table(outcome_table(outcomes, terminal_width()))
+    sources = get_sources(quiet_settings())
+    for answer in answers:
+        if answer.error is not None:
+            say(failure(answer.request, answer.error, sources[answer.request.source].variables))

@@ -50,7 +50,7 @@ def limit_table(status: FleetStatus) -> Table:
         if source.closed_until is not None:
             closed = f"{when(source.closed_until, status.at)} ({source.closed_reason})"
         for limit in source.limits:
-            resets = when(limit.resets_at, status.at) if limit.resets_at else "-"
+            free_at = when(limit.reset_at, status.at) if limit.reset_at else "-"
             add_row(
                 table,
                 source.name,
@@ -58,7 +58,7 @@ def limit_table(status: FleetStatus) -> Table:
                 limit.limit,
                 str(limit.used),
                 str(limit.remaining),
-                resets,
+                free_at,
                 closed,
             )
     return table

@@ -30,7 +30,7 @@ class View(Protocol):
         """Something happened."""
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
-        """The fleet as it is now; ``refused`` is how many requests the simulator refused."""
+        """The fleet as it is now; ``refused`` is how many requests the simulator found over a limit."""
 
     def close(self) -> None:
         """The last is said."""
@@ -117,4 +117,5 @@ def _line(event: str) -> str:
 
 
 def _refusals(refused: int) -> Text:
-    return Text(f"\nthe simulator refused {refused} requests", style="red" if refused else "green")
+    style = "red" if refused else "green"
+    return Text(f"\nrequests over a limit, as the simulator counts them: {refused}", style=style)

@@ -16,6 +16,7 @@ from tbcache.fleet.model import (
     difference,
     when,
 )
+from tbcache.fleet.trouble import remedy
 
 __all__ = [
     "Fleet",
@@ -29,5 +30,6 @@ __all__ = [
     "Trouble",
     "build_fleet",
     "difference",
+    "remedy",
     "when",
 ]

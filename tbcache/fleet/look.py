@@ -191,10 +191,10 @@ class Fleet:
         limiter, found = RateLimiter(source, self._store), []
         for limit in state.limits or source.limits:
             status = limiter.get_status(limit.count, limit.window_seconds)
-            resets_at = status.reset_at if status.used else None
+            reset_at = status.reset_at if status.used else None
             found.append(
                 LimitStatus(
-                    str(limit), limit.count, limit.window_seconds, status.used, status.remaining, resets_at
+                    str(limit), limit.count, limit.window_seconds, status.used, status.remaining, reset_at
                 )
             )
         return tuple(found)

@@ -49,14 +49,14 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One limit of a source. ``resets_at`` is when the next used slot comes free; None when none is used."""
+    """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used."""
 
     limit: str
     count: int
     window_seconds: float
     used: int
     remaining: int
-    resets_at: datetime | None
+    reset_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

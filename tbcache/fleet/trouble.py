@@ -117,13 +117,18 @@ def _kinds(recent: RecentMetrics) -> Sequence[str]:
 
 
 def _todo(source: SourceStatus) -> str:
-    kinds = _kinds(source.recent)
+    words = remedy(_kinds(source.recent), source.credentials)
+    return words or "the logs of the workers have the upstream's words"
+
+
+def remedy(kinds: Sequence[str], credentials: Sequence[str]) -> str:
+    """What mends failures of these kinds, where somebody can; ``credentials`` are the source's variables."""
     if "auth" in kinds:
-        named = " and ".join(source.credentials) or "its credentials"
+        named = " and ".join(credentials) or "its credentials"
         return f"the upstream refuses the credentials: set {named} anew"
     if "not_entitled" in kinds:
         return "the plan does not include what is asked: change the plan, or leave the source out"
-    return "the logs of the workers have the upstream's words"
+    return ""
 
 
 def _unserved(status: FleetStatus) -> Iterator[Trouble]:

@@ -80,6 +80,24 @@ def test_a_star_clears_everything(client: TestClient, cache: CacheManager) -> No
     assert client.post(CLEAR, json={"pattern": "*"}).json()["cleared"] == 3
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{", "body: it is no valid JSON (Expecting property name enclosed in double quotes)"),
+        ("[]", "body: it should be a JSON object"),
+        ('{"pattern": 1}', "pattern: it should be text"),
+        ("{}", "pattern: it is missing"),
+        ('{"pattern": "*", "dry": 1}', "dry: it is not known here"),
+    ],
+)
+def test_a_body_that_is_not_understood_is_said_in_plain_words(
+    client: TestClient, body: str, said: str
+) -> None:
+    """ "Input should be a valid dictionary or object to extract fields from" helps nobody."""
+    answer = client.post(CLEAR, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()) == (422, {"error": said})
+
+
 @pytest.mark.parametrize("body", [None, {}, {"patern": "twitter:*"}, {"pattern": "*", "dry_run": True}])
 def test_clear_does_nothing_unless_a_pattern_is_said_right(
     client: TestClient, cache: CacheManager, body: dict[str, object] | None

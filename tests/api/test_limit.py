@@ -48,6 +48,9 @@ def test_slots_in_use_are_shown_and_looking_takes_none(
     assert reddit["closed_until"] is None
     reset_at = datetime.fromisoformat(limit["reset_at"])
     assert timedelta(0) < reset_at - datetime.now(UTC) <= timedelta(seconds=60)
+    # The same as `tbcache limits --json` has: there is nothing to wait for.
+    (free,) = client.get(PATH).json()["sources"]["stocktwits"]["limits"]
+    assert (free["used"], free["reset_at"]) == (0, None)
 
 
 def test_a_source_that_is_off_names_what_turns_it_on(client: TestClient) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tbcache.embedded import Supervisor
+from tbcache.errors import UpstreamUnavailable
+from tbcache.queue import Handle
 from tbcache.settings import Settings
+from tbcache.store import Store
 from tests.cli.command import Done, tbcache
 from tests.server import Server, free_port
 from tests.upstream import SimulatorProcess
@@ -45,7 +48,7 @@ USAGE = [
     (["warm", "??"], "symbol '??' is no ticker"),
     (["worker", "stocktwit"], "unknown source 'stocktwit'; did you mean 'stocktwits'?"),
     (["worker", "news"], "news is off: set TBCACHE_NEWS__API_KEY"),
-    (["worker", "--threads", "0"], "--threads='0' is not valid: it should be greater than or equal to 1"),
+    (["worker", "--threads", "0"], "--threads='0' is not valid: it should be at least 1"),
     (["worker", "--processes", "0"], "--processes='0'"),
     (["up", "--replay", "nowhere"], "--replay is for the simulator: use it together with --demo"),
     (["up", "--demo", "--replay", "nowhere"], "nowhere"),
@@ -93,8 +96,8 @@ SETTINGS = [
     ("TBCACHE_TWITTER__USER_AGENT", "a\nb", "it should be 1-512 printable ASCII characters"),
     ("TBCACHE_REDDIT__SUBREDDITS", " ", "it should be names joined by +"),
     ("TBCACHE_REDDIT__SUBREDDITS", "../../x", "it should be names joined by +"),
-    ("TBCACHE_REDDIT__PAGES", "100000000000000000000", "less than or equal to 1000"),
-    ("TBCACHE_COMMON_HOURS", "8761", "less than or equal to 8760"),
+    ("TBCACHE_REDDIT__PAGES", "100000000000000000000", "it should be at most 1000"),
+    ("TBCACHE_COMMON_HOURS", "8761", "it should be at most 8760"),
     ("TBCACHE_TWITTER__BASE_URL", "api.x.com", "it should be https://HOST or http://HOST:PORT"),
     ("TBCACHE_TWITTER__BASE_URL", "http://host:port", "it should be https://HOST or http://HOST:PORT"),
     ("TBCACHE_NAMESPACE", "a b", "it should be 1-64 letters, digits, dots, dashes or underscores"),
@@ -272,8 +275,45 @@ def test_an_upstream_error_ends_with_5(cli: Cli, server: Server, simulator: Simu
     variables = {**simulator.variables, "TBCACHE_NEWS__API_KEY": "wrong"}
     done = cli("fetch", "news", "AAPL", REDIS_URL=server.url, **variables)
     assert (done.code, done.out) == (5, "")
-    assert done.err.startswith("tbcache: news: ")
+    assert done.err.startswith("tbcache: news AAPL: ")
+    assert done.err.endswith(
+        "(HTTP 401); the upstream refuses the credentials: set TBCACHE_NEWS__API_KEY anew\n"
+    )
     assert len(done.err.splitlines()) == 1
+    unknown = cli("fetch", "options", "ZZZQ")
+    assert (unknown.code, unknown.err) == (
+        5,
+        "tbcache: options ZZZQ: Not Found (HTTP 404); is it spelled right?\n",
+    )
+
+
+def test_a_queued_fetch_that_failed_is_said_once_and_names_its_symbol(
+    cli: Cli, server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten symbols it must be known which; an empty table, or the same words twice, help nobody."""
+
+    def fail(handle: Handle, timeout: float) -> None:
+        raise UpstreamUnavailable("stocktwits", "Service Unavailable", status=503)
+
+    monkeypatch.setattr(Handle, "result", fail)
+    done = cli("enqueue", "stocktwits", "AAPL", "MSFT", "--wait", is_terminal=True, REDIS_URL=server.url)
+    assert (done.code, done.out) == (5, "")
+    assert done.err == "".join(
+        f"tbcache: stocktwits {symbol}: Service Unavailable (HTTP 503); try again later\n"
+        for symbol in ("AAPL", "MSFT")
+    )
+    as_json = cli("enqueue", "stocktwits", "AAPL", "--wait")
+    assert (as_json.code, as_json.err) == (5, "")
+    assert [one["error"]["kind"] for one in as_json.data] == ["UpstreamUnavailable"]
+
+
+def test_no_table_is_empty_and_no_column_without_a_head(cli: Cli, server: Server, store: Store) -> None:
+    """A head above nothing reads like something that broke."""
+    dead = cli("dead", is_terminal=True, REDIS_URL=server.url)
+    assert (dead.code, dead.out, dead.err) == (0, "", "tbcache: no queued fetch has died\n")
+    assert cli("dead").data == []
+    page = cli("enqueue", "stocktwits", "AAPL", is_terminal=True).out
+    assert page.splitlines()[0].split() == ["source", "symbol", "job", "state"]
 
 
 def test_a_busy_api_port_is_said_before_anything_starts(cli: Cli, server: Server, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_limits_tell_what_is_used_and_when_it_comes_free(cli: Cli, fleet: dict[s
         ("5/1m", 1, 4),
         ("2/1d", 1, 1),
     ]
-    assert all(one["resets_at"] for one in news["limits"])
+    assert all(one["reset_at"] for one in news["limits"])
 
 
 def test_cache_clear_counts_what_it_removed(cli: Cli, fleet: dict[str, str]) -> None:
@@ -188,7 +188,9 @@ def test_a_wait_for_workers_that_are_not_there_ends_with_1(cli: Cli, fleet: dict
     done = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", **fleet)
     assert done.code == 1
     assert done.data[0]["error"]["kind"] == "ResultTimeout"
-    assert "Is a worker running?" in done.err
+    assert "Is a worker running?" in done.data[0]["error"]["message"]
+    asked = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", is_terminal=True)
+    assert asked.err.startswith("tbcache: news AAPL: no result within ")
 
 
 def test_warm_queues_every_source_that_is_on_behind_what_somebody_waits_for(

@@ -53,8 +53,8 @@ def test_a_source_without_slots_is_limited_and_says_until_when(settings: Setting
     assert stocktwits.state == "limited"
     (limit,) = stocktwits.limits
     assert (limit.used, limit.remaining) == (60, 0)
-    assert limit.resets_at is not None
-    assert 50 < (limit.resets_at - utc_now()).total_seconds() <= 60
+    assert limit.reset_at is not None
+    assert 50 < (limit.reset_at - utc_now()).total_seconds() <= 60
 
 
 def test_a_source_that_the_upstream_closed_says_why(settings: Settings, store: Store) -> None:

@@ -266,7 +266,7 @@ def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) ->
         "worker-1",
         "tbcache fetch twitter AAPL",
         "/docs",
-        "the simulator refused",
+        "requests over a limit, as the simulator counts them: 0",
     ):
         assert part in page
     # Its own are starting.
