@@ -24,7 +24,7 @@ from pathlib import Path
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from tbcache.scoring import THRESHOLD, FinanceVader
-from tbcache.scoring.lean import LeanVader
+from tbcache.scoring.vader import Vader
 
 SENTENCES = Path(__file__).parent.parent / "tests" / "data" / "finance_sentences.tsv"
 LABELS = {"positive": "bullish", "negative": "bearish"}
@@ -37,7 +37,7 @@ Set = tuple[list[str], list[str]]
 def main(rounds: int, folder: Path | None) -> None:
     rows = [line.split("\t") for line in SENTENCES.read_text("utf-8").splitlines() if line[0] != "#"]
     labels, texts = [row[0] for row in rows], [row[2] for row in rows]
-    analyzer, lean = SentimentIntensityAnalyzer(), LeanVader()
+    analyzer, lean = SentimentIntensityAnalyzer(), Vader()
     plain: Rate = lambda texts: [analyzer.polarity_scores(text)["compound"] for text in texts]  # noqa: E731
     ours: dict[str, Rate] = {
         "finance-vader": FinanceVader().score,

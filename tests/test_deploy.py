@@ -388,7 +388,11 @@ def test_the_wheel_has_everything_and_claims_no_foreign_name(image: Path) -> Non
         for path in (image / "src" / folder).rglob("*"):
             if path.is_file():
                 expected.add(f"{home}/{path.relative_to(image / 'src' / folder).as_posix()}")
-    assert {"tbcache/lua/admit.lua", "tbcache/processes/workers/__main__.py"} <= expected
+    assert {
+        "tbcache/lua/admit.lua",
+        "tbcache/processes/workers/__main__.py",
+        "tbcache/data/VADER_LICENSE.txt",
+    } <= expected
     assert expected <= files
     tops = {name.partition("/")[0] for name in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tbcache"}

@@ -85,11 +85,11 @@ def test_import_tbcache_loads_nothing_but_itself() -> None:
     ("name", "spared"),
     [
         ("UpstreamError", ("pydantic", "redis", "httpx2")),
-        ("get_cache_manager", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
-        ("get_rate_limiter", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
-        ("get_usage_monitor", ("sqlalchemy", "vaderSentiment", "httpx2", "fastapi", "dramatiq")),
-        ("enqueue", ("vaderSentiment", "httpx2", "fastapi")),
-        ("get_provider", ("vaderSentiment", "fastapi", "typer", "apscheduler")),
+        ("get_cache_manager", ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq")),
+        ("get_rate_limiter", ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq")),
+        ("get_usage_monitor", ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq")),
+        ("enqueue", ("tbcache.scoring.vader", "httpx2", "fastapi")),
+        ("get_provider", ("tbcache.scoring.vader", "fastapi", "typer", "apscheduler")),
     ],
 )
 def test_a_name_loads_only_what_it_needs(name: str, spared: tuple[str, ...]) -> None:

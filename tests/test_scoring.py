@@ -31,8 +31,9 @@ from tbcache.scoring import (
     score_items,
 )
 from tbcache.scoring import finance as finance_module
+from tbcache.scoring import vader as vader_module
 from tbcache.scoring.finance import Lexicon, clean
-from tbcache.scoring.lean import LeanVader
+from tbcache.scoring.vader import Vader
 
 ROOT = Path(__file__).parent.parent
 PAYLOADS = Path(os.environ.get("TBCACHE_PAYLOADS", ROOT.parent / "shared" / "payloads"))
@@ -47,7 +48,7 @@ REQUEST = FetchRequest("twitter", "AAPL", 24)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # its codecs.open, since Python 3.14
     plain = vader.SentimentIntensityAnalyzer()
-lean = LeanVader()
+lean = Vader()
 
 # Every word that one of VADER's rules looks for, beside some it rates.
 _RULES = [
@@ -114,6 +115,20 @@ def test_the_lean_compound_is_vaders_on_real_posts() -> None:
     """Made-up texts never have all that real ones have."""
     texts = [text for _, _, text in SENTENCES] + [text for text in recorded_texts() if len(text) < 2000]
     assert [lean.compound(t) for t in texts] == [plain.polarity_scores(t)["compound"] for t in texts]
+
+
+def test_our_tables_are_vaders() -> None:
+    """Random texts hardly ever have one given word of thousands."""
+    assert lean.lexicon == plain.lexicon
+    assert (vader_module.BOOSTERS, vader_module.IDIOMS) == (vader.BOOSTER_DICT, vader.SPECIAL_CASES)
+    assert set(vader.NEGATE) == vader_module.NEGATIONS
+
+
+def test_a_version_of_the_scorer_gives_the_same_scores_for_ever() -> None:
+    """Scores of one scorer are compared over months: where they change, its version must."""
+    scores = (Path(__file__).parent / "data" / "finance_scores.txt").read_text().split()
+    assert (FinanceVader.name, FinanceVader.version) == ("finance-vader", "1")
+    assert get_scorer().score([text for _, _, text in SENTENCES]) == [float(score) for score in scores]
 
 
 def test_the_scorer_knows_finance_clearly_better_than_plain_vader() -> None:
@@ -261,9 +276,9 @@ def test_scores_stay_within_bounds_and_in_order() -> None:
 def test_importing_scoring_loads_no_lexicon_and_warns_of_nothing() -> None:
     """Importing must stay fast for those who never score, and clean for those who run with -W error."""
     code = (
-        "import sys, tbcache.scoring as s; assert 'vaderSentiment' not in sys.modules; "
+        "import sys, tbcache.scoring as s; assert 'tbcache.scoring.vader' not in sys.modules; "
         "assert s.get_scorer() is s.get_scorer(); "
-        "assert s.get_scorer().score(['shares surge'])[0] > 0; assert 'requests' not in sys.modules"
+        "assert s.get_scorer().score(['shares surge'])[0] > 0; assert 'vaderSentiment' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT, timeout=60)
 

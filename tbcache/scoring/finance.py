@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from tbcache.foreign import unescape
 
 if TYPE_CHECKING:
-    from tbcache.scoring.lean import LeanVader
+    from tbcache.scoring.vader import Vader
 
 _loading = threading.Lock()
 
@@ -116,12 +116,12 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
 
 
 @functools.cache
-def _lexicons() -> tuple[LeanVader, Lexicon]:
-    # Here and not above: whoever never scores a text never loads VADER.
-    from tbcache.scoring.lean import LeanVader
+def _lexicons() -> tuple[Vader, Lexicon]:
+    # Here and not above: whoever never scores a text never builds VADER's tables.
+    from tbcache.scoring.vader import Vader
 
     lexicon = Lexicon.read(files("tbcache").joinpath("data/trading_lexicon.tsv").read_text("utf-8"))
-    vader = LeanVader()
+    vader = Vader()
     vader.lexicon.update(lexicon.valences)
     # Taken out, not set to 0: VADER would still weigh their capitals ("CREDIT Suisse").
     for word in lexicon.neutral:
@@ -129,7 +129,7 @@ def _lexicons() -> tuple[LeanVader, Lexicon]:
     return vader, lexicon
 
 
-def _compound(vader: LeanVader, lexicon: Lexicon, text: str) -> float:
+def _compound(vader: Vader, lexicon: Lexicon, text: str) -> float:
     text = vader.spell(clean(text, lexicon.emoji))
     words = [_bare(token) for token in text.split()]
     lower = [word.lower() for word in words]
