@@ -134,6 +134,8 @@ class UpstreamError(TbcacheError):
     kind: ClassVar[str] = "error"
     #: Worth another try of the same request, later.
     transient: ClassVar[bool] = False
+    #: The request was sent, and no answer to it came: it may have been served, and billed.
+    is_unanswered = False
 
     def __init__(
         self, source: str, message: str, *, status: int = 0, retry_at: datetime | None = None

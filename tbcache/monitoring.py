@@ -94,6 +94,8 @@ class SourceMetrics:
     errors_by_kind: Mapping[str, int] = field(default_factory=dict)
     cache_hit_rate: float = 0.0
     cost_today: float = 0.0
+    #: What of the cost is no more than a bound: the requests were sent, and their answers lost or not read.
+    uncertain_cost_today: float = 0.0
     latency_p50: float | None = None
     latency_p95: float | None = None
 
@@ -104,7 +106,8 @@ class RecentMetrics:
 
     ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
     an end, good or bad. ``last`` are the failures since a fetch last went well, some minutes ago or more;
-    None where the last fetch went well.
+    None where the last fetch went well. ``plain`` counts the requests that ask for words, as the plan has
+    refused the cashtag.
     """
 
     source: str
@@ -121,6 +124,7 @@ class RecentMetrics:
     cost: float = 0.0
     latency_p95: float | None = None
     last: Failing | None = None
+    plain: int = 0
 
     @property
     def is_failing(self) -> bool:
@@ -662,6 +666,7 @@ def _metrics(source: str, figures: Counter[str]) -> SourceMetrics:
         errors_by_kind=dict(sorted(errors.items())),
         cache_hit_rate=(hits + stale) / requests if requests else 0.0,
         cost_today=figures["cost"] / MICROS,
+        uncertain_cost_today=figures["uncertain"] / MICROS,
         latency_p50=_percentile(figures, 0.50),
         latency_p95=_percentile(figures, 0.95),
     )
@@ -686,6 +691,7 @@ def _recent(source: str, seconds: float, figures: Counter[str]) -> RecentMetrics
         cache_hit_rate=day.cache_hit_rate,
         cost=day.cost_today,
         latency_p95=day.latency_p95,
+        plain=figures["plain"],
     )
 
 

@@ -12,11 +12,12 @@ _USER = "user/"
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What answers cost, in US dollars: ``dollars`` at any rate, and of ``once`` (price by id) what has
-    not been billed before on the same UTC day.
+    not been billed before on the same UTC day. ``is_uncertain`` says that it is no more than a bound.
     """
 
     dollars: float = 0.0
     once: Mapping[str, float] = field(default_factory=dict)
+    is_uncertain: bool = False
 
     @property
     def most(self) -> float:
@@ -52,6 +53,11 @@ class Price:
     def per_page(self) -> float:
         """What a page costs at most."""
         return self.per_request + self.per_item * self.page_items + self.per_user * self.page_users
+
+    @property
+    def uncertain(self) -> Bill:
+        """What a page may cost of which nobody knows whether it was served."""
+        return Bill(self.per_page, is_uncertain=self.per_page > 0)
 
     def bill(self, items: Collection[str], users: Collection[str] = ()) -> Bill:
         """What an answer costs that holds these: the ids of each."""

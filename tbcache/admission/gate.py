@@ -161,6 +161,8 @@ class Admission:
 
     def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
+        if settlement.bill.is_uncertain:
+            self._note_uncertain(grant, settlement.bill)
         if settlement.closed_by:
             self._close_local(grant.ask.source, settlement.closed_by)
         if not grant.is_local:
@@ -561,6 +563,12 @@ class Admission:
             figures[f"error.{kind}"] += 1
         self._monitor.count(grant.ask.source.name, +figures)
         self._count_bill(grant, settlement.bill)
+
+    def _note_uncertain(self, grant: Grant, bill: Bill) -> None:
+        """Tell of money that may not have been spent: it is counted, so that no budget is exceeded."""
+        request = grant.ask.request
+        log.warning("bill.uncertain", source=request.source, key=request.key, most=bill.dollars)
+        self._monitor.count(request.source, {"uncertain": to_micros(bill.dollars)})
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
         name = grant.ask.source.name

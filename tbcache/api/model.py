@@ -108,6 +108,7 @@ class SourceUsage(Answer):
     errors_by_kind: dict[str, int]
     cache_hit_rate: float
     cost_today: float
+    uncertain_cost_today: float = Field(description="Of answers that were lost or not read: at most so much.")
     latency_p50: float | None
     latency_p95: float | None
 

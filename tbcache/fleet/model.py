@@ -24,6 +24,7 @@ FleetTrouble = Literal[
     "failing",
     "budget",
     "unserved",
+    "plan",
     "dead_letters",
     "drift",
 ]

@@ -101,6 +101,13 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
                 f"TBCACHE_{source.name.upper()}__DAILY_BUDGET and restart all processes"
             )
             yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
+        if source.recent.plain:
+            what = f"{source.name}: the plan refuses cashtags, and posts with the word are read, and paid for"
+            todo = (
+                f"take a plan that has them, or narrow TBCACHE_{source.name.upper()}__QUERY_FILTER; "
+                "cashtags are tried again each hour"
+            )
+            yield Trouble("plan", what, todo, source.name)
 
 
 def _failures(recent: RecentMetrics) -> str:

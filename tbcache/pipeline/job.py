@@ -8,9 +8,23 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from tbcache.admission import Grant, Settled, Settlement
 from tbcache.models import Failure, Keyed, Origin
+from tbcache.price import NOTHING, Bill
 from tbcache.sources import Source
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Where a load stands, for whoever settles it, however it ends.
+
+    ``grant`` has the slot in hand; ``bill`` is what it costs that has not been billed yet, or may cost while
+    nobody knows; ``sent`` counts the requests.
+    """
+
+    grant: Grant
+    bill: Bill = NOTHING
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +71,9 @@ class Job(Protocol[T]):
     def kept(self, value: T, payload: bytes) -> object:
         """What the in-process layer keeps of a value: nothing that a caller may change."""
 
-    async def load(self, grant: Grant) -> Loaded[T]:
-        """Ask the upstream, with a slot that is held. Nothing is settled.
+    async def load(self, attempt: Attempt) -> Loaded[T]:
+        """Ask the upstream, with the slot that is held, and note in ``attempt`` how far that has come.
+        Nothing is settled.
 
         Raises:
           UpstreamError: there is no value. TooLate: nothing was sent.

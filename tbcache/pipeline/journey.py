@@ -46,9 +46,10 @@ from tbcache.models import (
 )
 from tbcache.monitoring import get_usage_monitor
 from tbcache.pipeline.driver import Blocking, Driver, run
-from tbcache.pipeline.job import Answered, Job, Loaded
+from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
+from tbcache.price import NOTHING
 from tbcache.repository.outbox import Outbox, get_outbox
 from tbcache.settings import get_settings
 from tbcache.singleton import singleton
@@ -195,45 +196,57 @@ class Pipeline:
         Raises TooLate, with everything given back, when nothing was sent.
         """
         await self._await_start(grant, driver)
-        settle, started = self.admission.settle, time.monotonic()
+        attempt, started = Attempt(grant), time.monotonic()
+
+        def settle(settlement: Settlement) -> None:
+            self.admission.settle(attempt.grant, settlement)
+
         try:
-            loaded = await job.load(grant)
+            loaded = await job.load(attempt)
             if loaded.settlement == Settlement():
-                await driver.call(lambda: settle(grant, Settlement()))
+                await driver.call(lambda: settle(Settlement()))
                 return Answered(loaded.value, "cache")
-            await self._settle(job, loaded, time.monotonic() - started, driver)
+            await self._settle(job, loaded, attempt, time.monotonic() - started, driver)
         except TooLate:
-            await driver.call(lambda: settle(grant, Settlement()))
+            await driver.call(lambda: settle(Settlement()))
             raise
         except UpstreamError as error:
-            failure = await self._settle_failure(job, grant, error, time.monotonic() - started, driver)
+            failure = await self._settle_failure(job, attempt, error, time.monotonic() - started, driver)
             if stale is MISSING:
                 raise
             return Answered(stale, "stale", failure)
         except Exception as error:
             bug = _bug(job.source.name, error)
             log.error("fetch.broke", source=job.source.name, **job.names, error=repr(error)[:200])
-            await driver.call(lambda: settle(grant, Settlement(failure=bug, pages=1)))
+            broken = Settlement(failure=bug, pages=attempt.sent, bill=attempt.bill)
+            await driver.call(lambda: settle(broken))
             raise
         except BaseException:
-            await driver.call(lambda: settle(grant, Settlement(is_interrupted=True, pages=1)))
+            interrupted = Settlement(is_interrupted=True, pages=attempt.sent, bill=attempt.bill)
+            await driver.call(lambda: settle(interrupted))
             raise
         return Answered(loaded.value, "live")
 
     async def _settle_failure(
-        self, job: Job[T], grant: Grant, error: UpstreamError, seconds: float, driver: Driver
+        self, job: Job[T], attempt: Attempt, error: UpstreamError, seconds: float, driver: Driver
     ) -> Failure:
         failure = Failure.of(error)
-        settlement = Settlement(failure=failure, closed_by=closing(error), seconds=seconds, pages=1)
-        await driver.call(lambda: self.admission.settle(grant, settlement))
+        settlement = Settlement(
+            failure=failure, closed_by=closing(error), seconds=seconds, pages=attempt.sent, bill=attempt.bill
+        )
+        await driver.call(lambda: self.admission.settle(attempt.grant, settlement))
         log.warning(
             "fetch.failed", source=job.source.name, **job.names, kind=failure.kind, reason=failure.message
         )
         return failure
 
-    async def _settle(self, job: Job[T], loaded: Loaded[T], seconds: float, driver: Driver) -> None:
+    async def _settle(
+        self, job: Job[T], loaded: Loaded[T], attempt: Attempt, seconds: float, driver: Driver
+    ) -> None:
         settlement = replace(loaded.settlement, seconds=seconds)
         where = await driver.call(lambda: self.admission.settle(loaded.grant, settlement))
+        # It is billed: what breaks after this owes nothing.
+        attempt.bill = NOTHING
         if self._local is not None:
             # Before the server tells us, or we would read our own old value.
             self._local.discard(job.request.key)

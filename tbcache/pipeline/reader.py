@@ -13,6 +13,7 @@ from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
 from tbcache.pipeline.coverage import Coverage, Ending
+from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.page import bounded
 from tbcache.price import NOTHING, Bill
 from tbcache.scoring import Scorer
@@ -56,8 +57,8 @@ class Fetched:
     """What the pages brought.
 
     ``items`` lie in the asked time, of which all from ``since`` to ``until`` is known (None: nothing,
-    and up to now); ``read`` are those beside them that are older as well. ``grant`` holds the last
-    page's slot and ``bill`` is what that page costs; both are still to be settled.
+    and up to now); ``read`` are those beside them that are older as well. The last page is still to be
+    settled: see the attempt.
     """
 
     items: tuple[Item, ...]
@@ -66,8 +67,6 @@ class Fetched:
     since: datetime | None
     until: datetime | None
     reason: str | None
-    grant: Grant
-    bill: Bill
     closed_by: Failure | None
     hints: tuple[RateHint, ...]
 
@@ -76,12 +75,17 @@ class PageReader:
     """Reads one answer, page by page, within the source's page budget."""
 
     def __init__(
-        self, upstream: Upstream, grant: Grant, turn: Turn, may_send: MaySend, reach: Reach | None = None
+        self,
+        upstream: Upstream,
+        attempt: Attempt,
+        turn: Turn,
+        may_send: MaySend,
+        reach: Reach | None = None,
     ) -> None:
         """``reach`` is what to send where that is not what was asked for."""
         self._upstream = upstream
         # Only a request for a symbol's posts comes in pages.
-        self._request = cast("FetchRequest", grant.ask.request)
+        self._request = cast("FetchRequest", attempt.grant.ask.request)
         self._sent, self._delay = reach or Reach(self._request, upstream.source.delay_hours)
         self._turn = turn
         self._may_send = may_send
@@ -91,47 +95,58 @@ class PageReader:
         self._kept: dict[str, Item] = {}
         self._pages = 0
         self._hints: tuple[RateHint, ...] = ()
-        self._grant = grant
-        self._bill = NOTHING
+        self._attempt = attempt
 
     def read(self) -> Fetched:
         """Read until the pages are all that was asked for, or no more can or may be read.
 
         Raises:
-          UpstreamError: the first page cannot be read. TooLate: it was not sent.
+          UpstreamError: the first page with anything on it cannot be read. TooLate: it was not sent.
         """
         cursor: str | None = None
         while True:
             try:
                 page = self._page(cursor)
             except (UpstreamError, TooLate) as error:
-                if self._pages == 0:
+                # Nothing was read, and that is no answer: what is older may hold more.
+                if not self._kept:
                     raise
                 return self._broken_off(error)
             if (ending := self._coverage.add(page)) is not None:
                 return self._ended(ending)
             if self._pages == self._upstream.source.pages:
                 return self._fetched("page_budget")
-            turn = self._turn(self._grant, self._bill)
-            self._bill = NOTHING
+            turn = self._turn(self._attempt.grant, self._attempt.bill)
+            self._attempt.bill = NOTHING
             if isinstance(turn, Wait):
                 return self._fetched("budget" if turn.why == "budget" else "rate_limit")
-            cursor, self._grant = page.next, turn
+            cursor, self._attempt.grant = page.next, turn
 
     def _page(self, cursor: str | None) -> Page:
         http = self._upstream.request(self._sent, cursor, self._now)
-        if not self._may_send(self._grant):
+        if not self._may_send(self._attempt.grant):
             raise TooLate
-        # Checked again at the socket: who stands still until the slot is over must not send.
-        with until(self._grant.send_by):
-            response = self._upstream.send(http)
-        page = parse_page(self._upstream, response)
+        page = self._exchange(http)
         self._pages += 1
         self._hints = page.hints
-        self._bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
+        self._attempt.bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
         for item in page.items:
             self._kept.setdefault(item.id, item)
         return page
+
+    def _exchange(self, http: HttpRequest) -> Page:
+        """Send, and read what comes. Until that is known, the page may cost as much as any."""
+        attempt = self._attempt
+        attempt.sent, attempt.bill = attempt.sent + 1, self._upstream.source.price.uncertain
+        try:
+            # Checked again at the socket: who stands still until the slot is over must not send.
+            with until(attempt.grant.send_by):
+                response = self._upstream.send(http)
+            return parse_page(self._upstream, response)
+        except UpstreamError as error:
+            if not _may_be_billed(error):
+                attempt.bill = NOTHING
+            raise
 
     def _ended(self, ending: Ending) -> Fetched:
         """No page follows; whether that is the end of the items is another question."""
@@ -160,8 +175,6 @@ class PageReader:
             since,
             last,
             reason,
-            self._grant,
-            self._bill,
             closed_by,
             self._hints,
         )
@@ -170,6 +183,12 @@ class PageReader:
         """True when nothing is newer than the plan's delay: silence then says nothing."""
         newest_allowed = self._now - timedelta(hours=self._delay)
         return bool(self._delay) and all(item.at is None or item.at <= newest_allowed for item in items)
+
+
+def _may_be_billed(error: UpstreamError) -> bool:
+    """True where the upstream may have served what was not read; an error that it states costs nothing."""
+    is_unread = isinstance(error, UpstreamPayloadError) and 200 <= error.status < 300
+    return error.is_unanswered or is_unread
 
 
 def closing(error: UpstreamError) -> Failure | None:

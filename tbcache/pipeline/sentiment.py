@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tbcache.admission import Admission, Grant, Reach, Settled, Settlement
+from tbcache.admission import Admission, Reach, Settled, Settlement
 from tbcache.models import FetchRequest, SymbolSentiment, utc_now
-from tbcache.pipeline.job import Loaded
+from tbcache.pipeline.job import Attempt, Loaded
 from tbcache.pipeline.reader import Fetched, PageReader, Upstream
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Outbox
@@ -45,21 +45,21 @@ class SentimentJob:
     def kept(self, value: SymbolSentiment, payload: bytes) -> SymbolSentiment:
         return value
 
-    async def load(self, grant: Grant) -> Loaded[SymbolSentiment]:
+    async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = self._admission.delay.reach(self.source, self.request)
         if reach is None:
-            return Loaded(delayed(self._upstream, self.request), grant, Settlement())
-        fetched = self._read_pages(grant, reach)
+            return Loaded(delayed(self._upstream, self.request), attempt.grant, Settlement())
+        fetched = self._read_pages(attempt, reach)
         answer = self._answer = _answer(self._upstream, self.request, fetched)
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
             closed_by=fetched.closed_by,
             pages=fetched.pages,
-            bill=fetched.bill,
+            bill=attempt.bill,
             answer=encode_answer(answer) if self._upstream.persist_to_db else None,
             hints=fetched.hints,
         )
-        return Loaded(answer.sentiment, fetched.grant, settlement, {"items": len(fetched.items)})
+        return Loaded(answer.sentiment, attempt.grant, settlement, {"items": len(fetched.items)})
 
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
         if self._answer is None or not self._upstream.persist_to_db:
@@ -69,10 +69,10 @@ class SentimentJob:
         else:
             self._outbox().nudge()
 
-    def _read_pages(self, grant: Grant, reach: Reach) -> Fetched:
+    def _read_pages(self, attempt: Attempt, reach: Reach) -> Fetched:
         admission = self._admission
         try:
-            fetched = PageReader(self._upstream, grant, admission.turn, admission.may_send, reach).read()
+            fetched = PageReader(self._upstream, attempt, admission.turn, admission.may_send, reach).read()
         except BaseException:
             admission.delay.give_up(self.source)
             raise

@@ -23,6 +23,16 @@ MAX_BYTES = 8 * 1024 * 1024
 #: A sign-in, the request itself, and another try of both.
 MAX_REQUESTS = 4
 _SIGNED = httpx2.Auth()
+#: What happens before a request is off. Of whatever else happens nobody knows whether it was served.
+_UNSENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.InvalidURL,
+    httpx2.LocalProtocolError,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
 
 
 class HeaderAuth(httpx2.Auth):
@@ -109,7 +119,9 @@ class HttpClient:
                 )
                 return self._sign_in(client, built, mask)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise UpstreamUnavailable(self._source, self._explain(error)) from None
+                failure = UpstreamUnavailable(self._source, self._explain(error))
+                failure.is_unanswered = not isinstance(error, _UNSENT)
+                raise failure from None
 
     def _sign_in(self, client: httpx2.Client, built: httpx2.Request, mask: Mask) -> RawResponse:
         """Send what the auth asks for, one request after the other; the answer to the last is the one."""

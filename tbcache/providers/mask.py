@@ -51,7 +51,9 @@ class Mask:
         masked = self.text(error.message)
         if masked == error.message:
             return error
-        return replace(Failure.of(error), message=masked).to_error(error.source)
+        shown = replace(Failure.of(error), message=masked).to_error(error.source)
+        shown.is_unanswered = error.is_unanswered
+        return shown
 
     def text(self, words: str) -> str:
         return self._bytes(words.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,6 +22,7 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.log import get_logger
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
@@ -37,9 +40,15 @@ from tbcache.providers.field import (
     word,
 )
 
+log = get_logger("tbcache.providers")
+
 LIMIT = 100
 #: Of posts with a cashtag 58% are retweets and 16% are not in English, and each is billed.
 FILTER = "-is:retweet lang:en"
+#: X's own words for a plan without the operator. Other refusals quote the query, cashtags included.
+_NO_CASHTAGS = re.compile(r"\binvalid operator '\$?cashtag'", re.IGNORECASE)
+#: What a plan lacks today it may have later: the cashtag is tried again after so long.
+PLAIN_SECONDS = 3600.0
 # Where a query starts again in other words.
 _AGAIN = "without-cashtags"
 _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
@@ -75,7 +84,8 @@ _PROBLEMS: dict[str, type[UpstreamError]] = {
 class TwitterProvider(Provider):
     """Recent posts that name a symbol by its cashtag."""
 
-    _has_cashtags = True
+    #: Until when (monotonic) words are asked for in the place of cashtags, which the plan has refused.
+    _plain_until = 0.0
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         since = now - min(timedelta(hours=fetch.hours), _OLDEST)
@@ -93,21 +103,25 @@ class TwitterProvider(Provider):
 
     def _query(self, symbol: str) -> str:
         """Posts that name ``symbol``, of those that the filter leaves."""
-        asked = f"${symbol}" if self._has_cashtags else f'("${symbol}" OR {symbol})'
+        is_plain = time.monotonic() < self._plain_until
+        asked = f'("${symbol}" OR {symbol})' if is_plain else f"${symbol}"
         wanted = FILTER if self.own.query_filter is None else self.own.query_filter
         return f"{asked} {wanted}".rstrip()
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.
 
-        So the other query has a slot of its own, and so have all to come.
+        So the other query has a slot of its own, and so have those of the next hour.
         """
         response = super().send(request)
-        is_refusal = response.status == 400 and b"cashtag" in response.body.lower()
-        if not is_refusal or not request.params["query"].startswith("$"):
-            return response
-        self._has_cashtags = False
-        return replace(response, status=200, body=_EMPTY)
+        if not request.params["query"].startswith("$"):
+            # What is found by a word may speak of something else, and is billed: `status` tells of it.
+            self.usage_monitor.count(self.source.name, {"plain": 1})
+        elif _lacks_cashtags(response):
+            self._plain_until = time.monotonic() + PLAIN_SECONDS
+            log.warning("plan.no_cashtags", source=self.source.name, words_for_seconds=PLAIN_SECONDS)
+            return replace(response, status=200, body=_EMPTY)
+        return response
 
     def auth(self) -> httpx2.Auth | None:
         return HeaderAuth.of(
@@ -139,6 +153,14 @@ class TwitterProvider(Provider):
             # The last page of a search has its count and no token. One post many times is not as many posts.
             exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
         )
+
+
+def _lacks_cashtags(response: RawResponse) -> bool:
+    """True where X says that the plan has no cashtag operator."""
+    if response.status != 400:
+        return False
+    errors = records(record(dialect.decode(response.body)).get("errors"))
+    return any(_NO_CASHTAGS.search(word(error.get("message")) or "") for error in errors)
 
 
 def _posts(data: Any) -> Iterator[dict[str, Any]]:

@@ -119,7 +119,8 @@ class Upstream:
         # Cut between two characters: what is no UTF-8 is another fault than what is no JSON.
         half = answer.body[: len(answer.body) // 2].decode(errors="ignore").encode()
         body = b"" if self.fault.empty else half
-        return replace(answer, body=body, items=(), users=())
+        # What was served is billed, whatever is left of it on the way.
+        return replace(answer, body=body)
 
     def _envelope(self, name: str) -> Envelope:
         if self._replay is None:

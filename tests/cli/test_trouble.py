@@ -371,6 +371,18 @@ def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
     assert cli("status", "--check", REDIS_URL=server.url).code == 1
 
 
+def test_words_in_the_place_of_cashtags_are_a_trouble(settings: Settings, store: Store) -> None:
+    """Every post with the word ON was read and paid for as one of ON Semiconductor, and nobody knew."""
+    monitor = say(store, settings, "worker", "worker-1")
+    assert view(settings, store).troubles == ()
+    monitor.count("twitter", {"plain": 1})
+    assert monitor.flush()
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.source) == ("plan", "twitter")
+    assert "the plan refuses cashtags" in trouble.what
+    assert "TBCACHE_TWITTER__QUERY_FILTER" in trouble.todo
+
+
 def test_other_budgets_filters_delays_and_symbols_are_told(
     server: Server, settings_for: SettingsFor, store: Store
 ) -> None:

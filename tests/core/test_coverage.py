@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Ask, Grant
 from tbcache.models import FetchRequest, Item, Outcome, Page, utc_now
+from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.pipeline.sentiment import _answer
 from tests.core.conftest import TWITTER, Upstream, item
@@ -35,7 +36,7 @@ def posts(*hours: float | None) -> tuple[Item, ...]:
 def fetch(upstream: Upstream, hours: int = HOURS) -> Fetched:
     request = FetchRequest("twitter", "AAPL", hours)
     grant = Grant(Ask(upstream.source, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
-    return PageReader(upstream, grant, lambda grant, _: grant, lambda _: True).read()
+    return PageReader(upstream, Attempt(grant), lambda grant, _: grant, lambda _: True).read()
 
 
 def read(*pages: Page) -> Fetched:

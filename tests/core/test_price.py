@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
+from tbcache.errors import (
+    UpstreamError,
+    UpstreamPayloadError,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse, utc_now
 from tbcache.pipeline import Pipeline
 from tbcache.price import Price
 from tbcache.providers.twitter import TwitterProvider
@@ -43,6 +51,74 @@ def test_the_users_of_an_answer_are_billed_to_its_source(pipeline: Pipeline) -> 
     upstream = Upstream(source, answer=lambda cursor: Page((item("1"),), users=("5", "6")))
     pipeline.run(upstream, FetchRequest("twitter", "AAPL"))
     assert pipeline.admission._monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.025)
+
+
+AAPL = FetchRequest("twitter", "AAPL")
+
+
+def unanswered() -> UpstreamError:
+    error = UpstreamUnavailable("twitter", "the answer stalled")
+    error.is_unanswered = True
+    return error
+
+
+def cut_off() -> UpstreamError:
+    return UpstreamPayloadError("twitter", "the answer is cut off", status=200)
+
+
+def failing_at(page: int, error: Callable[[], BaseException]) -> Upstream:
+    """An upstream whose pages go on for ever, of one post each, until ``error`` comes in the place of one."""
+
+    def answer(cursor: str | None) -> Page:
+        number = int(cursor or 1)
+        if number == page:
+            raise error()
+        return Page((item(f"{number}", utc_now()),), next=str(number + 1))
+
+    return Upstream(answer=answer)
+
+
+def costs(pipeline: Pipeline) -> tuple[float, float]:
+    """What today has cost, and what of that is uncertain."""
+    found = pipeline.admission._monitor.get_source_metrics("twitter")
+    return round(found.cost_today, 6), round(found.uncertain_cost_today, 6)
+
+
+@pytest.mark.parametrize("error", [unanswered, cut_off, KeyboardInterrupt, ZeroDivisionError])
+def test_a_page_that_was_sent_for_and_not_read_costs_as_much_as_any(
+    pipeline: Pipeline, error: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """X bills what it serves, whatever comes of it on the way; a budget that counts nothing is no bound."""
+    caplog.set_level(logging.INFO)
+    with pytest.raises(type(error())):
+        pipeline.run(failing_at(1, error), AAPL)
+    assert costs(pipeline) == (TWITTER.price.per_page, TWITTER.price.per_page)
+    assert "bill.uncertain" in [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("error", [unanswered, cut_off])
+def test_a_second_page_that_is_lost_is_billed_beside_the_first(
+    pipeline: Pipeline, error: Callable[[], UpstreamError]
+) -> None:
+    """What came before is an answer, and what was lost is paid for all the same."""
+    assert pipeline.run(failing_at(2, error), AAPL).sentiment.count == 1
+    assert costs(pipeline) == (0.505, 0.5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: UpstreamUnavailable("twitter", "no connection"),
+        lambda: UpstreamUnavailable("twitter", "over capacity", status=503),
+        lambda: UpstreamThrottled("twitter", "too many requests", status=429),
+        lambda: UpstreamPayloadError("twitter", "moved", status=302),
+    ],
+)
+def test_what_was_not_served_costs_nothing(pipeline: Pipeline, error: Callable[[], UpstreamError]) -> None:
+    """An outage would spend the budget of the day, a page a try."""
+    with pytest.raises(UpstreamError):
+        pipeline.run(failing_at(1, error), AAPL)
+    assert costs(pipeline) == (0.0, 0.0)
 
 
 class _Simulated(TwitterProvider):

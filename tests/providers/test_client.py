@@ -267,3 +267,24 @@ def test_a_forked_process_opens_connections_of_its_own(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "getpid", lambda: -1)
     plain.send(PAGE)
     assert plain._client is not parent
+
+
+@pytest.mark.parametrize("parts", [(), (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",)])
+def test_a_request_that_was_sent_and_not_answered_is_told_from_one_that_was_not_sent(
+    parts: tuple[bytes, ...],
+) -> None:
+    """The one may have been served, and billed; the other was not."""
+    with upstream(*parts) as url, pytest.raises(UpstreamUnavailable) as caught:
+        HttpClient("twitter", secrets=["answer"]).send(HttpRequest("GET", url))
+    assert caught.value.is_unanswered
+    with pytest.raises(UpstreamUnavailable) as caught:
+        HttpClient("twitter").send(HttpRequest("GET", url))
+    assert not caught.value.is_unanswered
+
+
+def test_a_request_that_stalls_is_one_that_was_not_answered() -> None:
+    """Its answer may be on the way, however long it takes; a secret in what is said of it changes nothing."""
+    with upstream(b"", every=60.0) as url, pytest.raises(UpstreamUnavailable) as caught:
+        HttpClient("twitter", secrets=["stalled"], read_timeout=0.05).send(HttpRequest("GET", url))
+    assert "stalled" not in caught.value.message
+    assert caught.value.is_unanswered

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,11 +25,12 @@ from tbcache.errors import (
     UpstreamUnavailable,
 )
 from tbcache.models import FetchRequest, Page
+from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient
-from tbcache.providers.twitter import TwitterProvider
+from tbcache.providers.twitter import PLAIN_SECONDS, TwitterProvider
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
-from tests.providers.kit import NOW, answer, first_request, next_request, provider
+from tests.providers.kit import NOW, answer, first_request, next_request, provider, read_all
 
 POST = {"id": "11", "text": "$AAPL &gt; all", "author_id": "5", "created_at": "2026-07-28T20:00:00.000Z"}
 PROBLEM = "https://api.twitter.com/2/problems/"
@@ -98,7 +103,7 @@ def test_a_filter_that_x_would_refuse_is_refused_at_once(chosen: str, why: str) 
 def test_the_longest_filter_leaves_room_for_the_longest_symbol() -> None:
     """X takes 512 characters, and a filter is checked before any symbol is known."""
     twitter = provider("twitter", query_filter="x" * 472)
-    twitter._has_cashtags = False  # type: ignore[attr-defined]
+    twitter._plain_until = math.inf  # type: ignore[attr-defined]
     assert len(twitter.request(FetchRequest("twitter", "A" * 15), None, NOW).params["query"]) == 512
 
 
@@ -274,33 +279,85 @@ def test_a_spent_day_is_a_quota_and_a_spent_window_is_none() -> None:
     assert found.retry_at == reset
 
 
-def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch() -> None:
+NO_CASHTAGS = (
+    "There were errors processing your request: Reference to invalid operator 'cashtag'. Operator is not "
+    "available in current product or product packaging."
+)
+
+
+def no_cashtags(request: httpx2.Request) -> httpx2.Response:
+    """What X answers on a plan without the operator, and an outage to everything else."""
+    if request.url.params["query"].startswith("$"):
+        return httpx2.Response(400, json={"errors": [{"message": NO_CASHTAGS}]})
+    return httpx2.Response(503, json={"title": "Service Unavailable"})
+
+
+def asking(handler: Callable[[httpx2.Request], httpx2.Response], **own: Any) -> Provider:
+    """The provider, whose requests ``handler`` answers, and whose figures go nowhere."""
+    twitter = provider("twitter", **own)
+    twitter.client = HttpClient("twitter", transport=httpx2.MockTransport(handler))
+    twitter.usage_monitor = Counted()  # type: ignore[assignment]
+    return twitter
+
+
+class Counted:
+    """A usage monitor that only remembers."""
+
+    def __init__(self) -> None:
+        self.figures: Counter[str] = Counter()
+
+    def count(self, source: str, figures: Mapping[str, int]) -> None:
+        self.figures.update(figures)
+
+
+def query(twitter: Provider) -> str:
+    """What it would be asked next."""
+    return twitter.request(FetchRequest("twitter", "AAPL"), None, NOW).params["query"]
+
+
+def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A command asks once and ends: what only the next ask could do right, it would never do."""
-    body = {"errors": [{"message": "Reference to invalid operator 'cashtag'. Not available."}]}
-    twitter = provider("twitter")
-    twitter.client = HttpClient(
-        "twitter", transport=httpx2.MockTransport(lambda _: httpx2.Response(400, json=body))
-    )
-    ask = FetchRequest("twitter", "AAPL")
-    page = twitter.parse(twitter.send(twitter.request(ask, None, NOW)))
+    twitter = asking(no_cashtags)
+    page = twitter.parse(twitter.send(twitter.request(FetchRequest("twitter", "AAPL"), None, NOW)))
     assert page.items == ()
-    second = twitter.request(ask, page.next, NOW)
+    second = twitter.request(FetchRequest("twitter", "AAPL"), page.next, NOW)
     assert second.params["query"] == '("$AAPL" OR AAPL) -is:retweet lang:en'
     assert "next_token" not in second.params
-    assert twitter.request(ask, None, NOW).params["query"] == second.params["query"]
-    # Refused all the same, it is a bad request, and not asked for ever.
-    assert twitter.send(second).status == 400
+    assert query(twitter) == second.params["query"]
+    assert twitter.send(second).status == 503
+    # Told, in the log and by the figures that `status` looks at.
+    assert "plan.no_cashtags" in [record.message for record in caplog.records]
+    assert twitter.usage_monitor.figures == {"plain": 1}  # type: ignore[attr-defined]
+    # And for a while: tomorrow's plan may have them.
+    later = time.monotonic() + PLAIN_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert query(twitter) == "$AAPL -is:retweet lang:en"
 
 
-def test_another_bad_request_leaves_the_cashtag() -> None:
+def test_an_error_after_the_refusal_of_cashtags_is_that_error() -> None:
+    """An outage was stored as an answer of no posts, over the one that was there."""
+    with pytest.raises(UpstreamUnavailable) as caught:
+        read_all(asking(no_cashtags))
+    assert caught.value.status == 503
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {},
+        {"message": "Invalid 'start_time'", "parameters": {"query": ["$AAPL has:cashtags lang:en"]}},
+        {"message": "Reference to invalid operator 'has:cashtags'. Operator is not available."},
+        {"message": "no viable alternative at input '$AAPL has:cashtags'"},
+    ],
+)
+def test_another_bad_request_leaves_the_cashtag(error: dict[str, Any]) -> None:
     """A plain word finds more, and every post is billed."""
-    twitter = provider("twitter")
-    twitter.client = HttpClient(
-        "twitter", transport=httpx2.MockTransport(lambda _: httpx2.Response(400, json={}))
-    )
-    ask = FetchRequest("twitter", "AAPL")
-    twitter.send(twitter.request(ask, None, NOW))
-    assert twitter.request(ask, None, NOW).params["query"] == "$AAPL -is:retweet lang:en"
+    twitter = asking(lambda _: httpx2.Response(400, json={"errors": [error]}), query_filter="has:cashtags")
+    with pytest.raises(UpstreamBadRequest):
+        read_all(twitter)
+    assert query(twitter) == "$AAPL has:cashtags"
 
 
 def test_one_post_many_times_is_not_all_that_there_are() -> None:

@@ -179,6 +179,14 @@ def test_garbage_is_a_200_that_is_no_json(client: TestClient, source: str) -> No
     assert (ask.EACH[source](client).status_code, ask.EACH[source](client).content) == (200, b"")
 
 
+@pytest.mark.parametrize("fault", ["garbage", "empty"])
+def test_what_is_spoiled_on_the_way_is_billed(client: TestClient, fault: str) -> None:
+    """X bills what it serves: a simulator that does not hides that nobody counts it."""
+    _fault(client, "twitter", **{fault: True})
+    ask.EACH["twitter"](client)
+    assert client.get("/_stats").json()["twitter"]["billed"] > 0
+
+
 def test_answers_take_as_long_as_they_are_told_to(client: TestClient) -> None:
     """Time-outs and overlapping requests only show where answers take time."""
     _fault(client, "news", latency=[0.05, 0.06])
