@@ -40,20 +40,19 @@ from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
-from tbcache.store.purse import day_of
 from tbcache.store.state import Failing, read_failing
-from tbcache.store.wire import MICROS, to_micros
+from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros
 from tbcache.version import __version__
 
 log = get_logger("tbcache.fleet")
 
 FLUSH_SECONDS = 1.0
-BEAT_SECONDS = 1.0
-FORGET_SECONDS = 3600.0
+HEARTBEAT_SECONDS = 1.0
+#: For so long a process that is heard of no more stays on the list.
+LISTED_SECONDS = 3600.0
 #: A scheduler that has gone is missed for longer: nothing else shows that nothing is kept warm.
 MISSED_SECONDS = 86_400.0
 KEPT_DAYS = 30
-DAY_SECONDS = 86400
 #: More US dollars than any request costs.
 MOST_COST = 1e6
 #: Of what one process has in hand, so much is told.
@@ -335,7 +334,7 @@ class UsageMonitor:
         self._keep_minute(source)
         pairs = [part for item in batch.figures.items() for part in item]
         names = (
-            keys.usage(source, _midnight(batch.day)),
+            keys.usage(source, midnight_of(batch.day)),
             keys.wake(source, f"batch-{batch.id}"),
             keys.state(source),
         )
@@ -484,7 +483,7 @@ class UsageMonitor:
             with self._store.guard():
                 pipe = self._store.client.pipeline(transaction=False)
                 pipe.hset(key, self.worker, msgspec.json.encode(mark))
-                pipe.expire(key, int(FORGET_SECONDS) * 24)
+                pipe.expire(key, int(MISSED_SECONDS))
                 # Redis may have lost what it holds, or another layout may have come.
                 pipe.hsetnx(self._store.keys.layout, "layout", LAYOUT)
                 pipe.hsetnx(self._store.keys.layout, "version", __version__)
@@ -537,7 +536,7 @@ class UsageMonitor:
 
     def _beat_on(self) -> float:
         self._beat_round()
-        return BEAT_SECONDS
+        return HEARTBEAT_SECONDS
 
     def leave(self) -> None:
         """Take this process off the list, and beat no more."""
@@ -560,7 +559,7 @@ class UsageMonitor:
                     status = _status(printable(name), data, now)
                     if status is None or status.age > _kept_seconds(status.role):
                         forgotten.append(name)
-                    elif (status.beat_at - now).total_seconds() <= FORGET_SECONDS:
+                    elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
                         # One that is further ahead is not shown, but kept: our clock may be the wrong one.
                         found.append(status)
         except Unavailable:
@@ -605,7 +604,7 @@ def _micros_of(cost: object) -> int:
 
 def _kept_seconds(role: str) -> float:
     """For how long a process that is heard of no more stays on the list."""
-    return MISSED_SECONDS if role == "scheduler" else FORGET_SECONDS
+    return MISSED_SECONDS if role == "scheduler" else LISTED_SECONDS
 
 
 def _is_error(answer: object) -> bool:
@@ -636,10 +635,6 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         layout=mark.layout,
         profile=read_profile(mark.profile),
     )
-
-
-def _midnight(day: int) -> datetime:
-    return datetime.fromtimestamp(day * DAY_SECONDS, UTC)
 
 
 def _sum(figures: Counter[tuple[str, str]]) -> Counter[str]:

@@ -33,7 +33,7 @@ from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
 from tbcache.foreign import NotJson, read_json
 from tbcache.models import Charge, Limit, ticker
-from tbcache.query import check_query_filter
+from tbcache.query_filter import check_query_filter
 from tbcache.redis_url import check_redis_url, has_sound_port, is_host
 from tbcache.singleton import singleton
 

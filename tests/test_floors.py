@@ -173,6 +173,12 @@ def test_what_others_wrote_is_read_in_one_place() -> None:
     assert {hit.partition(":")[0] for hit in found} == allowed
 
 
+def test_the_day_of_a_moment_is_reckoned_in_one_place() -> None:
+    """Each copy goes by a clock of its own in the end, and the figures of a day stand under two."""
+    found = hits(r"//\s*(86_?400|DAY_SECONDS)", under=PARTS, suffixes=(".py",))
+    assert [hit.partition(":")[0] for hit in found] == ["tbcache/store/wire.py"]
+
+
 def test_no_file_names_an_index_or_a_place_on_one_machine() -> None:
     """A lock or a script that names a host works for one of us only."""
     # Spelled so that this file is not the one it looks for.

@@ -44,8 +44,7 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache, Packed
 from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.purse import day_of
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits, read_seen, to_micros
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, read_seen, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -480,13 +479,12 @@ class Admission:
 
     def _of_today(self, name: str) -> tuple[str, str]:
         """The usage key and that of the purses, of the server's today."""
-        day = int(self._now_us() / MICROS) // 86400
-        if day != self._day:
-            self._day = day
+        today = self._store.today
+        if day_of(today) != self._day:
+            self._day = day_of(today)
             self._daily = {}
         keys = self._daily.get(name)
         if keys is None:
-            today = self._store.today
             keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
             self._daily[name] = keys
         return keys

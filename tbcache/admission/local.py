@@ -27,8 +27,7 @@ from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.glob import compile_glob
 from tbcache.store.own import OwnSlots
-from tbcache.store.purse import day_of
-from tbcache.store.wire import MICROS, to_micros
+from tbcache.store.wire import MICROS, day_of, to_micros
 
 ENTRIES = 10_000
 BACKOFF_SECONDS = 5.0

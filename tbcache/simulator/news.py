@@ -13,7 +13,7 @@ import msgspec
 from tbcache.simulator import headline, post
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
-from tbcache.simulator.query import symbols
+from tbcache.simulator.search import symbols
 from tbcache.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.simulator.window import Arrival
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from tbcache.simulator import submission
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import Dialect, bearer, whole_seconds
-from tbcache.simulator.query import symbols
+from tbcache.simulator.search import symbols
 from tbcache.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
 from tbcache.simulator.window import Arrival
 

@@ -10,7 +10,7 @@ from tbcache.simulator import base36, post, tweet, x_field, x_query
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.chatter import Person
 from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
-from tbcache.simulator.query import has_cashtag_operator, symbols
+from tbcache.simulator.search import has_cashtag_operator, symbols
 from tbcache.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.simulator.window import Arrival, FixedWindow
 

@@ -31,8 +31,8 @@ from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.marker import is_alive, pid_of
 from tbcache.store.own import ABSENT_SECONDS, Census, OwnSlots, Word
-from tbcache.store.purse import Purse, day_of
-from tbcache.store.wire import MICROS, pack_limits, read_limits, read_seen, to_micros
+from tbcache.store.purse import Purse
+from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, read_seen, to_micros
 
 log = get_logger("tbcache.store")
 

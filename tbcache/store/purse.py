@@ -10,7 +10,6 @@ that is still without Redis knows of no money.
 from __future__ import annotations
 
 import threading
-from datetime import datetime
 
 
 class Purse:
@@ -52,8 +51,3 @@ class Purse:
     def left(self, day: int) -> int | None:
         """What is left in it; None where nothing was given on that day."""
         return self._left if self._day == day else None
-
-
-def day_of(moment: datetime) -> int:
-    """The UTC day of ``moment``, counted since the epoch."""
-    return int(moment.timestamp()) // 86400

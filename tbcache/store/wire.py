@@ -11,6 +11,7 @@ from tbcache.foreign import LAST
 from tbcache.models import Limit
 
 MICROS = 1_000_000
+DAY_SECONDS = 86_400
 #: The most by which two clocks' rates differ: quartz 1e-4 at worst, and NTP slews a clock by 5e-4 more
 #: (adjtime(3)); with room to spare.
 CLOCK_DRIFT = 1e-3
@@ -40,6 +41,16 @@ def to_micros(seconds: float) -> int:
 def to_time(stamp_us: float) -> datetime:
     """Microseconds since the epoch as UTC; what the calendar does not have is its nearest end."""
     return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), LAST.timestamp()), UTC)
+
+
+def day_of(moment: datetime) -> int:
+    """The UTC day of ``moment``, counted since the epoch: that of figures, budgets and bills."""
+    return int(moment.timestamp()) // DAY_SECONDS
+
+
+def midnight_of(day: int) -> datetime:
+    """When a day that :func:`day_of` gave begins."""
+    return datetime.fromtimestamp(day * DAY_SECONDS, UTC)
 
 
 def pack_limits(limits: Iterable[Limit]) -> str:

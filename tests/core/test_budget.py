@@ -18,6 +18,7 @@ from tbcache.price import Price
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.purse import Purse
+from tbcache.store.wire import day_of
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
@@ -65,7 +66,7 @@ class Spender:
     @property
     def purse(self) -> int | None:
         purse = self.store.own("twitter").purse
-        return purse.left(int(self.store.today.timestamp()) // 86400)
+        return purse.left(day_of(self.store.today))
 
     def end(self) -> None:
         self.monitor._membership.stop()
