@@ -27,7 +27,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.folder import read_note
@@ -170,10 +169,10 @@ class SourceSettings(BaseModel):
     access_token: SecretStr | None = None
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting, read once. Build with :meth:`load`."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     redis_host: Annotated[str, AfterValidator(_host)] | None = None
@@ -209,17 +208,6 @@ class Settings(BaseSettings):
     custom: dict[str, SourceSettings] = Field(default_factory=dict)
 
     _note_problem: str | None = PrivateAttr(default=None)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
