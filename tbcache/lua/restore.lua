@@ -11,6 +11,8 @@
 --       8 for how long (us) a slot of those that had left by then may be in a window yet
 --       9 how long ago (us) it was told so
 --      10 deadline (us; 0: none)
+--      11 "member" where it is to be in the fleet from now on, as after a beat; else ""
+--      12 share it goes by, "" for none   13 rooms it goes by, "count:span=room,..."
 --       then slot id, age (us; negative while it is held), ...
 -- Replies {what meet replies, now}, or {"late", now} past the deadline: nothing was done. A slot that is known
 -- keeps the later stamp of the two: either is at or after its arrival. One that is still
@@ -23,7 +25,8 @@ if deadline > 0 and now > deadline then
     return {'late', int(now)}
 end
 local is_first = ARGV[3] == '' and redis.call('HEXISTS', state, 'epoch') == 0
-local seen = meet({state = state, fleet = KEYS[4], process = process}, now, ARGV[3], ARGV[4])
+local window, is_member = {state = state, fleet = KEYS[4], process = process}, ARGV[11] == 'member'
+local seen = meet(window, now, ARGV[3], ARGV[4], is_member)
 local current = string.match(seen, '^%S+')
 if is_first then
     -- Who comes back to an empty Redis, and knew nothing of it, does not know what it has lost.
@@ -32,7 +35,12 @@ if is_first then
 end
 redis.call('HSET', state, 'returned_at', int(now))
 longest_lease(state, ARGV[5])
-for i = 11, #ARGV, 2 do
+if is_member then
+    -- Redis may have lost what it goes by: should it be cut off again now, that is kept for it.
+    keep_parts(window, ARGV[12], ARGV[13])
+    redis.call('PEXPIRE', window.fleet, 86400000)
+end
+for i = 14, #ARGV, 2 do
     local id, age = ARGV[i], tonumber(ARGV[i + 1])
     if age >= 0 then
         commit(slots, now, id, 1)

@@ -224,6 +224,19 @@ local function write_rooms(window, rooms)
     end
 end
 
+-- Notes the share ("" for none) and the rooms that the process goes by, or the larger ones that are known.
+local function keep_parts(window, share, rooms)
+    local state, process = window.state, window.process
+    if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
+        redis.call('HSET', state, 'share:' .. process, share)
+    end
+    local kept = read_rooms(redis.call('HGET', state, 'rooms:' .. process) or '')
+    for name, room in pairs(read_rooms(rooms)) do
+        kept[name] = math.max(room, kept[name] or 0)
+    end
+    write_rooms(window, kept)
+end
+
 -- What the taker takes is of his own room first. Where nobody looked, it was taken before.
 local function spend(window, cost)
     local rooms = window.members and window.members.rooms[window.process]

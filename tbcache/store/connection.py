@@ -589,6 +589,9 @@ class Store:
             own.census if own.is_member else Census(self.epoch(source), own.processes, 0.0, time.monotonic())
         )
         keys, now = self.keys, time.monotonic()
+        # One that has left comes back for nobody.
+        is_member = own.is_member and self._join is not None
+        rooms, _, is_alone = own.report()
         seen, now_us = self.run(
             "restore",
             [keys.slots(source), keys.state(source), keys.back(source), keys.fleet(source)],
@@ -603,6 +606,9 @@ class Store:
                 to_micros(max(0.0, census.left_until - now)),
                 to_micros(now - census.told_at),
                 deadline_us,
+                "member" if is_member else "",
+                f"{own.share:.9f}" if is_alone else "",
+                rooms,
                 *slots,
             ],
         )

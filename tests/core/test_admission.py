@@ -1067,7 +1067,8 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
 
     def restore(process: str, fleet: int, *slots_: object) -> bool:
         """Whether the window is known to be whole from then on, or from soon after."""
-        arguments = [60_000_000, process, "old 0", "new", 15_000_000, "old", fleet, 0, 0, 0, *slots_]
+        census, no_member = ["old", fleet, 0, 0], ["", "", ""]
+        arguments = [60_000_000, process, "old 0", "new", 15_000_000, *census, 0, *no_member, *slots_]
         assert store.run("restore", keys, arguments)[0] == b"new 0"
         return bool(store.client.hexists(keys[1], "whole_at"))
 

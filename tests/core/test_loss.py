@@ -254,6 +254,24 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
     assert ask_on(world, one, two, seconds=0.2) == 2
 
 
+def test_who_is_cut_off_again_right_after_its_return_keeps_its_part(clock: Clock) -> None:
+    """It has put its slots back, so it is missed no more; what it goes by was lost as well."""
+    world, (near, far) = begin(clock, 1, 1)
+    for _ in range(8):
+        clock.now += 0.4
+        beat(near, far)
+    far.cut_off()
+    far.take()
+    flush(world)
+    beat(near)
+    far.mend()
+    far.cut_off()
+    for _ in range(40):
+        ask_on(world, near, seconds=0.1)
+        far.take()
+    assert world.most_in_a_window() == LIMIT.count
+
+
 @pytest.mark.parametrize("last", [0, 1])
 def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: int) -> None:
     """The dead one's request may be under way for as long, and then nobody can put it back."""

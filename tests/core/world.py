@@ -45,6 +45,7 @@ DEADLINE, TIMEOUT = 0.2, 0.25
 LEASE = 1.0
 #: So many asks may be under way at once.
 MOST_DEEP = 4
+MOST_PROCESSES = 6
 _MODULES = (
     own_module,
     closure_module,
@@ -135,8 +136,8 @@ class Monitor:
 
 @dataclass
 class Step:
-    """What happens next: ``what`` is a name in :data:`WAYS`, done by process number ``who``; ``odd`` settles
-    whatever the way leaves open; ``pause`` is in seconds, after it."""
+    """What happens next: ``what`` is a name in :data:`WAYS` or :data:`LOSING`, done by process
+    number ``who``; ``odd`` settles whatever the way leaves open; ``pause`` is in seconds, after it."""
 
     what: str
     who: int
@@ -267,6 +268,15 @@ class Process:
         """True while a beat is under way: another thread of the process would wait for it."""
         return self.membership._beating.locked()
 
+    @property
+    def knows_redis(self) -> bool:
+        """It has been told of the window."""
+        return self.line.epoch(self.world.source.name) != ""
+
+    @property
+    def is_away(self) -> bool:
+        return self.line.is_down or not self.line.is_available
+
     def beat(self, *, gives_up_rooms: bool = False) -> None:
         if self.is_beating:
             return
@@ -330,7 +340,8 @@ class Process:
             self.line.come_back()
 
     def _send(self) -> None:
-        self.world.arrivals.append(self.world.clock.now)
+        if not self.world.is_over:
+            self.world.arrivals.append(self.world.clock.now)
 
     def _unless_away(self, act: Callable[[], object]) -> None:
         try:
@@ -360,6 +371,13 @@ class World:
         self._pids = itertools.count(1)
         self._ahead: list[Step] = []
         self._depth = 0
+        #: Who was cut off when Redis lost data, and until when they are assumed to be back.
+        self._missing: list[Process] = []
+        self._missing_until = 0.0
+        #: Something has come to pass that is assumed not to: what is sent from now on does not count.
+        self.is_over = False
+        #: What Redis may go back to.
+        self.saved: dict[bytes, bytes] = {}
         self.producer = PacingBroker(Straight(self, "producer"), self.settings, [source])
         self.fleet = [self.start() for _ in range(processes)]
 
@@ -393,6 +411,16 @@ class World:
         for key, value in saved.items():
             self.redis.restore(key, 0, value)
 
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is under way."""
+        return self._depth == 0 and not any(process.is_beating for process in self.fleet)
+
+    def let_all_beat(self) -> None:
+        """All who can reach Redis do, as they would within 0.15 s."""
+        for process in [process for process in self.fleet if not process.line.is_down]:
+            process.beat()
+
     def symbol(self) -> str:
         return f"S{next(self._symbols)}"
 
@@ -409,8 +437,36 @@ class World:
         process = self.fleet[step.who % len(self.fleet)]
         if not process.is_beating:
             with contextlib.suppress(Killed):
-                WAYS[step.what](self, process, step.odd)
-        self.clock.now += step.pause
+                (WAYS | LOSING)[step.what](self, process, step.odd)
+        self._pass(step.pause)
+
+    def _pass(self, seconds: float) -> None:
+        """Let time pass. Assumed of it (docs/limits.md, where the bound ends): who was cut off at a loss of
+        data is back within a lease and the window."""
+        until = self.clock.now + seconds
+        if self._missing and until >= self._missing_until:
+            self.clock.now = max(self.clock.now, self._missing_until)
+            self._bring_back()
+        self.clock.now = max(self.clock.now, until)
+
+    def _bring_back(self) -> None:
+        missing, self._missing = [process for process in self._missing if process.name in self.alive], []
+        for process in missing:
+            self.undisturbed(process.mend)
+            # One in the middle of an ask cannot be: what comes now is beyond what is assumed.
+            self.is_over |= not process.line.is_available
+
+    def undisturbed(self, act: Callable[[], object]) -> None:
+        """Do it, and nothing else in between."""
+        depth, self._depth = self._depth, MOST_DEEP
+        act()
+        self._depth = depth
+
+    def lose(self, rewind_to: Mapping[bytes, bytes]) -> None:
+        """Redis has lost all that came after that; see :meth:`_pass` for those who are cut off."""
+        self.rewind(rewind_to)
+        self._missing = [process for process in self.fleet if process.is_away]
+        self._missing_until = self.clock.now + LEASE + self.source.limits[0].window_seconds - 0.1
 
     def meanwhile(self) -> None:
         """Something is under way: what is marked to happen in between does."""
@@ -444,6 +500,40 @@ def _fill(world: World, process: Process) -> None:
                 other.beat(gives_up_rooms=True)
 
 
+def _lose(world: World, rewind_to: Mapping[bytes, bytes]) -> None:
+    """Redis loses what came after, or all. Assumed of that moment (docs/limits.md, where the bound ends): who
+    can reach Redis has beaten since the last slot was taken, and then one who was there asks first."""
+    knowing = [process for process in world.fleet if process.knows_redis]
+    if not (world.is_settled and knowing):
+        return
+    world.let_all_beat()
+    world.let_all_beat()
+    world.clock.now += 0.001
+    world.lose(rewind_to)
+    knowing.sort(key=lambda process: process.line.is_down)
+    world.undisturbed(knowing[0].mend)
+    world.undisturbed(knowing[0].beat)
+    world.let_all_beat()
+
+
+def _save(world: World) -> None:
+    if world.is_settled:
+        world.saved = world.save()
+        world.clock.now += 0.001
+
+
+def _start(world: World, beside: Process) -> None:
+    """One more, which reaches Redis if the one beside it does."""
+    if len(world.fleet) < MOST_PROCESSES:
+        world.fleet.append(world.start())
+        world.fleet[-1].line.is_down = beside.line.is_down
+
+
+def _leave(world: World, process: Process) -> None:
+    if len(world.fleet) > 1 and world.is_settled:
+        world.leave(process)
+
+
 WAYS: dict[str, Callable[[World, Process, int], object]] = {
     "fill": lambda world, process, _: _fill(world, process),
     "take": lambda world, process, _: process.take(),
@@ -460,4 +550,12 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
     "mend": lambda world, process, _: process.mend(),
     "mend all": lambda world, _, __: _everyone(world, Process.mend),
     "kill": lambda world, process, _: world.kill(process),
+}
+#: Redis loses data, and processes come and go.
+LOSING: dict[str, Callable[[World, Process, int], object]] = {
+    "lose all": lambda world, _, __: _lose(world, {}),
+    "save": lambda world, _, __: _save(world),
+    "go back": lambda world, _, __: _lose(world, world.saved) if world.saved else None,
+    "start": lambda world, process, _: _start(world, process),
+    "leave": lambda world, process, _: _leave(world, process),
 }
