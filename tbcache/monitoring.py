@@ -30,6 +30,7 @@ from tbcache.errors import InvalidRequest
 from tbcache.foreign import NotJson, printable, quoted, read_json, whole
 from tbcache.log import get_logger
 from tbcache.models import utc_now
+from tbcache.price import Bill
 from tbcache.profile import Profile, profile_of, read_profile
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
@@ -53,6 +54,9 @@ LISTED_SECONDS = 3600.0
 #: A scheduler that has gone is missed for longer: nothing else shows that nothing is kept warm.
 MISSED_SECONDS = 86_400.0
 KEPT_DAYS = 30
+#: So many ids that are billed once a day are kept for Redis while it is away; what is read beyond them
+#: counts as new. And so many go to it at a time.
+MOST_OWED, MOST_BILLED = 100_000, 1_000
 #: More US dollars than any request costs.
 MOST_COST = 1e6
 #: Of what one process has in hand, so much is told.
@@ -199,12 +203,17 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class _Batch(NamedTuple):
-    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the epoch."""
+    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the epoch.
+
+    ``once`` are ids with their prices (millionths of a dollar), of which only those cost something that
+    nobody has been billed for on that day.
+    """
 
     id: str
     source: str
     day: int
     figures: Counter[str]
+    once: Mapping[str, int]
 
 
 _MONITORS: weakref.WeakSet[UsageMonitor] = weakref.WeakSet()
@@ -223,6 +232,8 @@ class UsageMonitor:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
+        #: By the same, what Redis must be told of that is billed once a day; there are figures beside it.
+        self._owed: dict[tuple[str, int], dict[str, int]] = {}
         self._sending: list[_Batch] = []
         self._is_known_at_exit = False
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
@@ -282,6 +293,21 @@ class UsageMonitor:
                 counter[metric] += by
         self._start_flushing()
 
+    def bill(self, source: str, bill: Bill) -> None:
+        """Add what answers cost that were read while Redis was away.
+
+        Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
+        is back.
+        """
+        key, dollars = (source, day_of(self._store.today)), bill.dollars
+        with self._lock:
+            owed = self._owed.setdefault(key, {})
+            if self._store.is_shared and len(owed) + len(bill.once) <= MOST_OWED:
+                owed.update((id, to_micros(price)) for id, price in bill.once.items())
+            else:
+                dollars = bill.most
+        self.count(source, {"cost": to_micros(dollars)} if dollars else {})
+
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         try:
@@ -299,7 +325,8 @@ class UsageMonitor:
             # One batch for each at a time: however long Redis is away, there are no more to send.
             waiting = {(batch.source, batch.day) for batch in self._sending}
             for key in [key for key in self._counted if key not in waiting]:
-                self._sending.append(_Batch(uuid.uuid4().hex, *key, self._counted.pop(key)))
+                figures, once = self._counted.pop(key), self._owed.pop(key, {})
+                self._sending.append(_Batch(uuid.uuid4().hex, *key, figures, once))
             sending, self._sending = deque(self._sending), []
         unsent = []
         try:
@@ -332,6 +359,7 @@ class UsageMonitor:
             self.names.tell(source)
         # Before: what is kept of a minute is what there was at its start.
         self._keep_minute(source)
+        self._send_bill(source, batch)
         pairs = [part for item in batch.figures.items() for part in item]
         names = (
             keys.usage(source, midnight_of(batch.day)),
@@ -339,6 +367,14 @@ class UsageMonitor:
             keys.state(source),
         )
         self._store.run("count", names, [self.worker, self._budget(source), *pairs])
+
+    def _send_bill(self, source: str, batch: _Batch) -> None:
+        keys, day, ids = self._store.keys, midnight_of(batch.day), list(batch.once.items())
+        for start in range(0, len(ids), MOST_BILLED):
+            pairs = [part for item in ids[start : start + MOST_BILLED] for part in item]
+            mark = keys.wake(source, f"batch-{batch.id}.{start}")
+            names = (keys.usage(source, day), mark, keys.billed(source, day))
+            self._store.run("billed", names, [self.worker, self._budget(source), *pairs])
 
     def _budget(self, source: str) -> int:
         """The day's budget as this process was started (millionths of a dollar); 0 for none."""
@@ -438,11 +474,13 @@ class UsageMonitor:
     def _unsent(self, source: str, day: int) -> Counter[tuple[str, str]]:
         figures: Counter[tuple[str, str]] = Counter()
         with self._lock:
-            own = self._counted.get((source, day), Counter())
-            waiting = [one.figures for one in self._sending if (one.source, one.day) == (source, day)]
-            for batch in (own, *waiting):
-                for metric, by in batch.items():
+            own = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
+            waiting = [(one.figures, one.once) for one in self._sending if one[1:3] == (source, day)]
+            for counted, owed in (own, *waiting):
+                for metric, by in counted.items():
                     figures[self.worker, metric] += by
+                if owed:
+                    figures[self.worker, "cost"] += sum(owed.values())
         return figures
 
     # Heartbeats

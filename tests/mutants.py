@@ -39,6 +39,7 @@ SUITES = {
     "release": LIMITER,
     "slots": [*LIMITER, *ADMISSION, *QUEUE],
     "count": ["core/test_monitoring.py"],
+    "billed": ["core/test_budget.py"],
     "lead": ["core/test_scheduler.py"],
     "queue": QUEUE,
     "enqueue": QUEUE,

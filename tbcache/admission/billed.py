@@ -1,10 +1,12 @@
 """What this process has read today of what is billed once a day: while Redis is away it is not billed again.
 
-With Redis the fleet's own set decides (admit.lua). What others have read is known only there, so what
-is counted without it is what the upstream bills, or more.
+With Redis the fleet's own set decides (settle.lua). What others have read is known only there: when it is
+back it is told of all that was read without it, and counts what of it is new (billed.lua).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from tbcache.price import Bill
 
@@ -22,9 +24,12 @@ class Billed:
         """``bill`` has been counted."""
         self._of(source, day).update(bill.once)
 
-    def due(self, source: str, day: int, bill: Bill) -> float:
-        """What of ``bill`` was not counted before (US dollars); it is from now on."""
-        return bill.due(self._of(source, day))
+    def due(self, source: str, day: int, bill: Bill) -> Bill:
+        """What of ``bill`` was not counted before; it is from now on."""
+        before = self._of(source, day)
+        once = {id: price for id, price in bill.once.items() if id not in before}
+        before.update(once)
+        return replace(bill, once=once)
 
     def _of(self, source: str, day: int) -> set[str]:
         kept = self._days.get(source)

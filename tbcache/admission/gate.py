@@ -570,9 +570,10 @@ class Admission:
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
         name = grant.ask.source.name
-        if cost := to_micros(self._billed.due(name, day_of(self._store.today), bill)):
-            self._monitor.count(name, {"cost": cost})
-            self._store.own(name).purse.pay(cost)
+        due = self._billed.due(name, day_of(self._store.today), bill)
+        if due.most:
+            self._monitor.bill(name, due)
+            self._store.own(name).purse.pay(to_micros(due.most))
 
 
 def _once(bill: Bill) -> list[str | int]:

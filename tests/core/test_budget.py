@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
+from tbcache import monitoring
 from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
-from tbcache.models import FetchRequest, Limit
+from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.price import Price
@@ -28,6 +29,8 @@ SOURCE = replace(
     TWITTER, limits=(Limit(1000, 60.0),), price=Price(per_request=0.01), daily_budget=0.10, stale_ttl=0.0
 )
 PAGE_COST = 10_000
+#: Of symbols, whichever process asks for them.
+NUMBERS = itertools.count()
 
 
 class Spender:
@@ -39,7 +42,6 @@ class Spender:
         self.store = Store(settings)
         self.monitor = UsageMonitor(self.store, settings)
         self.admission = Admission(self.store, settings, self.monitor)
-        self._symbols = (f"S{number}" for number in itertools.count())
 
     def join(self) -> None:
         """Become a member, and beat from now on."""
@@ -49,7 +51,7 @@ class Spender:
 
     def take(self) -> Grant | Wait:
         """A slot for a page of a symbol that nobody has."""
-        verdict = self.admission.admit(ask(next(self._symbols), SOURCE))
+        verdict = self.admission.admit(ask(f"S{next(NUMBERS)}", SOURCE))
         assert isinstance(verdict, Go | Wait)
         return verdict.grant if isinstance(verdict, Go) else verdict
 
@@ -62,6 +64,13 @@ class Spender:
                 return number
             self.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=SOURCE.price.bill([])))
         return most
+
+    def read(self, *posts: str) -> None:
+        """Read a page of ``posts``, which are billed once a day."""
+        grant = self.take()
+        assert isinstance(grant, Grant)
+        price = Price(per_item=PAGE_COST / 1e6, daily_dedupe=True)
+        self.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=price.bill(posts)))
 
     @property
     def purse(self) -> int | None:
@@ -127,36 +136,61 @@ def test_spending_stops_at_the_budget_while_redis_is_away(
     assert spender.spend() == 0
 
 
-def test_what_this_process_has_read_is_billed_once_a_day_without_redis(
-    server: Server, proxy: Proxy, join: Callable[..., Spender]
+def test_a_post_is_billed_once_with_redis_and_without(
+    server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The upstream bills a post once a day; reading it again while Redis is away is no new money."""
-    spender, price = join(proxy), Price(per_item=0.01, daily_dedupe=True)
-    wait_until(lambda: spender.purse == 10 * PAGE_COST)
-
-    def read(*posts: str) -> None:
-        grant = spender.take()
-        assert isinstance(grant, Grant)
-        spender.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=price.bill(posts)))
-
-    read("1", "2")
+    """The upstream bills it once a day, whoever reads it, and whether Redis is there or not."""
+    # The day may end while this runs.
+    monkeypatch.setattr(Store, "today", utc_now())
+    monkeypatch.setattr(monitoring, "MOST_BILLED", 2)
+    near, far = join(), join(proxy)
+    wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
+    near.read("0", "1")
     proxy.refuse()
-    read("2", "3")
-    read("2", "3")
-    assert spender.store.own("twitter").purse.paid == 3 * PAGE_COST
+    far.read("1", "2", "3")
+    far.read("2", "3")
+    assert far.store.own("twitter").purse.paid == 3 * PAGE_COST
+    # As far as it knows: what the others have read is told only by Redis.
+    assert far.monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.03)
+    near.read("2", "4")
+    proxy.mend()
+    wait_until(lambda: far.store.is_available)
+    assert spent(server, near) == 5 * PAGE_COST
+    near.read("3", "4")
+    far.read("1", "2")
+    far.read("3")
+    assert spent(server, near) == 5 * PAGE_COST
+    assert near.monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.05)
+    # What is told twice, as the first answer was lost, is billed once.
+    keys, today = near.store.keys, near.store.today
+    names = keys.usage("twitter", today), keys.wake("twitter", "batch-1.0"), keys.billed("twitter", today)
+    assert [near.store.run("billed", names, ["w", 0, post, PAGE_COST]) for post in ("5", "6")] == [1, 0]
+    assert spent(server, near) == 6 * PAGE_COST
+
+
+def test_more_posts_than_are_kept_for_redis_count_as_new(
+    server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long Redis is away a process stays small, and what it pays is never too little."""
+    monkeypatch.setattr(monitoring, "MOST_OWED", 3)
+    spender = join(proxy)
+    wait_until(lambda: spender.purse == 10 * PAGE_COST)
+    proxy.refuse()
+    spender.read("1", "2")
+    spender.read("3", "4")
     proxy.mend()
     wait_until(lambda: spender.store.is_available)
-    assert spent(server, spender) == 3 * PAGE_COST
+    assert spent(server, spender) == 4 * PAGE_COST
 
 
 def test_what_was_read_is_remembered_for_its_day_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next day everything is billed again, and a process that reads for days stays small."""
     monkeypatch.setattr(billed, "MOST_IDS", 2)
     seen, bill = billed.Billed(), Price(per_item=1.0, daily_dedupe=True).bill
-    assert seen.due("twitter", 1, bill(["1", "2"])) == 2
-    assert seen.due("twitter", 1, bill(["2", "3"])) == 1
-    assert seen.due("twitter", 1, bill(["2"])) == 1
-    assert seen.due("twitter", 2, bill(["2"])) == 1
+    assert seen.due("twitter", 1, bill(["1", "2"])).most == 2
+    assert seen.due("twitter", 1, bill(["2", "3"])).most == 1
+    assert seen.due("twitter", 1, bill(["2"])).most == 1
+    assert seen.due("twitter", 2, bill(["2"])).most == 1
 
 
 def test_one_that_was_told_of_no_money_spends_none(proxy: Proxy) -> None:
