@@ -97,7 +97,7 @@ class Prewarm:
         (cleared,) = read_logs(self._store, [keys.clears(source.name)]).values()
         seen = []
         for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
-            # One of another type is none.
+            # A key of another type holds no lease.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))
             seen.append((cleared.fresh_until(request.key, head), 0 if is_old else _stamp(retry_at)))

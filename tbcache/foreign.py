@@ -41,7 +41,7 @@ def read_json(data: bytes | str | msgspec.Raw, kind: Any = Any) -> Any:
     """The ``kind`` of value that ``data`` is as JSON; any value where no kind is given.
 
     Raises:
-      NotJson: it is none. The decoder has an error of its own for each of text that is no UTF-8, and
+      NotJson: it cannot be read as one. The decoder has errors of its own for text that is no UTF-8, and for
         nesting as deep as Python's stack; whoever forgot one would fall over a single damaged value.
     """
     try:

@@ -93,7 +93,7 @@ def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
 def _checked(source: SourceProfile) -> SourceProfile:
     """
     Raises:
-      InvalidRequest: its limits are none.
+      InvalidRequest: its limits cannot be read.
     """
     source.parsed  # noqa: B018 -- raises
     missing, credentials = (

@@ -104,7 +104,7 @@ def _heartbeats(call: Call, keys: Keys) -> list[bytes]:
 
 
 def _read(data: bytes) -> _Mark | None:
-    """A heartbeat; None of a process that is dead, or where it is none."""
+    """A heartbeat; None where it is damaged, or of a process that is dead."""
     try:
         mark = read_json(data, _Mark)
         age = (utc_now() - mark.beat_at).total_seconds()
