@@ -56,8 +56,9 @@ class Membership:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._asked_at: dict[str, float] = {}
-        #: Of dead processes: by source and process, until when their shares are kept (us).
-        self._kept_until: dict[tuple[str, str], int] = {}
+        #: Of dead processes: by source, its epoch and process, until when their shares are kept (us). In
+        #: another epoch Redis may know the share again, and not that the process was found dead.
+        self._kept_until: dict[tuple[str, str, str], int] = {}
         #: What was said of other limits in force, by source.
         self._told_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = threading.Lock()
@@ -262,7 +263,8 @@ class Membership:
     def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
-            if now_us >= self._kept_until.get((source, member), 0) and self._is_dead(member):
+            kept_until = self._kept_until.get((source, self._store.epoch(source), member), 0)
+            if now_us >= kept_until and self._is_dead(member):
                 self._leave(source, member, is_clean=self._store.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
@@ -279,16 +281,16 @@ class Membership:
 
     def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int | str = "") -> None:
         """``gone_in_us``: when the last slot of it has left every window; "" where that is not known."""
-        keys = self._store.keys
+        keys, kept = self._store.keys, (source, self._store.epoch(source), member)
         kept_until = self._store.run(
             "leave",
             [keys.state(source), keys.fleet(source)],
             [member, "clean" if is_clean else "", to_micros(self._store.lease_seconds), gone_in_us],
         )
         if kept_until:
-            self._kept_until[source, member] = int(kept_until)
+            self._kept_until[kept] = int(kept_until)
         else:
-            self._kept_until.pop((source, member), None)
+            self._kept_until.pop(kept, None)
             if is_clean:
                 # It has told its whole bill. What a process that was found dead may have spent stays kept for
                 # the day.

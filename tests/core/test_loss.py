@@ -133,6 +133,25 @@ def test_a_redis_that_went_back_has_lost_data(clock: Clock, end: str) -> None:
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_who_was_found_dead_is_kept_for_no_longer_when_redis_goes_back(clock: Clock) -> None:
+    """The share is there again without the note of its death: it would be kept twice as long."""
+    world, (old, dead) = begin(clock, 1, 1)
+    clock.now += LIMIT.window_seconds
+    beat(old, dead, old)
+    saved = world.save()
+    dead.cut_off()
+    clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
+    assert dead.take()
+    world.kill(dead)
+    beat(old)
+    clock.now += 0.1
+    world.rewind(saved)
+    clock.now += 2 * ABSENT_SECONDS
+    beat(old)
+    ask_on(world, old, seconds=LIMIT.window_seconds + LEASE)
+    assert ask_on(world, old, seconds=LIMIT.window_seconds) == LIMIT.count
+
+
 def test_a_process_whose_slots_are_gone_puts_them_back_before_it_takes_more(clock: Clock) -> None:
     """It never had a failed call: all it has is its own note of when it was heard."""
     world, (other, stopped) = begin(clock, 0, 0, source=LONG)
