@@ -24,6 +24,8 @@ _SPANS = ((1, "hour"), (24, "day"), (168, "week"), (720, "month"), (8760, "year"
 _NESTING = 40
 _POST, _COMMENT = "t3", "t1"
 _GONE = ("[deleted]", "[removed]")
+#: Reddit's own robot, which posts daily threads and rules.
+_ROBOT = "AutoModerator"
 
 
 class RedditProvider(Provider):
@@ -95,6 +97,17 @@ def _things(value: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _things(data.get("replies"), depth + 1)
 
 
+def _is_no_opinion(data: dict[str, Any]) -> bool:
+    """True for what was taken down, of which a placeholder is left, and for what no person wrote."""
+    is_gone = any(word(data.get(name)) in _GONE for name in ("selftext", "body"))
+    return is_gone or bool(word(data.get("removed_by_category"))) or word(data.get("author")) == _ROBOT
+
+
+def _text(kind: str, data: dict[str, Any]) -> str:
+    parts = [text(data.get(name)) for name in (("title", "selftext") if kind == _POST else ("body",))]
+    return "\n\n".join(filter(None, parts))
+
+
 def _is_pinned(data: dict[str, Any]) -> bool:
     """True for what stands where it does because a moderator or an advertiser wants it there."""
     return data.get("stickied") is True or data.get("promoted") is True
@@ -102,8 +115,9 @@ def _is_pinned(data: dict[str, Any]) -> bool:
 
 def _item(kind: str, data: dict[str, Any]) -> Item:
     author, own = word(data.get("author")), word(data.get("id"))
-    parts = [text(data.get(name)) for name in (("title", "selftext") if kind == _POST else ("body",))]
-    written = "\n\n".join(filter(None, parts))
+    # What is no opinion has no text, so that nothing of it is scored; it is an item all the same, and says
+    # how far back the page reaches.
+    written = "" if _is_no_opinion(data) else _text(kind, data)
     unnamed = f"{kind}_{own}" if own else fingerprint(kind, author, word(data.get("created_utc")), written)
     return Item(
         word(data.get("name")) or unnamed,

@@ -9,6 +9,7 @@ import pytest
 
 from tbcache.errors import UpstreamAuthError, UpstreamError, UpstreamNotFound, UpstreamPayloadError
 from tbcache.models import Page
+from tbcache.scoring import get_scorer, score_items
 from tests.providers.kit import answer, first_request, next_request, provider
 
 
@@ -104,6 +105,26 @@ def test_a_post_of_a_deleted_author_is_kept(author: object) -> None:
     """The text counts as much as before."""
     (item,) = parse(listing(post(1, author=author))).items
     assert item.author is None
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        post(1, selftext="[removed]"),
+        post(1, selftext="[deleted]", author="[deleted]"),
+        post(1, selftext="", removed_by_category="moderator"),
+        post(1, author="AutoModerator"),
+        comment(1, body="[removed]"),
+        comment(1, author="AutoModerator"),
+    ],
+)
+def test_what_is_no_opinion_is_not_scored_and_counts_as_read(thing: dict[str, Any]) -> None:
+    """A placeholder and a robot moved the mean; left out, they would hide how far a page reaches."""
+    page = parse(listing(thing, post(2, removed_by_category=None)))
+    assert [item.at for item in page.items] == [datetime(2026, 7, 28, 20, tzinfo=UTC)] * 2
+    scores = score_items(page.items, get_scorer())
+    assert scores[0] is None
+    assert scores[1] is not None
 
 
 def test_other_kinds_and_broken_children_are_left_out() -> None:
