@@ -149,7 +149,7 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     base_url: HttpUrl | None = None
-    limits: Annotated[tuple[Limit, ...], BeforeValidator(_limits)] | None = None
+    limits: Annotated[tuple[Limit, ...], BeforeValidator(_limits), Field(min_length=1)] | None = None
     cache_ttl: Seconds | None = None
     stale_ttl: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     charge: Charge | None = None

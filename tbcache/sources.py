@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tbcache.default import checked
 from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.foreign import printable
 from tbcache.models import Charge, FetchRequest, Limit
@@ -277,14 +278,14 @@ def _defaults(name: str, path: str) -> dict[str, Any]:
     """What the user's own class says of its source; the environment goes before it."""
     given: Mapping[str, Any] = getattr(load_class(name, path), "defaults", {})
     where = f"TBCACHE_SOURCES: {name}={path}"
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{where} has defaults that are no mapping, like {{'max_hours': 72}}")
     _check(given, _DEFAULTS, f"{where} has a default that no source has")
+    found = checked(where, given)
     _check(
-        given.get("credentials", ()), SourceSettings.model_fields, f"{where} has a credential unknown here"
+        found.get("credentials", ()), SourceSettings.model_fields, f"{where} has a credential unknown here"
     )
-    limits = given.get("limits")
-    found = {**given, "limits": Limit.parse_all(limits)} if isinstance(limits, str) else given
-    # A source is a key of dictionaries, which lists cannot be.
-    return {field: tuple(value) if isinstance(value, list) else value for field, value in found.items()}
+    return found
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:

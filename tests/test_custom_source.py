@@ -280,6 +280,21 @@ def test_a_malformed_entry_is_refused(entry: str) -> None:
         ({"limit": "30/1m"}, "has a default that no source has: 'limit'; did you mean 'limits'?"),
         ({"credentials": ("apikey",)}, "'apikey'; did you mean 'api_key'?"),
         ({"limits": "30/1x"}, "limit '30/1x' has an unknown unit 'x'"),
+        ({"limits": 30}, "has the default limits=30, which is not valid: it should be like '300/15m"),
+        ({"limits": ()}, "has the default limits=(), which is not valid: it should be like"),
+        (
+            {"base_url": "api.bsky.app"},
+            "base_url='api.bsky.app', which is not valid: it should be https://HOST",
+        ),
+        ({"cache_ttl": -1}, "cache_ttl=-1, which is not valid: it should be greater than 0"),
+        ({"pages": 0}, "pages=0, which is not valid: it should be at least 1"),
+        ({"max_hours": "many"}, "max_hours='many', which is not valid: it should be a"),
+        ({"charge": "post"}, "charge='post', which is not valid: it should be 'fetch' or 'request'"),
+        ({"price": 0.01}, "price=0.01, which is not valid: it should be a tbcache.price.Price"),
+        (
+            {"credentials": "api_key"},
+            "credentials='api_key', which is not valid: it should be like ('api_key',)",
+        ),
     ],
 )
 def test_a_wrong_default_is_named(
@@ -290,6 +305,22 @@ def test_a_wrong_default_is_named(
     with pytest.raises((ConfigurationError, InvalidRequest)) as caught:
         get_sources(Settings.load({"TBCACHE_SOURCES": ENTRY}))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("figure", ["-1", "float('nan')", "'free'"])
+def test_a_price_that_is_none_is_refused(module: Callable[[str], None], figure: str) -> None:
+    """Money that comes back would make good what others have spent."""
+    text = with_defaults(price="PRICE").replace("'PRICE'", f"Price(per_item={figure})")
+    module(text.replace("class Bluesky", "from tbcache.price import Price\n\nclass Bluesky"))
+    with pytest.raises(ConfigurationError, match="its figures should be numbers of at least 0"):
+        get_sources(Settings.load({"TBCACHE_SOURCES": ENTRY}))
+
+
+def test_defaults_that_are_no_mapping_are_refused(module: Callable[[str], None]) -> None:
+    """One clear line, and no traceback of ours."""
+    module("from tbcache import Provider\n\nclass Bluesky(Provider):\n    defaults = [('pages', 1)]\n")
+    with pytest.raises(ConfigurationError, match="has defaults that are no mapping"):
+        get_sources(Settings.load({"TBCACHE_SOURCES": ENTRY}))
 
 
 def test_a_built_in_name_replaces_that_sources_class(module: Callable[[str], None]) -> None:
