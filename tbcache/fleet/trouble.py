@@ -27,7 +27,7 @@ def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Troubl
             f"mend it at the server; {meanwhile}",
         )
         return (Trouble("redis_refuses", what, todo, since=since),)
-    todo = f"have it answer at {server.address}; {meanwhile}"
+    todo = f"start it at {server.address}, or set REDIS_URL to where it is; {meanwhile}"
     return (Trouble("redis_away", f"Redis is away ({server.reason})", todo, since=since),)
 
 
@@ -135,6 +135,8 @@ def remedy(kinds: Sequence[str], credentials: Sequence[str]) -> str:
         return f"the upstream refuses the credentials: set {named} anew"
     if "not_entitled" in kinds:
         return "the plan does not include what is asked: change the plan, or leave the source out"
+    if "unavailable" in kinds:
+        return "the upstream is down or cannot be reached; it is asked again by itself"
     return ""
 
 

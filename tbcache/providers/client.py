@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -33,6 +34,8 @@ _UNSENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+#: What Python puts before the system's words.
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class HeaderAuth(httpx2.Auth):
@@ -183,7 +186,8 @@ class HttpClient:
             whole = f"no answer within {self._total_timeout:g} s"
             return whole if deadline.is_over() else "the answer stalled"
         if isinstance(error, httpx2.NetworkError | httpx2.ProxyError):
-            return f"no connection ({line(str(error))})" if str(error) else "no connection"
+            why = _ERRNO.sub("", line(str(error)))
+            return f"no connection ({why})" if why else "no connection"
         # Not the error's own words: a protocol error quotes the header it refused, credentials included.
         return f"the exchange failed ({type(error).__name__})"
 

@@ -37,6 +37,8 @@ REFUSED_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPe
 
 #: What redis-py puts before an error inside a pipeline: the command, with its arguments.
 _OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
+#: What it puts before the reason for which there is no connection: a number, and the address once more.
+_OF_CONNECTION = re.compile(r"^Error -?\d+ connecting to \S+\. ")
 #: The script in which it happened, and where.
 _OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
 #: One key holds what it should not: a value of another type, or no number where one should be.
@@ -105,7 +107,7 @@ def _problem(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return "no answer in time"
-    text = words(error)
+    text = _OF_CONNECTION.sub("", words(error))
     if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
         return "connection refused"
     # What follows the first sentence is advice to whoever reads the server's own log.

@@ -170,6 +170,16 @@ NEEDS_REDIS = [
 ]
 
 
+def test_why_there_is_no_connection_is_said_in_words(cli: Cli, tmp_path: Path) -> None:
+    """ "Error 2 connecting to" names the address twice, and leaves the reason out."""
+    done = cli("status", REDIS_URL=f"unix://{tmp_path}/none.sock")
+    assert (done.code, done.out) == (3, "")
+    assert "(No such file or directory)" in done.err
+    asked = cli("fetch", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL=f"http://127.0.0.1:{free_port()}")
+    assert (asked.code, asked.out) == (5, "")
+    assert asked.err.endswith("stocktwits AAPL: no connection (Connection refused); try again later\n")
+
+
 @pytest.mark.parametrize("args", NEEDS_REDIS, ids=" ".join)
 def test_what_is_about_redis_ends_with_3_when_it_is_not_reachable(cli: Cli, args: list[str]) -> None:
     """A script that asks the fleet must be able to tell that there is none from an empty answer."""
