@@ -437,6 +437,11 @@ class UsageMonitor:
             by_worker.setdefault(worker, Counter())[metric] += value
         return {worker: _metrics(source, figures) for worker, figures in sorted(by_worker.items())}
 
+    def days_back(self, count: int) -> list[datetime]:
+        """The last ``count`` UTC days, today first, as the server sees it; at most those that are kept."""
+        today = self._store.today
+        return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
+
     def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
         """All sources together: total_requests_today, average_cache_hit_rate, total_cost_today, sources."""
         metrics = [self.get_source_metrics(name, day) for name in self.get_source_names()]
@@ -610,12 +615,6 @@ class UsageMonitor:
         with contextlib.suppress(Unavailable), self._store.guard():
             if names:
                 self._store.client.hdel(self._store.keys.workers, *names)
-
-
-def days_back(count: int) -> list[datetime]:
-    """The last ``count`` UTC days, today first; at most those that are kept."""
-    today = utc_now()
-    return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
 
 
 @singleton

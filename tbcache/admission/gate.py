@@ -117,6 +117,11 @@ class Admission:
         """How long a request may take, from its grant to its answer."""
         return self._lease * SEND_PART
 
+    @property
+    def now(self) -> datetime:
+        """Now, as the server sees it: the processes of a fleet may have clocks of their own."""
+        return self._store.today
+
     def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from tbcache.api.context import Context, Ctx
 from tbcache.api.error import REFUSALS
 from tbcache.api.model import Day, DaySource, RecentUsage, SourceUsage, Usage, Worker
-from tbcache.monitoring import KEPT_DAYS, days_back
+from tbcache.monitoring import KEPT_DAYS
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
 
@@ -21,7 +21,7 @@ Days = Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many UTC days o
 @router.get("/usage")
 def usage(context: Ctx, days: Days = 1) -> Usage:
     """Requests, hits, errors, cost and latency of today, and who does the work."""
-    moments = days_back(days)
+    moments = context.monitor.days_back(days)
     today = context.monitor.get_usage_summary(moments[0])
     workers = [Worker.model_validate(one) for one in context.monitor.get_workers()]
     by_worker = read_by_worker(context, moments[0])

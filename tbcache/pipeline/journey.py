@@ -90,13 +90,14 @@ class Pipeline:
         """Answer ``request`` from the cache or the upstream; see :meth:`answer`."""
         patience = wait_seconds("patience", patience)
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
-            return _outcome(request, Answered(kept, "cache"))
+            return self._outcome(request, Answered(kept, "cache"))
         job = SentimentJob(upstream, request, self.admission, self._outbox)
         ask = Ask(upstream.source, request, lane, needed, slot, patience)
         if self.admission.delay.is_shut(upstream.source, request):
             self.admission.give_back(ask)
-            return _outcome(request, Answered(delayed(upstream, request), "cache"))
-        return _outcome(request, self.answer(job, ask))
+            nothing = delayed(upstream, request, self.admission.now)
+            return self._outcome(request, Answered(nothing, "cache"))
+        return self._outcome(request, self.answer(job, ask))
 
     def answer(self, job: Job[T], ask: Ask) -> Answered[T]:
         """:meth:`travel`, in the thread of the caller."""
@@ -155,6 +156,11 @@ class Pipeline:
                         raise _limited(name, wait)
                     await driver.sleep(seconds)
             ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
+
+    def _outcome(self, request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
+        sentiment, origin, failure = answered
+        age = (self.admission.now - sentiment.as_of).total_seconds()
+        return Outcome(request, sentiment, origin, 0.0 if origin == "live" else max(0.0, age), failure)
 
     def _take_back(self, verdict: Verdict) -> None:
         """Nobody is there any more for whom something was granted."""
@@ -288,12 +294,6 @@ def _limited(source: str, wait: Wait) -> RateLimited:
 
 def _bug(source: str, error: Exception) -> Failure:
     return Failure("error", f"{source}: the fetch broke off ({type(error).__name__})", 0, None)
-
-
-def _outcome(request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
-    sentiment, origin, failure = answered
-    age = 0.0 if origin == "live" else max(0.0, (utc_now() - sentiment.as_of).total_seconds())
-    return Outcome(request, sentiment, origin, age, failure)
 
 
 @singleton

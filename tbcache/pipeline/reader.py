@@ -80,16 +80,19 @@ class PageReader:
         attempt: Attempt,
         turn: Turn,
         may_send: MaySend,
+        now: datetime,
         reach: Reach | None = None,
     ) -> None:
-        """``reach`` is what to send where that is not what was asked for."""
+        """``now`` is what hours are counted back from; ``reach`` what to send where that is not what was
+        asked for.
+        """
         self._upstream = upstream
         # Only a request for a symbol's posts comes in pages.
         self._request = cast("FetchRequest", attempt.grant.ask.request)
         self._sent, self._delay = reach or Reach(self._request, upstream.source.delay_hours)
         self._turn = turn
         self._may_send = may_send
-        self._now = utc_now()
+        self._now = now
         self._start = self._now - timedelta(hours=self._request.hours)
         self._coverage = Coverage(self._start)
         self._kept: dict[str, Item] = {}

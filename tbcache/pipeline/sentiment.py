@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from tbcache.admission import Admission, Reach, Settled, Settlement
-from tbcache.models import FetchRequest, SymbolSentiment, utc_now
+from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.pipeline.job import Attempt, Loaded
 from tbcache.pipeline.reader import Fetched, PageReader, Upstream
 from tbcache.repository import Answer, encode_answer
@@ -48,9 +49,10 @@ class SentimentJob:
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = self._admission.delay.reach(self.source, self.request)
         if reach is None:
-            return Loaded(delayed(self._upstream, self.request), attempt.grant, Settlement())
+            nothing = delayed(self._upstream, self.request, self._admission.now)
+            return Loaded(nothing, attempt.grant, Settlement())
         fetched = self._read_pages(attempt, reach)
-        answer = self._answer = _answer(self._upstream, self.request, fetched)
+        answer = self._answer = _answer(self._upstream, self.request, fetched, self._admission.now)
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
             closed_by=fetched.closed_by,
@@ -72,21 +74,23 @@ class SentimentJob:
     def _read_pages(self, attempt: Attempt, reach: Reach) -> Fetched:
         admission = self._admission
         try:
-            fetched = PageReader(self._upstream, attempt, admission.turn, admission.may_send, reach).read()
+            fetched = PageReader(
+                self._upstream, attempt, admission.turn, admission.may_send, admission.now, reach
+            ).read()
         except BaseException:
             admission.delay.give_up(self.source)
             raise
-        admission.delay.learn(self.source, reach.request, fetched.read, utc_now())
+        admission.delay.learn(self.source, reach.request, fetched.read, admission.now)
         return fetched
 
 
-def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answer:
+def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched, as_of: datetime) -> Answer:
     scores = score_items(fetched.items, upstream.analyzer)
     sentiment = aggregate(
         request,
         fetched.items,
         scores,
-        as_of=utc_now(),
+        as_of=as_of,
         complete=fetched.reason is None,
         since=fetched.since,
         reason=fetched.reason,
@@ -96,13 +100,13 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched) -> Answ
     return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
 
 
-def delayed(upstream: Upstream, request: FetchRequest) -> SymbolSentiment:
+def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> SymbolSentiment:
     """What is known where all the hours that were asked for lie in the plan's delay: nothing."""
     return aggregate(
         request,
         (),
         (),
-        as_of=utc_now(),
+        as_of=as_of,
         complete=False,
         since=None,
         reason="plan_delay",

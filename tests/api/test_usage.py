@@ -134,3 +134,16 @@ def test_a_name_that_nobody_configured_stands_in_every_view(
     assert 'tbcache_requests_total{source="my_source",outcome="miss"} 1' in page
     assert 'tbcache_slots_used{source="my_source",window="1m"} 1' in page
     get_usage_monitor().leave()
+
+
+def test_the_days_are_the_servers(
+    client: TestClient, monitor: UsageMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API whose clock is ahead showed a day of zeros, while the day's figures stood under yesterday."""
+    theirs = utc_now() - timedelta(days=2)
+    monkeypatch.setattr(Store, "today", theirs)
+    monitor.record_request("twitter")
+    assert monitor.flush()
+    usage = client.get(PATH, params={"days": 2}).json()
+    assert (usage["day"], usage["total_requests_today"]) == (f"{theirs:%Y-%m-%d}", 1)
+    assert [day["total_requests"] for day in usage["history"]] == [1, 0]

@@ -36,7 +36,7 @@ def posts(*hours: float | None) -> tuple[Item, ...]:
 def fetch(upstream: Upstream, hours: int = HOURS) -> Fetched:
     request = FetchRequest("twitter", "AAPL", hours)
     grant = Grant(Ask(upstream.source, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
-    return PageReader(upstream, Attempt(grant), lambda grant, _: grant, lambda _: True).read()
+    return PageReader(upstream, Attempt(grant), lambda grant, _: grant, lambda _: True, utc_now()).read()
 
 
 def read(*pages: Page) -> Fetched:
@@ -47,7 +47,7 @@ def read(*pages: Page) -> Fetched:
 def run(upstream: Upstream, hours: int = HOURS) -> Outcome:
     """The outcome of a fetch that nobody has made before."""
     request = FetchRequest("twitter", "AAPL", hours)
-    sentiment = _answer(upstream, request, fetch(upstream, hours)).sentiment
+    sentiment = _answer(upstream, request, fetch(upstream, hours), utc_now()).sentiment
     return Outcome(request, sentiment, "live", 0.0)
 
 

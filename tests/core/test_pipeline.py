@@ -22,7 +22,7 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import FetchRequest, Limit, Outcome, Page
+from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.price import Price
@@ -64,6 +64,29 @@ def test_pages_are_read_until_one_is_older_than_asked(pipeline: Pipeline) -> Non
     assert outcome.complete
     assert outcome.sentiment.count == 2
     assert outcome.sentiment.since == pytest.approx(hours_ago(24), abs=timedelta(seconds=5))
+
+
+def test_hours_are_counted_back_from_the_servers_time(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose clock is ahead asked for the wrong day, and called it complete."""
+    theirs = hours_ago(10)
+    monkeypatch.setattr(Store, "today", theirs)
+    asked: list[datetime] = []
+
+    class Noting(Upstream):
+        def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+            asked.append(now)
+            return super().request(fetch, cursor, now)
+
+    page = Page((item("1", theirs - timedelta(hours=20)),), exhausted=True)
+    upstream = Noting(answer=lambda cursor: page)
+    outcome = pipeline.run(upstream, AAPL)
+    assert asked == [theirs]
+    assert (outcome.sentiment.count, outcome.sentiment.since) == (1, theirs - timedelta(hours=24))
+    assert outcome.as_of == theirs
+    again = pipeline.run(upstream, AAPL)
+    assert (again.origin, again.age) == ("cache", 0.0)
 
 
 def test_an_answer_cut_by_the_page_budget_says_how_far_back_it_is_true(pipeline: Pipeline) -> None:
