@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tbcache.store import Store, Unavailable
+from tbcache.store.lead import LEAD, Lead
 
 LEASE_MS = 10_000
 
@@ -18,13 +19,13 @@ class Leader:
     def is_mine(self) -> bool:
         """Take or renew the lease; False when another holds it, or Redis is away."""
         try:
-            return bool(self._store.run("lead", [self._key], [self._name, LEASE_MS]))
+            return self._store.run(LEAD, Lead(self._key, self._name, LEASE_MS))
         except Unavailable:
             return False
 
     def resign(self) -> None:
         """Give the lease back, so that another need not wait for its end."""
         try:
-            self._store.run("lead", [self._key], [self._name, 0])
+            self._store.run(LEAD, Lead(self._key, self._name, 0))
         except Unavailable:
             return

@@ -37,6 +37,7 @@ from tbcache.singleton import singleton
 from tbcache.sources import check_name, source_names, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
+from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.member import Membership
 from tbcache.store.minute import Minutes
@@ -360,21 +361,19 @@ class UsageMonitor:
         # Before: what is kept of a minute is what there was at its start.
         self._keep_minute(source)
         self._send_bill(source, batch)
-        pairs = [part for item in batch.figures.items() for part in item]
-        names = (
-            keys.usage(source, midnight_of(batch.day)),
-            keys.wake(source, f"batch-{batch.id}"),
-            keys.state(source),
-        )
-        self._store.run("count", names, [self.worker, self._budget(source), *pairs])
+        figures = tuple(part for item in batch.figures.items() for part in item)
+        usage, mark = keys.usage(source, midnight_of(batch.day)), keys.wake(source, f"batch-{batch.id}")
+        ask = Count(usage, mark, keys.state(source), self.worker, self._budget(source), figures)
+        self._store.run(COUNT, ask)
 
     def _send_bill(self, source: str, batch: _Batch) -> None:
         keys, day, ids = self._store.keys, midnight_of(batch.day), list(batch.once.items())
         for start in range(0, len(ids), MOST_BILLED):
-            pairs = [part for item in ids[start : start + MOST_BILLED] for part in item]
+            once = tuple(part for item in ids[start : start + MOST_BILLED] for part in item)
             mark = keys.wake(source, f"batch-{batch.id}.{start}")
-            names = (keys.usage(source, day), mark, keys.billed(source, day))
-            self._store.run("billed", names, [self.worker, self._budget(source), *pairs])
+            usage, billed = keys.usage(source, day), keys.billed(source, day)
+            ask = BillOnce(usage, mark, billed, self.worker, self._budget(source), once)
+            self._store.run(BILL_ONCE, ask)
 
     def _budget(self, source: str) -> int:
         """The day's budget as this process was started (millionths of a dollar); 0 for none."""

@@ -25,12 +25,13 @@ from tbcache.sources import Source, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.name import MOST_NAMES
 from tbcache.store.own import GIVING_BACK_SECONDS
+from tbcache.store.script import Script
+from tbcache.store.window import COMMIT, RELEASE, REOPEN, TAKE, End, Late, Reopen, Take
 from tbcache.store.wire import (
     CLOCK_DRIFT,
     MICROS,
     pack_limits,
     read_limits,
-    read_seen,
     strictest,
     to_micros,
     to_time,
@@ -158,7 +159,7 @@ class RateLimiter:
         Raises:
           RedisUnreachable: the closure stands in Redis.
         """
-        return bool(self._store.run("reopen", [self._store.keys.state(self.source.name)], []))
+        return self._store.run(REOPEN, Reopen(self._store.keys.state(self.source.name)))
 
     def reset(self) -> None:
         """Forget every slot that was taken, and any closure: the window counts from 0 again.
@@ -276,53 +277,49 @@ class RateLimiter:
     def _ask_redis(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
     ) -> _Answer:
-        keys, asked_at = self._store.keys, time.monotonic()
+        asked_at = time.monotonic()
         # One that only looks takes nothing, and need not be known to the fleet.
         is_take = mode == "take"
         name = self.source.name
         asking = self._store.asking(name, slot, cost) if is_take else contextlib.nullcontext(0)
         with asking as deadline_us:
-            answer = self._store.run(
-                "take",
-                [keys.slots(self.source.name), keys.state(self.source.name), keys.fleet(self.source.name)],
-                [
-                    pack_limits(limits or self.source.limits),
-                    1,
-                    mode,
-                    slot,
-                    cost,
-                    to_micros(held),
-                    deadline_us,
-                    self._store.seen(self.source.name),
-                    to_micros(patience),
-                    self._store.member,
-                    "alone" if limits else "",
-                ],
+            ask = Take(
+                window=self._store.window(name),
+                limits=pack_limits(limits or self.source.limits),
+                is_take=is_take,
+                id=slot,
+                cost=cost,
+                held_us=to_micros(held),
+                deadline_us=deadline_us,
+                known=self._store.seen(name),
+                patience_us=to_micros(patience),
+                process=self._store.member,
+                is_alone=bool(limits),
             )
-            if answer[0] == b"late":
-                self._store.learn_time(int(answer[1]), asked_at, self.source.name)
+            found = self._store.run(TAKE, ask)
+            if isinstance(found, Late):
+                self._store.learn_time(found.now, asked_at, name)
                 raise self._store.overdue()
-            allowed, now, count, span, used, retry_at, why, reason, seen, start = answer
-            begins = (int(start) - int(now)) / MICROS
-            if allowed and is_take:
+            begins = (found.start - found.now) / MICROS
+            if found.is_allowed and is_take:
                 self._own.grant(slot, cost, limits or self.source.limits, begins + held)
-        self._store.learn(self.source.name, read_seen(seen))
-        if allowed and is_take and begins > 0:
+        self._store.learn(name, found.seen)
+        if found.is_allowed and is_take and begins > 0:
             self._own.promise(asked_at + begins, asked_at)
-        self._store.learn_time(int(now), asked_at, self.source.name)
+        self._store.learn_time(found.now, asked_at, name)
         status = RateLimitStatus(
-            source=self.source.name,
-            allowed=count,
-            used=used,
-            remaining=max(0, count - used),
-            reset_at=to_time(int(retry_at)),
-            is_limited=not allowed,
-            window_seconds=int(span) / MICROS,
-            reason=printable(reason) or None,
+            source=name,
+            allowed=found.limit,
+            used=found.used,
+            remaining=max(0, found.limit - found.used),
+            reset_at=to_time(found.retry_at),
+            is_limited=not found.is_allowed,
+            window_seconds=found.span / MICROS,
+            reason=printable(found.reason) or None,
         )
-        until = int(start) if allowed else int(retry_at)
-        seconds = max(0.0, (until - int(now)) / MICROS * (1 + CLOCK_DRIFT))
-        return _Answer(bool(allowed), status, seconds, is_brief=why == b"giving_back")
+        until = found.start if found.is_allowed else found.retry_at
+        seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
+        return _Answer(found.is_allowed, status, seconds, is_brief=found.code == "giving_back")
 
     def _ask_own(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
@@ -358,16 +355,16 @@ class RateLimiter:
 
     def _give_back(self, slot: str, cost: int) -> None:
         self._own.release(slot, cost)
-        self._run("release", slot, cost)
+        self._end(RELEASE, slot, cost)
 
     def _commit(self, slot: str, cost: int) -> None:
         self._own.commit(slot, cost)
-        self._run("commit", slot, cost)
+        self._end(COMMIT, slot, cost)
 
-    def _run(self, script: str, slot: str, cost: int) -> None:
+    def _end(self, script: Script[End, None], slot: str, cost: int) -> None:
         # While Redis is away our own count stands for it.
         with contextlib.suppress(Unavailable):
-            self._store.run(script, [self._store.keys.slots(self.source.name)], [slot, cost])
+            self._store.run(script, End(self._store.keys.slots(self.source.name), slot, cost))
 
 
 @singleton

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tbcache.log import REPEATED
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.cluster import hash_slot
+from tbcache.store.script import Script
 from tests.postgres import Postgres, has_postgres
 from tests.server import ClusterServer, Server
 
@@ -72,9 +73,11 @@ def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster refuses a script whose keys lie in several: whatever a test runs must not."""
     run = Store.run
 
-    def checked(self: Store, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        assert len({hash_slot(key) for key in keys}) == 1, f"{name}: {keys}"
-        return run(self, name, keys, args)
+    def checked(self: Store, script: Script[Any, Any], call: Any) -> Any:
+        count, *rest = script.pack(call)
+        keys = [str(key) for key in rest[: int(count)]]
+        assert len({hash_slot(key) for key in keys}) == 1, f"{script.name}: {keys}"
+        return run(self, script, call)
 
     monkeypatch.setattr(Store, "run", checked)
 

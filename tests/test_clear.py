@@ -12,6 +12,7 @@ import pytest
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
+from tbcache.cache.script import CLEAR, STRIKE, Clear, Strike
 from tbcache.fleet import build_fleet
 from tbcache.models import Failure
 from tbcache.monitoring import UsageMonitor
@@ -480,18 +481,18 @@ def test_a_sequence_does_not_count_backwards(store: Store) -> None:
     """Not even where the server's clock does."""
     name = store.keys.clears("one")
     store.client.set(name, b"8000000000000000")
-    log = read_log(store.run("clear", [name], ["a"]))
+    log = read_log(store.run(CLEAR, Clear(name, "a")))
     assert (log.sequence, log.clears) == (8000000000000001, ((8000000000000001, "a"),))
 
 
 def test_a_log_that_is_gone_is_not_made_by_the_end_of_a_sweep(store: Store, server: Server) -> None:
     """Emptied meanwhile, or of another type: there is nothing to strike off."""
     name = store.keys.clears("twitter")
-    store.run("strike", [name], ["1767000000000000 a"])
+    store.run(STRIKE, Strike(name, ("1767000000000000 a",)))
     assert not server.client.exists(name)
     server.client.hset(name, "a", "b")
     server.client.expire(name, 60)
-    store.run("strike", [name], ["1767000000000000 a"])
+    store.run(STRIKE, Strike(name, ("1767000000000000 a",)))
     assert server.client.hgetall(name) == {b"a": b"b"}
 
 

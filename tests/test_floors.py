@@ -5,6 +5,7 @@ Which module may import which is import-linter's to say (`make floors`).
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import re
 import shutil
@@ -12,11 +13,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tbcache
-from tbcache.queue import job
+from tbcache.queue.script import PARTS as PARTS_OF_QUEUE
+from tbcache.store.script import Script
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = ("workers", "workers.actor", "workers.__main__", "scheduler", "scheduler.__main__")
@@ -140,7 +143,10 @@ def hits(pattern: str, *, under: tuple[str, ...] = (), suffixes: tuple[str, ...]
         (r"^\s*(import|from)\s+(pickle|marshal|shelve|dill|cloudpickle)\b", "runs what it reads"),
         (r"(?<![\w.])(eval|exec)\(", "runs what it reads"),
         (r"yaml\.(unsafe_)?load\(|shell=True|verify=False", "trusts what it should not"),
-        (r"""\.keys\(\s*["']|["']KEYS["']|\.flushdb\(|\.flushall\(""", "holds up or empties a shared server"),
+        (
+            r"""\.keys\(\s*["']|\(\s*["']KEYS["']|\.flushdb\(|\.flushall\(""",
+            "holds up or empties a shared server",
+        ),
     ],
 )
 def test_the_library_never_says(pattern: str, why: str) -> None:
@@ -198,41 +204,37 @@ def header(script: Path) -> str:
     return "\n".join(lines[first:end])
 
 
-def numbered(text: str) -> set[int]:
-    """The numbers that an enumeration like ``KEYS  1 slots   2 state`` gives."""
-    return {
-        int(number)
-        for number in re.findall(r"(?:^--\s+(?:KEYS|ARGV)?\s*|\s{2,}|KEYS\s+|ARGV\s+)(\d+) \S", text, re.M)
-    }
+def declared() -> list[Script[Any, Any]]:
+    """Every script that some module declares."""
+    found = [
+        value
+        for name in MODULES
+        if name[-8:] != "__main__"
+        for value in vars(importlib.import_module(name)).values()
+    ]
+    return list({script.name: script for script in found if isinstance(script, Script)}.values())
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_scripts_header_names_every_key_and_argument(script: Path) -> None:
-    """The header is the contract: who calls it must not have to read the body."""
-    text, head = script.read_text(), header(script)
-    assert head.startswith(f"-- {script.stem}: ")
-    keys_part, _, rest = head.partition("ARGV")
-    if script.stem not in ("slots", "queue", "fleet", "wake"):
-        assert re.search(r"^-- Replies|Replies ", head, re.M)
-    used_keys = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", text)}
-    used_args = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", text)}
-    if script.stem == "queue":
-        assert used_keys == set(range(1, 18))
-        return
-    assert used_keys <= numbered(keys_part), "KEYS"
-    assert used_args <= numbered("ARGV" + rest), "ARGV"
+def test_every_script_is_declared_once_or_included() -> None:
+    """What a script is told and replies is written down in one place, or not run at all."""
+    bodies = [path.read_text() for path in SCRIPTS]
+    included = {name for body in bodies for name in re.findall(r"^--@include (\w+)$", body, re.M)}
+    assert {script.name for script in declared()} | included == {path.stem for path in SCRIPTS}
+    assert included.isdisjoint(script.name for script in declared())
+    for path in SCRIPTS:
+        assert header(path).startswith(f"-- {path.stem}: ")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_names_its_keys_in_KEYS(script: Path) -> None:  # noqa: N802 -- the word of Redis
     """A key built inside a script cannot be found by a cluster, nor by a reader."""
     literal = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*'", script.read_text())
-    built = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*KEYS\[\d+\]\s*\.\.", script.read_text())
+    built = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*\w+\s*\.\.", script.read_text())
     assert (literal, built) == ([], [])
 
 
-def test_queue_lua_lists_every_part_in_the_order_the_keys_are_passed() -> None:
-    """Seventeen keys by position: a swap would corrupt the queue in silence."""
+def test_queue_lua_describes_every_part() -> None:
+    """Who reads a queue in Redis finds there what each key is."""
     head = header(ROOT / "tbcache" / "lua" / "queue.lua")
     listed = re.findall(r"(?:^--|\s{2,})\s*([a-z-]+)\s{2,}(?:LIST|ZSET|HASH|STRING)", head, re.M)
-    assert listed == list(job.PARTS)
+    assert listed == list(PARTS_OF_QUEUE)

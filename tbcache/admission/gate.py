@@ -11,10 +11,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 
+from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
 from tbcache.admission.local import LocalAdmission, end_slot
@@ -44,7 +45,8 @@ from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache, Packed
 from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, read_seen, to_micros
+from tbcache.store.window import Late, WindowKeys
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -74,8 +76,7 @@ _encode = msgspec.json.Encoder().encode
 class _Plan(NamedTuple):
     """What every ask of a source has in common; money in millionths of a dollar."""
 
-    keys: tuple[str, str]
-    fleet: str
+    window: WindowKeys
     limits: str
     budget: int
     page: int
@@ -252,46 +253,43 @@ class Admission:
         source, keys = ask.source, self._store.keys
         name, key = source.name, ask.request.key
         plan, (usage, purses) = self._plan(source), self._of_today(name)
-        names = [
-            *plan.keys,
-            keys.entry(key),
-            keys.lease(key),
-            usage,
-            keys.clears(name),
-            plan.fleet,
-            purses,
-        ]
         tries, began = 2, time.monotonic()
         while tries:
             asked_at = time.monotonic()
             log = self._logs.get(name, NO_CLEARS)
             with self._store.asking(name, token, source.cost, is_alone=ask.slot is None) as deadline_us:
-                answer = self._store.run(
-                    "admit",
-                    names,
-                    [
-                        plan.limits,
-                        self._shares[ask.lane],
-                        source.charge,
-                        self._lease_us,
-                        to_micros(ask.needed),
-                        deadline_us,
-                        self._monitor.worker,
-                        token,
-                        source.cost,
-                        "held" if ask.slot else "",
-                        self._store.seen(name),
-                        to_micros(ask.patience),
-                        plan.budget,
-                        plan.page,
-                        log.head,
-                        log.cleared_at(key),
-                        self._store.member,
-                    ],
+                found = self._store.run(
+                    script.ADMIT,
+                    script.Admit(
+                        window=plan.window,
+                        entry=keys.entry(key),
+                        lease=keys.lease(key),
+                        usage=usage,
+                        clears=keys.clears(name),
+                        purses=purses,
+                        limits=plan.limits,
+                        share=self._shares[ask.lane],
+                        charge=source.charge,
+                        lease_us=self._lease_us,
+                        needed_us=to_micros(ask.needed),
+                        deadline_us=deadline_us,
+                        worker=self._monitor.worker,
+                        id=token,
+                        cost=source.cost,
+                        is_held=bool(ask.slot),
+                        known=self._store.seen(name),
+                        patience_us=to_micros(ask.patience),
+                        budget=plan.budget,
+                        page_price=plan.page,
+                        log_head=log.head,
+                        cleared=log.cleared_at(key),
+                        process=self._store.member,
+                    ),
                 )
-                is_answer = answer[0] not in (b"late", b"cleared")
-                # What was granted is on record before the window may have to be mended.
-                verdict = self._read(ask, token, asked_at, answer) if is_answer else None
+                verdict = None
+                if not isinstance(found, Late | script.Cleared):
+                    # What was granted is on record before the window may have to be mended.
+                    verdict = self._read(ask, token, asked_at, found)
                 if (
                     ask.slot
                     and source.charge == "fetch"
@@ -300,10 +298,10 @@ class Admission:
                 ):
                     # The slot that the queue held for it was given back: nothing was sent.
                     self._store.own(name).release(token, source.cost)
-            if answer[0] == b"cleared":
-                self._logs[name] = read_log(answer[2])
+            if isinstance(found, script.Cleared):
+                self._logs[name] = read_log(found.log)
                 continue
-            self._store.learn_time(int(answer[1]), asked_at, name)
+            self._store.learn_time(found.now, asked_at, name)
             if isinstance(verdict, Wait) and verdict.is_brief and asked_at - began < GIVING_BACK_SECONDS:
                 time.sleep(verdict.seconds)
             elif verdict is not None:
@@ -313,141 +311,136 @@ class Admission:
         # The server is slow, or its clock runs away from ours faster than it answers.
         raise self._store.overdue()
 
-    def _read(self, ask: Ask, token: str, asked_at: float, answer: list[Any]) -> Verdict:
-        now = answer[1]
-        match answer[0]:
-            case b"hit":
+    def _read(self, ask: Ask, token: str, asked_at: float, found: script.Verdict) -> Verdict:
+        name, now = ask.source.name, found.now
+        match found:
+            case script.Hit():
                 if ask.source.charge == "request":
                     # The ask took a slot, and is over.
-                    self._store.own(ask.source.name).spend(ask.source.cost)
-                left = (_fresh_until(answer[2]) - now) / MICROS
+                    self._store.own(name).spend(ask.source.cost)
+                left = (_fresh_until(found.entry) - now) / MICROS
                 self._expect_hits(ask.request.key, left)
-                return Hit(_value(answer[2]), left)
-            case b"stale":
-                return Stale(_value(answer[2]), _failure(answer[3]) if answer[3] else None)
-            case b"go":
-                self._store.learn(ask.source.name, read_seen(answer[3]))
-                held = (answer[4] - now) / MICROS + self._lease
-                own = self._store.own(ask.source.name)
+                return Hit(_value(found.entry), left)
+            case script.Stale():
+                return Stale(_value(found.entry), _failure(found.failure) if found.failure else None)
+            case script.Go():
+                self._store.learn(name, found.seen)
+                held = (found.start - now) / MICROS + self._lease
+                own = self._store.own(name)
                 own.grant(token, ask.source.cost, ask.source.limits, held)
-                starts_at = _local(now, answer[4], asked_at)
+                starts_at = _local(now, found.start, asked_at)
                 if starts_at > asked_at:
                     own.promise(starts_at, asked_at)
                 # Not from when the answer was read: who stood still meanwhile would send too late.
                 send_by = asked_at + held - self._lease + self.send_seconds
                 grant = Grant(ask, token, token, asked_at, starts_at, send_by)
-                return Go(grant, _value(answer[2]) if answer[2] else None)
-            case b"join":
-                return Join(answer[2].decode(errors="backslashreplace"), max(0.0, (answer[3] - now) / MICROS))
-            case b"wait":
-                self._store.learn(ask.source.name, read_seen(answer[5]))
-                wait = _wait(now, *answer[2:5])
+                return Go(grant, _value(found.entry) if found.entry else None)
+            case script.Join():
+                return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
+            case script.Wait():
+                self._store.learn(name, found.seen)
+                wait = _wait(found)
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
-                    self._store.closures.close(ask.source.name, wait.seconds, wait.reason, is_from_redis=True)
+                    self._store.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
                 return wait
-            case b"failed":
-                return Failed(_failure(answer[2]))
-            case other:
-                raise AssertionError(f"admit.lua replied {other!r}")
+            case script.Failed():
+                return Failed(_failure(found.failure))
 
     def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys = grant.ask, self._store.keys
         name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
         own, (usage, purses) = self._store.own(name), self._of_today(name)
         with self._store.asking(name, slot, ask.source.cost, is_alone=False) as deadline_us:
-            answer = self._store.run(
-                "turn",
-                [
-                    *plan.keys,
-                    keys.lease(ask.request.key),
-                    usage,
-                    keys.billed(name, self._store.today),
-                    plan.fleet,
-                    purses,
-                ],
-                [
-                    plan.limits,
-                    to_micros(self._lease),
-                    grant.slot,
-                    slot,
-                    ask.source.cost,
-                    deadline_us,
-                    grant.token,
-                    self._monitor.worker,
-                    plan.budget,
-                    plan.page,
-                    to_micros(bill.dollars),
-                    self._store.member,
-                    self._store.seen(name),
-                    *_once(bill),
-                ],
+            found = self._store.run(
+                script.TURN,
+                script.Turn(
+                    window=plan.window,
+                    lease=keys.lease(ask.request.key),
+                    usage=usage,
+                    billed=keys.billed(name, self._store.today),
+                    purses=purses,
+                    limits=plan.limits,
+                    lease_us=to_micros(self._lease),
+                    id=grant.slot,
+                    next_id=slot,
+                    cost=ask.source.cost,
+                    deadline_us=deadline_us,
+                    token=grant.token,
+                    worker=self._monitor.worker,
+                    budget=plan.budget,
+                    page_price=plan.page,
+                    amount=to_micros(bill.dollars),
+                    process=self._store.member,
+                    known=self._store.seen(name),
+                    once=_once(bill),
+                ),
             )
-            if answer[0] == b"go":
+            if isinstance(found, script.Turned):
                 own.grant(slot, ask.source.cost, ask.source.limits, self._lease)
-        if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at, name)
+        if isinstance(found, Late):
+            self._store.learn_time(found.now, asked_at, name)
             raise self._store.overdue()
         self._billed.note(name, day_of(self._store.today), bill)
         # In this order: what comes is never neither under way nor paid.
         own.purse.pay(to_micros(bill.most))
         own.commit(grant.slot, ask.source.cost)
-        self._store.learn(name, read_seen(answer[-1]))
-        self._store.learn_time(int(answer[1]), asked_at, name)
-        if answer[0] == b"go":
-            send_by = asked_at + self.send_seconds
-            return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
-        return _wait(*answer[1:-1])
+        self._store.learn(name, found.seen)
+        self._store.learn_time(found.now, asked_at, name)
+        if isinstance(found, script.Wait):
+            return _wait(found)
+        send_by = asked_at + self.send_seconds
+        return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys = grant.ask.source, self._store.keys
         name, key, plan = source.name, grant.ask.request.key, self._plan(source)
+        closed_until, reason = self._closure(source, settlement.closed_by)
         asked_at = time.monotonic()
-        answer = self._store.run(
-            "settle",
-            [
-                keys.slots(name),
-                keys.state(name),
-                keys.entry(key),
-                keys.lease(key),
-                keys.usage(name, self._store.today),
-                keys.wake(name, grant.token),
-                keys.outbox(name),
-                keys.billed(name, self._store.today),
-            ],
-            [
-                grant.slot,
-                source.cost,
-                self._monitor.worker,
-                settlement.ending,
-                _payload(settlement),
-                to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
-                to_micros(source.stale_ttl),
-                to_micros(settlement.bill.dollars),
-                "" if settlement.seconds is None else latency_bucket(settlement.seconds),
-                _error_kind(settlement),
-                to_micros(_backoff(settlement)),
-                *self._closure(source, settlement.closed_by),
-                settlement.answer or b"",
-                settlement.pages,
-                grant.token,
-                self._pack_hints(settlement.hints, self._store.own(name).limits),
-                plan.limits,
-                self._store.deadline_us(name),
-                plan.budget,
-                *_once(settlement.bill),
-            ],
+        found = self._store.run(
+            script.SETTLE,
+            script.Settle(
+                slots=plan.window.slots,
+                state=plan.window.state,
+                entry=keys.entry(key),
+                lease=keys.lease(key),
+                usage=keys.usage(name, self._store.today),
+                woken=keys.wake(name, grant.token),
+                outbox=keys.outbox(name),
+                billed=keys.billed(name, self._store.today),
+                id=grant.slot,
+                cost=source.cost,
+                worker=self._monitor.worker,
+                kind=settlement.ending,
+                payload=_payload(settlement),
+                fresh_us=to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
+                stale_us=to_micros(source.stale_ttl),
+                amount=to_micros(settlement.bill.dollars),
+                latency="" if settlement.seconds is None else latency_bucket(settlement.seconds),
+                error_kind=_error_kind(settlement),
+                backoff_us=to_micros(_backoff(settlement)),
+                closed_until=closed_until,
+                reason=reason,
+                answer=settlement.answer or b"",
+                pages=settlement.pages,
+                token=grant.token,
+                hints=self._pack_hints(settlement.hints, self._store.own(name).limits),
+                limits=plan.limits,
+                deadline_us=self._store.deadline_us(name),
+                budget=plan.budget,
+                once=_once(settlement.bill),
+            ),
         )
-        if answer[0] == b"late":
-            self._store.learn_time(int(answer[1]), asked_at, name)
+        if isinstance(found, Late):
+            self._store.learn_time(found.now, asked_at, name)
             raise self._store.overdue()
         self._billed.note(name, day_of(self._store.today), settlement.bill)
         self._store.own(name).purse.pay(to_micros(settlement.bill.most))
         end_slot(self._store.own(name), grant, settlement)
-        if grant.is_lost and answer[2]:
+        if grant.is_lost and found.is_ours:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
-        return "stored" if answer[0] else "dropped"
+        return "stored" if found.is_stored else "dropped"
 
     def _take_back(self, ask: Ask, token: str) -> None:
         """End a load that never began. What was not granted is left alone."""
@@ -472,14 +465,12 @@ class Admission:
         """What every ask of a source has in common."""
         plan = self._plans.get(source)
         if plan is None:
-            keys = self._store.keys
-            names = (keys.slots(source.name), keys.state(source.name))
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
             own = self._store.own(source.name)
             own.configure(source.limits)
             own.purse.configure(budget, page // source.cost)
-            plan = self._plans[source] = _Plan(names, keys.fleet(source.name), limits, budget, page)
+            plan = self._plans[source] = _Plan(self._store.window(source.name), limits, budget, page)
         return plan
 
     def _of_today(self, name: str) -> tuple[str, str]:
@@ -581,9 +572,9 @@ class Admission:
             self._store.own(name).purse.pay(to_micros(due.most))
 
 
-def _once(bill: Bill) -> list[str | int]:
+def _once(bill: Bill) -> tuple[str | int, ...]:
     """What is billed once a day as the scripts read it: each id with its price."""
-    return [part for id, price in bill.once.items() for part in (id, to_micros(price))]
+    return tuple(part for id, price in bill.once.items() for part in (id, to_micros(price)))
 
 
 def _failure(data: bytes) -> Failure:
@@ -594,11 +585,11 @@ def _failure(data: bytes) -> Failure:
         return Failure("error", "what the last load met cannot be read", 0, None)
 
 
-def _wait(now_us: int | bytes, retry_at: int | bytes, why: bytes, reason: bytes) -> Wait:
-    """What a script says of a slot that cannot be had before ``retry_at`` (us)."""
-    seconds = max(0.0, (int(retry_at) - int(now_us)) / MICROS)
-    code = cast(Why, why.decode())
-    return Wait(seconds, utc_now() + timedelta(seconds=seconds), code, reason.decode(errors="replace"))
+def _wait(found: script.Wait) -> Wait:
+    """What a script says of a slot that cannot be had yet."""
+    seconds = max(0.0, (found.retry_at - found.now) / MICROS)
+    reason = found.reason.decode(errors="replace")
+    return Wait(seconds, utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
 
 
 def _local(now_us: int, start_us: int, asked_at: float) -> float:

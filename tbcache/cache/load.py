@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad, Go, Hit, Join
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog
 
@@ -30,7 +31,7 @@ class Loads:
     def __init__(self, store: Store, lease_seconds: float = LEASE_SECONDS) -> None:
         self._store = store
         self._lease_us = round(lease_seconds * 1e6)
-        self._tokens: set[bytes] = set()
+        self._tokens: set[str] = set()
 
     def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> Load | None:
         """The lease of ``key``; None when there is a value by now, or another's load is over.
@@ -39,29 +40,38 @@ class Loads:
         ``known`` is the log that may hide the key.
         """
         token = f"load.{uuid.uuid4().hex}"
-        names = [self._store.keys.entry(key), self._store.keys.lease(key)]
-        birth = known.sequence
+        keys = self._store.keys
+        ask = BeginLoad(
+            keys.entry(key), keys.lease(key), token, self._lease_us, known.sequence, known.cleared_at(key)
+        )
         while True:
-            answer = self._store.run("load", names, [token, self._lease_us, birth, known.cleared_at(key)])
-            if answer[0] == b"hit":
-                return None
-            if answer[0] == b"go":
-                self._tokens.add(token.encode())
-                return Load(key, token, answer[1], birth)
-            # A load that asks for its own key would wait for itself.
-            if not is_patient or answer[1] in self._tokens:
-                return Load(key)
-            if self._wait(key, answer[1].decode(), answer[2] / 1e6):
-                return None
+            match self._store.run(BEGIN_LOAD, ask):
+                case Hit():
+                    return None
+                case Go(generation):
+                    self._tokens.add(token)
+                    return Load(key, token, generation, known.sequence)
+                case Join(holder, left_us):
+                    # A load that asks for its own key would wait for itself.
+                    if not is_patient or holder in self._tokens:
+                        return Load(key)
+                    if self._wait(key, holder, left_us / 1e6):
+                        return None
 
     def end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
         """Give the lease back, with the entry that was loaded (b"": none); True when that is in Redis."""
         keys = self._store.keys
-        names = [keys.entry(load.key), keys.lease(load.key), keys.wake_of(load.key, load.token)]
+        entry_key, lease, woken = (
+            keys.entry(load.key),
+            keys.lease(load.key),
+            keys.wake_of(load.key, load.token),
+        )
         try:
-            return bool(self._store.run("keep", names, [load.token, load.generation, entry, ttl_ms]))
+            return self._store.run(
+                END_LOAD, EndLoad(entry_key, lease, woken, load.token, load.generation, entry, ttl_ms)
+            )
         finally:
-            self._tokens.discard(load.token.encode())
+            self._tokens.discard(load.token)
 
     def _wait(self, key: str, token: str, seconds: float) -> bool:
         """Wait for the end of another's load; False when it is time to ask again."""

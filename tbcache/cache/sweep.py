@@ -6,17 +6,21 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Literal
 
 from tbcache.background import BackgroundThread
+from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
 from tbcache.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog, read_log, read_logs
 from tbcache.store.key import EVERYTHING
+from tbcache.store.lead import LEAD, Lead
 
 log = get_logger("tbcache.cache")
 
 #: Logs of clears, by name; the one that has every clear is the first.
 Logs = dict[str, ClearLog]
+Kind = Literal["cache", "lease"]
 
 #: Every reader reads the log: one that is longer is swept by whoever clears next.
 MOST_CLEARS = 64
@@ -44,7 +48,7 @@ class Sweeper:
         """
         keys = self._store.keys
         logs = {
-            name: read_log(self._store.run("clear", [name], [pattern])) for name in keys.clears_for(pattern)
+            name: read_log(self._store.run(CLEAR, Clear(name, pattern))) for name in keys.clears_for(pattern)
         }
         return {name: one for name, one in logs.items() if name in keys.all_clears}
 
@@ -103,10 +107,10 @@ class Sweeper:
         finally:
             if is_ours:
                 with contextlib.suppress(Unavailable):
-                    self._store.run("lead", [self._store.keys.sweeper], [claim, 0])
+                    self._store.run(LEAD, Lead(self._store.keys.sweeper, claim, 0))
 
     def _renew(self, claim: str) -> bool:
-        return bool(self._store.run("lead", [self._store.keys.sweeper], [claim, CLAIM_MS]))
+        return self._store.run(LEAD, Lead(self._store.keys.sweeper, claim, CLAIM_MS))
 
     # --- sweeping ----------------------------------------------------------------------
 
@@ -130,25 +134,25 @@ class Sweeper:
         # The one that has them all is the last: until then, another finds what is left to do.
         for name, one in reversed(logs.items()):
             if one.clears:
-                self._store.run("strike", [name], [clear.line for clear in one.clears])
+                self._store.run(STRIKE, Strike(name, tuple(clear.line for clear in one.clears)))
         return count
 
-    def _remove(self, kind: str, logs: Logs, claim: str) -> int:
+    def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:
         swept, renewed_at = 0, time.monotonic()
         for names, sequences in self._find(kind, logs):
-            swept += int(self._store.run("sweep", names, [kind, *sequences]))
+            swept += self._store.run(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
             if claim and time.monotonic() - renewed_at > CLAIM_MS / 4000:
                 self._renew(claim)
                 renewed_at = time.monotonic()
         return swept
 
-    def _find(self, kind: str, logs: Logs) -> Iterator[tuple[list[str | bytes], list[int]]]:
+    def _find(self, kind: Kind, logs: Logs) -> Iterator[tuple[list[bytes], list[int]]]:
         """Redis keys of a kind that the logs hide, if they are not new; in batches of one hash tag.
 
         With each its clear's sequence.
         """
         keys = self._store.keys
-        found: dict[str, tuple[list[str | bytes], list[int]]] = {}
+        found: dict[str, tuple[list[bytes], list[int]]] = {}
         for name in self._scan(keys.matching(kind, _common(_patterns(logs)))):
             key = keys.key_of(name.decode(errors="surrogateescape"))
             sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)

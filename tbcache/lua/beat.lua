@@ -4,32 +4,38 @@
 -- while Redis is away from it: its share, and its rooms, which are what it may take of that at
 -- once. The shares never add up to more than 1, nor the rooms to more than what is free.
 --
--- KEYS  1 slots   2 state   3 fleet   (see slots.lua)
--- ARGV  1 its limits   2 process   3 share it goes by until it has read this reply
---       4 deadline (us; 0: none)   5 forget who was silent for longer (us)
---       6 rooms it goes by, "count:span=room,..."
---       7 "alone" when it can go on without Redis; "" for one that only does what Redis gives it
---       8 what it was replied of the epoch before, "" for none (see meet)   9 name for a new epoch
---      10 lease (us)
--- Replies {now, share, fair share, rooms, limits in force, processes, seen,
--- closed until (us; 0: not), why, 1 when nobody who can go alone is silent, {process, ...},
--- 1 when nothing is missing in the window, left}: how many take slots; what meet replies; who is absent; for how
--- long (us) a slot of those who have left may be in a window yet. {now} past the deadline: nothing was done.
-local process, deadline = ARGV[2], tonumber(ARGV[4])
-local window = {slots = KEYS[1], state = KEYS[2], fleet = KEYS[3], process = process}
+-- KEYS  window       (see slots.lua)
+-- ARGV  limits       its own
+--       process
+--       going_by     the share that it goes by until it has read this reply
+--       deadline_us  0: none
+--       forget_us    forget who was silent for longer
+--       rooms        it goes by, "count:span=room,..."
+--       goes_alone   it can go on without Redis, and does not only do what Redis gives it
+--       known        what it was replied of the epoch before, "" for none (see meet)
+--       epoch        the name for a new one
+--       lease_us
+-- Replies
+--       heard: now, share, fair, rooms, limits, processes, seen, closed_until, reason, is_heard, absent, is_whole, left_us
+--                    its share, and what would be fair; its rooms; the limits in force; how many take slots;
+--                    what meet replies; until when the source is closed (us; 0: it is not), and why; is_heard when
+--                    nobody who can go alone is silent; who is absent; is_whole when nothing is missing in the
+--                    window; for how long a slot of those who have left may be in a window yet
+--       late: now    past the deadline: nothing was done
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 
 local now = server_time()
-if deadline > 0 and now > deadline then
-    return {int(now)}
+if deadline_us > 0 and now > deadline_us then
+    return reply_late(now)
 end
-local seen = meet(window, now, ARGV[8], ARGV[9], true)
-local lease = longest_lease(window.state, ARGV[10])
+local seen = meet(window, now, known, epoch, true)
+local lease = longest_lease(window.state, lease_us)
 local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
-local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= ARGV[1]
+local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= limits
 if has_changed then
-    redis.call('HSET', window.state, 'limits:' .. process, ARGV[1])
+    redis.call('HSET', window.state, 'limits:' .. process, limits)
 end
-local forgotten_at = int(now - tonumber(ARGV[5]))
+local forgotten_at = int(now - forget_us)
 local silent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
 for i = 1, #silent, 2 do
     -- One that the last outage found here may have sent until its end.
@@ -43,14 +49,14 @@ if has_changed then
     agree(window.state, window.fleet)
 end
 
-local state = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
+local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
     'lost_at', 'whole_at', 'left_until')
-window.limits = parse_limits(state[1] or ARGV[1])
+window.limits = parse_limits(told[1] or limits)
 local longest = 0
 for _, limit in ipairs(window.limits) do
     longest = math.max(longest, limit[2])
 end
-local is_whole = not window.is_behind and now >= whole_from(state[5], state[6], longest, lease)
+local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest, lease)
 
 -- Shares are for those who can go on alone: the others wait for Redis, whatever is theirs.
 local members, given, sharing = members_of(window, now), 0, 0
@@ -59,8 +65,8 @@ for other, theirs in pairs(members.shares) do
         given, sharing = given + theirs, sharing + 1
     end
 end
-local going_by, fair, share = tonumber(ARGV[3]), 0, 0
-if ARGV[7] == 'alone' then
+local fair, share = 0, 0
+if goes_alone then
     fair = 1 / (sharing + 1)
     share = math.max(0, math.min(fair, 1 - given))
     if not is_whole then
@@ -74,16 +80,16 @@ else
 end
 
 -- The same holds for its rooms.
-local kept, granted = read_rooms(ARGV[6]), {}
+local kept, granted = read_rooms(rooms), {}
 members.rooms[process] = nil
-local is_wanted = tonumber(state[4] or 0) > now
+local is_wanted = tonumber(told[4] or 0) > now
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local silent_part, rooms = kept_of(window, limit, now, 0)
+    local silent_part, others = kept_of(window, limit, now, 0)
     local free = count - own - foreign(window.slots, window.state, count, span, now, own) - silent_part
-    local is_shut = is_wanted or window.is_behind or now < whole_from(state[5], state[6], span, lease)
-    local room = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - rooms)
+    local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, lease)
+    local room = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if room > 0 then
         local name = limit_name(limit)
         granted[#granted + 1] = name .. '=' .. int(room)
@@ -94,8 +100,8 @@ write_rooms(window, kept)
 redis.call('PEXPIRE', window.fleet, 86400000)
 redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 
-local closed_until = int(moment(state[2]) > now and moment(state[2]) or 0)
+local closed_until = moment(told[2]) > now and moment(told[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
-return {int(now), string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    state[1] or ARGV[1], members.count, seen, closed_until, state[3] or '', #members.silent == 0 and 1 or 0, absent,
-    is_whole and 1 or 0, int(math.max(0, tonumber(state[7] or 0) - now))}
+return reply_heard(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
+    told[1] or limits, members.count, seen, closed_until, told[3] or '', #members.silent == 0, absent,
+    is_whole, math.max(0, tonumber(told[7] or 0) - now))

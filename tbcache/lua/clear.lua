@@ -9,27 +9,27 @@
 -- with a higher sequence matches its key. Who knew of no clear writes the least number of
 -- 16 digits: JSON knows no leading zeros.
 --
--- KEYS  1 log
--- ARGV  1 pattern (without line breaks)
+-- KEYS  log
+-- ARGV  cleared  the pattern, without line breaks
 -- Replies the log as it is now.
 local PENDING_TTL_S = 4000 * 86400  -- longer than any entry lives: it must not outlive its clear
 
 -- An error: a key of another type, which is no log.
-local log = redis.pcall('GET', KEYS[1])
-log = type(log) == 'string' and log or ''
+local written = redis.pcall('GET', log)
+written = type(written) == 'string' and written or ''
 local time = redis.call('TIME')
 -- What begins with a 9 would not be exact: such a log was damaged.
-local last = tonumber(string.match(log, '^[1-8]%d*') or 0)
+local last = tonumber(string.match(written, '^[1-8]%d*') or 0)
 local sequence = string.format('%016.0f', math.max(time[1] * 1000000 + time[2], last + 1))
 
 local lines = {sequence}
-for line, pattern in string.gmatch(log, '\n(%d+ ([^\n]+))') do
+for line, pattern in string.gmatch(written, '\n(%d+ ([^\n]+))') do
     -- The same pattern once more hides all that it hid before.
-    if pattern ~= ARGV[1] then
+    if pattern ~= cleared then
         lines[#lines + 1] = line
     end
 end
-lines[#lines + 1] = sequence .. ' ' .. ARGV[1]
-log = table.concat(lines, '\n')
-redis.call('SET', KEYS[1], log, 'EX', PENDING_TTL_S)
-return log
+lines[#lines + 1] = sequence .. ' ' .. cleared
+written = table.concat(lines, '\n')
+redis.call('SET', log, written, 'EX', PENDING_TTL_S)
+return written

@@ -1,22 +1,24 @@
 --@include slots
 -- count: adds a batch of figures counted away from Redis, exactly once.
 --
--- KEYS  1 usage   HASH of the source's UTC day    2 batch   STRING, a mark that it has come
---       3 state   (see slots.lua)
--- ARGV  1 worker   2 the day's budget (millionths of a dollar; 0: none)
---         then metric, by, metric, by, ...
+-- KEYS  usage    HASH of the source's UTC day
+--       batch    STRING, a mark that it has come
+--       state    (see slots.lua)
+-- ARGV  worker
+--       budget   the day's (millionths of a dollar; 0: none)
+--       figures  metric, by, metric, by, ...
 -- Replies 1, or 0 when this batch was counted before.
-if not redis.call('SET', KEYS[2], '1', 'NX', 'EX', 86400) then
+if not redis.call('SET', batch, '1', 'NX', 'EX', 86400) then
     return 0
 end
 local now, asked, settled, answered, failures = server_time(), 0, 0, 0, {}
-for i = 3, #ARGV, 2 do
-    local metric, by = ARGV[i], tonumber(ARGV[i + 1])
+for i = 1, #figures, 2 do
+    local metric, by = figures[i], tonumber(figures[i + 1])
     if metric == 'cost' then
         -- What was paid while Redis was away, or for a request made elsewhere, is spent as well.
-        pay(KEYS[1], now, ARGV[1], tonumber(ARGV[2]), by)
+        pay(usage, now, worker, budget, by)
     else
-        count(KEYS[1], ARGV[1], metric, by)
+        count(usage, worker, metric, by)
     end
     local kind = string.match(metric, '^error%.([%w_]+)$')
     if kind then
@@ -32,10 +34,10 @@ end
 -- somebody recorded has no latency.
 answered = answered + (settled > 0 and settled or asked)
 if answered > 0 then
-    note_end(KEYS[3], now, '', answered)
+    note_end(state, now, '', answered)
 else
     for kind, many in pairs(failures) do
-        note_end(KEYS[3], now, kind, many)
+        note_end(state, now, kind, many)
     end
 end
 return 1

@@ -1,40 +1,46 @@
 --@include slots
 --@include wake
+--@include envelope
 --@include queue
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
 -- those whose answer is in the cache without a slot.
 --
--- KEYS  18 slots   19 state   20 fleet   (see slots.lua)   21 log of clears   (see clear.lua)
--- ARGV  1 most jobs   2 limits   3 share of the pre-warm lane   4 lease of a slot (us)
---       5 claim (us): for how long a job is this worker's; renewed eight times meanwhile
---       6 end of new claims, which begin with the job's id and a slash
---       7 how often a job's worker may die   8 deadline (us; 0: none)   9 process
---      10 cost of a job in slots
---      11 "" when the worker takes no suspect, "may" when it can make itself free for one,
---         "idle" when it has nothing in hand, "free" when it has kept all its threads for one, and
---         takes nothing else
---      12 charge "fetch" | "request": then each job needs a slot
---      13 what it was replied of the epoch before, "" for none (see meet)
---      then the claims of the jobs that the worker has in hand: they are renewed
--- Replies {now, retry_at, called, seen, message, claim, is_held, ...}: retry_at (us) is when more
--- may come (0: when the bell rings); seen: what meet replies, "" past the deadline. A job with is_held 1 comes with a held slot of its
--- claim's name, one with 0 needs none. called is 1 when a suspect comes, or waits until this
--- worker is free; then no other job comes. An idle worker is called also where another was
--- before: that one may have to wait for its jobs. Past the deadline nothing is done and none
--- comes: the worker has given up on this ask.
-local most, share = tonumber(ARGV[1]), tonumber(ARGV[3])
-local lease, claim_us, prefix, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[10])
-local window = {slots = KEYS[18], state = KEYS[19], fleet = KEYS[20], process = ARGV[9], limits = parse_limits(ARGV[2])}
-local deadline = tonumber(ARGV[8])
+-- KEYS  queue        (see queue.lua)
+--       window       (see slots.lua)
+--       clears       the log of clears (see clear.lua)
+-- ARGV  most         jobs
+--       limits
+--       share        of the pre-warm lane
+--       lease_us     of a slot
+--       claim_us     for how long a job is this worker's; renewed eight times meanwhile
+--       suffix       of new claims, which begin with the job's id and a slash
+--       most_deaths  how often a job's worker may die
+--       deadline_us  0: none
+--       process
+--       cost         of a job in slots
+--       readiness    "" when the worker takes no suspect, "may" when it can make itself free for one,
+--                    "idle" when it has nothing in hand, "free" when it has kept all its threads for one, and
+--                    takes nothing else
+--       charge       "fetch" | "request": then each job needs a slot
+--       known        what it was replied of the epoch before, "" for none (see meet)
+--       in_hand      the claims of the jobs that the worker has in hand: they are renewed
+-- Replies  now, retry_at, is_called, seen, jobs
+--                    retry_at (us) is when more may come (0: when the bell rings); seen: what meet replies, ""
+--                    past the deadline. is_called when a suspect comes, or waits until this worker is free; then
+--                    no other job comes. An idle worker is called also where another was before: that one may
+--                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
+--                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
+--                    comes: the worker has given up on this ask
+local window = {slots = slots, state = state, fleet = fleet, process = process, limits = parse_limits(limits)}
 local MOST_LOOKED_AT = 100
 
 local now = server_time()
-if deadline > 0 and now > deadline then
-    return {int(now), '0', 0, ''}
+if deadline_us > 0 and now > deadline_us then
+    return reply_dequeued(now, 0, false, '', {})
 end
-local seen = meet(window, now, ARGV[13], prefix)
-for i = 14, #ARGV do
-    redis.call('ZADD', claims, 'XX', int(now + claim_us), ARGV[i])
+local seen = meet(window, now, known, suffix)
+for _, claim in ipairs(in_hand) do
+    redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)
 end
 
 -- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
@@ -54,8 +60,8 @@ redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 local all_lapsed = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)
 for i = #all_lapsed, 1, -1 do
     local lapsed = all_lapsed[i]
-    local id, most_deaths = job_of(lapsed), tonumber(ARGV[7])
-    local died = count(deaths, id, most_deaths)
+    local id = job_of(lapsed)
+    local died = count_up(deaths, id, most_deaths)
     if died >= most_deaths then
         bury(id, now, 'its worker died ' .. died .. ' times', '')
     else
@@ -72,11 +78,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMI
     keep()
 end
 
-local reply = {int(now), '0', 0, seen}
+local ready_at, is_called, handed_out = 0, false, {}
 
 local function ask_again_at(moment)
-    if reply[2] == '0' or moment < tonumber(reply[2]) then
-        reply[2] = int(moment)
+    if ready_at == 0 or moment < ready_at then
+        ready_at = moment
     end
 end
 
@@ -119,28 +125,26 @@ local unheld = {}
 
 local function hold_slots(part)
     if unheld[1] then
-        hold_all(window, now, unheld, cost, lease, now, part)
+        hold_all(window, now, unheld, cost, lease_us, now, part)
         unheld = {}
     end
 end
 
 -- Hands out a job of a list; is_held: with a slot.
 local function hand_out(list, id, message, is_held)
-    local claim = id .. '/' .. prefix .. most
+    local claim = id .. '/' .. suffix .. most
     if is_held then
         unheld[#unheld + 1] = claim
     end
     redis.call('ZADD', claims, int(now + claim_us), claim)
     redis.call('LREM', list, 1, id)
-    reply[#reply + 1] = message
-    reply[#reply + 1] = claim
-    reply[#reply + 1] = is_held and 1 or 0
+    handed_out[#handed_out + 1] = {message, claim, is_held and 1 or 0}
     most = most - 1
 end
 
-local cleared = last_clear(KEYS[21])
+local cleared = last_clear(clears)
 local function needs_no_slot(id, message)
-    return ARGV[12] == 'fetch' and is_answered(redis.call('HGET', fetch_keys, id), message, cleared, now)
+    return charge == 'fetch' and is_answered(redis.call('HGET', keys, id), message, cleared, now)
 end
 
 -- There is no slot: those go that need none.
@@ -186,31 +190,31 @@ local function take_suspect()
     local caller = redis.call('GET', called)
     local is_held = not needs_no_slot(id, message)
     -- Whoever is free is never refused: two that call each other off would both go without.
-    local is_ours = ARGV[11] == 'free' or ARGV[11] ~= '' and caller == ARGV[9]
-        or most > 0 and (ARGV[11] == 'idle' or ARGV[11] == 'may' and not caller)
+    local is_ours = readiness == 'free' or readiness ~= '' and caller == process
+        or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
     if is_ours and (not is_held or may_go(part)) then
-        reply[3] = 1
-        if ARGV[11] == 'free' then
+        is_called = true
+        if readiness == 'free' then
             hand_out(suspects, id, message, is_held)
             hold_slots(part)
             redis.call('DEL', called)
         else
-            redis.call('SET', called, ARGV[9], 'PX', int(claim_us / 1000 + 1))
+            redis.call('SET', called, process, 'PX', int(claim_us / 1000 + 1))
         end
     end
 end
 
 take_suspect()
-if reply[3] == 0 and ARGV[11] ~= 'free' then
+if not is_called and readiness ~= 'free' then
     take(interactive, 1)
     take(prewarm, share)
 end
 
-if #reply > 4 then
+if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then
     ask_again_at(tonumber(due))
 end
-return reply
+return reply_dequeued(now, ready_at, is_called, seen, handed_out)

@@ -1,19 +1,23 @@
 --@include slots
 --@include wake
+--@include envelope
 --@include queue
 -- enqueue: queues a job, or joins the one that is queued for the same fetch. One whose answer
 -- is in the cache goes before all others: it needs no slot.
 --
--- KEYS  18 log of clears   (see clear.lua)
--- ARGV  1 job id   2 message   3 fetch key, "" to queue it whatever is there
---       4 lane "interactive" | "prewarm"   5 delay (us)
---       6 charge "fetch" | "request": then it needs a slot all the same
--- Replies {job id in force, 1 when it is new}.
-local id, message, key, lane, delay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local now, cleared = server_time(), last_clear(KEYS[18])
+-- KEYS  queue     (see queue.lua)
+--       clears    the log of clears (see clear.lua)
+-- ARGV  id        of the job
+--       message
+--       key       of the fetch; "" to queue it whatever is there
+--       lane      "interactive" | "prewarm"
+--       delay_us
+--       charge    "fetch" | "request": then it needs a slot all the same
+-- Replies  id, is_new   of the job in force
+local now, cleared = server_time(), last_clear(clears)
 
 local function needs_no_slot(words)
-    return ARGV[6] == 'fetch' and is_answered(key, words, cleared, now)
+    return charge == 'fetch' and is_answered(key, words, cleared, now)
 end
 
 if key ~= '' then
@@ -35,18 +39,18 @@ if key ~= '' then
                 keep()
             end
         end
-        return {queued, 0}
+        return reply_queued(queued, false)
     end
     redis.call('HSET', pending, key, id)
-    redis.call('HSET', fetch_keys, id, key)
+    redis.call('HSET', keys, id, key)
 end
 redis.call('HSET', jobs, id, message)
 redis.call('HSET', lanes, id, lane)
-if delay > 0 then
-    redis.call('ZADD', delayed, int(now + delay), id)
+if delay_us > 0 then
+    redis.call('ZADD', delayed, int(now + delay_us), id)
 else
     redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
     ring()
 end
 keep()
-return {id, 1}
+return reply_queued(id, true)

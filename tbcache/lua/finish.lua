@@ -1,21 +1,23 @@
 --@include slots
 --@include wake
+--@include envelope
 --@include queue
 -- finish: what became of jobs that a worker had in hand.
 --
--- KEYS  18 slots   (see slots.lua)
--- ARGV  1 most tries, then of each job 7:
---       claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over
---       delay for "later" (us)   1 when "later" is a try that failed, else 0
---       slots to give back: the job's, where it was not begun; 0: none
---       reason, where it may come to be dead
+-- KEYS  queue, slots   (see queue.lua, slots.lua)
+-- ARGV  most_tries
+--       ends   of each job 7:
+--              claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over
+--              delay for "later" (us)   1 when "later" is a try that failed, else 0
+--              slots to give back: the job's, where it was not begun; 0: none
+--              reason, where it may come to be dead
 -- "later" puts a job off; "back" puts it in front of its lane, or of the suspects. A job
 -- that failed too often is buried. Those who wait for one that is over get its result, or
 -- the reason.
 -- Replies what was done, of each job: "done" | "later" | "back" | "dead" | "gone": the claim is
 -- over, and nothing was done. The job is over, waits again, or is in another's hands.
 local PARTS = 7
-local most, now = tonumber(ARGV[1]), server_time()
+local now = server_time()
 
 local function finish(claim, what, result, delay, is_try, unused, reason)
     local id = job_of(claim)
@@ -23,8 +25,8 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
         redis.call('ZREM', claims, claim)
         return 'gone'
     end
-    release(KEYS[18], claim, tonumber(unused))
-    if what == 'later' and is_try == '1' and count(tries, id, most) >= most then
+    release(slots, claim, tonumber(unused))
+    if what == 'later' and is_try == '1' and count_up(tries, id, most_tries) >= most_tries then
         what = 'dead'
     end
     if what == 'later' then
@@ -50,7 +52,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
 end
 
 local reply = {}
-for at = 2, #ARGV, PARTS do
-    reply[#reply + 1] = finish(unpack(ARGV, at, at + PARTS - 1))
+for at = 1, #ends, PARTS do
+    reply[#reply + 1] = finish(unpack(ends, at, at + PARTS - 1))
 end
 return reply

@@ -1,14 +1,15 @@
 -- lead: takes or renews a lease, or gives it back.
--- KEYS  1 lease   STRING, the holder's name
--- ARGV  1 name   2 for how long (ms); 0: give it back
+-- KEYS  lease     STRING, the holder's name
+-- ARGV  name
+--       lease_ms  for how long; 0: give it back
 -- Replies 1 when the lease is the asker's, else 0.
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
+local holder = redis.call('GET', lease)
+if holder and holder ~= name then
     return 0
 end
-if tonumber(ARGV[2]) == 0 then
-    redis.call('UNLINK', KEYS[1])
+if lease_ms == 0 then
+    redis.call('UNLINK', lease)
     return 0
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', lease, name, 'PX', lease_ms)
 return 1

@@ -2,25 +2,24 @@
 --@include fleet
 -- leave: a process that is over gives its share of the source's limits back.
 --
--- KEYS  1 state   2 fleet   (see slots.lua)
--- ARGV  1 process
---       2 "clean" when all that it sent is known here; "" for one that was found dead and may
---         have sent more, without Redis   3 lease (us)
---       4 for how long (us) a slot of it stays in a window; "" where that is not known
+-- KEYS  state, fleet   (see slots.lua)
+-- ARGV  process
+--       is_clean    all that it sent is known here; else it was found dead and may have sent more, without Redis
+--       lease_us
+--       gone_in_us  for how long a slot of it stays in a window; -1 where that is not known
 -- Replies 0 when it is forgotten, or the moment (us) until which its share is kept.
-local process, now = ARGV[1], server_time()
-local lease = longest_lease(KEYS[1], ARGV[3])
-local gone_at = ARGV[4] ~= '' and now + tonumber(ARGV[4]) or clear_at(KEYS[1], now, lease)
+local now, lease = server_time(), longest_lease(state, lease_us)
+local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, lease)
 -- One without a share sends nothing without Redis.
-if ARGV[2] == '' and redis.call('HEXISTS', KEYS[1], 'share:' .. process) == 1 then
-    redis.call('HSETNX', KEYS[1], 'died:' .. process, int(now))
-    local died_at = tonumber(redis.call('HGET', KEYS[1], 'died:' .. process))
-    gone_at = clear_at(KEYS[1], died_at, lease)
+if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
+    redis.call('HSETNX', state, 'died:' .. process, int(now))
+    local died_at = tonumber(redis.call('HGET', state, 'died:' .. process))
+    gone_at = clear_at(state, died_at, lease)
     if now < gone_at then
         return int(gone_at)
     end
 end
-forget(KEYS[1], KEYS[2], process, gone_at)
-redis.call('PEXPIRE', KEYS[1], STATE_TTL_MS)
-agree(KEYS[1], KEYS[2])
+forget(state, fleet, process, gone_at)
+redis.call('PEXPIRE', state, STATE_TTL_MS)
+agree(state, fleet)
 return 0

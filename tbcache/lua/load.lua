@@ -1,33 +1,36 @@
+--@include envelope
 -- load: may this process load the value of a key, or does another do so already?
--- KEYS  1 entry   2 lease   (see admit.lua; the lease also has
---       generation: the token of the first load since the key was last cleared)
--- ARGV  1 token   2 lease (us)   3 the last clear that the asker knows, the value's birth
---       4 the last clear that matches the key: its sequence; 0: none   (see clear.lua)
--- Replies {"hit"}                   there is a value by now
---         {"go", generation}        the lease is yours
---         {"join", token, left}     another loads it, for that long (us) at most
+-- KEYS  entry, lease   (see admit.lua; the lease also has
+--            generation: the token of the first load since the key was last cleared)
+-- ARGV  token
+--       lease_us
+--       birth    of the value: the last clear that the asker knows   (see clear.lua)
+--       cleared  the last clear that matches the key: its sequence; 0: none
+-- Replies
+--       hit:                   there is a value by now
+--       go: generation         the lease is yours
+--       join: holder, left_us  another loads it, for that long at most
 local KEPT_MS = 3600000  -- a load may take longer than its lease, if nobody else asks
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local cleared = tonumber(ARGV[4])
-local head = redis.call('GETRANGE', KEYS[1], 0, 41)
-if (tonumber(string.sub(head, 6, 21)) or 0) > now and (tonumber(string.sub(head, 27)) or 0) >= cleared then
-    return {'hit'}
+local head = redis.call('GETRANGE', entry, 0, HEAD_BYTES - 1)
+if fresh_until(head) > now and birth_of(head) >= cleared then
+    return reply_hit()
 end
 
-local load = redis.call('HMGET', KEYS[2], 'token', 'until', 'generation', 'since')
+local load = redis.call('HMGET', lease, 'token', 'until', 'generation', 'since')
 if (tonumber(load[4]) or 0) < cleared then
-    redis.call('UNLINK', KEYS[2])
+    redis.call('UNLINK', lease)
     load = {}
 end
 if load[1] and (tonumber(load[2]) or 0) > now then
-    redis.call('HINCRBY', KEYS[2], 'waiters', 1)
-    return {'join', load[1], tonumber(load[2]) - now}
+    redis.call('HINCRBY', lease, 'waiters', 1)
+    return reply_join(load[1], tonumber(load[2]) - now)
 end
-local generation = load[3] or ARGV[1]
-local until_ = string.format('%.0f', now + ARGV[2])
-redis.call('HSET', KEYS[2], 'token', ARGV[1], 'until', until_, 'generation', generation, 'waiters', 0)
-redis.call('HSETNX', KEYS[2], 'since', ARGV[3])
-redis.call('PEXPIRE', KEYS[2], math.ceil(ARGV[2] / 1000) + KEPT_MS)
-return {'go', generation}
+local generation = load[3] or token
+local until_ = string.format('%.0f', now + lease_us)
+redis.call('HSET', lease, 'token', token, 'until', until_, 'generation', generation, 'waiters', 0)
+redis.call('HSETNX', lease, 'since', birth)
+redis.call('PEXPIRE', lease, math.ceil(lease_us / 1000) + KEPT_MS)
+return reply_go(generation)

@@ -1,5 +1,5 @@
 -- probe: does the server accept what the other scripts do? It is refused wherever they would be.
--- KEYS  1 probe   STRING
--- ARGV  1 how long it stays (ms)
+-- KEYS  probe   STRING
+-- ARGV  ttl_ms  how long it stays
 -- Replies OK.
-return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+return redis.call('SET', probe, '1', 'PX', ttl_ms)

@@ -23,11 +23,7 @@
 -- asked        STRING  when a worker last asked for jobs (us)
 -- called       STRING  the process that makes itself free for a suspect; it expires
 --
--- KEYS of every queue script, in this order:
-local interactive, prewarm, suspects, delayed, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local jobs, lanes, pending, fetch_keys = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local tries, deaths, dead, dead_jobs, reasons = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local bell, asked, called = KEYS[15], KEYS[16], KEYS[17]
+-- Included; queue/script.py lists its keys, by these names, with `_` for `-`.
 
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
@@ -35,9 +31,13 @@ local BELLS = 64
 local MOST_DEAD = 1000
 local SUSPECT_DEATHS = 2
 
+-- All that holds jobs; the others have times of their own.
+local parts = {interactive, prewarm, suspects, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
+    dead_jobs, reasons}
+
 local function keep()
-    for part = 1, 14 do
-        redis.call('EXPIRE', KEYS[part], QUEUE_TTL_S)
+    for _, part in ipairs(parts) do
+        redis.call('EXPIRE', part, QUEUE_TTL_S)
     end
 end
 
@@ -54,7 +54,7 @@ end
 -- Gives those who wait for the job its result (JSON). The list $ns:{source}:result:<job id>, one
 -- element that they only look at, lies in the hash slot of the queue, so that a cluster finds it.
 local function answer(id, result)
-    wake(string.match(KEYS[1], '^(.*):queue:') .. ':result:' .. id, result, RESULT_TTL_MS)
+    wake(string.match(interactive, '^(.*):queue:') .. ':result:' .. id, result, RESULT_TTL_MS)
 end
 
 -- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.
@@ -71,20 +71,19 @@ end
 -- clears. The entry's name is made of the fetch key, where its tag is the queue's own: so it lies
 -- in the same hash slot, and a cluster finds it.
 local function is_answered(key, message, cleared, now)
-    local namespace, source = string.match(KEYS[1], '^(.-):{(.-)}')
+    local namespace, source = string.match(interactive, '^(.-):{(.-)}')
     if not key or string.sub(key, 1, #source + 1) ~= source .. ':' then
         return false
     end
     local entry = namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
-    local head = redis.pcall('GETRANGE', entry, 0, 41)
+    local head = redis.pcall('GETRANGE', entry, 0, HEAD_BYTES - 1)
     head = type(head) == 'string' and head or ''
-    local fresh_until, birth = tonumber(string.sub(head, 6, 21)) or 0, tonumber(string.sub(head, 27)) or 0
-    if fresh_until <= now or birth < cleared then
+    if fresh_until(head) <= now or birth_of(head) < cleared then
         return false
     end
     local is_json, job = pcall(cjson.decode, message)
     local needed = is_json and type(job) == 'table' and type(job.kwargs) == 'table' and job.kwargs.needed
-    return fresh_until > now + (tonumber(needed) or 0) * 1000000
+    return fresh_until(head) > now + (tonumber(needed) or 0) * 1000000
 end
 
 local function lane_of(id)
@@ -99,18 +98,18 @@ end
 
 -- The job is over: nothing of it is left but, maybe, its grave.
 local function forget(id)
-    local key = redis.call('HGET', fetch_keys, id)
+    local key = redis.call('HGET', keys, id)
     if key and redis.call('HGET', pending, key) == id then
         redis.call('HDEL', pending, key)
     end
-    for _, part in ipairs({jobs, lanes, fetch_keys, tries, deaths}) do
+    for _, part in ipairs({jobs, lanes, keys, tries, deaths}) do
         redis.call('HDEL', part, id)
     end
 end
 
 -- Counts one more in tries or deaths; a number that is damaged, and cannot be counted on, counts as
 -- the most.
-local function count(part, id, most)
+local function count_up(part, id, most)
     local counted = redis.pcall('HINCRBY', part, id, 1)
     return type(counted) == 'number' and counted or most
 end

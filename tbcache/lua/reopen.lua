@@ -1,7 +1,8 @@
 --@include slots
 -- reopen: a source that its upstream closed is asked again. Every slot stays.
--- KEYS  1 state   (see slots.lua)      Replies 1 when it was closed, else 0.
-local was_closed = moment(redis.call('HGET', KEYS[1], 'closed_until')) > server_time()
-redis.call('HDEL', KEYS[1], 'closed_until', 'closed_reason', 'strikes')
-tell(KEYS[1], ' 0 ')
+-- KEYS  state   (see slots.lua)
+-- Replies 1 when it was closed, else 0.
+local was_closed = moment(redis.call('HGET', state, 'closed_until')) > server_time()
+redis.call('HDEL', state, 'closed_until', 'closed_reason', 'strikes')
+tell(state, ' 0 ')
 return was_closed and 1 or 0

@@ -1,35 +1,37 @@
 --@include slots
 --@include wake
+--@include envelope
 -- settle: the end of a load, good or bad.
 --
--- KEYS  1 slots   2 state   3 entry   4 lease   5 usage   (see admit.lua)
---       6 wake    LIST    one element once the load is over; joiners look at it
---       7 outbox  STREAM  answers accepted for the database: field "answer"
---       8 billed  SET     ids billed today, of what is billed once a day
--- ARGV  1 slot id of the last page    2 cost in slots    3 worker
---       4 "value" | "failure" | "abandon" (nothing was sent: the slot is given back) |
---         "interrupted" (a request may still be on its way: the slot stays held)
---       5 payload: the value's JSON, or the failure's
---       6 fresh for (us)    7 stale for, after that (us)
---       8 billed (millionths of a dollar)    9 latency bucket, "" for none
---      10 kind of error, ""      11 first back-off of a failure (us); 0: do not remember it
---      12 closed until (us), 0: not; -1: by our own back-off    13 reason
---      14 answer for the outbox, ""      15 pages fetched
---      16 the lease's token
---      17 what the upstream says is left, "span_us:left:until_us,..." by limit
---      18 limits "count:span_us,..."
---      19 deadline (us; 0: none)   20 the day's budget (millionths of a dollar; 0: none)
---         then what is billed once a day: id, price (millionths of a dollar), ...
--- Replies {stored, now, ours}: stored is 1 when the value is in Redis; ours 1 when the lease
--- was, 0 when it was no longer. {"late", now} past the deadline: the slot is dealt with
--- and that is all; the asker has kept and counted the rest himself.
-local slots, state, entry_key, lease_key, usage, woken, outbox =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local billed_key = KEYS[8]
-local id, cost, worker, kind, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local fresh, stale = tonumber(ARGV[6]), tonumber(ARGV[7])
-local backoff, closed_until = tonumber(ARGV[11]), tonumber(ARGV[12])
-
+-- KEYS  slots, state, entry, lease, usage   (see admit.lua)
+--       woken         LIST    one element once the load is over; joiners look at it
+--       outbox        STREAM  answers accepted for the database: field "answer"
+--       billed        SET     ids billed today, of what is billed once a day
+-- ARGV  id            of the slot of the last page
+--       cost          in slots
+--       worker
+--       kind          "value" | "failure" | "abandon" (nothing was sent: the slot is given back) |
+--                     "interrupted" (a request may still be on its way: the slot stays held)
+--       payload       the value's JSON, or the failure's
+--       fresh_us, stale_us   for how long the value is fresh, and stale after that
+--       amount        the bill (millionths of a dollar)
+--       latency       its bucket, "" for none
+--       error_kind    "" for none
+--       backoff_us    the first of a failure; 0: do not remember it
+--       closed_until  (us), 0: not; -1: by our own back-off
+--       reason        why it is closed
+--       answer        for the outbox, ""
+--       pages         fetched
+--       token         the lease's
+--       hints         what the upstream says is left, "span_us:left:until_us,..." by limit
+--       limits        "count:span_us,..."
+--       deadline_us   0: none
+--       budget        the day's (millionths of a dollar; 0: none)
+--       once          what is billed once a day: id, price (millionths of a dollar), ...
+-- Replies
+--       settled: now, is_stored, is_ours   the value is in Redis; the lease was the asker's still
+--       late: now                          past the deadline: the slot is dealt with
+--                                          and that is all; the asker has kept and counted the rest himself
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
 local WINDOWS_BEFORE_LESS = 4
@@ -43,9 +45,8 @@ if kind == 'abandon' then
 elseif kind ~= 'interrupted' then
     commit(slots, now, id, cost)
 end
-local deadline = tonumber(ARGV[19])
-if deadline > 0 and now > deadline then
-    return {'late', int(now)}
+if deadline_us > 0 and now > deadline_us then
+    return reply_late(now)
 end
 
 -- What the upstream refused to one is refused to all. Refusals of requests that were
@@ -59,11 +60,11 @@ if closed_until ~= 0 then
         ours = now + math.min(FIRST_STRIKE_US * 2 ^ (strikes - 1), LAST_STRIKE_US)
     end
     local until_ = math.max(closed_until, ours, was_closed_until)
-    redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', ARGV[13])
+    redis.call('HSET', state, 'closed_until', int(until_), 'closed_reason', reason)
     if not is_same_strike then
         redis.call('HSET', state, 'closed_at', int(now))
     end
-    tell(state, ' ' .. int(until_) .. ' ' .. ARGV[13])
+    tell(state, ' ' .. int(until_) .. ' ' .. reason)
 elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
@@ -75,22 +76,22 @@ end
 local function learn(limit, span)
     local learned, next_at = 'learned:' .. int(span), 'learned_next:' .. int(span)
     local known = tonumber(redis.call('HGET', state, learned) or 0)
-    if ARGV[10] == 'throttled' and ARGV[17] == '' then
+    if error_kind == 'throttled' and hints == '' then
         if is_same_strike then
             return
         end
         known = math.min(limit - 1, known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
-    elseif known > 0 and ARGV[17] == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
+    elseif known > 0 and hints == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
         known = math.max(0, known - math.max(1, math.floor(limit / 50)))
     else
         return
     end
     redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
 end
-local limits = in_force(parse_limits(ARGV[18]), redis.call('HGET', state, 'limits') or '')
-table.sort(limits, function(one, other) return one[2] < other[2] end)
-if kind ~= 'abandon' and limits[1] then
-    learn(limits[1][1], limits[1][2])
+local all_limits = in_force(parse_limits(limits), redis.call('HGET', state, 'limits') or '')
+table.sort(all_limits, function(one, other) return one[2] < other[2] end)
+if kind ~= 'abandon' and all_limits[1] then
+    learn(all_limits[1][1], all_limits[1][2])
 end
 
 -- The upstream's own count lowers what is left, and never raises it: what it has seen
@@ -124,8 +125,8 @@ local function heed(limit, span, left, told_until)
 end
 -- By the limit in force, whatever the one who read it goes by: what the upstream leaves to a
 -- larger limit is no less room for a smaller one.
-for span, left, told_until in string.gmatch(ARGV[17], '(%d+):(%d+):(%d+)') do
-    for _, limit in ipairs(limits) do
+for span, left, told_until in string.gmatch(hints, '(%d+):(%d+):(%d+)') do
+    for _, limit in ipairs(all_limits) do
         if limit[2] == tonumber(span) then
             heed(limit[1], limit[2], tonumber(left), told_until)
         end
@@ -134,41 +135,41 @@ end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 
-local load = redis.call('HMGET', lease_key, 'token', 'waiters', 'failures', 'since')
-local is_ours = load[1] == ARGV[16]
-local stored = 0
+local load = redis.call('HMGET', lease, 'token', 'waiters', 'failures', 'since')
+local is_ours = load[1] == token
+local is_stored = false
 if is_ours then
     if kind == 'value' then
         -- Its birth hides it where a clear has come since: a clear that has been swept as well
         -- has taken the lease.
-        local envelope = '{"f":' .. int(now + fresh) .. ',"b":' .. (load[4] or UNCLEARED) .. ',"v":' .. payload .. '}'
-        redis.call('SET', entry_key, envelope, 'PX', int((fresh + stale) / 1000))
-        redis.call('DEL', lease_key)
-        stored = 1
-    elseif kind == 'failure' and backoff > 0 then
+        local value = seal(int(now + fresh_us), load[4] or UNCLEARED, payload)
+        redis.call('SET', entry, value, 'PX', int((fresh_us + stale_us) / 1000))
+        redis.call('DEL', lease)
+        is_stored = true
+    elseif kind == 'failure' and backoff_us > 0 then
         local failures = (tonumber(load[3] or 0) or 0) + 1
-        local wait = math.max(backoff, math.min(backoff * 2 ^ (failures - 1), MOST_BACKOFF_US))
-        redis.call('HSET', lease_key, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
-        redis.call('HDEL', lease_key, 'token', 'until')
-        redis.call('PEXPIRE', lease_key, int(wait / 1000 + 600000))
+        local wait = math.max(backoff_us, math.min(backoff_us * 2 ^ (failures - 1), MOST_BACKOFF_US))
+        redis.call('HSET', lease, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
+        redis.call('HDEL', lease, 'token', 'until')
+        redis.call('PEXPIRE', lease, int(wait / 1000 + 600000))
     else
-        redis.call('DEL', lease_key)
+        redis.call('DEL', lease)
     end
     if (tonumber(load[2] or 0) or 1) > 0 then
         wake(woken, '1', 10000)
     end
 end
 
-if ARGV[14] ~= '' then
-    redis.call('XADD', outbox, '*', 'answer', ARGV[14])
+if answer ~= '' then
+    redis.call('XADD', outbox, '*', 'answer', answer)
     redis.call('EXPIRE', outbox, OUTBOX_TTL_S)
 end
 
 if kind ~= 'abandon' then
-    if tonumber(ARGV[15]) > 0 then count(usage, worker, 'pages', tonumber(ARGV[15])) end
-    if ARGV[9] ~= '' then count(usage, worker, 'ms' .. ARGV[9]) end
-    bill(usage, billed_key, now, worker, tonumber(ARGV[20]), tonumber(ARGV[8]), ARGV, 21)
-    if ARGV[10] ~= '' then count(usage, worker, 'error.' .. ARGV[10]) end
-    if ARGV[10] ~= '' or kind == 'value' then note_end(state, now, ARGV[10], 1) end
+    if pages > 0 then count(usage, worker, 'pages', pages) end
+    if latency ~= '' then count(usage, worker, 'ms' .. latency) end
+    bill(usage, billed, now, worker, budget, amount, once)
+    if error_kind ~= '' then count(usage, worker, 'error.' .. error_kind) end
+    if error_kind ~= '' or kind == 'value' then note_end(state, now, error_kind, 1) end
 end
-return {stored, int(now), is_ours and 1 or 0}
+return reply_settled(now, is_stored, is_ours)

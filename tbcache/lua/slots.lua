@@ -584,13 +584,13 @@ local function pay(usage_key, now, worker, budget, amount)
     note_spent(usage_key, now, budget)
 end
 
--- Adds what an answer costs: `amount`, and of what follows in `args` from `first` on, an id and its
--- price (millionths of a dollar) each, what was not billed before today.
-local function bill(usage_key, billed_key, now, worker, budget, amount, args, first)
-    for i = first, #args, 2 do
-        amount = amount + redis.call('SADD', billed_key, args[i]) * tonumber(args[i + 1])
+-- Adds what an answer costs: `amount`, and of `once`, ids each with a price (millionths of a dollar) behind it,
+-- what was not billed before today.
+local function bill(usage_key, billed_key, now, worker, budget, amount, once)
+    for i = 1, #once, 2 do
+        amount = amount + redis.call('SADD', billed_key, once[i]) * tonumber(once[i + 1])
     end
-    if args[first] then
+    if once[1] then
         redis.call('EXPIRE', billed_key, 2 * 86400)
     end
     if amount > 0 then

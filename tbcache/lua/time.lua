@@ -1,3 +1,5 @@
 -- time: the clock of the server that holds the source's keys.
--- KEYS  1 any key of the source      Replies {seconds, microseconds}.
-return redis.call('TIME')
+-- KEYS  state   or any other key of the source
+-- Replies  seconds, micros
+local clock = redis.call('TIME')
+return reply_time(clock[1], clock[2])

@@ -11,8 +11,8 @@ from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer
 from tbcache.queue.hand import Hand
-from tbcache.queue.job import queue_keys
 from tbcache.queue.middleware import JobMiddleware
+from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.settings import Settings
 from tbcache.sources import Source
@@ -58,11 +58,17 @@ class PacingBroker(Broker):
         """Queue a message as it is; ``delay`` in milliseconds. Same fetches are not joined here."""
         self.emit_before("enqueue", message, delay)
         lane = message.kwargs.get("lane", "interactive")
-        self.store.run(
-            "enqueue",
-            [*queue_keys(self.store.keys, message.queue_name), self.store.keys.clears(message.queue_name)],
-            [message.message_id, message.encode(), "", lane, to_micros((delay or 0) / 1000), "fetch"],
+        ask = Enqueue(
+            queue=queue_keys(self.store.keys, message.queue_name),
+            clears=self.store.keys.clears(message.queue_name),
+            id=message.message_id,
+            message=message.encode(),
+            key="",
+            lane=lane,
+            delay_us=to_micros((delay or 0) / 1000),
+            charge="fetch",
         )
+        self.store.run(ENQUEUE, ask)
         self.emit_after("enqueue", message, delay)
         return message
 

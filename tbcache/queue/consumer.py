@@ -15,13 +15,14 @@ from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.log import get_logger
 from tbcache.queue.hand import Job, slot_of
-from tbcache.queue.job import BELL, Finish, Result, dead, encode_result, queue_keys
+from tbcache.queue.job import Finish, Result, dead, encode_result
 from tbcache.queue.reader import Unknown, Unreadable, read_message
+from tbcache.queue.script import DEQUEUE, FINISH, Dequeue, FinishJobs, HandedOut, queue_keys
 from tbcache.queue.thread import Reservation
 from tbcache.sources import Source
 from tbcache.store import Unavailable
-from tbcache.store.node import Argument
-from tbcache.store.wire import MICROS, pack_limits, read_seen, to_micros
+from tbcache.store.script import Argument
+from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 if TYPE_CHECKING:
     from tbcache.queue.broker import PacingBroker
@@ -59,13 +60,13 @@ class PacingConsumer(Consumer):
         self._hand = broker.hands[source.name]
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
-        #: Jobs in hand that were not asked for yet: message, claim, and whether they have a slot.
-        self._buffer: deque[tuple[bytes, bytes, bool]] = deque()
+        #: Jobs in hand that were not asked for yet.
+        self._buffer: deque[HandedOut] = deque()
 
     def __next__(self) -> MessageProxy | None:
         if not self._buffer:
             self._fill()
-        return self._read(*self._buffer.popleft()) if self._buffer else None
+        return self._read(self._buffer.popleft()) if self._buffer else None
 
     def ack(self, message: MessageProxy) -> None:
         self._finish(message, Finish("done", Result(message="it was skipped")))
@@ -79,7 +80,7 @@ class PacingConsumer(Consumer):
 
     def close(self) -> None:
         while self._buffer:
-            self._end(self._buffer.popleft()[1], UNBEGUN)
+            self._end(self._buffer.popleft().claim, UNBEGUN)
         with contextlib.suppress(Unavailable):
             self._say_rest()
 
@@ -101,55 +102,49 @@ class PacingConsumer(Consumer):
 
     def _dequeue(self, reserved: Reservation) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
-        settings, keys, cost = self._broker.settings, self._store.keys, self._source.cost
-        asked_at, prefix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
+        settings, name, cost = self._broker.settings, self._source.name, self._source.cost
+        asked_at, suffix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
         self._renew_at = asked_at + self._timeout
-        own = self._store.own(self._source.name)
-        asking = self._store.asking(self._source.name, prefix, reserved.count * cost, is_alone=False)
+        own = self._store.own(name)
+        asking = self._store.asking(name, suffix, reserved.count * cost, is_alone=False)
         with asking as deadline_us:
-            now, retry_at, is_called, seen, *granted = self._store.run(
-                "dequeue",
-                [
-                    *self._keys,
-                    keys.slots(self._source.name),
-                    keys.state(self._source.name),
-                    keys.fleet(self._source.name),
-                    keys.clears(self._source.name),
-                ],
-                [
-                    reserved.count,
-                    pack_limits(self._source.limits),
-                    settings.prewarm_share,
-                    to_micros(settings.lease_seconds),
-                    to_micros(self._broker.claim_seconds),
-                    prefix,
-                    MOST_TRIES,
-                    deadline_us,
-                    self._store.member,
-                    cost,
-                    self._readiness(reserved),
-                    self._source.charge,
-                    self._store.seen(self._source.name),
-                    *self._hand.claims,
-                ],
+            ask = Dequeue(
+                queue=self._keys,
+                window=self._store.window(name),
+                clears=self._store.keys.clears(name),
+                most=reserved.count,
+                limits=pack_limits(self._source.limits),
+                share=settings.prewarm_share,
+                lease_us=to_micros(settings.lease_seconds),
+                claim_us=to_micros(self._broker.claim_seconds),
+                suffix=suffix,
+                most_deaths=MOST_TRIES,
+                deadline_us=deadline_us,
+                process=self._store.member,
+                cost=cost,
+                readiness=self._readiness(reserved),
+                charge=self._source.charge,
+                known=self._store.seen(name),
+                in_hand=tuple(self._hand.claims),
             )
-            for data, claim, is_held in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
-                self._hand.take(claim, reserved)
-                self._buffer.append((data, claim, bool(is_held)))
-                if is_held:
-                    own.grant(slot_of(claim), cost, self._source.limits, settings.lease_seconds)
-        self._broker.threads.set_free_for(self._source.name, bool(is_called))
+            found = self._store.run(DEQUEUE, ask)
+            for job in found.jobs:
+                self._hand.take(job.claim, reserved)
+                self._buffer.append(job)
+                if job.is_held:
+                    own.grant(slot_of(job.claim), cost, self._source.limits, settings.lease_seconds)
+        self._broker.threads.set_free_for(name, found.is_called)
         # What was granted is on record before the window may have to be mended.
-        self._store.learn(self._source.name, read_seen(seen))
-        self._store.learn_time(int(now), asked_at, self._source.name)
-        return max(0.0, (int(retry_at) - int(now)) / MICROS) if int(retry_at) else 0.0
+        self._store.learn(name, found.seen)
+        self._store.learn_time(found.now, asked_at, name)
+        return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
 
-    def _read(self, data: bytes, claim: bytes, is_held: bool) -> Job | None:
+    def _read(self, job: HandedOut) -> Job | None:
         """The job; None for one that cannot be run here, which is buried or put off by then."""
-        name = slot_of(claim)
+        claim, name = job.claim, slot_of(job.claim)
         try:
-            message = read_message(data, self._source.name, self._broker.actors)
-            options = {"slot": name if is_held else None}
+            message = read_message(job.message, self._source.name, self._broker.actors)
+            options = {"slot": name if job.is_held else None}
             return Job(message.copy(message_id=name.rpartition("/")[0], options=options), claim)
         except Unknown as error:
             self._warn_once(str(error))
@@ -207,9 +202,9 @@ class PacingConsumer(Consumer):
 
     def _say(self, ends: Sequence[tuple[bytes, Finish]]) -> None:
         cost, own = self._source.cost, self._store.own(self._source.name)
-        args = [part for claim, finish in ends for part in _arguments(claim, finish, cost)]
-        keys = [*self._keys, self._store.keys.slots(self._source.name)]
-        self._store.run("finish", keys, [MOST_TRIES, *args])
+        told = tuple(part for claim, finish in ends for part in _arguments(claim, finish, cost))
+        slots = self._store.keys.slots(self._source.name)
+        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
         for claim, finish in ends:
             if not finish.is_begun:
                 own.release(slot_of(claim), cost)
@@ -218,7 +213,7 @@ class PacingConsumer(Consumer):
         """Wait for a slot, or for the bell."""
         if not self._broker.threads.is_called_by(self._source.name):
             seconds = min(self._timeout, retry_in) if retry_in else self._timeout
-            self._store.pop_list(self._keys[BELL], max(seconds, 0.001))
+            self._store.pop_list(self._keys.bell, max(seconds, 0.001))
 
 
 def _arguments(claim: bytes, finish: Finish, cost: int) -> list[Argument]:

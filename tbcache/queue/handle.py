@@ -12,7 +12,8 @@ from typing import Any
 from tbcache.errors import ResultTimeout, TbcacheError
 from tbcache.foreign import printable, whole
 from tbcache.models import FetchRequest, Lane, Outcome
-from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message, queue_keys
+from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message
+from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import get_source
@@ -89,13 +90,19 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         job = message(request, lane, needed)
-        keys, charge = self._store.keys, get_source(request.source, self._settings).charge
-        job_id, is_new = self._store.run(
-            "enqueue",
-            [*queue_keys(keys, request.source), keys.clears(request.source)],
-            [job.message_id, job.encode(), request.key, lane, to_micros(delay_seconds), charge],
+        keys, source = self._store.keys, request.source
+        ask = Enqueue(
+            queue=queue_keys(keys, source),
+            clears=keys.clears(source),
+            id=job.message_id,
+            message=job.encode(),
+            key=request.key,
+            lane=lane,
+            delay_us=to_micros(delay_seconds),
+            charge=get_source(source, self._settings).charge,
         )
-        return Handle(request, job_id.decode(), bool(is_new), self._store)
+        queued = self._store.run(ENQUEUE, ask)
+        return Handle(request, queued.id, queued.is_new, self._store)
 
     def depth(self, source: str) -> QueueDepth:
         """How much of ``source`` waits, runs and died.

@@ -12,30 +12,7 @@ import msgspec
 from tbcache.errors import RateLimited, TbcacheError, UpstreamError
 from tbcache.foreign import NotJson, read_json
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
-from tbcache.store import Keys
 from tbcache.store.wire import to_time
-
-PARTS = (
-    "interactive",
-    "prewarm",
-    "suspects",
-    "delayed",
-    "claims",
-    "jobs",
-    "lanes",
-    "pending",
-    "keys",
-    "tries",
-    "deaths",
-    "dead",
-    "dead-jobs",
-    "reasons",
-    "bell",
-    "asked",
-    "called",
-)
-#: Where idle consumers listen.
-BELL = PARTS.index("bell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +141,3 @@ def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.
         kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed},
         options={},
     )
-
-
-def queue_keys(keys: Keys, source: str) -> list[str]:
-    """The keys of a source's queue in the order of queue.lua."""
-    return [keys.queue(source, part) for part in PARTS]

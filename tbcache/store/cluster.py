@@ -20,7 +20,8 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
 
 from tbcache.errors import ConfigurationError
-from tbcache.store.node import Argument, Node
+from tbcache.store.node import Node
+from tbcache.store.script import Argument
 
 T = TypeVar("T")
 

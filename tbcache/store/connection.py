@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from redis.client import PubSub
@@ -52,13 +52,28 @@ from tbcache.store.fault import (
 from tbcache.store.key import Keys
 from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.marker import Marker
-from tbcache.store.node import Argument, Node
+from tbcache.store.node import Node
 from tbcache.store.own import Census, OwnSlots
-from tbcache.store.script import script
+from tbcache.store.script import Argument, Script
 from tbcache.store.waiter import Waiter
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, read_seen, to_micros, to_time
+from tbcache.store.window import (
+    LOSE,
+    PROBE,
+    RESTORE,
+    TIME,
+    AskTime,
+    Late,
+    Lose,
+    Probe,
+    Restore,
+    WindowKeys,
+)
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, to_micros, to_time
 
 log = get_logger("tbcache.store")
+
+C = TypeVar("C", bound=tuple[Any, ...])
+R = TypeVar("R")
 
 #: The names of one machine for itself, in an address.
 _LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
@@ -197,25 +212,28 @@ class Store:
         self._after_fork()
         return self._server.client
 
-    def run(self, name: str, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
+    def run(self, script: Script[C, R], call: C) -> R:
         """Run a script by its digest: one round trip; two when the server has not seen it.
 
         Raises:
           Unavailable: the server is away. Refused: it stumbles over what a key holds.
         """
         self.check()
-        source = _source(keys[0])
-        self._check_source(name, source)
-        code = script(name)
+        packed = script.pack(call)
+        source = _source(packed[1])
+        self._check_source(script.name, source)
+        return script.read(self._run(script, packed, source))
+
+    def _run(self, script: Script[Any, Any], packed: Sequence[Argument], source: str) -> Any:
         try:
             try:
-                return self._call("EVALSHA", code.sha, len(keys), *keys, *args)
+                return self._call("EVALSHA", script.sha, *packed)
             except NoScriptError:
-                return self._call("EVAL", code.text, len(keys), *keys, *args)
+                return self._call("EVAL", script.text, *packed)
         except AskError:
             raise self._is_in_cluster() from None
         except AWAY as error:
-            raise self._failed(error, name, source) from None
+            raise self._failed(error, script.name, source) from None
 
     def call(self, *command: Argument) -> Any:
         """One command, straight over a connection: half of what the client's own path costs.
@@ -440,7 +458,11 @@ class Store:
         # In a cluster each node may refuse on its own; the sources lie all over it.
         sources = self.keys.sources if self.is_cluster else ("probe",)
         for source in sorted(sources):
-            self.run("probe", [self.keys.probe(source)], [PROBE_TTL_MS])
+            self.run(PROBE, Probe(self.keys.probe(source), PROBE_TTL_MS))
+
+    def window(self, source: str) -> WindowKeys:
+        """The keys of a source's window."""
+        return WindowKeys(self.keys.slots(source), self.keys.state(source), self.keys.fleet(source))
 
     def own(self, source: str) -> OwnSlots:
         """The slots of ``source`` that this process has taken."""
@@ -583,39 +605,38 @@ class Store:
     def _restore(self, source: str, deadline_us: int) -> None:
         own, asked_at = self.own(source), time.monotonic()
         ages = own.ages()
-        slots = [part for slot, age in ages for part in (slot, to_micros(age))]
+        taken = tuple(part for slot, age in ages for part in (slot, to_micros(age)))
         # Who is told of no fleet has this limit to itself.
         census = (
             own.census if own.is_member else Census(self.epoch(source), own.processes, 0.0, time.monotonic())
         )
-        keys, now = self.keys, time.monotonic()
+        now = time.monotonic()
         # One that has left comes back for nobody.
         is_member = own.is_member and self._join is not None
         rooms, _, is_alone = own.report()
-        seen, now_us = self.run(
-            "restore",
-            [keys.slots(source), keys.state(source), keys.back(source), keys.fleet(source)],
-            [
-                to_micros(own.horizon),
-                self.member,
-                self.seen(source),
-                uuid.uuid4().hex,
-                to_micros(self.lease_seconds),
-                census.epoch,
-                census.members,
-                to_micros(max(0.0, census.left_until - now)),
-                to_micros(now - census.told_at),
-                deadline_us,
-                "member" if is_member else "",
-                f"{own.share:.9f}" if is_alone else "",
-                rooms,
-                *slots,
-            ],
+        ask = Restore(
+            window=self.window(source),
+            back=self.keys.back(source),
+            horizon=to_micros(own.horizon),
+            process=self.member,
+            known=self.seen(source),
+            epoch=uuid.uuid4().hex,
+            lease_us=to_micros(self.lease_seconds),
+            whole=census.epoch,
+            members=census.members,
+            left_us=to_micros(max(0.0, census.left_until - now)),
+            told_ago_us=to_micros(now - census.told_at),
+            deadline_us=deadline_us,
+            is_member=is_member,
+            going_by=f"{own.share:.9f}" if is_alone else "",
+            rooms=rooms,
+            taken=taken,
         )
-        if seen == b"late":
-            self.learn_time(int(now_us), asked_at, source)
+        found = self.run(RESTORE, ask)
+        if isinstance(found, Late):
+            self.learn_time(found.now, asked_at, source)
             raise self.overdue()
-        self._seen[source] = read_seen(seen)
+        self._seen[source] = found.seen
         own.restored(slot for slot, _ in ages)
 
     def time_us(self, source: str = "") -> float | None:
@@ -632,8 +653,8 @@ class Store:
         clock = self._clocks.get(self._clock_of(source))
         if clock is None or time.monotonic() - clock.seen_at > CLOCK_SECONDS:
             asked_at = time.monotonic()
-            seconds, micros = self.run("time", [self.keys.state(source)], [])
-            self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
+            told = self.run(TIME, AskTime(self.keys.state(source)))
+            self.learn_time(told.seconds * MICROS + told.micros, asked_at, source)
             clock = self._clocks[self._clock_of(source)]
         return (time.monotonic() + clock.high) * MICROS
 
@@ -662,8 +683,8 @@ class Store:
             if known is not None:
                 return known
             asked_at = time.monotonic()
-            seconds, micros = self.run("time", [self.keys.state(source)], [])
-            self.learn_time(int(seconds) * MICROS + int(micros), asked_at, source)
+            told = self.run(TIME, AskTime(self.keys.state(source)))
+            self.learn_time(told.seconds * MICROS + told.micros, asked_at, source)
             return self._clocks[self._clock_of(source)]
 
     def learn_time(self, now_us: int, asked_at: float, source: str) -> None:
@@ -694,8 +715,8 @@ class Store:
                 continue
             # One source whose keys are damaged must not keep the others' stamps: a jump is seen once.
             with contextlib.suppress(Refused):
-                keys = [self.keys.slots(source), self.keys.state(source)]
-                self.run("lose", keys, [epoch, uuid.uuid4().hex])
+                keys = self.window(source)
+                self.run(LOSE, Lose(keys.slots, keys.state, epoch, uuid.uuid4().hex))
                 self.restore(source)
 
     def on_return(self, callback: Callable[[], None], *, is_first: bool = False) -> None:
@@ -911,9 +932,9 @@ def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{space}")
 
 
-def _source(key: str | bytes) -> str:
+def _source(key: Argument) -> str:
     """The hash tag of a key: the source that it belongs to."""
-    name = key if isinstance(key, str) else key.decode(errors="replace")
+    name = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
     return name.partition("{")[2].partition("}")[0]
 
 

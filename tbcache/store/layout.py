@@ -23,7 +23,8 @@ from tbcache.foreign import NotJson, printable, read_json
 from tbcache.models import utc_now
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
-from tbcache.store.script import script
+from tbcache.store.reply import record
+from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
 from tbcache.version import __version__
 
@@ -42,6 +43,28 @@ Call = Callable[..., Any]
 
 class OtherLayout(redis.ResponseError):
     """What is in Redis is not for this process to use; the text says who uses it."""
+
+
+class Agree(NamedTuple):
+    """Which layout is in force; with ``takes_over``, also where Redis has an earlier one, or none."""
+
+    layout: Key
+    ours: int
+    version: str
+    ttl_ms: int
+    takes_over: bool
+
+
+class Layout(NamedTuple):
+    """The layout in force (0: none), the version of tbcache that wrote it, and the server's time."""
+
+    number: int
+    version: bytes
+    seconds: int
+    micros: int
+
+
+AGREE = Script("layout", Agree, record(Layout))
 
 
 class ServerTime(NamedTuple):
@@ -76,11 +99,10 @@ def agree(call: Call, keys: Keys) -> ServerTime:
 
 def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str, ServerTime]:
     """The layout in force, the version of tbcache that wrote it, and the server's time."""
-    arguments = (LAYOUT, __version__, TTL_MS, int(takes_over))
-    asked_at = time.monotonic()
-    layout, version, seconds, micros = call("EVAL", script("layout").text, 1, keys.layout, *arguments)
-    told = ServerTime(int(seconds) * MICROS + int(micros), asked_at)
-    return int(layout), printable(version, _NAME_LENGTH), told
+    ask, asked_at = Agree(keys.layout, LAYOUT, __version__, TTL_MS, takes_over), time.monotonic()
+    found = AGREE.read(call("EVAL", AGREE.text, *AGREE.pack(ask)))
+    told = ServerTime(found.seconds * MICROS + found.micros, asked_at)
+    return found.number, printable(found.version, _NAME_LENGTH), told
 
 
 def _find_older(call: Call, keys: Keys) -> None:

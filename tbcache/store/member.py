@@ -32,7 +32,8 @@ from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.marker import is_alive, pid_of
 from tbcache.store.own import ABSENT_SECONDS, Census, OwnSlots, Word
 from tbcache.store.purse import Purse
-from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, read_seen, to_micros
+from tbcache.store.window import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
+from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, to_micros
 
 log = get_logger("tbcache.store")
 
@@ -40,7 +41,7 @@ BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
 #: What a beat is called among a source's asks.
-BEAT = "beat"
+BEATING = "beat"
 #: A host that died takes its processes' shares along for so long. Also in slots.lua.
 FORGET_SECONDS = 300.0
 #: Without the right to the channel, it is asked for again after so long.
@@ -113,63 +114,57 @@ class Membership:
         """Learn what of the day's budget is ours while Redis is away."""
         keys, today, paid = self._store.keys, self._store.today, purse.paid
         day = day_of(today)
-        amount = self._store.run(
-            "purse",
-            [
-                keys.slots(source),
-                keys.state(source),
-                keys.fleet(source),
-                keys.usage(source, today),
-                keys.purses(source, today),
-            ],
-            [self._store.member, purse.budget, purse.page, max(0, purse.left(day) or 0)],
+        ask = Fill(
+            window=self._store.window(source),
+            usage=keys.usage(source, today),
+            purses=keys.purses(source, today),
+            process=self._store.member,
+            budget=purse.budget,
+            slot_price=purse.page,
+            going_by=max(0, purse.left(day) or 0),
         )
-        purse.receive(int(amount), day, paid)
+        purse.receive(self._store.run(FILL, ask), day, paid)
 
     def _beat(self, source: str, own: OwnSlots) -> float:
         """Beat once; the share that we went by until then."""
-        keys = self._store.keys
         going_by = own.share if own.is_member else 0.0
         rooms, mark, is_alone = own.report()
         self._asked_at[source] = asked_at = time.monotonic()
-        with self._store.awaiting(source, BEAT, 0) as deadline_us:
-            now_us, *answer = self._store.run(
-                "beat",
-                [keys.slots(source), keys.state(source), keys.fleet(source)],
-                [
-                    pack_limits(own.configured),
-                    self._store.member,
-                    f"{going_by:.9f}",
-                    deadline_us,
-                    to_micros(FORGET_SECONDS),
-                    rooms,
-                    "alone" if is_alone else "",
-                    self._store.seen(source),
-                    uuid.uuid4().hex,
-                    to_micros(self._store.lease_seconds),
-                ],
+        with self._store.awaiting(source, BEATING, 0) as deadline_us:
+            ask = Beat(
+                window=self._store.window(source),
+                limits=pack_limits(own.configured),
+                process=self._store.member,
+                going_by=f"{going_by:.9f}",
+                deadline_us=deadline_us,
+                forget_us=to_micros(FORGET_SECONDS),
+                rooms=rooms,
+                goes_alone=is_alone,
+                known=self._store.seen(source),
+                epoch=uuid.uuid4().hex,
+                lease_us=to_micros(self._store.lease_seconds),
             )
-            if answer:
-                own.receive(read_word(answer), mark, is_alone=is_alone)
-        if answer:
-            reply, closed_until, reason, is_heard, absent, is_whole, left_us = answer[5:]
-            seen = read_seen(reply)
-            self._check_limits(source, own)
-            own.hear_fleet(asked_at, is_whole=bool(is_heard))
-            if is_whole:
-                now = time.monotonic()
-                own.census = Census(seen.epoch, own.processes, now + int(left_us) / MICROS, now)
-            self._store.learn(source, seen)
-            if int(closed_until) > int(now_us):
-                self._store.hear_closure(source, int(closed_until), reason.decode(errors="backslashreplace"))
-            else:
-                # Who missed the notice that it was reopened learns it here.
-                self._store.closures.hear_open(source, asked_at)
-            self._bury_dead(
-                source, int(now_us), (member.decode(errors="backslashreplace") for member in absent)
-            )
-        self._store.learn_time(int(now_us), asked_at, source)
+            told = self._store.run(BEAT, ask)
+            if isinstance(told, Heard):
+                own.receive(read_word(told), mark, is_alone=is_alone)
+        if isinstance(told, Heard):
+            self._hear(source, own, told, asked_at)
+        self._store.learn_time(told.now, asked_at, source)
         return going_by
+
+    def _hear(self, source: str, own: OwnSlots, told: Heard, asked_at: float) -> None:
+        self._check_limits(source, own)
+        own.hear_fleet(asked_at, is_whole=told.is_heard)
+        if told.is_whole:
+            now = time.monotonic()
+            own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
+        self._store.learn(source, told.seen)
+        if told.closed_until > told.now:
+            self._store.hear_closure(source, told.closed_until, told.reason)
+        else:
+            # Who missed the notice that it was reopened learns it here.
+            self._store.closures.hear_open(source, asked_at)
+        self._bury_dead(source, told.now, told.absent)
 
     def _check_limits(self, source: str, own: OwnSlots) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
@@ -279,16 +274,14 @@ class Membership:
         self._store.unlearn(source)
         own.census = Census()
 
-    def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int | str = "") -> None:
-        """``gone_in_us``: when the last slot of it has left every window; "" where that is not known."""
+    def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
+        """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
         keys, kept = self._store.keys, (source, self._store.epoch(source), member)
-        kept_until = self._store.run(
-            "leave",
-            [keys.state(source), keys.fleet(source)],
-            [member, "clean" if is_clean else "", to_micros(self._store.lease_seconds), gone_in_us],
-        )
+        lease_us = to_micros(self._store.lease_seconds)
+        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, lease_us, gone_in_us)
+        kept_until = self._store.run(LEAVE, ask)
         if kept_until:
-            self._kept_until[kept] = int(kept_until)
+            self._kept_until[kept] = kept_until
         else:
             self._kept_until.pop(kept, None)
             if is_clean:
@@ -297,11 +290,9 @@ class Membership:
                 self._store.call("HDEL", keys.purses(source, self._store.today), member)
 
 
-def read_word(answer: list[bytes]) -> Word:
-    """What beat.lua replies, without the time."""
-    share, fair, rooms, limits, processes = answer[:5]
-    in_force = read_limits(limits.decode(errors="replace"))
-    return Word(float(share), float(fair), _rooms(rooms.decode(errors="replace")), in_force, int(processes))
+def read_word(told: Heard) -> Word:
+    """What a beat is told of this process's part."""
+    return Word(told.share, told.fair, _rooms(told.rooms), read_limits(told.limits), told.processes)
 
 
 def _rooms(text: str) -> dict[str, int]:

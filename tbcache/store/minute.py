@@ -7,16 +7,30 @@ Nothing is counted twice for it, and a hit costs no more than without.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from tbcache.foreign import printable, whole
 from tbcache.store.connection import Store
+from tbcache.store.reply import flag
+from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, to_time
 
 #: Those of so many minutes are told.
 RECENT_MINUTES = 5
 
 _DAY_MINUTES = 1440
+
+
+class KeepMinute(NamedTuple):
+    """Keep the sums of the day as a minute begins. False where they are kept already."""
+
+    usage: Key
+    minutes: Key
+    day: int
+    kept: int
+
+
+KEEP_MINUTE = Script("minute", KeepMinute, flag)
 
 
 class Minutes:
@@ -38,7 +52,7 @@ class Minutes:
             return
         keys, day = self._store.keys, minute // _DAY_MINUTES
         usage = keys.usage(source, to_time(now_us))
-        self._store.run("minute", [usage, keys.minutes(source)], [day, RECENT_MINUTES + 1])
+        self._store.run(KEEP_MINUTE, KeepMinute(usage, keys.minutes(source), day, RECENT_MINUTES + 1))
         self._kept[source] = minute
 
     def recent(self, source: str) -> tuple[float, Counter[str]]:

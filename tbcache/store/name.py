@@ -8,10 +8,12 @@ more than a few dozen.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from tbcache.sources import is_name
 from tbcache.store.connection import Store, Unavailable
+from tbcache.store.reply import flag
+from tbcache.store.script import Key, Script
 from tbcache.store.wire import to_micros
 
 #: So many names a process may use in its life, and so many the whole fleet within a day.
@@ -23,6 +25,19 @@ TELL_SECONDS = 60.0
 #: For how long a name that is not used keeps its place where others want it, and where nobody does.
 KEPT_SECONDS = 86_400.0
 SHOWN_SECONDS = 31 * 86_400.0
+
+
+class Place(NamedTuple):
+    """Give a name a place among those that are shown. False where every place is taken."""
+
+    names: Key
+    name: str
+    most: int
+    kept_us: int
+    shown_us: int
+
+
+PLACE = Script("name", Place, flag)
 
 
 class Names:
@@ -55,8 +70,8 @@ class Names:
             return True
         # What has found no place of its own has one more.
         most = MOST_NAMES + (name == OTHER)
-        arguments = (name, most, to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS))
-        if not self._store.run("name", [self._store.keys.names], arguments):
+        kept_us, shown_us = to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS)
+        if not self._store.run(PLACE, Place(self._store.keys.names, name, most, kept_us, shown_us)):
             return False
         self._tell_at[name] = time.monotonic() + TELL_SECONDS
         return True

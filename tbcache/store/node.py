@@ -16,6 +16,7 @@ from redis.client import PubSub
 from redis.retry import Retry
 
 from tbcache.store.fault import Unsent
+from tbcache.store.script import Argument
 
 BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 1.0
@@ -23,8 +24,6 @@ LONGEST_BLOCK_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
-
-Argument = str | bytes | int | float
 
 
 class Node:

@@ -1,32 +1,178 @@
-"""Lua scripts, read from ``tbcache/lua``: a line ``--@include NAME`` stands for another file's text."""
+"""Lua scripts with typed calls.
+
+A script is declared once, as the call of it: a NamedTuple whose fields are its keys and then its arguments,
+in the order in which they travel. So are its replies (reply.py).
+
+    class Lead(NamedTuple):
+        lease: Key
+        name: str
+        lease_ms: int
+
+    LEAD = Script("lead", Lead, flag)
+    is_leader = store.run(LEAD, Lead(keys.sweeper, name, 10_000))
+
+The script's text is ``tbcache/lua/lead.lua`` behind a prologue that is made of the declaration. There each
+key and argument is a local variable of its name, a number where it is declared as one, and
+``reply_NAME(...)`` builds the reply NAME: no position is written down, in neither language. The file's header
+lists the same names, which is checked where the script is declared. A line ``--@include NAME`` stands for
+another file's text, once.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import re
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
+from tbcache.store.reply import Reply, fields_of, is_many
+
+#: A field that is a key: any Annotated type is one. ``tuple[Key, ...]`` are any number of them, the
+#: last keys; a NamedTuple of keys are several that go together.
+Key = Annotated[str, "key"]
+Argument = str | bytes | int | float
+
+C = TypeVar("C", bound=tuple[Any, ...])
+R = TypeVar("R")
+
+_FOLDER = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(r"^--@include (\w+)\n", re.MULTILINE)
+_COMMENT = re.compile(r"--.*")
+_POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
+#: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
+_LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
+_NAMES = re.compile(rf"--(?: (KEYS|ARGV|Replies)  |       )({_LISTED}|[a-z_]+:(?: {_LISTED})?)(?:  |$)")
+#: What an included file defines: nothing declared may have such a name.
+_DEFINED = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script's text and the digest the server knows it by."""
+class Script(Generic[C, R]):
+    """One script.
 
-    name: str
-    text: str
-    sha: str
+    Raises:
+      ValueError: its file does not say or do what is declared.
+    """
+
+    def __init__(self, name: str, call: type[C], reply: Reply[R]) -> None:
+        self.name, self.call, self.reply = name, call, reply
+        self._fields = [_Field(field, kind) for field, kind in fields_of(call).items()]
+        self._keys = [field for field in self._fields if field.is_key]
+        self._arguments = [field for field in self._fields if not field.is_key]
+        self._flags = [at for at, field in enumerate(self._fields) if field.kind is bool]
+        # From behind: what is spread moves what follows.
+        self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
+        self._source = _read(name, set())
+        self._check()
+
+    @functools.cached_property
+    def text(self) -> str:
+        """What the server runs."""
+        lines = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV"), *self.reply.lua()]
+        return "\n".join(lines) + f"\n{self._source}"
+
+    @functools.cached_property
+    def sha(self) -> str:
+        """The digest by which the server knows it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def pack(self, call: C) -> list[Argument]:
+        """How many keys there are, the keys, and the arguments: what EVALSHA is told after the digest."""
+        packed: list[Any] = list(call)
+        for at in self._flags:
+            packed[at] = "1" if packed[at] else ""
+        arguments = len(packed) - len(self._keys)
+        for at in self._spread:
+            packed[at : at + 1] = packed[at]
+            arguments += 0 if at < len(self._keys) else len(call[at]) - 1
+        return [len(packed) - arguments, *packed]
+
+    def read(self, answer: Any) -> R:
+        """The server's answer, as declared.
+
+        Raises:
+          ValueError: it is nothing that is declared.
+        """
+        try:
+            return self.reply.read(answer)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.name}.lua replied {answer!r}"[:300]) from error
+
+    def _check(self) -> None:
+        said = _header(self.name)
+        for part, declared in self._declared().items():
+            if said[part] != declared:
+                raise ValueError(f"{self.name}.lua: {part} are {declared}, but its header says {said[part]}")
+        if found := _POSITIONS.search(_COMMENT.sub("", self._source)):
+            raise ValueError(f"{self.name}.lua reads {found[0]}: what is declared is read by its name")
+        names = {name for field in self._fields for name in field.names}
+        for found in _DEFINED.finditer(self._source):
+            if clash := names.intersection(re.findall(r"\w+", found[1])):
+                raise ValueError(f"{self.name}.lua defines {', '.join(sorted(clash))}, which is declared")
+
+    def _declared(self) -> dict[str, list[str]]:
+        """What the header must list."""
+        return {
+            "KEYS": [field.name for field in self._keys],
+            "ARGV": [field.name for field in self._arguments],
+            "Replies": [
+                f"{tag}{': ' if tag else ''}{', '.join(fields_of(kind))}".rstrip()
+                for tag, kind in self.reply.kinds.items()
+            ],
+        }
 
 
-@functools.cache
-def script(name: str) -> Script:
-    """The script ``tbcache/lua/<name>.lua``."""
-    text = _read(name)
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+class _Field:
+    """A key or an argument: its name in Python, the names in Lua, and how it travels."""
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self.name, self.kind = name, kind
+        is_record = hasattr(kind, "_fields")
+        self.is_many = is_many(kind)
+        inner = get_args(kind)[0] if self.is_many else kind
+        self.is_key = is_record or get_origin(inner) is Annotated
+        self.names: list[str] = list(fields_of(kind)) if is_record else [name]
+        self.is_spread = is_record or self.is_many
 
 
-def _read(name: str) -> str:
-    text = files("tbcache").joinpath("lua", f"{name}.lua").read_text("utf-8")
-    return _INCLUDE.sub(lambda found: _read(found[1]), text)
+def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
+    """Lines of Lua that give each key, or each argument, its name."""
+    names = [name for field in fields if not field.is_many for name in field.names]
+    if names:
+        yield f"local {', '.join(names)} = {', '.join(f'{table}[{n}]' for n in range(1, len(names) + 1))}"
+    for field in fields:
+        if field.is_many:
+            # Not unpack: it takes less than 8,000 values.
+            yield f"local {field.name} = {{}}"
+            yield f"for i = {len(names) + 1}, #{table} do {field.name}[#{field.name} + 1] = {table}[i] end"
+        elif field.kind in (int, float):
+            yield f"{field.name} = tonumber({field.name})"
+        elif field.kind is bool:
+            yield f"{field.name} = {field.name} == '1'"
+
+
+def _read(name: str, included: set[str]) -> str:
+    """A script's source; what it includes stands in it once."""
+
+    def include(found: re.Match[str]) -> str:
+        if found[1] in included:
+            return ""
+        included.add(found[1])
+        return _read(found[1], included)
+
+    return _INCLUDE.sub(include, (_FOLDER / f"{name}.lua").read_text("utf-8"))
+
+
+def _header(name: str) -> dict[str, list[str]]:
+    """What the comment at the head of a file lists, by its parts."""
+    listed: dict[str, list[str]] = {"KEYS": [], "ARGV": [], "Replies": []}
+    part = ""
+    for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
+        if not line.startswith("--"):
+            break
+        found = _NAMES.match(line)
+        part = found[1] or part if found else "Replies" if line.startswith("-- Replies") else part
+        if found and part:
+            listed[part].extend([found[2]] if part == "Replies" else found[2].split(", "))
+    return listed

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from tbcache.models import Limit
-from tbcache.queue.job import PARTS
+from tbcache.queue.script import PARTS
 from tbcache.store.key import Keys
 from tests.chaos.fleet import LIMITS, Fleet, Member
 from tests.chaos.record import read

@@ -239,7 +239,7 @@ def test_a_beat_keeps_the_minute_once(store: Store, settings: Settings, server: 
     kept = {len(store.client.hgetall(store.keys.minutes(name))) for name in ("twitter", "stocktwits")}
     ran: list[str] = []
     run = store.run
-    store.run = lambda name, *rest: (ran.append(name), run(name, *rest))[1]  # type: ignore[method-assign]
+    store.run = lambda script, call: (ran.append(script.name), run(script, call))[1]  # type: ignore[method-assign]
     for _ in range(20):
         monitor.beat("scheduler", started_at=utc_now())
     assert kept == {1}

@@ -21,7 +21,10 @@ from tbcache.admission import (
     Verdict,
     Wait,
 )
+from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
+from tbcache.cache import script as loads
+from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.price import Bill, Price
@@ -31,6 +34,7 @@ from tbcache.store import Store
 from tbcache.store.codec import UNCLEARED
 from tbcache.store.member import Membership
 from tbcache.store.own import Word
+from tbcache.store.window import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -457,10 +461,11 @@ def test_the_prewarm_lane_remembers_asks_for_the_shortest_window(admission: Admi
 def test_a_load_of_ones_own_is_not_kept_over_a_fetch(admission: Admission, store: Store) -> None:
     """Whose lease was taken over by a fetch comes too late, as any load does."""
     entry, lease = store.keys.entry("twitter:AAPL:24"), store.keys.lease("twitter:AAPL:24")
-    _, generation = store.run("load", [entry, lease], ["mine", 1, UNCLEARED, 0])
+    begun = store.run(BEGIN_LOAD, BeginLoad(entry, lease, "mine", 1, UNCLEARED, 0))
+    assert isinstance(begun, loads.Go)
     wait_until(lambda: as_go(admission.admit(ask())))
     wake = store.keys.wake("twitter", "mine")
-    assert store.run("keep", [entry, lease, wake], ["mine", generation, b"old", 60_000]) == 0
+    assert not store.run(END_LOAD, EndLoad(entry, lease, wake, "mine", begun.generation, b"old", 60_000))
     assert not store.client.exists(entry)
 
 
@@ -530,19 +535,33 @@ def test_a_slot_whose_lease_ended_is_not_revived(admission: Admission, store: St
 
 def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Store) -> None:
     """A frozen server that thaws must not act for those who have gone."""
-    keys = store.keys
-    answer = store.run(
-        "admit",
-        [
-            keys.slots("twitter"),
-            keys.state("twitter"),
-            keys.entry("twitter:AAPL:24"),
-            keys.lease("twitter:AAPL:24"),
-            keys.usage("twitter", datetime.now(UTC)),
-        ],
-        ["5:60000000", 1, "fetch", 15_000_000, 0, 1, "w", "zombie", 1, "", "", 0],
+    keys, day = store.keys, datetime.now(UTC)
+    late = Admit(
+        window=store.window("twitter"),
+        entry=keys.entry("twitter:AAPL:24"),
+        lease=keys.lease("twitter:AAPL:24"),
+        usage=keys.usage("twitter", day),
+        clears=keys.clears("twitter"),
+        purses=keys.purses("twitter", day),
+        limits="5:60000000",
+        share=1.0,
+        charge="fetch",
+        lease_us=15_000_000,
+        needed_us=0,
+        deadline_us=1,
+        worker="w",
+        id="zombie",
+        cost=1,
+        is_held=False,
+        known="",
+        patience_us=0,
+        budget=0,
+        page_price=0,
+        log_head=b"",
+        cleared=0,
+        process="me",
     )
-    assert answer[0] == b"late"
+    assert isinstance(store.run(ADMIT, late), Late)
     assert list(store.client.scan_iter()) == [keys.layout.encode()]
 
 
@@ -893,8 +912,8 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
 
 def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    store.run("take", keys, ["10:60000000", 1, "take", slot, cost, 15_000_000, 0, "", 0, store.member, ""])
+    window, limits = store.window("twitter"), "10:60000000"
+    store.run(TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, store.member, False))
     return slot
 
 
@@ -983,11 +1002,29 @@ def test_turn_prolongs_the_lease_of_the_key(admission: Admission, store: Store) 
 def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Store) -> None:
     """It commits what came, and holds nothing for one who has gone."""
     grant = go(admission)
-    keys = [*admission._plan(TWITTER).keys, store.keys.lease("twitter:AAPL:24")]
     day = datetime.now(UTC)
-    keys += [store.keys.usage("twitter", day), store.keys.billed("twitter", day)]
-    arguments = ["5:60000000", 15_000_000, grant.slot, "next", 1, 1, grant.token, "w", 0, 0, 0, "me"]
-    assert store.run("turn", keys, arguments)[0] == b"late"
+    turn = Turn(
+        window=store.window("twitter"),
+        lease=store.keys.lease("twitter:AAPL:24"),
+        usage=store.keys.usage("twitter", day),
+        billed=store.keys.billed("twitter", day),
+        purses=store.keys.purses("twitter", day),
+        limits="5:60000000",
+        lease_us=15_000_000,
+        id=grant.slot,
+        next_id="next",
+        cost=1,
+        deadline_us=1,
+        token=grant.token,
+        worker="w",
+        budget=0,
+        page_price=0,
+        amount=0,
+        process="me",
+        known="",
+        once=(),
+    )
+    assert isinstance(store.run(TURN, turn), Late)
     assert slots(store) == 1
 
 
@@ -1048,38 +1085,59 @@ def test_refusals_together_teach_once(admission: Admission, store: Store) -> Non
 def test_a_window_is_given_up_by_one_process_only(admission: Admission, store: Store) -> None:
     """The second to notice the jump must not undo what the first has mended."""
     go(admission, "A")
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter")]
+    keys = store.window("twitter")
     epoch = store.epoch("twitter")
-    assert store.run("lose", keys, [epoch, "second"]) == 1
+    assert store.run(LOSE, Lose(keys.slots, keys.state, epoch, "second"))
     assert slots(store) == 0
     state = store.client.hgetall(store.keys.state("twitter"))
     assert (state[b"epoch"], b"lost_at" in state) == (b"second", True)
     store.client.zadd(keys[0], {"mended": us_ago(store, 0)})
     store.client.expire(keys[0], 60)
-    assert store.run("lose", keys, [epoch, "third"]) == 0
+    assert not store.run(LOSE, Lose(keys.slots, keys.state, epoch, "third"))
     assert slots(store) == 1
 
 
 def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store, server: Server) -> None:
     """The one who knows of two others must be believed, even by those who know of none."""
-    parts = (store.keys.slots, store.keys.state, store.keys.back, store.keys.fleet)
-    keys = [part("twitter") for part in parts]
+    keys, back = store.window("twitter"), store.keys.back("twitter")
 
-    def restore(process: str, fleet: int, *slots_: object) -> bool:
+    def restore(process: str, fleet: int, *slots_: str | int) -> bool:
         """Whether the window is known to be whole from then on, or from soon after."""
-        census, no_member = ["old", fleet, 0, 0], ["", "", ""]
-        arguments = [60_000_000, process, "old 0", "new", 15_000_000, *census, 0, *no_member, *slots_]
-        assert store.run("restore", keys, arguments)[0] == b"new 0"
-        return bool(store.client.hexists(keys[1], "whole_at"))
+        restored = store.run(RESTORE, returning(store, process, fleet, *slots_))
+        assert isinstance(restored, Restored)
+        assert restored.seen == ("new", 0)
+        return bool(store.client.hexists(keys.state, "whole_at"))
 
     assert not restore("one", 3, "a", 1_000_000)
     assert not restore("two", 1)
     assert restore("three", 1, "b", -5_000_000)
     # One who comes late and knows of more is believed as well: they may be as late.
     assert not restore("four", 9)
-    assert store.client.hget(keys[1], "horizon") == b"60000000"
+    assert store.client.hget(keys.state, "horizon") == b"60000000"
     assert store.client.zcard(keys[0]) == 2
-    assert all(store.client.ttl(key) > 0 for key in keys[:3])
+    assert all(store.client.ttl(key) > 0 for key in (keys.slots, keys.state, back))
+
+
+def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadline_us: int = 0) -> Restore:
+    """What a process of a fleet of so many puts back after a loss."""
+    return Restore(
+        window=store.window("twitter"),
+        back=store.keys.back("twitter"),
+        horizon=60_000_000,
+        process=process,
+        known="old 0",
+        epoch="new",
+        lease_us=15_000_000,
+        whole="old",
+        members=fleet,
+        left_us=0,
+        told_ago_us=0,
+        deadline_us=deadline_us,
+        is_member=False,
+        going_by="",
+        rooms="",
+        taken=slots_,
+    )
 
 
 @pytest.mark.parametrize(
@@ -1110,9 +1168,6 @@ def test_a_damaged_lease_is_one_answers_trouble(
 
 def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
     """Its process has given up on the answer, and does not know that Redis has taken note of it."""
-    keys = [
-        part("twitter") for part in (store.keys.slots, store.keys.state, store.keys.back, store.keys.fleet)
-    ]
-    arguments = [60_000_000, "one", "old 0", "new", 15_000_000, "old", 1, 0, 0, 1, "a", 1_000_000]
-    assert store.run("restore", keys, arguments)[0] == b"late"
-    assert not store.client.exists(*keys)
+    ask = returning(store, "one", 1, "a", 1_000_000, deadline_us=1)
+    assert isinstance(store.run(RESTORE, ask), Late)
+    assert not store.client.exists(*ask.window, ask.back)

@@ -18,6 +18,7 @@ from tbcache.pipeline import Pipeline
 from tbcache.price import Price
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.count import BILL_ONCE, BillOnce
 from tbcache.store.purse import Purse
 from tbcache.store.wire import day_of
 from tests.core.conftest import TWITTER, Upstream, ask
@@ -164,7 +165,8 @@ def test_a_post_is_billed_once_with_redis_and_without(
     # What is told twice, as the first answer was lost, is billed once.
     keys, today = near.store.keys, near.store.today
     names = keys.usage("twitter", today), keys.wake("twitter", "batch-1.0"), keys.billed("twitter", today)
-    assert [near.store.run("billed", names, ["w", 0, post, PAGE_COST]) for post in ("5", "6")] == [1, 0]
+    bills = [BillOnce(*names, "w", 0, (post, PAGE_COST)) for post in ("5", "6")]
+    assert [near.store.run(BILL_ONCE, bill) for bill in bills] == [True, False]
     assert spent(server, near) == 6 * PAGE_COST
 
 

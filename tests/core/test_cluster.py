@@ -19,11 +19,12 @@ from tbcache.fleet import build_fleet
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
-from tbcache.queue.job import queue_keys
+from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.local import LocalCache
+from tbcache.store.window import TAKE, Take
 from tbcache.store.wire import Seen
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
@@ -204,13 +205,13 @@ def test_a_key_is_found_while_its_hash_slot_moves(frail: ClusterServer, store_fo
 def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: StoreFor) -> None:
     """By commands, pipelines, scripts and those who wait for a list."""
     store = store_for(frail)
-    keys = [store.keys.slots("moved"), store.keys.state("moved"), store.keys.fleet("moved")]
+    ask = Take(store.window("moved"), "5:60000000", True, "id", 1, 0, 0, "", 0, "me", False)
     assert store.call("GET", "{moved}") is None
     for use in (
         lambda: store.call("SET", "{moved}", "1", "EX", 60),
         lambda: store.client.get("{moved}"),
         lambda: store.client.pipeline(transaction=False).get("{moved}").execute(),
-        lambda: store.run("take", keys, ["5:60000000", 1, "take", "id", 1, 0, 0, "", 0, "me"]),
+        lambda: store.run(TAKE, ask),
         lambda: store.peek_list("{moved}list", 0.01),
     ):
         wait_until(frail.agrees)

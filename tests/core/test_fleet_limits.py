@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.member import BEAT_SECONDS, Membership
+from tbcache.store.script import Script
+from tbcache.store.window import TAKE, Take
 from tests.cli.command import clean_environment
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.server import Server, wait_until
@@ -286,11 +289,8 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
     """Redis gives it back with its answer; put back after an outage, it would hold a place for nothing."""
     process, loader = join(), join()
     assert isinstance(loader.admission.admit(ask("A", WIDE)), Go)
-    slot, keys = "job/claim", process.store.keys
-    arguments = ["60:60000000", 1, "take", slot, 1, 15_000_000, 0, "", 0, process.store.member, ""]
-    process.store.run(
-        "take", [keys.slots("twitter"), keys.state("twitter"), keys.fleet("twitter")], arguments
-    )
+    slot, window, me = "job/claim", process.store.window("twitter"), process.store.member
+    process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, False))
     process.store.own("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
     process.store.restore("twitter")
@@ -355,9 +355,9 @@ def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(
     assert process.takes(1) == 1
     run = Store.run
 
-    def slow(self: Store, name: str, *rest: object) -> object:
+    def slow(self: Store, script: Script[Any, Any], call: Any) -> object:
         time.sleep(0.4)
-        return run(self, name, *rest)  # type: ignore[arg-type]
+        return run(self, script, call)
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "run", slow)

@@ -13,8 +13,9 @@ import fakeredis
 import pytest
 
 from tbcache.models import Limit
-from tbcache.store.script import script
+from tbcache.store.window import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
+from tests.script import run
 
 WINDOW, LEASE = 3, 2
 START = 1_800_000_000
@@ -39,7 +40,7 @@ class State(NamedTuple):
     arrivals: tuple[int, ...] = ()
 
 
-Take = Callable[[State, int], State | None]
+Taking = Callable[[State, int], State | None]
 
 
 def take(state: State, limit: int) -> State | None:
@@ -50,7 +51,7 @@ def take(state: State, limit: int) -> State | None:
     return state._replace(flights=_sorted(*state.flights, Flight(LEASE, LEASE, False)))
 
 
-def steps(state: State, limit: int, rule: Take) -> Iterator[State]:
+def steps(state: State, limit: int, rule: Taking) -> Iterator[State]:
     """Whatever can happen next."""
     yield _tick(state)
     if (taken := rule(state, limit)) is not None:
@@ -83,7 +84,7 @@ def _sorted(*flights: Flight) -> tuple[Flight, ...]:
     return tuple(sorted(flights))
 
 
-def explore(limit: int, rule: Take = take) -> set[State]:
+def explore(limit: int, rule: Taking = take) -> set[State]:
     """Every state that can be reached.
 
     Raises:
@@ -138,15 +139,16 @@ def _compare(redis: fakeredis.FakeRedis, stamps: tuple[int, ...], limit: int) ->
     if stamps:
         redis.zadd(slots, {f"s{n}": (START + stamp) * MICROS for n, stamp in enumerate(stamps)})
     limits = pack_limits([Limit(limit, WINDOW)])
-    text = script("take").text
-    answer = redis.eval(text, 3, *keys, limits, 1, "take", "new", 1, LEASE * MICROS, 0, "", 0, "me", "")
+    ask = Take(WindowKeys(*keys), limits, True, "new", 1, LEASE * MICROS, 0, "", 0, "me", False)
+    answer = run(redis, TAKE, ask)
+    assert isinstance(answer, Taken)
     granted = take(State(settled=stamps), limit)
-    assert bool(answer[0]) == (granted is not None), stamps  # type: ignore[index]
+    assert answer.is_allowed == (granted is not None), stamps
     if granted is not None:
         assert redis.zscore(slots, "new") == (START + LEASE) * MICROS
-        redis.eval(script("commit").text, 1, slots, "new", 1)
+        run(redis, COMMIT, End(slots, "new", 1))
         assert redis.zscore(slots, "new") == START * MICROS
     for n, stamp in enumerate(stamps):
-        redis.eval(script("commit").text, 1, slots, f"s{n}", 1)
+        run(redis, COMMIT, End(slots, f"s{n}", 1))
         lowered = redis.zscore(slots, f"s{n}")
         assert lowered == ((START + min(stamp, 0)) * MICROS if stamp > -WINDOW else lowered)

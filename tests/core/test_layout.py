@@ -19,6 +19,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
+from tbcache.store.window import TIME, AskTime
 from tbcache.version import __version__
 from tests.core.test_queue import FAST, SLOW, Fleet
 from tests.server import Server, wait_until
@@ -87,7 +88,7 @@ def test_what_a_later_tbcache_holds_is_left_alone(
     ours = rf"this is tbcache {__version__} \(layout {LAYOUT}\)"
     reason = rf"layout of tbcache 9\.9\.0 \(layout {LAYOUT + 1}\); {ours}"
     with caplog.at_level(logging.WARNING, "tbcache"), pytest.raises(Unavailable, match=reason):
-        store.run("time", [store.keys.state("twitter")], [])
+        store.run(TIME, AskTime(store.keys.state("twitter")))
     monitor = UsageMonitor(store, settings)
     monitor.beat("client", started_at=utc_now())
     assert list(holder.client.scan_iter("*")) == [b"trading_bot:layout"]

@@ -25,31 +25,42 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store import own as own_module
-from tbcache.store.member import FORGET_SECONDS, Membership, read_word
+from tbcache.store.member import FORGET_SECONDS, Membership
 from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
-from tbcache.store.script import script
+from tbcache.store.window import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
 from tests.core.conftest import TWITTER, ask
+from tests.script import run
 from tests.server import Server, wait_until
 
 
 def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    return read_word(store.run("beat", keys, saying(process, going_by, is_alone=is_alone))[1:]).share
+    told = store.run(BEAT, saying(store.window("twitter"), process, going_by, is_alone=is_alone))
+    assert isinstance(told, Heard)
+    return told.share
 
 
-def saying(
-    process: str, going_by: float = 0.0, limits: str = "5:60000000", *, is_alone: bool = True
-) -> list[object]:
-    """The arguments of a beat."""
-    alone = "alone" if is_alone else ""
-    return [limits, process, going_by, 0, 300_000_000, "", alone, "", "an epoch", 15_000_000]
+def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> Beat:
+    """What a beat says."""
+    return Beat(
+        window=window,
+        limits="5:60000000",
+        process=process,
+        going_by=str(going_by),
+        deadline_us=0,
+        forget_us=300_000_000,
+        rooms="",
+        goes_alone=is_alone,
+        known="",
+        epoch="an-epoch",
+        lease_us=15_000_000,
+    )
 
 
 def leave(store: Store, process: str, *, is_clean: bool) -> int:
     """Until when (us) the share of ``process`` is kept."""
-    keys = [store.keys.state("twitter"), store.keys.fleet("twitter")]
-    return int(store.run("leave", keys, [process, "clean" if is_clean else "", 15_000_000, ""]))
+    window = store.window("twitter")
+    return store.run(LEAVE, Leave(window.state, window.fleet, process, is_clean, 15_000_000, -1))
 
 
 def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
@@ -85,11 +96,11 @@ def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str
     redis = fakeredis.FakeRedis(version=(7, 4))
     going_by: dict[str, float] = {}
     for process, is_read in beats:
-        answer = redis.eval(
-            script("beat").text, 3, "{s}:w", "{s}:s", "{s}:f", *saying(process, going_by.get(process, 0.0))
-        )
+        window = WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
+        told = run(redis, BEAT, saying(window, process, going_by.get(process, 0.0)))
+        assert isinstance(told, Heard)
         if is_read:
-            going_by[process] = float(answer[1])  # type: ignore[index]
+            going_by[process] = told.share
         assert sum(going_by.values()) <= 1.0 + 1e-6
 
 
@@ -155,11 +166,9 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
 
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
     """A server that thaws must not take the dead for living."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    arguments = saying("late")
-    arguments[3] = 1
-    assert len(store.run("beat", keys, arguments)) == 1
-    assert store.client.exists(*keys) == 0
+    window = store.window("twitter")
+    assert isinstance(store.run(BEAT, saying(window, "late")._replace(deadline_us=1)), Late)
+    assert store.client.exists(*window) == 0
 
 
 @pytest.fixture(params=["waited for", "a zombie"])
@@ -486,7 +495,7 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     # Heard while the beat was under way, it may be newer than what the beat says.
     store.closures.hear_open("twitter", closure.since)
     assert store.closures.of("twitter") is closure
-    store.run("reopen", [state], [])
+    store.run(REOPEN, Reopen(state))
     member.beat("twitter")
     assert store.closures.of("twitter") is None
     store.closures.close("twitter", 60.0, "heard from the upstream itself")
@@ -553,7 +562,7 @@ def test_the_upstreams_word_holds_without_redis(
 
 def test_the_scripts_and_the_processes_reckon_alike() -> None:
     """One who takes himself for absent later than the others do would send what is theirs."""
-    text = script("slots").text
+    text = TAKE.text
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
     assert found["FORGET_US"] == FORGET_SECONDS * 1e6
@@ -638,9 +647,9 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
     """Ctrl-C between the ask and its answer: Redis counts the slot, and so must we, should Redis go."""
     limiter, run = RateLimiter(TWITTER, store), store.run
 
-    def interrupted(name: str, *rest: Any) -> Any:
-        answer = run(name, *rest)
-        if name == "take":
+    def interrupted(script: Any, call: Any) -> Any:
+        answer = run(script, call)
+        if script is TAKE:
             raise KeyboardInterrupt
         return answer
 

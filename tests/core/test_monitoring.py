@@ -21,6 +21,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store
+from tbcache.store.count import COUNT, Count
 from tbcache.store.layout import LAYOUT
 from tests.server import Server, wait_until
 
@@ -144,11 +145,11 @@ def test_what_is_being_sent_is_counted_once(
     monitor = UsageMonitor(store, settings_for(server, **patient))
     run, is_held, may_go = store.run, threading.Event(), threading.Event()
 
-    def hold(name: str, *args: Any) -> Any:
-        if name == "count" and not is_held.is_set():
+    def hold(script: Any, call: Any) -> Any:
+        if script is COUNT and not is_held.is_set():
             is_held.set()
             assert may_go.wait(20)
-        return run(name, *args)
+        return run(script, call)
 
     monkeypatch.setattr(monitoring, "FLUSH_SECONDS", 3600.0)
     monkeypatch.setattr(store, "run", hold)
@@ -170,10 +171,10 @@ def test_no_error_loses_what_was_counted(
     """The thread that sends figures outlives an error that nobody foresaw, and so do the figures."""
     run, broken = store.run, [True]
 
-    def stumble(name: str, *args: Any) -> Any:
-        if name == "count" and broken.pop(0):
+    def stumble(script: Any, call: Any) -> Any:
+        if script is COUNT and broken.pop(0):
             raise TypeError("nobody foresaw this")
-        return run(name, *args)
+        return run(script, call)
 
     monkeypatch.setattr(monitoring, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(store, "run", stumble)
@@ -185,9 +186,10 @@ def test_no_error_loses_what_was_counted(
 
 def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, store: Store) -> None:
     """The answer to the first sending was lost, not the batch."""
-    keys = [store.keys.usage("news", utc_now()), store.keys.wake("news", "batch-1"), store.keys.state("news")]
-    assert store.run("count", keys, ["w", 0, "go", 2]) == 1
-    assert store.run("count", keys, ["w", 0, "go", 2]) == 0
+    usage, mark = store.keys.usage("news", utc_now()), store.keys.wake("news", "batch-1")
+    batch = Count(usage, mark, store.keys.state("news"), "w", 0, ("go", 2))
+    assert store.run(COUNT, batch)
+    assert not store.run(COUNT, batch)
     assert monitor.get_source_metrics("news").requests_today == 2
 
 

@@ -336,9 +336,9 @@ def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
     """Redis may have granted what nobody hears of; nothing was sent, so nothing is to be waited for."""
     run = store.run
 
-    def broken_off(name: str, *args: Any) -> Any:
-        answer = run(name, *args)
-        if name == "admit":
+    def broken_off(script: Any, call: Any) -> Any:
+        answer = run(script, call)
+        if script.name == "admit":
             raise KeyboardInterrupt
         return answer
 
@@ -357,9 +357,9 @@ def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
     """It went away at that very moment: until its lease ends everybody else would wait for nobody."""
     run = store.run
 
-    def broken_off(name: str, *args: Any) -> Any:
-        answer = run(name, *args)
-        if name == "admit":
+    def broken_off(script: Any, call: Any) -> Any:
+        answer = run(script, call)
+        if script.name == "admit":
             store._away_reason = "away"
             raise KeyboardInterrupt
         return answer

@@ -25,8 +25,9 @@ from tbcache.errors import (
 )
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
-from tbcache.queue.job import PARTS, Finish, Result, queue_keys
+from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
+from tbcache.queue.script import ENQUEUE, FINISH, PARTS, Enqueue, FinishJobs, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
@@ -291,10 +292,9 @@ def finish(
     most_tries: int = 4,
 ) -> str:
     """Say what became of a job of the news queue; what was made of it."""
-    keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
-    args = [most_tries, claim, what, result, delay_us, is_try, 1, "why"]
-    (answer,) = store.run("finish", keys, args)
-    return str(answer.decode())
+    keys, ends = queue_keys(store.keys, "news"), (claim, what, result, delay_us, is_try, 1, "why")
+    (answer,) = store.run(FINISH, FinishJobs(keys, store.keys.slots("news"), most_tries, ends))
+    return answer
 
 
 def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
@@ -522,14 +522,14 @@ def worker(store: Store, settings: Settings) -> Callable[..., Worker]:
 
 
 def counted(store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
-    """How many arguments a script is given, each time that it is run from now on."""
+    """How many keys and arguments a script is given, each time that it is run from now on."""
     calls: list[int] = []
     run = store.run
 
-    def count(script: str, keys: Any, args: Any) -> Any:
-        if script == name:
-            calls.append(len(args))
-        return run(script, keys, args)
+    def count(script: Any, call: Any) -> Any:
+        if script.name == name:
+            calls.append(len(script.pack(call)) - 1)
+        return run(script, call)
 
     monkeypatch.setattr(store, "run", count)
     return calls
@@ -1299,9 +1299,10 @@ def test_where_each_ask_is_charged_an_answer_needs_a_slot(
 def test_a_job_of_another_tag_is_never_answered(store: Store, limited: Worker) -> None:
     """Its entry lies in another hash slot, where no script of this queue may look."""
     cache(store, "AAPL")
-    keys = [*queue_keys(store.keys, "twitter"), store.keys.clears("twitter")]
+    keys, clears = queue_keys(store.keys, "twitter"), store.keys.clears("twitter")
+    message = message_of(queue_name="twitter")
     for key in ("twitterX:AAPL:24", "news-tw:AAPL:24"):
-        store.run("enqueue", keys, [key, message_of(queue_name="twitter"), key, "interactive", 0, "fetch"])
+        store.run(ENQUEUE, Enqueue(keys, clears, key, message, key, "interactive", 0, "fetch"))
     assert given(limited) == []
 
 

@@ -16,6 +16,7 @@ from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store, get_store
+from tbcache.store.window import TAKE, Late, Take
 from tests.server import Server, sending, sent_here, wait_until
 
 pytestmark = pytest.mark.every_server
@@ -53,7 +54,7 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
     store.own("twitter").hear_fleet(time.monotonic(), is_whole=True)
     ran: list[str] = []
     run = store.run
-    monkeypatch.setattr(store, "run", lambda name, *rest: (ran.append(name), run(name, *rest))[1])
+    monkeypatch.setattr(store, "run", lambda script, call: (ran.append(script.name), run(script, call))[1])
     limiter.wait_if_needed(limit=1, window_seconds=0.4)
     assert ran == ["take", "release", "take"]
     assert limiter.get_status(limit=1, window_seconds=0.4).used == 1
@@ -161,9 +162,8 @@ def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Sto
 
 def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
     """A server that thaws must not spend slots on those who have gone; one who is there asks again."""
-    keys = [store.keys.slots("twitter"), store.keys.state("twitter"), store.keys.fleet("twitter")]
-    answer = store.run("take", keys, ["3:60000000", 1, "take", "zombie", 1, 0, 1, "", 0, "me"])
-    assert answer[0] == b"late"
+    ask = Take(store.window("twitter"), "3:60000000", True, "zombie", 1, 0, 1, "", 0, "me", False)
+    assert isinstance(store.run(TAKE, ask), Late)
     assert store.client.keys("*twitter*") == []
     assert limiter.get_status().used == 0
 

@@ -14,6 +14,7 @@ import redis
 
 from tbcache.admission import Admission
 from tbcache.background import dead_threads
+from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
 from tbcache.fleet import build_fleet
 from tbcache.models import FetchRequest, utc_now
@@ -276,9 +277,10 @@ def test_a_server_that_is_back_for_a_moment_only_is_asked_less_often(
     # Nothing that the probe would ask for.
     private_server.client.execute_command("ACL", "SETUSER", "default", "-getrange")
     over = time.monotonic() + 1.2
+    ask = BeginLoad(store.keys.entry("x:1"), store.keys.lease("x:1"), "token", 1000, 0, 0)
     while time.monotonic() < over:
         with contextlib.suppress(Unavailable):
-            store.run("load", [store.keys.entry("x:1"), store.keys.lease("x:1")], ["token", 1000, 0, 0])
+            store.run(BEGIN_LOAD, ask)
         time.sleep(0.005)
     private_server.client.execute_command("ACL", "SETUSER", "default", "+@all")
     assert 1 <= len(returns) <= 4

@@ -23,11 +23,12 @@ from tbcache.store import Store, Unavailable
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
 from tbcache.store.own import OwnSlots, Word
-from tbcache.store.script import script
+from tbcache.store.window import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import LEASE, LIMIT, WAYS, Clock, Step, World, moved_clock
 from tests.proxy import Proxy
+from tests.script import run
 from tests.server import Server, wait_until
 
 SLOTS, STATE, FLEET = (f"ns:{{s}}:{part}" for part in ("slots", "state", "fleet"))
@@ -298,9 +299,11 @@ def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
 def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, rooms: str = "") -> bytes:
     """The rooms that a process is given."""
     limits = pack_limits([LIMIT])
-    arguments = [limits, name, going_by, 0, 300 * MICROS, rooms, "alone", "", "an epoch", MICROS]
-    answer = redis.eval(script("beat").text, 3, SLOTS, STATE, FLEET, *arguments)  # type: ignore[arg-type]
-    return bytes(answer[3])  # type: ignore[index]
+    window = WindowKeys(SLOTS, STATE, FLEET)
+    ask = Beat(window, limits, name, str(going_by), 0, 300 * MICROS, rooms, True, "", "an-epoch", MICROS)
+    told = run(redis, BEAT, ask)
+    assert isinstance(told, Heard)
+    return told.rooms.encode()
 
 
 def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
@@ -338,7 +341,7 @@ def test_rooms_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     for name in "ab":
         redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
         redis.zadd(FLEET, {name: round(moved.now * MICROS)})
-    redis.eval(script("leave").text, 2, STATE, FLEET, "a", "clean", MICROS, 0)
+    run(redis, LEAVE, Leave(STATE, FLEET, "a", True, MICROS, 0))
     moved.now += 301.0
     beat(redis, "c", 0.0)
     assert not redis.hexists(STATE, "rooms:a")

@@ -12,7 +12,7 @@ from scheduler.prewarm import Prewarm
 from tbcache.admission import Admission, Go, Settlement
 from tbcache.models import Failure
 from tbcache.queue import Queue
-from tbcache.queue.job import queue_keys
+from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.conftest import ask

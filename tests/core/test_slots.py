@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tbcache.models import Limit
-from tbcache.store.script import script
+from tbcache.store.window import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
+from tests.script import run
 
 START = 1_800_000_000 * MICROS
 SLOTS, STATE, FLEET = "ns:{s}:slots", "ns:{s}:state", "ns:{s}:fleet"
@@ -44,14 +45,14 @@ class Model:
 
     def start_of(self, name: str, cost: int = 1) -> int | None:
         """When the slot begins; None when there is none to be had."""
-        limits = pack_limits(self.limits)
-        answer = self._run(
-            "take", [limits, 1, "take", name, cost, self.lease, 0, "", self.patience, "me", ""]
-        )
-        return int(answer[9]) if answer[0] else None  # type: ignore[call-overload, no-any-return]
+        window, limits = WindowKeys(SLOTS, STATE, FLEET), pack_limits(self.limits)
+        ask = Take(window, limits, True, name, cost, self.lease, 0, "", self.patience, "me", False)
+        answer = run(self.redis, TAKE, ask)
+        assert isinstance(answer, Taken)
+        return answer.start if answer.is_allowed else None
 
     def commit(self, name: str, cost: int = 1) -> None:
-        self._run("commit", [name, cost])
+        run(self.redis, COMMIT, End(SLOTS, name, cost))
 
     def arrive(self, cost: int = 1) -> None:
         self.arrivals.extend([self.clock.now] * cost)
@@ -63,11 +64,6 @@ class Model:
             span = round(limit.window_seconds * MICROS)
             for first, later in zip(times, times[limit.count :], strict=False):
                 assert later - first >= span, f"{limit} broken: {first} and {later}"
-
-    def _run(self, name: str, args: list[object]) -> list[object]:
-        keys = [SLOTS, STATE, FLEET] if name == "take" else [SLOTS]
-        answer: list[object] = self.redis.eval(script(name).text, len(keys), *keys, *args)  # type: ignore[arg-type]
-        return answer
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tbcache.cache.load import Loads
 from tbcache.errors import RedisUnreachable, TbcacheError
 from tbcache.models import FetchRequest, Limit, Outcome, SymbolSentiment, utc_now
 from tbcache.queue import PacingBroker, Queue, actor_name
-from tbcache.queue.job import queue_keys
+from tbcache.queue.script import FINISH, FinishJobs, queue_keys
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
 from tbcache.store import Refused, Store, Unavailable, waiter
@@ -112,8 +112,8 @@ def test_who_waits_for_a_job_is_told_at_once(
     store.client.zadd(store.keys.queue("news", "claims"), {claim: 4e15})
     wait = pool.submit(handle.result, 20.0)
     wait_until(lambda: awaited(store) == 1)
-    keys = [*queue_keys(store.keys, "news"), store.keys.slots("news")]
-    store.run("finish", keys, [4, claim, what, '{"message": "over"}', 0, 0, 0, "why"])
+    ends = (claim, what, '{"message": "over"}', 0, 0, 0, "why")
+    store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, ends))
     with pytest.raises(TbcacheError, match="over"):
         wait.result(30)
 

@@ -35,7 +35,8 @@ from tbcache.store import connection as connection_module
 from tbcache.store import member as member_module
 from tbcache.store import own as own_module
 from tbcache.store.member import Membership
-from tbcache.store.script import script
+from tbcache.store.script import Script
+from tests.script import run
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)
@@ -162,8 +163,8 @@ class Line(Store):
     def marker_of(self, member: str) -> Marker:  # type: ignore[override]
         return Marker(self.world, member)
 
-    def run(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        return self.pass_on(lambda: self.world.eval(name, keys, args))
+    def run(self, script: Script[Any, Any], call: Any) -> Any:
+        return self.pass_on(lambda: run(self.world.redis, script, call))
 
     def call(self, *command: Any) -> Any:
         return self.pass_on(lambda: self.world.redis.execute_command(*command))
@@ -423,9 +424,6 @@ class World:
 
     def symbol(self) -> str:
         return f"S{next(self._symbols)}"
-
-    def eval(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        return self.redis.eval(script(name).text, len(keys), *keys, *args)
 
     def play(self, steps: Sequence[Step]) -> None:
         self._ahead = list(steps)

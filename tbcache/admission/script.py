@@ -1,0 +1,180 @@
+"""The scripts of admission; the files in ``tbcache/lua`` say what each does.
+
+Moments and spans are in microseconds (``_us``), moments by the server's clock; money is in millionths of a
+dollar.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tbcache.admission.verdict import Ending
+from tbcache.store.reply import one_of
+from tbcache.store.script import Key, Script
+from tbcache.store.window import Late, SeenReply, WindowKeys
+
+
+class Admit(NamedTuple):
+    """One question: what is to be done for this ask?"""
+
+    window: WindowKeys
+    entry: Key
+    lease: Key
+    usage: Key
+    clears: Key
+    purses: Key
+    limits: str
+    share: float
+    charge: str
+    lease_us: int
+    needed_us: int
+    deadline_us: int
+    worker: str
+    id: str
+    cost: int
+    is_held: bool
+    known: str
+    patience_us: int
+    budget: int
+    page_price: int
+    log_head: bytes
+    cleared: int
+    process: str
+
+
+class Hit(NamedTuple):
+    """There is a fresh value."""
+
+    now: int
+    entry: bytes
+
+
+class Stale(NamedTuple):
+    """There is an old value, and another refreshes it, or nobody may."""
+
+    now: int
+    entry: bytes
+    failure: bytes
+
+
+class Go(NamedTuple):
+    """A slot is held from ``start`` on, and the lease is the asker's."""
+
+    now: int
+    entry: bytes
+    seen: SeenReply
+    start: int
+
+
+class Join(NamedTuple):
+    """Another loads it."""
+
+    now: int
+    token: str
+    ends_at: int
+
+
+class Wait(NamedTuple):
+    """There is no slot."""
+
+    now: int
+    retry_at: int
+    code: str
+    reason: bytes
+    seen: SeenReply
+
+
+class Failed(NamedTuple):
+    """The last load failed, and it is too early for another."""
+
+    now: int
+    failure: bytes
+
+
+class Cleared(NamedTuple):
+    """The asker does not know the log of clears; nothing was done."""
+
+    now: int
+    log: bytes
+
+
+class Turn(NamedTuple):
+    """Between two pages of one answer: commit a slot, bill its page, take the next."""
+
+    window: WindowKeys
+    lease: Key
+    usage: Key
+    billed: Key
+    purses: Key
+    limits: str
+    lease_us: int
+    id: str
+    next_id: str
+    cost: int
+    deadline_us: int
+    token: str
+    worker: str
+    budget: int
+    page_price: int
+    amount: int
+    process: str
+    known: str
+    once: tuple[str | int, ...]
+
+
+class Turned(NamedTuple):
+    """The next slot is held."""
+
+    now: int
+    seen: SeenReply
+
+
+class Settle(NamedTuple):
+    """The end of a load, good or bad."""
+
+    slots: Key
+    state: Key
+    entry: Key
+    lease: Key
+    usage: Key
+    woken: Key
+    outbox: Key
+    billed: Key
+    id: str
+    cost: int
+    worker: str
+    kind: Ending
+    payload: bytes
+    fresh_us: int
+    stale_us: int
+    amount: int
+    latency: str | int
+    error_kind: str
+    backoff_us: int
+    closed_until: int
+    reason: str
+    answer: bytes
+    pages: int
+    token: str
+    hints: str
+    limits: str
+    deadline_us: int
+    budget: int
+    once: tuple[str | int, ...]
+
+
+class Settled(NamedTuple):
+    """Whether the value is in Redis, and whether the lease was the asker's still."""
+
+    now: int
+    is_stored: bool
+    is_ours: bool
+
+
+Verdict = Hit | Stale | Go | Join | Wait | Failed
+
+ADMIT: Script[Admit, Verdict | Late | Cleared] = Script(
+    "admit", Admit, one_of(Hit, Stale, Go, Join, Wait, Failed, Late, Cleared)
+)
+TURN: Script[Turn, Turned | Wait | Late] = Script("turn", Turn, one_of(Turned, Wait, Late))
+SETTLE: Script[Settle, Settled | Late] = Script("settle", Settle, one_of(Settled, Late))

@@ -1,0 +1,80 @@
+"""The scripts of the cache: who loads a key, and what a clear hides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from tbcache.store.reply import flag, nothing, number, one_of, text
+from tbcache.store.script import Key, Script
+
+#: The name of a key as Redis gives it, which may be no text.
+FoundKey = Annotated[bytes, "key"]
+
+
+class BeginLoad(NamedTuple):
+    """May this process load the value of a key?"""
+
+    entry: Key
+    lease: Key
+    token: str
+    lease_us: int
+    birth: int
+    cleared: int
+
+
+class Hit(NamedTuple):
+    """There is a value by now."""
+
+
+class Go(NamedTuple):
+    """The lease is the asker's."""
+
+    generation: bytes
+
+
+class Join(NamedTuple):
+    """Another loads it."""
+
+    holder: str
+    left_us: int
+
+
+class EndLoad(NamedTuple):
+    """The end of a load. True when its value is in Redis."""
+
+    entry: Key
+    lease: Key
+    woken: Key
+    token: str
+    generation: bytes
+    value: bytes
+    ttl_ms: int
+
+
+class Clear(NamedTuple):
+    """Hide what matches a pattern; the log as it is now."""
+
+    log: Key
+    cleared: str
+
+
+class Strike(NamedTuple):
+    """Take lines of a log off it: what they hid has been removed."""
+
+    log: Key
+    swept: tuple[str, ...]
+
+
+class Sweep(NamedTuple):
+    """Remove what is older than a clear; how many went."""
+
+    names: tuple[FoundKey, ...]
+    kind: Literal["cache", "lease"]
+    sequences: tuple[int, ...]
+
+
+BEGIN_LOAD: Script[BeginLoad, Hit | Go | Join] = Script("load", BeginLoad, one_of(Hit, Go, Join))
+END_LOAD = Script("keep", EndLoad, flag)
+CLEAR = Script("clear", Clear, text)
+STRIKE = Script("strike", Strike, nothing)
+SWEEP = Script("sweep", Sweep, number)

@@ -1,0 +1,18 @@
+-- envelope: what stands around the value of an entry, {"f":<fresh until>,"b":<birth>,"v":<JSON>}: two moments
+-- of 16 digits each (us). Also in store/codec.py.
+--
+-- Included; it has no KEYS of its own.
+local HEAD_BYTES = 42  -- of an entry, as much as the two need
+
+-- Both take an entry or its head. What is damaged is old, and from before any clear.
+local function fresh_until(entry)
+    return tonumber(string.sub(entry, 6, 21)) or 0
+end
+
+local function birth_of(entry)
+    return tonumber(string.sub(entry, 27, 42)) or 0
+end
+
+local function seal(fresh_until_us, birth, payload)
+    return '{"f":' .. fresh_until_us .. ',"b":' .. birth .. ',"v":' .. payload .. '}'
+end

@@ -1,0 +1,116 @@
+"""The scripts of the queue; the files in ``tbcache/lua`` say what each does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tbcache.models import Lane
+from tbcache.store import Keys
+from tbcache.store.reply import record, texts
+from tbcache.store.script import Argument, Key, Script
+from tbcache.store.window import SeenReply, WindowKeys
+
+
+class QueueKeys(NamedTuple):
+    """The parts of one source's queue; queue.lua says what is in each."""
+
+    interactive: Key
+    prewarm: Key
+    suspects: Key
+    delayed: Key
+    claims: Key
+    jobs: Key
+    lanes: Key
+    pending: Key
+    keys: Key
+    tries: Key
+    deaths: Key
+    dead: Key
+    dead_jobs: Key
+    reasons: Key
+    bell: Key
+    asked: Key
+    called: Key
+
+
+#: As they are named in Redis.
+PARTS = tuple(field.replace("_", "-") for field in QueueKeys._fields)
+
+
+def queue_keys(keys: Keys, source: str) -> QueueKeys:
+    """The keys of the queue of ``source``."""
+    return QueueKeys(*(keys.queue(source, part) for part in PARTS))
+
+
+class Enqueue(NamedTuple):
+    """Queue a job, or join the one that is queued for the same fetch."""
+
+    queue: QueueKeys
+    clears: Key
+    id: str
+    message: bytes
+    key: str
+    lane: Lane
+    delay_us: int
+    charge: str
+
+
+class Queued(NamedTuple):
+    """The job in force, and whether it is the one that was sent."""
+
+    id: str
+    is_new: bool
+
+
+class Dequeue(NamedTuple):
+    """Give a worker as many jobs as it has idle threads and the source has slots."""
+
+    queue: QueueKeys
+    window: WindowKeys
+    clears: Key
+    most: int
+    limits: str
+    share: float
+    lease_us: int
+    claim_us: int
+    suffix: str
+    most_deaths: int
+    deadline_us: int
+    process: str
+    cost: int
+    readiness: str
+    charge: str
+    known: str
+    in_hand: tuple[bytes, ...]
+
+
+class HandedOut(NamedTuple):
+    """A job; ``is_held`` where a slot of its claim's name comes with it."""
+
+    message: bytes
+    claim: bytes
+    is_held: bool
+
+
+class Dequeued(NamedTuple):
+    """What a worker gets."""
+
+    now: int
+    retry_at: int
+    is_called: bool
+    seen: SeenReply
+    jobs: tuple[HandedOut, ...]
+
+
+class FinishJobs(NamedTuple):
+    """Say what became of jobs; what was done of each, see finish.lua."""
+
+    queue: QueueKeys
+    slots: Key
+    most_tries: int
+    ends: tuple[Argument, ...]
+
+
+ENQUEUE = Script("enqueue", Enqueue, record(Queued))
+DEQUEUE = Script("dequeue", Dequeue, record(Dequeued))
+FINISH = Script("finish", FinishJobs, texts)

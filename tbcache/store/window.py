@@ -1,0 +1,201 @@
+"""The scripts of a source's window of slots; the files in ``tbcache/lua`` say what each does.
+
+Moments and spans are in microseconds (``_us``), moments by the server's clock. ``known`` is what the process
+was last replied as ``seen`` (``store.seen``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from tbcache.store.reply import flag, nothing, number, one_of, record
+from tbcache.store.script import Key, Script
+from tbcache.store.wire import Seen, read_seen
+
+SeenReply = Annotated[Seen, read_seen]
+
+
+class WindowKeys(NamedTuple):
+    """The keys of a source's window, see slots.lua."""
+
+    slots: Key
+    state: Key
+    fleet: Key
+
+
+class Late(NamedTuple):
+    """The ask's deadline has passed, and nothing was done."""
+
+    now: int
+
+
+class Take(NamedTuple):
+    """Take a slot, or look whether one could be taken."""
+
+    window: WindowKeys
+    limits: str
+    is_take: bool
+    id: str
+    cost: int
+    held_us: int
+    deadline_us: int
+    known: str
+    patience_us: int
+    process: str
+    is_alone: bool
+
+
+class Taken(NamedTuple):
+    """Whether there is a slot, and the figures of the tightest limit."""
+
+    now: int
+    is_allowed: bool
+    limit: int
+    span: int
+    used: int
+    retry_at: int
+    code: str
+    reason: bytes
+    seen: SeenReply
+    start: int
+
+
+class Beat(NamedTuple):
+    """Say that this process is there, and learn its part of the limits."""
+
+    window: WindowKeys
+    limits: str
+    process: str
+    going_by: str
+    deadline_us: int
+    forget_us: int
+    rooms: str
+    goes_alone: bool
+    known: str
+    epoch: str
+    lease_us: int
+
+
+class Heard(NamedTuple):
+    """What a beat is told."""
+
+    now: int
+    share: float
+    fair: float
+    rooms: str
+    limits: str
+    processes: int
+    seen: SeenReply
+    closed_until: int
+    reason: str
+    is_heard: bool
+    absent: tuple[str, ...]
+    is_whole: bool
+    left_us: int
+
+
+class Leave(NamedTuple):
+    """A process is over. The moment until which its share is kept; 0 when it is forgotten."""
+
+    state: Key
+    fleet: Key
+    process: str
+    is_clean: bool
+    lease_us: int
+    gone_in_us: int
+
+
+class Restore(NamedTuple):
+    """Put back the slots that this process took while Redis was away, or that Redis lost."""
+
+    window: WindowKeys
+    back: Key
+    horizon: int
+    process: str
+    known: str
+    epoch: str
+    lease_us: int
+    whole: str
+    members: int
+    left_us: int
+    told_ago_us: int
+    deadline_us: int
+    is_member: bool
+    going_by: str
+    rooms: str
+    taken: tuple[str | int, ...]
+
+
+class Restored(NamedTuple):
+    """They are in the window."""
+
+    now: int
+    seen: SeenReply
+
+
+class Lose(NamedTuple):
+    """Give a window up whose stamps can no longer be trusted. False when another process was first."""
+
+    slots: Key
+    state: Key
+    seen: str
+    epoch: str
+
+
+class Fill(NamedTuple):
+    """What this process may spend of the day's budget while Redis is away (millionths of a dollar)."""
+
+    window: WindowKeys
+    usage: Key
+    purses: Key
+    process: str
+    budget: int
+    slot_price: int
+    going_by: int
+
+
+class End(NamedTuple):
+    """What becomes of a slot."""
+
+    slots: Key
+    id: str
+    cost: int
+
+
+class Reopen(NamedTuple):
+    """Ask a closed source again. True when it was closed."""
+
+    state: Key
+
+
+class AskTime(NamedTuple):
+    """The clock of the server that holds a source's keys."""
+
+    state: Key
+
+
+class Time(NamedTuple):
+    """Seconds since the epoch, and microseconds beyond."""
+
+    seconds: int
+    micros: int
+
+
+class Probe(NamedTuple):
+    """Does the server accept what the other scripts do?"""
+
+    probe: Key
+    ttl_ms: int
+
+
+TAKE: Script[Take, Taken | Late] = Script("take", Take, one_of(Taken, Late))
+BEAT: Script[Beat, Heard | Late] = Script("beat", Beat, one_of(Heard, Late))
+LEAVE = Script("leave", Leave, number)
+RESTORE: Script[Restore, Restored | Late] = Script("restore", Restore, one_of(Restored, Late))
+LOSE = Script("lose", Lose, flag)
+FILL = Script("purse", Fill, number)
+COMMIT = Script("commit", End, nothing)
+RELEASE = Script("release", End, nothing)
+REOPEN = Script("reopen", Reopen, flag)
+TIME = Script("time", AskTime, record(Time))
+PROBE = Script("probe", Probe, nothing)
