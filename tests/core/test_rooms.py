@@ -26,7 +26,7 @@ from tbcache.store.own import OwnSlots, Word
 from tbcache.store.window import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
 from tests.core.conftest import TWITTER, ask
-from tests.core.world import LEASE, LIMIT, WAYS, Clock, Step, World, moved_clock
+from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock
 from tests.proxy import Proxy
 from tests.script import run
 from tests.server import Server, wait_until
@@ -36,6 +36,13 @@ SLOTS, STATE, FLEET = (f"ns:{{s}}:{part}" for part in ("slots", "state", "fleet"
 OFTEN = [*WAYS, *["take", "admit", "work"] * 2, "turn", "settle", "settle"]
 PAUSES = [0.0] * 12 + [0.05, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9]
 STEPS = st.builds(Step, st.sampled_from(OFTEN), st.integers(0, 2), st.integers(0, 3), st.sampled_from(PAUSES))
+LOSSES = st.builds(
+    Step,
+    st.sampled_from([*OFTEN, *list(LOSING) * 2]),
+    st.integers(0, MOST_PROCESSES - 1),
+    st.integers(0, 3),
+    st.sampled_from(PAUSES),
+)
 
 
 @pytest.fixture
@@ -63,6 +70,21 @@ def test_whoever_is_cut_off_or_killed_and_whatever_is_lost_no_window_holds_more(
     moved: Clock, steps: list[Step]
 ) -> None:
     """Whatever way a process asks: the limiter, admission, a page, the queue, a beat; from rest as well."""
+    assert play(moved, steps).most_in_a_window() <= LIMIT.count
+
+
+@pytest.mark.timeout(0 if "EXAMPLES" in os.environ else 600)
+@trials(
+    max_examples=int(os.environ.get("EXAMPLES", "12")),
+    deadline=None,
+    derandomize="EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(LOSSES, min_size=20, max_size=80))
+def test_whatever_redis_loses_and_whoever_comes_and_goes_no_window_holds_more(
+    moved: Clock, steps: list[Step]
+) -> None:
+    """Emptied, or back in an older state, also twice; world.py says what is assumed of a loss."""
     assert play(moved, steps).most_in_a_window() <= LIMIT.count
 
 
