@@ -5,49 +5,163 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from tbcache import background
+from tbcache import singleton as singleton_module
 from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
+from tbcache.background import BackgroundThread
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
+from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.local import LocalCache
+from tbcache.store.member import Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 
 LATE = replace(TWITTER, delay_hours=24.0)
 
 
-def _of_closures(store: Store, settings: Settings) -> tuple[threading.Lock, Callable[[], object]]:
-    def close() -> None:
-        store.client.get("any")
-        store.closures.close("twitter", 60.0, "closed")
-
-    return store.closures._lock, close
+#: A lock that a thread of the parent may hold, and what a child does that wants the same.
+Held = tuple[Any, Callable[[], object]]
 
 
-def _of_the_delay(store: Store, settings: Settings) -> tuple[threading.Lock, Callable[[], object]]:
+def _of_closures(store: Store, settings: Settings) -> Held:
+    return store.closures._lock, lambda: _then(store, lambda: store.closures.close("twitter", 60.0, "closed"))
+
+
+def _of_the_delay(store: Store, settings: Settings) -> Held:
     delay = PlanDelay(store)
     return delay._lock, lambda: delay.reach(LATE, FetchRequest("twitter", "AAPL", 6))
 
 
-def _without_redis(store: Store, settings: Settings) -> tuple[threading.Lock, Callable[[], object]]:
+def _without_redis(store: Store, settings: Settings) -> Held:
     away = Store(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
     admission = Admission(away, settings, UsageMonitor(away, settings))
     return admission._local._lock, lambda: admission.admit(ask())
 
 
-@pytest.mark.parametrize("of", [_of_closures, _of_the_delay, _without_redis])
+def _of_its_slots(store: Store, settings: Settings) -> Held:
+    limiter = RateLimiter(TWITTER, store)
+    return store.own("twitter")._lock, limiter.check_rate_limit
+
+
+def _of_a_purse(store: Store, settings: Settings) -> Held:
+    purse = store.own("twitter").purse
+    return purse._lock, lambda: _then(store, lambda: purse.pay(1))
+
+
+def _of_the_store(store: Store, settings: Settings) -> Held:
+    return store._lock, lambda: _then(store, store.close)
+
+
+def _of_the_servers_time(store: Store, settings: Settings) -> Held:
+    def ask_time() -> None:
+        store._clocks.clear()
+        store.deadline_us("twitter")
+
+    return store._asking_time, lambda: _then(store, ask_time)
+
+
+def _of_the_layout(store: Store, settings: Settings) -> Held:
+    return store._agreeing, lambda: _then(store, lambda: None)
+
+
+def _of_a_beat(store: Store, settings: Settings) -> Held:
+    membership = Membership(store)
+    return membership._beating, lambda: membership.beat("twitter")
+
+
+def _of_figures(store: Store, settings: Settings) -> Held:
+    monitor = UsageMonitor(store, settings)
+    return monitor._lock, lambda: monitor.count("twitter", {"hit": 1})
+
+
+def _of_figures_under_way(store: Store, settings: Settings) -> Held:
+    monitor = UsageMonitor(store, settings)
+    return monitor._flushing, monitor.flush
+
+
+def _of_the_layer(store: Store, settings: Settings) -> Held:
+    layer = LocalCache(store, 1000, "prefix")
+    return layer._lock, lambda: layer.get("key")
+
+
+def _of_a_thread(store: Store, settings: Settings) -> Held:
+    thread = BackgroundThread("idle", lambda: None)
+    return thread._lock, thread.start
+
+
+def _of_all_threads(store: Store, settings: Settings) -> Held:
+    return background._REGISTRY, background.dead_threads
+
+
+def _of_single_objects(store: Store, settings: Settings) -> Held:
+    return singleton_module._lock, singleton_module.singleton(object)
+
+
+def _then(store: Store, act: Callable[[], object]) -> None:
+    """The child uses the server before."""
+    store.check()
+    act()
+
+
+@contextmanager
+def held(lock: Any) -> Iterator[None]:
+    """Another thread holds it meanwhile."""
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            is_held.set()
+            is_over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert is_held.wait(30.0)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
+@pytest.mark.parametrize(
+    "of",
+    [
+        _of_closures,
+        _of_the_delay,
+        _without_redis,
+        _of_its_slots,
+        _of_a_purse,
+        _of_the_store,
+        _of_the_servers_time,
+        _of_the_layout,
+        _of_a_beat,
+        _of_figures,
+        _of_figures_under_way,
+        _of_the_layer,
+        _of_a_thread,
+        _of_all_threads,
+        _of_single_objects,
+    ],
+)
 def test_a_child_waits_for_no_thread_of_its_parent(
-    store: Store, settings: Settings, of: Callable[..., tuple[threading.Lock, Callable[[], object]]]
+    store: Store, settings: Settings, of: Callable[[Store, Settings], Held]
 ) -> None:
     """That thread is not in the child, so the lock it held would never be let go of."""
+    store.check()
     lock, use = of(store, settings)
-    with lock:
+    with held(lock):
         child = os.fork()
         if child == 0:
             code = 1
