@@ -25,10 +25,11 @@ MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
 WAITER = ["core/test_waiter.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]
+TROUBLE = ["cli/test_trouble.py"]
 #: The tests that are about a script, the quickest to fail first.
 SUITES = {
     "admit": [*ADMISSION, *CLEAR],
-    "settle": [*ADMISSION, *CLEAR],
+    "settle": [*ADMISSION, *CLEAR, *TROUBLE],
     "turn": ADMISSION,
     "restore": ADMISSION,
     "lose": ADMISSION,
@@ -37,8 +38,8 @@ SUITES = {
     "take": LIMITER,
     "commit": LIMITER,
     "release": LIMITER,
-    "slots": [*LIMITER, *ADMISSION, *QUEUE],
-    "count": ["core/test_monitoring.py"],
+    "slots": [*LIMITER, *ADMISSION, *QUEUE, *TROUBLE],
+    "count": ["core/test_monitoring.py", *TROUBLE],
     "billed": ["core/test_budget.py"],
     "lead": ["core/test_scheduler.py"],
     "queue": QUEUE,

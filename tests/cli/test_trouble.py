@@ -347,6 +347,20 @@ def test_several_kinds_of_failures_are_all_named(store: Store, settings: Setting
     assert trouble.what == "stocktwits is failing (the last 4 fetches: auth, unavailable)"
 
 
+@pytest.mark.parametrize("well", [{"go": 1}, {"ms20": 1}], ids=["recorded", "settled without redis"])
+def test_what_goes_well_beside_the_pipeline_ends_a_failure_as_well(
+    store: Store, settings: Settings, well: dict[str, int]
+) -> None:
+    """A request that was recorded has no latency, and one that ended without Redis was asked before."""
+    monitor = UsageMonitor(store, settings)
+    monitor.count("stocktwits", {"go": 1, "error.auth": 1})
+    assert monitor.flush()
+    assert store.client.hexists(store.keys.state("stocktwits"), "failing")
+    monitor.count("stocktwits", well)
+    assert monitor.flush()
+    assert not store.client.hexists(store.keys.state("stocktwits"), "failing")
+
+
 def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
     cli: Cli, server: Server, settings_for: SettingsFor, store: Store
 ) -> None:
