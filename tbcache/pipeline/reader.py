@@ -195,8 +195,12 @@ def _may_be_billed(error: UpstreamError) -> bool:
 
 
 def closing(error: UpstreamError) -> Failure | None:
-    """The refusal as one that holds for the whole source; None for one that does not."""
-    if error.kind not in CLOSING_KINDS:
+    """The refusal as one that holds for the whole source; None for one that does not.
+
+    An upstream that is down is closed where it says until when: a failure without that may be of one request.
+    """
+    is_down_until = error.kind == "unavailable" and error.retry_at is not None
+    if error.kind not in CLOSING_KINDS and not is_down_until:
         return None
     failure = Failure.of(error)
     if error.kind == "quota" and failure.retry_at is None:

@@ -22,7 +22,7 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
+from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.price import Price
@@ -196,6 +196,20 @@ def test_a_quota_closes_the_source_until_it_resets(pipeline: Pipeline) -> None:
         with pytest.raises(RateLimited, match="monthly cap"):
             pipeline.run(upstream, FetchRequest("twitter", symbol))
     assert len(upstream.sent) == 1
+
+
+def test_an_upstream_that_is_down_until_a_moment_is_closed_until_then(pipeline: Pipeline) -> None:
+    """It said so to one symbol and means every request; one that is merely down may answer the next."""
+    until = utc_now() + timedelta(seconds=40)
+
+    def down(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "maintenance", status=503, retry_at=until)
+
+    with pytest.raises(UpstreamUnavailable):
+        pipeline.run(Upstream(answer=down), AAPL)
+    with pytest.raises(RateLimited, match="maintenance") as caught:
+        pipeline.run(Upstream(), FetchRequest("twitter", "MSFT"), patience=0)
+    assert 20 < caught.value.retry_after < 41
 
 
 def test_a_spent_budget_has_its_own_error(pipeline: Pipeline) -> None:
