@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UpstreamThrottled,
         UpstreamUnavailable,
     )
+    from tbcache.fetcher import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
     from tbcache.models import (
         FetchRequest,
         HttpRequest,
@@ -64,6 +65,12 @@ _HOME = {
     # usage
     "UsageMonitor": "monitoring",
     "get_usage_monitor": "monitoring",
+    # any function
+    "source": "fetcher",
+    "FunctionSource": "fetcher",
+    "Fetcher": "fetcher",
+    "AsyncFetcher": "fetcher",
+    "FetcherOutcome": "fetcher",
     # fetching
     "Provider": "providers",
     "get_provider": "providers",
@@ -105,10 +112,14 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncFetcher",
     "BudgetExhausted",
     "CacheManager",
     "ConfigurationError",
     "FetchRequest",
+    "Fetcher",
+    "FetcherOutcome",
+    "FunctionSource",
     "Handle",
     "HttpRequest",
     "InvalidRequest",
@@ -147,6 +158,7 @@ __all__ = [
     "get_rate_limiter",
     "get_settings",
     "get_usage_monitor",
+    "source",
 ]
 
 

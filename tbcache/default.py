@@ -1,4 +1,4 @@
-"""What a class says of its source in ``defaults``: each value is checked as its variable would be."""
+"""What code says of a source, as a class in ``defaults``: each value is checked as its variable would be."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class _Further(BaseModel):
     credentials: tuple[str, ...] = ()
 
 
-def checked(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(where: str, given: Mapping[str, Any], words: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The values in ``given``, which are all of known fields, each as its field has it; None says nothing.
 
     Raises:
-      ConfigurationError: one is no value of its field; says which, in one line that begins with ``where``.
+      ConfigurationError: one is no value of its field; says which, in one line that begins with ``where``,
+        by what code calls it in ``words``, where that is not the field's name.
     """
     said = {field: value for field, value in given.items() if value is not None}
     models = (SourceSettings, _Further)
@@ -53,7 +54,7 @@ def checked(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
         right = in_plain_words(first) if is_ours else _RIGHT[field]
         value = quoted(said[field])
         raise ConfigurationError(
-            f"{where} has the default {field}={value}, which is not valid: {right}"
+            f"{where} {(words or {}).get(field, field)}={value}, which is not valid: {right}"
         ) from None
     return {field: getattr(valid[kind], field) for kind in models for field in _of(kind, said)}
 

@@ -551,7 +551,8 @@ class UsageMonitor:
         return self._profiles[serves]
 
     def _keep_minutes(self) -> None:
-        for source in self._known:
+        # Also of names that nobody has configured: what a script counts of them is not sent from here.
+        for source in (*self._known, *self.names.noted):
             self._keep_minute(source)
 
     def _keep_minute(self, source: str) -> None:

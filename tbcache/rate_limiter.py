@@ -19,9 +19,9 @@ from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.foreign import printable, quoted
 from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.monitoring import get_usage_monitor
-from tbcache.settings import Settings, get_settings
+from tbcache.settings import get_settings
 from tbcache.singleton import singleton
-from tbcache.sources import Source, get_source, source_names, unconfigured
+from tbcache.sources import Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.name import MOST_NAMES
 from tbcache.store.own import GIVING_BACK_SECONDS
@@ -371,18 +371,36 @@ class RateLimiter:
 def get_rate_limiter(source: str) -> RateLimiter:
     """The rate limiter of ``source``, which may be any name.
 
-    One that is no configured source is a source of its own: its limit is what each call says. A
-    process, and the whole fleet within a day, may have 100 of them.
+    One that is no configured source, and that no code has declared, is a source of its own: its limit is
+    what each call says. A process, and the whole fleet within a day, may have 100 of them.
 
     Raises:
       InvalidRequest: no name (1-64 letters, digits, dots, dashes, underscores), or one too many.
     """
-    settings: Settings = get_settings()
-    monitor, store = get_usage_monitor(), get_store()
-    beat = functools.partial(monitor.keep_beating, "client")
+    settings, store = get_settings(), get_store()
+    declared = get_declared().get(source)
     if source in source_names(settings):
-        return RateLimiter(get_source(source, settings), store, settings.lease_seconds, beat)
-    if not monitor.note(source, stacklevel=4):
+        known = get_source(source, settings)
+    elif declared is not None:
+        known = declared.source
+    else:
+        known = unconfigured(source)
+        if not get_usage_monitor().note(source, stacklevel=4):
+            raise _too_many(source)
+    return RateLimiter(known, store, settings.lease_seconds, joining(source))
+
+
+def joining(source: str) -> Callable[[], None]:
+    """What makes this process known to the fleet as one that takes slots of ``source``, a name.
+
+    Raises:
+      InvalidRequest: it is one name too many; so does what is returned, where it is for the fleet.
+    """
+    monitor = get_usage_monitor()
+    beat = functools.partial(monitor.keep_beating, "client")
+    if source in source_names(get_settings()):
+        return beat
+    if not monitor.names.note(source):
         raise _too_many(source)
 
     def join() -> None:
@@ -392,7 +410,7 @@ def get_rate_limiter(source: str) -> RateLimiter:
             if not monitor.names.tell(source):
                 raise _too_many(source)
 
-    return RateLimiter(unconfigured(source), store, settings.lease_seconds, join)
+    return join
 
 
 def _too_many(source: str) -> InvalidRequest:

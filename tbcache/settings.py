@@ -8,6 +8,7 @@ together: a source's address and its credentials are all of one of the two.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,6 +46,8 @@ LONGEST_SECONDS = 315_360_000.0
 MOST_PAGES, LONGEST_HOURS = 1000, 8760
 #: More money than anybody spends a day, and the least that is counted (US dollars).
 MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
+#: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
+NEAR = 0.8
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
 
@@ -239,6 +242,13 @@ class Settings(BaseModel):
         """Why the note in the data folder was ignored, in one line; None where there is none or it counts."""
         return self._note_problem
 
+    def declared(self, name: str) -> SourceSettings:
+        """What the variables say of a source that code declares; nothing, where there are none.
+
+        A dash or a dot in ``name`` is an underscore in the variables' names.
+        """
+        return self.custom.get(re.sub(r"[.\-]", "_", name).lower(), SourceSettings())
+
     def source(self, name: str) -> SourceSettings:
         """The settings of one source, built in or the user's own."""
         if name in self.custom:
@@ -333,16 +343,27 @@ def _collect(variables: Mapping[str, str]) -> dict[str, Any]:
     for name, value in _ours(variables):
         field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
         known_field = field in Settings.model_fields and field not in ("custom", *_REDIS.values())
-        if nested and (field in BUILT_IN_NAMES or field in custom):
+        if nested and (field in BUILT_IN_NAMES or field in custom or _may_be_declared(field, nested, custom)):
             if nested not in SourceSettings.model_fields:
                 raise ConfigurationError(_unknown(name))
-            target = given.setdefault("custom", {}) if field in custom else given
+            target = given if field in BUILT_IN_NAMES else given.setdefault("custom", {})
             target.setdefault(field, {})[nested] = value
         elif known_field and not nested and field not in BUILT_IN_NAMES:
             given[field] = value
         else:
             raise ConfigurationError(_unknown(name, custom))
     return given
+
+
+def _may_be_declared(source: str, field: str, custom: Iterable[str]) -> bool:
+    """True for what may be a setting of a source that code declares, which is not known here.
+
+    Not where it is nearly that of a source that is known: it is likely to be a misspelling.
+    """
+    known = (*BUILT_IN_NAMES, *custom)
+    is_source = source.isidentifier() and source not in Settings.model_fields
+    is_setting = is_source and field in SourceSettings.model_fields
+    return is_setting and not difflib.get_close_matches(source, known, n=1, cutoff=NEAR)
 
 
 def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -374,7 +395,7 @@ def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     path = path[1:] if path[0] == "custom" else path
-    if len(path) > 1 and path[0] not in (*BUILT_IN_NAMES, *_custom_names(variables)):
+    if path[0] in Settings.model_fields and path[0] not in BUILT_IN_NAMES:
         path = path[:1]
     field = "__".join(part.upper() for part in path[:2])
     name = next((n for n, f in _REDIS.items() if f == path[0]), f"{PREFIX}{field}")

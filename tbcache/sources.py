@@ -17,22 +17,21 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tbcache.default import checked
 from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
-from tbcache.foreign import printable
+from tbcache.foreign import printable, quoted
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.price import Price
-from tbcache.settings import Settings, SourceSettings
+from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings
+from tbcache.singleton import singleton
 
 REAL_TIME_TTL = 300.0
 AGGREGATED_TTL = 600.0
 HISTORICAL_TTL = 3600.0
 STATIC_TTL = 86400.0
 FREE = Price()
-#: How much (of 1) a name and that of a configured source have in common, to be taken for a misspelling.
-NEAR = 0.8
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
@@ -207,27 +206,17 @@ def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
     base = BUILT_IN.get(name) or Source(name=name, base_url="", limits=(Limit(60, 60),))
     if provider:
         base = replace(base, provider=provider, **_defaults(name, provider))
-    chosen = {
-        field: value
-        for field in (
-            "base_url",
-            "limits",
-            "cache_ttl",
-            "stale_ttl",
-            "charge",
-            "daily_budget",
-            "cost",
-            "pages",
-            "delay_hours",
-        )
-        if (value := getattr(own, field)) is not None
-    }
     missing = tuple(
         variable
         for field, variable in zip(base.credentials, base.variables, strict=True)
         if getattr(own, field) is None
     )
-    return _checked(replace(base, **chosen, missing=missing))
+    return _checked(replace(base, **_chosen(own), missing=missing))
+
+
+def _chosen(own: SourceSettings) -> dict[str, Any]:
+    """What of a source's figures its settings say."""
+    return {field: value for field in _FIGURES if (value := getattr(own, field)) is not None}
 
 
 def _checked(source: Source) -> Source:
@@ -242,6 +231,95 @@ def _checked(source: Source) -> Source:
             f"the most is {tightest}"
         )
     return source
+
+
+class Declared(NamedTuple):
+    """A source that code has declared: what was said there, and what the environment makes of it."""
+
+    said: Mapping[str, Any]
+    source: Source
+
+
+@singleton
+def get_declared() -> dict[str, Declared]:
+    """The sources that the code of this process has declared, by name."""
+    return {}
+
+
+def declare(name: str, said: Mapping[str, Any], settings: Settings, stacklevel: int = 2) -> Source:
+    """The source ``name`` with the figures of ``said`` (None: not said), before which the environment goes.
+
+    ``said`` has ``limits``, ``cache_ttl``, ``stale_ttl``, ``daily_budget`` and ``cost_per_request``. A
+    configured source has its figures already.
+
+    Raises:
+      InvalidRequest: ``name`` is none.
+      ConfigurationError: a figure cannot be one, is missing, or is not what was said before.
+    """
+    given = _figures(check_name(name), {what: value for what, value in said.items() if value is not None})
+    if name in source_names(settings):
+        if given:
+            raise ConfigurationError(_is_configured(name, given))
+        return get_source(name, settings)
+    known = get_declared().get(name)
+    if known is None:
+        warn_of_near_miss(name, settings, stacklevel + 1)
+        known = get_declared().setdefault(name, Declared(given, _declared(name, given, settings)))
+    for what, value in given.items():
+        if known.said.get(what) != value:
+            raise ConfigurationError(
+                f"source {name!r} was declared with other figures before: {_WORDS[what]} was "
+                f"{_in_words(known.said.get(what))}, and is {_in_words(value)} here"
+            )
+    return known.source
+
+
+def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source:
+    own = settings.declared(name)
+    limits = own.limits or given.get("limits")
+    if not limits:
+        raise ConfigurationError(
+            f'source {name!r} has no limits: say limits=, as in tbcache.source({name!r}, limits="60/1m")'
+        )
+    price = Price(per_request=given.get("cost_per_request", 0.0))
+    if "daily_budget" in given and not price.per_request:
+        raise ConfigurationError(f"source {name!r}: daily_budget without cost_per_request is never spent")
+    figures = {what: value for what, value in given.items() if what in _FIGURES}
+    # What is old is served only where somebody has said for how long.
+    base = Source(name=name, base_url="", limits=limits, stale_ttl=0.0, price=price)
+    return _checked(replace(base, **figures | _chosen(own)))
+
+
+def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What code says of a source, checked.
+
+    Raises:
+      ConfigurationError: one of them cannot be it.
+    """
+    where = f"source {name!r} was declared with"
+    figures = checked(where, {what: value for what, value in said.items() if what in _FIGURES}, _WORDS)
+    if (price := said.get("cost_per_request")) is None:
+        return figures
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MOST_DOLLARS:
+        raise ConfigurationError(
+            f"{where} cost_per_request={quoted(price)}, which is not valid: it should be a number of US "
+            f"dollars from 0 to {MOST_DOLLARS:.0f}"
+        )
+    return {**figures, "cost_per_request": float(price)}
+
+
+def _is_configured(name: str, given: Iterable[str]) -> str:
+    words = ", ".join(f"{_WORDS[what]}=" for what in given)
+    return (
+        f"{name} is a configured source, and has its figures already: leave {words} out and set "
+        f"TBCACHE_{name.upper()}__LIMITS and the like, or take another name"
+    )
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "not said" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def load_class(name: str, path: str) -> type:
@@ -281,7 +359,7 @@ def _defaults(name: str, path: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{where} has defaults that are no mapping, like {{'max_hours': 72}}")
     _check(given, _DEFAULTS, f"{where} has a default that no source has")
-    found = checked(where, given)
+    found = checked(f"{where} has the default", given)
     _check(
         found.get("credentials", ()), SourceSettings.model_fields, f"{where} has a credential unknown here"
     )
@@ -294,4 +372,23 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
             raise ConfigurationError(f"{what}: {word!r}{nearest(word, known)}")
 
 
+#: What code calls a figure.
+_WORDS = {
+    "limits": "limits",
+    "cache_ttl": "ttl",
+    "stale_ttl": "stale",
+    "daily_budget": "daily_budget",
+    "cost_per_request": "cost_per_request",
+}
+_FIGURES = (
+    "base_url",
+    "limits",
+    "cache_ttl",
+    "stale_ttl",
+    "charge",
+    "daily_budget",
+    "cost",
+    "pages",
+    "delay_hours",
+)
 _DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}

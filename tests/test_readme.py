@@ -118,9 +118,11 @@ def test_each_make_target_exists(target: tuple[str, str]) -> None:
 
 
 def test_the_readme_begins_with_a_sentence_and_the_two_commands() -> None:
-    """A new person runs one command and sees a page move."""
-    head = readme.TEXT.split("## ")[1]
-    assert re.match(r"# tbcache\n\n[^.]+\.\n\n## Two commands", readme.TEXT)
+    """A new person sees the shortest way in, runs one command and sees a page move."""
+    start, head = readme.TEXT.split("\n## ")[:2]
+    assert re.match(r"# tbcache\n\n[^.]+\.\n\n```python\nimport tbcache\n", start)
+    assert len(start.splitlines()) < 30
+    assert head.startswith("Two commands\n")
     assert re.findall(r"^make (\w+)", head, re.MULTILINE) == ["demo", "test"]
 
 

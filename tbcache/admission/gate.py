@@ -195,6 +195,19 @@ class Admission:
         """Count a hit that needed no verdict."""
         self._monitor.count(source.name, _ONE_HIT)
 
+    def look(self, source: str, key: str) -> Hit | None:
+        """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""
+        try:
+            return self._look(source, key)
+        except Unavailable:
+            kept = self.layer.stand_in(key) if self.layer is not None else None
+            payload = None if kept is None else _payload_of(kept.value)
+            return self._local.look(key) if kept is None or payload is None else Hit(payload, kept.seconds)
+
+    def forget(self, key: str) -> bool:
+        """Drop what this process keeps under ``key`` while Redis is away; True when there was something."""
+        return self._local.drop(key)
+
     def discard(self, ask: Ask) -> bool:
         """Remove a value that cannot be read; False when it may still be there."""
         try:
@@ -232,16 +245,20 @@ class Admission:
         until = self._seen_fresh.get(key)
         if until is None or ask.needed or ask.slot or ask.source.charge == "request":
             return None
-        if time.monotonic() < until:
-            name, keys = ask.source.name, self._store.keys
-            entry, log = self._store.call("MGET", keys.entry(key), keys.clears(name))
-            seen = self._logs[name] = read_log(log)
-            left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
-            if left > 0 and not (seen.clears and seen.hides(key, _birth(entry))):
-                self.count_hit(ask.source)
-                return Hit(_value(entry), left)
+        if time.monotonic() < until and (hit := self._look(ask.source.name, key)) is not None:
+            self.count_hit(ask.source)
+            return hit
         self._seen_fresh.pop(key, None)
         return None
+
+    def _look(self, name: str, key: str) -> Hit | None:
+        keys = self._store.keys
+        entry, log = self._store.call("MGET", keys.entry(key), keys.clears(name))
+        seen = self._logs[name] = read_log(log)
+        left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
+        if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
+            return None
+        return Hit(_value(entry), left)
 
     def _expect_hits(self, key: str, seconds: float) -> None:
         if len(self._seen_fresh) >= SEEN_KEYS:

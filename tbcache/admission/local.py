@@ -77,6 +77,22 @@ class LocalAdmission:
                 del self._entries[key]
             self._over.notify_all()
 
+    def drop(self, key: str) -> bool:
+        """Drop the value under ``key``, and one that is on its way; True when there was one."""
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            self._over.notify_all()
+        return entry is not None and entry.payload is not None and time.monotonic() < entry.stale_until
+
+    def look(self, key: str) -> Hit | None:
+        """The fresh value under ``key``."""
+        now = time.monotonic()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry.payload is None or now >= entry.fresh_until:
+                return None
+            return Hit(entry.payload, entry.fresh_until - now)
+
     def admit(self, ask: Ask, token: str) -> Verdict:
         now = time.monotonic()
         with self._lock:

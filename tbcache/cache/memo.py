@@ -75,7 +75,7 @@ def cached(
         check_ttl(ttl)
 
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
-        key = _Key(function, key_prefix)
+        key = CallKey(function, key_prefix)
         manager = get_cache_manager if cache is None else lambda: cache
         wrap: Any = _wrap_async if inspect.iscoroutinefunction(function) else _wrap
         wrapped: Any = functools.wraps(function)(wrap(function, key, manager, ttl))
@@ -87,7 +87,7 @@ def cached(
 
 
 def _wrap(
-    function: Callable[..., T], key: _Key, manager: Callable[[], CacheManager], ttl: float | None
+    function: Callable[..., T], key: CallKey, manager: Callable[[], CacheManager], ttl: float | None
 ) -> Callable[..., T]:
     def call(*args: Any, **kwargs: Any) -> T:
         return manager().get_or_load(key(args, kwargs), lambda: function(*args, **kwargs), ttl)
@@ -100,7 +100,10 @@ def _wrap(
 
 
 def _wrap_async(
-    function: Callable[..., Awaitable[T]], key: _Key, manager: Callable[[], CacheManager], ttl: float | None
+    function: Callable[..., Awaitable[T]],
+    key: CallKey,
+    manager: Callable[[], CacheManager],
+    ttl: float | None,
 ) -> Callable[..., Awaitable[T]]:
     flights = Flights()
 
@@ -179,13 +182,22 @@ class _Beginning:
             self._cache.end_load(self._permission)
 
 
-class _Key:
-    """The cache key of a call: the same for the same bound arguments, however they are given."""
+class CallKey:
+    """The cache key of a call: the same for the same bound arguments, however they are given.
+
+    ``chosen`` says of a call's arguments what stands for them.
+    """
 
     wrapped: object = None
 
-    def __init__(self, function: Callable[..., Any], prefix: str | None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        prefix: str | None,
+        chosen: Callable[..., object] | None = None,
+    ) -> None:
         self._function = function
+        self._chosen = chosen
         self._signature = inspect.signature(function)
         self._prefix = f"{function.__module__}.{function.__qualname__}" if prefix is None else prefix
         check_key(self._prefix, what="key_prefix")
@@ -195,11 +207,18 @@ class _Key:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        given = bound.arguments.items()
-        text = ",".join(f"{name}={self._text(name, value)}" for name, value in given if name != self._skipped)
+        text = self._given(bound) if self._chosen is None else self._text("key", self._choose(bound))
         if len(text) > READABLE_CHARS or not text.isprintable():
             text = "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return f"{self._prefix}:{text}"
+
+    def _given(self, bound: inspect.BoundArguments) -> str:
+        given = bound.arguments.items()
+        return ",".join(f"{name}={self._text(name, value)}" for name, value in given if name != self._skipped)
+
+    def _choose(self, bound: inspect.BoundArguments) -> object:
+        owner = self._skipped is not None
+        return self._chosen(*bound.args[owner:], **bound.kwargs) if self._chosen is not None else None
 
     def of(self, *args: Any, **kwargs: Any) -> str:
         """The key of a call with these arguments; of a method, with or without its ``self``."""

@@ -1,6 +1,20 @@
 """The pipeline: one request's journey, from the ask to the outcome."""
 
+from tbcache.pipeline.driver import Driver, run
+from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.journey import PATIENCE_SECONDS, Pipeline, get_pipeline
-from tbcache.pipeline.reader import Upstream
+from tbcache.pipeline.reader import TooLate, Upstream
 
-__all__ = ["PATIENCE_SECONDS", "Pipeline", "Upstream", "get_pipeline"]
+__all__ = [
+    "PATIENCE_SECONDS",
+    "Answered",
+    "Attempt",
+    "Driver",
+    "Job",
+    "Loaded",
+    "Pipeline",
+    "TooLate",
+    "Upstream",
+    "get_pipeline",
+    "run",
+]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
 REFRESHERS = 4
+#: Threads that ask Redis for event loops, and those that wait for the loads of other processes: these wait
+#: for seconds, and must not keep the others from giving a slot back.
+CALLERS, WAITERS = 8, 64
 
 
 class Driver(Protocol):
@@ -65,7 +71,114 @@ class Blocking:
         self._threads = None
 
 
-_DRIVERS: weakref.WeakSet[Blocking] = weakref.WeakSet()
+class Asyncio:
+    """Runs journeys in event loops: what blocks is done in threads, and a caller who is cancelled leaves
+    nothing behind that was granted to it."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.forget()
+        _DRIVERS.add(self)
+
+    async def call(self, ask: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        return await _Call(self._calls(), ask, undo).answer()
+
+    async def wait(self, ask: Callable[[], object]) -> None:
+        await _Call(self._waits(), ask, None).answer()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        task = asyncio.get_running_loop().create_task(work())
+        # The loop itself would forget it.
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def close(self) -> None:
+        """Wait for what its threads do."""
+        for threads in (self._callers, self._waiters):
+            if threads is not None:
+                threads.shutdown(wait=True)
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: the threads are its parent's."""
+        self._callers: ThreadPoolExecutor | None = None
+        self._waiters: ThreadPoolExecutor | None = None
+
+    def _calls(self) -> ThreadPoolExecutor:
+        if self._callers is None:
+            self._callers = ThreadPoolExecutor(CALLERS, thread_name_prefix="tbcache-call")
+        return self._callers
+
+    def _waits(self) -> ThreadPoolExecutor:
+        if self._waiters is None:
+            self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="tbcache-wait")
+        return self._waiters
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Looked at, or the loop would print it.
+            task.exception()
+
+
+class _Call(Generic[T]):
+    """One call in a thread, for a task that may be cancelled before it knows the answer.
+
+    The thread goes on all the same; what it brings is then undone.
+    """
+
+    def __init__(
+        self, threads: ThreadPoolExecutor, ask: Callable[[], T], undo: Callable[[T], object] | None
+    ) -> None:
+        self._threads = threads
+        self._ask = ask
+        self._undo = undo
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[T] = self._loop.create_future()
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._found: list[T] = []
+
+    async def answer(self) -> T:
+        self._threads.submit(self._run)
+        try:
+            return await self._answer
+        except asyncio.CancelledError:
+            with self._lock:
+                self._is_left = True
+                is_due = bool(self._found)
+            if is_due:
+                self._threads.submit(self._take_back)
+            raise
+
+    def _run(self) -> None:
+        try:
+            found = self._ask()
+        except BaseException as error:
+            self._tell(self._answer.set_exception, error)
+            return
+        with self._lock:
+            self._found.append(found)
+            is_left = self._is_left
+        if is_left:
+            self._take_back()
+        else:
+            self._tell(self._answer.set_result, found)
+
+    def _take_back(self) -> None:
+        if self._undo is not None:
+            self._undo(self._found[0])
+
+    def _tell(self, settle: Callable[[Any], object], what: object) -> None:
+        # A loop that is closed has nobody who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(lambda: self._answer.done() or settle(what))
+
+
+_DRIVERS: weakref.WeakSet[Blocking | Asyncio] = weakref.WeakSet()
 
 
 def run(journey: Coroutine[Any, Any, T]) -> T:

@@ -45,7 +45,7 @@ from tbcache.models import (
     wait_seconds,
 )
 from tbcache.monitoring import get_usage_monitor
-from tbcache.pipeline.driver import Blocking, Driver, run
+from tbcache.pipeline.driver import Asyncio, Blocking, Driver, run
 from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
@@ -75,7 +75,8 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._local = admission.layer
-        self._blocking = Blocking()
+        #: Who runs its journeys: in the thread of a caller, or in an event loop.
+        self.blocking, self.asyncio = Blocking(), Asyncio()
 
     def run(
         self,
@@ -87,7 +88,7 @@ class Pipeline:
         needed: float = 0.0,
         slot: str | None = None,
     ) -> Outcome:
-        """Answer ``request`` from the cache or the upstream; see :meth:`answer`."""
+        """Answer ``request`` from the cache or the upstream; see :meth:`travel`."""
         patience = wait_seconds("patience", patience)
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return self._outcome(request, Answered(kept, "cache"))
@@ -97,11 +98,7 @@ class Pipeline:
             self.admission.give_back(ask)
             nothing = delayed(upstream, request, self.admission.now)
             return self._outcome(request, Answered(nothing, "cache"))
-        return self._outcome(request, self.answer(job, ask))
-
-    def answer(self, job: Job[T], ask: Ask) -> Answered[T]:
-        """:meth:`travel`, in the thread of the caller."""
-        return run(self.travel(job, ask, self._blocking))
+        return self._outcome(request, run(self.travel(job, ask, self.blocking)))
 
     async def travel(self, job: Job[T], ask: Ask, driver: Driver) -> Answered[T]:
         """What ``ask`` is about, from the cache or by ``job``.
@@ -184,17 +181,22 @@ class Pipeline:
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
         """This process's own copy while it is known to be fresh: a hit without a round trip."""
+        return self.recall_kept(source, request.key, SymbolSentiment)
+
+    def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
+        """What a job of ``source`` has had kept, if it is of ``kind``."""
         if self._local is None or source.charge == "request":
             return None
-        kept = self._local.get(request.key)
-        if not isinstance(kept, SymbolSentiment):
+        kept = self._local.get(key)
+        if not isinstance(kept, kind):
             return None
         self.admission.count_hit(source)
         return kept
 
     def close(self) -> None:
         """Wait for refreshes in the background."""
-        self._blocking.close()
+        self.blocking.close()
+        self.asyncio.close()
 
     async def _load(self, job: Job[T], grant: Grant, stale: T, driver: Driver) -> Answered[T]:
         """Load and settle; ``stale`` is what stands in where that fails, or MISSING.

@@ -22,6 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -561,6 +562,10 @@ class Store:
     def on_first_ask(self, join: Callable[[str], None] | None) -> None:
         """Call ``join`` with the name of a source before this process first asks for its slots."""
         self._join = join
+
+    def know(self, source: str) -> None:
+        """Have a log of clears of its own for a source that no setting names."""
+        self.keys = replace(self.keys, sources=self.keys.sources | {source})
 
     def sources_in_use(self) -> list[str]:
         """The sources that this process takes slots of."""

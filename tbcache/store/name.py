@@ -48,6 +48,11 @@ class Names:
         #: When Redis is to be told of each again (monotonic).
         self._tell_at: dict[str, float] = {}
 
+    @property
+    def noted(self) -> list[str]:
+        """The names that have a place in this process."""
+        return list(self._tell_at.copy())
+
     def is_noted(self, name: str) -> bool:
         """True once ``name`` has a place in this process."""
         return name in self._tell_at

@@ -15,6 +15,57 @@ from tbcache.cache import CacheManager
 from tbcache.models import Failure
 from tbcache.monitoring import SourceMetrics, UsageMonitor
 
+# any function
+
+quotes = tbcache.source("alphavantage", limits="5/1m,500/1d", ttl=60)
+assert_type(quotes, tbcache.FunctionSource)
+
+
+@quotes.fetcher
+def quote(symbol: str, currency: str = "USD") -> list[float]:
+    return [1.5]
+
+
+@quotes.fetcher(ttl=5, cost=2, name="later", patience=1.0)
+async def quote_later(symbol: str) -> dict[str, float]:
+    return {"price": 1.5}
+
+
+class Client:
+    @quotes.fetcher
+    def quote(self, symbol: str) -> float:
+        return 1.5
+
+    @quotes.fetcher()
+    async def quote_later(self, symbol: str) -> float:
+        return 1.5
+
+
+assert_type(quote("AAPL", currency="EUR"), list[float])
+assert_type(quote.outcome("AAPL"), tbcache.FetcherOutcome[list[float]])
+assert_type(quote.outcome("AAPL").value, list[float] | None)
+assert_type(quote.outcome("AAPL").age, float | None)
+assert_type(quote.outcome("AAPL").error, Exception | None)
+assert_type(quote.peek("AAPL"), list[float] | None)
+assert_type(quote.refresh("AAPL"), list[float])
+assert_type(quote.invalidate("AAPL"), bool)
+assert_type(quote.prewarm(["AAPL", ("MSFT", "EUR"), {"symbol": "GME"}]), int)
+assert_type(quote.cache_key("AAPL"), str)
+assert_type(Client().quote("AAPL"), float)
+assert_type(Client().quote.outcome("AAPL").value, float | None)
+quote(1)  # type: ignore[arg-type]
+quote.outcome()  # type: ignore[call-arg]
+Client().quote()  # type: ignore[call-arg]
+
+
+async def use_quotes() -> None:
+    assert_type(await quote_later("AAPL"), dict[str, float])
+    assert_type(await quote_later.outcome("AAPL"), tbcache.FetcherOutcome[dict[str, float]])
+    assert_type(await quote_later.peek("AAPL"), dict[str, float] | None)
+    assert_type(await quote_later.prewarm(["AAPL"]), int)
+    assert_type(await Client().quote_later("AAPL"), float)
+
+
 # fetching
 
 provider = tbcache.get_provider("twitter")

@@ -1,0 +1,307 @@
+"""A function that fetches: its calls are cached, loaded once for the fleet, and inside the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+
+from tbcache.admission import Ask
+from tbcache.cache.memo import CallKey
+from tbcache.deadline import until
+from tbcache.errors import UpstreamError
+from tbcache.fetcher.job import FunctionJob, as_raised
+from tbcache.fetcher.outcome import FetcherOutcome
+from tbcache.fetcher.share import Shared
+from tbcache.fetcher.tools import Tools
+from tbcache.fetcher.value import Timed, Values
+from tbcache.models import Lane
+from tbcache.pipeline import Answered, Driver, run
+from tbcache.settings import LONGEST_SECONDS
+from tbcache.sources import Source
+from tbcache.store.codec import DecodeError
+from tbcache.store.local import Packed
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: The arguments of one call.
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Setup(NamedTuple):
+    """How a function fetches: its source, with the figures that are its own; its name in keys; for how many
+    seconds a call waits; and what stands for its arguments."""
+
+    tools: Tools
+    source: Source
+    name: str
+    patience: float
+    key: Callable[..., object] | None
+
+
+class _Function(Generic[P, R]):
+    """What sync and async fetchers have in common."""
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
+        self._function = function
+        self._setup = setup
+        self._tools = setup.tools
+        self._values: Values[R] = Values(function)
+        self._key = CallKey(function, f"{setup.source.name}:{setup.name}", setup.key)
+        self._key.wrapped = self
+        #: The instance, of a method that was looked up on one.
+        self._owner: tuple[Any, ...] = ()
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key that the value for these arguments is cached by."""
+        return self._key.of(*self._owner, *args, **kwargs)
+
+    def _bound(self, instance: object) -> Self:
+        bound = copy.copy(self)
+        bound._owner = (instance,)
+        return bound
+
+    def _recall(self, key: str) -> FetcherOutcome[R] | None:
+        """This process's own copy, while it is known to be fresh."""
+        kept = self._tools.pipeline.recall_kept(self._setup.source, key, Packed)
+        if kept is None:
+            return None
+        try:
+            return self._outcome(Answered(self._values.decode(kept.payload), "cache"), None)
+        except DecodeError:
+            return None
+
+    def _look(self, key: str) -> R | None:
+        hit = self._tools.pipeline.admission.look(self._setup.source.name, key)
+        try:
+            return None if hit is None else self._values.decode(hit.payload).value
+        except DecodeError:
+            return None
+
+    def _forget(self, key: str) -> bool:
+        was_here = self._tools.pipeline.admission.forget(key)
+        return self._tools.cache.delete(key) or was_here
+
+    def _outcome(self, answered: Answered[Timed[R]], job: FunctionJob[R] | None) -> FetcherOutcome[R]:
+        (value, at), origin, failure = answered
+        age = (self._tools.pipeline.admission.now - at).total_seconds()
+        error = None
+        if failure is not None and job is not None:
+            error = as_raised(job, failure.to_error(job.source.name))
+        return FetcherOutcome(value, origin, 0.0 if origin == "live" else max(0.0, age), error)
+
+    async def _travel(
+        self,
+        key: str,
+        call: Callable[[float], Coroutine[Any, Any, Any]],
+        driver: Driver,
+        lane: Lane,
+        needed: float,
+    ) -> FetcherOutcome[R]:
+        """The journey of one call.
+
+        Raises:
+          RateLimited: no slot in time. What the function raised, or an UpstreamError where another ran it.
+        """
+        setup, pipeline = self._setup, self._tools.pipeline
+        job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
+        patience = setup.patience if lane == "interactive" else 0.0
+        ask = Ask(setup.source, job.request, lane, needed, None, patience)
+        await driver.call(self._tools.join)
+        try:
+            return self._outcome(await pipeline.travel(job, ask, driver), job)
+        except UpstreamError as error:
+            failure = as_raised(job, error)
+        raise failure
+
+
+class Fetcher(_Function[P, R]):
+    """A function whose calls fetch from a source; made by ``@quotes.fetcher``.
+
+    A call returns what is cached under its arguments, else what the function returns, run once for the
+    whole fleet. It raises what the function raises; an :class:`tbcache.UpstreamError` where another has
+    just run it and failed, for some seconds; :class:`tbcache.RateLimited` where no slot comes free in time;
+    and TypeError for arguments that cannot be part of a key, or a result that cannot be cached. Where an
+    old value may stand in, it is returned in place of a failure.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._ask(args, kwargs).value  # type: ignore[return-value]
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Fetcher[P, R]: ...
+
+    @overload
+    def __get__(
+        self: Fetcher[Concatenate[Any, Q], R], instance: object, owner: type | None = None
+    ) -> Fetcher[Q, R]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else self._bound(instance)
+
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> FetcherOutcome[R]:
+        """The same as a call, with where the value comes from, its age, and what went wrong.
+
+        Raises nothing but TypeError, for arguments that are none of the function's or no part of a key.
+        """
+        self.cache_key(*args, **kwargs)
+        try:
+            return self._ask(args, kwargs)
+        except Exception as error:
+            return FetcherOutcome(None, None, None, error)
+
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """The value while it is fresh, else None. Loads nothing and takes no slot."""
+        return self._look(self.cache_key(*args, **kwargs))
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Load the value now, fresh as it may be, if the limit allows it; else the one that is there.
+
+        Raises as a call does, where there is none.
+        """
+        return self._ask(args, kwargs, needed=LONGEST_SECONDS).value  # type: ignore[return-value]
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the value, also one that is being loaded; True when there was one."""
+        return self._forget(self.cache_key(*args, **kwargs))
+
+    def prewarm(self, calls: Iterable[Any]) -> int:
+        """Load what is not fresh of these calls, here and now; how many values that were.
+
+        A call is an argument, a tuple of them, or a dict by name. It takes the part of the limits that
+        prewarming may use, and waits for nothing: what finds no slot, or fails, is left out.
+
+        Raises:
+          TypeError: arguments that are none of the function's, or no part of a key; nothing is loaded then.
+        """
+        return sum(self._warm(one) for one in _checked(self, calls))
+
+    def _ask(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        lane: Lane = "interactive",
+        needed: float = 0.0,
+    ) -> FetcherOutcome[R]:
+        given = (*self._owner, *args)
+        key = self._key(given, kwargs)
+
+        async def call(send_by: float) -> Any:
+            with until(send_by):
+                return self._function(*given, **kwargs)
+
+        if not needed and (kept := self._recall(key)) is not None:
+            return kept
+        return run(self._travel(key, call, self._tools.pipeline.blocking, lane, needed))
+
+    def _warm(self, arguments: Arguments) -> bool:
+        try:
+            return self._ask(*arguments, lane="prewarm").origin == "live"
+        except Exception:
+            return False  # The journey has said why.
+
+
+class AsyncFetcher(_Function[P, R]):
+    """An ``async`` function whose calls fetch from a source: a :class:`Fetcher` whose methods are awaited.
+
+    The function runs in the loop of its caller, and is cancelled where it does not end within the lease
+    (``TBCACHE_LEASE_SECONDS``). Tasks that want the same share one call of it, which is cancelled when the
+    last of them is.
+    """
+
+    def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
+        super().__init__(function, setup)
+        self._shared = Shared()
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return (await self._ask(args, kwargs)).value  # type: ignore[return-value]
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> AsyncFetcher[P, R]: ...
+
+    @overload
+    def __get__(
+        self: AsyncFetcher[Concatenate[Any, Q], R], instance: object, owner: type | None = None
+    ) -> AsyncFetcher[Q, R]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else self._bound(instance)
+
+    async def outcome(self, *args: P.args, **kwargs: P.kwargs) -> FetcherOutcome[R]:
+        """See :meth:`Fetcher.outcome`."""
+        self.cache_key(*args, **kwargs)
+        try:
+            return await self._ask(args, kwargs)
+        except Exception as error:
+            return FetcherOutcome(None, None, None, error)
+
+    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """See :meth:`Fetcher.peek`."""
+        return await self._in_thread(self._look, self.cache_key(*args, **kwargs))
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See :meth:`Fetcher.refresh`."""
+        return (await self._ask(args, kwargs, needed=LONGEST_SECONDS)).value  # type: ignore[return-value]
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """See :meth:`Fetcher.invalidate`."""
+        return await self._in_thread(self._forget, self.cache_key(*args, **kwargs))
+
+    async def prewarm(self, calls: Iterable[Any]) -> int:
+        """See :meth:`Fetcher.prewarm`."""
+        return sum([await self._warm(one) for one in _checked(self, calls)])
+
+    async def _ask(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        lane: Lane = "interactive",
+        needed: float = 0.0,
+    ) -> FetcherOutcome[R]:
+        given = (*self._owner, *args)
+        key = self._key(given, kwargs)
+
+        async def call(send_by: float) -> Any:
+            async with asyncio.timeout(max(0.0, send_by - time.monotonic())):
+                return await self._function(*given, **kwargs)
+
+        if not needed and (kept := self._recall(key)) is not None:
+            return kept
+        travel = functools.partial(self._travel, key, call, self._tools.pipeline.asyncio, lane, needed)
+        # Only what waits for the same, for as long, is the same.
+        found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {key}", travel)
+        return found
+
+    async def _warm(self, arguments: Arguments) -> bool:
+        try:
+            return (await self._ask(*arguments, lane="prewarm")).origin == "live"
+        except Exception:
+            return False  # The journey has said why.
+
+    async def _in_thread(self, ask: Callable[[str], T], key: str) -> T:
+        return await self._tools.pipeline.asyncio.call(lambda: ask(key))
+
+
+def _checked(function: _Function[..., Any], calls: Iterable[Any]) -> list[Arguments]:
+    """The arguments of ``calls``, each of which has a key."""
+    found = [_arguments(one) for one in calls]
+    for args, kwargs in found:
+        function.cache_key(*args, **kwargs)
+    return found
+
+
+def _arguments(call: Any) -> Arguments:
+    if isinstance(call, tuple):
+        return call, {}
+    return ((), call) if isinstance(call, dict) else ((call,), {})

@@ -1,0 +1,106 @@
+"""One call of a function, as a job of the journey."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tbcache.admission import Admission, Grant, Settled, Settlement
+from tbcache.errors import UpstreamError
+from tbcache.fetcher.refusal import refusal, refused_by
+from tbcache.fetcher.value import Timed, Values
+from tbcache.log import get_logger
+from tbcache.pipeline import Attempt, Loaded, TooLate
+from tbcache.price import NOTHING
+from tbcache.sources import Source
+from tbcache.store.local import Packed
+
+log = get_logger("tbcache.fetcher")
+
+T = TypeVar("T")
+
+#: Calls the function, which is done by the moment (monotonic) that is given, where it can be made to.
+Call = Callable[[float], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call, by the key that its value is cached by."""
+
+    source: str
+    key: str
+
+
+class FunctionJob(Generic[T]):
+    """A call with its arguments bound. ``raised`` is what the function raised for it, if it did."""
+
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        key: str,
+        values: Values[T],
+        call: Call,
+        admission: Admission,
+    ) -> None:
+        self.source = source
+        self.request = Asked(source.name, key)
+        self.raised: Exception | None = None
+        self._name = name
+        self._values = values
+        self._call = call
+        self._admission = admission
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return {"function": self._name}
+
+    def read(self, payload: bytes) -> Timed[T]:
+        return self._values.decode(payload)
+
+    def kept(self, value: Timed[T], payload: bytes) -> Packed:
+        return Packed(payload)
+
+    async def load(self, attempt: Attempt) -> Loaded[Timed[T]]:
+        if not self._admission.may_send(attempt.grant):
+            raise TooLate
+        payload = self._values.encode(await self._ask(attempt), self._admission.now)
+        settlement = Settlement(payload=payload, pages=attempt.sent, bill=attempt.bill)
+        # What is given is what the others will read: of one kind, and nobody's own.
+        return Loaded(self._values.decode(payload), attempt.grant, settlement)
+
+    def settled(self, loaded: Loaded[Timed[T]], where: Settled) -> None:
+        return
+
+    async def _ask(self, attempt: Attempt) -> Any:
+        """What the function returns. Until that is known, it may have cost what a request costs."""
+        attempt.sent, attempt.bill = attempt.sent + 1, self.source.price.uncertain
+        try:
+            returned = await self._call(attempt.grant.send_by)
+        except Exception as error:
+            self.raised = error
+            raise self._refused(attempt, refusal(self.source.name, self._name, error)) from error
+        finally:
+            self._look_at_the_clock(attempt.grant)
+        if (refused := refused_by(self.source.name, returned)) is not None:
+            raise self._refused(attempt, refused)
+        attempt.bill = self.source.price.bill(())
+        return returned
+
+    def _refused(self, attempt: Attempt, error: UpstreamError) -> UpstreamError:
+        """``error``, for which nothing is owed where the upstream stated it."""
+        if error.status:
+            attempt.bill = NOTHING
+        return error
+
+    def _look_at_the_clock(self, grant: Grant) -> None:
+        """A slot is held until the lease ends: what is sent after that is known to nobody."""
+        if (late := time.monotonic() - grant.send_by) > 0:
+            log.warning("fetch.overran", source=self.source.name, function=self._name, seconds=round(late, 3))
+
+
+def as_raised(job: FunctionJob[Any], error: UpstreamError) -> Exception:
+    """The failure as whoever called the function knows it: its own exception, where it raised one."""
+    return error if job.raised is None else job.raised

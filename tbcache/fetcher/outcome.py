@@ -1,0 +1,26 @@
+"""What came of a call of a fetcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tbcache.models import Origin
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FetcherOutcome(Generic[T_co]):
+    """The value of a call, and where it comes from.
+
+    ``origin`` is None where there is no value, and so is ``age``, which is in seconds since the value was
+    loaded. ``error`` is why there is no value, or why an old one could not be refreshed: the exception of
+    the function where it ran for this call, else an :class:`tbcache.UpstreamError` with what is known of
+    the failure, or a :class:`tbcache.RateLimited`.
+    """
+
+    value: T_co | None
+    origin: Origin | None
+    age: float | None
+    error: Exception | None = None

@@ -1,0 +1,39 @@
+"""What a call's failure means for the others: read off the response of httpx, httpx2 or requests.
+
+Their classes are known by what they have, ``status_code`` and ``headers``: none of them need be installed.
+Nothing of their text is passed on, since it holds the URL, and that may hold a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tbcache.errors import UpstreamError, UpstreamUnavailable
+from tbcache.models import RawResponse
+from tbcache.providers import dialect
+
+
+def refusal(source: str, function: str, error: Exception) -> UpstreamError:
+    """The failure that an exception of a function is; itself, where it is one already."""
+    if isinstance(error, UpstreamError):
+        return error
+    refused = refused_by(source, getattr(error, "response", None))
+    if refused is not None:
+        return refused
+    kind = UpstreamUnavailable if _is_of_the_way(error) else UpstreamError
+    return kind(source, f"{function}() raised {type(error).__name__}")
+
+
+def refused_by(source: str, response: object) -> UpstreamError | None:
+    """The refusal that ``response`` is; None where it is a success, or no response."""
+    status, headers = getattr(response, "status_code", None), getattr(response, "headers", None)
+    if not isinstance(status, int) or not isinstance(headers, Mapping) or status < 400:
+        return None
+    raw = RawResponse(status, {str(name): str(value) for name, value in headers.items()}, b"")
+    return dialect.failure(source, raw, dialect.kind_of(status))
+
+
+def _is_of_the_way(error: Exception) -> bool:
+    """True where no answer came: of sockets, and of httpx, whose errors are no OSError."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, OSError) or "TransportError" in names

@@ -1,0 +1,47 @@
+"""One load at a time in an event loop: tasks who want the same share it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class _Shared:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.waiting = 0
+
+
+class Shared:
+    """Loads under way by key, in each loop. One for which nobody waits any more is cancelled."""
+
+    def __init__(self) -> None:
+        self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """What ``load`` gives, or what it gives to another task; its exception is everyone's."""
+        loads = self._loads.setdefault(asyncio.get_running_loop(), {})
+        shared = loads.get(key)
+        if shared is None:
+            shared = loads[key] = _Shared(asyncio.create_task(load()))
+            shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
+        elif shared.task is asyncio.current_task():
+            # A load that asks for its own key would wait for itself.
+            return await load()
+        shared.waiting += 1
+        try:
+            return await asyncio.shield(shared.task)
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting and not shared.task.done():
+                # Whoever asks from now on begins anew.
+                self._end(loads, key, shared)
+                shared.task.cancel()
+
+    def _end(self, loads: dict[str, _Shared], key: str, shared: _Shared) -> None:
+        if loads.get(key) is shared:
+            del loads[key]

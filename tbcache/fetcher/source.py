@@ -1,0 +1,167 @@
+"""A source that is declared in code, and the functions that fetch from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+from tbcache.cache.manager import check_ttl
+from tbcache.errors import InvalidRequest
+from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup
+from tbcache.fetcher.tools import Tools
+from tbcache.foreign import quoted
+from tbcache.models import is_whole, wait_seconds
+from tbcache.pipeline import PATIENCE_SECONDS
+from tbcache.settings import get_settings
+from tbcache.singleton import singleton
+from tbcache.sources import Source, declare
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_NAME_CHARS = 128
+
+
+class Decorator(Protocol):
+    """What ``@quotes.fetcher(...)`` is: it keeps the signature of the function."""
+
+    @overload  # The first that fits counts.
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> AsyncFetcher[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> Fetcher[P, T]: ...
+
+
+class FunctionSource:
+    """An upstream that functions fetch from; made by :func:`tbcache.source`."""
+
+    def __init__(self, source: Source) -> None:
+        #: Its figures, those of the environment before those of the code.
+        self.source = source
+        self._tools = Tools(source.name)
+        self._modules: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"tbcache.source({self.source.name!r})"
+
+    @overload  # The first that fits counts.
+    def fetcher(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> AsyncFetcher[P, T]: ...
+
+    @overload
+    def fetcher(self, function: Callable[P, T], /) -> Fetcher[P, T]: ...
+
+    @overload
+    def fetcher(
+        self,
+        *,
+        ttl: float | None = None,
+        cost: int | None = None,
+        name: str | None = None,
+        key: Callable[..., object] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Decorator: ...
+
+    def fetcher(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        ttl: float | None = None,
+        cost: int | None = None,
+        name: str | None = None,
+        key: Callable[..., object] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Any:
+        """Have ``function``, sync or async, fetch from this source: ``@quotes.fetcher``.
+
+        A call gives what is cached under its arguments, or runs the function: once for the whole fleet,
+        with a slot of the source's limits. ``ttl`` (seconds) and ``cost`` (slots that a call takes) are
+        the source's where they are not said; a call waits at most ``patience`` seconds for a slot, or for
+        another that loads the same. ``name`` stands in the key in place of the function's own; ``key`` is
+        called as the function is, and says what stands for the arguments.
+
+        Raises:
+          InvalidRequest: one of these cannot be it, or the name is that of another module's function.
+        """
+
+        def decorate(function: Callable[..., Any]) -> Fetcher[..., Any] | AsyncFetcher[..., Any]:
+            kind = AsyncFetcher if inspect.iscoroutinefunction(function) else Fetcher
+            named = self._named(function, name)
+            return kind(function, Setup(self._tools, self._figures(ttl, cost), named, seconds, key))
+
+        seconds = wait_seconds("patience", patience)
+        return decorate if function is None else decorate(function)
+
+    def _figures(self, ttl: float | None, cost: int | None) -> Source:
+        source, most = self.source, min(limit.count for limit in self.source.limits)
+        if cost is not None and not (is_whole(cost) and 1 <= cost <= most):
+            raise InvalidRequest(f"cost {quoted(cost)} must be a whole number from 1 to the limit, {most}")
+        return replace(
+            source,
+            cache_ttl=source.cache_ttl if ttl is None else check_ttl(ttl),
+            cost=source.cost if cost is None else cost,
+        )
+
+    def _named(self, function: Callable[..., Any], name: str | None) -> str:
+        """What stands for the function in its keys: the same whatever its module is called."""
+        found = getattr(function, "__qualname__", "<unknown>") if name is None else name
+        if not isinstance(found, str) or not 0 < len(found) <= MAX_NAME_CHARS or found.endswith(">"):
+            raise InvalidRequest(
+                f"{quoted(found)} is no name for a fetcher: say name=, of 1-{MAX_NAME_CHARS} characters"
+            )
+        module = getattr(function, "__module__", "")
+        if self._modules.setdefault(found, module) != module:
+            raise InvalidRequest(
+                f"{found} of {module} and that of {self._modules[found]} would share their values under "
+                f"{self.source.name}: say name= for one of them"
+            )
+        return found
+
+
+@singleton
+def get_function_sources() -> dict[str, FunctionSource]:
+    """Those of this process, by name."""
+    return {}
+
+
+def source(
+    name: str,
+    *,
+    limits: str | None = None,
+    ttl: float | None = None,
+    stale: float | None = None,
+    cost_per_request: float | None = None,
+    daily_budget: float | None = None,
+) -> FunctionSource:
+    """The source ``name``, for functions to fetch from, sync or async.
+
+        quotes = tbcache.source("alphavantage", limits="5/1m,500/1d", ttl=60)
+
+        @quotes.fetcher
+        def quote(symbol: str) -> dict[str, float]: ...
+
+    ``limits`` hold for all functions of the source and all processes together. A value is fresh for ``ttl``
+    seconds (default 300); for ``stale`` seconds more (default 0) it may stand in for a new one: while one
+    is being loaded, or cannot be. ``cost_per_request`` and ``daily_budget`` are in US dollars.
+
+    Variables like ``TBCACHE_ALPHAVANTAGE__LIMITS`` go before what the code says, and a configured source
+    has its figures already. Asked for again, with the same figures or none, a source is the same.
+
+    Raises:
+      InvalidRequest: ``name`` is none, or a limit is none.
+      ConfigurationError: a figure cannot be one, is missing, or is not what was said before.
+    """
+    said = {
+        "limits": limits,
+        "cache_ttl": ttl,
+        "stale_ttl": stale,
+        "daily_budget": daily_budget,
+        "cost_per_request": cost_per_request,
+    }
+    declared = declare(name, said, get_settings(), stacklevel=3)
+    return get_function_sources().setdefault(name, FunctionSource(declared))

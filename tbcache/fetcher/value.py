@@ -1,0 +1,131 @@
+"""What a function returns, as JSON and back: its return annotation says how it is read.
+
+A process reads what another has written, with other classes perhaps, or an older version of them. So
+nothing of a class is written down, and what does not fit the annotation is as good as not there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from tbcache.foreign import printable
+from tbcache.store.codec import DecodeError
+from tbcache.store.wire import to_micros
+
+T = TypeVar("T")
+
+_ADVICE = "return plain JSON, or annotate what is returned with a model, a dataclass, a Struct or a TypedDict"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Timed(NamedTuple, Generic[T]):
+    """A value, and when it was loaded (UTC, by the server's clock)."""
+
+    value: T
+    at: datetime
+
+
+class _Entry(msgspec.Struct):
+    """``at`` is in microseconds since the epoch."""
+
+    at: int
+    v: msgspec.Raw
+
+
+class Values(Generic[T]):
+    """Encodes and decodes what one function returns."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._name = getattr(function, "__qualname__", repr(function))
+
+    def encode(self, value: Any, at: datetime) -> bytes:
+        """``value``, loaded ``at``, as a payload.
+
+        Raises:
+          TypeError: it cannot be cached; says what can.
+        """
+        return b'{"at":%d,"v":%b}' % (to_micros((at - _EPOCH).total_seconds()), self._encode(value))
+
+    def decode(self, payload: bytes) -> Timed[T]:
+        """What was given to :meth:`encode`, as the annotation has it.
+
+        Raises:
+          DecodeError: it is nothing that fits the annotation.
+        """
+        try:
+            entry = _ENTRIES.decode(payload)
+            return Timed(self._decoder.decode(entry.v), _EPOCH + timedelta(microseconds=entry.at))
+        except Exception as error:  # a validator of the user's may raise anything
+            raise DecodeError(f"no value of {self._name}() ({type(error).__name__})") from error
+
+    def _encode(self, value: Any) -> bytes:
+        try:
+            data = msgspec.json.encode(value, enc_hook=_plain)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise self._cannot(value, str(error)) from None
+        try:
+            found = self._decoder.decode(data)
+        except Exception as error:  # as above
+            raise self._cannot(value, f"it does not fit the annotation: {error}") from None
+        # JSON makes a list of a tuple, and a dict of a dataclass: no two calls may give two types.
+        if self._annotation is Any and not _is_same(found, value):
+            raise self._cannot(value, "it is no plain JSON, and nothing says how to read it")
+        return data
+
+    def _cannot(self, value: object, why: str) -> TypeError:
+        kind, reason = type(value).__qualname__, printable(why, 200)
+        return TypeError(f"{self._name}() returned a {kind} that cannot be cached ({reason}): {_ADVICE}")
+
+    @cached_property
+    def _annotation(self) -> Any:
+        try:
+            hints = typing.get_type_hints(inspect.unwrap(self._function), include_extras=True)
+        except NameError as error:
+            raise TypeError(
+                f"the return annotation of {self._name}() cannot be read ({error}): name a class of a module"
+            ) from None
+        found = hints.get("return", Any)
+        return Any if found is object else found
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[T]:
+        try:
+            return msgspec.json.Decoder(self._annotation, dec_hook=_built)
+        except TypeError as error:
+            raise TypeError(f"what {self._name}() returns cannot be cached: {error}") from None
+
+
+_ENTRIES = msgspec.json.Decoder(_Entry)
+
+
+def _is_same(found: object, value: object) -> bool:
+    """True where what was read is what was written, through and through."""
+    if type(found) is not type(value):
+        return False
+    if isinstance(found, list) and isinstance(value, list):
+        return len(found) == len(value) and all(map(_is_same, found, value))
+    if isinstance(found, dict) and isinstance(value, dict):
+        return found.keys() == value.keys() and all(_is_same(found[key], value[key]) for key in found)
+    return found == value
+
+
+def _plain(value: Any) -> Any:
+    """A pydantic model as plain data, by the names of its fields. Known by its methods, without pydantic."""
+    if not (hasattr(type(value), "model_validate_json") and hasattr(value, "model_dump")):
+        raise TypeError(f"{type(value).__qualname__} is not supported")
+    return value.model_dump(mode="json", round_trip=True, by_alias=False)
+
+
+def _built(kind: Any, plain: object) -> Any:
+    """A value of a class that is not msgspec's to read."""
+    if not hasattr(kind, "model_validate_json"):
+        raise TypeError(f"{getattr(kind, '__qualname__', kind)} is not supported")
+    return kind.model_validate_json(msgspec.json.encode(plain), by_alias=False, by_name=True)

@@ -1,0 +1,748 @@
+"""Any function as what fetches from a source: cached, loaded once for the fleet, inside the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+import httpx2
+import msgspec
+import pytest
+from pydantic import BaseModel, Field
+
+import tbcache
+from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
+from tbcache.errors import (
+    BudgetExhausted,
+    ConfigurationError,
+    InvalidRequest,
+    RateLimited,
+    UpstreamError,
+    UpstreamNotFound,
+    UpstreamThrottled,
+)
+from tbcache.fleet import build_fleet
+from tbcache.pipeline import get_pipeline
+from tbcache.settings import get_settings
+from tbcache.store import get_store
+from tests.cli.command import clean_environment
+from tests.providers.wire import answering
+from tests.server import Server, wait_until
+
+ROOT = Path(__file__).parents[1]
+
+
+class Quote(BaseModel):
+    """As an upstream has it: its field is called otherwise there."""
+
+    price: float = Field(alias="05. price")
+    at: datetime
+
+
+@dataclass
+class Bar:
+    high: float
+    low: float
+
+
+class Tick(msgspec.Struct):
+    price: float
+
+
+class Row(TypedDict):
+    price: float
+
+
+QUOTE = Quote(**{"05. price": 1.5, "at": datetime(2026, 1, 5, tzinfo=UTC)})
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may answer late, and Redis would be away for a moment."""
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+
+
+@pytest.fixture
+def redis_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """This process, with Redis."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    yield server
+    get_pipeline().close()
+    get_usage_monitor().leave()
+
+
+@pytest.fixture(params=["redis", "nothing"])
+def _fleet(request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process, with Redis and without any."""
+    if request.param == "redis":
+        request.getfixturevalue("redis_server")
+    yield
+    get_pipeline().close()
+    get_usage_monitor().leave()
+
+
+@pytest.fixture
+def quotes() -> tbcache.FunctionSource:
+    return tbcache.source("alphavantage", limits="20/1m,500/1d", ttl=60)
+
+
+# The shortest way in
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_a_call_is_cached_by_its_arguments_however_they_are_given(quotes: tbcache.FunctionSource) -> None:
+    """One request is what a value costs, for whoever asks and however it is written down."""
+    calls = []
+
+    @quotes.fetcher
+    def quote(symbol: str, currency: str = "USD") -> float:
+        calls.append((symbol, currency))
+        return 1.5
+
+    assert (
+        quote("AAPL") == quote(symbol="AAPL") == quote("AAPL", "USD") == quote("AAPL", currency="USD") == 1.5
+    )
+    quote("AAPL", "EUR")
+    assert calls == [("AAPL", "USD"), ("AAPL", "EUR")]
+    assert list(inspect.signature(quote).parameters) == ["symbol", "currency"]
+    assert quote.cache_key("AAPL") == (
+        "alphavantage:test_a_call_is_cached_by_its_arguments_however_they_are_given.<locals>.quote:"
+        'symbol="AAPL",currency="USD"'
+    )
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_an_outcome_says_where_a_value_comes_from(quotes: tbcache.FunctionSource) -> None:
+    """A price without its age is no price."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    assert quote.outcome("AAPL") == FetcherOutcome(1.5, "live", 0.0, None)
+    again = quote.outcome("AAPL")
+    assert (again.value, again.origin, again.error) == (1.5, "cache", None)
+    assert again.age is not None
+    assert 0 <= again.age < 60
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_a_value_is_peeked_at_refreshed_and_forgotten(quotes: tbcache.FunctionSource) -> None:
+    """What a trader needs beside a cache: to look without cost, to insist, and to drop."""
+    prices = iter([1.0, 2.0, 3.0])
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        return next(prices)
+
+    assert quote.peek("AAPL") is None
+    assert (quote("AAPL"), quote.peek("AAPL")) == (1.0, 1.0)
+    assert (quote.refresh("AAPL"), quote("AAPL")) == (2.0, 2.0)
+    assert (quote.invalidate("AAPL"), quote.peek("AAPL"), quote.invalidate("AAPL")) == (True, None, False)
+    assert quote("AAPL") == 3.0
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_prewarming_takes_its_part_of_the_limit_and_no_more() -> None:
+    """Whoever asks for a value goes before whoever might."""
+    source = tbcache.source("alphavantage", limits="10/1m")
+
+    @source.fetcher
+    def quote(symbol: str, currency: str = "USD") -> float:
+        if symbol == "BAD":
+            raise LookupError(symbol)
+        return 1.5
+
+    quote("AAPL")
+    assert quote.prewarm(["AAPL", "MSFT", "BAD", ("GME", "EUR"), {"symbol": "GME"}]) == 3
+    assert quote.peek("GME", "EUR") == quote.peek("GME") == 1.5
+    with pytest.raises(TypeError):
+        quote.prewarm(["NVDA", ("NVDA", "USD", "x")])
+    assert quote.peek("NVDA") is None
+
+
+def test_prewarming_leaves_room_for_those_who_ask(redis_server: Server) -> None:
+    """By the share that all prewarming of the fleet has."""
+    source = tbcache.source("alphavantage", limits="10/1m")
+
+    @source.fetcher(patience=0.0)
+    def quote(number: int) -> int:
+        return number
+
+    assert quote.prewarm(range(20)) == 7
+    assert [quote.outcome(number).origin for number in range(20, 24)] == ["live"] * 3 + [None]
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_a_method_is_called_on_its_instance_and_shared_by_all(quotes: tbcache.FunctionSource) -> None:
+    """A client of one's own is mostly an object; its value is the upstream's."""
+
+    class Client:
+        def __init__(self, price: float) -> None:
+            self.price = price
+
+        @quotes.fetcher
+        def quote(self, symbol: str) -> float:
+            return self.price
+
+        @quotes.fetcher
+        async def later(self, symbol: str) -> float:
+            return self.price
+
+    assert (Client(1.0).quote("AAPL"), Client(2.0).quote("AAPL")) == (1.0, 1.0)
+    assert Client(2.0).quote.outcome("AAPL").origin == "cache"
+    assert (Client(2.0).quote.refresh("AAPL"), Client(3.0).quote.peek("AAPL")) == (2.0, 2.0)
+    assert Client.quote.cache_key("AAPL") == Client(1.0).quote.cache_key("AAPL")
+    assert asyncio.run(Client(3.0).later("AAPL")) == 3.0
+
+
+def test_a_key_may_be_chosen(quotes: tbcache.FunctionSource) -> None:
+    """Some arguments mean the same to the upstream, and some are no part of the question."""
+
+    @quotes.fetcher(name="quote", key=lambda symbol, session: symbol.upper())
+    def quote(symbol: str, session: object) -> float:
+        return 1.5
+
+    assert quote.cache_key("aapl", session=object()) == 'alphavantage:quote:"AAPL"'
+    assert quote.cache_key("x" * 1000, session=None).startswith("alphavantage:quote:#")
+    assert (quote("aapl", session=object()), quote.outcome("AAPL", session=None).origin) == (1.5, "cache")
+
+
+# The fleet
+
+_BOT = """
+import sys, urllib.request
+import tbcache
+
+quotes = tbcache.source("alphavantage", limits="5/1m", ttl=60)
+
+@quotes.fetcher(name="quote")
+def quote(symbol: str) -> str:
+    with urllib.request.urlopen(sys.argv[1] + symbol, timeout=60) as answer:
+        return answer.read().decode()
+
+print(quote("AAPL"))
+"""
+
+
+def test_two_processes_that_want_the_same_make_one_load(redis_server: Server) -> None:
+    """It is what a fleet is for: the second bot waits for the first one's answer, and pays nothing."""
+    asked, has_joined, store = [], threading.Event(), get_store()
+    lease = store.keys.lease('alphavantage:quote:symbol="AAPL"')
+    variables = {**redis_server.variables, "TBCACHE_REDIS_TIMEOUT": "10", "TBCACHE_LEASE_SECONDS": "120"}
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.append(request.split()[1])
+        has_joined.wait(60)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n1.5")
+
+    with answering(answer) as url, contextlib.ExitStack() as ends:
+        bots = []
+        for _ in range(2):
+            command = [sys.executable, "-c", _BOT, f"{url}/"]
+            bots.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=clean_environment(**variables), stdout=subprocess.PIPE, text=True
+                )
+            )
+            ends.callback(lambda bot=bots[-1]: (bot.kill(), bot.communicate()))
+        ends.callback(has_joined.set)
+        wait_until(lambda: int(store.client.hget(lease, "waiters") or 0) >= 1, 60, "the second to join")
+        has_joined.set()
+        assert [bot.communicate(timeout=60)[0] for bot in bots] == ["1.5\n", "1.5\n"]
+    assert asked == [b"/AAPL"]
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_what_exceeds_the_limit_says_when_it_may_be_asked_again() -> None:
+    """No call goes upstream beyond it, whichever function makes it."""
+    source = tbcache.source("alphavantage", limits="3/1m")
+
+    @source.fetcher(patience=0.0)
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    @source.fetcher(patience=0.0, cost=2)
+    def history(symbol: str) -> list[float]:
+        return [1.5]
+
+    assert (history("AAPL"), quote("AAPL")) == ([1.5], 1.5)
+    with pytest.raises(RateLimited) as caught:
+        quote("MSFT")
+    assert 0 < caught.value.retry_after <= 61
+    assert isinstance(quote.outcome("MSFT").error, RateLimited)
+    assert (quote("AAPL"), get_rate_limiter("alphavantage").check_rate_limit()[0]) == (1.5, False)
+
+
+def test_a_source_of_functions_is_in_every_view(redis_server: Server) -> None:
+    """Whoever looks at the fleet sees what it asks of whom, also from another process."""
+    source = tbcache.source("alphavantage", limits="5/1m,500/1d", cost_per_request=0.25)
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    quote("AAPL")
+    quote("AAPL")
+    monitor = get_usage_monitor()
+    monitor.flush()
+    now = datetime.now(UTC)
+    days = [monitor.get_source_metrics("alphavantage", day) for day in (now, now - timedelta(days=1))]
+    figures = [(day.requests_today, day.hits_today, day.pages_today, day.cost_today) for day in days]
+    assert tuple(map(sum, zip(*figures, strict=True))) == (2, 1, 1, 0.25)
+    assert "alphavantage" in monitor.get_source_names()
+    [seen] = [
+        one for one in build_fleet(get_settings(), get_store()).status().sources if one.name == "alphavantage"
+    ]
+    assert [(str(one.limit), one.used) for one in seen.limits] == [("5/1m", 1), ("500/1d", 1)]
+    assert get_rate_limiter("alphavantage").get_status().used == 1
+
+
+def test_a_days_budget_is_kept(redis_server: Server) -> None:
+    """Calls cost money, and nobody watches a bot at night."""
+    source = tbcache.source("alphavantage", limits="50/1m", cost_per_request=1.0, daily_budget=2.0)
+
+    @source.fetcher
+    def quote(number: int) -> int:
+        return number
+
+    origins = [quote.outcome(number).origin for number in range(8)]
+    # At midnight another day's begins.
+    assert 2 <= origins.count("live") <= 4
+    with pytest.raises(BudgetExhausted):
+        quote(8)
+
+
+def test_values_are_cleared_like_any_sources(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """`tbcache cache clear` knows one rule."""
+    calls = []
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        calls.append(symbol)
+        return 1.5
+
+    for pattern in ("alphavantage:*", "*"):
+        quote("AAPL")
+        assert get_cache_manager().clear_pattern(pattern) == 1
+        assert quote.peek("AAPL") is None
+        quote("AAPL")
+    assert len(calls) == 3
+
+
+# Failures
+
+
+@dataclass
+class Response:
+    """As those of httpx, httpx2 and requests are, as far as they are looked at."""
+
+    status_code: int
+    headers: dict[str, str]
+
+
+class HTTPError(Exception):
+    def __init__(self, response: Any) -> None:
+        super().__init__("for url: https://upstream.test/?apikey=SECRET")
+        self.response = response
+
+
+def _by_httpx(status: int, headers: dict[str, str]) -> Any:
+    request = httpx2.Request("GET", "https://upstream.test/?apikey=SECRET")
+    httpx2.Response(status, headers=headers, request=request).raise_for_status()
+
+
+def _by_requests(status: int, headers: dict[str, str]) -> Any:
+    raise HTTPError(Response(status, headers))
+
+
+def _returned(status: int, headers: dict[str, str]) -> Any:
+    return httpx2.Response(status, headers=headers)
+
+
+def _in(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("refuse", [_by_httpx, _by_requests, _returned])
+def test_a_response_that_says_wait_closes_the_source_for_all(
+    redis_server: Server, refuse: Callable[..., Any]
+) -> None:
+    """Retry-After is said to one and meant for all, and a date is of the upstream's clock."""
+    for status in (429, 503):
+        for name, headers in (
+            ("seconds", {"Retry-After": "40"}),
+            ("date", {"Date": _in(-3600), "Retry-After": _in(-3560)}),
+        ):
+            source = tbcache.source(f"{name}-{status}", limits="5/1m")
+            error, calls = _refused(source, lambda status=status, headers=headers: refuse(status, headers))
+            assert isinstance(error, RateLimited)
+            assert 20 < error.retry_after < 42
+            assert "SECRET" not in str(error)
+            assert get_rate_limiter(source.source.name).get_status().is_limited
+            assert calls == ["AAPL"]
+
+
+def _refused(source: tbcache.FunctionSource, refuse: Callable[[], Any]) -> tuple[Exception | None, list[str]]:
+    """What a call finds after one that was refused, and what the function was called with."""
+    calls = []
+
+    @source.fetcher(patience=0.0)
+    def quote(symbol: str) -> float:
+        calls.append(symbol)
+        found: float = refuse()
+        return found
+
+    with pytest.raises((HTTPError, httpx2.HTTPStatusError, UpstreamError)):
+        quote("AAPL")
+    return quote.outcome("MSFT").error, calls
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_what_a_function_raises_is_its_callers_and_others_know_its_kind(
+    quotes: tbcache.FunctionSource,
+) -> None:
+    """No exception of ours stands for yours; and the same failure is not met twice in a row."""
+    calls = []
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        calls.append(symbol)
+        raise HTTPError(Response(404, {})) if symbol == "NONE" else ZeroDivisionError("SECRET")
+
+    with pytest.raises(ZeroDivisionError):
+        quote("AAPL")
+    with pytest.raises(UpstreamError, match=r"quote\(\) raised ZeroDivisionError") as caught:
+        quote("AAPL")
+    assert "SECRET" not in str(caught.value)
+    assert isinstance(quote.outcome("NONE").error, HTTPError)
+    assert isinstance(quote.outcome("NONE").error, UpstreamNotFound)
+    assert calls == ["AAPL", "NONE"]
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_an_error_of_ours_says_what_no_status_does() -> None:
+    """Some upstreams refuse with a 200 and a note."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+
+    @source.fetcher(patience=0.0)
+    def quote(symbol: str) -> float:
+        raise UpstreamThrottled("alphavantage", "note", retry_at=datetime.now(UTC) + timedelta(seconds=40))
+
+    with pytest.raises(UpstreamThrottled, match="note"):
+        quote("AAPL")
+    assert isinstance(quote.outcome("MSFT").error, RateLimited)
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_an_old_value_stands_in_where_that_is_asked_for() -> None:
+    """For as long as somebody has said; nobody trades on yesterday's price without knowing."""
+    source = tbcache.source("alphavantage", limits="20/1m", ttl=0.05, stale=60)
+    prices = iter([1.0])
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        return next(prices)
+
+    assert quote("AAPL") == 1.0
+    wait_until(lambda: quote.outcome("AAPL").origin == "stale", what="the value's growing old")
+    wait_until(lambda: quote.outcome("AAPL").error is not None, what="the refresh's failing")
+    kept = quote.outcome("AAPL")
+    assert (kept.value, kept.origin, quote("AAPL")) == (1.0, "stale", 1.0)
+    assert isinstance(kept.error, UpstreamError)
+
+
+def test_without_that_an_old_value_is_no_value(redis_server: Server) -> None:
+    """The default: better no number than an old one without a mark."""
+    source = tbcache.source("alphavantage", limits="20/1m", ttl=0.05)
+    prices = [1.0]
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        return prices.pop()
+
+    assert quote("AAPL") == 1.0
+    # The server's clock counts: what looks old here may be fresh there for a moment.
+    wait_until(lambda: quote.outcome("AAPL").error is not None, what="the value's growing old")
+    assert quote.outcome("AAPL").origin is None
+
+
+# Values
+
+
+def _values(source: tbcache.FunctionSource) -> list[tuple[Any, Any]]:
+    def model() -> Quote:
+        return QUOTE
+
+    def models() -> list[Quote]:
+        return [QUOTE]
+
+    def maybe(is_there: bool = False) -> Quote | None:
+        return QUOTE if is_there else None
+
+    def record() -> Bar:
+        return Bar(2.0, 1.0)
+
+    def struct() -> dict[str, Tick]:
+        return {"AAPL": Tick(1.5)}
+
+    def row() -> Row:
+        return {"price": 1.5}
+
+    def pair() -> tuple[str, float]:
+        return "AAPL", 1.5
+
+    def plain():  # type: ignore[no-untyped-def]
+        return {"$ref": [1, 2.5, None, "x", True], "n": 2**70}
+
+    functions: list[Callable[[], Any]] = [model, models, maybe, record, struct, row, pair, plain]
+    return [(source.fetcher(one), one()) for one in functions]
+
+
+def test_every_call_gives_what_the_first_gave(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """Whether it comes from the upstream or from the cache, a value is of one type: the annotation's."""
+    for fetch, value in _values(quotes):
+        for origin in ("live", "cache", "cache"):
+            found = fetch.outcome()
+            assert (found.value, found.origin) == (value, origin)
+            assert type(found.value) is type(value)
+        assert fetch.peek() == value
+
+
+def test_nobody_changes_what_another_gets(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """Each caller has a value of his own."""
+
+    @quotes.fetcher
+    def prices() -> list[float]:
+        return [1.5]
+
+    for _ in range(4):
+        prices().append(0.0)
+    assert prices() == [1.5]
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_what_is_no_plain_json_and_not_annotated_is_refused() -> None:
+    """The second call would give something else than the first."""
+    source = tbcache.source("alphavantage", limits="50/1m")
+    values = [object(), (1, 2), {1: 2}, [Bar(2.0, 1.0)], float("nan"), {1, 2}, "\ud800"]
+
+    @source.fetcher(name="look")
+    def look(number: int):  # type: ignore[no-untyped-def]
+        return values[number]
+
+    for number in range(len(values)):
+        with pytest.raises(TypeError, match=r"look\(\) returned a .* that cannot be cached .*annotate"):
+            look(number)
+        assert look.peek(number) is None
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_what_does_not_fit_its_annotation_is_refused(quotes: tbcache.FunctionSource) -> None:
+    """It could not be read back."""
+
+    @quotes.fetcher
+    def quote() -> Tick:
+        return {"cost": 1}  # type: ignore[return-value]
+
+    @quotes.fetcher
+    def unreadable() -> Tick | Row | Bar:
+        return Tick(1.5)
+
+    with pytest.raises(
+        TypeError, match=r"does not fit the annotation: Object missing required field `price`"
+    ):
+        quote()
+    with pytest.raises(TypeError, match=r"unreadable\(\) .*cannot be cached"):
+        unreadable()
+
+
+def test_a_value_of_before_a_change_of_the_code_is_loaded_anew(
+    redis_server: Server, quotes: tbcache.FunctionSource
+) -> None:
+    """A release must not begin with exceptions, whatever the one before has left in Redis."""
+
+    @quotes.fetcher(name="quote")
+    def before(symbol: str) -> Row:
+        return {"price": 1.5}
+
+    @quotes.fetcher(name="quote")
+    def after(symbol: str) -> Bar:
+        return Bar(2.0, 1.0)
+
+    before("AAPL")
+    assert after.peek("AAPL") is None
+    assert (after("AAPL"), after.outcome("AAPL").origin) == (Bar(2.0, 1.0), "cache")
+
+
+def test_an_argument_that_has_no_form_of_its_own_is_refused(quotes: tbcache.FunctionSource) -> None:
+    """Two calls with it could not be told apart."""
+
+    @quotes.fetcher
+    def quote(symbol: object) -> float:
+        return 1.5
+
+    for call in (quote, quote.outcome, quote.peek, quote.refresh, quote.invalidate):
+        with pytest.raises(
+            TypeError, match=r"argument 'symbol' of .*quote\(\) cannot be part of a cache key"
+        ):
+            call(object())
+        with pytest.raises(TypeError, match="argument"):
+            call()  # type: ignore[call-arg]
+
+
+# What a source is
+
+
+def test_the_environment_goes_before_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs a bot knows the plan that was paid for."""
+    monkeypatch.setenv("TBCACHE_ALPHA_VANTAGE__LIMITS", "75/1m")
+    monkeypatch.setenv("TBCACHE_ALPHA_VANTAGE__CACHE_TTL", "5")
+    source = tbcache.source("alpha-vantage", limits="5/1m,500/1d", ttl=60, stale=7).source
+    assert (str(source.limits[0]), len(source.limits)) == ("75/1m", 1)
+    assert (source.cache_ttl, source.stale_ttl) == (5.0, 7.0)
+
+
+def test_limits_may_be_the_environments_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any there is nothing to keep to."""
+    with pytest.raises(ConfigurationError, match=r"'alphavantage' has no limits: say limits="):
+        tbcache.source("alphavantage")
+    monkeypatch.setenv("TBCACHE_ALPHAVANTAGE__LIMITS", "5/1m")
+    get_settings.cache_clear()
+    assert str(tbcache.source("alphavantage").source.limits[0]) == "5/1m"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what"),
+    [
+        ("TBCACHE_TWITER__LIMITS", "5/1m", "did you mean TBCACHE_TWITTER__LIMITS"),
+        ("TBCACHE_ALPHAVANTAGE__LIMIT", "5/1m", "TBCACHE_ALPHAVANTAGE__LIMIT is no setting"),
+        ("TBCACHE_ALPHAVANTAGE__LIMITS", "5/1x", "TBCACHE_ALPHAVANTAGE__LIMITS='5/1x' is not valid"),
+    ],
+)
+def test_a_variable_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, what: str
+) -> None:
+    """A limit that is misspelt, and so not kept to, is a ban."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=what):
+        tbcache.source("alphavantage", limits="5/1m")
+
+
+def test_a_source_is_declared_with_one_set_of_figures() -> None:
+    """Two modules that believe in different limits are one mistake, and it is told at once."""
+    source = tbcache.source("alphavantage", limits="5/1m,500/1d", ttl=60)
+    assert tbcache.source("alphavantage", limits="5/1m, 500/1d", ttl=60.0) is source
+    assert tbcache.source("alphavantage") is source
+    with pytest.raises(
+        ConfigurationError, match=r"declared with other figures.*limits was 5/1m,500/1d, and is 6/1m"
+    ):
+        tbcache.source("alphavantage", limits="6/1m")
+    with pytest.raises(ConfigurationError, match="stale was not said, and is 5 here"):
+        tbcache.source("alphavantage", stale=5)
+
+
+def test_a_configured_source_has_its_figures_and_takes_functions_as_well() -> None:
+    """A bot's own calls of an upstream that is fetched from are inside the same limits."""
+    assert str(tbcache.source("reddit").source.limits[0]) == "60/1m"
+    with pytest.raises(ConfigurationError, match=r"reddit is a configured source.*TBCACHE_REDDIT__LIMITS"):
+        tbcache.source("reddit", limits="5/1m")
+
+
+@pytest.mark.parametrize(
+    ("figures", "what"),
+    [
+        ({"limits": "5/1x"}, "limits"),
+        ({"ttl": 0}, "ttl=0, which is not valid"),
+        ({"stale": -1}, "stale=-1, which is not valid"),
+        ({"daily_budget": "much"}, "daily_budget='much', which is not valid"),
+        ({"cost_per_request": True}, "cost_per_request=True, which is not valid"),
+        ({"daily_budget": 5.0}, "daily_budget without cost_per_request"),
+    ],
+)
+def test_a_figure_that_cannot_be_one_is_told(figures: dict[str, Any], what: str) -> None:
+    """At the line that says it."""
+    with pytest.raises(ConfigurationError, match=what):
+        tbcache.source("alphavantage", **{"limits": "5/1m", **figures})
+
+
+@pytest.mark.parametrize("name", ["", "a b", "{x}", "a:b", None])
+def test_a_name_is_checked_before_it_becomes_a_key(name: Any) -> None:
+    """It is a part of names in Redis, of metrics and of messages."""
+    with pytest.raises(InvalidRequest, match="is not valid"):
+        tbcache.source(name, limits="5/1m")
+
+
+def test_a_name_that_is_nearly_a_configured_sources_is_told_once() -> None:
+    """It would have limits of its own, beside those of the same upstream."""
+    with pytest.warns(TbcacheWarning, match="did you mean 'twitter'") as warned:
+        tbcache.source("twiter", limits="5/1m")
+    assert warned[0].filename == __file__
+    tbcache.source("twiter")
+
+
+def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -> None:
+    """Each would get the other's values."""
+
+    def quote() -> float:
+        return 1.5
+
+    def other() -> float:
+        return 2.5
+
+    other.__qualname__, other.__module__ = quote.__qualname__, "another"
+    quotes.fetcher(quote)
+    quotes.fetcher(quote)  # a cell of a notebook that is run again
+    with pytest.raises(InvalidRequest, match="say name= for one of them"):
+        quotes.fetcher(other)
+    with pytest.raises(InvalidRequest, match="say name="):
+        quotes.fetcher(lambda: 1.5)
+    with pytest.raises(InvalidRequest, match="cost 6"):
+        tbcache.source("small", limits="5/1m").fetcher(cost=6)(quote)
+
+
+# Processes
+
+
+def test_a_forked_child_fetches_as_well(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """Web servers fork after they have imported, and perhaps asked."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> int:
+        return os.getpid()
+
+    @quotes.fetcher
+    async def later(symbol: str) -> int:
+        return os.getpid()
+
+    parent = os.getpid()
+    assert (quote("AAPL"), asyncio.run(later("AAPL"))) == (parent, parent)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            found = quote("AAPL"), quote("MSFT"), asyncio.run(later("AAPL")), asyncio.run(later("MSFT"))
+            code = 0 if found == (parent, os.getpid(), parent, os.getpid()) else 2
+        finally:
+            os._exit(code)
+    ended: list[int] = []
+    try:
+        wait_until(lambda: ended.extend(os.waitpid(child, os.WNOHANG)) or ended[-2], what="the child's end")
+        assert os.waitstatus_to_exitcode(ended[-1]) == 0
+    finally:
+        if not ended or not ended[-2]:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)

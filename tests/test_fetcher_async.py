@@ -1,0 +1,353 @@
+"""Async functions as fetchers: the loop goes on, and a cancelled task leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import tbcache
+from tbcache import get_usage_monitor
+from tbcache.admission import Ask, Verdict
+from tbcache.errors import RateLimited, UpstreamError
+from tbcache.pipeline import get_pipeline
+from tbcache.pipeline.driver import CALLERS
+from tbcache.store import get_store
+from tests.server import Server, wait_until
+
+SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _this_process(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With Redis, on a machine that may be busy."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    yield
+    get_pipeline().close()
+    get_usage_monitor().leave()
+
+
+@pytest.fixture
+def quotes() -> tbcache.FunctionSource:
+    return tbcache.source("alphavantage", limits="20/1m,500/1d", ttl=60)
+
+
+def left_behind(key: str) -> tuple[bool, int]:
+    """Whether the key's lease is held, and how many slots are taken."""
+    store = get_store()
+    is_held = bool(store.client.hget(store.keys.lease(key), "token"))
+    return is_held, int(store.client.zcard(store.keys.slots("alphavantage")))
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    """Let the loop run until it holds."""
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.01)
+    assert condition(), what
+
+
+async def cancelled(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_an_async_function_is_awaited_in_its_own_loop(quotes: tbcache.FunctionSource) -> None:
+    """Its client belongs to that loop; and all that a sync one can do, it can."""
+    loops = []
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        loops.append(asyncio.get_running_loop())
+        return 1.5
+
+    async def use() -> None:
+        assert await quote("AAPL") == await quote("AAPL") == 1.5
+        assert (await quote.outcome("AAPL")).origin == "cache"
+        assert await quote.peek("AAPL") == 1.5
+        assert await quote.refresh("AAPL") == 1.5
+        assert await quote.invalidate("AAPL")
+        assert await quote.peek("AAPL") is None
+        assert await quote.prewarm(["AAPL", "MSFT"]) == 2
+        assert loops == [asyncio.get_running_loop()] * 4
+
+    asyncio.run(use())
+
+
+def test_a_thousand_tasks_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:
+    """With a handful of threads: what a bot asks for at the opening bell."""
+    calls, before = [], threading.active_count()
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> list[float]:
+        calls.append(threading.active_count())
+        return [1.5]
+
+    async def use() -> None:
+        found = await asyncio.gather(*(quote("AAPL") for _ in range(1000)))
+        assert found == [[1.5]] * 1000
+
+    asyncio.run(use())
+    assert len(calls) == 1
+    assert calls[0] - before < CALLERS + 8  # its heartbeats beside them
+
+
+def test_two_loops_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:
+    """Threads with a loop each are one process as much as a fleet is one bot."""
+    calls, has_joined = [], threading.Event()
+    admission = get_pipeline().admission
+    wait_for = admission.wait_for
+
+    def join(*args: Any) -> None:
+        has_joined.set()
+        wait_for(*args)
+
+    admission.wait_for = join  # type: ignore[method-assign]
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        calls.append(symbol)
+        await until(has_joined.is_set, "the other's joining")
+        return 1.5
+
+    async def call() -> float:
+        return await quote("AAPL")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: asyncio.run(call()), range(2))) == [1.5, 1.5]
+    assert calls == ["AAPL"]
+
+
+def test_the_loop_goes_on_while_redis_is_asked(quotes: tbcache.FunctionSource) -> None:
+    """Redis may take its time; every other task of the bot must not."""
+    admission, has_gone_on = get_pipeline().admission, threading.Event()
+    admit = admission.admit
+
+    def slow(ask: Ask) -> Verdict:
+        assert has_gone_on.wait(SECONDS), "the loop waits for Redis"
+        return admit(ask)
+
+    admission.admit = slow  # type: ignore[method-assign]
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def use() -> None:
+        task = asyncio.ensure_future(quote("AAPL"))
+        await asyncio.sleep(0)
+        has_gone_on.set()
+        assert await task == 1.5
+
+    asyncio.run(use())
+
+
+def test_a_task_that_is_cancelled_while_it_waits_leaves_neither_slot_nor_lease() -> None:
+    """A slot that was promised to it is somebody else's again at once."""
+    source = tbcache.source("alphavantage", limits="1/1m")
+
+    @source.fetcher(patience=120.0)
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def use() -> None:
+        await quote("AAPL")
+        task = asyncio.ensure_future(quote("MSFT"))
+        await until(lambda: left_behind(quote.cache_key("MSFT")) == (True, 2), "a slot being promised")
+        await cancelled(task)
+        await until(lambda: left_behind(quote.cache_key("MSFT")) == (False, 1), "its being given back")
+
+    asyncio.run(use())
+
+
+def test_what_is_granted_to_a_task_that_is_gone_is_given_back(quotes: tbcache.FunctionSource) -> None:
+    """It was cancelled while Redis was being asked, and the answer finds nobody."""
+    admission, is_asked, is_gone = get_pipeline().admission, threading.Event(), threading.Event()
+    admit = admission.admit
+
+    def late(ask: Ask) -> Verdict:
+        is_asked.set()
+        assert is_gone.wait(SECONDS)
+        return admit(ask)
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def use() -> None:
+        admission.admit = late  # type: ignore[method-assign]
+        task = asyncio.ensure_future(quote("AAPL"))
+        await until(is_asked.is_set, "the ask")
+        await cancelled(task)
+        is_gone.set()
+
+    asyncio.run(use())
+    get_pipeline().close()
+    assert left_behind(quote.cache_key("AAPL")) == (False, 0)
+
+
+def test_a_load_that_is_cancelled_is_another_tasks_to_do(quotes: tbcache.FunctionSource) -> None:
+    """Its request may have gone out, so its slot stays held until the lease ends; its lease does not."""
+    has_begun = threading.Event()
+    ends = []
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        if has_begun.is_set():
+            return 1.5
+        has_begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ends.append("cancelled")
+        raise AssertionError
+
+    async def use() -> None:
+        task = asyncio.ensure_future(quote("AAPL"))
+        await until(has_begun.is_set, "the call")
+        await cancelled(task)
+        await until(lambda: left_behind(quote.cache_key("AAPL")) == (False, 1), "the lease's end")
+        assert await quote("AAPL") == 1.5
+
+    asyncio.run(use())
+    assert ends == ["cancelled"]
+
+
+def test_a_shared_load_ends_with_the_last_who_waits_for_it(quotes: tbcache.FunctionSource) -> None:
+    """One task's timeout is not another's."""
+    may_end, calls = threading.Event(), []
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        calls.append(symbol)
+        await until(may_end.is_set, "its end")
+        return 1.5
+
+    async def use() -> None:
+        first, second = asyncio.ensure_future(quote("AAPL")), asyncio.ensure_future(quote("AAPL"))
+        await until(lambda: calls, "the call")
+        await cancelled(first)
+        may_end.set()
+        assert await second == 1.5
+
+    asyncio.run(use())
+    assert calls == ["AAPL"]
+
+
+def test_a_call_ends_with_its_slot(monkeypatch: pytest.MonkeyPatch, quotes: tbcache.FunctionSource) -> None:
+    """What is sent after that would be known to nobody."""
+    monkeypatch.setenv("TBCACHE_LEASE_SECONDS", "1")
+    tbcache.get_settings.cache_clear()
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        await asyncio.sleep(3600)
+        return 1.5
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(quote("AAPL"))  # type: ignore[arg-type]
+
+
+def test_a_failure_is_everyones_who_shares_the_call(quotes: tbcache.FunctionSource) -> None:
+    """The function ran for them all."""
+    calls = []
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        calls.append(symbol)
+        raise ZeroDivisionError
+
+    async def use() -> None:
+        errors = await asyncio.gather(*(quote("AAPL") for _ in range(3)), return_exceptions=True)
+        assert [type(error) for error in errors] == [ZeroDivisionError] * 3
+        assert isinstance((await quote.outcome("AAPL")).error, UpstreamError)
+
+    asyncio.run(use())
+    assert calls == ["AAPL"]
+
+
+def test_what_exceeds_the_limit_is_told(quotes: tbcache.FunctionSource) -> None:
+    """As in a thread."""
+    source = tbcache.source("small", limits="1/1m")
+
+    @source.fetcher(patience=0.0)
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def use() -> None:
+        assert await quote("AAPL") == 1.5
+        with pytest.raises(RateLimited):
+            await quote("MSFT")
+        assert isinstance((await quote.outcome("GME")).error, RateLimited)
+
+    asyncio.run(use())
+
+
+def test_an_old_value_is_refreshed_by_a_task_in_the_background() -> None:
+    """Nobody waits for it, and the loop prints no error of it."""
+    source = tbcache.source("alphavantage", limits="20/1m", ttl=0.05, stale=60)
+    prices = iter([1.0])
+
+    @source.fetcher
+    async def quote(symbol: str) -> float:
+        try:
+            return next(prices)
+        except StopIteration:
+            raise LookupError from None
+
+    async def has_failed() -> bool:
+        found = await quote.outcome("AAPL")
+        assert found.value == 1.0
+        return found.origin == "stale" and isinstance(found.error, UpstreamError)
+
+    async def use() -> None:
+        assert await quote("AAPL") == 1.0
+        async with asyncio.timeout(SECONDS):
+            while not await has_failed():
+                await asyncio.sleep(0.01)
+
+    asyncio.run(use())
+
+
+def test_sync_and_async_functions_of_a_source_share_its_limits(quotes: tbcache.FunctionSource) -> None:
+    """Half of a bot is seldom rewritten at once."""
+    source = tbcache.source("small", limits="2/1m")
+
+    @source.fetcher(patience=0.0)
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    @source.fetcher(patience=0.0)
+    async def later(symbol: str) -> float:
+        return 2.5
+
+    async def use() -> None:
+        assert (quote("AAPL"), await later("AAPL")) == (1.5, 2.5)
+        assert (quote.outcome("MSFT").origin, (await later.outcome("MSFT")).origin) == (None, None)
+
+    asyncio.run(use())
+
+
+def test_a_loop_that_ends_leaves_nothing_to_wait_for(quotes: tbcache.FunctionSource) -> None:
+    """`asyncio.run` cancels what is left, as at the end of a script."""
+    has_begun = threading.Event()
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        has_begun.set()
+        await asyncio.sleep(3600)
+        return 1.5
+
+    async def use() -> Awaitable[float]:
+        task = asyncio.ensure_future(quote("AAPL"))
+        await until(has_begun.is_set, "the call")
+        return task
+
+    asyncio.run(use())
+    wait_until(lambda: not left_behind(quote.cache_key("AAPL"))[0], what="the lease's end")
