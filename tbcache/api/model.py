@@ -209,9 +209,9 @@ class SourceState(Answer):
     closed_until: datetime | None
     closed_reason: str | None
     failing_since: datetime | None = Field(description="The first failure after a fetch went well.")
-    warm: int = Field(description="Common symbols whose answer is fresh.")
+    warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
     common: int
-    recent: RecentUsage
+    recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
 
 
 class FleetState(Answer):

@@ -34,6 +34,7 @@ _PAIRS = ("asked", "errors")
 _UNBOUNDED = 10_000
 MOST_TROUBLES = 5
 NOBODY = "no process was heard of within the last minute: settings shown are this shell's"
+UNHEARD = "which processes run is not known until Redis is back"
 NOT_TOLD = "no process has told its settings: those shown are this shell's"
 
 
@@ -45,7 +46,7 @@ def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType]
         _source_table(status, width),
         *(shown(line, "dim") for line in notes(status)),
         Text(),
-        _worker_table(status.workers),
+        _worker_table(status.workers) if status.server.is_available else Text(UNHEARD, style="dim"),
         *extra,
     )
 
@@ -146,6 +147,8 @@ def _source_table(status: FleetStatus, width: int) -> Table:
 
 def _sources(status: FleetStatus, bar_cells: int, left_out: Sequence[str]) -> Table:
     rows = [_cells(source, status.at, bar_cells) for source in status.sources]
+    if not status.server.is_available:
+        rows = list(map(_unknown, rows))
     columns = [name for name in rows[0] if name not in left_out]
     table = _table(
         (f"{name} 5m/day" if name in _PAIRS else name, "left" if name in _LEFT else "right")
@@ -177,6 +180,12 @@ def _cells(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, 
         "queue": f"{queue.waiting + queue.delayed}+{queue.running}",
         "cost": f"${usage.cost_today:.2f}" if usage.cost_today else "-",
     }
+
+
+def _unknown(cells: Mapping[str, str | Text]) -> Mapping[str, str | Text]:
+    """Those of a source while Redis is away: zeros would look like a quiet day."""
+    nothing = dict.fromkeys(cells, Text("-", style="dim"))
+    return {**nothing, "source": cells["source"], "state": cells["state"]}
 
 
 def _errors(recent: int, today: int) -> Text:

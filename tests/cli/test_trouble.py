@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -510,6 +510,24 @@ def test_check_ends_with_1_where_something_is_wrong_and_else_with_0(
     )
     as_json = cli("status", "--check", "--json", REDIS_URL="redis://127.0.0.1:1/0")
     assert (as_json.code, [one["kind"] for one in as_json.data["troubles"]]) == (1, ["redis_away"])
+
+
+def test_while_redis_is_away_no_figure_is_a_zero(tmp_path: Path) -> None:
+    """Zeros look like a quiet day without a bill, and "this shell's settings" like the reason."""
+    nowhere = Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}, data_dir=tmp_path / "data")
+    with closing(Store(nowhere)) as store:
+        seen = build_fleet(nowhere, store).status()
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(status_page(seen, 200))
+    page = console.export_text()
+    (line,) = [line for line in page.splitlines() if line.startswith("stocktwits")]
+    assert line.split()[1] == "unknown"
+    assert set(line.split()[2:]) == {"-"}
+    assert "which processes run is not known until Redis is back" in page
+    assert "this shell's" not in page
+    with local_client(nowhere) as client:
+        for told in client.get("/api/monitoring/status").json()["sources"]:
+            assert (told["warm"], told["recent"]) == (None, None)
 
 
 def test_check_without_any_redis_says_that_none_is_configured(cli: Cli, tmp_path: Path) -> None:
