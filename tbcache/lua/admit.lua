@@ -1,6 +1,6 @@
 -- admit: one question, one verdict.
 --
--- KEYS  window       (see slots.lua)
+-- KEYS  window       (see state.lua)
 --       entry        STRING  {"f":<fresh until, 16 digits, us>,"b":<birth, 16 digits>,"v":<JSON>}
 --       lease        HASH    token, until (us): who loads the key, until when;
 --                            since: the last clear when the load began, its value's birth;
@@ -20,7 +20,7 @@
 --       id           of the slot, also the lease's token
 --       cost         in slots
 --       is_held      the slot is held already
---       known        what the process was replied of the epoch before, "" for none (see meet in slots.lua)
+--       known        what the process was replied of the epoch before, "" for none (see meet in epoch.lua)
 --       patience_us  a slot that comes free within it is promised at once
 --       budget       the day's (millionths of a dollar; 0: none)
 --       page_price   at most
@@ -33,7 +33,7 @@
 --       go: now, entry, seen, start                 the slot is held, the lease is yours; send
 --                                                   nothing before start; entry may be ""
 --       join: now, token, ends_at                   someone else loads it
---       wait: now, retry_at, code, reason, seen     no slot before retry_at; why: see slots.lua;
+--       wait: now, retry_at, code, reason, seen     no slot before retry_at; why: see window.lua;
 --                                                   seen: what meet replies
 --       failed: now, failure                        the last load failed; not yet again
 --       late: now                                   the deadline has passed; nothing was done
@@ -46,7 +46,7 @@ if deadline_us > 0 and now > deadline_us then
 end
 
 -- Whatever is answered below, the process was heard: the asker reckons with that. Where an older note of it
--- than it knows of says that Redis lost data, that stays to be seen (see meet in slots.lua).
+-- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
 local noted = redis.call('ZSCORE', fleet, process)
 local is_noted = noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0)
 if is_noted then
@@ -80,8 +80,9 @@ if is_fresh and charge == 'fetch' then
     return reply_hit(now, found)
 end
 
---@include slots
-local window = {slots = slots, state = state, fleet = fleet, process = process, limits = parse_limits(limits)}
+--@include window
+--@include budget
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 local function counted(name, reply)
@@ -97,10 +98,11 @@ local function unneeded()
 end
 
 local seen = meet(window, now, known, id)
-local retry_at, code, reason, certain = 0, '', '', true
-if not has_slot then
-    local _
-    retry_at, code, reason, _, certain = look(window, now, cost, share)
+open_window(window, limits)
+local view = not has_slot and look(window, now, cost, share) or nil
+local retry_at, code, reason, is_certain = 0, '', '', true
+if view then
+    retry_at, code, reason, is_certain = view.retry_at, view.code, view.text, view.is_certain
     if code == GIVING_BACK then
         call_for_rooms(window, now)
     end
@@ -115,7 +117,7 @@ if charge == 'request' then
         if has_slot then
             commit(slots, now, id, cost)
         else
-            hold(window, now, id, cost, 0, now, share)
+            hold(window, now, id, cost, 0, now, view)
         end
         return counted('hit', reply_hit(now, found))
     end
@@ -149,18 +151,18 @@ if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then
 end
 local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, has_slot and cost or 0)
 if funds_at > retry_at then
-    retry_at, code, reason, certain = funds_at, BUDGET, lack, false
+    retry_at, code, reason, is_certain = funds_at, BUDGET, lack, false
     unneeded()
 end
 if retry_at > 0 and found then
     return counted('stale', reply_stale(now, found, failure or ''))
 end
-if retry_at > 0 and not (certain and retry_at - now <= patience_us) then
+if retry_at > 0 and not (is_certain and retry_at - now <= patience_us) then
     return counted('wait', reply_wait(now, retry_at, code, reason, seen))
 end
 
 local start = math.max(now, retry_at)
-hold(window, now, id, cost, lease_us, start, not has_slot and share or nil)
+hold(window, now, id, cost, lease_us, start, view)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
 redis.call('HSET', lease, 'token', id, 'until', int(start + lease_us), 'waiters', 0, 'since', since)
 redis.call('HDEL', lease, 'generation')

@@ -1,10 +1,12 @@
---@include slots
+--@include headroom
+--@include member
+--@include epoch
 --@include fleet
 -- beat: a process says that it is there, and learns the limits in force and its part of them
 -- while Redis is away from it: its share, and its rooms, which are what it may take of that at
 -- once. The shares never add up to more than 1, nor the rooms to more than what is free.
 --
--- KEYS  window       (see slots.lua)
+-- KEYS  window       (see state.lua)
 -- ARGV  limits       its own
 --       process
 --       going_by     the share that it goes by until it has read this reply
@@ -52,11 +54,7 @@ end
 local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
     'lost_at', 'whole_at', 'left_until')
 window.limits = parse_limits(told[1] or limits)
-local longest = 0
-for _, limit in ipairs(window.limits) do
-    longest = math.max(longest, limit[2])
-end
-local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest, lease)
+local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest(window.limits), lease)
 
 -- Shares are for those who can go on alone: the others wait for Redis, whatever is theirs.
 local members, given, sharing = members_of(window, now), 0, 0

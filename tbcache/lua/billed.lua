@@ -1,4 +1,4 @@
---@include slots
+--@include budget
 -- billed: bills what was read away from Redis of what is billed once a day, exactly once.
 --
 -- KEYS  usage   HASH of the source's UTC day

@@ -1,9 +1,9 @@
---@include slots
+--@include budget
 -- count: adds a batch of figures counted away from Redis, exactly once.
 --
 -- KEYS  usage    HASH of the source's UTC day
 --       batch    STRING, a mark that it has come
---       state    (see slots.lua)
+--       state    (see state.lua)
 -- ARGV  worker
 --       budget   the day's (millionths of a dollar; 0: none)
 --       figures  metric, by, metric, by, ...

@@ -1,4 +1,4 @@
---@include slots
+--@include window
 --@include wake
 --@include envelope
 --@include queue
@@ -6,7 +6,7 @@
 -- those whose answer is in the cache without a slot.
 --
 -- KEYS  queue        (see queue.lua)
---       window       (see slots.lua)
+--       window       (see state.lua)
 --       clears       the log of clears (see clear.lua)
 -- ARGV  most         jobs
 --       limits
@@ -31,7 +31,7 @@
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
 --                    comes: the worker has given up on this ask
-local window = {slots = slots, state = state, fleet = fleet, process = process, limits = parse_limits(limits)}
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 local MOST_LOOKED_AT = 100
 
 local now = server_time()
@@ -39,6 +39,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, 0, false, '', {})
 end
 local seen = meet(window, now, known, suffix)
+open_window(window, limits)
 for _, claim in ipairs(in_hand) do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)
 end
@@ -86,16 +87,25 @@ local function ask_again_at(moment)
     end
 end
 
--- Whether the first job of a list may go upstream now.
+-- What was seen of the window, last.
+local view
+
+-- Whether `many` jobs of a list may go upstream now.
+local function is_room_for(many, part)
+    view = look(window, now, many * cost, part)
+    return view.retry_at == 0
+end
+
+-- Whether its first may.
 local function may_go(part)
-    local retry_at, code = look(window, now, cost, part)
-    if retry_at > 0 then
-        if code == GIVING_BACK then
+    local is_room = is_room_for(1, part)
+    if not is_room then
+        if view.code == GIVING_BACK then
             call_for_rooms(window, now)
         end
-        ask_again_at(retry_at)
+        ask_again_at(view.retry_at)
     end
-    return retry_at == 0
+    return is_room
 end
 
 -- The first job of a list, and its message; jobs that are over are dropped from it.
@@ -114,7 +124,7 @@ end
 -- that comes to the same: the pre-warm lane is paced from one slot to the next.
 local function may_go_now(list, part)
     local many = math.min(most, redis.call('LLEN', list))
-    if part == 1 and many > 1 and look(window, now, many * cost, part) == 0 then
+    if part == 1 and many > 1 and is_room_for(many, part) then
         return many
     end
     return may_go(part) and 1 or 0
@@ -123,9 +133,9 @@ end
 -- Claims that are handed out with a slot each, and have none yet.
 local unheld = {}
 
-local function hold_slots(part)
+local function hold_slots()
     if unheld[1] then
-        hold_all(window, now, unheld, cost, lease_us, now, part)
+        hold_all(window, now, unheld, cost, lease_us, now, view)
         unheld = {}
     end
 end
@@ -166,7 +176,7 @@ local function take(list, part)
         end
         local is_held = not needs_no_slot(id, message)
         if is_held and allowed == 0 then
-            hold_slots(part)
+            hold_slots()
             allowed = may_go_now(list, part)
             if allowed == 0 then
                 take_answered(list)
@@ -176,7 +186,7 @@ local function take(list, part)
         allowed = is_held and allowed - 1 or allowed
         hand_out(list, id, message, is_held)
     end
-    hold_slots(part)
+    hold_slots()
 end
 
 -- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
@@ -196,7 +206,7 @@ local function take_suspect()
         is_called = true
         if readiness == 'free' then
             hand_out(suspects, id, message, is_held)
-            hold_slots(part)
+            hold_slots()
             redis.call('DEL', called)
         else
             redis.call('SET', called, process, 'PX', int(claim_us / 1000 + 1))

@@ -1,4 +1,4 @@
---@include slots
+--@include number
 --@include wake
 --@include envelope
 --@include queue

@@ -3,6 +3,7 @@
 --
 -- Included; it has no KEYS of its own.
 local HEAD_BYTES = 42  -- of an entry, as much as the two need
+local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
 
 -- Both take an entry or its head. What is damaged is old, and from before any clear.
 local function fresh_until(entry)

@@ -1,10 +1,10 @@
---@include slots
+--@include slot
 --@include wake
 --@include envelope
 --@include queue
 -- finish: what became of jobs that a worker had in hand.
 --
--- KEYS  queue, slots   (see queue.lua, slots.lua)
+-- KEYS  queue, slots   (see queue.lua, state.lua)
 -- ARGV  most_tries
 --       ends   of each job 7:
 --              claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over

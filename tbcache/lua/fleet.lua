@@ -1,4 +1,5 @@
--- fleet: what the processes of a source have in common. For scripts that include slots.
+--@include member
+-- fleet: what the processes of a source have in common, and the end of one.
 
 -- Makes the limits in force those of all processes together, the strictest of each span. What
 -- was learned of others who use the key was measured against the old limit, and goes with it.

@@ -1,8 +1,8 @@
---@include slots
+--@include epoch
 --@include fleet
 -- leave: a process that is over gives its share of the source's limits back.
 --
--- KEYS  state, fleet   (see slots.lua)
+-- KEYS  state, fleet   (see state.lua)
 -- ARGV  process
 --       is_clean    all that it sent is known here; else it was found dead and may have sent more, without Redis
 --       lease_us

@@ -1,4 +1,4 @@
---@include slots
+--@include number
 -- minute: keeps what the day's figures of a source were when a minute began, so that those of the
 -- last minutes can be told without a second count of everything.
 --

@@ -1,4 +1,4 @@
---@include slots
+--@include number
 -- name: gives a place among the names that are shown to one that is no configured source.
 --
 -- KEYS  names     ZSET  name -> when it was last used (us)

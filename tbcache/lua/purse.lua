@@ -1,9 +1,9 @@
---@include slots
+--@include budget
 -- purse: what a process may spend of the day's budget while Redis is away from it: its share of
 -- what is left. All purses together are never more than that, and look_at_budget keeps those of
 -- silent processes from the others.
 --
--- KEYS  window, usage, purses   (see slots.lua, admit.lua)
+-- KEYS  window, usage, purses   (see state.lua, admit.lua)
 -- ARGV  process   (money in millionths of a dollar)
 --       budget      the day's
 --       slot_price  a page's price at most, for each slot of it

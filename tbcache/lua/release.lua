@@ -1,6 +1,6 @@
---@include slots
+--@include slot
 -- release: the slots were not used.
--- KEYS  slots   (see slots.lua)
+-- KEYS  slots   (see state.lua)
 -- ARGV  id, cost   in slots
 -- Replies nothing.
 release(slots, id, cost)

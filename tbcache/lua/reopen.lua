@@ -1,6 +1,7 @@
---@include slots
+--@include number
+--@include notice
 -- reopen: a source that its upstream closed is asked again. Every slot stays.
--- KEYS  state   (see slots.lua)
+-- KEYS  state   (see state.lua)
 -- Replies 1 when it was closed, else 0.
 local was_closed = moment(redis.call('HGET', state, 'closed_until')) > server_time()
 redis.call('HDEL', state, 'closed_until', 'closed_reason', 'strikes')

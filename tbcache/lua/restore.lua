@@ -1,10 +1,12 @@
---@include slots
+--@include epoch
+--@include member
+--@include slot
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
 -- A slot that is known keeps the later stamp of the two: either is at or after its arrival. One that is still
 -- held here although its answer is in, which could not be told, is held no longer.
 --
--- KEYS  window       (see slots.lua)
+-- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
 --                          slots back, and what it knew before (`whole` to `told_ago_us`; as moments, us)
 -- ARGV  horizon      (us)

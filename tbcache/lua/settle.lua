@@ -1,4 +1,7 @@
---@include slots
+--@include slot
+--@include limit
+--@include notice
+--@include budget
 --@include wake
 --@include envelope
 -- settle: the end of a load, good or bad.

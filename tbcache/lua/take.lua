@@ -1,7 +1,7 @@
---@include slots
+--@include window
 -- take: the rate limiter on its own, without a cache.
 --
--- KEYS  window       (see slots.lua)
+-- KEYS  window       (see state.lua)
 -- ARGV  limits
 --       is_take      else it only looks, and nothing is taken
 --       id           of the slot
@@ -18,10 +18,7 @@
 --                    slot in its window leaves (now, if it is empty), or when the ask can be granted;
 --                    seen: what meet replies, "" for a look. A slot that was taken must not be used before start
 --       late: now    past the deadline: nothing was done
-local window = {
-    slots = slots, state = state, fleet = fleet, limits = parse_limits(limits),
-    process = is_take and process or nil, is_alone = is_alone,
-}
+local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
@@ -29,19 +26,20 @@ if deadline_us > 0 and now > deadline_us then
 end
 -- One that only looks writes nothing.
 local seen = is_take and meet(window, now, known, id) or ''
-local retry_at, code, reason, tightest, certain = look(window, now, cost, 1)
-local start = math.max(now, retry_at)
-local is_allowed = retry_at == 0 or (certain and start - now <= patience_us)
-if is_take and code == GIVING_BACK then
+open_window(window, limits, is_alone)
+local view = look(window, now, cost, 1)
+local retry_at, start = view.retry_at, math.max(now, view.retry_at)
+local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)
+if is_take and view.code == GIVING_BACK then
     call_for_rooms(window, now)
 end
+local after = view
 if is_allowed and is_take then
-    hold(window, now, id, cost, held_us, start, 1)
-    local _
-    _, _, _, tightest = look(window, start, 0, 1)
+    hold(window, now, id, cost, held_us, start, view)
+    after = look(window, start, 0, 1)
 end
 if is_allowed then
-    local first = redis.call('ZRANGEBYSCORE', window.slots, '(' .. int(start - tightest[2]), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    retry_at = first[2] and math.min(tonumber(first[2]), now) + tightest[2] or now
+    local first = redis.call('ZRANGEBYSCORE', slots, '(' .. int(start - after.span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    retry_at = first[2] and math.min(tonumber(first[2]), now) + after.span or now
 end
-return reply_taken(now, is_allowed, tightest[1], tightest[2], tightest[3], retry_at, code, reason, seen, start)
+return reply_taken(now, is_allowed, after.count, after.span, after.used, retry_at, view.code, view.text, seen, start)

@@ -1,4 +1,5 @@
---@include slots
+--@include window
+--@include budget
 -- turn: between two pages of one answer. Commits the slot of the page that came and
 -- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
 -- may fill the limit: an answer that has begun is finished.
@@ -21,9 +22,9 @@
 -- Replies
 --       turned: now, seen                        the next slot is held and the lease prolonged; seen: what
 --                                                meet replies
---       wait: now, retry_at, code, reason, seen  no slot, and why (see slots.lua)
+--       wait: now, retry_at, code, reason, seen  no slot, and why (see window.lua)
 --       late: now                                see admit.lua
-local window = {slots = slots, state = state, fleet = fleet, process = process, limits = parse_limits(limits)}
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 
 local now = server_time()
 commit(slots, now, id, cost)
@@ -32,7 +33,9 @@ if deadline_us > 0 and now > deadline_us then
 end
 local seen = meet(window, now, known, next_id)
 bill(usage, billed, now, worker, budget, amount, once)
-local retry_at, code, reason = look(window, now, cost, 1)
+open_window(window, limits)
+local view = look(window, now, cost, 1)
+local retry_at, code, reason = view.retry_at, view.code, view.text
 local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, 0)
 if funds_at > retry_at then
     retry_at, code, reason = funds_at, BUDGET, lack

@@ -576,7 +576,7 @@ class Store:
         return self._seen.get(source, Seen()).epoch
 
     def seen(self, source: str) -> str:
-        """What the scripts are told of this process, as slots.lua reads it; "" before the first."""
+        """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
         return str(self._seen.get(source, Seen()))
 
     def learn(self, source: str, seen: Seen) -> None:
@@ -773,7 +773,7 @@ class Store:
             return self._server.subscribe(self.keys.notices)
 
     def hear_notice(self, message: bytes) -> str | None:
-        """Pass on what the scripts tell everyone (slots.lua).
+        """Pass on what the scripts tell everyone (notice.lua).
 
         Returns the source whose rooms somebody needs; None for any other notice, a damaged one included.
         """

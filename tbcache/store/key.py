@@ -40,7 +40,7 @@ class Keys:
 
     @property
     def notices(self) -> str:
-        """A channel for what concerns all; slots.lua has what is told there."""
+        """A channel for what concerns all; notice.lua has what is told there."""
         return f"{self.namespace}:notices"
 
     @property

@@ -3,7 +3,7 @@
 A member says a few times a second that it is there, and learns the limits in force, its
 share, the part of each that is its own while Redis is away, and its rooms, what it may take
 of that at once (own.py). One that only takes what the queue gives it can do nothing without
-Redis, and has no share. One that falls silent has its share kept free (slots.lua), until it is
+Redis, and has no share. One that falls silent has its share kept free (member.lua), until it is
 back, or known to be dead and all that it may have sent is old, or forgotten.
 
 In between it listens: an upstream that said stop to one has said so to all, also to
@@ -42,7 +42,7 @@ BEAT_SECONDS = ABSENT_SECONDS / 3
 SHARE_SECONDS = 1.0
 #: What a beat is called among a source's asks.
 BEATING = "beat"
-#: A host that died takes its processes' shares along for so long. Also in slots.lua.
+#: A host that died takes its processes' shares along for so long. Also in epoch.lua.
 FORGET_SECONDS = 300.0
 #: Without the right to the channel, it is asked for again after so long.
 DEAF_SECONDS = 60.0

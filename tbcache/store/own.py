@@ -6,7 +6,7 @@ there before anyone takes new ones.
 
 Redis may be away from this process alone. The others go on as ever for
 ``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(slots.lua). Of what was free, a process may take its *room* alone: so many slots Redis
+(member.lua). Of what was free, a process may take its *room* alone: so many slots Redis
 keeps from the others from one beat to the next (beat.lua), or until one of them needs
 them and this process has given them back. A slot that was promised to the others, for
 when ours would leave, they use only as long as they know that nobody is silent, as of
@@ -32,7 +32,7 @@ from tbcache.store.purse import Purse
 from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
-#: Silent for longer, a process may be cut off and sending on its own. Also in slots.lua.
+#: Silent for longer, a process may be cut off and sending on its own. Also in member.lua.
 ABSENT_SECONDS = 0.45
 #: A promise is kept for so long after it was known that nobody is silent.
 PROMISE_SECONDS = 0.25

@@ -16,7 +16,7 @@ SeenReply = Annotated[Seen, read_seen]
 
 
 class WindowKeys(NamedTuple):
-    """The keys of a source's window, see slots.lua."""
+    """The keys of a source's window, see state.lua."""
 
     slots: Key
     state: Key

@@ -19,7 +19,7 @@ CLOCK_DRIFT = 1e-3
 
 class Seen(NamedTuple):
     """What Redis has replied of a source: the epoch in force, and when it noted that this process was heard
-    (us of its time; 0: it has no such note). ``meet`` in slots.lua compares it with what Redis knows."""
+    (us of its time; 0: it has no such note). ``meet`` in epoch.lua compares it with what Redis knows."""
 
     epoch: str = ""
     heard_us: int = 0
@@ -54,7 +54,7 @@ def midnight_of(day: int) -> datetime:
 
 
 def pack_limits(limits: Iterable[Limit]) -> str:
-    """Limits as slots.lua reads them: ``count:span_us,...``."""
+    """Limits as limit.lua reads them: ``count:span_us,...``."""
     return ",".join(f"{limit.count}:{to_micros(limit.window_seconds)}" for limit in limits)
 
 

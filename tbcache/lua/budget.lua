@@ -1,0 +1,88 @@
+--@include member
+--@include usage
+-- budget: what a source's day has cost, and whether its budget has room for more. Money is in millionths of a
+-- dollar.
+
+local BUDGET = 'budget'
+local BUDGET_POLL_US = 100000
+local KEPT_POLL_US = 5000000
+local DAY_US = 86400000000
+
+local function next_midnight(now)
+    return (math.floor(now / DAY_US) + 1) * DAY_US
+end
+
+-- What the day has cost so far. A bill that cannot be read counts as nothing.
+local function spent_of(usage_key)
+    return tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
+end
+
+local function flying_of(slots_key, now)
+    return redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf')
+end
+
+-- The purses (see purse.lua) of the others: of those that are silent or over, and of all.
+local function purses_of(window, purses_key, now)
+    local purses, silent, all = redis.pcall('HGETALL', purses_key), 0, 0
+    for i = 1, #purses, 2 do
+        local process, purse = purses[i], tonumber(purses[i + 1]) or 0
+        if process ~= window.process then
+            local heard_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
+            silent = silent + (heard_at < now - ABSENT_US and purse or 0)
+            all = all + purse
+        end
+    end
+    return silent, all
+end
+
+-- Keeps when a budget was first found to be spent, in the figures of its day.
+local function note_spent(usage_key, now, budget)
+    if budget > 0 and spent_of(usage_key) >= budget then
+        redis.pcall('HSETNX', usage_key, 'spent_at.' .. int(budget), int(now))
+    end
+end
+
+-- Whether the day's budget (0: none) has room for a page more, those under way counted
+-- at `page` for each slot: so it is overshot by one page at most. What may be spent by those who
+-- are silent is kept for them. `mine` are slots of the asker.
+-- Replies the moment to ask again (0: now), and why.
+local function look_at_budget(window, usage_key, purses_key, now, budget, page, mine)
+    if budget == 0 then
+        return 0
+    end
+    local spent = spent_of(usage_key)
+    if spent >= budget then
+        note_spent(usage_key, now, budget)
+        return next_midnight(now), "the day's budget is spent"
+    end
+    local kept = purses_of(window, purses_key, now)
+    if spent + kept >= budget then
+        return now + KEPT_POLL_US, "the rest of the day's budget is kept for processes that are silent"
+    end
+    local flying = flying_of(window.slots, now) - mine
+    if flying > 0 and spent + kept + flying * page >= budget then
+        return now + BUDGET_POLL_US, "the rest of the day's budget is for the pages under way"
+    end
+    return 0
+end
+
+-- Adds to the day's bill, of which `budget` (0: none) is the most.
+local function pay(usage_key, now, worker, budget, amount)
+    count(usage_key, worker, 'cost', amount)
+    redis.pcall('HINCRBY', usage_key, 'spent', amount)
+    note_spent(usage_key, now, budget)
+end
+
+-- Adds what an answer costs: `amount`, and of `once`, ids each with a price (millionths of a dollar) behind it,
+-- what was not billed before today.
+local function bill(usage_key, billed_key, now, worker, budget, amount, once)
+    for i = 1, #once, 2 do
+        amount = amount + redis.call('SADD', billed_key, once[i]) * tonumber(once[i + 1])
+    end
+    if once[1] then
+        redis.call('EXPIRE', billed_key, 2 * 86400)
+    end
+    if amount > 0 then
+        pay(usage_key, now, worker, budget, amount)
+    end
+end

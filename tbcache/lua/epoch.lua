@@ -1,0 +1,71 @@
+--@include number
+--@include state
+-- epoch: whether Redis has lost data, and from when on a window is known again.
+
+local LOST_POLL_US = 250000
+local FORGET_US = 300000000  -- FORGET_SECONDS of store/member.py
+local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in FORGET_US
+
+-- For how long a request of any process may be under way (us), that of the asker with `lease` included.
+local function longest_lease(state_key, lease)
+    local known = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
+    if tonumber(lease) > known then
+        redis.call('HSET', state_key, 'lease', lease)
+    end
+    return math.max(tonumber(lease), known)
+end
+
+-- From when on a window is known again after a loss (us): once all have put back what they sent, or else
+-- once whatever was sent has arrived and left the window.
+local function whole_from(lost_at, whole_at, span, lease)
+    lost_at = tonumber(lost_at or 0)
+    return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + lease) or 0
+end
+
+-- A loss of data is noticed: the epoch of before is over.
+local function lose(state_key, now, past)
+    redis.call('HSET', state_key, 'lost_at', int(now), 'past', past)
+    redis.call('HDEL', state_key, 'whole_at')
+end
+
+-- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
+-- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis noted that it was
+-- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
+-- back. Where the fleet has no such note of it, Redis went back to an older state: that is a loss as well, and
+-- `name` is the new epoch's. Replies "EPOCH HEARD".
+local function meet(window, now, seen, name, joins)
+    local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
+    heard = tonumber(heard or 0) or 0
+    local state = redis.call('HMGET', window.state, 'epoch', 'past')
+    -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
+    local current = state[1] and string.match(state[1], '^[%w%p]+$')
+    local noted = tonumber(redis.call('ZSCORE', window.fleet, window.process) or nil)
+    -- One that was silent for so long was forgotten; it is to put back its slots as well.
+    local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
+    if not current then
+        current = name
+        redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
+        redis.call('HSET', window.state, 'epoch', current)
+        redis.call('PEXPIRE', window.state, STATE_TTL_MS)
+        if known then
+            lose(window.state, now, known)
+            window.is_behind = true
+        end
+    elseif known and known ~= current then
+        -- The epoch in force may be that of one who knew of no loss, or of long ago.
+        if state[2] ~= known then
+            lose(window.state, now, known)
+        end
+        window.is_behind = true
+    elseif heard > (noted or 0) and not is_forgotten then
+        lose(window.state, now, current)
+        current = name
+        redis.call('HSET', window.state, 'epoch', current)
+        window.is_behind = true
+    end
+    window.is_behind = window.is_behind or is_forgotten
+    if noted or joins then
+        redis.call('ZADD', window.fleet, int(now), window.process)
+    end
+    return current .. ' ' .. ((noted or joins) and not is_forgotten and int(now) or '0')
+end

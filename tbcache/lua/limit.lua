@@ -1,0 +1,48 @@
+--@include number
+-- limit: a limit is {count, span (us)}; in text "count:span_us,...".
+
+-- "300:900000000,10000:86400000000" -> {{300, 900000000}, ...}
+local function parse_limits(text)
+    local limits = {}
+    for count, span in string.gmatch(text, '(%d+):(%d+)') do
+        limits[#limits + 1] = {tonumber(count), tonumber(span)}
+    end
+    return limits
+end
+
+-- The limits that hold: the asker's, and the fleet's. Of one span the smaller count.
+local function in_force(limits, fleet)
+    local by_span, merged = {}, {}
+    for _, some in ipairs({limits, parse_limits(fleet)}) do
+        for _, limit in ipairs(some) do
+            local known = by_span[limit[2]]
+            if known then
+                known[1] = math.min(known[1], limit[1])
+            else
+                merged[#merged + 1] = {limit[1], limit[2]}
+                by_span[limit[2]] = merged[#merged]
+            end
+        end
+    end
+    return merged
+end
+
+local function limit_name(limit)
+    return int(limit[1]) .. ':' .. int(limit[2])
+end
+
+local function shortest(limits)
+    local span = limits[1][2]
+    for _, limit in ipairs(limits) do
+        span = math.min(span, limit[2])
+    end
+    return span
+end
+
+local function longest(limits)
+    local span = 0
+    for _, limit in ipairs(limits) do
+        span = math.max(span, limit[2])
+    end
+    return span
+end

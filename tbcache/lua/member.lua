@@ -1,0 +1,121 @@
+--@include number
+--@include limit
+--@include notice
+-- member: the processes that take slots of a source, and what is kept for each of them.
+
+local ROUNDING = 1e-6  -- of a share; also in store/own.py
+local ABSENT_US = 450000  -- ABSENT_SECONDS of store/own.py
+local MOST_VALUES = 4000
+
+-- HMGET of as many fields as there are: Lua passes on less than 8,000 values at once.
+local function read_fields(key, fields)
+    local values = {}
+    for first = 1, #fields, MOST_VALUES do
+        local last = math.min(#fields, first + MOST_VALUES - 1)
+        for _, value in ipairs(redis.call('HMGET', key, unpack(fields, first, last))) do
+            values[#values + 1] = value
+        end
+    end
+    return values
+end
+
+-- "count:span=room,..." -> {count:span -> room}
+local function read_rooms(text)
+    local rooms = {}
+    for name, room in string.gmatch(text, '(%d+:%d+)=(%d+)') do
+        rooms[name] = tonumber(room)
+    end
+    return rooms
+end
+
+-- Who takes slots: {count: how many; shares: process -> its part of each limit; silent: the shares of those
+-- who may be sending on their own; rooms: process -> limit -> room}.
+local function members_of(window, now)
+    if window.members then
+        return window.members
+    end
+    local found, fields = redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
+    for i = 1, #found, 2 do
+        fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
+    end
+    local told = read_fields(window.state, fields)
+    local read, members = {}, {count = #found / 2, shares = {}, silent = {}, rooms = {}}
+    for i = 1, #found, 2 do
+        -- One without a share does nothing without Redis.
+        local share = told[i] and tonumber(told[i])
+        members.shares[found[i]] = share or nil
+        if tonumber(found[i + 1]) < now - ABSENT_US then
+            if share then
+                table.insert(members.silent, share)
+            end
+        elseif told[i + 1] then
+            -- In a fleet at rest most have the same: each text is read once.
+            local text = told[i + 1]
+            read[text] = read[text] or read_rooms(text)
+            members.rooms[found[i]] = read[text]
+        end
+    end
+    window.members = members
+    return members
+end
+
+-- What of a limit is kept for those who are silent, and what for the others' rooms; of the
+-- taker's own room, what is left of it after `cost`.
+local function kept_of(window, limit, now, cost)
+    local members, name, silent, rooms = members_of(window, now), limit_name(limit), 0, 0
+    for _, share in ipairs(members.silent) do
+        silent = silent + math.floor(limit[1] * share + ROUNDING)
+    end
+    for process, room in pairs(window.process and members.rooms or {}) do
+        rooms = rooms + math.max(0, (room[name] or 0) - (process == window.process and cost or 0))
+    end
+    return silent, rooms
+end
+
+local function write_rooms(window, rooms)
+    local parts = {}
+    for name, room in pairs(rooms) do
+        if room > 0 then
+            parts[#parts + 1] = name .. '=' .. int(room)
+        end
+    end
+    if parts[1] then
+        redis.call('HSET', window.state, 'rooms:' .. window.process, table.concat(parts, ','))
+    else
+        redis.call('HDEL', window.state, 'rooms:' .. window.process)
+    end
+end
+
+-- Notes the share ("" for none) and the rooms that the process goes by, or the larger ones that are known.
+local function keep_parts(window, share, rooms)
+    local state, process = window.state, window.process
+    if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
+        redis.call('HSET', state, 'share:' .. process, share)
+    end
+    local kept = read_rooms(redis.call('HGET', state, 'rooms:' .. process) or '')
+    for name, room in pairs(read_rooms(rooms)) do
+        kept[name] = math.max(room, kept[name] or 0)
+    end
+    write_rooms(window, kept)
+end
+
+-- What the taker takes is of his own room first. Where nobody looked, it was taken before.
+local function spend(window, cost)
+    local rooms = window.members and window.members.rooms[window.process]
+    if rooms then
+        local left = {}
+        for name, room in pairs(rooms) do
+            left[name] = math.max(0, room - cost)
+        end
+        window.members.rooms[window.process] = left
+        write_rooms(window, left)
+    end
+end
+
+-- Asks all for their rooms, once.
+local function call_for_rooms(window, now)
+    if tonumber(redis.call('HGET', window.state, 'wanted_until') or 0) <= now then
+        redis.call('HSET', window.state, 'wanted_until', int(now + ABSENT_US))
+        tell(window.state, '')
+    end
+end

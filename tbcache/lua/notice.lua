@@ -1,0 +1,10 @@
+-- notice: what is told to all processes at once.
+--
+-- $ns:notices   channel: "SOURCE UNTIL REASON", the source is closed until then (us), 0: it is open again;
+--               "SOURCE", all are to give back their rooms of it.
+
+-- Tells everyone. Who may not publish goes on: the others learn it when they ask.
+local function tell(state_key, words)
+    local namespace, source = string.match(state_key, '^(.*):{(.*)}:state$')
+    redis.pcall('PUBLISH', namespace .. ':notices', source .. words)
+end

@@ -1,0 +1,15 @@
+--@include number
+-- slot: the end of one.
+
+-- Lowers the stamps of a slot to now; never raises one.
+local function commit(slots_key, now, id, cost)
+    for unit = 1, cost do
+        redis.call('ZADD', slots_key, 'XX', 'LT', int(now), unit == 1 and id or id .. '#' .. unit)
+    end
+end
+
+local function release(slots_key, id, cost)
+    for unit = 1, cost do
+        redis.call('ZREM', slots_key, unit == 1 and id or id .. '#' .. unit)
+    end
+end

@@ -1,0 +1,50 @@
+-- state: the keys of a source's window.
+--
+-- $ns:{source}:slots   ZSET  slot id -> stamp (server time, microseconds).
+--                            A held slot is stamped now + lease; its commit lowers
+--                            the stamp to the moment the answer was in. Every arrival
+--                            upstream is at or before its slot's stamp, so no window
+--                            holds more arrivals than stamps.
+-- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
+--                            when it did first (us);
+--                            strikes: refusals in a row; horizon: the longest window
+--                            seen (us); failing: "since (us) count kind,...", the failures
+--                            since a fetch last went well; epoch: set once, missing after a loss of data, and
+--                            another one after each loss; past: the epoch before;
+--                            lost_at: when the last loss was noticed (us); whole_at: from when on
+--                            all that it took is known again (us), where that is known;
+--                            lease: for how long a request may be under way (us): the longest
+--                            that a process has named;
+--                            left_until: when the last slot of those who are members no more
+--                            leaves the longest window (us);
+--                            returned_at: when a process last came back from an outage
+--                            and put its slots here (us);
+--                            died:<process>: when others of its machine found it dead (us);
+--                            limits:<process>: the limits that a process was started with,
+--                            "count:span_us,..."; limits: those in force for all of them,
+--                            the strictest of each span (see fleet.lua);
+--                            share:<process>: the part of each limit that is the
+--                            process's own while Redis is away from it; only of a process
+--                            that can go on without Redis;
+--                            rooms:<process>: "count:span=room,...", how many slots of
+--                            each limit it may take at once then: kept from all others;
+--                            wanted_until: nobody is given rooms until then (us), as
+--                            somebody had need of them;
+--                            demand, demand_at: interactive slots taken per us, of
+--                            late, and as of when (us);
+--                            paced:<span>: when the pre-warm lane may go on (us), once
+--                            it fills more than half of a limit;
+--                            foreign:<span>, foreign_until:<span>: what the upstream
+--                            has seen in a window beyond our slots, and until when;
+--                            learned:<span>, learned_next:<span>: the same, learned from
+--                            refusals without figures, and when to try a little less; or
+--                            what was told first after the end of a foreign_until;
+--                            slides:<span>: 1 where the upstream's window was seen to
+--                            slide, and what was told last holds on beyond its end
+-- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
+--                            One with a share that is silent for longer than ABSENT_US may
+--                            be cut off and sending on its own: its share is kept free until
+--                            it is back, or forgotten. A process says with each ask what it finds
+--                            there when Redis has lost nothing (see meet).
+
+local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed

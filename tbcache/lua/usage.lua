@@ -1,0 +1,31 @@
+--@include number
+--@include state
+-- usage: the figures of a source, and how its last fetches ended.
+
+-- Counts in the usage figures: field "worker:metric" of the source's day.
+local USAGE_TTL_S = 31 * 86400
+local function count(usage_key, worker, metric, by)
+    -- A figure that cannot be counted is worth no answer, nor the slot that was taken for it.
+    if redis.pcall('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
+        redis.call('EXPIRE', usage_key, USAGE_TTL_S)
+    end
+end
+
+-- Notes how `many` fetches ended: `kind` of failure, '' where they went well. A failure stays noted
+-- until one goes well; that there is no such symbol is an answer like any other.
+local MOST_KINDS = 200  -- characters
+local function note_end(state_key, now, kind, many)
+    if kind == '' or kind == 'not_found' then
+        redis.call('HDEL', state_key, 'failing')
+        return
+    end
+    local noted = redis.call('HGET', state_key, 'failing') or ''
+    local since, before, kinds = string.match(noted, '^(%d+) (%d+) (%S+)$')
+    kinds = kinds or kind
+    if not string.find(',' .. kinds .. ',', ',' .. kind .. ',', 1, true) and #kinds < MOST_KINDS then
+        kinds = kinds .. ',' .. kind
+    end
+    since, many = since or int(now), int((tonumber(before) or 0) + many)
+    redis.call('HSET', state_key, 'failing', since .. ' ' .. many .. ' ' .. kinds)
+    redis.call('PEXPIRE', state_key, STATE_TTL_MS)
+end

@@ -1,0 +1,153 @@
+--@include state
+--@include slot
+--@include headroom
+--@include member
+--@include lane
+--@include epoch
+-- window: the held sliding window, shared by every script that takes or looks; state.lua describes its keys.
+--
+-- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only; is_behind: it has yet
+-- to put its slots back (see meet); limits: those in force; and what the state says of it}.
+--
+-- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
+-- the upstream said stop (the text is the upstream's), "giving_back" it is about to be given
+-- back by others, "budget" the day's money is spent.
+
+local GIVING_BACK = 'giving_back'
+local ROOM_POLL_US = 5000
+
+-- Opens the window for an asker with these limits (text). The fleet's hold as well, unless `is_alone`.
+local function open_window(window, limits, is_alone)
+    local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'lost_at', 'whole_at',
+        'lease', 'horizon', 'demand', 'demand_at')
+    local own = parse_limits(limits)
+    window.limits = told[1] and not is_alone and in_force(own, told[1]) or own
+    window.closed_until, window.closed_reason = moment(told[2]), told[3] or 'closed'
+    window.lost_at, window.whole_at, window.lease = told[4], told[5], tonumber(told[6] or 0)
+    window.horizon, window.demand, window.demand_at = tonumber(told[7] or 0), told[8], told[9]
+    return window
+end
+
+-- When the slot comes free whose leaving makes room (`over` more are wanted than there are), and whether that is
+-- certain. One still held cannot leave before it is committed, so that now + span is the earliest.
+local function freed_at(window, span, now, over)
+    local gone = redis.call('ZCOUNT', window.slots, '-inf', int(now - span))
+    local oldest = redis.call('ZRANGE', window.slots, gone + over - 1, gone + over - 1, 'WITHSCORES')
+    local stamp = tonumber(oldest[2])
+    return math.min(stamp, now) + span, stamp <= now
+end
+
+-- Of one limit: {free_at: when `cost` more could be had, 0 for now; code, text: why not; used: how much of it is;
+-- is_certain: a slot that starts then can be promised; paced_at: when the pre-warm lane may go on after it}.
+local function look_at_limit(window, limit, now, cost, share)
+    local count, span = limit[1], limit[2]
+    local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
+    local others, others_until = foreign(window.slots, window.state, count, span, now, own)
+    local kept, rooms = kept_of(window, limit, now, cost)
+    local found = {free_at = 0, code = 'limit', text = 'limit ' .. count, used = own + others + kept, is_certain = true}
+    local over = found.used + cost - count
+    if over > own then
+        found.free_at, found.is_certain = others > 0 and others_until or now + span, false
+    elseif over > 0 then
+        found.free_at, found.is_certain = freed_at(window, span, now, over)
+        if others > 0 then
+            found.free_at, found.is_certain = math.min(found.free_at, others_until), false
+        end
+    elseif share < 1 then
+        local demand = demand_of(window.demand, window.demand_at, now, shortest(window.limits))
+        found.free_at = borrow(window.slots, limit, now, -over, share, demand)
+        -- Slots taken in a burst come free in a burst, and an interactive ask in between
+        -- finds none: beyond half of the limit the lane goes at the limit's pace.
+        if 2 * found.used > count then
+            local paced_at = tonumber(redis.call('HGET', window.state, 'paced:' .. int(span)) or 0)
+            found.free_at = math.max(found.free_at, paced_at - PACES_AHEAD * span / count)
+            found.paced_at = math.max(paced_at, now) + cost * span / count
+        end
+    end
+    if kept > 0 and found.free_at > now + LOST_POLL_US then
+        -- The absent may be back, or be forgotten, at any moment.
+        found.free_at, found.is_certain = now + LOST_POLL_US, false
+        found.text = found.text .. ', ' .. kept .. ' of it kept for processes that are silent'
+    end
+    if rooms > 0 and over + rooms > 0 then
+        -- They are given back within a few milliseconds; until then nothing can be promised.
+        found.free_at, found.is_certain, found.code = now + ROOM_POLL_US, false, GIVING_BACK
+        found.text = 'others are giving back what was kept for them'
+    end
+    local known_at = whole_from(window.lost_at, window.whole_at, span, window.lease)
+    known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
+    if now < known_at then
+        -- Every process may have put its own slots back at any moment, so the asker looks again soon.
+        found.free_at = math.max(found.free_at, math.min(known_at, now + LOST_POLL_US))
+        found.used, found.is_certain = count, false
+        found.text = found.text .. ', shut until what Redis has lost is known again'
+    end
+    return found
+end
+
+-- What stands against `cost` more slots. `share` below 1 is the pre-warm lane's: the part of each limit that it
+-- may fill whatever the interactive asks do. Replies {retry_at: when to ask again, 0 for now; code, text: why;
+-- count, span, used: of the tightest limit; is_certain: a slot that starts at retry_at can be promised;
+-- paced: of the pre-warm lane, span -> when it may go on after it}.
+local function look(window, now, cost, share)
+    -- One who is silent may take again what leaves of his: nothing is promised then.
+    local view = {retry_at = 0, code = '', text = '', paced = share < 1 and {} or nil,
+        is_certain = share == 1 and #members_of(window, now).silent == 0}
+    if window.closed_until > now then
+        view.retry_at, view.code, view.text = window.closed_until, 'closed', window.closed_reason
+        view.is_certain = false
+    end
+    for _, limit in ipairs(window.limits) do
+        local found = look_at_limit(window, limit, now, cost, share)
+        view.is_certain = view.is_certain and found.is_certain
+        if found.paced_at then
+            view.paced[limit[2]] = found.paced_at
+        end
+        if found.free_at > now and found.free_at > view.retry_at then
+            view.retry_at, view.code, view.text = found.free_at, found.code, found.text
+        end
+        if not view.count or limit[1] - found.used < view.count - view.used then
+            view.count, view.span, view.used = limit[1], limit[2], found.used
+        end
+    end
+    return view
+end
+
+-- Notes what was taken for the sake of those who come: by a lane of its own pace, or as demand.
+local function note_lane(window, now, slots, view)
+    if view.paced then
+        for span, paced_at in pairs(view.paced) do
+            redis.call('HSET', window.state, 'paced:' .. int(span), int(paced_at))
+        end
+        return
+    end
+    local memory = shortest(window.limits)
+    window.demand = demand_of(window.demand, window.demand_at, now, memory) + slots / memory
+    window.demand_at = now
+    redis.call('HSET', window.state, 'demand', window.demand, 'demand_at', int(now))
+end
+
+-- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
+-- promised by look) until start + lease. A slot promised for later keeps the bound as well: at
+-- its taking, every other stamp younger than start - window was counted. `view`: what look said; nil where the
+-- ask was counted in its lane before.
+local function hold_all(window, now, ids, cost, lease, start, view)
+    window.horizon = math.max(window.horizon, longest(window.limits))
+    redis.call('HSET', window.state, 'horizon', int(window.horizon))
+    if view then
+        note_lane(window, now, #ids * cost, view)
+    end
+    redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', int(now - window.horizon))
+    for _, id in ipairs(ids) do
+        for unit = 1, cost do
+            redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)
+        end
+    end
+    redis.call('PEXPIRE', window.slots, int((start - now + window.horizon + lease) / 1000 + 1000))
+    redis.call('PEXPIRE', window.state, STATE_TTL_MS)
+    spend(window, #ids * cost)
+end
+
+local function hold(window, now, id, cost, lease, start, view)
+    hold_all(window, now, {id}, cost, lease, start, view)
+end
