@@ -62,7 +62,8 @@ def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
 
 def _given(error: Mapping[str, Any]) -> str:
     """What of the query was not understood; a body is in the hands of whoever sent it."""
-    return f", not {quoted(error['input'])}" if error["loc"][0] == "query" and error["input"] else ""
+    is_value = error["loc"][0] == "query" and error["type"] != "extra_forbidden"
+    return f", not {quoted(error['input'])}" if is_value and error["input"] else ""
 
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:

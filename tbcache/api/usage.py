@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.error import REFUSALS
@@ -15,17 +16,23 @@ from tbcache.monitoring import KEPT_DAYS
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
 
-Days = Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many UTC days of history, today included.")]
+
+class Asked(BaseModel):
+    """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(1, ge=1, le=KEPT_DAYS, description="How many UTC days of history, today included.")
 
 
 @router.get("/usage")
-def usage(context: Ctx, days: Days = 1) -> Usage:
+def usage(context: Ctx, asked: Annotated[Asked, Query()]) -> Usage:
     """Requests, hits, errors, cost and latency of today, and who does the work."""
-    moments = context.monitor.days_back(days)
+    moments = context.monitor.days_back(asked.days)
     today = context.monitor.get_usage_summary(moments[0])
     workers = [Worker.model_validate(one) for one in context.monitor.get_workers()]
     by_worker = read_by_worker(context, moments[0])
-    history = [read_day(context, moment) for moment in moments] if days > 1 else []
+    history = [read_day(context, moment) for moment in moments] if asked.days > 1 else []
     if not context.store.is_available:
         return _unknown(moments[0], today["sources"])
     return Usage(
