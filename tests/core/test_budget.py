@@ -174,6 +174,7 @@ def test_more_posts_than_are_kept_for_redis_count_as_new(
     server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long Redis is away a process stays small, and what it pays is never too little."""
+    monkeypatch.setattr(Store, "today", utc_now())
     monkeypatch.setattr(monitoring, "MOST_OWED", 3)
     spender = join(proxy)
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
