@@ -20,7 +20,7 @@ RUN pip install --quiet --no-index --find-links /wheels hatchling \
 # The environment takes what tbcache needs, from the checked files only. There is one version of
 # each, so these are the versions of the lock.
 RUN python -m venv --without-pip /opt/tbcache \
-    && pip --python /opt/tbcache/bin/python install --quiet --no-index --find-links /wheels 'tbcache[postgres]'
+    && pip --python /opt/tbcache/bin/python install --quiet --no-index --find-links /wheels 'tbcache[all]'
 
 
 FROM python:3.12-slim

@@ -56,7 +56,7 @@ soak: setup
 # Pins every dependency with its hashes; names no index and no host.
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --group dev --extra postgres pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --group dev --extra all pyproject.toml --output-file requirements.lock
 
 CLIENTS_VENV := .venv-clients
 CLIENTS_STAMP := $(CLIENTS_VENV)/.installed
@@ -100,5 +100,6 @@ $(BENCH_STAMP): bench/requirements.lock pyproject.toml
 
 bench-lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --constraint requirements.lock pyproject.toml bench/requirements.in \
+		--python-version 3.11 --constraint requirements.lock --extra embedded --extra server --extra sql \
+		pyproject.toml bench/requirements.in \
 		--output-file bench/requirements.lock

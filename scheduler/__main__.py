@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 
-from apscheduler.schedulers.background import BackgroundScheduler
-
 from tbcache.cache import get_cache_manager
 from tbcache.errors import TbcacheError
+from tbcache.extra import need
 from tbcache.log import configure_logging
 from tbcache.models import utc_now
 from tbcache.monitoring import get_usage_monitor
@@ -29,6 +28,7 @@ def main() -> int:
     # kernel hands the signal to a thread that is not waiting for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
+        need("the scheduler", "apscheduler")
         settings = get_settings()
         configure_logging(settings)
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
@@ -44,6 +44,9 @@ def main() -> int:
     def tick() -> None:
         if leader.is_mine():
             prewarm.run()
+
+    # Not above: it comes with an extra, and what is missing is said in one line.
+    from apscheduler.schedulers.background import BackgroundScheduler
 
     jobs = BackgroundScheduler(timezone="UTC")
     jobs.add_job(

@@ -2,7 +2,8 @@
 
 TbcacheError
 ├── ConfigurationError          a setting is wrong; names the variable, the value, what would be right
-│   └── UnknownSource           no such source; names the nearest one
+│   ├── UnknownSource           no such source; names the nearest one
+│   └── MissingExtra            an extra of tbcache is not installed; names it
 ├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
 ├── RedisUnreachable            Redis is needed here and is not reachable
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
@@ -58,6 +59,23 @@ class UnknownSource(ConfigurationError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.known)
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """``what`` needs the modules ``missing``, which only the extra ``extra`` of tbcache brings."""
+
+    def __init__(self, what: str, missing: Iterable[str], extra: str, otherwise: str = "") -> None:
+        self.what = what
+        self.missing = tuple(missing)
+        self.extra = extra
+        self.otherwise = otherwise
+        *most, last = self.missing
+        modules = f"{', '.join(most)} and {last}" if most else last
+        ways = ", or ".join(filter(None, (f"pip install 'tbcache[{extra}]'", otherwise)))
+        super().__init__(f"{what} needs {modules}: {ways}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.missing, self.extra, self.otherwise)
 
 
 class InvalidRequest(TbcacheError, ValueError):

@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
+from tbcache.extra import has
 from tbcache.folder import read_note
 from tbcache.foreign import NotJson, read_json
 from tbcache.models import Charge, Limit, ticker
@@ -195,7 +196,8 @@ class Settings(BaseModel):
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
-    persist: bool = True
+    #: Without the extra ``sql`` there is nothing to write with.
+    persist: bool = Field(default_factory=lambda: has("sqlalchemy"))
     #: 0 keeps everything for ever.
     keep_days: Annotated[int, Field(ge=0, le=36500)] = 90
     worker_name: str | None = None

@@ -92,7 +92,8 @@ def test_import_tbcache_loads_nothing_but_itself() -> None:
         ("get_rate_limiter", ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq")),
         ("get_usage_monitor", ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq")),
         ("enqueue", ("tbcache.scoring.vader", "httpx2", "fastapi")),
-        ("get_provider", ("tbcache.scoring.vader", "fastapi", "typer", "apscheduler")),
+        ("get_provider", ("pydantic", "redis", "httpx2", "structlog", "msgspec", "sqlalchemy", "asyncio")),
+        ("Provider", ("tbcache.scoring.vader", "sqlalchemy", "dramatiq", "fastapi", "typer", "apscheduler")),
     ],
 )
 def test_a_name_loads_only_what_it_needs(name: str, spared: tuple[str, ...]) -> None:

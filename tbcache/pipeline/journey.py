@@ -50,7 +50,8 @@ from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
 from tbcache.price import NOTHING
-from tbcache.repository.outbox import Outbox, get_outbox
+from tbcache.repository.handover import why_unkept
+from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import Source
@@ -71,7 +72,7 @@ REMOVAL_SECONDS = 0.25
 class Pipeline:
     """Runs requests through admission, an upstream and back."""
 
-    def __init__(self, admission: Admission, outbox: Callable[[], Outbox] = get_outbox) -> None:
+    def __init__(self, admission: Admission, outbox: Callable[[], Keeper] = get_outbox) -> None:
         self.admission = admission
         self._outbox = outbox
         self._local = admission.layer
@@ -301,5 +302,7 @@ def _bug(source: str, error: Exception) -> Failure:
 @singleton
 def get_pipeline() -> Pipeline:
     """The pipeline of this process."""
+    if (reason := why_unkept(get_settings())) is not None:
+        log.warning("repository.absent", reason=reason)
     layer = get_cache_manager().local
     return Pipeline(Admission(get_store(), get_settings(), get_usage_monitor(), layer))

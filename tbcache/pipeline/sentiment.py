@@ -10,7 +10,7 @@ from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.pipeline.job import Attempt, Loaded
 from tbcache.pipeline.reader import Fetched, PageReader, Upstream
 from tbcache.repository import Answer, encode_answer
-from tbcache.repository.outbox import Outbox
+from tbcache.repository.outbox import Keeper
 from tbcache.scoring import aggregate, score_items
 from tbcache.sources import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
@@ -24,7 +24,7 @@ class SentimentJob:
         upstream: Upstream,
         request: FetchRequest,
         admission: Admission,
-        outbox: Callable[[], Outbox],
+        outbox: Callable[[], Keeper],
     ) -> None:
         self._upstream = upstream
         self._admission = admission

@@ -1,15 +1,22 @@
-"""The providers: one class per source, the built-in ones and the user's own."""
+"""The providers: one class per source, the built-in ones and the user's own.
+
+All that a provider stands on is imported with the first one, as it takes some tenths of a second.
+"""
 
 from __future__ import annotations
 
-from tbcache.errors import ConfigurationError
-from tbcache.providers.base import Provider
-from tbcache.providers.client import HeaderAuth
-from tbcache.settings import get_settings
+import importlib
+from typing import TYPE_CHECKING
+
 from tbcache.singleton import singleton
-from tbcache.sources import get_source, load_class
+
+if TYPE_CHECKING:
+    from tbcache.providers.base import Provider
+    from tbcache.providers.client import HeaderAuth
 
 __all__ = ["HeaderAuth", "Provider", "get_provider"]
+
+_HOME = {"HeaderAuth": "client", "Provider": "base"}
 
 
 @singleton
@@ -20,13 +27,12 @@ def get_provider(name: str) -> Provider:
       UnknownSource: no such source; names the nearest one.
       ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
     """
-    settings = get_settings()
-    source = get_source(name, settings)
-    return _load(source.name, source.provider)(source, settings.source(name))
+    from tbcache.providers.load import load_provider
+
+    return load_provider(name)
 
 
-def _load(name: str, path: str) -> type[Provider]:
-    found = load_class(name, path)
-    if not issubclass(found, Provider):
-        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no subclass of tbcache.Provider")
-    return found
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
 
@@ -22,11 +22,13 @@ from tbcache.providers import dialect
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
 from tbcache.rate_limiter import RateLimiter, get_rate_limiter
-from tbcache.repository import SentimentRepository
 from tbcache.repository.outbox import get_repository
 from tbcache.scoring import Scorer, get_scorer
 from tbcache.settings import SourceSettings, get_settings
 from tbcache.sources import Source
+
+if TYPE_CHECKING:
+    from tbcache.repository import SentimentRepository
 
 
 class Provider(ABC):

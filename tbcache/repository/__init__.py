@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import AnswerRefused, CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.handover import need_database
 from tbcache.repository.writer import Writer
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # SQLAlchemy takes a quarter of a second to import, which only those who write should pay.
     if name == "SentimentRepository":
+        need_database()
         from tbcache.repository.database import SentimentRepository
 
         return SentimentRepository

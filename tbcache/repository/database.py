@@ -35,6 +35,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tbcache.errors import ConfigurationError
+from tbcache.extra import need
 from tbcache.folder import make_private
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
@@ -88,7 +89,7 @@ class SentimentRepository:
     ``busy_timeout`` seconds for a lock or a connection.
 
     Raises:
-      ConfigurationError: no such URL, or PostgreSQL's driver is not installed.
+      ConfigurationError: no such URL. MissingExtra: PostgreSQL's driver is not installed.
     """
 
     def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
@@ -356,19 +357,14 @@ def _engine(url: URL, timeout: float) -> Engine:
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout})
         event.listen(engine, "connect", functools.partial(_set_pragmas, timeout))
         return engine
-    try:
-        return create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_timeout=timeout,
-            # A server that froze is noticed in seconds, not by the two hours of TCP.
-            connect_args={"connect_timeout": max(2, round(timeout)), "tcp_user_timeout": 10_000},
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{_VARIABLE} is for PostgreSQL, whose driver is not installed ({error.name}); "
-            "run: pip install 'tbcache[postgres]'"
-        ) from None
+    need(f"{_VARIABLE}, which is for PostgreSQL,", "psycopg")
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=timeout,
+        # A server that froze is noticed in seconds, not by the two hours of TCP.
+        connect_args={"connect_timeout": max(2, round(timeout)), "tcp_user_timeout": 10_000},
+    )
 
 
 def _set_pragmas(timeout: float, connection: Any, _record: object) -> None:

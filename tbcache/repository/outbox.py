@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tbcache.background import BackgroundThread
+from tbcache.extra import has
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
+from tbcache.repository.handover import Handover
 from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import save_apart
+from tbcache.repository.spill import Spill
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
@@ -149,15 +152,25 @@ class Outbox:
 def get_repository() -> SentimentRepository:
     """The database of this process's settings: SQLite in the data folder unless they name another."""
     # SQLAlchemy takes a quarter of a second to import: not before it is needed.
-    from tbcache.repository.database import SentimentRepository
+    from tbcache.repository import SentimentRepository
 
     return SentimentRepository(database_url(get_settings()))
 
 
+class Keeper(Protocol):
+    """What of an outbox whoever fetches needs."""
+
+    def accept(self, answer: Answer) -> None: ...
+
+    def nudge(self) -> None: ...
+
+
 @singleton
-def get_outbox() -> Outbox:
+def get_outbox() -> Outbox | Handover:
     """The outbox of this process."""
     settings = get_settings()
+    if not has("sqlalchemy"):
+        return Handover(Spill(settings.data_dir / "spill"))
     repository = get_repository()
     writer = Writer(repository, spill=settings.data_dir / "spill")
     pruner = Pruner(repository, settings.keep_days)

