@@ -275,6 +275,13 @@ class Process:
         return self.line.epoch(self.world.source.name) != ""
 
     @property
+    def is_told(self) -> bool:
+        """It has been told of the window that is in force."""
+        source = self.world.source.name
+        current = self.world.redis.hget(self.line.keys.state(source), "epoch")
+        return current is not None and current.decode() == self.line.epoch(source)
+
+    @property
     def is_away(self) -> bool:
         return self.line.is_down or not self.line.is_available
 
@@ -339,6 +346,10 @@ class Process:
         self.line.is_down = False
         if not self.is_beating:
             self.line.come_back()
+
+    def return_and_beat(self) -> None:
+        self.mend()
+        self.beat()
 
     def _send(self) -> None:
         if not self.world.is_over:
@@ -450,9 +461,9 @@ class World:
     def _bring_back(self) -> None:
         missing, self._missing = [process for process in self._missing if process.name in self.alive], []
         for process in missing:
-            self.undisturbed(process.mend)
-            # One in the middle of an ask cannot be: what comes now is beyond what is assumed.
-            self.is_over |= not process.line.is_available
+            self.undisturbed(process.return_and_beat)
+            # One in the middle of a beat cannot be: what comes now is beyond what is assumed.
+            self.is_over |= not process.is_told
 
     def undisturbed(self, act: Callable[[], object]) -> None:
         """Do it, and nothing else in between."""
@@ -463,7 +474,7 @@ class World:
     def lose(self, rewind_to: Mapping[bytes, bytes]) -> None:
         """Redis has lost all that came after that; see :meth:`_pass` for those who are cut off."""
         self.rewind(rewind_to)
-        self._missing = [process for process in self.fleet if process.is_away]
+        self._missing = [process for process in self.fleet if process.is_away or process.is_beating]
         self._missing_until = self.clock.now + LEASE + self.source.limits[0].window_seconds - 0.1
 
     def meanwhile(self) -> None:
@@ -498,19 +509,22 @@ def _fill(world: World, process: Process) -> None:
                 other.beat(gives_up_rooms=True)
 
 
-def _lose(world: World, rewind_to: Mapping[bytes, bytes]) -> None:
-    """Redis loses what came after, or all. Assumed of that moment (docs/limits.md, where the bound ends): who
-    can reach Redis has beaten since the last slot was taken, and then one who was there asks first."""
-    knowing = [process for process in world.fleet if process.knows_redis]
-    if not (world.is_settled and knowing):
+def _lose(world: World, rewind_to: Mapping[bytes, bytes], odd: int) -> None:
+    """Redis loses what came after, or all, and is away meanwhile where ``odd`` is even.
+
+    Assumed of that moment (docs/limits.md, where the bound ends): somebody has beaten since the last slot was
+    taken, and is the first who asks again.
+    """
+    connected = [process for process in world.fleet if process.knows_redis and not process.is_away]
+    if not (world.is_settled and connected):
         return
-    world.let_all_beat()
-    world.let_all_beat()
+    world.undisturbed(world.let_all_beat)
+    world.undisturbed(world.let_all_beat)
     world.clock.now += 0.001
+    if odd % 2 == 0:
+        _everyone(world, Process.cut_off)
     world.lose(rewind_to)
-    knowing.sort(key=lambda process: process.line.is_down)
-    world.undisturbed(knowing[0].mend)
-    world.undisturbed(knowing[0].beat)
+    world.undisturbed(connected[0].return_and_beat)
     world.let_all_beat()
 
 
@@ -551,9 +565,9 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
 }
 #: Redis loses data, and processes come and go.
 LOSING: dict[str, Callable[[World, Process, int], object]] = {
-    "lose all": lambda world, _, __: _lose(world, {}),
+    "lose all": lambda world, _, odd: _lose(world, {}, odd),
     "save": lambda world, _, __: _save(world),
-    "go back": lambda world, _, __: _lose(world, world.saved) if world.saved else None,
+    "go back": lambda world, _, odd: _lose(world, world.saved, odd) if world.saved else None,
     "start": lambda world, process, _: _start(world, process),
     "leave": lambda world, process, _: _leave(world, process),
 }
