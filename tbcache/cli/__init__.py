@@ -28,9 +28,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except MissingExtra as error:
         print(f"tbcache: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    from tbcache.cli.app import app
     from tbcache.cli.error import run
 
-    return run(words)
+    return run(app, words)
 
 
 def _check_extras(words: Sequence[str]) -> None:

@@ -38,10 +38,8 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def run(args: Sequence[str]) -> int:
-    """Run the command that ``args`` name; its exit code."""
-    from tbcache.cli.app import app
-
+def run(app: typer.Typer, args: Sequence[str]) -> int:
+    """Run the command of ``app`` that ``args`` name; its exit code."""
     command = typer.main.get_command(app)
     try:
         with interrupt.never_lost():

@@ -34,3 +34,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
 Timeout = Annotated[float, typer.Option(min=0.0, help="Wait at most this many seconds.")]
 Processes = Annotated[int, typer.Option(min=1, max=256, help="Run this many worker processes.")]
 Threads = Annotated[int, typer.Option(min=1, max=1024, help="Give each this many threads.")]
+Replay = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Answer with the recorded envelopes of this folder."),
+]

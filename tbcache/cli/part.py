@@ -11,7 +11,7 @@ import typer
 
 from tbcache.cli.context import await_redis, quiet_settings, told_settings
 from tbcache.cli.error import say
-from tbcache.cli.option import DataDir, Processes, Threads
+from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.foreign import NotJson, read_json
@@ -28,10 +28,6 @@ SIMULATOR_EXAMPLE = "Example: tbcache simulator --port 9000"
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="Listen on this address.")]
-Replay = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Answer with the recorded envelopes of this folder."),
-]
 Plans = Annotated[
     list[str] | None,
     typer.Option(metavar="SOURCE=PLAN", help="Grant this plan, like news=paid or twitter=basic."),

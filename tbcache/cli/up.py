@@ -16,8 +16,7 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.error import say
-from tbcache.cli.option import DataDir, Processes, Threads
-from tbcache.cli.part import Replay
+from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.cli.stop import StopSignal
 from tbcache.cli.view import View, open_view
 from tbcache.cli.watch import Watcher

@@ -8,24 +8,24 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
+import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.log import get_logger
-from tbcache.queue.hand import Job, slot_of
+from tbcache.queue.hand import Hand, Job, slot_of
 from tbcache.queue.job import Finish, Result, dead, encode_result
 from tbcache.queue.reader import Unknown, Unreadable, read_message
 from tbcache.queue.script import DEQUEUE, FINISH, Dequeue, FinishJobs, HandedOut, queue_keys
-from tbcache.queue.thread import Reservation
+from tbcache.queue.thread import Reservation, Threads
+from tbcache.settings import Settings
 from tbcache.sources import Source
-from tbcache.store import Unavailable
+from tbcache.store import Store, Unavailable
 from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS, pack_limits, to_micros
-
-if TYPE_CHECKING:
-    from tbcache.queue.broker import PacingBroker
 
 log = get_logger("tbcache.queue")
 
@@ -42,6 +42,18 @@ MOST_ENDS = 64
 UNBEGUN = Finish("back", is_begun=False)
 
 
+@dataclass(slots=True)
+class Shared:
+    """What the consumers of one worker have in common. ``claim_seconds`` is for how long a job is a worker's
+    that says nothing more; ``actors`` are those that it runs, by name."""
+
+    store: Store
+    settings: Settings
+    threads: Threads
+    actors: Mapping[str, dramatiq.Actor[Any, Any]]
+    claim_seconds: float = CLAIM_SECONDS
+
+
 class PacingConsumer(Consumer):
     """Pops as many jobs as there are idle threads and free slots, and no more.
 
@@ -50,14 +62,14 @@ class PacingConsumer(Consumer):
     at later ones each with nothing beside it.
     """
 
-    def __init__(self, broker: PacingBroker, source: Source, timeout: float) -> None:
-        self._broker = broker
-        self._store = broker.store
+    def __init__(self, shared: Shared, hand: Hand, source: Source, timeout: float) -> None:
+        """``timeout`` (seconds) is the longest that it blocks."""
+        self._shared, self._store, self._threads = shared, shared.store, shared.threads
         self._source = source
-        self._timeout = min(timeout, broker.claim_seconds / RENEWALS)
-        self._keys = queue_keys(broker.store.keys, source.name)
+        self._timeout = min(timeout, shared.claim_seconds / RENEWALS)
+        self._keys = queue_keys(shared.store.keys, source.name)
         self._store.own(source.name).configure(source.limits)
-        self._hand = broker.hands[source.name]
+        self._hand = hand
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
         #: Jobs in hand that were not asked for yet.
@@ -90,19 +102,19 @@ class PacingConsumer(Consumer):
             # Before all else: what is said of a job in time needs not be done again by another.
             self._say_rest()
             # Without a free thread there is nothing to ask for, but claims to renew.
-            self._broker.threads.wait(self._source.name, self._renew_at - time.monotonic())
-            with self._broker.threads.reserve(self._source.name) as reserved:
+            self._threads.wait(self._source.name, self._renew_at - time.monotonic())
+            with self._threads.reserve(self._source.name) as reserved:
                 retry_in = self._dequeue(reserved)
             if not self._buffer and reserved.count and not reserved.is_all:
                 self._listen(retry_in)
         except Unavailable:
             # No suspect comes from there now: the other queues need not wait for it.
-            self._broker.threads.set_free_for(self._source.name, False)
+            self._threads.set_free_for(self._source.name, False)
             time.sleep(min(self._timeout, 0.25))
 
     def _dequeue(self, reserved: Reservation) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
-        settings, name, cost = self._broker.settings, self._source.name, self._source.cost
+        settings, name, cost = self._shared.settings, self._source.name, self._source.cost
         asked_at, suffix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
         self._renew_at = asked_at + self._timeout
         own = self._store.own(name)
@@ -116,7 +128,7 @@ class PacingConsumer(Consumer):
                 limits=pack_limits(self._source.limits),
                 share=settings.prewarm_share,
                 lease_us=to_micros(settings.lease_seconds),
-                claim_us=to_micros(self._broker.claim_seconds),
+                claim_us=to_micros(self._shared.claim_seconds),
                 suffix=suffix,
                 most_deaths=MOST_TRIES,
                 deadline_us=deadline_us,
@@ -133,7 +145,7 @@ class PacingConsumer(Consumer):
                 self._buffer.append(job)
                 if job.is_held:
                     own.grant(slot_of(job.claim), cost, self._source.limits, settings.lease_seconds)
-        self._broker.threads.set_free_for(name, found.is_called)
+        self._threads.set_free_for(name, found.is_called)
         # What was granted is on record before the window may have to be mended.
         self._store.learn(name, found.seen)
         self._store.learn_time(found.now, asked_at, name)
@@ -143,7 +155,7 @@ class PacingConsumer(Consumer):
         """The job; None for one that cannot be run here, which is buried or put off by then."""
         claim, name = job.claim, slot_of(job.claim)
         try:
-            message = read_message(job.message, self._source.name, self._broker.actors)
+            message = read_message(job.message, self._source.name, self._shared.actors)
             options = {"slot": name if job.is_held else None}
             return Job(message.copy(message_id=name.rpartition("/")[0], options=options), claim)
         except Unknown as error:
@@ -163,7 +175,7 @@ class PacingConsumer(Consumer):
 
     def _readiness(self, reserved: Reservation) -> str:
         """Whether this process takes a job that may kill it: see ``dequeue.lua``."""
-        if not self._broker.threads.may_be_free_for(self._source.name):
+        if not self._threads.may_be_free_for(self._source.name):
             return ""
         if reserved.is_all:
             return "free"
@@ -211,7 +223,7 @@ class PacingConsumer(Consumer):
 
     def _listen(self, retry_in: float) -> None:
         """Wait for a slot, or for the bell."""
-        if not self._broker.threads.is_called_by(self._source.name):
+        if not self._threads.is_called_by(self._source.name):
             seconds = min(self._timeout, retry_in) if retry_in else self._timeout
             self._store.pop_list(self._keys.bell, max(seconds, 0.001))
 
