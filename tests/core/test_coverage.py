@@ -178,7 +178,10 @@ def test_a_quiet_symbol_is_told_by_a_page_that_goes_on_behind_its_gap(times: Seq
     assert (fetched.pages, fetched.reason) == (2, None)
 
 
-@pytest.mark.parametrize("times", [(1, 5, 8, 12, 16, 20, 26), (0.1, 0.2, 25, 30, 40, 50), (25, 26, 27, 28)])
+@pytest.mark.parametrize(
+    "times",
+    [(1, 5, 8, 12, 16, 20, 26), (72, 1, 5, 8, 12, 16, 20, 26), (0.1, 0.2, 25, 30, 40, 50), (25, 26, 27, 28)],
+)
 def test_a_page_whose_order_leads_past_the_start_is_enough(times: Sequence[float]) -> None:
     """Each further page costs a slot, and shows what nobody asked for."""
     fetched = read(Page(posts(*times), next="1"))
