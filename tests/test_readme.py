@@ -261,22 +261,3 @@ def test_the_http_paths_are_those_of_the_api() -> None:
     served = {f"{method.upper()} {path}" for path, methods in api.items() for method in methods}
     rows = " ".join(row[0] for row in readme.table("Path | Answers"))
     assert set(re.findall(r"`((?:GET|POST) [^`]+)`", rows)) == served
-
-
-# Links
-
-
-def test_every_link_inside_the_repository_resolves() -> None:
-    """A reader who follows one arrives."""
-    for name in ("README.md", "CHANGELOG.md"):
-        text = (readme.ROOT / name).read_text()
-        for link in re.findall(r"\]\(([^)]+)\)", text):
-            if not link.startswith("http"):
-                path, _, anchor = link.partition("#")
-                assert (readme.ROOT / path).exists(), f"{name}: {link}"
-                assert not anchor or anchor in _anchors(text), f"{name}: {link}"
-
-
-def _anchors(text: str) -> set[str]:
-    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
