@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 MOST_DISTRIBUTIONS = 20
+#: With bytecode it is 30 MB at most.
+MOST_BYTES = 20_000_000
 #: What may be imported only where an extra is installed.
 _BEHIND_DOORS = (
     "tbcache.api",
@@ -104,6 +106,15 @@ def run_on_the_base(program: str, *args: str, folder: Path, **variables: str) ->
 def test_the_base_is_small() -> None:
     """Each distribution is one more to trust, to update and to wait for."""
     assert len(BASE) <= MOST_DISTRIBUTIONS, sorted(BASE)
+    sizes = {name: _size(name) for name in BASE - {"tbcache"}}
+    ours = sum(path.stat().st_size for path in (ROOT / "tbcache").rglob("*") if path.suffix != ".pyc")
+    assert sum(sizes.values()) + ours <= MOST_BYTES, sizes
+
+
+def _size(name: str) -> int:
+    """The bytes of a distribution's files, without the bytecode, which not every installer makes."""
+    found = [file.locate() for file in files(name) or () if file.suffix != ".pyc"]
+    return sum(Path(str(path)).stat().st_size for path in found)
 
 
 def test_what_stands_twice_or_is_not_maintained_does_not_come_along() -> None:

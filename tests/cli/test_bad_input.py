@@ -264,6 +264,17 @@ def test_up_without_a_server_to_embed_is_said_before_anything_is_started(
     assert not (tmp_path / "data" / "valkey").exists()
 
 
+def test_up_without_a_database_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """Whoever looks for yesterday's answers tomorrow should know today that there will be none."""
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.setattr(Supervisor, "start", lambda self, part: None)
+    monkeypatch.setattr(Supervisor, "watch", lambda self: os.kill(os.getpid(), signal.SIGINT))
+    line = "answers are not kept: the database needs sqlalchemy: pip install 'tbcache[sql]'"
+    done = cli("up", "--no-api", REDIS_URL=server.url)
+    assert line in done.out + done.err
+    assert line not in cli("up", "--no-api", REDIS_URL=server.url, TBCACHE_PERSIST="false").out
+
+
 @pytest.mark.parametrize("command", [("up",), ("worker", "--processes", "2")], ids=lambda words: words[0])
 def test_a_database_without_its_driver_is_said_before_anything_is_started(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, server: Server, command: tuple[str, ...]
