@@ -194,6 +194,21 @@ def test_a_source_known_elsewhere_only_is_cleared_there_as_well(
         store.close()
 
 
+def test_a_source_that_becomes_known_during_a_sweep_is_swept_as_well(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code declares its sources when it likes; the sweep goes by the logs of before."""
+    cache.set("declared:AAPL", 1)
+    find = sweep.Sweeper._find
+
+    def later(self: sweep.Sweeper, *args: Any) -> Any:
+        cache.store.know("declared")
+        return find(self, *args)
+
+    monkeypatch.setattr(sweep.Sweeper, "_find", later)
+    assert cache.clear_pattern("*") == 1
+
+
 # --- fills in flight --------------------------------------------------------------------
 
 

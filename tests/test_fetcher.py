@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import os
 import signal
@@ -40,7 +41,7 @@ from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tests.cli.command import clean_environment
 from tests.providers.wire import answering
-from tests.server import Server, wait_until
+from tests.server import Server, sending, sent_here, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +67,7 @@ class Row(TypedDict):
     price: float
 
 
+DAY = timedelta(days=1)
 QUOTE = Quote(**{"05. price": 1.5, "at": datetime(2026, 1, 5, tzinfo=UTC)})
 
 
@@ -300,7 +302,7 @@ def test_a_source_of_functions_is_in_every_view(redis_server: Server) -> None:
     monitor = get_usage_monitor()
     monitor.flush()
     now = datetime.now(UTC)
-    days = [monitor.get_source_metrics("alphavantage", day) for day in (now, now - timedelta(days=1))]
+    days = [monitor.get_source_metrics("alphavantage", day) for day in (now, now - DAY)]
     figures = [(day.requests_today, day.hits_today, day.pages_today, day.cost_today) for day in days]
     assert tuple(map(sum, zip(*figures, strict=True))) == (2, 1, 1, 0.25)
     assert "alphavantage" in monitor.get_source_names()
@@ -309,6 +311,36 @@ def test_a_source_of_functions_is_in_every_view(redis_server: Server) -> None:
     ]
     assert [(str(one.limit), one.used) for one in seen.limits] == [("5/1m", 1), ("500/1d", 1)]
     assert get_rate_limiter("alphavantage").get_status().used == 1
+
+
+def test_its_last_minutes_are_told_apart_from_its_day(redis_server: Server) -> None:
+    """A source that fails now is a trouble, whatever it did this morning."""
+    source = tbcache.source("alphavantage", limits="100000/1m")
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    def has_recent() -> bool:
+        quote.refresh("AAPL")
+        return get_usage_monitor().get_recent_metrics("alphavantage").misses > 0
+
+    wait_until(has_recent, what="a figure of the last minutes")
+
+
+def test_an_error_that_is_stated_costs_nothing(redis_server: Server) -> None:
+    """What came of any other call nobody knows, so it counts as a bound."""
+    source = tbcache.source("alphavantage", limits="20/1m", cost_per_request=0.25)
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        raise HTTPError(Response(404, {})) if symbol == "NONE" else ConnectionResetError
+
+    for symbol, cost in (("NONE", 0.0), ("AAPL", 0.25)):
+        assert quote.outcome(symbol).origin is None
+        today = datetime.now(UTC)
+        days = [get_usage_monitor().get_source_metrics("alphavantage", day) for day in (today, today - DAY)]
+        assert sum(day.cost_today for day in days) == sum(day.uncertain_cost_today for day in days) == cost
 
 
 def test_a_days_budget_is_kept(redis_server: Server) -> None:
@@ -341,6 +373,52 @@ def test_values_are_cleared_like_any_sources(redis_server: Server, quotes: tbcac
         assert quote.peek("AAPL") is None
         quote("AAPL")
     assert len(calls) == 3
+
+
+def test_a_clear_is_seen_before_it_is_swept(
+    redis_server: Server, quotes: tbcache.FunctionSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of any source: nobody is served what was just cleared."""
+    monkeypatch.setattr("tbcache.cache.sweep.Sweeper.start", lambda _: None)
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    quote("AAPL")
+    get_cache_manager().clear_pattern("*", wait=False)
+    assert (quote.peek("AAPL"), quote.outcome("AAPL").origin) == (None, "live")
+
+
+def test_a_hit_costs_no_round_trip(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """What this process has read a moment ago, and nobody has changed since, it need not ask for."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> dict[str, float]:
+        return {"price": 1.5}
+
+    def is_local() -> bool:
+        with sending() as sent:
+            assert quote("AAPL") == {"price": 1.5}
+        return not sent_here(sent)
+
+    wait_until(is_local, what="a hit of this process's own")
+
+
+def test_nothing_is_called_with_a_slot_whose_time_is_over(
+    redis_server: Server, quotes: tbcache.FunctionSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a process that stood still, say: the slot is given back, and another asked for."""
+    may_send = iter([False, True])
+    monkeypatch.setattr(get_pipeline().admission, "may_send", lambda _: next(may_send))
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    assert quote("AAPL") == 1.5
+    assert get_rate_limiter("alphavantage").get_status().used == 1
+    assert next(may_send, None) is None
 
 
 # Failures
@@ -708,8 +786,10 @@ def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -
     quotes.fetcher(quote)  # a cell of a notebook that is run again
     with pytest.raises(InvalidRequest, match="say name= for one of them"):
         quotes.fetcher(other)
-    with pytest.raises(InvalidRequest, match="say name="):
-        quotes.fetcher(lambda: 1.5)
+    for nameless in (lambda: 1.5, functools.partial(quote)):
+        with pytest.raises(InvalidRequest, match="say name="):
+            quotes.fetcher(nameless)
+    assert quotes.fetcher(name="part")(functools.partial(quote))() == 1.5
     with pytest.raises(InvalidRequest, match="cost 6"):
         tbcache.source("small", limits="5/1m").fetcher(cost=6)(quote)
 
@@ -736,6 +816,8 @@ def test_a_forked_child_fetches_as_well(redis_server: Server, quotes: tbcache.Fu
         try:
             found = quote("AAPL"), quote("MSFT"), asyncio.run(later("AAPL")), asyncio.run(later("MSFT"))
             code = 0 if found == (parent, os.getpid(), parent, os.getpid()) else 2
+            # It is one more of the fleet, with a part of the limits of its own.
+            wait_until(lambda: os.getpid() in {one.pid for one in get_usage_monitor().get_workers()})
         finally:
             os._exit(code)
     ended: list[int] = []

@@ -15,7 +15,7 @@ from tbcache import get_usage_monitor
 from tbcache.admission import Ask, Verdict
 from tbcache.errors import RateLimited, UpstreamError
 from tbcache.pipeline import get_pipeline
-from tbcache.pipeline.driver import CALLERS
+from tbcache.pipeline.driver import CALLERS, Asyncio
 from tbcache.store import get_store
 from tests.server import Server, wait_until
 
@@ -190,6 +190,27 @@ def test_what_is_granted_to_a_task_that_is_gone_is_given_back(quotes: tbcache.Fu
     asyncio.run(use())
     get_pipeline().close()
     assert left_behind(quote.cache_key("AAPL")) == (False, 0)
+
+
+def test_what_is_known_to_nobody_yet_is_given_back_as_well() -> None:
+    """The answer is there, and the task is cancelled before it is its turn."""
+    driver, given_back, found = Asyncio(), [], threading.Event()
+
+    def ask() -> str:
+        found.set()
+        return "granted"
+
+    async def use() -> None:
+        task = asyncio.ensure_future(driver.call(ask, given_back.append))
+        await asyncio.sleep(0)
+        # The loop stands still meanwhile.
+        assert found.wait(SECONDS)
+        driver._calls().submit(lambda: None).result(SECONDS)
+        await cancelled(task)
+
+    asyncio.run(use())
+    driver.close()
+    assert given_back == ["granted"]
 
 
 def test_a_load_that_is_cancelled_is_another_tasks_to_do(quotes: tbcache.FunctionSource) -> None:

@@ -12,7 +12,7 @@ from tbcache.background import BackgroundThread
 from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
 from tbcache.log import get_logger
 from tbcache.store import Store, Unavailable
-from tbcache.store.clear import ClearLog, read_log, read_logs
+from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
 from tbcache.store.key import EVERYTHING
 from tbcache.store.lead import LEAD, Lead
 
@@ -189,4 +189,5 @@ def _common(patterns: set[str]) -> str:
 
 def _cleared_at(logs: Logs, own: str, everything: str, key: str) -> int:
     """By the key's own log; where its source was not known to whoever cleared, by the one that has all."""
-    return logs[own].cleared_at(key) or logs[everything].cleared_at(key)
+    # One that has become known since the logs were read is not among them.
+    return logs.get(own, NO_CLEARS).cleared_at(key) or logs[everything].cleared_at(key)

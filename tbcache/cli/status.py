@@ -12,10 +12,11 @@ from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
 from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
-from tbcache.errors import nearest
+from tbcache.errors import UnknownSource, nearest
 from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.monitoring import get_usage_monitor
 from tbcache.rate_limiter import RateLimiter
-from tbcache.sources import get_source, get_sources
+from tbcache.sources import get_sources, unconfigured
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
@@ -80,8 +81,12 @@ def limits(
 
 def _reopen(name: str) -> None:
     """Ask the upstream again: what it counts against us stays counted."""
-    settings = quiet_settings()
-    limiter = RateLimiter(get_source(name, settings), require_redis(settings))
+    store = require_redis(quiet_settings())
+    # Also one that only other processes know: their code has declared it, or used its name.
+    known = get_usage_monitor().get_source_names()
+    if name not in known:
+        raise UnknownSource(name, known)
+    limiter = RateLimiter(unconfigured(name), store)
     say(f"{name} is open again" if limiter.reopen() else f"{name} was not closed")
 
 

@@ -76,7 +76,7 @@ class _Function(Generic[P, R]):
         if kept is None:
             return None
         try:
-            return self._outcome(Answered(self._values.decode(kept.payload), "cache"), None)
+            return self._outcome(Answered(self._values.decode(kept.payload), "cache"))
         except DecodeError:
             return None
 
@@ -91,12 +91,10 @@ class _Function(Generic[P, R]):
         was_here = self._tools.pipeline.admission.forget(key)
         return self._tools.cache.delete(key) or was_here
 
-    def _outcome(self, answered: Answered[Timed[R]], job: FunctionJob[R] | None) -> FetcherOutcome[R]:
+    def _outcome(self, answered: Answered[Timed[R]]) -> FetcherOutcome[R]:
         (value, at), origin, failure = answered
         age = (self._tools.pipeline.admission.now - at).total_seconds()
-        error = None
-        if failure is not None and job is not None:
-            error = as_raised(job, failure.to_error(job.source.name))
+        error = None if failure is None else failure.to_error(self._setup.source.name)
         return FetcherOutcome(value, origin, 0.0 if origin == "live" else max(0.0, age), error)
 
     async def _travel(
@@ -116,9 +114,10 @@ class _Function(Generic[P, R]):
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
         patience = setup.patience if lane == "interactive" else 0.0
         ask = Ask(setup.source, job.request, lane, needed, None, patience)
-        await driver.call(self._tools.join)
+        if not self._tools.has_joined:
+            await driver.call(self._tools.join)
         try:
-            return self._outcome(await pipeline.travel(job, ask, driver), job)
+            return self._outcome(await pipeline.travel(job, ask, driver))
         except UpstreamError as error:
             failure = as_raised(job, error)
         raise failure

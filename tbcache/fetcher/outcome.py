@@ -15,9 +15,9 @@ class FetcherOutcome(Generic[T_co]):
     """The value of a call, and where it comes from.
 
     ``origin`` is None where there is no value, and so is ``age``, which is in seconds since the value was
-    loaded. ``error`` is why there is no value, or why an old one could not be refreshed: the exception of
-    the function where it ran for this call, else an :class:`tbcache.UpstreamError` with what is known of
-    the failure, or a :class:`tbcache.RateLimited`.
+    loaded. ``error`` is why there is no value: the exception of the function where it ran for this call, else
+    an :class:`tbcache.UpstreamError` with what is known of the failure, or a :class:`tbcache.RateLimited`. Of
+    an old value it is an :class:`tbcache.UpstreamError`, where the last refresh failed.
     """
 
     value: T_co | None

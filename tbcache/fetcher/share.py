@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,13 +19,16 @@ class Shared:
     """Loads under way by key, in each loop. One for which nobody waits any more is cancelled."""
 
     def __init__(self) -> None:
+        # Loops of other threads come and go; what is in each is its own.
+        self._lock = threading.Lock()
         self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = (
             weakref.WeakKeyDictionary()
         )
 
     async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """What ``load`` gives, or what it gives to another task; its exception is everyone's."""
-        loads = self._loads.setdefault(asyncio.get_running_loop(), {})
+        with self._lock:
+            loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
         if shared is None:
             shared = loads[key] = _Shared(asyncio.create_task(load()))

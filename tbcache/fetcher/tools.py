@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from functools import cached_property
 
@@ -10,12 +12,16 @@ from tbcache.pipeline import Pipeline, get_pipeline
 from tbcache.rate_limiter import joining
 from tbcache.store import get_store
 
+#: So often the fleet is told that the source is in use, and what has stopped is started again.
+JOIN_SECONDS = 10.0
+
 
 class Tools:
     """Made at the first call: to declare a source opens nothing."""
 
     def __init__(self, source: str) -> None:
         self._source = source
+        self._joined: tuple[int, float] | None = None
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -25,8 +31,22 @@ class Tools:
     def cache(self) -> CacheManager:
         return get_cache_manager()
 
+    @property
+    def has_joined(self) -> bool:
+        """True while the fleet knows this process, which is another one in a forked child."""
+        pid, at = self._joined or (0, 0.0)
+        return pid == os.getpid() and time.monotonic() - at < JOIN_SECONDS
+
+    def join(self) -> None:
+        """Make this process known to the fleet; to be called before each journey. May ask Redis.
+
+        Raises:
+          InvalidRequest: the source's name is one too many.
+        """
+        self._join()
+        self._joined = os.getpid(), time.monotonic()
+
     @cached_property
-    def join(self) -> Callable[[], None]:
-        """Makes this process known to the fleet; to be called before each journey."""
+    def _join(self) -> Callable[[], None]:
         get_store().know(self._source)
         return joining(self._source)

@@ -86,8 +86,11 @@ class Values(Generic[T]):
 
     @cached_property
     def _annotation(self) -> Any:
+        function = inspect.unwrap(self._function)
+        if not inspect.isroutine(function):
+            return Any
         try:
-            hints = typing.get_type_hints(inspect.unwrap(self._function), include_extras=True)
+            hints = typing.get_type_hints(function, include_extras=True)
         except NameError as error:
             raise TypeError(
                 f"the return annotation of {self._name}() cannot be read ({error}): name a class of a module"

@@ -15,6 +15,7 @@ from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
 from tbcache.store.codec import seal
+from tbcache.store.name import Names
 from tbcache.store.wire import to_time
 from tests.cli.command import Done
 from tests.server import Server, wait_until
@@ -167,3 +168,17 @@ def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
     again = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
     assert again.err == "tbcache: stocktwits was not closed\n"
     assert "did you mean 'stocktwits'?" in cli("limits", "--reopen", "stocktwit", REDIS_URL=server.url).err
+
+
+def test_a_source_that_only_others_know_is_opened_by_hand_as_well(
+    server: Server, store: Store, cli: Callable[..., Done]
+) -> None:
+    """Its closure is a trouble, and the page says that this command ends it."""
+    Names(store).tell("alphavantage")
+    until = utc_now() + timedelta(hours=1)
+    state = store.keys.state("alphavantage")
+    store.client.hset(state, mapping={"closed_until": int(until.timestamp() * 1e6), "closed_reason": "no"})
+    store.client.expire(state, 60)
+    assert "limits --reopen alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
+    done = cli("limits", "--reopen", "alphavantage", REDIS_URL=server.url)
+    assert (done.code, done.err) == (0, "tbcache: alphavantage is open again\n")
