@@ -7,6 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tbcache.admission import Admission
+from tbcache.cache import CacheManager
+from tbcache.models import FetchRequest, utc_now
+from tbcache.monitoring import UsageMonitor
+from tbcache.pipeline import Pipeline
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests import architecture
+from tests.core.conftest import Kept, Upstream
+from tests.server import Server
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -50,3 +61,87 @@ def test_every_make_target_is_explained() -> None:
     phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     targets = {target for line in phony for target in line.split()}
     assert set(re.findall(r"`make ([\w-]+)`", text_of("CONTRIBUTING.md"))) == targets
+
+
+# The architecture
+
+ARCHITECTURE = "docs/architecture.md"
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of the rows of the table whose head begins with ``heading``."""
+    _, _, rest = text_of(page).partition(f"\n| {heading} |")
+    lines = rest.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def keys_in_the_map() -> dict[str, list[str]]:
+    """The other cells of each row of the key map, by the name of its key."""
+    return {name.strip("`"): cells for name, *cells in rows_of(ARCHITECTURE, "Name")}
+
+
+def test_the_floors_that_are_drawn_are_those_that_are_checked() -> None:
+    """Who draws a new module in is told here where import-linter has it."""
+    drawn = re.findall(r"```text\n(.*?)```", text_of(ARCHITECTURE), re.DOTALL)[0].splitlines()
+    # Two blanks between the names, more before what is said of them.
+    assert [re.split(r"\s{4,}(?=\S)", line)[0].split() for line in drawn] == architecture.layers()
+
+
+def test_every_key_is_in_the_key_map() -> None:
+    """A key that nobody wrote down is found by whoever asks why Redis is full."""
+    shown = {name: cells[0].strip("`") for name, cells in keys_in_the_map().items()}
+    assert shown == architecture.key_names()
+
+
+def test_the_types_in_the_key_map_are_those_in_redis(
+    server: Server, store: Store, settings: Settings
+) -> None:
+    """Who looks into Redis by the map uses the right command."""
+    monitor, keeper = UsageMonitor(store, settings), Kept()
+    pipeline = Pipeline(Admission(store, settings, monitor), lambda: keeper)  # type: ignore[arg-type, return-value]
+    pipeline.run(Upstream(persist_to_db=True), FetchRequest("twitter", "AAPL"))
+    CacheManager(store).clear_pattern("reddit:*")
+    monitor.record_request("anything")
+    monitor.flush()
+    monitor.beat("client", started_at=utc_now())
+    seen = {
+        name: server.client.type(key).decode() for key in server.client.scan_iter() if (name := name_of(key))
+    }
+    assert {"slots", "state", "usage", "entry", "clears", "outbox", "workers", "layout"} <= set(seen)
+    types = {name: cells[1] for name, cells in keys_in_the_map().items()}
+    assert seen == {name: types[name] for name in seen}
+
+
+def name_of(key: bytes) -> str | None:
+    """The name in the map of a key in Redis that has one type."""
+    for name, pattern in architecture.key_names().items():
+        form = re.sub(
+            r"SOURCE|REST|YYYYMMDD|JOB|PART", lambda _: ".+", re.escape(pattern.replace("$ns", "trading_bot"))
+        )
+        if re.fullmatch(form, key.decode()):
+            return None if name in ("queue", "wake") else name
+    return None
+
+
+def test_the_table_of_scripts_is_that_of_their_declarations() -> None:
+    """`python -m tests.architecture` writes it anew."""
+    found = architecture.TABLE.search(text_of(ARCHITECTURE))
+    assert found is not None
+    assert found[0] == architecture.table_of_scripts()
+
+
+def test_every_script_has_a_caller() -> None:
+    """A table of declarations would be as green if nothing ran any of them."""
+    assert [row for row in rows_of(ARCHITECTURE, "Script") if not row[-1].endswith(".py")] == []
+
+
+def test_every_thread_is_in_the_table_of_threads() -> None:
+    """Who meets one in a stack dump learns what it does."""
+    assert {row[0].strip("`") for row in rows_of(ARCHITECTURE, "Thread")} == architecture.thread_names()
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    """A figure is as good as the test that measures it."""
+    named = re.findall(r"`(test_\w+)` in `(tests/[\w/.]+)`", text_of(ARCHITECTURE))
+    assert len(named) >= 3
+    assert [name for name, path in named if f"def {name}(" not in (ROOT / path).read_text()] == []

@@ -31,7 +31,7 @@ from tbcache.store import Store
 from tbcache.store.codec import seal
 from tbcache.store.local import LocalCache
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
-from tests.server import Server, wait_until
+from tests.server import Server, sending, sent_here, wait_until
 
 pytestmark = pytest.mark.every_server
 
@@ -401,6 +401,33 @@ def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline)
     with pytest.raises(UpstreamError, match=r"broke off \(ZeroDivisionError\)"):
         pipeline.run(upstream, AAPL)
     assert len(upstream.sent) == 1
+
+
+@pytest.mark.one_server
+def test_what_a_request_costs_in_round_trips(
+    store: Store, settings: Settings, admission: Admission, kept: Kept
+) -> None:
+    """The figures of the architecture: 0 from memory, 1 a hit, 2 a fetch, 1 each further page."""
+    layer = LocalCache(store, 1 << 20, store.keys.entries)
+    pages = {None: Page((item("1", hours_ago(1)),), next="a"), "a": Page((item("2", hours_ago(30)),))}
+    short, long = Upstream(), Upstream(answer=lambda cursor: pages[cursor])
+    plain = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    remembering = Pipeline(Admission(store, settings, UsageMonitor(store, settings), layer), lambda: kept)  # type: ignore[arg-type, return-value]
+
+    def cost(pipeline: Pipeline, upstream: Upstream, symbol: str) -> int:
+        with sending() as sent:
+            pipeline.run(upstream, FetchRequest("twitter", symbol))
+        return len(sent_here(sent))
+
+    # The server gets to know the scripts.
+    cost(plain, long, "WARM")
+    assert cost(plain, short, "AAPL") == 2
+    assert cost(plain, long, "MSFT") == 3
+    assert cost(plain, short, "AAPL") == 1
+    assert cost(plain, short, "AAPL") == 1
+    wait_until(lambda: cost(remembering, short, "AAPL") == 0, what="the answer's being remembered")
+    assert cost(remembering, short, "AAPL") == 0
+    layer.close()
 
 
 def test_an_answer_for_the_database_takes_no_further_round_trip(

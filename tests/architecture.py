@@ -1,0 +1,161 @@
+"""What the page of the architecture says of the code, as the code has it.
+
+python -m tests.architecture    writes the table of scripts into docs/architecture.md
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import itertools
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tbcache
+from tbcache.store.key import Keys
+from tbcache.store.script import Script
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+PARTS = ("tbcache", "workers", "scheduler")
+TABLE = re.compile(r"(?<=<!-- scripts -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+
+_HEAD = "| Script | What it does | Keys | Declared in | Run by |\n|---|---|---|---|---|\n"
+#: Methods of Keys that make nothing a key of their own: prefixes, globs, several keys, or another's key.
+_NO_KEYS = {"entries", "logs", "clears_of", "clears_for", "all_clears", "wake_of", "key_of", "matching"}
+
+
+class _Day(datetime):
+    """A day that is written as its form."""
+
+    def __format__(self, form: str) -> str:
+        return "YYYYMMDD"
+
+
+#: What stands for the arguments of the methods of Keys, by name.
+_ARGUMENTS = {
+    "source": "SOURCE",
+    "day": _Day(2026, 1, 1),
+    "part": "PART",
+    "message_id": "JOB",
+    "token": "TOKEN",
+    "key": "SOURCE:REST",
+}
+
+
+def table_of_scripts() -> str:
+    """Each script: what it does, its keys, where it is declared, and who runs it."""
+    runs = _runs()
+    rows = []
+    for constant, script in sorted(scripts().items(), key=lambda found: found[1].name):
+        callers = [_file(module) for module, names in runs.items() if constant in names]
+        declared = _file(script.call.__module__)
+        cells = (script.name, _purpose(script.name), ", ".join(_keys(script)), declared, ", ".join(callers))
+        rows.append(f"| {' | '.join(cells)} |\n")
+    return _HEAD + "".join(rows)
+
+
+def scripts() -> dict[str, Script[Any, Any]]:
+    """Every script that is declared, by the name of its constant."""
+    modules = pkgutil.walk_packages(tbcache.__path__, "tbcache.")
+    loaded = [importlib.import_module(one.name) for one in modules if not one.name.endswith("__main__")]
+    return {
+        name: value
+        for module in loaded
+        for name, value in vars(module).items()
+        if isinstance(value, Script) and value.call.__module__ == module.__name__
+    }
+
+
+def key_names() -> dict[str, str]:
+    """The pattern of each key and channel, by the method of Keys that names it."""
+    keys = Keys("$ns")
+    found = [(name, one) for name, one in vars(Keys).items() if name[0] != "_" and name not in _NO_KEYS]
+    return {
+        name: getattr(keys, name) if isinstance(one, property) else _named(getattr(keys, name))
+        for name, one in found
+        if isinstance(one, property) or inspect.isfunction(one)
+    }
+
+
+def layers() -> list[list[str]]:
+    """The floors from the top, each with its modules, as import-linter checks them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = [one["layers"] for one in contracts if one["type"] == "layers"]
+    return [[name.strip().removeprefix("tbcache.") for name in layer.split(":")] for layer in found]
+
+
+def thread_names() -> set[str]:
+    """What the threads are called that the code starts, by its calls."""
+    calls = [node for _, tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    own = {call.args[0].value for call in calls if _called(call) == "BackgroundThread"}  # type: ignore[attr-defined]
+    pools = {
+        keyword.value.value  # type: ignore[attr-defined]
+        for call in calls
+        for keyword in call.keywords
+        if keyword.arg == "thread_name_prefix"
+    }
+    return own | pools
+
+
+def _purpose(name: str) -> str:
+    """The first sentence of a script's header."""
+    header = (ROOT / "tbcache" / "lua" / f"{name}.lua").read_text("utf-8").partition(f"-- {name}: ")[2]
+    lines = itertools.takewhile(str.strip, (line.removeprefix("--") for line in f"--{header}".splitlines()))
+    return re.split(r"[.:] |\.$|(?<=\?) ", " ".join(map(str.strip, lines)))[0]
+
+
+def _keys(script: Script[Any, Any]) -> list[str]:
+    return [field.name + ("..." if field.is_many else "") for field in script._keys]
+
+
+def _file(module: str) -> str:
+    return module.replace(".", "/") + ".py"
+
+
+def _named(method: Any) -> str:
+    key: str = method(**{name: _ARGUMENTS[name] for name in inspect.signature(method).parameters})
+    return key
+
+
+@functools.cache
+def _runs() -> dict[str, set[str]]:
+    """Of each module what it names in capitals: its constants, and those of others."""
+    return {
+        module: {name for node in ast.walk(tree) if (name := _constant(node))} for module, tree in _trees()
+    }
+
+
+def _constant(node: ast.AST) -> str:
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return node.id if node.id.isupper() else ""
+    # As in `script.ADMIT`.
+    is_of_module = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    return node.attr if is_of_module and node.value.id == "script" else ""  # type: ignore[attr-defined]
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+@functools.cache
+def _trees() -> list[tuple[str, ast.Module]]:
+    return list(_parsed())
+
+
+def _parsed() -> Iterator[tuple[str, ast.Module]]:
+    for part in PARTS:
+        for path in sorted((ROOT / part).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name, ast.parse(path.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(TABLE.sub(lambda _: table_of_scripts(), PAGE.read_text("utf-8")), "utf-8")
