@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from tbcache.admission import Admission
+from tbcache.admission import Admission, Verdict
 from tbcache.cache import CacheManager
-from tbcache.models import FetchRequest, utc_now
+from tbcache.models import Charge, FetchRequest, Lane, Origin, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
@@ -145,3 +146,37 @@ def test_every_test_that_the_page_names_is_there() -> None:
     named = re.findall(r"`(test_\w+)` in `(tests/[\w/.]+)`", text_of(ARCHITECTURE))
     assert len(named) >= 3
     assert [name for name, path in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
+# The glossary
+
+GLOSSARY = "docs/glossary.md"
+
+
+def test_every_word_is_at_home_where_the_glossary_says() -> None:
+    """A word that was renamed is taken out of the list by who renames it, or misleads whoever looks it up."""
+    rows = rows_of(GLOSSARY, "Word")
+    assert len(rows) > 50
+    gone = [word for word, *_, place in rows if not _says(ROOT / place.strip("` "), word)]
+    assert gone == []
+
+
+def _says(path: Path, word: str) -> bool:
+    """Whether the file's text, or its name, has the word, with its endings."""
+    form = r"[-_\s]?".join(map(re.escape, re.split("[- ]", word)))
+    return re.search(rf"(?<![a-z]){form}", path.read_text("utf-8"), re.IGNORECASE) is not None
+
+
+def test_the_glossary_is_in_order_and_has_each_word_once() -> None:
+    """Who looks a word up finds it, or knows that it is missing."""
+    words = [row[0] for row in rows_of(GLOSSARY, "Word")]
+    assert words == sorted(set(words))
+
+
+def test_verdicts_lanes_origins_and_charges_are_in_the_glossary() -> None:
+    """They stand in logs, figures and outcomes, where people meet them without their code."""
+    text = text_of(GLOSSARY)
+    words = [kind.__name__.lower() for kind in get_args(Verdict)]
+    words += [word for kind in (Lane, Origin, Charge) for word in get_args(kind)]
+    assert len(words) > 10
+    assert [word for word in words if f"| {word} |" not in text and f"`{word}`" not in text] == []
