@@ -148,6 +148,7 @@ class Store:
         self.closures = Closures()
         self._forked: list[Callable[[], None]] = [self.closures.renew]
         self._join: Callable[[str], None] | None = None
+        self._is_leaving = False
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
         #: What is away is there, and refuses.
@@ -561,7 +562,7 @@ class Store:
 
     def on_first_ask(self, join: Callable[[str], None] | None) -> None:
         """Call ``join`` with the name of a source before this process first asks for its slots."""
-        self._join = join
+        self._join, self._is_leaving = join, join is None
 
     def know(self, source: str) -> None:
         """Have a log of clears of its own for a source that no setting names."""
@@ -577,7 +578,9 @@ class Store:
 
     def seen(self, source: str) -> str:
         """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
-        return str(self._seen.get(source, Seen()))
+        seen = self._seen.get(source, Seen())
+        # Redis forgets one that leaves: what it is told meanwhile is no sign of a loss.
+        return str(Seen(seen.epoch) if self._is_leaving else seen)
 
     def learn(self, source: str, seen: Seen) -> None:
         """Take note of what Redis replied of the epoch. Where it has lost the window, or forgotten us, put

@@ -40,6 +40,8 @@ log = get_logger("tbcache.store")
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
+#: How often a process says that it leaves, where it goes on taking slots.
+MOST_LEAVES = 3
 #: What a beat is called among a source's asks.
 BEATING = "beat"
 #: A host that died takes its processes' shares along for so long. Also in epoch.lua.
@@ -270,7 +272,12 @@ class Membership:
 
     def _leave_source(self, source: str) -> None:
         own = self._store.own(source)
-        self._leave(source, self._store.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+        for _ in range(MOST_LEAVES):
+            granted = own.granted
+            self._leave(source, self._store.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+            # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
+            if own.granted == granted:
+                break
         self._store.unlearn(source)
         own.census = Census()
 

@@ -137,6 +137,11 @@ class OwnSlots:
         return self._horizon
 
     @property
+    def granted(self) -> int:
+        """How many slots Redis has granted so far."""
+        return self._granted
+
+    @property
     def heard_at(self) -> float:
         """When Redis last answered about this source (monotonic)."""
         return self._heard_at

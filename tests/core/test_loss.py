@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -111,6 +111,30 @@ def test_who_left_is_missed_no_longer_than_its_slots_are_in_the_window(clock: Cl
     flush(world)
     assert ask_on(world, old, seconds=1.1) == 0
     assert ask_on(world, old, seconds=0.3) > 0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_what_is_taken_while_a_process_leaves_is_known_as_well(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other threads may not have ended yet; after a loss nobody else knows what they sent."""
+    world, (old, gone) = begin(clock, 2, 0)
+    send, takes = gone.line.pass_on, iter([3, 1])
+
+    def taking(ask: Callable[[], object]) -> object:
+        answer = send(ask)
+        with monkeypatch.context() as patch:
+            patch.setattr(gone.line, "pass_on", send)
+            assert all(gone.take() for _ in range(next(takes, 0)))
+        return answer
+
+    monkeypatch.setattr(gone.line, "pass_on", taking)
+    world.leave(gone)
+    monkeypatch.undo()
+    beat(old, old)
+    flush(world)
+    assert ask_on(world, old) == 0
+    assert ask_on(world, old, seconds=LIMIT.window_seconds + LEASE) > 0
     assert world.most_in_a_window() <= LIMIT.count
 
 
