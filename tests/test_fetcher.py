@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -209,6 +210,25 @@ def test_a_method_is_called_on_its_instance_and_shared_by_all(quotes: tbcache.Fu
     assert (Client(2.0).quote.refresh("AAPL"), Client(3.0).quote.peek("AAPL")) == (2.0, 2.0)
     assert Client.quote.cache_key("AAPL") == Client(1.0).quote.cache_key("AAPL")
     assert asyncio.run(Client(3.0).later("AAPL")) == 3.0
+
+
+def plus_one(number: int) -> int:
+    return number + 1
+
+
+class Adder:
+    def plus_two(self, number: int) -> int:
+        return number + 2
+
+
+def test_a_fetcher_goes_to_another_process_by_its_name(
+    quotes: tbcache.FunctionSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As any function does, for a pool of processes to call."""
+    monkeypatch.setitem(globals(), "plus_one", quotes.fetcher(plus_one))
+    monkeypatch.setattr(Adder, "plus_two", quotes.fetcher(Adder.plus_two))
+    assert pickle.loads(pickle.dumps(plus_one)) is plus_one  # noqa: S301 -- our own bytes
+    assert pickle.loads(pickle.dumps(Adder().plus_two))(1) == 3  # noqa: S301 -- as above
 
 
 def test_a_key_may_be_chosen(quotes: tbcache.FunctionSource) -> None:

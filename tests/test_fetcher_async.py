@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +80,17 @@ def test_an_async_function_is_awaited_in_its_own_loop(quotes: tbcache.FunctionSo
         assert loops == [asyncio.get_running_loop()] * 4
 
     asyncio.run(use())
+
+
+def test_an_async_function_is_still_known_as_one(quotes: tbcache.FunctionSource) -> None:
+    """Schedulers and web frameworks look before they call."""
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    is_one = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+    assert is_one(quote)
 
 
 def test_a_thousand_tasks_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
+import inspect
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
@@ -65,9 +66,15 @@ class _Function(Generic[P, R]):
         """The key that the value for these arguments is cached by."""
         return self._key.of(*self._owner, *args, **kwargs)
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # By its name, as any function: another process has its own.
+        if self._owner:
+            return getattr, (*self._owner, self._function.__name__)
+        return self._function.__qualname__
+
     def _bound(self, instance: object) -> Self:
-        bound = copy.copy(self)
-        bound._owner = (instance,)
+        bound = type(self).__new__(type(self))
+        vars(bound).update(vars(self), _owner=(instance,))
         return bound
 
     def _recall(self, key: str) -> FetcherOutcome[R] | None:
@@ -221,6 +228,7 @@ class AsyncFetcher(_Function[P, R]):
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
         super().__init__(function, setup)
         self._shared = Shared()
+        _mark_as_coroutine_function(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return (await self._ask(args, kwargs)).value  # type: ignore[return-value]
@@ -290,6 +298,14 @@ class AsyncFetcher(_Function[P, R]):
 
     async def _in_thread(self, ask: Callable[[str], T], key: str) -> T:
         return await self._tools.pipeline.asyncio.call(lambda: ask(key))
+
+
+def _mark_as_coroutine_function(function: Any) -> None:
+    """Have schedulers and web frameworks await what it returns, as they look before they call."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
 
 def _checked(function: _Function[..., Any], calls: Iterable[Any]) -> list[Arguments]:
