@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -44,6 +45,18 @@ def left_behind(key: str) -> tuple[bool, int]:
     store = get_store()
     is_held = bool(store.client.hget(store.keys.lease(key), "token"))
     return is_held, int(store.client.zcard(store.keys.slots("alphavantage")))
+
+
+def quote_cost() -> float:
+    """What was billed, today or just before midnight."""
+    now, monitor = datetime.now(UTC), get_usage_monitor()
+    monitor.flush()
+    days = (now, now - timedelta(days=1))
+    return sum(monitor.get_source_metrics("alphavantage", day).cost_today for day in days)
+
+
+async def peek(fetch: Any) -> Any:
+    return await fetch.peek("AAPL")
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -251,6 +264,41 @@ def test_a_load_that_is_cancelled_is_another_tasks_to_do(quotes: tbcache.Functio
 
     asyncio.run(use())
     assert ends == ["cancelled"]
+
+
+def test_a_load_that_is_cancelled_at_its_very_end_is_billed_once() -> None:
+    """Its value is on its way to Redis, and that goes on all the same."""
+    source = tbcache.source("alphavantage", limits="20/1m", cost_per_request=0.25)
+    admission, is_settling, may_settle = get_pipeline().admission, threading.Event(), threading.Event()
+    settle = admission.settle
+
+    def late(*args: Any) -> Any:
+        is_settling.set()
+        assert may_settle.wait(SECONDS)
+        return settle(*args)
+
+    admission.settle = late  # type: ignore[method-assign]
+
+    @source.fetcher
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def use() -> None:
+        task = asyncio.ensure_future(quote("AAPL"))
+        await until(is_settling.is_set, "the end of the load")
+        task.cancel()
+        # What it was about to do next, it does.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        may_settle.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: left_behind(quote.cache_key("AAPL")) == (False, 1), "the lease's end")
+
+    asyncio.run(use())
+    get_pipeline().close()
+    assert quote_cost() == 0.25
+    assert asyncio.run(peek(quote)) == 1.5
 
 
 def test_a_shared_load_ends_with_the_last_who_waits_for_it(quotes: tbcache.FunctionSource) -> None:

@@ -29,6 +29,9 @@ class Driver(Protocol):
         Where the caller is cancelled before it knows the answer, ``undo`` is called with it.
         """
 
+    async def finish(self, ask: Callable[[], T]) -> T:
+        """:meth:`call`, where what comes after a cancellation must know that ``ask`` is over."""
+
     async def wait(self, ask: Callable[[], object]) -> None:
         """Wait until ``ask`` returns, which only waits, and for a short time."""
 
@@ -47,6 +50,9 @@ class Blocking:
         _DRIVERS.add(self)
 
     async def call(self, ask: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        return ask()
+
+    async def finish(self, ask: Callable[[], T]) -> T:
         return ask()
 
     async def wait(self, ask: Callable[[], object]) -> None:
@@ -82,6 +88,14 @@ class Asyncio:
 
     async def call(self, ask: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
         return await _Call(self._calls(), ask, undo).answer()
+
+    async def finish(self, ask: Callable[[], T]) -> T:
+        asking = asyncio.ensure_future(self.call(ask))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait([asking])
+            raise
 
     async def wait(self, ask: Callable[[], object]) -> None:
         await _Call(self._waits(), ask, None).answer()

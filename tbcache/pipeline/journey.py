@@ -23,6 +23,7 @@ from tbcache.admission import (
     Grant,
     Hit,
     Join,
+    Settled,
     Settlement,
     Stale,
     Verdict,
@@ -253,9 +254,14 @@ class Pipeline:
         self, job: Job[T], loaded: Loaded[T], attempt: Attempt, seconds: float, driver: Driver
     ) -> None:
         settlement = replace(loaded.settlement, seconds=seconds)
-        where = await driver.call(lambda: self.admission.settle(loaded.grant, settlement))
-        # It is billed: what breaks after this owes nothing.
-        attempt.bill = NOTHING
+
+        def settle() -> Settled:
+            where = self.admission.settle(loaded.grant, settlement)
+            # It is billed, and counted: what breaks after this owes nothing.
+            attempt.bill, attempt.sent = NOTHING, 0
+            return where
+
+        where = await driver.finish(settle)
         if self._local is not None:
             # Before the server tells us, or we would read our own old value.
             self._local.discard(job.request.key)
