@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import itertools
-import pkgutil
 import re
 import tomllib
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import tbcache
 from tbcache.store.key import Keys
 from tbcache.store.script import Script
 
@@ -64,8 +62,7 @@ def table_of_scripts() -> str:
 
 def scripts() -> dict[str, Script[Any, Any]]:
     """Every script that is declared, by the name of its constant."""
-    modules = pkgutil.walk_packages(tbcache.__path__, "tbcache.")
-    loaded = [importlib.import_module(one.name) for one in modules if not one.name.endswith("__main__")]
+    loaded = [importlib.import_module(name) for name, tree in _trees() if _declares(tree)]
     return {
         name: value
         for module in loaded
@@ -139,6 +136,12 @@ def _constant(node: ast.AST) -> str:
     # As in `script.ADMIT`.
     is_of_module = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     return node.attr if is_of_module and node.value.id == "script" else ""  # type: ignore[attr-defined]
+
+
+def _declares(tree: ast.Module) -> bool:
+    """Whether a module makes a script of its own, outside all functions."""
+    made = [node.value for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    return any(isinstance(value, ast.Call) and _called(value) == "Script" for value in made)
 
 
 def _called(call: ast.Call) -> str:

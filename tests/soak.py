@@ -177,7 +177,7 @@ def settled(up: Up, base: str) -> tuple[dict[str, Any], dict[str, Any]]:
         time.sleep(0.5)
         return first if figures() == first else None
 
-    return wait_until(unchanged, timeout=60, what="a moment of rest")
+    return wait_until(unchanged, seconds=60, what="a moment of rest")
 
 
 if __name__ == "__main__":

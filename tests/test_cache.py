@@ -365,7 +365,7 @@ def test_redis_is_used_again_within_a_second(outage: CacheManager, private_serve
     private_server.kill()
     outage.set("during", 1)
     private_server.start()
-    wait_until(lambda: outage.status().is_available, timeout=1.0, what="Redis' return")
+    wait_until(lambda: outage.status().is_available, seconds=1.0, what="Redis' return")
     assert outage.get("during", "gone") == "gone"
     assert outage.status().fallback_entries == 0
     outage.set("after", 1)

@@ -337,7 +337,7 @@ def test_closing_ends_the_thread_and_keeps_it_off(layer: LocalCache) -> None:
     before = [thread for thread in threading.enumerate() if thread.name == "tbcache-local"]
     assert before
     layer.close()
-    wait_until(lambda: not any(thread.is_alive() for thread in before), timeout=0.9, what="the thread's end")
+    wait_until(lambda: not any(thread.is_alive() for thread in before), seconds=0.9, what="the thread's end")
     # The thread may have had the answer to its last ping in hand.
     layer._trust(time.monotonic())
     layer.begin(KEY)

@@ -223,7 +223,7 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
     env = clean_environment(REDIS_URL=server.url, **simulator.variables)
     with started(command, env) as waiting:
-        wait_until(lambda: server.client.exists("trading_bot:{news}:queue:jobs"), timeout=60)
+        wait_until(lambda: server.client.exists("trading_bot:{news}:queue:jobs"), seconds=60)
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")

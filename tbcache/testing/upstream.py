@@ -1,0 +1,140 @@
+"""The simulator as a process of its own, for tests that need real HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypedDict, Unpack
+
+import httpx2
+
+from tbcache.embedded import ProcessGroup
+from tbcache.errors import TbcacheError
+from tbcache.extra import need
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class Options(TypedDict, total=False):
+    """What a simulator is started with.
+
+    ``limits`` are by source, like ``{"reddit": "10/2s"}``; ``plans`` as in ``{"news": "paid"}``; an answer
+    takes ``latency`` seconds, the least and the most (none); what is posted follows from ``seed``;
+    ``credentials`` are variables, in place of the demo's; ``replay`` is a folder of recorded answers.
+    """
+
+    limits: Mapping[str, str]
+    plans: Mapping[str, str]
+    latency: tuple[float, float]
+    seed: int
+    credentials: Mapping[str, str]
+    replay: Path | None
+
+
+class RunningSimulator:
+    """A simulator of the five upstreams on a free port of 127.0.0.1, at ``url``."""
+
+    def __init__(
+        self, url: str, process: subprocess.Popen[bytes], errors: IO[str], credentials: Mapping[str, str]
+    ) -> None:
+        self.url = url
+        self.process = process
+        self._errors = errors
+        self._credentials = credentials
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that point tbcache here, credentials included."""
+        # Not above: it comes with an extra.
+        from tbcache.simulator import demo_variables
+
+        return {**demo_variables(self.url), **self._credentials}
+
+    def stats(self) -> dict[str, Any]:
+        """By source, what was accepted and refused, the most in any window, what would have been billed."""
+        return _checked(httpx2.get(f"{self.url}/_stats"))
+
+    def reset(self) -> None:
+        """Start the figures afresh; the limits go on."""
+        _checked(httpx2.post(f"{self.url}/_stats/reset"))
+
+    def faults(self, every: Mapping[str, Any] | None = None, /, **by_source: Mapping[str, Any]) -> None:
+        """Set faults: ``faults(reddit={"outage": True})``; for every source ``faults({"empty": True})``.
+
+        Raises:
+          TbcacheError: there is no such fault, or source.
+        """
+        body = {**({"*": every} if every is not None else {}), **by_source}
+        _checked(httpx2.post(f"{self.url}/_faults", json=body))
+
+    def clear_faults(self) -> None:
+        """Make everything go right again."""
+        _checked(httpx2.delete(f"{self.url}/_faults"))
+
+    def errors(self) -> str:
+        """What it wrote to stderr so far; nothing, when all is well."""
+        return _text(self._errors)
+
+
+@contextmanager
+def simulator(**options: Unpack[Options]) -> Iterator[RunningSimulator]:
+    """A :class:`RunningSimulator` that answers, and is gone after the block. What may be said of it is in
+    :class:`Options`.
+
+    Raises:
+      MissingExtra: the extra ``server`` is not installed.
+      TbcacheError: it did not start, as where an option cannot be; with what it wrote.
+    """
+    need("the simulator", "fastapi", "uvicorn")
+    given = {"limits": {}, "replay": None, "latency": (0.0, 0.0), **options}
+    command = (sys.executable, "-P", "-m", "tbcache.testing.child", json.dumps(given, default=str))
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        ProcessGroup() as group,
+        group.spawn(command, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        try:
+            url = _url(process)
+            if not url:
+                raise TbcacheError(f"the simulator did not start:\n{_text(errors)}")
+            yield RunningSimulator(url, process, errors, options.get("credentials", {}))
+        finally:
+            _stop(process)
+
+
+def _url(process: subprocess.Popen[bytes]) -> str:
+    """The line in which it says where it answers; nothing, when it ended without one."""
+    # Killing it ends the read below: a simulator that hangs must not hang the test.
+    deadline = threading.Timer(START_SECONDS, process.kill)
+    deadline.start()
+    try:
+        return process.stdout.readline().decode().strip() if process.stdout is not None else ""
+    finally:
+        deadline.cancel()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _checked(response: httpx2.Response) -> dict[str, Any]:
+    if response.status_code != 200:
+        raise TbcacheError(f"the simulator answered {response.status_code}: {response.text}")
+    found: dict[str, Any] = response.json()
+    return found
