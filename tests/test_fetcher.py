@@ -10,14 +10,12 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any, TypedDict
 
 import httpx2
@@ -40,11 +38,8 @@ from tbcache.fleet import build_fleet
 from tbcache.pipeline import get_pipeline
 from tbcache.settings import get_settings
 from tbcache.store import get_store
-from tests.cli.command import clean_environment
 from tests.providers.wire import answering
 from tests.server import Server, sending, sent_here, wait_until
-
-ROOT = Path(__file__).parents[1]
 
 
 class Quote(BaseModel):
@@ -158,7 +153,7 @@ def test_a_value_is_peeked_at_refreshed_and_forgotten(quotes: tbcache.FunctionSo
     assert quote("AAPL") == 3.0
 
 
-@pytest.mark.usefixtures("_fleet")
+@pytest.mark.usefixtures("redis_server")
 def test_prewarming_takes_its_part_of_the_limit_and_no_more() -> None:
     """Whoever asks for a value goes before whoever might."""
     source = tbcache.source("alphavantage", limits="10/1m")
@@ -189,7 +184,7 @@ def test_prewarming_leaves_room_for_those_who_ask(redis_server: Server) -> None:
     assert [quote.outcome(number).origin for number in range(20, 24)] == ["live"] * 3 + [None]
 
 
-@pytest.mark.usefixtures("_fleet")
+@pytest.mark.usefixtures("redis_server")
 def test_a_method_is_called_on_its_instance_and_shared_by_all(quotes: tbcache.FunctionSource) -> None:
     """A client of one's own is mostly an object; its value is the upstream's."""
 
@@ -245,46 +240,61 @@ def test_a_key_may_be_chosen(quotes: tbcache.FunctionSource) -> None:
 
 # The fleet
 
-_BOT = """
-import sys, urllib.request
-import tbcache
 
-quotes = tbcache.source("alphavantage", limits="5/1m", ttl=60)
+@contextlib.contextmanager
+def forked(work: Callable[[], bool]) -> Iterator[None]:
+    """A child of this process, which must find ``work`` true by the end of the block."""
+    child, ended = os.fork(), False
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if work() else 2
+        finally:
+            os._exit(code)
 
-@quotes.fetcher(name="quote")
-def quote(symbol: str) -> str:
-    with urllib.request.urlopen(sys.argv[1] + symbol, timeout=60) as answer:
-        return answer.read().decode()
+    def end() -> tuple[int, int] | None:
+        found, status = os.waitpid(child, os.WNOHANG)
+        return (found, os.waitstatus_to_exitcode(status)) if found else None
 
-print(quote("AAPL"))
-"""
+    try:
+        yield
+        found = wait_until(end, 60, "the child's end")
+        ended = True
+        assert found == (child, 0)
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
-def test_two_processes_that_want_the_same_make_one_load(redis_server: Server) -> None:
+def test_two_processes_that_want_the_same_make_one_load(
+    redis_server: Server, quotes: tbcache.FunctionSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is what a fleet is for: the second bot waits for the first one's answer, and pays nothing."""
+    monkeypatch.setenv("TBCACHE_LEASE_SECONDS", "120")
+    get_settings.cache_clear()
     asked, has_joined, store = [], threading.Event(), get_store()
-    lease = store.keys.lease('alphavantage:quote:symbol="AAPL"')
-    variables = {**redis_server.variables, "TBCACHE_REDIS_TIMEOUT": "10", "TBCACHE_LEASE_SECONDS": "120"}
 
     def answer(connection: socket.socket, request: bytes) -> None:
         asked.append(request.split()[1])
         has_joined.wait(60)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n1.5")
 
-    with answering(answer) as url, contextlib.ExitStack() as ends:
-        bots = []
-        for _ in range(2):
-            command = [sys.executable, "-c", _BOT, f"{url}/"]
-            bots.append(
-                subprocess.Popen(
-                    command, cwd=ROOT, env=clean_environment(**variables), stdout=subprocess.PIPE, text=True
-                )
-            )
-            ends.callback(lambda bot=bots[-1]: (bot.kill(), bot.communicate()))
-        ends.callback(has_joined.set)
-        wait_until(lambda: int(store.client.hget(lease, "waiters") or 0) >= 1, 60, "the second to join")
-        has_joined.set()
-        assert [bot.communicate(timeout=60)[0] for bot in bots] == ["1.5\n", "1.5\n"]
+    with answering(answer) as url, ThreadPoolExecutor(1) as pool:
+
+        @quotes.fetcher
+        def quote(symbol: str) -> str:
+            return httpx2.get(f"{url}/{symbol}", timeout=60).text
+
+        lease = store.keys.lease(quote.cache_key("AAPL"))
+        try:
+            with forked(lambda: quote("AAPL") == "1.5"):
+                mine = pool.submit(quote, "AAPL")
+                wait_until(lambda: int(store.client.hget(lease, "waiters") or 0), 60, "one joining the other")
+                has_joined.set()
+                assert mine.result(60) == "1.5"
+        finally:
+            has_joined.set()
     assert asked == [b"/AAPL"]
 
 
@@ -531,7 +541,7 @@ def test_what_a_function_raises_is_its_callers_and_others_know_its_kind(
     assert calls == ["AAPL", "NONE"]
 
 
-@pytest.mark.usefixtures("_fleet")
+@pytest.mark.usefixtures("redis_server")
 def test_an_error_of_ours_says_what_no_status_does() -> None:
     """Some upstreams refuse with a 200 and a note."""
     source = tbcache.source("alphavantage", limits="5/1m")
@@ -632,7 +642,7 @@ def test_nobody_changes_what_another_gets(redis_server: Server, quotes: tbcache.
     assert prices() == [1.5]
 
 
-@pytest.mark.usefixtures("_fleet")
+@pytest.mark.usefixtures("redis_server")
 def test_what_is_no_plain_json_and_not_annotated_is_refused() -> None:
     """The second call would give something else than the first."""
     source = tbcache.source("alphavantage", limits="50/1m")
@@ -648,7 +658,7 @@ def test_what_is_no_plain_json_and_not_annotated_is_refused() -> None:
         assert look.peek(number) is None
 
 
-@pytest.mark.usefixtures("_fleet")
+@pytest.mark.usefixtures("redis_server")
 def test_what_does_not_fit_its_annotation_is_refused(quotes: tbcache.FunctionSource) -> None:
     """It could not be read back."""
 
@@ -829,22 +839,13 @@ def test_a_forked_child_fetches_as_well(redis_server: Server, quotes: tbcache.Fu
         return os.getpid()
 
     parent = os.getpid()
+
+    def fetches() -> bool:
+        found = quote("AAPL"), quote("MSFT"), asyncio.run(later("AAPL")), asyncio.run(later("MSFT"))
+        # It is one more of the fleet, with a part of the limits of its own.
+        wait_until(lambda: os.getpid() in {one.pid for one in get_usage_monitor().get_workers()})
+        return found == (parent, os.getpid(), parent, os.getpid())
+
     assert (quote("AAPL"), asyncio.run(later("AAPL"))) == (parent, parent)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            found = quote("AAPL"), quote("MSFT"), asyncio.run(later("AAPL")), asyncio.run(later("MSFT"))
-            code = 0 if found == (parent, os.getpid(), parent, os.getpid()) else 2
-            # It is one more of the fleet, with a part of the limits of its own.
-            wait_until(lambda: os.getpid() in {one.pid for one in get_usage_monitor().get_workers()})
-        finally:
-            os._exit(code)
-    ended: list[int] = []
-    try:
-        wait_until(lambda: ended.extend(os.waitpid(child, os.WNOHANG)) or ended[-2], what="the child's end")
-        assert os.waitstatus_to_exitcode(ended[-1]) == 0
-    finally:
-        if not ended or not ended[-2]:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+    with forked(fetches):
+        pass
