@@ -43,15 +43,6 @@ def test_the_page_of_tests_is_a_suite_that_passes(tmp_path: Path) -> None:
     assert not (tmp_path / ".tbcache").exists()
 
 
-def test_the_page_of_tests_type_checks_strictly(tmp_path: Path) -> None:
-    """An example that an editor underlines is no example."""
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", *map(str, tmp_path.glob("*.py"))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_server_is_away_for_a_block_and_keeps_what_it_had(running: RunningServer) -> None:
     """An outage in a test must not be a loss of data as well, which is another thing to test."""
     store = Store(Settings.load(running.variables))

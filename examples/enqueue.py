@@ -1,0 +1,30 @@
+"""Leave the fetching to the workers, and look at the results as they come.
+
+    tbcache worker &
+    python examples/enqueue.py reddit GME AMC NVDA
+
+The same fetch is queued once, whoever asks for it. Jobs wait for their slot in Redis, and hold no thread.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tbcache import RateLimited, ResultTimeout, UpstreamError, enqueue
+
+
+def main(source: str, *symbols: str) -> None:
+    handles = [enqueue(source, symbol) for symbol in symbols]
+    for symbol, handle in zip(symbols, handles, strict=True):
+        try:
+            outcome = handle.result(timeout=60)
+        except ResultTimeout:
+            print(symbol, "is queued still")
+        except (RateLimited, UpstreamError) as error:
+            print(symbol, type(error).__name__)
+        else:
+            print(symbol, f"{outcome.sentiment.count} posts")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
