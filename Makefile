@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit mutants chaos soak lock clean
+.PHONY: setup demo test lint types floors unit pythons mutants chaos soak lock clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,10 @@ unit: setup clients
 	@$(BIN)/pytest -n 2 --dist loadfile || { \
 		echo "Failed with two at a time; once more, alone:" >&2; \
 		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
+
+# Every import and the examples on the other Pythons that are supported, where they are at hand.
+pythons: setup
+	@$(BIN)/python -m tests.pythons 3.12 3.13 3.14
 
 # Deletes each line of each Lua script in turn and names those that no test misses; takes an hour.
 mutants: setup
@@ -77,7 +81,7 @@ clients-lock: setup
 		--python-version 3.11 --group clients --output-file requirements-clients.lock
 
 clean:
-	rm -rf $(VENV) $(CLIENTS_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* $(CLIENTS_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
