@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -95,9 +96,10 @@ def test_every_key_is_in_the_key_map() -> None:
 
 
 def test_the_types_in_the_key_map_are_those_in_redis(
-    server: Server, store: Store, settings: Settings
+    server: Server, store_for: Callable[..., Store], settings: Settings
 ) -> None:
     """Who looks into Redis by the map uses the right command."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     monitor, keeper = UsageMonitor(store, settings), Kept()
     pipeline = Pipeline(Admission(store, settings, monitor), lambda: keeper)  # type: ignore[arg-type, return-value]
     pipeline.run(Upstream(persist_to_db=True), FetchRequest("twitter", "AAPL"))

@@ -30,6 +30,14 @@ def run(program: str, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
 #: On a busy machine a slow answer of Redis is no outage.
 PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10"}
 
@@ -105,7 +113,7 @@ def test_workers_fetch_what_was_enqueued(server: Server, upstream: RunningSimula
         try:
             shown = run("enqueue.py", "stocktwits", "AAPL", "ZZZQ", "AAPL", **variables).splitlines()
         finally:
-            worker.terminate()
+            end(worker)
     assert re.fullmatch(r"AAPL \d+ posts", shown[0])
     assert shown[1:] == ["ZZZQ UpstreamNotFound", shown[0]]
 

@@ -18,7 +18,7 @@ from tbcache.embedded import ProcessGroup
 from tbcache.errors import TbcacheError
 from tbcache.extra import need
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 

@@ -405,14 +405,18 @@ def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline)
 
 @pytest.mark.one_server
 def test_what_a_request_costs_in_round_trips(
-    store: Store, settings: Settings, admission: Admission, kept: Kept
+    server: Server, store_for: Callable[..., Store], settings: Settings, kept: Kept
 ) -> None:
     """The figures of the architecture: 0 from memory, 1 a hit, 2 a fetch, 1 each further page."""
+    # On a busy machine a slow answer is no outage.
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     layer = LocalCache(store, 1 << 20, store.keys.entries)
     pages = {None: Page((item("1", hours_ago(1)),), next="a"), "a": Page((item("2", hours_ago(30)),))}
     short, long = Upstream(), Upstream(answer=lambda cursor: pages[cursor])
-    plain = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
-    remembering = Pipeline(Admission(store, settings, UsageMonitor(store, settings), layer), lambda: kept)  # type: ignore[arg-type, return-value]
+    plain, remembering = (
+        Pipeline(Admission(store, settings, UsageMonitor(store, settings), one), lambda: kept)  # type: ignore[arg-type, return-value]
+        for one in (None, layer)
+    )
 
     def cost(pipeline: Pipeline, upstream: Upstream, symbol: str) -> int:
         with sending() as sent:
@@ -426,7 +430,6 @@ def test_what_a_request_costs_in_round_trips(
     assert cost(plain, short, "AAPL") == 1
     assert cost(plain, short, "AAPL") == 1
     wait_until(lambda: cost(remembering, short, "AAPL") == 0, what="the answer's being remembered")
-    assert cost(remembering, short, "AAPL") == 0
     layer.close()
 
 
