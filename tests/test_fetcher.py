@@ -555,6 +555,65 @@ def test_an_error_of_ours_says_what_no_status_does() -> None:
     assert isinstance(quote.outcome("MSFT").error, RateLimited)
 
 
+class Unread(Exception):
+    """Of a client whose response was not read."""
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("no response was read")
+
+
+@pytest.mark.usefixtures("_fleet")
+@pytest.mark.parametrize("error", [StopIteration("SECRET"), Unread("SECRET")])
+def test_a_function_may_raise_anything(quotes: tbcache.FunctionSource, error: Exception) -> None:
+    """Whoever catches it knows it by its class, and never meets another in its place."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        quote("AAPL")
+    assert caught.value is error
+    assert quote.outcome("MSFT").error is error
+    with pytest.raises(UpstreamError, match=rf"quote\(\) raised {type(error).__name__}$"):
+        quote("AAPL")
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_what_a_function_returns_is_looked_at_with_care(quotes: tbcache.FunctionSource) -> None:
+    """A property of its class that raises is no concern of the cache's."""
+
+    class Price(BaseModel):
+        price: float
+
+        @property
+        def status_code(self) -> int:
+            raise RuntimeError("no response was read")
+
+    # Its class is none of a module, so the annotation is given as it is.
+    def quote(symbol: str) -> Any:
+        return Price(price=1.5)
+
+    quote.__annotations__["return"] = Price
+    assert quotes.fetcher(quote)("AAPL").price == 1.5
+
+
+@pytest.mark.parametrize("reason", [None, LookupError("note")])
+def test_an_error_of_ours_keeps_the_cause_it_has(
+    redis_server: Server, quotes: tbcache.FunctionSource, reason: Exception | None
+) -> None:
+    """Alerts walk from cause to cause to the first: one that is its own cause has no end."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        raise UpstreamError("alphavantage", "note") from reason
+
+    error = quote.outcome("AAPL").error
+    assert isinstance(error, UpstreamError)
+    assert error.__cause__ is reason
+
+
 @pytest.mark.usefixtures("_fleet")
 def test_an_old_value_stands_in_where_that_is_asked_for() -> None:
     """For as long as somebody has said; nobody trades on yesterday's price without knowing."""

@@ -112,10 +112,11 @@ class _Function(Generic[P, R]):
         lane: Lane,
         needed: float,
     ) -> FetcherOutcome[R]:
-        """The journey of one call.
+        """The journey of one call; without a value, its ``error`` is what the function raised, or an
+        UpstreamError where another ran it.
 
         Raises:
-          RateLimited: no slot in time. What the function raised, or an UpstreamError where another ran it.
+          RateLimited: no slot in time.
         """
         setup, pipeline = self._setup, self._tools.pipeline
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
@@ -126,8 +127,8 @@ class _Function(Generic[P, R]):
         try:
             return self._outcome(await pipeline.travel(job, ask, driver))
         except UpstreamError as error:
-            failure = as_raised(job, error)
-        raise failure
+            # Not raised: in a coroutine a StopIteration would become a RuntimeError.
+            return FetcherOutcome(None, None, None, as_raised(job, error))
 
 
 class Fetcher(_Function[P, R]):
@@ -202,13 +203,13 @@ class Fetcher(_Function[P, R]):
         given = (*self._owner, *args)
         key = self._key(given, kwargs)
 
-        async def call(send_by: float) -> Any:
+        def call(send_by: float) -> Coroutine[Any, Any, Any]:
             with until(send_by):
-                return self._function(*given, **kwargs)
+                return _ready(self._function(*given, **kwargs))
 
         if not needed and (kept := self._recall(key)) is not None:
             return kept
-        return run(self._travel(key, call, self._tools.pipeline.blocking, lane, needed))
+        return _successful(run(self._travel(key, call, self._tools.pipeline.blocking, lane, needed)))
 
     def _warm(self, arguments: Arguments) -> bool:
         try:
@@ -288,7 +289,7 @@ class AsyncFetcher(_Function[P, R]):
         travel = functools.partial(self._travel, key, call, self._tools.pipeline.asyncio, lane, needed)
         # Only what waits for the same, for as long, is the same.
         found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {key}", travel)
-        return found
+        return _successful(found)
 
     async def _warm(self, arguments: Arguments) -> bool:
         try:
@@ -298,6 +299,18 @@ class AsyncFetcher(_Function[P, R]):
 
     async def _in_thread(self, ask: Callable[[str], T], key: str) -> T:
         return await self._tools.pipeline.asyncio.call(lambda: ask(key))
+
+
+async def _ready(value: T) -> T:
+    """For the journey to await; it was made before, where it could raise anything."""
+    return value
+
+
+def _successful(outcome: FetcherOutcome[R]) -> FetcherOutcome[R]:
+    """``outcome``; raises its error where there is no value."""
+    if outcome.origin is None and outcome.error is not None:
+        raise outcome.error
+    return outcome
 
 
 def _mark_as_coroutine_function(function: Any) -> None:

@@ -81,11 +81,14 @@ class FunctionJob(Generic[T]):
             returned = await self._call(attempt.grant.send_by)
         except Exception as error:
             self.raised = error
-            raise self._refused(attempt, refusal(self.source.name, self._name, error)) from error
+            refused = self._refused(attempt, refusal(self.source.name, self._name, error))
+            if refused is error:
+                raise  # Its cause is its own: `from` would make it the cause of itself.
+            raise refused from error
         finally:
             self._look_at_the_clock(attempt.grant)
-        if (refused := refused_by(self.source.name, returned)) is not None:
-            raise self._refused(attempt, refused)
+        if (answer := refused_by(self.source.name, returned)) is not None:
+            raise self._refused(attempt, answer)
         attempt.bill = self.source.price.bill(())
         return returned
 

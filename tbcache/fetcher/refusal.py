@@ -7,6 +7,7 @@ Nothing of their text is passed on, since it holds the URL, and that may hold a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tbcache.errors import UpstreamError, UpstreamUnavailable
 from tbcache.models import RawResponse
@@ -17,7 +18,7 @@ def refusal(source: str, function: str, error: Exception) -> UpstreamError:
     """The failure that an exception of a function is; itself, where it is one already."""
     if isinstance(error, UpstreamError):
         return error
-    refused = refused_by(source, getattr(error, "response", None))
+    refused = refused_by(source, _attribute(error, "response"))
     if refused is not None:
         return refused
     kind = UpstreamUnavailable if _is_of_the_way(error) else UpstreamError
@@ -26,11 +27,19 @@ def refusal(source: str, function: str, error: Exception) -> UpstreamError:
 
 def refused_by(source: str, response: object) -> UpstreamError | None:
     """The refusal that ``response`` is; None where it is a success, or no response."""
-    status, headers = getattr(response, "status_code", None), getattr(response, "headers", None)
+    status, headers = _attribute(response, "status_code"), _attribute(response, "headers")
     if not isinstance(status, int) or not isinstance(headers, Mapping) or status < 400:
         return None
     raw = RawResponse(status, {str(name): str(value) for name, value in headers.items()}, b"")
     return dialect.failure(source, raw, dialect.kind_of(status))
+
+
+def _attribute(thing: object, name: str) -> Any:
+    """None where there is none, and where it is a property that raises."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
 
 
 def _is_of_the_way(error: Exception) -> bool:
