@@ -22,13 +22,19 @@ Ending = Literal["whole", "no_next_page", "search_depth", "no_times", "repeated_
 _ZERO = datetime(1971, 1, 1, tzinfo=UTC)
 #: A page that was asked for up to a time, in whole seconds, begins with what is of that second.
 _SECOND = timedelta(seconds=1)
+#: So far ahead of ours the upstream's clock may be.
+_AHEAD = timedelta(minutes=5)
 
 
 class Coverage:
-    """Judges the pages of one answer, one after the other, against the ``start`` that was asked for."""
+    """Judges the pages of one answer, one after the other, against the ``start`` that was asked for.
 
-    def __init__(self, start: datetime) -> None:
+    ``now`` is the end of what was asked for: what is dated later, by a wrong clock or zone, shows no order.
+    """
+
+    def __init__(self, start: datetime, now: datetime) -> None:
         self._start = start
+        self._latest = now + _AHEAD
         self._reached: datetime | None = None
         self._order = Order()
         self._ids: set[str] = set()
@@ -48,7 +54,7 @@ class Coverage:
         is_repetition = self._is_repetition(page, new)
         self._ids.update(item.id for item in new)
         self._has_undated |= any(not _is_dated(item) for item in new)
-        self._order.add(self._pages, [item.at for item in new if item.at is not None and _is_dated(item)])
+        self._order.add(self._pages, [at for item in new if (at := self._place(item)) is not None])
         if self._order.passes(self._start):
             return "whole"
         last = self._order.reach(self._start)
@@ -57,6 +63,10 @@ class Coverage:
         if is_repetition:
             return "repeated_page"
         return self._without_next(page) if page.next is None else None
+
+    def _place(self, item: Item) -> datetime | None:
+        """When ``item`` is of; None where its time is none, or is still to come."""
+        return item.at if _is_dated(item) and item.at is not None and item.at <= self._latest else None
 
     def _is_repetition(self, page: Page, new: list[Item]) -> bool:
         """True when the upstream goes in circles: its token was used before, or nothing on ``page`` is new.

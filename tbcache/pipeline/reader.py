@@ -94,7 +94,7 @@ class PageReader:
         self._may_send = may_send
         self._now = now
         self._start = self._now - timedelta(hours=self._request.hours)
-        self._coverage = Coverage(self._start)
+        self._coverage = Coverage(self._start, self._now)
         self._kept: dict[str, Item] = {}
         self._pages = 0
         self._hints: tuple[RateHint, ...] = ()

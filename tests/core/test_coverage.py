@@ -163,6 +163,23 @@ def test_a_few_old_items_in_last_place_do_not_end_the_paging(times: Sequence[flo
     assert (alone.reason, since(alone)) == ("no_next_page", newest)
 
 
+@pytest.mark.parametrize("times", [(-24.5, 0.1, 0.2, 0.3, 30), (0.1, 0.2, 0.3, -24, 30), (-24, 0.3, 30)])
+def test_an_item_of_a_time_to_come_shows_no_order(times: Sequence[float]) -> None:
+    """A wrong zone put one item a day ahead, and an old post seemed near to it: a day of which some minutes
+    were read called itself complete.
+    """
+    fetched = read(Page(posts(*times), next="1"), Page(posts(0.5, 0.6)))
+    assert (fetched.pages, fetched.reason, since(fetched)) == (2, "no_next_page", 0.6)
+    ahead = read(Page(posts(0.1, 0.2, -24)))
+    assert (ahead.reason, since(ahead), len(ahead.items)) == ("no_next_page", 0.2, 3)
+
+
+def test_an_upstream_whose_clock_is_ahead_by_seconds_shows_its_order() -> None:
+    """No two clocks are the same."""
+    fetched = read(Page(posts(-0.01)))
+    assert (fetched.reason, since(fetched)) == ("no_next_page", -0.01)
+
+
 def test_an_old_item_that_stands_alone_does_not_end_the_paging() -> None:
     """One pinned post was all that a page showed of a busy day, and a whole day of nothing was made of it."""
     fetched = read(Page(posts(30), next="1"), Page(posts(1, 2)))
