@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,36 +20,44 @@ TESTS = (
     "tests/test_examples.py",
     "tests/test_fetcher_async.py",
 )
+#: How many Pythons are tried at once.
+WORKERS = 2
 #: mypy says the same of each.
 LEFT_OUT = "tests/test_examples.py::test_what_people_copy_type_checks_strictly"
 
 
 def main(*versions: str) -> int:
-    failed = [version for version in versions if not _passes(version)]
+    pythons = {version: python for version in versions if (python := _python(version)) is not None}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        passed = dict(zip(pythons, pool.map(_test, pythons, pythons.values()), strict=True))
+    # What fails is tried once more, alone, as in `make unit`.
+    again = ("--last-failed", "--last-failed-no-failures", "none")
+    failed = [name for name, python in pythons.items() if not (passed[name] or _test(name, python, *again))]
     if failed:
         print(f"failed on Python {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _passes(version: str) -> bool:
-    """Whether the tests pass, or cannot be run."""
+def _python(version: str) -> Path | None:
+    """The Python of an environment for the tests; None where it cannot be had, which is said."""
     interpreter = _find(version)
     if interpreter is None:
         print(f"Python {version} is not at hand and is left out; `uv python install {version}` brings it")
-        return True
+        return None
     python = _environment(version, interpreter)
     if python is None:
         print(f"Python {version} is left out: not every dependency can be installed there")
-        return True
-    print(f"Python {version}:", flush=True)
-    # What fails is tried once more, alone, as in `make unit`.
-    return _test(python) or _test(python, "--last-failed", "--last-failed-no-failures", "none")
+    return python
 
 
-def _test(python: Path, *more: str) -> bool:
-    command = [str(python), "-m", "pytest", "-q", *TESTS, "--deselect", LEFT_OUT, *more]
+def _test(version: str, python: Path, *more: str) -> bool:
     cache = f"cache_dir={python.parents[1] / 'pytest_cache'}"
-    return subprocess.run([*command, "-o", cache], cwd=ROOT, check=False).returncode == 0
+    command = (str(python), "-m", "pytest", "-q", "-o", cache, *TESTS, "--deselect", LEFT_OUT, *more)
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    print(f"Python {version}:\n{done.stdout}", flush=True)
+    return done.returncode == 0
 
 
 def _find(version: str) -> str | None:
