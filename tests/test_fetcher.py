@@ -717,6 +717,83 @@ def test_what_is_no_plain_json_and_not_annotated_is_refused() -> None:
         assert look.peek(number) is None
 
 
+class Answer(TypedDict):
+    raw: Any
+
+
+@dataclass
+class Report:
+    raw: dict[str, Any]
+    note: Any = None
+
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def _annotated(values: list[tuple[Any, Any]]) -> Iterator[tuple[tbcache.Fetcher[[], Any], Any]]:
+    """Functions that return these values, by the annotations beside them."""
+    source = tbcache.source("alphavantage", limits="50/1m")
+    for number, (annotation, value) in enumerate(values):
+
+        def look(value: Any = value) -> Any:
+            return value
+
+        look.__annotations__["return"] = annotation
+        yield source.fetcher(name=f"look{number}", key=lambda value: ())(look), value
+
+
+CHANGING: list[tuple[Any, Any]] = [
+    (dict, {1: 1.5}),
+    (dict, {"at": NOON}),
+    (dict[str, Any], {"AAPL": (1, 2)}),
+    (dict[str, object], {"AAPL": [(1, 2)]}),
+    (dict[str, float], {1: 1.5}),
+    (dict[datetime, Any], {NOON: (1, 2)}),
+    (dict, Bar(2.0, 1.0)),
+    (list, [NOON]),
+    (list[Any], [{1: 2}]),
+    (list | dict, [(1, 2)]),
+    (dict[str, Any] | None, {"at": NOON}),
+    (tuple, ((1, 2),)),
+    (tuple[str, Any], ("AAPL", (1, 2))),
+    (set, {NOON}),
+    (Answer, {"raw": (1, 2)}),
+    (Report, Report({"at": NOON})),
+    (list[Report], [Report({}, note=(1, 2))]),
+]
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_what_changes_where_its_annotation_is_open_is_refused() -> None:
+    """A key that has become text, or a time that has, is missed far from here."""
+    for fetch, _ in _annotated(CHANGING):
+        with pytest.raises(TypeError, match=r"look\(\) returned a .* that cannot be cached .*annotate"):
+            fetch()
+        assert fetch.peek() is None
+
+
+LASTING: list[tuple[Any, Any]] = [
+    (dict, {"AAPL": [1, 2.5, None, {"x": True}]}),
+    (dict[str, object], {"AAPL": [1, "x"]}),
+    (dict[str, Any] | None, None),
+    (dict[int, Any], {1: [1, 2]}),
+    (dict[datetime, tuple[int, int]], {NOON: (1, 2)}),
+    (list | dict, [{"x": 1}]),
+    (tuple[str, Any], ("AAPL", [1, 2])),
+    (set, {1, 2}),
+    (Answer, {"raw": [1, 2]}),
+    (Report, Report({"x": [1]}, note={"y": 1})),
+    (Report | None, Report({})),
+]
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_an_open_annotation_takes_plain_json() -> None:
+    """It is what most answers are, and what most people write before them."""
+    for fetch, value in _annotated(LASTING):
+        assert [fetch(), fetch.outcome().origin, fetch.peek()] == [value, "cache", value]
+
+
 @pytest.mark.usefixtures("redis_server")
 def test_what_does_not_fit_its_annotation_is_refused(quotes: tbcache.FunctionSource) -> None:
     """It could not be read back."""

@@ -14,7 +14,9 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
+import msgspec.inspect
 
+from tbcache.fetcher.fidelity import is_kept
 from tbcache.foreign import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
@@ -75,9 +77,8 @@ class Values(Generic[T]):
             found = self._decoder.decode(data)
         except Exception as error:  # as above
             raise self._cannot(value, f"it does not fit the annotation: {error}") from None
-        # JSON makes a list of a tuple, and a dict of a dataclass: no two calls may give two types.
-        if self._annotation is Any and not _is_same(found, value):
-            raise self._cannot(value, "it is no plain JSON, and nothing says how to read it")
+        if not is_kept(self._kind, found, value):
+            raise self._cannot(value, "it is no plain JSON where no annotation says how to read it")
         return data
 
     def _cannot(self, value: object, why: str) -> TypeError:
@@ -95,8 +96,11 @@ class Values(Generic[T]):
             raise TypeError(
                 f"the return annotation of {self._name}() cannot be read ({error}): name a class of a module"
             ) from None
-        found = hints.get("return", Any)
-        return Any if found is object else found
+        return hints.get("return", Any)
+
+    @cached_property
+    def _kind(self) -> msgspec.inspect.Type:
+        return msgspec.inspect.type_info(self._annotation)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[T]:
@@ -109,17 +113,6 @@ class Values(Generic[T]):
 _ENTRIES = msgspec.json.Decoder(_Entry)
 
 
-def _is_same(found: object, value: object) -> bool:
-    """True where what was read is what was written, through and through."""
-    if type(found) is not type(value):
-        return False
-    if isinstance(found, list) and isinstance(value, list):
-        return len(found) == len(value) and all(map(_is_same, found, value))
-    if isinstance(found, dict) and isinstance(value, dict):
-        return found.keys() == value.keys() and all(_is_same(found[key], value[key]) for key in found)
-    return found == value
-
-
 def _plain(value: Any) -> Any:
     """A pydantic model as plain data, by the names of its fields. Known by its methods, without pydantic."""
     if not (hasattr(type(value), "model_validate_json") and hasattr(value, "model_dump")):
@@ -129,6 +122,8 @@ def _plain(value: Any) -> Any:
 
 def _built(kind: Any, plain: object) -> Any:
     """A value of a class that is not msgspec's to read."""
+    if kind is object:
+        return plain
     if not hasattr(kind, "model_validate_json"):
         raise TypeError(f"{getattr(kind, '__qualname__', kind)} is not supported")
     return kind.model_validate_json(msgspec.json.encode(plain), by_alias=False, by_name=True)

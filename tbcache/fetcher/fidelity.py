@@ -1,0 +1,81 @@
+"""Whether a value is still itself after its way through JSON.
+
+JSON has no keys but strings, and makes a list of a tuple, and text of a time. An annotation like
+``dict[date, Bar]`` says how each is read back. Where it leaves that open, as ``dict`` and ``Any`` do, nothing
+may change: who wrote ``prices[1]`` would look for a key that is ``"1"`` now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import repeat
+from typing import Any
+
+from msgspec import inspect as kinds
+
+_ABSENT = object()
+
+
+def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
+    """True where ``found``, read as a ``kind``, is ``value``, wherever ``kind`` leaves that open."""
+    if _is_open(kind):
+        return _is_same(found, value)
+    match kind, found:
+        case kinds.UnionType(types), _:
+            # Of those that it is not, none has anything to say.
+            return all(is_kept(one, found, value) for one in types)
+        case kinds.DictType(key, item), dict():
+            # JSON keeps their order.
+            return _has_keys(key, found, value) and _are_kept(repeat(item), found.values(), value.values())
+        case kinds.ListType(item) | kinds.VarTupleType(item), list() | tuple():
+            return _are_kept(repeat(item), found, value)
+        case kinds.TupleType(items), tuple():
+            return _are_kept(items, found, value)
+        case kinds.SetType(item) | kinds.FrozenSetType(item), _ if _is_open(item):
+            return bool(found == value)
+        case (
+            (
+                kinds.DataclassType(_, fields)
+                | kinds.StructType(_, fields)
+                | kinds.TypedDictType(_, fields)
+                | kinds.NamedTupleType(_, fields)
+            ),
+            _,
+        ):
+            return all(_is_field_kept(field, found, value) for field in fields)
+    return True
+
+
+def _is_open(kind: kinds.Type) -> bool:
+    """True for Any, and for object, which says as little."""
+    return isinstance(kind, kinds.AnyType) or (isinstance(kind, kinds.CustomType) and kind.cls is object)
+
+
+def _has_keys(kind: kinds.Type, found: dict[Any, Any], value: object) -> bool:
+    """Whether the keys are what was written, unless the annotation has them read as something else."""
+    is_text = _is_open(kind) or isinstance(kind, kinds.StrType)
+    return isinstance(value, dict) and (found.keys() == value.keys() or not is_text)
+
+
+def _are_kept(items: Iterable[kinds.Type], found: Iterable[Any], value: object) -> bool:
+    return isinstance(value, Iterable) and all(map(is_kept, items, found, value))
+
+
+def _is_field_kept(field: kinds.Field, found: object, value: object) -> bool:
+    parts = [_part(whole, field.name) for whole in (found, value)]
+    return _ABSENT in parts or is_kept(field.type, *parts)
+
+
+def _part(whole: object, name: str) -> Any:
+    return whole.get(name, _ABSENT) if isinstance(whole, dict) else getattr(whole, name, _ABSENT)
+
+
+def _is_same(found: object, value: object) -> bool:
+    """True where what was read is what was written, through and through."""
+    if type(found) is not type(value):
+        return False
+    if isinstance(found, list) and isinstance(value, list):
+        return len(found) == len(value) and all(map(_is_same, found, value))
+    if isinstance(found, dict) and isinstance(value, dict):
+        return found.keys() == value.keys() and all(_is_same(found[key], value[key]) for key in found)
+    return found == value
