@@ -55,9 +55,9 @@ def _layouts(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
 
 def _processes(status: FleetStatus) -> Iterator[Trouble]:
     if not _living(status.workers, "worker") and _needs_worker(status):
-        todo = "start one with `tbcache worker`"
+        what = f"no worker is running{', and queued fetches wait' if _is_waiting(status) else ''}"
         since = _gone_since(status.workers, "worker")
-        yield Trouble("no_worker", "no worker is running, and queued fetches wait", todo, since=since)
+        yield Trouble("no_worker", what, "start one with `tbcache worker`", since=since)
     gone = _gone_since(status.workers, "scheduler")
     if gone is not None and not _living(status.workers, "scheduler"):
         todo = "start one with `tbcache scheduler`"
@@ -65,10 +65,16 @@ def _processes(status: FleetStatus) -> Iterator[Trouble]:
 
 
 def _needs_worker(status: FleetStatus) -> bool:
-    """True but for bots that fetch by themselves, and have no worker that is gone, nor anything queued."""
-    waiting = any(source.queue.waiting + source.queue.delayed for source in status.sources)
+    """True where fetches are queued, a worker is gone, or a scheduler queues what only workers fetch.
+
+    Bots that fetch by themselves need none, while they run and between their runs.
+    """
     is_gone = _gone_since(status.workers, "worker") is not None
-    return waiting or is_gone or not _living(status.workers, "client")
+    return _is_waiting(status) or is_gone or bool(_living(status.workers, "scheduler"))
+
+
+def _is_waiting(status: FleetStatus) -> bool:
+    return any(source.queue.waiting + source.queue.delayed for source in status.sources)
 
 
 def _living(workers: Iterable[WorkerStatus], role: str) -> list[WorkerStatus]:

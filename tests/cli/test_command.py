@@ -133,6 +133,7 @@ def test_status_and_limits_are_tables_on_a_terminal(
 ) -> None:
     """The page must answer: is anything wrong, which source, what to do."""
     monkeypatch.setattr("tbcache.fleet.look.STARTING_SECONDS", 0.0)
+    cli("enqueue", "twitter", "GME", **fleet)
     page = cli("status", is_terminal=True, COLUMNS="140", **fleet).out
     assert "no worker is running, and queued fetches wait: start one with `tbcache worker`" in page
     assert "0/2" in page

@@ -61,6 +61,14 @@ def say(store: Store, settings: Settings, role: str, name: str, load: Load | Non
     return monitor
 
 
+def fall_silent(store: Store, name: str, since: timedelta) -> datetime:
+    """Have the last beat of ``name`` lie so far back; the moment of it."""
+    beat_at = utc_now() - since
+    mark = json.loads(store.client.hget(store.keys.workers, name) or b"")
+    store.client.hset(store.keys.workers, name, json.dumps({**mark, "beat_at": beat_at.isoformat()}))
+    return beat_at
+
+
 def view(settings: Settings, store: Store) -> FleetStatus:
     return build_fleet(settings, store).status()
 
@@ -545,9 +553,7 @@ def test_a_scheduler_that_is_gone_is_missed_and_one_that_left_is_not(
     say(store, settings, "worker", "worker-1")
     assert kinds(view(settings, store)) == []
     scheduler = say(store, settings, "scheduler", "scheduler")
-    gone_at = utc_now() - timedelta(hours=5)
-    mark = json.loads(store.client.hget(store.keys.workers, "scheduler") or b"")
-    store.client.hset(store.keys.workers, "scheduler", json.dumps({**mark, "beat_at": gone_at.isoformat()}))
+    gone_at = fall_silent(store, "scheduler", timedelta(hours=5))
     (trouble,) = view(settings, store).troubles
     assert (trouble.kind, trouble.todo) == ("no_scheduler", "start one with `tbcache scheduler`")
     assert trouble.since == gone_at
@@ -556,12 +562,35 @@ def test_a_scheduler_that_is_gone_is_missed_and_one_that_left_is_not(
 
 
 def test_bots_that_fetch_by_themselves_need_no_worker(store: Store, settings: Settings) -> None:
-    """Until something is queued."""
-    assert kinds(view(settings, store)) == ["no_worker"]
-    say(store, settings, "client", "bot")
+    """Until something is queued; between the runs of a bot that cron starts, the alarm went off."""
+    assert kinds(view(settings, store)) == []
+    bot = say(store, settings, "client", "bot")
+    assert kinds(view(settings, store)) == []
+    bot.leave()
     assert kinds(view(settings, store)) == []
     Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
-    assert kinds(view(settings, store)) == ["no_worker"]
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.what) == ("no_worker", "no worker is running, and queued fetches wait")
+
+
+@pytest.mark.parametrize("bot", ["client", None])
+def test_a_worker_is_missed_where_one_is_gone_or_a_scheduler_needs_one(
+    store: Store, settings: Settings, bot: str | None
+) -> None:
+    """Also while nothing is queued, and beside a bot: what is to be kept warm is not."""
+    if bot:
+        say(store, settings, bot, "bot")
+    scheduler = say(store, settings, "scheduler", "scheduler")
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.what) == ("no_worker", "no worker is running")
+    scheduler.leave()
+    worker = say(store, settings, "worker", "worker-1")
+    assert kinds(view(settings, store)) == []
+    fall_silent(store, "worker-1", timedelta(minutes=5))
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.what) == ("no_worker", "no worker is running")
+    worker.leave()
+    assert kinds(view(settings, store)) == []
 
 
 def test_a_fleet_that_is_starting_is_no_trouble(
