@@ -960,6 +960,62 @@ def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -
         tbcache.source("small", limits="5/1m").fetcher(cost=6)(quote)
 
 
+def _price_in(source: tbcache.FunctionSource, currency: Any, **said: Any) -> tbcache.Fetcher[[str], float]:
+    def rate() -> float:
+        return {"USD": 1.0, "JPY": 155.0}[currency]
+
+    @source.fetcher(**said)
+    def price(symbol: str) -> float:
+        return rate() if price is not None else 0.0
+
+    return price
+
+
+def test_two_functions_of_a_factory_share_no_values_by_chance(quotes: tbcache.FunctionSource) -> None:
+    """A price in another currency looks like any price."""
+    _price_in(quotes, "USD")
+    _price_in(quotes, "USD")
+    for other in ("JPY", [1.0], object()):
+        with pytest.raises(InvalidRequest, match=r"price was made before, around other values.*say name="):
+            _price_in(quotes, other)
+    assert _price_in(quotes, "JPY", name="yen").cache_key("AAPL") == 'alphavantage:yen:symbol="AAPL"'
+    # A name that is said is meant, as where what differs is a client.
+    _price_in(quotes, "USD", name="yen")
+
+
+def test_values_that_cannot_be_compared_are_different(quotes: tbcache.FunctionSource) -> None:
+    """As two arrays are, which say of each of their items whether it is the same."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("the truth value of an array is ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    array = Array()
+    _price_in(quotes, array)
+    _price_in(quotes, array)
+    with pytest.raises(InvalidRequest, match="say name="):
+        _price_in(quotes, Array())
+
+
+def test_a_factory_that_is_defined_again_is_another(quotes: tbcache.FunctionSource) -> None:
+    """A cell of a notebook that is changed and run again; what it makes then is compared all the same."""
+
+    def define() -> Callable[[float], Any]:
+        names: dict[str, Any] = {"quotes": quotes, "__name__": __name__}
+        text = "def make(x):\n  @quotes.fetcher\n  def quote() -> float:\n    return x\n  return quote"
+        exec(text, names)  # noqa: S102 -- our own text
+        make: Callable[[float], Any] = names["make"]
+        return make
+
+    define()(1.0)
+    make = define()
+    make(2.0)
+    with pytest.raises(InvalidRequest, match="say name="):
+        make(3.0)
+
+
 # Processes
 
 

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from tbcache.cache.manager import check_ttl
 from tbcache.errors import InvalidRequest
+from tbcache.fetcher.closure import is_twin
 from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup
 from tbcache.fetcher.tools import Tools
 from tbcache.foreign import quoted
@@ -44,6 +45,7 @@ class FunctionSource:
         self.source = source
         self._tools = Tools(source.name)
         self._modules: dict[str, str] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
         return f"tbcache.source({self.source.name!r})"
@@ -86,7 +88,8 @@ class FunctionSource:
         called as the function is, and says what stands for the arguments.
 
         Raises:
-          InvalidRequest: one of these cannot be it, or the name is that of another module's function.
+          InvalidRequest: one of these cannot be it, or the name is that of another module's function, or of
+            one that the same factory made around other values, and ``name`` is not said.
         """
 
         def decorate(function: Callable[..., Any]) -> Fetcher[..., Any] | AsyncFetcher[..., Any]:
@@ -114,13 +117,26 @@ class FunctionSource:
             raise InvalidRequest(
                 f"{quoted(found)} is no name for a fetcher: say name=, of 1-{MAX_NAME_CHARS} characters"
             )
+        self._check_module(found, function)
+        if name is None:
+            self._check_factory(found, function)
+        self._functions[found] = function
+        return found
+
+    def _check_module(self, name: str, function: Callable[..., Any]) -> None:
         module = getattr(function, "__module__", "")
-        if self._modules.setdefault(found, module) != module:
+        if self._modules.setdefault(name, module) != module:
             raise InvalidRequest(
-                f"{found} of {module} and that of {self._modules[found]} would share their values under "
+                f"{name} of {module} and that of {self._modules[name]} would share their values under "
                 f"{self.source.name}: say name= for one of them"
             )
-        return found
+
+    def _check_factory(self, name: str, function: Callable[..., Any]) -> None:
+        if is_twin(self._functions.get(name), function):
+            raise InvalidRequest(
+                f"{name} was made before, around other values, and the two would share what they fetch "
+                f"under {self.source.name}: say name= for each"
+            )
 
 
 @singleton
