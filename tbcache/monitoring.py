@@ -359,7 +359,7 @@ class UsageMonitor:
             source = OTHER
             self.names.tell(source)
         # Before: what is kept of a minute is what there was at its start.
-        self._keep_minute(source)
+        self.keep_minute(source)
         self._send_bill(source, batch)
         figures = tuple(part for item in batch.figures.items() for part in item)
         usage, mark = keys.usage(source, midnight_of(batch.day)), keys.wake(source, f"batch-{batch.id}")
@@ -553,9 +553,16 @@ class UsageMonitor:
     def _keep_minutes(self) -> None:
         # Also of names that nobody has configured: what a script counts of them is not sent from here.
         for source in (*self._known, *self.names.noted):
-            self._keep_minute(source)
+            self.keep_minute(source)
 
-    def _keep_minute(self, source: str) -> None:
+    def keep_minute(self, source: str) -> None:
+        """See to it that what there was of ``source`` when this minute began is kept.
+
+        To be called before anything is asked: what is counted before it is of no last minute.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
         # Where its keys are damaged, it is told without; nothing else is the worse for it.
         with contextlib.suppress(Refused):
             self._minutes.keep(source)

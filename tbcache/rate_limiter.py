@@ -7,7 +7,6 @@ requests tbcache makes for it never exceed the source's limits together.
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -396,19 +395,18 @@ def joining(source: str) -> Callable[[], None]:
     Raises:
       InvalidRequest: it is one name too many; so does what is returned, where it is for the fleet.
     """
-    monitor = get_usage_monitor()
-    beat = functools.partial(monitor.keep_beating, "client")
-    if source in source_names(get_settings()):
-        return beat
-    if not monitor.names.note(source):
+    monitor, is_configured = get_usage_monitor(), source in source_names(get_settings())
+    if not is_configured and not monitor.names.note(source):
         raise _too_many(source)
 
     def join() -> None:
-        beat()
-        # While Redis is away nobody is shown the name.
+        monitor.keep_beating("client")
+        # While Redis is away nobody is shown the name, nor its figures.
         with contextlib.suppress(Unavailable):
-            if not monitor.names.tell(source):
+            if not is_configured and not monitor.names.tell(source):
                 raise _too_many(source)
+            # Now, and not with the next beat: what fails before is of no last minute, and never told.
+            monitor.keep_minute(source)
 
     return join
 

@@ -35,6 +35,7 @@ from tbcache.errors import (
     UpstreamThrottled,
 )
 from tbcache.fleet import build_fleet
+from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import get_pipeline
 from tbcache.settings import get_settings
 from tbcache.store import get_store
@@ -356,6 +357,23 @@ def test_its_last_minutes_are_told_apart_from_its_day(redis_server: Server) -> N
         return get_usage_monitor().get_recent_metrics("alphavantage").misses > 0
 
     wait_until(has_recent, what="a figure of the last minutes")
+
+
+@pytest.mark.parametrize("name", ["alphavantage", "stocktwits"])
+def test_a_first_call_that_is_refused_is_told_at_once(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A bot that cron starts asks once, with a wrong key, and is gone before its next beat."""
+    monkeypatch.setattr(UsageMonitor, "beat", lambda monitor, role, **told: None)
+    source = tbcache.source(name, **({} if name == "stocktwits" else {"limits": "20/1m"}))
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        raise HTTPError(Response(401, {}))
+
+    assert quote.outcome("AAPL").error is not None
+    status = build_fleet(get_settings(), get_store()).status()
+    assert [(one.kind, one.source) for one in status.troubles] == [("failing", name)]
 
 
 def test_an_error_that_is_stated_costs_nothing(redis_server: Server) -> None:
