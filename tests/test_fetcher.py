@@ -227,6 +227,39 @@ def test_a_fetcher_goes_to_another_process_by_its_name(
     assert pickle.loads(pickle.dumps(Adder().plus_two))(1) == 3  # noqa: S301 -- as above
 
 
+@pytest.mark.usefixtures("redis_server")
+def test_a_fetcher_may_be_cached_and_be_another_sources(quotes: tbcache.FunctionSource) -> None:
+    """As a function may, sync or async: a broker's data behind a gateway that has limits of its own."""
+    gateway = tbcache.source("gateway", limits="20/1m")
+
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    async def later(symbol: str) -> float:
+        return 2.5
+
+    sync, waiting = quotes.fetcher(quote), quotes.fetcher(later)
+    assert (gateway.fetcher(sync)("AAPL"), sync.peek("AAPL")) == (1.5, 1.5)
+    assert asyncio.run(gateway.fetcher(waiting)("AAPL")) == 2.5
+    assert tbcache.cached(key_prefix="kept")(sync)("AAPL") == 1.5
+    assert asyncio.run(tbcache.cached(key_prefix="awaited")(waiting)("AAPL")) == 2.5
+    assert [get_rate_limiter(name).get_status().used for name in ("gateway", "alphavantage")] == [2, 2]
+
+
+def test_a_fetcher_is_made_once(quotes: tbcache.FunctionSource) -> None:
+    """Twice around a function it would wait for itself; and it says what it is."""
+
+    def quote(symbol: str) -> float:
+        return 1.5
+
+    fetch = quotes.fetcher(name="quote")(quote)
+    assert repr(fetch) == "<Fetcher alphavantage:quote>"
+    with pytest.raises(
+        InvalidRequest, match="<Fetcher alphavantage:quote> fetches from alphavantage already"
+    ):
+        quotes.fetcher(fetch)
+
+
 def test_a_key_may_be_chosen(quotes: tbcache.FunctionSource) -> None:
     """Some arguments mean the same to the upstream, and some are no part of the question."""
 

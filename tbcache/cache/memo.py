@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 from tbcache.cache.flight import Flights
 from tbcache.cache.load import Load
 from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
+from tbcache.coroutine import is_coroutine_function
 from tbcache.store import codec
 from tbcache.store.local import MISSING
 
@@ -77,7 +78,7 @@ def cached(
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
         key = CallKey(function, key_prefix)
         manager = get_cache_manager if cache is None else lambda: cache
-        wrap: Any = _wrap_async if inspect.iscoroutinefunction(function) else _wrap
+        wrap: Any = _wrap_async if is_coroutine_function(function) else _wrap
         wrapped: Any = functools.wraps(function)(wrap(function, key, manager, ttl))
         key.wrapped = wrapped
         wrapped.cache_key = key.of

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 from tbcache.admission import Ask
 from tbcache.cache.memo import CallKey
+from tbcache.coroutine import mark_coroutine_function
 from tbcache.deadline import until
-from tbcache.errors import UpstreamError
+from tbcache.errors import InvalidRequest, UpstreamError
 from tbcache.fetcher.job import FunctionJob, as_raised
 from tbcache.fetcher.outcome import FetcherOutcome
 from tbcache.fetcher.share import Shared
@@ -52,6 +51,9 @@ class _Function(Generic[P, R]):
     __wrapped__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
+        if _source_of(function) == setup.source.name:
+            # Its load would wait for its own end.
+            raise InvalidRequest(f"{function!r} fetches from {setup.source.name} already")
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
         self._function = function
         self._setup = setup
@@ -61,6 +63,9 @@ class _Function(Generic[P, R]):
         self._key.wrapped = self
         #: The instance, of a method that was looked up on one.
         self._owner: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._setup.source.name}:{self._setup.name}>"
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key that the value for these arguments is cached by."""
@@ -229,7 +234,7 @@ class AsyncFetcher(_Function[P, R]):
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
         super().__init__(function, setup)
         self._shared = Shared()
-        _mark_as_coroutine_function(self)
+        mark_coroutine_function(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return (await self._ask(args, kwargs)).value  # type: ignore[return-value]
@@ -313,12 +318,9 @@ def _successful(outcome: FetcherOutcome[R]) -> FetcherOutcome[R]:
     return outcome
 
 
-def _mark_as_coroutine_function(function: Any) -> None:
-    """Have schedulers and web frameworks await what it returns, as they look before they call."""
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(function)
-    else:
-        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+def _source_of(function: object) -> str | None:
+    """The name of the source that a fetcher fetches from; None for any other function."""
+    return function._setup.source.name if isinstance(function, _Function) else None
 
 
 def _checked(function: _Function[..., Any], calls: Iterable[Any]) -> list[Arguments]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from tbcache.cache.manager import check_ttl
+from tbcache.coroutine import is_coroutine_function
 from tbcache.errors import InvalidRequest
 from tbcache.fetcher.closure import is_twin
 from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup
@@ -88,12 +88,13 @@ class FunctionSource:
         called as the function is, and says what stands for the arguments.
 
         Raises:
-          InvalidRequest: one of these cannot be it, or the name is that of another module's function, or of
-            one that the same factory made around other values, and ``name`` is not said.
+          InvalidRequest: one of these cannot be it; the function is a fetcher of this source; or the name is
+            that of another module's function, or, where it is not said, of one that the same factory made
+            around other values.
         """
 
         def decorate(function: Callable[..., Any]) -> Fetcher[..., Any] | AsyncFetcher[..., Any]:
-            kind = AsyncFetcher if inspect.iscoroutinefunction(function) else Fetcher
+            kind = AsyncFetcher if is_coroutine_function(function) else Fetcher
             named = self._named(function, name)
             return kind(function, Setup(self._tools, self._figures(ttl, cost), named, seconds, key))
 
