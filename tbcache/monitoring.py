@@ -34,7 +34,7 @@ from tbcache.price import Bill
 from tbcache.profile import Profile, profile_of, read_profile
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
-from tbcache.sources import check_name, source_names, warn_of_near_miss
+from tbcache.sources import check_name, get_declared, source_names, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
@@ -245,7 +245,7 @@ class UsageMonitor:
         self._membership = Membership(store)
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0
-        self._profiles: dict[tuple[str, ...] | None, msgspec.Raw] = {}
+        self._profiles: dict[tuple[tuple[str, ...] | None, int], msgspec.Raw] = {}
         self._told_of: set[str] = set()
         _MONITORS.add(self)
 
@@ -545,10 +545,11 @@ class UsageMonitor:
             return
 
     def _profile(self, serves: tuple[str, ...] | None) -> msgspec.Raw:
-        """What this process was started with; it stays as it is for its life."""
-        if serves not in self._profiles:
-            self._profiles = {serves: msgspec.Raw(msgspec.json.encode(profile_of(self._settings, serves)))}
-        return self._profiles[serves]
+        """What this process was started with; it stays as it is, but for the sources that code declares."""
+        known = serves, len(get_declared())
+        if known not in self._profiles:
+            self._profiles = {known: msgspec.Raw(msgspec.json.encode(profile_of(self._settings, serves)))}
+        return self._profiles[known]
 
     def _keep_minutes(self) -> None:
         # Also of names that nobody has configured: what a script counts of them is not sent from here.

@@ -15,7 +15,7 @@ from tbcache.errors import InvalidRequest
 from tbcache.foreign import NotJson, printable, read_json
 from tbcache.models import Limit, ticker
 from tbcache.settings import MOST_DOLLARS, Settings
-from tbcache.sources import get_source, is_name, source_names
+from tbcache.sources import Source, get_declared, get_source, is_name, source_names
 
 #: Of what one process tells, so many sources and symbols are believed.
 MOST_SOURCES = 200
@@ -46,15 +46,21 @@ class SourceProfile(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """The sources of a process by name, and the symbols that it would have warm."""
+    """The sources of a process by name, and the symbols that it would have warm.
+
+    ``declared`` are those that its code has declared: no worker takes jobs of them, and none is kept warm.
+    """
 
     sources: dict[str, SourceProfile]
     common_symbols: tuple[str, ...]
     common_hours: int
+    declared: dict[str, SourceProfile] = {}
 
 
 def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profile:
-    """What ``settings`` say. ``serves`` are the sources whose jobs a worker takes; None for all."""
+    """What ``settings`` and the code of this process say. ``serves`` are the sources whose jobs a worker
+    takes; None for all.
+    """
     names = source_names(settings)
     served, sources = set(names if serves is None else serves), {}
     for name in names:
@@ -63,7 +69,7 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
         with contextlib.suppress(Exception):
             source = get_source(name, settings)
             sources[name] = SourceProfile(
-                limits=",".join(map(str, source.limits)),
+                limits=_text(source),
                 missing=source.missing,
                 credentials=source.credentials,
                 max_hours=source.max_hours,
@@ -72,22 +78,38 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
                 daily_budget=source.daily_budget,
                 query_filter=settings.source(name).query_filter,
             )
-    return Profile(sources, settings.common_symbols, settings.common_hours)
+    return Profile(sources, settings.common_symbols, settings.common_hours, _declared())
+
+
+def _declared() -> dict[str, SourceProfile]:
+    return {
+        name: SourceProfile(_text(one.source), is_served=False, daily_budget=one.source.daily_budget)
+        for name, one in get_declared().copy().items()
+    }
+
+
+def _text(source: Source) -> str:
+    return ",".join(map(str, source.limits))
 
 
 def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
     """The profile in a heartbeat; None where it has none, or a damaged one."""
     try:
         found = read_json(data, Profile)
-        sources = {
-            name: _checked(source)
-            for name, source in islice(found.sources.items(), MOST_SOURCES)
-            if is_name(name)
-        }
+        sources, declared = _sound(found.sources), _sound(found.declared)
         symbols = tuple(map(ticker, found.common_symbols[:MOST_SYMBOLS]))
     except (NotJson, InvalidRequest, ValueError):
         return None
-    return Profile(sources, symbols, max(1, found.common_hours))
+    return Profile(sources, symbols, max(1, found.common_hours), declared)
+
+
+def _sound(sources: dict[str, SourceProfile]) -> dict[str, SourceProfile]:
+    """
+    Raises:
+      InvalidRequest: the limits of one cannot be read.
+    """
+    first = islice(sources.items(), MOST_SOURCES)
+    return {name: _checked(source) for name, source in first if is_name(name)}
 
 
 def _checked(source: SourceProfile) -> SourceProfile:

@@ -249,7 +249,7 @@ class Settings(BaseModel):
 
         A dash or a dot in ``name`` is an underscore in the variables' names.
         """
-        return self.custom.get(re.sub(r"[.\-]", "_", name).lower(), SourceSettings())
+        return self.custom.get(_in_variables(name).lower(), SourceSettings())
 
     def source(self, name: str) -> SourceSettings:
         """The settings of one source, built in or the user's own."""
@@ -329,8 +329,18 @@ def _with_note(env: Mapping[str, str], note: Mapping[str, str]) -> dict[str, str
     return variables
 
 
+def variable(source: str, field: str) -> str:
+    """The variable of one setting of ``source``."""
+    return f"{PREFIX}{_in_variables(source)}__{field}".upper()
+
+
+def _in_variables(source: str) -> str:
+    """The name of ``source`` as variables have it: no shell sets one with a dash or a dot."""
+    return re.sub(r"[.\-]", "_", source)
+
+
 def _variables_of(source: str, fields: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{PREFIX}{source.upper()}__{field.upper()}" for field in fields)
+    return tuple(variable(source, field) for field in fields)
 
 
 def _checked(value: object) -> SourceSettings:

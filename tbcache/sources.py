@@ -24,7 +24,7 @@ from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, U
 from tbcache.foreign import printable, quoted
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.price import Price
-from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings
+from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
 from tbcache.singleton import singleton
 
 REAL_TIME_TTL = 300.0
@@ -72,7 +72,7 @@ class Source:
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables of the credentials without which it is off."""
-        return tuple(f"TBCACHE_{self.name.upper()}__{field.upper()}" for field in self.credentials)
+        return tuple(variable(self.name, field) for field in self.credentials)
 
     def request(self, symbol: str, hours: int = 24) -> FetchRequest:
         """Build a request this source can answer.
@@ -227,7 +227,7 @@ def _checked(source: Source) -> Source:
     tightest = min(limit.count for limit in source.limits)
     if source.cost > tightest:
         raise ConfigurationError(
-            f"TBCACHE_{source.name.upper()}__COST={source.cost} is more than its limits allow at once; "
+            f"{variable(source.name, 'cost')}={source.cost} is more than its limits allow at once; "
             f"the most is {tightest}"
         )
     return source
@@ -312,7 +312,7 @@ def _is_configured(name: str, given: Iterable[str]) -> str:
     words = ", ".join(f"{_WORDS[what]}=" for what in given)
     return (
         f"{name} is a configured source, and has its figures already: leave {words} out and set "
-        f"TBCACHE_{name.upper()}__LIMITS and the like, or take another name"
+        f"{variable(name, 'limits')} and the like, or take another name"
     )
 
 

@@ -438,6 +438,13 @@ def test_a_days_budget_is_kept(redis_server: Server) -> None:
     with pytest.raises(BudgetExhausted):
         quote(8)
 
+    def is_told() -> bool:
+        troubles = build_fleet(get_settings(), get_store()).status().troubles
+        return [(one.kind, one.source) for one in troubles] == [("budget", "alphavantage")]
+
+    # At midnight another day's begins.
+    wait_until(lambda: is_told() or quote.outcome(9).error is None, what="a budget that is spent")
+
 
 def test_values_are_cleared_like_any_sources(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
     """`tbcache cache clear` knows one rule."""

@@ -6,10 +6,10 @@ goes by those only where no process has said anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tbcache.monitoring import WorkerStatus
+from tbcache.monitoring import FETCHING_ROLES, WorkerStatus
 from tbcache.profile import Profile, SourceProfile
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources, unconfigured
@@ -23,10 +23,12 @@ _ROLES = (("worker",), ("client",), ("scheduler",))
 class Agreed:
     """The sources as the fleet has them, by name; ``served`` are those whose jobs a living worker takes.
 
+    ``configured`` are all but those that code has declared, or somebody has used by name.
     ``is_told``: False where no process has said anything, and all is as this process was started.
     """
 
     sources: dict[str, Source]
+    configured: frozenset[str]
     served: frozenset[str]
     symbols: tuple[str, ...]
     hours: int
@@ -36,10 +38,18 @@ class Agreed:
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
     """What ``workers`` say. ``names`` are further ones that somebody has used for a source."""
     own, told = get_sources(settings), _spokesmen(workers)
-    all_names = dict.fromkeys((*own, *(name for profile in told for name in profile.sources), *names))
+    configured = dict.fromkeys((*own, *(name for profile in told for name in profile.sources)))
+    declared = [profile.declared for profile in _profiles(workers, *FETCHING_ROLES)]
     common = next(iter(_profiles(workers, "scheduler") or told), None)
     return Agreed(
-        sources={name: _source(own.get(name) or unconfigured(name), told) for name in all_names},
+        sources={
+            name: _source(
+                own.get(name) or unconfigured(name),
+                [profile.sources for profile in told] if name in configured else declared,
+            )
+            for name in dict.fromkeys((*configured, *names))
+        },
+        configured=frozenset(configured),
         served=frozenset(
             name
             for profile in _profiles(workers, "worker")
@@ -60,8 +70,8 @@ def _profiles(workers: Iterable[WorkerStatus], *roles: str) -> list[Profile]:
     return [one.profile for one in workers if one.is_alive and one.role in roles and one.profile is not None]
 
 
-def _source(own: Source, told: Iterable[Profile]) -> Source:
-    said = [profile.sources[own.name] for profile in told if own.name in profile.sources]
+def _source(own: Source, told: Iterable[Mapping[str, SourceProfile]]) -> Source:
+    said = [sources[own.name] for sources in told if own.name in sources]
     if not said:
         return own
     return replace(

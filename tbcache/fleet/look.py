@@ -250,8 +250,8 @@ def build_fleet(settings: Settings, store: Store, started_at: datetime | None = 
 
 
 def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
-    """The fetches that are kept warm; none of a source that is no more than a name."""
-    if not source.limits:
+    """The fetches that are kept warm; none of a source that nobody has configured."""
+    if source.name not in goes_by.configured:
         return []
     hours = min(goes_by.hours, source.max_hours)
     return [FetchRequest(source.name, symbol, hours) for symbol in goes_by.symbols]

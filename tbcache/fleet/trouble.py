@@ -10,6 +10,7 @@ from tbcache.foreign import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.profile import SourceProfile
 from tbcache.queue import Deaths
+from tbcache.settings import variable
 from tbcache.store.layout import LAYOUT
 
 #: So many of those that differ are named.
@@ -104,13 +105,13 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             what = f"{source.name} has spent its budget for the day (${source.daily_budget:g})"
             todo = (
                 f"nothing is fetched from it until then; to go on today, raise "
-                f"TBCACHE_{source.name.upper()}__DAILY_BUDGET and restart all processes"
+                f"{variable(source.name, 'daily_budget')} and restart all processes"
             )
             yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
         if source.recent.plain:
             what = f"{source.name}: the plan refuses cashtags, and posts with the word are read, and paid for"
             todo = (
-                f"take a plan that has them, or narrow TBCACHE_{source.name.upper()}__QUERY_FILTER; "
+                f"take a plan that has them, or narrow {variable(source.name, 'query_filter')}; "
                 "cashtags are tried again each hour"
             )
             yield Trouble("plan", what, todo, source.name)
@@ -187,25 +188,25 @@ def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
         of_text = {text: who for who, text in limits.items()}
         named = ", ".join(f"{who} {text}" for text, who in sorted(of_text.items())[:MOST_NAMED])
         what = f"{name}: the processes have other limits ({named}), and the strictest hold"
-        yield Trouble("drift", what, f"start all with the same TBCACHE_{name.upper()}__LIMITS", name)
+        yield Trouble("drift", what, f"start all with the same {variable(name, 'limits')}", name)
 
 
 def _other_budgets(name: str, budgets: Mapping[str, float | None]) -> Iterator[Trouble]:
     texts = {who: "none" if budget is None else f"${budget:g}" for who, budget in budgets.items()}
     rule = "and each goes on until its own is spent"
-    yield from _other(name, "daily budgets", texts, rule, f"TBCACHE_{name.upper()}__DAILY_BUDGET")
+    yield from _other(name, "daily budgets", texts, rule, variable(name, "daily_budget"))
 
 
 def _other_delays(name: str, delays: Mapping[str, float]) -> Iterator[Trouble]:
     texts = {who: f"{hours:g} h" for who, hours in delays.items()}
     rule = "and what one calls complete is not so for the other"
-    yield from _other(name, "delays", texts, rule, f"TBCACHE_{name.upper()}__DELAY_HOURS")
+    yield from _other(name, "delays", texts, rule, variable(name, "delay_hours"))
 
 
 def _other_filters(name: str, filters: Mapping[str, str | None]) -> Iterator[Trouble]:
     texts = {who: "the default" if text is None else repr(text) for who, text in filters.items()}
     rule = "and answers depend on who fetched them"
-    yield from _other(name, "query filters", texts, rule, f"TBCACHE_{name.upper()}__QUERY_FILTER")
+    yield from _other(name, "query filters", texts, rule, variable(name, "query_filter"))
 
 
 def _other_symbols(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
@@ -239,4 +240,4 @@ def _other_credentials(name: str, missing: Mapping[str, Sequence[str]]) -> Itera
 
 
 def _sources_of(worker: WorkerStatus) -> dict[str, SourceProfile]:
-    return worker.profile.sources if worker.profile else {}
+    return {**worker.profile.declared, **worker.profile.sources} if worker.profile else {}

@@ -21,7 +21,7 @@ from tbcache.models import Failure, FetchRequest, Limit, utc_now
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.sources import BUILT_IN, declare, get_declared
 from tbcache.store import Store
 from tbcache.store.server import ServerFacts
 from tests.cli.command import Done, local_client
@@ -391,6 +391,32 @@ def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
     assert trouble.since is not None
     assert "raise TBCACHE_TWITTER__DAILY_BUDGET" in trouble.todo
     assert cli("status", "--check", REDIS_URL=server.url).code == 1
+
+
+def test_a_source_that_code_declares_is_told_of_like_any(store: Store, settings: Settings) -> None:
+    """Only exceptions told that its budget was spent, and nobody that two bots went by other limits."""
+    monitor = say(store, settings, "client", "bot-1")
+    # The first beat of a process may be sooner than its code.
+    for name, limits, budget in (("bot-1", "100/1m", 2.0), ("bot-2", "20/1m", 50.0)):
+        said = {"limits": Limit.parse_all(limits), "daily_budget": budget, "cost_per_request": 1.0}
+        declare("alpha-vantage", said, settings)
+        (monitor if name == "bot-1" else UsageMonitor(store, settings)).beat("client", started_at=utc_now())
+        get_declared().clear()
+    say(store, settings, "worker", "worker-1")
+    monitor.record_request("alpha-vantage", cost=2.0)
+    assert monitor.flush()
+    seen = view(settings, store)
+    budget, *drift = seen.troubles
+    assert (budget.kind, budget.what) == ("budget", "alpha-vantage has spent its budget for the day ($2)")
+    # No shell sets a variable with a dash.
+    assert "raise TBCACHE_ALPHA_VANTAGE__DAILY_BUDGET" in budget.todo
+    assert [(one.kind, one.todo) for one in drift] == [
+        ("drift", f"start all with the same TBCACHE_ALPHA_VANTAGE__{what}")
+        for what in ("LIMITS", "DAILY_BUDGET")
+    ]
+    ours = source(seen, "alpha-vantage")
+    assert (ours.state, ours.daily_budget, ours.common, ours.is_served) == ("limited", 2.0, 0, False)
+    assert source(seen, "stocktwits").common > 0
 
 
 def test_words_in_the_place_of_cashtags_are_a_trouble(settings: Settings, store: Store) -> None:
