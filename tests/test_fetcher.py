@@ -21,7 +21,7 @@ from typing import Any, TypedDict
 import httpx2
 import msgspec
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
@@ -34,6 +34,7 @@ from tbcache.errors import (
     UpstreamNotFound,
     UpstreamThrottled,
 )
+from tbcache.fetcher.shape import shape
 from tbcache.fleet import build_fleet
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import get_pipeline
@@ -119,7 +120,7 @@ def test_a_call_is_cached_by_its_arguments_however_they_are_given(quotes: tbcach
     assert list(inspect.signature(quote).parameters) == ["symbol", "currency"]
     assert quote.cache_key("AAPL") == (
         "alphavantage:test_a_call_is_cached_by_its_arguments_however_they_are_given.<locals>.quote:"
-        'symbol="AAPL",currency="USD"'
+        'symbol="AAPL",currency="USD"@770b52'
     )
 
 
@@ -267,7 +268,7 @@ def test_a_key_may_be_chosen(quotes: tbcache.FunctionSource) -> None:
     def quote(symbol: str, session: object) -> float:
         return 1.5
 
-    assert quote.cache_key("aapl", session=object()) == 'alphavantage:quote:"AAPL"'
+    assert quote.cache_key("aapl", session=object()) == 'alphavantage:quote:"AAPL"@770b52'
     assert quote.cache_key("x" * 1000, session=None).startswith("alphavantage:quote:#")
     assert (quote("aapl", session=object()), quote.outcome("AAPL", session=None).origin) == (1.5, "cache")
 
@@ -872,22 +873,73 @@ def test_what_does_not_fit_its_annotation_is_refused(quotes: tbcache.FunctionSou
         unreadable()
 
 
-def test_a_value_of_before_a_change_of_the_code_is_loaded_anew(
-    redis_server: Server, quotes: tbcache.FunctionSource
-) -> None:
-    """A release must not begin with exceptions, whatever the one before has left in Redis."""
+@pytest.mark.usefixtures("_fleet")
+def test_versions_of_a_function_live_side_by_side(quotes: tbcache.FunctionSource) -> None:
+    """While one is deployed beside the other, each loads once, not at every call until no slot is left."""
+    calls = []
 
     @quotes.fetcher(name="quote")
     def before(symbol: str) -> Row:
+        calls.append("before")
         return {"price": 1.5}
 
     @quotes.fetcher(name="quote")
     def after(symbol: str) -> Bar:
+        calls.append("after")
         return Bar(2.0, 1.0)
 
-    before("AAPL")
+    for _ in range(3):
+        assert (before("AAPL"), after("AAPL")) == ({"price": 1.5}, Bar(2.0, 1.0))
+    assert calls == ["before", "after"]
+
+
+def _price_up_to(most: float) -> Any:
+    class Price(BaseModel):
+        price: float
+
+        @field_validator("price")
+        @classmethod
+        def _is_sound(cls, price: float) -> float:
+            if price > most:
+                raise ValueError("too high")
+            return price
+
+    return Price
+
+
+def test_a_value_that_is_refused_now_is_loaded_anew(
+    redis_server: Server, quotes: tbcache.FunctionSource
+) -> None:
+    """A release must not begin with exceptions, whatever the one before has left in Redis."""
+    prices = iter([2.0, 1.0])
+    functions = []
+    for kind in (_price_up_to(2.0), _price_up_to(1.0)):
+
+        def quote(symbol: str, kind: Any = kind) -> Any:
+            return kind(price=next(prices))
+
+        quote.__annotations__["return"] = kind
+        functions.append(quotes.fetcher(name="quote", key=lambda symbol, kind: symbol)(quote))
+    before, after = functions
+    assert before.cache_key("AAPL") == after.cache_key("AAPL")
+    assert before("AAPL").price == 2.0
     assert after.peek("AAPL") is None
-    assert (after("AAPL"), after.outcome("AAPL").origin) == (Bar(2.0, 1.0), "cache")
+    assert (after("AAPL").price, after.outcome("AAPL").origin) == (1.0, "cache")
+
+
+@dataclass
+class Remarks:
+    """Of which nothing says how a value is read."""
+
+    title: str
+    kinds: frozenset[str] = frozenset({"call", "put", "future"})
+
+
+def test_a_shape_is_the_same_in_each_process() -> None:
+    """Where it is not, nothing is shared any more, and nobody is told."""
+    assert [shape(kind) for kind in (float, list[Bar], Remarks)] == ["770b52", "5fda02", "93f27f"]
+    assert [shape(kind) for kind in (Any, object, Tick | Row | Bar)] == ["", "", ""]
+    assert shape(Quote) not in ("", shape(Tick))
 
 
 def test_an_argument_that_has_no_form_of_its_own_is_refused(quotes: tbcache.FunctionSource) -> None:
@@ -1036,7 +1088,7 @@ def test_two_functions_of_a_factory_share_no_values_by_chance(quotes: tbcache.Fu
     for other in ("JPY", [1.0], object()):
         with pytest.raises(InvalidRequest, match=r"price was made before, around other values.*say name="):
             _price_in(quotes, other)
-    assert _price_in(quotes, "JPY", name="yen").cache_key("AAPL") == 'alphavantage:yen:symbol="AAPL"'
+    assert _price_in(quotes, "JPY", name="yen").cache_key("AAPL") == 'alphavantage:yen:symbol="AAPL"@770b52'
     # A name that is said is meant, as where what differs is a client.
     _price_in(quotes, "USD", name="yen")
 

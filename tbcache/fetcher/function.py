@@ -69,7 +69,11 @@ class _Function(Generic[P, R]):
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key that the value for these arguments is cached by."""
-        return self._key.of(*self._owner, *args, **kwargs)
+        return self._shaped(self._key.of(*self._owner, *args, **kwargs))
+
+    def _shaped(self, key: str) -> str:
+        """``key``, of values that are read as this function's are."""
+        return f"{key}@{self._values.shape}" if self._values.shape else key
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By its name, as any function: another process has its own.
@@ -206,7 +210,7 @@ class Fetcher(_Function[P, R]):
         needed: float = 0.0,
     ) -> FetcherOutcome[R]:
         given = (*self._owner, *args)
-        key = self._key(given, kwargs)
+        key = self._shaped(self._key(given, kwargs))
 
         def call(send_by: float) -> Coroutine[Any, Any, Any]:
             with until(send_by):
@@ -283,7 +287,7 @@ class AsyncFetcher(_Function[P, R]):
         needed: float = 0.0,
     ) -> FetcherOutcome[R]:
         given = (*self._owner, *args)
-        key = self._key(given, kwargs)
+        key = self._shaped(self._key(given, kwargs))
 
         async def call(send_by: float) -> Any:
             async with asyncio.timeout(max(0.0, send_by - time.monotonic())):

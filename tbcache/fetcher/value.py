@@ -17,6 +17,7 @@ import msgspec
 import msgspec.inspect
 
 from tbcache.fetcher.fidelity import is_kept
+from tbcache.fetcher.shape import shape
 from tbcache.foreign import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
@@ -47,6 +48,18 @@ class Values(Generic[T]):
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._name = getattr(function, "__qualname__", repr(function))
+
+    @property
+    def shape(self) -> str:
+        """A few digits for how a value is read; empty without an annotation, or where it cannot be read."""
+        try:
+            return self._shape
+        except TypeError:
+            return ""  # Whoever loads a value is told.
+
+    @cached_property
+    def _shape(self) -> str:
+        return shape(self._annotation)
 
     def encode(self, value: Any, at: datetime) -> bytes:
         """``value``, loaded ``at``, as a payload.
