@@ -264,7 +264,7 @@ class UsageMonitor:
         """
         place = source if source in self._known or self.note(source, stacklevel=3) else OTHER
         micros = _micros_of(cost)
-        figures = Counter({"hit" if cached else "go": 1})
+        figures = Counter({"hit": 1} if cached else {"go": 1, "ended": 1})
         if not success:
             figures["error.other"] += 1
         if micros:

@@ -296,3 +296,13 @@ def test_a_redis_that_goes_while_one_waits_lets_everyone_load(
     assert first.result(30) == "slow"
     assert (one.get("quote:AAPL"), other.get("quote:AAPL")) == ("slow", "quick")
     assert other.get("quote:MSFT", MISSING) is MISSING
+
+
+@pytest.mark.parametrize("until", ["inf", "1e300", "9" * 400, "999999999999999999", "nan", "banana", "-5"])
+def test_a_damaged_lease_holds_nobody_up(process_for: Callable[..., CacheManager], until: str) -> None:
+    """Whoever believes it waits for a load that nobody does, or asks thousands of times a second."""
+    cache = process_for()
+    lease = cache.store.keys.lease("price:AAPL")
+    cache.store.client.hset(lease, mapping={"token": "nobody", "until": until, "since": "1" * 16})
+    cache.store.client.expire(lease, 60)
+    assert cache.get_or_load("price:AAPL", lambda: 5, ttl=60) == 5

@@ -77,10 +77,12 @@ end
 -- what was not billed before today.
 local function bill(usage_key, billed_key, now, worker, budget, amount, once)
     for i = 1, #once, 2 do
-        amount = amount + redis.call('SADD', billed_key, once[i]) * tonumber(once[i + 1])
+        -- Where it cannot be kept, nobody knows what was billed before: it is counted once more.
+        local is_new = redis.pcall('SADD', billed_key, once[i])
+        amount = amount + (type(is_new) == 'number' and is_new or 1) * tonumber(once[i + 1])
     end
     if once[1] then
-        redis.call('EXPIRE', billed_key, 2 * 86400)
+        redis.pcall('EXPIRE', billed_key, 2 * 86400)
     end
     if amount > 0 then
         pay(usage_key, now, worker, budget, amount)

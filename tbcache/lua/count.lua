@@ -6,33 +6,31 @@
 --       state    (see state.lua)
 -- ARGV  worker
 --       budget   the day's (millionths of a dollar; 0: none)
---       figures  metric, by, metric, by, ...
+--       figures  metric, by, metric, by, ...; of them "ended" is no figure: so many requests without a latency
+--                are over
 -- Replies 1, or 0 when this batch was counted before.
 if not redis.call('SET', batch, '1', 'NX', 'EX', 86400) then
     return 0
 end
-local now, asked, settled, answered, failures = server_time(), 0, 0, 0, {}
+local now, answered, failures = server_time(), 0, {}
 for i = 1, #figures, 2 do
     local metric, by = figures[i], tonumber(figures[i + 1])
     if metric == 'cost' then
         -- What was paid while Redis was away, or for a request made elsewhere, is spent as well.
         pay(usage, now, worker, budget, by)
-    else
+    elseif metric ~= 'ended' then
         count(usage, worker, metric, by)
     end
     local kind = string.match(metric, '^error%.([%w_]+)$')
     if kind then
         failures[kind] = by
         answered = answered - by
-    elseif string.find(metric, '^ms%d') then
-        settled = settled + by
-    elseif metric == 'go' then
-        asked = by
+    elseif string.find(metric, '^ms%d') or metric == 'ended' then
+        -- A fetch that is over has a latency; a request that somebody recorded says that it is over.
+        answered = answered + by
     end
 end
--- In which order they ended is not known: one that went well may have been the last. A request that
--- somebody recorded has no latency.
-answered = answered + (settled > 0 and settled or asked)
+-- In which order they ended is not known: one that went well may have been the last.
 if answered > 0 then
     note_end(state, now, '', answered)
 else

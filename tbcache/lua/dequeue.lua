@@ -46,7 +46,10 @@ end
 
 -- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
 -- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
-local last = tonumber(redis.call('GET', asked) or now)
+local told = redis.pcall('GET', asked)
+local last = type(told) == 'string' and moment(told) or 0
+-- What is damaged is written anew.
+last = last > 0 and last or now
 if now - last > claim_us / 4 then
     local grace = claim_us * 3 / 16
     local hit = redis.call('ZRANGEBYSCORE', claims, '(' .. int(last + grace), int(now + grace))
@@ -197,7 +200,7 @@ local function take_suspect()
         return
     end
     local part = lane_of(id) == prewarm and share or 1
-    local caller = redis.call('GET', called)
+    local caller = redis.pcall('GET', called)
     local is_held = not needs_no_slot(id, message)
     -- Whoever is free is never refused: two that call each other off would both go without.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process

@@ -1,4 +1,5 @@
 --@include envelope
+--@include number
 -- load: may this process load the value of a key, or does another do so already?
 -- KEYS  entry, lease   (see admit.lua; the lease also has
 --            generation: the token of the first load since the key was last cleared)
@@ -24,9 +25,11 @@ if (tonumber(load[4]) or 0) < cleared then
     redis.call('UNLINK', lease)
     load = {}
 end
-if load[1] and (tonumber(load[2]) or 0) > now then
-    redis.call('HINCRBY', lease, 'waiters', 1)
-    return reply_join(load[1], tonumber(load[2]) - now)
+local left = moment(load[2]) - now
+-- One that would hold for longer than a lease is kept is damaged.
+if load[1] and left > 0 and left < KEPT_MS * 1000 then
+    redis.pcall('HINCRBY', lease, 'waiters', 1)
+    return reply_join(load[1], left)
 end
 local generation = load[3] or token
 local until_ = string.format('%.0f', now + lease_us)

@@ -35,6 +35,18 @@ local SUSPECT_DEATHS = 2
 local parts = {interactive, prewarm, suspects, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
     dead_jobs, reasons}
 
+-- A key of another type ends a script here, before it has changed anything: half of a change may be a job that is
+-- in no list, or that is claimed and nobody has.
+for _, list in ipairs({interactive, prewarm, suspects, bell}) do
+    redis.call('LLEN', list)
+end
+for _, set in ipairs({delayed, claims, dead}) do
+    redis.call('ZCARD', set)
+end
+for _, hash in ipairs({jobs, lanes, pending, keys, tries, deaths, dead_jobs, reasons}) do
+    redis.call('HLEN', hash)
+end
+
 local function keep()
     for _, part in ipairs(parts) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)

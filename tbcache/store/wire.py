@@ -62,7 +62,7 @@ def read_limits(text: str) -> tuple[Limit, ...]:
     """What :func:`pack_limits` wrote; what is damaged is left out."""
     found = []
     for count, _, span in (part.partition(":") for part in text.split(",")):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             found.append(Limit(int(count), int(span) / MICROS))
     return tuple(found)
 

@@ -355,7 +355,7 @@ def test_several_kinds_of_failures_are_all_named(store: Store, settings: Setting
     assert trouble.what == "stocktwits is failing (the last 4 fetches: auth, unavailable)"
 
 
-@pytest.mark.parametrize("well", [{"go": 1}, {"ms20": 1}], ids=["recorded", "settled without redis"])
+@pytest.mark.parametrize("well", [{"go": 1, "ended": 1}, {"ms20": 1}], ids=["recorded", "without redis"])
 def test_what_goes_well_beside_the_pipeline_ends_a_failure_as_well(
     store: Store, settings: Settings, well: dict[str, int]
 ) -> None:
@@ -364,9 +364,14 @@ def test_what_goes_well_beside_the_pipeline_ends_a_failure_as_well(
     monitor.count("stocktwits", {"go": 1, "error.auth": 1})
     assert monitor.flush()
     assert store.client.hexists(store.keys.state("stocktwits"), "failing")
+    # One that was asked, and has not ended, may fail as well.
+    monitor.count("stocktwits", {"go": 1})
+    assert monitor.flush()
+    assert store.client.hexists(store.keys.state("stocktwits"), "failing")
     monitor.count("stocktwits", well)
     assert monitor.flush()
     assert not store.client.hexists(store.keys.state("stocktwits"), "failing")
+    assert not store.client.hexists(store.keys.usage("stocktwits", utc_now()), f"{monitor.worker}:ended")
 
 
 def test_a_budget_that_is_spent_is_a_trouble_until_midnight(

@@ -298,3 +298,15 @@ def test_a_purse_counts_what_was_paid_while_it_was_asked_for() -> None:
     assert (purse.left(1), purse.left(2)) == (8, None)
     purse.renew()
     assert purse.left(1) is None
+
+
+def test_a_bill_counts_where_it_cannot_be_kept_what_was_billed_before(
+    server: Server, join: Callable[..., Spender]
+) -> None:
+    """A key of another type would turn the budget off, and the money be spent unseen."""
+    spender = join()
+    wait_until(lambda: spender.purse == 10 * PAGE_COST)
+    billed = spender.store.keys.billed("twitter", spender.store.today)
+    server.client.set(billed, "x", ex=60)
+    spender.read("1", "2")
+    assert spent(server, spender) >= 2 * PAGE_COST

@@ -459,3 +459,13 @@ def test_other_limits_are_said_also_where_nobody_asked_for_logs(
         # Whoever makes warnings errors loses no request by it.
         strict = [sys.executable, "-W", "error", "-c", SCRIPT]
         assert subprocess.run(strict, env=clean_environment(**variables), timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("limits", ["5:" + "9" * 400, "9" * 400 + ":1", "x:1", "0:5", "5:0", "5:-1"])
+def test_damaged_limits_of_the_fleet_are_left_out(join: Callable[..., Process], limits: str) -> None:
+    """They would end a look at every source, and the thread that beats for all of them."""
+    process = join()
+    state = process.store.keys.state("twitter")
+    process.store.client.hset(state, "limits", limits)
+    assert process.limiter.get_limits() == WIDE.limits
+    process.store.client.hdel(state, "limits")

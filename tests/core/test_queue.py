@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -1527,3 +1528,34 @@ def test_the_upstream_sees_no_more_than_the_limit(fleet: Fleet, queue: Queue, pi
         assert handle.result(30).origin == "live"
     assert len(arrivals) == 20
     assert all(later - earlier >= 0.5 for earlier, later in zip(arrivals, arrivals[5:], strict=False))
+
+
+#: A part of the queue, and what stands there in its place.
+DAMAGED = [
+    *((part, b"junk") for part in PARTS if part not in ("asked", "called")),
+    ("asked", b"banana"),
+    ("asked", b"inf"),
+]
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize(("part", "junk"), DAMAGED, ids=[f"{part}-{junk.decode()}" for part, junk in DAMAGED])
+def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
+    queue: Queue, store: Store, server: Server, settings: Settings, part: str, junk: bytes
+) -> None:
+    """Half of a change is a job in no list, which blocks its fetch, or one that is claimed and nobody has."""
+    worker, key = Worker(store, settings, FAST, threads=3), store.keys.queue("news", part)
+    queue.enqueue(job("news", "BEFORE"))
+    held = server.client.dump(key) if part != "asked" else None
+    server.client.set(key, junk, ex=60)
+    with contextlib.suppress(Unavailable):
+        queue.enqueue(job("news", "MEANWHILE"))
+    given = worker.ask()
+    server.client.delete(key)
+    if held:
+        server.client.restore(key, 60_000, held)
+    store._broken.clear()
+    queue.enqueue(job("news", "MEANWHILE"))
+    jobs = [given or worker.await_job(), worker.await_job()]
+    assert {one.kwargs["symbol"] for one in jobs} == {"BEFORE", "MEANWHILE"}
+    assert server.client.hgetall(store.keys.queue("news", "deaths")) == {}
