@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pydantic import BaseModel, Field, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
+from tbcache.deadline import until
 from tbcache.errors import (
     BudgetExhausted,
     ConfigurationError,
@@ -423,6 +425,61 @@ def test_an_error_that_is_stated_costs_nothing(redis_server: Server) -> None:
         today = datetime.now(UTC)
         days = [get_usage_monitor().get_source_metrics("alphavantage", day) for day in (today, today - DAY)]
         assert sum(day.cost_today for day in days) == sum(day.uncertain_cost_today for day in days) == cost
+
+
+@pytest.mark.parametrize("how", ["httpx2", "socket", "requests"])
+def test_what_was_not_sent_costs_nothing(redis_server: Server, how: str) -> None:
+    """A network that is down for minutes would spend the day's budget, with no bill behind it."""
+    source = tbcache.source("alphavantage", limits="50/1m", cost_per_request=1.0, daily_budget=2.0)
+    with socket.socket() as taken:
+        # Nobody listens there, and nobody else gets it meanwhile.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+
+        @source.fetcher
+        def quote(number: int) -> int:
+            if how == "socket":
+                socket.create_connection(("127.0.0.1", port))
+            if how == "httpx2":
+                httpx2.get(f"http://127.0.0.1:{port}/")
+            raise ConnectionError(OutOfTries(NewConnectionError("nobody is there")))
+
+        outcomes = [quote.outcome(number) for number in range(4)]
+    assert not any(isinstance(one.error, BudgetExhausted) for one in outcomes)
+    get_usage_monitor().flush()
+    assert get_usage_monitor().get_source_metrics("alphavantage").cost_today == 0.0
+
+
+class NewConnectionError(Exception):
+    """Named as that of urllib3, which is no dependency."""
+
+
+class OutOfTries(Exception):
+    """What requests has in hand, with the reason of the last try."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+def test_a_fetcher_within_another_waits_no_longer_than_the_outer_one_may_send(redis_server: Server) -> None:
+    """Its slot would have left the window by then, and what it sends would be in none."""
+    outer = tbcache.source("alphavantage", limits="5/1m")
+    inner = tbcache.source("betavantage", limits="1/6s")
+
+    @inner.fetcher
+    def token(number: int) -> int:
+        return number
+
+    @outer.fetcher
+    def quote(number: int) -> float:
+        with until(time.monotonic() + 0.5):
+            return float(token(number))
+
+    assert quote(0) == 0.0
+    with pytest.raises(RateLimited) as refused:
+        quote(1)
+    assert refused.value.source == "betavantage"
 
 
 def test_a_days_budget_is_kept(redis_server: Server) -> None:

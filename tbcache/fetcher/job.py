@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Settled, Settlement
 from tbcache.errors import UpstreamError
-from tbcache.fetcher.refusal import refusal, refused_by
+from tbcache.fetcher.refusal import is_unsent, refusal, refused_by
 from tbcache.fetcher.value import Timed, Values
 from tbcache.log import get_logger
 from tbcache.pipeline import Attempt, Loaded, TooLate
@@ -81,6 +81,8 @@ class FunctionJob(Generic[T]):
             returned = await self._call(attempt.grant.send_by)
         except Exception as error:
             self.raised = error
+            if is_unsent(error):
+                attempt.bill = NOTHING
             refused = self._refused(attempt, refusal(self.source.name, self._name, error))
             if refused is error:
                 raise  # Its cause is its own: `from` would make it the cause of itself.

@@ -6,12 +6,23 @@ Nothing of their text is passed on, since it holds the URL, and that may hold a 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 from tbcache.errors import UpstreamError, UpstreamUnavailable
 from tbcache.models import RawResponse
 from tbcache.providers import dialect
+
+#: Of httpx, aiohttp and urllib3: nobody was there to send anything to.
+_UNSENT = {
+    "ClientConnectorError",
+    "ConnectError",
+    "ConnectTimeout",
+    "NewConnectionError",
+    "PoolTimeout",
+    "UnsupportedProtocol",
+}
 
 
 def refusal(source: str, function: str, error: Exception) -> UpstreamError:
@@ -32,6 +43,15 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
         return None
     raw = RawResponse(status, {str(name): str(value) for name, value in headers.items()}, b"")
     return dialect.failure(source, raw, dialect.kind_of(status))
+
+
+def is_unsent(error: Exception) -> bool:
+    """True where there was no connection: an error that says so itself, not one that came before it."""
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        return True
+    # What requests has in hand is the error of urllib3.
+    inner = _attribute(error.args[0], "reason") if error.args else None
+    return any(kind.__name__ in _UNSENT for one in (error, inner) for kind in type(one).__mro__)
 
 
 def _attribute(thing: object, name: str) -> Any:

@@ -30,6 +30,7 @@ from tbcache.admission import (
     Wait,
 )
 from tbcache.cache import MISSING, get_cache_manager
+from tbcache.deadline import seconds_left
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
@@ -119,6 +120,8 @@ class Pipeline:
         worker's time limit) is no failure: whoever waits for it loads instead.
         """
         name, key = job.source.name, job.request.key
+        # A load within a load ends before the outer one's slot does: what that sends after is in no window.
+        ask = replace(ask, patience=max(0.0, min(ask.patience, seconds_left())))
         give_up = time.monotonic() + ask.patience
         while True:
             token = self._local.begin(key) if self._local is not None else None
