@@ -44,7 +44,7 @@ for _, set in ipairs({delayed, claims, dead}) do
     redis.call('ZCARD', set)
 end
 for _, hash in ipairs({jobs, lanes, pending, keys, tries, deaths, dead_jobs, reasons}) do
-    redis.call('HLEN', hash)
+    redis.call('HEXISTS', hash, '')
 end
 
 local function keep()

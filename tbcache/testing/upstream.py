@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,13 +111,13 @@ def simulator(**options: Unpack[Options]) -> Iterator[RunningSimulator]:
 
 def _url(process: subprocess.Popen[bytes]) -> str:
     """The line in which it says where it answers; nothing, when it ended without one."""
-    # Killing it ends the read below: a simulator that hangs must not hang the test.
-    deadline = threading.Timer(START_SECONDS, process.kill)
-    deadline.start()
-    try:
-        return process.stdout.readline().decode().strip() if process.stdout is not None else ""
-    finally:
-        deadline.cancel()
+    if (out := process.stdout) is None:
+        return ""
+    # A simulator that hangs must not hang the test.
+    ready, _, _ = select.select([out], [], [], START_SECONDS)
+    if not ready:
+        process.kill()
+    return out.readline().decode().strip()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

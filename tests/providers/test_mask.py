@@ -207,8 +207,8 @@ def test_no_credential_that_is_quoted_gets_into_redis_the_log_or_the_database(
 
     def echo(connection: socket.socket, request: bytes) -> None:
         assert key.encode() in request
-        head = f"HTTP/1.1 {status} {key}\r\ncontent-length: {len(body)}\r\nx-echo: {key}\r\n\r\n"
-        connection.sendall(head.encode() + body)
+        head = f"HTTP/1.1 {status} {key}\r\ncontent-length: {len(body)}\r\nconnection: close\r\nx-echo: {key}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + body)
 
     with answering(echo) as url:
         own = {"API_KEY": key, "BASE_URL": url}

@@ -40,20 +40,6 @@ def answering(answer: Answer) -> Iterator[str]:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """The whole request: closing with a part of it unread resets the connection, answer and all."""
-    request = b""
-    while not _is_whole(request) and (part := connection.recv(65536)):
-        request += part
-    return request
-
-
-def _is_whole(request: bytes) -> bool:
-    head, _, body = request.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    return b"\r\n\r\n" in request and len(body) >= (int(length[1]) if length else 0)
-
-
-def _request(connection: socket.socket) -> bytes:
     """A whole request: what is left unread when a connection is closed resets it, and its answer is lost."""
     request = b""
     while part := connection.recv(65536):
