@@ -63,6 +63,7 @@ def play(clock: Clock, steps: list[Step]) -> World:
 @trials(
     max_examples=int(os.environ.get("EXAMPLES", "60")),
     deadline=None,
+    derandomize="EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(STEPS, min_size=10, max_size=80))
