@@ -121,21 +121,24 @@ class Pipeline:
         """
         name, key = job.source.name, job.request.key
         # A load within a load ends before the outer one's slot does: what that sends after is in no window.
-        ask = replace(ask, patience=max(0.0, min(ask.patience, seconds_left())))
+        if (left := seconds_left()) < ask.patience:
+            ask = replace(ask, patience=max(0.0, left))
         give_up = time.monotonic() + ask.patience
         while True:
             token = self._local.begin(key) if self._local is not None else None
             match await driver.call(functools.partial(self.admission.admit, ask), self._take_back):
                 case Hit(payload, seconds):
-                    value = await self._read(job, ask, payload, give_up, driver)
+                    value = _peek(job, payload)
                     if value is MISSING:
+                        await self._discard(job, ask, give_up, driver)
                         continue
                     if self._local is not None and token is not None:
                         self._local.put(key, job.kept(value, payload), seconds, token, len(payload))
                     return Answered(value, "cache")
                 case Stale(payload, failure):
-                    value = await self._read(job, ask, payload, give_up, driver)
+                    value = _peek(job, payload)
                     if value is MISSING:
+                        await self._discard(job, ask, give_up, driver)
                         continue
                     return Answered(value, "stale", failure)
                 case Failed(failure):
@@ -169,14 +172,11 @@ class Pipeline:
         if isinstance(verdict, Go):
             self.admission.settle(verdict.grant, Settlement())
 
-    async def _read(self, job: Job[T], ask: Ask, payload: bytes, give_up: float, driver: Driver) -> Any:
-        """The value of an entry; MISSING when it is damaged, which removes it."""
-        value = _peek(job, payload)
-        if value is MISSING:
-            log.warning("cache.corrupt", source=job.source.name, key=job.request.key)
-            if not await driver.call(functools.partial(self.admission.discard, ask)):
-                await self._await_removal(job.source.name, give_up, driver)
-        return value
+    async def _discard(self, job: Job[Any], ask: Ask, give_up: float, driver: Driver) -> None:
+        """Remove an entry that is damaged."""
+        log.warning("cache.corrupt", source=job.source.name, key=job.request.key)
+        if not await driver.call(functools.partial(self.admission.discard, ask)):
+            await self._await_removal(job.source.name, give_up, driver)
 
     async def _await_removal(self, source: str, give_up: float, driver: Driver) -> None:
         """Let somebody else remove a damaged value that Redis does not let us remove."""

@@ -11,6 +11,7 @@ from tbcache.foreign import LAST
 from tbcache.models import Limit
 
 MICROS = 1_000_000
+_LAST_SECOND = LAST.timestamp()
 DAY_SECONDS = 86_400
 #: The most by which two clocks' rates differ: quartz 1e-4 at worst, and NTP slews a clock by 5e-4 more
 #: (adjtime(3)); with room to spare.
@@ -40,7 +41,7 @@ def to_micros(seconds: float) -> int:
 
 def to_time(stamp_us: float) -> datetime:
     """Microseconds since the epoch as UTC; what the calendar does not have is its nearest end."""
-    return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), LAST.timestamp()), UTC)
+    return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), _LAST_SECOND), UTC)
 
 
 def day_of(moment: datetime) -> int:
