@@ -523,9 +523,6 @@ class Store:
         """
         self.check()
         own = self.own(source)
-        if not self._has_marker:
-            # Before anything is sent: a process that begins while Redis is away must know of us.
-            self.stay_clean()
         if own.begins_alone(is_alone) and self._join is not None:
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
@@ -537,6 +534,10 @@ class Store:
 
         The one place where it is noted that Redis has heard us, and where an answer is lost.
         """
+        if not self._has_marker:
+            # Before anything is sent, and before Redis gives us a part of a limit: a process that begins
+            # while Redis is away must know of us.
+            self.stay_clean()
         own = self.own(source)
         # What is not sent is not asked.
         self._check_source("take", source)

@@ -418,3 +418,21 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
     clock.now += 700.0
     ask_on(world, awake, asleep)
     assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_before(clock: Clock) -> None:
+    """It is the first to send, and Redis knows of no window yet: its share would be given back at once."""
+    world, (old, dead) = begin(clock, 0, 0)
+    dead.line.own("reddit").begins_alone(is_alone=True)
+    beat(dead, old, dead)
+    dead.cut_off()
+    clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
+    while dead.take():
+        pass
+    assert len(world.arrivals) == LIMIT.count
+    world.kill(dead)
+    for _ in range(2):
+        beat(old)
+        clock.now += LEASE
+    assert ask_on(world, old, seconds=0.9) == 0
+    assert ask_on(world, old, seconds=1.0) == LIMIT.count

@@ -107,6 +107,14 @@ def test_who_begins_while_redis_is_away_knows_nothing_of_what_was_sent_before(mo
     assert len(world.arrivals) == sent + 1
 
 
+def test_who_begins_while_redis_is_away_knows_of_those_who_have_sent_nothing_yet(moved: Clock) -> None:
+    """They may reach Redis, and send at any moment."""
+    world = play(moved, [Step("kill", 0, 0, 0.0), Step("cut off", 0, 0, 0.0), Step("take", 0, 0, 0.0)])
+    assert world.arrivals == []
+    world.play([Step("fill", 1, 0, 0.0)])
+    assert len(world.arrivals) == LIMIT.count
+
+
 HEARD = [
     Step("beat", 0, 0, 0.0),
     Step("take", 0, 0, 0.0),

@@ -282,6 +282,12 @@ class Process:
         return current is not None and current.decode() == self.line.epoch(source)
 
     @property
+    def is_unknown(self) -> bool:
+        """It has sent something, and Redis has never heard of it."""
+        own = self.line.own(self.world.source.name)
+        return own.has_taken_alone and not own.is_member
+
+    @property
     def is_away(self) -> bool:
         return self.line.is_down or not self.line.is_available
 
@@ -451,7 +457,7 @@ class World:
 
     def _pass(self, seconds: float) -> None:
         """Let time pass. Assumed of it (docs/limits.md, where the bound ends): who was cut off at a loss of
-        data is back within a lease and the window."""
+        data is back within a lease and the window, and does not end before."""
         until = self.clock.now + seconds
         if self._missing and until >= self._missing_until:
             self.clock.now = max(self.clock.now, self._missing_until)
@@ -459,11 +465,15 @@ class World:
         self.clock.now = max(self.clock.now, until)
 
     def _bring_back(self) -> None:
-        missing, self._missing = [process for process in self._missing if process.name in self.alive], []
+        missing, self._missing = [process for process in self._missing if self.is_missed(process)], []
         for process in missing:
             self.undisturbed(process.return_and_beat)
             # One in the middle of a beat cannot be: what comes now is beyond what is assumed.
             self.is_over |= not process.is_told
+
+    def is_missed(self, process: Process) -> bool:
+        """It knows of what Redis has lost, and has not said so yet."""
+        return process in self._missing and process.name in self.alive and not process.is_told
 
     def undisturbed(self, act: Callable[[], object]) -> None:
         """Do it, and nothing else in between."""
@@ -474,7 +484,7 @@ class World:
     def lose(self, rewind_to: Mapping[bytes, bytes]) -> None:
         """Redis has lost all that came after that; see :meth:`_pass` for those who are cut off."""
         self.rewind(rewind_to)
-        self._missing = [process for process in self.fleet if process.is_away or process.is_beating]
+        self._missing = [process for process in self.fleet if process.knows_redis]
         self._missing_until = self.clock.now + LEASE + self.source.limits[0].window_seconds - 0.1
 
     def meanwhile(self) -> None:
@@ -542,8 +552,14 @@ def _start(world: World, beside: Process) -> None:
 
 
 def _leave(world: World, process: Process) -> None:
-    if len(world.fleet) > 1 and world.is_settled:
+    if len(world.fleet) > 1 and world.is_settled and not world.is_missed(process):
         world.leave(process)
+
+
+def _kill(world: World, process: Process) -> None:
+    """Assumed of it (docs/limits.md, where the bound ends): what it has sent is known, or is kept for it."""
+    if not (world.is_missed(process) or process.is_unknown):
+        world.kill(process)
 
 
 WAYS: dict[str, Callable[[World, Process, int], object]] = {
@@ -561,7 +577,7 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
     "cut all off": lambda world, _, __: _everyone(world, Process.cut_off),
     "mend": lambda world, process, _: process.mend(),
     "mend all": lambda world, _, __: _everyone(world, Process.mend),
-    "kill": lambda world, process, _: world.kill(process),
+    "kill": lambda world, process, _: _kill(world, process),
 }
 #: Redis loses data, and processes come and go.
 LOSING: dict[str, Callable[[World, Process, int], object]] = {
