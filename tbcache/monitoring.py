@@ -28,6 +28,7 @@ import msgspec
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest
 from tbcache.foreign import NotJson, printable, quoted, read_json, whole
+from tbcache.limiter.member import Membership
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.price import Bill
@@ -39,7 +40,6 @@ from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
-from tbcache.store.member import Membership
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
 from tbcache.store.state import Failing, read_failing

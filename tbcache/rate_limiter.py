@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.foreign import printable, quoted
+from tbcache.limiter.script import COMMIT, RELEASE, REOPEN, TAKE, End, Late, Reopen, Take
+from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings
@@ -23,9 +25,7 @@ from tbcache.singleton import singleton
 from tbcache.sources import Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.name import MOST_NAMES
-from tbcache.store.own import GIVING_BACK_SECONDS
 from tbcache.store.script import Script
-from tbcache.store.window import COMMIT, RELEASE, REOPEN, TAKE, End, Late, Reopen, Take
 from tbcache.store.wire import (
     CLOCK_DRIFT,
     MICROS,

@@ -46,7 +46,7 @@ def _own_process(
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     machine = tmp_path_factory.mktemp("machine")
-    monkeypatch.setattr("tbcache.store.marker._root", lambda: machine / "tbcache")
+    monkeypatch.setattr("tbcache.limiter.marker._root", lambda: machine / "tbcache")
     # Processes that the test starts look there: ports, and with them the names of fleets, come again.
     monkeypatch.setenv("TMPDIR", str(machine))
     _forget_singletons()

@@ -34,6 +34,8 @@ from tbcache.admission.verdict import (
     Why,
 )
 from tbcache.foreign import NotJson, read_json
+from tbcache.limiter.script import Late, WindowKeys
+from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.monitoring import UsageMonitor, latency_bucket
@@ -44,8 +46,6 @@ from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES, encode_sentiment
 from tbcache.store.local import LocalCache, Packed
-from tbcache.store.own import GIVING_BACK_SECONDS
-from tbcache.store.window import Late, WindowKeys
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers

@@ -22,11 +22,11 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
+from tbcache.limiter.slot import OwnSlots
 from tbcache.models import Failure, utc_now
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.glob import compile_glob
-from tbcache.store.own import OwnSlots
 from tbcache.store.wire import MICROS, day_of, to_micros
 
 ENTRIES = 10_000

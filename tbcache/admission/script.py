@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tbcache.admission.verdict import Ending
+from tbcache.limiter.script import Late, SeenReply, WindowKeys
 from tbcache.store.reply import one_of
 from tbcache.store.script import Key, Script
-from tbcache.store.window import Late, SeenReply, WindowKeys
 
 
 class Admit(NamedTuple):

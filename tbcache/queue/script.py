@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tbcache.limiter.script import SeenReply, WindowKeys
 from tbcache.models import Lane
 from tbcache.store import Keys
 from tbcache.store.reply import record, texts
 from tbcache.store.script import Argument, Key, Script
-from tbcache.store.window import SeenReply, WindowKeys
 
 
 class QueueKeys(NamedTuple):

@@ -34,11 +34,25 @@ from redis.exceptions import AskError, NoScriptError
 from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.foreign import MOST_US, whole
+from tbcache.limiter.closure import Closures
+from tbcache.limiter.marker import Marker
+from tbcache.limiter.script import (
+    LOSE,
+    PROBE,
+    RESTORE,
+    TIME,
+    AskTime,
+    Late,
+    Lose,
+    Probe,
+    Restore,
+    WindowKeys,
+)
+from tbcache.limiter.slot import Census, OwnSlots
 from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.singleton import singleton
-from tbcache.store.closure import Closures
 from tbcache.store.cluster import Cluster
 from tbcache.store.fault import (
     AWAY,
@@ -52,23 +66,9 @@ from tbcache.store.fault import (
 )
 from tbcache.store.key import Keys
 from tbcache.store.layout import OtherLayout, agree
-from tbcache.store.marker import Marker
 from tbcache.store.node import Node
-from tbcache.store.own import Census, OwnSlots
 from tbcache.store.script import Argument, Script
 from tbcache.store.waiter import Waiter
-from tbcache.store.window import (
-    LOSE,
-    PROBE,
-    RESTORE,
-    TIME,
-    AskTime,
-    Late,
-    Lose,
-    Probe,
-    Restore,
-    WindowKeys,
-)
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, to_micros, to_time
 
 log = get_logger("tbcache.store")

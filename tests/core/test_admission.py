@@ -25,6 +25,9 @@ from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
 from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
+from tbcache.limiter.member import Membership
+from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
+from tbcache.limiter.slot import Word
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.price import Bill, Price
@@ -32,9 +35,6 @@ from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.codec import UNCLEARED
-from tbcache.store.member import Membership
-from tbcache.store.own import Word
-from tbcache.store.window import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 

@@ -12,6 +12,7 @@ import pytest
 from tbcache import monitoring
 from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
+from tbcache.limiter.purse import Purse
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -19,7 +20,6 @@ from tbcache.price import Price
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.count import BILL_ONCE, BillOnce
-from tbcache.store.purse import Purse
 from tbcache.store.wire import day_of
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.proxy import Proxy

@@ -16,6 +16,7 @@ from tbcache.admission import Admission, Go
 from tbcache.cache import CacheManager
 from tbcache.errors import ConfigurationError
 from tbcache.fleet import build_fleet
+from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -24,7 +25,6 @@ from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.local import LocalCache
-from tbcache.store.window import TAKE, Take
 from tbcache.store.wire import Seen
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until

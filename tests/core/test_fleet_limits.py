@@ -18,6 +18,8 @@ import pytest
 
 from tbcache.admission import Admission, Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
+from tbcache.limiter.member import BEAT_SECONDS, Membership
+from tbcache.limiter.script import TAKE, Take
 from tbcache.log import REPEATED
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.monitoring import UsageMonitor
@@ -26,9 +28,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store
-from tbcache.store.member import BEAT_SECONDS, Membership
 from tbcache.store.script import Script
-from tbcache.store.window import TAKE, Take
 from tests.cli.command import clean_environment
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.server import Server, wait_until

@@ -17,13 +17,13 @@ from tbcache import singleton as singleton_module
 from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
 from tbcache.background import BackgroundThread
+from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.local import LocalCache
-from tbcache.store.member import Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 

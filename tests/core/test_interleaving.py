@@ -12,8 +12,8 @@ from typing import NamedTuple
 import fakeredis
 import pytest
 
+from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.models import Limit
-from tbcache.store.window import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
 from tests.script import run
 

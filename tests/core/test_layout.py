@@ -13,13 +13,13 @@ import pytest
 
 from tbcache.errors import ConfigurationError
 from tbcache.fleet import build_fleet
+from tbcache.limiter.script import TIME, AskTime
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
-from tbcache.store.window import TIME, AskTime
 from tbcache.version import __version__
 from tests.core.test_queue import FAST, SLOW, Fleet
 from tests.server import Server, wait_until

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tbcache.limiter.member import FORGET_SECONDS
+from tbcache.limiter.slot import ABSENT_SECONDS
 from tbcache.models import Limit
-from tbcache.store.member import FORGET_SECONDS
-from tbcache.store.own import ABSENT_SECONDS
 from tbcache.store.wire import MICROS
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 

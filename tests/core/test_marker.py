@@ -15,11 +15,11 @@ from unittest.mock import Mock
 
 import pytest
 
+from tbcache.limiter import marker as marker_module
+from tbcache.limiter.marker import KEPT_SECONDS, Marker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store
-from tbcache.store import marker as marker_module
-from tbcache.store.marker import KEPT_SECONDS, Marker
 from tests.server import Server, wait_until
 
 OURS = f"machine-{os.getpid()}.aaaa"
@@ -29,7 +29,7 @@ LIVING = f"machine-{os.getppid()}.bbbb"
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of all fleets, which the first marker makes."""
-    monkeypatch.setattr("tbcache.store.marker._root", lambda: tmp_path / "markers")
+    monkeypatch.setattr("tbcache.limiter.marker._root", lambda: tmp_path / "markers")
     return tmp_path / "markers"
 
 
@@ -42,7 +42,7 @@ def leave_behind() -> Callable[..., str]:
         code = f"""
 import os, signal, sys
 from pathlib import Path
-from tbcache.store import marker
+from tbcache.limiter import marker
 marker._root = lambda: Path(sys.argv[1])
 one = marker.Marker("fleet", f"machine-{{os.getpid()}}.cccc")
 one.{say}
@@ -139,7 +139,7 @@ def test_a_child_of_a_killed_process_does_not_stand_for_it(root: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from tbcache.store import marker
+from tbcache.limiter import marker
 marker._root = lambda: Path(sys.argv[1])
 one = marker.Marker("fleet", f"machine-{os.getpid()}.cccc")
 one.set_clean()

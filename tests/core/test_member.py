@@ -18,16 +18,16 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache.limiter import slot as own_module
+from tbcache.limiter.member import FORGET_SECONDS, Membership
+from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
+from tbcache.limiter.slot import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store import own as own_module
-from tbcache.store.member import FORGET_SECONDS, Membership
-from tbcache.store.own import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
-from tbcache.store.window import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
 from tests.core.conftest import TWITTER, ask
 from tests.script import run
 from tests.server import Server, wait_until

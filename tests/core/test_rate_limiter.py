@@ -12,11 +12,11 @@ import pytest
 
 import tbcache
 from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.limiter.script import TAKE, Late, Take
 from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store, get_store
-from tbcache.store.window import TAKE, Late, Take
 from tests.server import Server, sending, sent_here, wait_until
 
 pytestmark = pytest.mark.every_server

@@ -14,16 +14,16 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Wait
+from tbcache.limiter import slot as own_module
+from tbcache.limiter.member import Membership
+from tbcache.limiter.script import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
+from tbcache.limiter.slot import OwnSlots, Word
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
-from tbcache.store import own as own_module
-from tbcache.store.member import Membership
-from tbcache.store.own import OwnSlots, Word
-from tbcache.store.window import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.models import Limit
-from tbcache.store.window import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.store.wire import MICROS, pack_limits
 from tests.script import run
 

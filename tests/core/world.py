@@ -22,6 +22,10 @@ from tbcache import rate_limiter as rate_limiter_module
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement
 from tbcache.admission import gate as gate_module
 from tbcache.admission import local as local_module
+from tbcache.limiter import closure as closure_module
+from tbcache.limiter import member as member_module
+from tbcache.limiter import slot as own_module
+from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue import consumer as consumer_module
@@ -30,11 +34,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store, Unavailable
-from tbcache.store import closure as closure_module
 from tbcache.store import connection as connection_module
-from tbcache.store import member as member_module
-from tbcache.store import own as own_module
-from tbcache.store.member import Membership
 from tbcache.store.script import Script
 from tests.script import run
 

@@ -2,7 +2,7 @@
 
 A member says a few times a second that it is there, and learns the limits in force, its
 share, the part of each that is its own while Redis is away, and its rooms, what it may take
-of that at once (own.py). One that only takes what the queue gives it can do nothing without
+of that at once (slot.py). One that only takes what the queue gives it can do nothing without
 Redis, and has no share. One that falls silent has its share kept free (member.lua), until it is
 back, or known to be dead and all that it may have sent is old, or forgotten.
 
@@ -26,13 +26,13 @@ from redis.client import PubSub
 from redis.exceptions import NoPermissionError
 
 from tbcache.background import BackgroundThread
+from tbcache.limiter.marker import is_alive, pid_of
+from tbcache.limiter.purse import Purse
+from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
+from tbcache.limiter.slot import ABSENT_SECONDS, Census, OwnSlots, Word
 from tbcache.log import get_logger, warn_unheard
 from tbcache.models import Limit
 from tbcache.store.connection import Refused, Store, Unavailable
-from tbcache.store.marker import is_alive, pid_of
-from tbcache.store.own import ABSENT_SECONDS, Census, OwnSlots, Word
-from tbcache.store.purse import Purse
-from tbcache.store.window import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
 from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, to_micros
 
 log = get_logger("tbcache.store")

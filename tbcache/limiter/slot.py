@@ -27,8 +27,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from tbcache.limiter.purse import Purse
 from tbcache.models import Limit
-from tbcache.store.purse import Purse
 from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
