@@ -86,6 +86,8 @@ class _Foreign(Repeated):
 
 #: Of all our own loggers.
 REPEATED = Repeated()
+# Whoever runs what in the background lies below, and logs without this module.
+logging.getLogger("tbcache.io").addFilter(REPEATED)
 
 
 def get_logger(name: str) -> BoundLogger:

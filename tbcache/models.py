@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from numbers import Integral, Real
 from typing import Literal, Protocol, Self
 
 from tbcache.errors import UPSTREAM_ERRORS, InvalidRequest, UpstreamError, nearest
 from tbcache.foreign import quoted
+from tbcache.io import utc_now as utc_now
 
 Label = Literal["bullish", "bearish"]
 Lane = Literal["interactive", "prewarm"]
@@ -34,10 +35,6 @@ def is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def ticker(symbol: str) -> str:

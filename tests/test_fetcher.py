@@ -26,7 +26,6 @@ from pydantic import BaseModel, Field, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
-from tbcache.deadline import until
 from tbcache.errors import (
     BudgetExhausted,
     ConfigurationError,
@@ -38,6 +37,7 @@ from tbcache.errors import (
 )
 from tbcache.fetcher.shape import shape
 from tbcache.fleet import build_fleet
+from tbcache.io.deadline import until
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import get_pipeline
 from tbcache.settings import get_settings

@@ -30,12 +30,12 @@ from tbcache.admission import (
     Wait,
 )
 from tbcache.cache import MISSING, get_cache_manager
-from tbcache.deadline import seconds_left
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
     UpstreamError,
 )
+from tbcache.io.deadline import seconds_left
 from tbcache.log import get_logger
 from tbcache.models import (
     Failure,

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Protocol, cast
 
 from tbcache.admission import Grant, Reach, Wait
-from tbcache.deadline import until
 from tbcache.errors import UpstreamError, UpstreamPayloadError
+from tbcache.io.deadline import until
 from tbcache.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
 from tbcache.pipeline.coverage import Coverage, Ending

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from tbcache.deadline import seconds_left, until
+from tbcache.io.deadline import seconds_left, until
 
 
 @contextmanager

@@ -69,6 +69,10 @@ class Cluster:
         self._seed = self._node(parts.hostname or "", parts.port or 6379)
         self.client: redis.Redis = ClusterClient(self)
 
+    @property
+    def endpoint(self) -> None:
+        """None: a command must find its node first."""
+
     def call(self, *command: Argument) -> Any:
         """One command; see :meth:`Node.call`."""
         return self.follow(

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
+from tbcache.io import Endpoint
 from tbcache.store.fault import Unsent
 from tbcache.store.script import Argument
 
@@ -41,6 +42,12 @@ class Node:
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
         self._idle: deque[tuple[Any, float]] = deque()
+        self._generation = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where a driver opens connections of its own."""
+        return Endpoint(self._url, self._timeout, self._generation)
 
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """One command, straight over a connection: half of what the client's own path costs."""
@@ -92,6 +99,7 @@ class Node:
         self.disconnect()
 
     def disconnect(self) -> None:
+        self._generation += 1
         while self._idle:
             self._idle.pop()[0].disconnect()
         self.client.connection_pool.disconnect()

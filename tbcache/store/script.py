@@ -27,12 +27,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
+from tbcache.io import Argument as Argument
 from tbcache.store.reply import Reply, fields_of, is_many
 
 #: A field that is a key: any Annotated type is one. ``tuple[Key, ...]`` are any number of them, the
 #: last keys; a NamedTuple of keys are several that go together.
 Key = Annotated[str, "key"]
-Argument = str | bytes | int | float
 
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")

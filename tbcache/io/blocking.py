@@ -1,0 +1,100 @@
+"""The blocking driver: what the core waits for blocks the thread of the caller, and nothing suspends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tbcache.io.world import Argument, Connections, Reply, Server
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+BACKGROUND_THREADS = 4
+
+# Of the standard library: nothing of ours lies below.
+log = logging.getLogger("tbcache.io")
+
+
+class Blocking:
+    """See :class:`tbcache.io.world.IO`."""
+
+    now = staticmethod(time.monotonic)
+    clock = staticmethod(time.time)
+    token = staticmethod(secrets.token_hex)
+    uniform = staticmethod(random.uniform)
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    async def call(self, server: Server, command: Sequence[Argument]) -> Any:
+        return server.call(*command)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+
+    async def wait(self, future: Future[T], seconds: float | None = None) -> T:
+        return future.result(seconds)
+
+    async def send(self, connections: Connections, request: httpx2.Request, most_bytes: int) -> Reply:
+        from tbcache.io.http import exchange
+
+        return exchange(connections.blocking(), request, most_bytes)
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        if self._threads is None or self._pid != os.getpid():
+            # The threads of a parent are not there in a forked child.
+            self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
+            self._pid = os.getpid()
+        # In a context of its own: neither the deadline nor the world of who asked for it are its.
+        self._threads.submit(Context().run, _logged, work)
+
+    def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        Context().run(_logged, work)
+
+    def close(self) -> None:
+        """Wait for what runs in the background."""
+        threads, self._threads = self._threads, None
+        if threads is not None and self._pid == os.getpid():
+            threads.shutdown(wait=True)
+
+
+def complete(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What ``coroutine`` returns, which never suspends in the blocking world.
+
+    Raises:
+      RuntimeError: it does.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    coroutine.close()
+    raise RuntimeError("a coroutine that suspends was run where nothing does; await it in an event loop")
+
+
+def log_failure(error: BaseException) -> None:
+    """Say what ended work in the background, which nobody waits for."""
+    reason = f"{type(error).__name__}: {error}"
+    log.error("background.failed", exc_info=error, extra={"reason": reason})
+
+
+def _logged(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    try:
+        complete(work())
+    except Exception as error:
+        log_failure(error)

@@ -1,0 +1,72 @@
+"""The world that the running code is in. Where no driver has set another, it is the blocking one."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from tbcache.io.blocking import Blocking, complete
+from tbcache.io.world import IO
+
+T = TypeVar("T")
+
+BLOCKING = Blocking()
+
+_WORLD: ContextVar[IO] = ContextVar("tbcache.world", default=BLOCKING)
+
+
+def world() -> IO:
+    """The driver that runs this code."""
+    return _WORLD.get()
+
+
+def now() -> float:
+    """Seconds of a monotonic clock."""
+    return _WORLD.get().now()
+
+
+def clock() -> float:
+    """Seconds since 1970, by the wall clock."""
+    return _WORLD.get().clock()
+
+
+def utc_now() -> datetime:
+    """The wall clock's time."""
+    return datetime.fromtimestamp(_WORLD.get().clock(), UTC)
+
+
+def token(size: int = 16) -> str:
+    """``size`` random bytes as hexadecimal digits: a name that nobody else has."""
+    return _WORLD.get().token(size)
+
+
+def uniform(low: float, high: float) -> float:
+    """A random number between ``low`` and ``high``."""
+    return _WORLD.get().uniform(low, high)
+
+
+@contextmanager
+def inside(driver: IO) -> Iterator[None]:
+    """What runs meanwhile, in this thread or task, is in the world of ``driver``."""
+    before = _WORLD.set(driver)
+    try:
+        yield
+    finally:
+        _WORLD.reset(before)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What ``coroutine`` returns, run to its end in the thread of the caller.
+
+    Raises:
+      RuntimeError: it suspends, which nothing does in the blocking world.
+    """
+    # Without a context manager: each call of the blocking API pays for this.
+    before = _WORLD.set(BLOCKING)
+    try:
+        return complete(coroutine)
+    finally:
+        _WORLD.reset(before)

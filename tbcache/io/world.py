@@ -1,0 +1,110 @@
+"""The world: what a driver offers to the coroutines that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+#: A part of a command for Redis.
+Argument = str | bytes | int | float
+
+
+class Endpoint(NamedTuple):
+    """Where a connection to a server goes: a URL that has been checked, and for how many seconds anything is
+    waited for. Another ``generation`` says that the connections of the one before are not to be used."""
+
+    url: str
+    timeout: float
+    generation: int
+
+
+class Server(Protocol):
+    """A Redis, as the store knows it."""
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it is; None where only :meth:`call` finds the node that a command belongs to."""
+
+    def call(self, *command: Argument) -> Any:
+        """The answer to one command; blocks."""
+
+
+class Connections(Protocol):
+    """The HTTP connections of one source: how they are made, not who keeps them."""
+
+    def blocking(self) -> httpx2.Client:
+        """The client of this process, which its threads share."""
+
+    def asyncio(self) -> httpx2.AsyncClient | None:
+        """A new client for one event loop; None where only the blocking one can reach the source."""
+
+
+class Reply(NamedTuple):
+    """An answer over HTTP. ``body`` is as it came, packed or not, and cut off beyond the bound it was
+    asked with; ``at`` is when its head was there, by the wall clock."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+
+class IO(Protocol):
+    """What the core asks of its driver. Seconds are seconds, as floats."""
+
+    def now(self) -> float:
+        """A monotonic clock."""
+
+    def clock(self) -> float:
+        """The wall clock: seconds since 1970, which may be set back and forth."""
+
+    def token(self, size: int) -> str:
+        """``size`` random bytes as hexadecimal digits: a name that nobody else has."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """A random number between ``low`` and ``high``."""
+
+    async def call(self, server: Server, command: Sequence[Argument]) -> Any:
+        """The answer of ``server`` to one command. Bytes stay bytes.
+
+        What is sent in one world to one server is carried out in the order in which it was sent. A caller
+        who is cancelled does not call the command back.
+
+        Raises:
+          redis.RedisError, OSError: there is none; which of them says why.
+        """
+
+    async def sleep(self, seconds: float) -> None:
+        """Go on after ``seconds``."""
+
+    async def wait(self, future: Future[T], seconds: float | None = None) -> T:
+        """What ``future`` brings, which stays as it is for others who wait for it.
+
+        Raises:
+          TimeoutError: nothing within ``seconds``.
+        """
+
+    async def send(self, connections: Connections, request: httpx2.Request, most_bytes: int) -> Reply:
+        """The answer to ``request``, which is sent as it is and followed nowhere, within the deadline of
+        :mod:`tbcache.io.deadline`. No more than ``most_bytes`` and one further piece of the body are read.
+
+        Raises:
+          httpx2.HTTPError: there is none.
+        """
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, which computes or blocks for long. It runs in the blocking world, and goes
+        on to its end though the caller is cancelled."""
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run ``work`` in the background. What it raises is logged; it may be given up with the world."""
+
+    def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Take back what may have been granted to a caller who is not there any more: like :meth:`spawn`,
+        but not given up. It reaches a server after all that was sent to it before."""

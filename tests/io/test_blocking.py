@@ -1,0 +1,124 @@
+"""The world of a coroutine, and the driver that runs it in the thread of its caller."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from tbcache import io
+from tbcache.io.deadline import seconds_left, until
+from tbcache.models import utc_now
+from tests.server import wait_until
+
+
+class Elsewhere(io.Blocking):
+    """A world with a clock and a chance of its own."""
+
+    now = cast(Any, staticmethod(lambda: 100.0))
+    clock = cast(Any, staticmethod(lambda: 86_400.0))
+    token = cast(Any, staticmethod(lambda size=16: "ab" * size))
+    uniform = cast(Any, staticmethod(lambda low, high: high))
+
+
+async def which() -> io.IO:
+    return io.world()
+
+
+def in_thread(ask: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(ask()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_coroutine_runs_to_its_end_in_the_thread_of_its_caller() -> None:
+    """The blocking API is the same code as the others, and costs no thread and no loop."""
+
+    async def work() -> tuple[int, str]:
+        await io.world().sleep(0.0)
+        done: Future[str] = Future()
+        done.set_result("answer")
+        return await io.world().offload(threading.get_ident), await io.world().wait(done)
+
+    assert io.run(work()) == (threading.get_ident(), "answer")
+
+
+def test_what_suspends_is_refused_and_ends() -> None:
+    """A wait of an event loop that nobody runs would otherwise be an answer that is None."""
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(RuntimeError, match="await it in an event loop"):
+        io.run(work())
+    assert ended == [True]
+
+
+def test_a_wait_ends_in_time_and_leaves_what_it_waited_for() -> None:
+    """Others wait for the same."""
+    never: Future[None] = Future()
+    with pytest.raises(TimeoutError):
+        io.run(io.BLOCKING.wait(never, 0.0))
+    assert not never.cancelled()
+
+
+def test_clocks_and_chance_are_those_of_the_world() -> None:
+    """What the core does must be the same in virtual time, to the last digit."""
+    with io.inside(Elsewhere()):
+        assert (io.now(), io.clock(), io.token(2), io.uniform(1.0, 2.0)) == (100.0, 86_400.0, "abab", 2.0)
+        assert utc_now() == datetime(1970, 1, 2, tzinfo=UTC)
+        with until(130.0), until(150.0):
+            assert seconds_left() == 30.0
+    assert io.world() is io.BLOCKING
+    assert seconds_left() == math.inf
+
+
+def test_the_blocking_api_blocks_wherever_it_is_called() -> None:
+    """A function of a user that an event loop runs may call it, and so may a thread that is new."""
+    with io.inside(Elsewhere()):
+        assert io.run(which()) is io.BLOCKING
+        assert io.world() is not io.BLOCKING
+        assert in_thread(io.world) is io.BLOCKING
+
+
+def test_work_in_the_background_has_no_deadline_of_who_asked_for_it() -> None:
+    """A refresh goes on after the answer that set it off."""
+    blocking, found = io.Blocking(), []
+
+    async def work() -> None:
+        found.append((io.world(), seconds_left(), threading.current_thread().name))
+
+    with io.inside(Elsewhere()), until(130.0):
+        blocking.spawn(work)
+        blocking.close()
+    ((world, left, thread),) = found
+    assert (world, left) == (io.BLOCKING, math.inf)
+    assert thread.startswith("tbcache-refresh")
+
+
+def test_what_fails_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for it, so nobody else would learn of it."""
+    blocking = io.Blocking()
+
+    async def fail() -> None:
+        raise ValueError("no such thing")
+
+    blocking.spawn(fail)
+    wait_until(lambda: caplog.records, 20, "the line in the log")
+    blocking.undo(fail)
+    blocking.close()
+    assert {(record.message, record.reason) for record in caplog.records} == {  # type: ignore[attr-defined]
+        ("background.failed", "ValueError: no such thing")
+    }
