@@ -1,5 +1,7 @@
 """Deletes each line of each script, one at a time, and runs the tests: a line that none misses is named.
 
+Where a line begins a block, the whole block goes with it.
+
     python -m tests.mutants [SCRIPT ...]
 
 Works on a copy of the tree. Not part of the test run: it takes about as long as it has lines.
@@ -7,11 +9,12 @@ Works on a copy of the tree. Not part of the test run: it takes about as long as
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lupa
@@ -22,11 +25,15 @@ ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "rooms",
 LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member", "rooms")]
 QUEUE = ["core/test_queue.py"]
 MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
+LOSS = [*MEMBER, *(f"core/test_{name}.py" for name in ("loss", "admission", "fleet_limits"))]
 WAITER = ["core/test_waiter.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]
 TROUBLE = ["cli/test_trouble.py"]
-#: The tests that are about a script, the quickest to fail first.
+BUDGET = ["core/test_budget.py"]
+FIGURES = ["core/test_monitoring.py", *TROUBLE]
+STORE = ["core/test_store.py"]
+#: The tests that are about a script, or a part that scripts include, the quickest to fail first.
 SUITES = {
     "admit": [*ADMISSION, *CLEAR],
     "settle": [*ADMISSION, *CLEAR, *TROUBLE],
@@ -38,11 +45,16 @@ SUITES = {
     "take": LIMITER,
     "commit": LIMITER,
     "release": LIMITER,
-    "slots": [*LIMITER, *ADMISSION, *QUEUE, *TROUBLE],
-    "count": ["core/test_monitoring.py", *TROUBLE],
-    "billed": ["core/test_budget.py"],
+    "reopen": [*STORE, "core/test_fleet_limits.py", "core/test_member.py", "cli/test_fleet.py"],
+    "time": [*STORE, "core/test_admission.py"],
+    "count": FIGURES,
+    "minute": [*TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],
+    "name": ["core/test_any_name.py", "core/test_monitoring.py"],
+    "billed": BUDGET,
+    "purse": BUDGET,
     "lead": ["core/test_scheduler.py"],
-    "queue": QUEUE,
+    "probe": ["core/test_refusal.py", *STORE],
+    "layout": ["core/test_layout.py", *STORE],
     "enqueue": QUEUE,
     "dequeue": [*QUEUE, *MEMBER],
     "finish": QUEUE,
@@ -51,18 +63,51 @@ SUITES = {
     "sweep": CLEAR,
     "load": LOAD,
     "keep": LOAD,
+    # What others include.
+    "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
+    "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],
+    "epoch": LOSS,
+    "fleet": ["core/test_fleet_limits.py", *LOSS],
+    "headroom": ["core/test_headroom.py", *ADMISSION],
+    "lane": ["core/test_admission.py", *LIMITER, *QUEUE],
+    "limit": ["core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],
+    "member": [*LOSS, "core/test_headroom.py"],
+    "notice": [*MEMBER, *STORE, *TROUBLE],
+    "number": [*STORE, *LIMITER, *QUEUE],
+    "queue": QUEUE,
+    "slot": [*LIMITER, *ADMISSION, *QUEUE],
+    "state": LOSS,
+    "usage": [*TROUBLE, "core/test_monitoring.py", "core/test_admission.py"],
     "wake": [*WAITER, *QUEUE],
+    "window": [*LIMITER, *ADMISSION, *QUEUE],
 }
 #: One kind of server is enough to miss a line.
 ONE_KIND = "not [cluster and not [redis"
 
 
 def mutants(text: str) -> Iterator[tuple[int, str]]:
-    """The number of each line that does something, and the text without it."""
+    """The number of each line that does something, and the text without it or the block it begins."""
     lines = text.splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
+    for first, line in enumerate(lines):
         if line.strip() and not line.strip().startswith("--"):
-            yield number, "".join(lines[: number - 1] + lines[number:])
+            without = ("".join(lines[:first] + lines[last:]) for last in _ends(lines, first))
+            if (mutant := next(filter(compiles, without), None)) is not None:
+                yield first + 1, mutant
+
+
+def _ends(lines: Sequence[str], first: int) -> Iterator[int]:
+    """Where the statement that begins with line ``first`` may end: behind it, or behind its block."""
+    yield first + 1
+    if not lines[first].strip().startswith(("end", "else", "}")):
+        depth = _depth(lines[first])
+        for last in range(first + 1, len(lines)):
+            if lines[last].strip() and _depth(lines[last]) <= depth:
+                yield last + 1
+                return
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def compiles(text: str) -> bool:
@@ -76,10 +121,12 @@ def compiles(text: str) -> bool:
 
 def is_missed(tree: Path, name: str) -> bool:
     """True when a test fails."""
-    tests = [f"tests/{suite}" for suite in SUITES.get(name, ["."])]
+    tests = [f"tests/{suite}" for suite in SUITES[name]]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=30"]
     command += ["-k", ONE_KIND, *tests]
-    ended = subprocess.run(command, cwd=tree, capture_output=True, check=False)
+    # Also the processes that the tests start are those of the copy.
+    variables = {**os.environ, "PYTHONPATH": str(tree)}
+    ended = subprocess.run(command, cwd=tree, env=variables, capture_output=True, check=False)
     return ended.returncode != 0
 
 
@@ -88,8 +135,6 @@ def survivors(tree: Path, name: str) -> Iterator[str]:
     path = tree / LUA / f"{name}.lua"
     text = path.read_text("utf-8")
     for number, mutant in mutants(text):
-        if not compiles(mutant):
-            continue
         path.write_text(mutant, "utf-8")
         if not is_missed(tree, name):
             yield f"{LUA / path.name}:{number}: {text.splitlines()[number - 1].strip()}"
@@ -106,7 +151,7 @@ def main() -> int:
             for survivor in survivors(tree, name):
                 found += 1
                 print(survivor, flush=True)
-    print(f"{found} lines that no test misses")
+    print(f"{found} lines that no test misses", flush=True)
     return 1 if found else 0
 
 

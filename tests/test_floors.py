@@ -20,6 +20,7 @@ import pytest
 import tbcache
 from tbcache.queue.script import PARTS as PARTS_OF_QUEUE
 from tbcache.store.script import Script
+from tests.mutants import SUITES
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = ("workers", "workers.actor", "workers.__main__", "scheduler", "scheduler.__main__")
@@ -233,6 +234,13 @@ def test_a_script_names_its_keys_in_KEYS(script: Path) -> None:  # noqa: N802 --
     literal = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*'", script.read_text())
     built = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*\w+\s*\.\.", script.read_text())
     assert (literal, built) == ([], [])
+
+
+def test_every_script_names_the_tests_that_its_mutants_are_tried_with() -> None:
+    """A file that `make mutants` has no tests for is one whose lines nobody asks about."""
+    assert SUITES.keys() == {path.stem for path in SCRIPTS}
+    named = {test for tests in SUITES.values() for test in tests}
+    assert {test for test in named if not (ROOT / "tests" / test).is_file()} == set()
 
 
 def test_queue_lua_describes_every_part() -> None:
