@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import re
@@ -33,7 +34,7 @@ from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.codec import UNCLEARED
 from tests.core.conftest import Upstream
 from tests.server import Server, wait_until
@@ -1559,3 +1560,44 @@ def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
     jobs = [given or worker.await_job(), worker.await_job()]
     assert {one.kwargs["symbol"] for one in jobs} == {"BEFORE", "MEANWHILE"}
     assert server.client.hgetall(store.keys.queue("news", "deaths")) == {}
+
+
+def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
+    """The news queue as it stands in Redis, but for one part."""
+    kept = (part for part in PARTS if part not in (without, "asked", "called"))
+    return {part: store.client.dump(store.keys.queue("news", part)) for part in kept}
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("asked", "called")])
+def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
+    queue: Queue, store: Store, settings: Settings, part: str
+) -> None:
+    """Whichever it is: a claim that lapsed, and is removed before its job can be buried, is a lost job."""
+    keys, key, client = queue_keys(store.keys, "news"), store.keys.queue("news", part), store.client
+    lapsed, in_hand = queue.enqueue(job("news", "LAPSED")), queue.enqueue(job("news", "HELD"))
+    client.zadd(keys.claims, {claimed(store, lapsed): 1})
+    claim = claimed(store, in_hand)
+    due = queue.enqueue(job("news", "DUE"), delay_seconds=60.0)
+    client.zadd(keys.delayed, {due.job_id: 1})
+    waiting = [queue.enqueue(job("news", lane), lane) for lane in ("interactive", "prewarm")]
+    client.hset(keys.deaths, lapsed.job_id, consumer.MOST_TRIES - 1)
+    for name in (keys.claims, keys.delayed, keys.deaths):
+        client.expire(name, 60)
+    held, before = client.dump(key), parts_of(store, without=part)
+    client.set(key, "junk", ex=60)
+    for script in (
+        lambda: queue.enqueue(job("news", "NEW"), delay_seconds=60.0),
+        lambda: dequeue(store, settings, FAST, 9),
+        *(functools.partial(finish, store, claim, what, "{}") for what in ("done", "later", "back", "dead")),
+    ):
+        with pytest.raises(Refused):
+            script()
+    assert parts_of(store, without=part) == before
+    client.delete(key)
+    if held is not None:
+        client.restore(key, 60_000, held)
+    store._broken.clear()
+    assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
+    assert [grave.job_id for grave in queue.graves("news")] == [lapsed.job_id]
+    assert finish(store, claim, "done") == "done"
