@@ -7,7 +7,7 @@ import sys
 
 from tbcache.cache import get_cache_manager
 from tbcache.errors import TbcacheError
-from tbcache.extra import need
+from tbcache.errors.extra import need
 from tbcache.log import configure_logging
 from tbcache.models import utc_now
 from tbcache.monitoring import get_usage_monitor

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tbcache.admission import PlanDelay
-from tbcache.foreign import MOST_US, whole
 from tbcache.log import get_logger
 from tbcache.models import FetchRequest
+from tbcache.models.foreign import MOST_US, whole
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from tbcache.foreign import NotJson, read_json
 from tbcache.lock import try_lock
+from tbcache.models.foreign import NotJson, read_json
 
 NOTE = "up.json"
 LOCK = "up.lock"

@@ -23,7 +23,7 @@ import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
 from tbcache.errors import TbcacheWarning
-from tbcache.foreign import LINE, escaped, printable
+from tbcache.models.foreign import LINE, escaped, printable
 from tbcache.settings import Settings
 
 #: The same warning is written once in so many seconds.

@@ -27,15 +27,15 @@ import msgspec
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest
-from tbcache.foreign import NotJson, printable, quoted, read_json, whole
 from tbcache.limiter.member import Membership
 from tbcache.log import get_logger
 from tbcache.models import utc_now
-from tbcache.price import Bill
-from tbcache.profile import Profile, profile_of, read_profile
+from tbcache.models.foreign import NotJson, printable, quoted, read_json, whole
+from tbcache.models.price import Bill
 from tbcache.settings import Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.sources import check_name, get_declared, source_names, warn_of_near_miss
+from tbcache.sources.profile import Profile, profile_of, read_profile
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count

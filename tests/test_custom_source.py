@@ -28,7 +28,8 @@ from tbcache import (
 from tbcache.errors import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
 from tbcache.models import Limit, utc_now
 from tbcache.settings import Settings
-from tbcache.sources import _resolve, get_source, get_sources
+from tbcache.sources import get_source, get_sources
+from tbcache.sources.source import _resolve
 from tests import conftest, readme
 from tests.server import Server
 
@@ -290,7 +291,7 @@ def test_a_malformed_entry_is_refused(entry: str) -> None:
         ({"pages": 0}, "pages=0, which is not valid: it should be at least 1"),
         ({"max_hours": "many"}, "max_hours='many', which is not valid: it should be a"),
         ({"charge": "post"}, "charge='post', which is not valid: it should be 'fetch' or 'request'"),
-        ({"price": 0.01}, "price=0.01, which is not valid: it should be a tbcache.price.Price"),
+        ({"price": 0.01}, "price=0.01, which is not valid: it should be a tbcache.models.Price"),
         (
             {"credentials": "api_key"},
             "credentials='api_key', which is not valid: it should be like ('api_key',)",
@@ -311,7 +312,7 @@ def test_a_wrong_default_is_named(
 def test_a_price_that_is_none_is_refused(module: Callable[[str], None], figure: str) -> None:
     """Money that comes back would make good what others have spent."""
     text = with_defaults(price="PRICE").replace("'PRICE'", f"Price(per_item={figure})")
-    module(text.replace("class Bluesky", "from tbcache.price import Price\n\nclass Bluesky"))
+    module(text.replace("class Bluesky", "from tbcache.models.price import Price\n\nclass Bluesky"))
     with pytest.raises(ConfigurationError, match="its figures should be numbers of at least 0"):
         get_sources(Settings.load({"TBCACHE_SOURCES": ENTRY}))
 

@@ -19,8 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tbcache import extra
-from tbcache.errors import ConfigurationError, MissingExtra
+from tbcache.errors import ConfigurationError, MissingExtra, extra
 from tbcache.models import Item, SymbolSentiment, utc_now
 from tbcache.repository import Answer
 from tbcache.repository.handover import Handover
@@ -42,7 +41,7 @@ PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10", "TBCACHE_LEASE_SECONDS": "120"}
 _BEHIND_DOORS = (
     "tbcache.api",
     "tbcache.cli.",
-    "tbcache.protocol",
+    "tbcache.web.protocol",
     "tbcache.repository.database",
     "tbcache.repository.schema",
     "tbcache.repository.table",

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 
 import tbcache
@@ -27,6 +28,8 @@ PROCESSES = ("workers", "workers.actor", "workers.__main__", "scheduler", "sched
 MODULES = sorted(module.name for module in pkgutil.walk_packages(tbcache.__path__, "tbcache."))
 PARTS = ("tbcache", "workers", "scheduler")
 SCRIPTS = sorted((ROOT / "tbcache" / "lua").glob("*.lua"))
+#: So many pairs of packages and modules right below ``tbcache``, of which one imports the other, are enough.
+MOST_ARROWS = 200
 
 #: Fails at the first socket, thread, process, folder or file that an import makes.
 _WATCH = """
@@ -103,6 +106,23 @@ def test_a_name_loads_only_what_it_needs(name: str, spared: tuple[str, ...]) -> 
     assert set(loaded) & set(spared) == set()
 
 
+def arrows() -> set[tuple[str, str]]:
+    """Which package or module right below ``tbcache`` imports which, for types as well."""
+    graph = grimp.build_graph("tbcache", cache_dir=None)
+    for name in graph.find_children("tbcache"):
+        if graph.find_children(name):
+            graph.squash_module(name)
+    found = {(one, other) for one in graph.modules for other in graph.find_modules_directly_imported_by(one)}
+    return {(one, other) for one, other in found if one != other}
+
+
+def test_the_packages_know_few_of_each_other() -> None:
+    """Whoever changes a package has each of those in mind that it imports, and that import it."""
+    found = arrows()
+    assert ("tbcache.cli", "tbcache.errors") in found
+    assert len(found) <= MOST_ARROWS, f"{len(found)} arrows between packages"
+
+
 # Words
 
 
@@ -166,7 +186,7 @@ def test_no_script_says(pattern: str) -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     """Settings are one object: a second reader would see other values than the first."""
-    allowed = {"tbcache/settings.py"}
+    allowed = {"tbcache/settings/model.py"}
     # The commands hand their own environment on to the processes they start.
     allowed |= {name for name, _ in tracked() if name.startswith(("tbcache/cli/", "tbcache/embedded/"))}
     found = hits(r"os\.(environ|getenv)", under=PARTS, suffixes=(".py",))
@@ -177,7 +197,7 @@ def test_what_others_wrote_is_read_in_one_place() -> None:
     """The decoder has four kinds of errors, and a reader that catches three falls over the fourth."""
     # The values of a cache are decoded by types of the user's own, and a body of an upstream's in two ways.
     values = {"tbcache/store/codec.py", "tbcache/fetcher/value.py"}
-    allowed = {"tbcache/foreign.py", "tbcache/providers/dialect.py", *values}
+    allowed = {"tbcache/models/foreign.py", "tbcache/providers/dialect.py", *values}
     found = hits(r"json\.(decode|Decoder|loads?)\(", under=PARTS, suffixes=(".py",))
     assert {hit.partition(":")[0] for hit in found} == allowed
 

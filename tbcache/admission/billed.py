@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tbcache.price import Bill
+from tbcache.models.price import Bill
 
 #: So many ids of a source are kept; beyond them the set begins anew, and what is read again counts again.
 MOST_IDS = 100_000

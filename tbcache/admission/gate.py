@@ -33,13 +33,13 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.foreign import NotJson, read_json
 from tbcache.limiter.script import Late, WindowKeys
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
+from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
-from tbcache.price import NOTHING, Bill
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable

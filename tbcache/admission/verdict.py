@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from tbcache.models import Failure, Keyed, Lane, RateHint
-from tbcache.price import NOTHING, Bill
+from tbcache.models.price import NOTHING, Bill
 from tbcache.sources import Source
 
 

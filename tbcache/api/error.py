@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from tbcache.api.model import Error
 from tbcache.errors import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
-from tbcache.foreign import printable, quoted
+from tbcache.models.foreign import printable, quoted
 from tbcache.settings import in_plain_words
 
 #: For ``responses=`` of a route: every refusal has the same form.

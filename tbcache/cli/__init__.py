@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tbcache.errors import MissingExtra
-from tbcache.extra import need
+from tbcache.errors.extra import need
 
 _SERVED_BY = {
     "up": ("fastapi", "uvicorn"),

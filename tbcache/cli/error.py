@@ -12,7 +12,6 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from tbcache import foreign
 from tbcache.cli import interrupt
 from tbcache.errors import (
     ConfigurationError,
@@ -24,7 +23,7 @@ from tbcache.errors import (
     UpstreamNotFound,
     nearest,
 )
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, foreign
 from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130

@@ -10,8 +10,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.foreign import LINE, SHOWN, escaped, printable
 from tbcache.models import Outcome
+from tbcache.models.foreign import LINE, SHOWN, escaped, printable
 
 
 def wants_json(as_json: bool) -> bool:

@@ -30,7 +30,7 @@ from tbcache.embedded import (
     python_part,
 )
 from tbcache.errors import ConfigurationError
-from tbcache.extra import need
+from tbcache.errors.extra import need
 from tbcache.repository.handover import why_unkept
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources

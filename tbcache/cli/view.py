@@ -17,7 +17,7 @@ from rich.text import Text
 
 from tbcache.cli.page import off_lines, status_page, summary
 from tbcache.fleet import FleetStatus
-from tbcache.foreign import LINE, printable
+from tbcache.models.foreign import LINE, printable
 
 EVENTS = 6
 SUMMARY_SECONDS = 10.0

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from tbcache.embedded.part import Part
 from tbcache.embedded.supervisor import Supervisor
 from tbcache.errors import ConfigurationError, TbcacheError
-from tbcache.extra import need
+from tbcache.errors.extra import need
 from tbcache.lock import try_lock
 
 HOST = "127.0.0.1"

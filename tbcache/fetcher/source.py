@@ -12,8 +12,8 @@ from tbcache.errors import InvalidRequest
 from tbcache.fetcher.closure import is_twin
 from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup
 from tbcache.fetcher.tools import Tools
-from tbcache.foreign import quoted
 from tbcache.models import is_whole, wait_seconds
+from tbcache.models.foreign import quoted
 from tbcache.pipeline import PATIENCE_SECONDS
 from tbcache.settings import get_settings
 from tbcache.singleton import singleton

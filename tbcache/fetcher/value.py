@@ -18,7 +18,7 @@ import msgspec.inspect
 
 from tbcache.fetcher.fidelity import is_kept
 from tbcache.fetcher.shape import shape
-from tbcache.foreign import printable
+from tbcache.models.foreign import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
 

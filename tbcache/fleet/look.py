@@ -14,8 +14,8 @@ from tbcache.admission import PlanDelay
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.trouble import server_troubles, troubles
-from tbcache.foreign import moment, whole
 from tbcache.models import FetchRequest, utc_now
+from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, SourceMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue, QueueDepth
 from tbcache.rate_limiter import RateLimiter

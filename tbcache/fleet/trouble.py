@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
-from tbcache.foreign import printable
+from tbcache.models.foreign import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
-from tbcache.profile import SourceProfile
 from tbcache.queue import Deaths
 from tbcache.settings import variable
+from tbcache.sources.profile import SourceProfile
 from tbcache.store.layout import LAYOUT
 
 #: So many of those that differ are named.

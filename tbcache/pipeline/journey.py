@@ -46,12 +46,12 @@ from tbcache.models import (
     utc_now,
     wait_seconds,
 )
+from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
 from tbcache.pipeline.driver import Asyncio, Blocking, Driver, run
 from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
-from tbcache.price import NOTHING
 from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import get_settings

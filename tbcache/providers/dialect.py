@@ -26,8 +26,8 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.foreign import NotJson, read_json
 from tbcache.models import RateHint, RawResponse
+from tbcache.models.foreign import NotJson, read_json
 from tbcache.providers.field import count, moment, number, record, records, text
 
 _MESSAGE_LENGTH = 200

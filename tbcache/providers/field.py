@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from tbcache.foreign import unescape
 from tbcache.models import Item
+from tbcache.models.foreign import unescape
 
 _MIN_EPOCH_DIGITS = 9
 _MOST = 1e9

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from tbcache.errors import ResultTimeout, TbcacheError
-from tbcache.foreign import printable, whole
 from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.models.foreign import printable, whole
 from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings

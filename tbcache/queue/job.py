@@ -10,8 +10,8 @@ import dramatiq
 import msgspec
 
 from tbcache.errors import RateLimited, TbcacheError, UpstreamError
-from tbcache.foreign import NotJson, read_json
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
+from tbcache.models.foreign import NotJson, read_json
 from tbcache.store.wire import to_time
 
 

@@ -35,7 +35,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tbcache.errors import ConfigurationError
-from tbcache.extra import need
+from tbcache.errors.extra import need
 from tbcache.folder import make_private
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table

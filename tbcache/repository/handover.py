@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tbcache.errors import MissingExtra
-from tbcache.extra import need
+from tbcache.errors.extra import need
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.spill import Spill

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tbcache.background import BackgroundThread
-from tbcache.extra import has
+from tbcache.errors.extra import has
 from tbcache.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable

@@ -11,7 +11,7 @@ from itertools import pairwise
 from string import punctuation
 from typing import TYPE_CHECKING, Protocol
 
-from tbcache.foreign import unescape
+from tbcache.models.foreign import unescape
 
 if TYPE_CHECKING:
     from tbcache.scoring.vader import Vader

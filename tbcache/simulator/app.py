@@ -18,8 +18,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tbcache.errors import InvalidRequest, UnknownSource
-from tbcache.foreign import NotJson, read_json
 from tbcache.models import Limit, ticker
+from tbcache.models.foreign import NotJson, read_json
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.credential import DEMO_CREDENTIALS
 from tbcache.simulator.dialect import Dialect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tbcache.price import Price
+from tbcache.models.price import Price
 from tbcache.simulator.answer import Answer
 from tbcache.simulator.dialect import stamp
 from tbcache.simulator.stream import DAY

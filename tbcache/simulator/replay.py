@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tbcache.errors import ConfigurationError, InvalidRequest, nearest
-from tbcache.foreign import read_json
+from tbcache.models.foreign import read_json
 from tbcache.simulator.answer import JSON, Answer
 from tbcache.sources import BUILT_IN
 

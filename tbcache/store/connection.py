@@ -33,7 +33,6 @@ from redis.exceptions import AskError, NoScriptError
 
 from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
-from tbcache.foreign import MOST_US, whole
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.marker import Marker
 from tbcache.limiter.script import (
@@ -51,6 +50,7 @@ from tbcache.limiter.script import (
 from tbcache.limiter.slot import Census, OwnSlots
 from tbcache.log import get_logger
 from tbcache.models import utc_now
+from tbcache.models.foreign import MOST_US, whole
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.singleton import singleton
 from tbcache.store.cluster import Cluster

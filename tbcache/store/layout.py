@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from tbcache.foreign import NotJson, printable, read_json
 from tbcache.models import utc_now
+from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
 from tbcache.store.reply import record

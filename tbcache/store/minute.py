@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from tbcache.foreign import printable, whole
+from tbcache.models.foreign import printable, whole
 from tbcache.store.connection import Store
 from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
-from tbcache.foreign import printable, whole
+from tbcache.models.foreign import printable, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tbcache.foreign import moment, printable, whole
 from tbcache.models import Limit
+from tbcache.models.foreign import moment, printable, whole
 from tbcache.store.connection import Store
 from tbcache.store.wire import MICROS, read_limits, to_time
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from tbcache.foreign import LAST
 from tbcache.models import Limit
+from tbcache.models.foreign import LAST
 
 MICROS = 1_000_000
 _LAST_SECOND = LAST.timestamp()

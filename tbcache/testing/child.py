@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tbcache.foreign import read_json
 from tbcache.models import Limit
+from tbcache.models.foreign import read_json
 
 
 def main(options: str) -> None:

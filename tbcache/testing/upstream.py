@@ -16,7 +16,7 @@ import httpx2
 
 from tbcache.embedded import ProcessGroup
 from tbcache.errors import TbcacheError
-from tbcache.extra import need
+from tbcache.errors.extra import need
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tbcache.cli.error import say
-from tbcache.foreign import escaped, moment, printable, whole
 from tbcache.models import utc_now
+from tbcache.models.foreign import escaped, moment, printable, whole
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.layout import LAYOUT

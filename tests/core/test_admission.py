@@ -29,8 +29,8 @@ from tbcache.limiter.member import Membership
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tbcache.limiter.slot import Word
 from tbcache.models import Failure, Lane, Limit, RateHint
+from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
-from tbcache.price import Bill, Price
 from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store

@@ -14,9 +14,9 @@ from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
 from tbcache.limiter.purse import Purse
 from tbcache.models import FetchRequest, Limit, utc_now
+from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
-from tbcache.price import Price
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.count import BILL_ONCE, BillOnce

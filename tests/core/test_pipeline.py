@@ -23,9 +23,9 @@ from tbcache.errors import (
     UpstreamUnavailable,
 )
 from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page, utc_now
+from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
-from tbcache.price import Price
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.codec import seal

@@ -17,8 +17,8 @@ from tbcache.errors import (
     UpstreamUnavailable,
 )
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse, utc_now
+from tbcache.models.price import Price
 from tbcache.pipeline import Pipeline
-from tbcache.price import Price
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
 from tbcache.simulator import DEMO_CREDENTIALS

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tbcache.errors import ConfigurationError
-from tbcache.foreign import quoted
-from tbcache.price import Price
+from tbcache.models.foreign import quoted
+from tbcache.models.price import Price
 from tbcache.settings import LONGEST_HOURS, SourceSettings, in_plain_words
 
 #: What would be right, of fields of which pydantic speaks in its own terms.
 _RIGHT = {
     "limits": "it should be like '300/15m,10000/1d'",
-    "price": "it should be a tbcache.price.Price",
+    "price": "it should be a tbcache.models.Price",
     "credentials": "it should be like ('api_key',)",
 }
 

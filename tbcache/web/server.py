@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from tbcache.errors import ConfigurationError
-from tbcache.protocol import BoundedProtocol
+from tbcache.web.protocol import BoundedProtocol
 
 #: How many connections may wait to be accepted. asyncio accepts as many at once, and should no
 #: file descriptor be left, it says so as often.

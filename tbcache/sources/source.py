@@ -19,13 +19,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tbcache.default import checked
 from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
-from tbcache.foreign import printable, quoted
 from tbcache.models import Charge, FetchRequest, Limit
-from tbcache.price import Price
+from tbcache.models.foreign import printable, quoted
+from tbcache.models.price import Price
 from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
 from tbcache.singleton import singleton
+from tbcache.sources.default import checked
 
 REAL_TIME_TTL = 300.0
 AGGREGATED_TTL = 600.0

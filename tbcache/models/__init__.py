@@ -1,0 +1,34 @@
+"""The data that is passed forward: request, page, sentiment, outcome.
+
+FetchRequest -> HttpRequest -> RawResponse -> Page -> SymbolSentiment -> Outcome
+"""
+
+from tbcache.io import utc_now
+from tbcache.models.answer import Failure, Item, Label, Origin, Outcome, Page, RateHint, SymbolSentiment
+from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
+from tbcache.models.price import Price
+from tbcache.models.request import FetchRequest, HttpRequest, Keyed, Lane, RawResponse, ticker
+
+__all__ = [
+    "Charge",
+    "Failure",
+    "FetchRequest",
+    "HttpRequest",
+    "Item",
+    "Keyed",
+    "Label",
+    "Lane",
+    "Limit",
+    "Origin",
+    "Outcome",
+    "Page",
+    "Price",
+    "RateHint",
+    "RateLimitStatus",
+    "RawResponse",
+    "SymbolSentiment",
+    "is_whole",
+    "ticker",
+    "utc_now",
+    "wait_seconds",
+]

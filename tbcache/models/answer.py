@@ -1,0 +1,145 @@
+"""What is answered: a page of items, their sentiment, and the outcome of an ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self
+
+from tbcache.errors import UPSTREAM_ERRORS, UpstreamError
+from tbcache.models.request import FetchRequest
+
+Label = Literal["bullish", "bearish"]
+Origin = Literal["live", "cache", "stale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One post, article or trade.
+
+    ``at`` is UTC-aware, None only where the upstream gave no time; ``author`` is
+    None where deleted or unknown. ``label`` is the author's own. ``score``
+    (-1..1) is set where the item states its sentiment in figures, as trades do,
+    and goes before label and text; ``weight`` is its share in the mean.
+    """
+
+    id: str
+    at: datetime | None
+    text: str
+    author: str | None = None
+    label: Label | None = None
+    score: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateHint:
+    """What the upstream's headers say is left of one of its windows."""
+
+    remaining: int
+    reset_at: datetime
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer: its items and where the next page starts.
+
+    ``items`` are in the upstream's order, newest first, their ids unique; what it pins or promotes, out of
+    its order, is left out. ``next`` is None where the answer names no next page. ``exhausted`` says that the
+    upstream states that there is none, so that this is all it has of the time asked for: a ``next`` that is
+    merely missing or null states nothing. ``depth`` is how many items a listing has at most, where it has
+    such a bound: an end that many items deep is not believed. ``total`` is how many items the upstream says
+    there are, where it does. ``users`` are the ids of the users that it holds beside its items, which some
+    upstreams bill as well.
+    """
+
+    items: tuple[Item, ...]
+    next: str | None = None
+    total: int | None = None
+    hints: tuple[RateHint, ...] = ()
+    users: tuple[str, ...] = ()
+    exhausted: bool = False
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSentiment:
+    """The sentiment of one symbol in one source over ``hours``.
+
+    ``score`` is -1 (bearish) .. 1 (bullish), None where nothing could be scored.
+    ``complete`` says that the answer covers all ``hours``; if not, ``since`` is
+    how far back it is true and ``reason`` why no further. ``until`` is how far up to
+    ``as_of`` it is true, where a plan's items come late; None where up to ``as_of`` itself.
+    """
+
+    source: str
+    symbol: str
+    hours: int
+    score: float | None
+    count: int
+    bullish: int
+    bearish: int
+    neutral: int
+    as_of: datetime
+    complete: bool
+    since: datetime | None
+    scorer: str
+    reason: str | None = None
+    until: datetime | None = None
+
+    @property
+    def covered_hours(self) -> float:
+        """Of how many of the ``hours`` the score is true: those from ``since`` to ``until``; 0.0 of none."""
+        if self.complete:
+            return float(self.hours)
+        if self.since is None:
+            return 0.0
+        covered = ((self.until or self.as_of) - self.since).total_seconds() / 3600
+        return round(max(0.0, min(float(self.hours), covered)), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An upstream error as data, so that one worker's failure is known to all."""
+
+    kind: str
+    message: str
+    status: int
+    retry_at: datetime | None
+
+    @classmethod
+    def of(cls, error: UpstreamError) -> Self:
+        return cls(error.kind, error.message, error.status, error.retry_at)
+
+    def to_error(self, source: str) -> UpstreamError:
+        kind = UPSTREAM_ERRORS.get(self.kind, UpstreamError)
+        return kind(source, self.message, status=self.status, retry_at=self.retry_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one ask, and where it comes from.
+
+    ``age`` is in seconds since ``as_of``. ``error`` is set on a stale answer when
+    the last refresh failed.
+    """
+
+    request: FetchRequest
+    sentiment: SymbolSentiment
+    origin: Origin
+    age: float
+    error: Failure | None = None
+
+    @property
+    def as_of(self) -> datetime:
+        return self.sentiment.as_of
+
+    @property
+    def complete(self) -> bool:
+        return self.sentiment.complete
+
+    @property
+    def covered_hours(self) -> float:
+        """Of how many of the hours asked for the score is true: see :class:`SymbolSentiment`."""
+        return self.sentiment.covered_hours

@@ -1,0 +1,86 @@
+"""What is asked: of us, and by us of an upstream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from tbcache.errors import InvalidRequest
+from tbcache.io import utc_now
+
+Lane = Literal["interactive", "prewarm"]
+
+# Tickers of US and foreign listings, share classes, crypto pairs: BRK.B, BTC-USD, 0700.HK, HYPE.X
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}\Z")
+
+
+def ticker(symbol: str) -> str:
+    """Return ``symbol`` in upper case without its cashtag.
+
+    Raises:
+      InvalidRequest: it is no ticker.
+    """
+    if not isinstance(symbol, str):
+        raise InvalidRequest(f"symbol {symbol!r} is no ticker: it should be text, like AAPL or BRK.B")
+    cleaned = symbol.strip().removeprefix("$").upper()
+    if not _SYMBOL.match(cleaned):
+        raise InvalidRequest(
+            f"symbol {symbol[:40]!r} is no ticker: 1-15 letters, digits, dots or dashes, like AAPL or BRK.B"
+        )
+    return cleaned
+
+
+class Keyed(Protocol):
+    """What is asked of a source, under the key that its answer is cached by."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``."""
+
+    source: str
+    symbol: str
+    hours: int = 24
+    #: The cache key, e.g. ``twitter:AAPL:24``.
+    key: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "symbol", ticker(self.symbol))
+        object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
+        if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
+            raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request to an upstream, without its credentials."""
+
+    method: str
+    url: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """An upstream's answer as it came: status, headers (names in lower case), body.
+
+    ``received_at`` is what relative hints ("in 4 s") count from.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime = field(default_factory=utc_now, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
