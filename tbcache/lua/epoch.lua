@@ -28,11 +28,17 @@ local function lose(state_key, now, past)
     redis.call('HDEL', state_key, 'whole_at')
 end
 
+-- False where something else was written over the slots of a window: those that were there are lost.
+local function are_slots(slots_key)
+    return type(redis.pcall('ZCARD', slots_key)) == 'number'
+end
+
 -- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
 -- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis noted that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
 -- back. Where the fleet has no such note of it, Redis went back to an older state: that is a loss as well, and
--- `name` is the new epoch's. Replies "EPOCH HEARD".
+-- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is noted, and the
+-- script ends here with the server's error. Replies "EPOCH HEARD".
 local function meet(window, now, seen, name, joins)
     local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
     heard = tonumber(heard or 0) or 0
@@ -42,6 +48,7 @@ local function meet(window, now, seen, name, joins)
     local noted = tonumber(redis.call('ZSCORE', window.fleet, window.process) or nil)
     -- One that was silent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
+    local is_overwritten = not are_slots(window.slots)
     if not current then
         current = name
         redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
@@ -57,7 +64,7 @@ local function meet(window, now, seen, name, joins)
             lose(window.state, now, known)
         end
         window.is_behind = true
-    elseif heard > (noted or 0) and not is_forgotten then
+    elseif known and is_overwritten or heard > (noted or 0) and not is_forgotten then
         lose(window.state, now, current)
         current = name
         redis.call('HSET', window.state, 'epoch', current)
@@ -66,6 +73,9 @@ local function meet(window, now, seen, name, joins)
     window.is_behind = window.is_behind or is_forgotten
     if noted or joins then
         redis.call('ZADD', window.fleet, int(now), window.process)
+    end
+    if is_overwritten then
+        redis.call('ZCARD', window.slots)
     end
     return current .. ' ' .. ((noted or joins) and not is_forgotten and int(now) or '0')
 end

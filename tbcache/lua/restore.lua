@@ -31,7 +31,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 local is_first = known == '' and redis.call('HEXISTS', state, 'epoch') == 0
-local window = {state = state, fleet = fleet, process = process}
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 local seen = meet(window, now, known, epoch, is_member)
 local current = string.match(seen, '^%S+')
 if is_first then

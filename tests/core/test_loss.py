@@ -436,3 +436,34 @@ def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_befor
         clock.now += LEASE
     assert ask_on(world, old, seconds=0.9) == 0
     assert ask_on(world, old, seconds=1.0) == LIMIT.count
+
+
+def test_slots_that_were_written_over_are_missed_until_all_are_back(clock: Clock) -> None:
+    """Whoever is the first to use the source again knows of its own slots alone."""
+    world, (first, other) = begin(clock, 1, 5)
+    world.redis.set(world.slots_key, "nothing of ours")
+    beat(first, other)
+    clock.now += 0.1
+    world.redis.delete(world.slots_key)
+    first.mend()
+    assert ask_on(world, first, seconds=0.5) == 0
+    other.mend()
+    assert ask_on(world, first, other) == 0
+    assert ask_on(world, first, other) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> None:
+    """Each process finds out by itself, again and again: nobody is to wait for another loss each time."""
+    world, (first, other) = begin(clock, 0, 5)
+    world.redis.set(world.slots_key, "nothing of ours")
+    beat(first, other)
+    lost = world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at")
+    new = world.start()
+    for _ in range(3):
+        clock.now += 0.1
+        first.mend()
+        other.mend()
+        beat(new)
+        new.line._broken.clear()
+    assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost

@@ -35,8 +35,8 @@ from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store, Unavailable
 from tbcache.store import connection as connection_module
+from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
-from tests.script import run
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)
@@ -163,8 +163,13 @@ class Line(Store):
     def marker_of(self, member: str) -> Marker:  # type: ignore[override]
         return Marker(self.world, member)
 
-    def run(self, script: Script[Any, Any], call: Any) -> Any:
-        return self.pass_on(lambda: run(self.world.redis, script, call))
+    def _run(self, script: Script[Any, Any], packed: Sequence[Any], source: str) -> Any:
+        try:
+            return self.pass_on(lambda: self.world.redis.eval(script.text, *packed))
+        except Unavailable:
+            raise
+        except AWAY as error:
+            raise self._failed(error, script.name, source) from None
 
     def call(self, *command: Any) -> Any:
         return self.pass_on(lambda: self.world.redis.execute_command(*command))
@@ -202,7 +207,8 @@ class Line(Store):
     def come_back(self) -> None:
         """What the thread that asks for the server does."""
         self._prober.is_current = True
-        if self._away_reason is not None and not self.is_down and not self.is_killed:
+        is_needed = self._away_reason is not None or self._broken
+        if is_needed and not self.is_down and not self.is_killed:
             with contextlib.suppress(Unavailable):
                 self._come_back()
         self._prober.is_current = False
@@ -222,6 +228,8 @@ class Prober:
     """The thread that asks for the server, as far as others look at it: the world does its work."""
 
     is_current = False
+
+    def start(self, after: float = 0.0) -> None: ...
 
 
 class Peer:
@@ -289,7 +297,7 @@ class Process:
 
     @property
     def is_away(self) -> bool:
-        return self.line.is_down or not self.line.is_available
+        return self.line.is_down or not self.line.is_available or bool(self.line._broken)
 
     def beat(self, *, gives_up_rooms: bool = False) -> None:
         if self.is_beating:
@@ -434,6 +442,10 @@ class World:
         """Nothing is under way."""
         return self._depth == 0 and not any(process.is_beating for process in self.fleet)
 
+    @property
+    def slots_key(self) -> str:
+        return self.producer.store.keys.slots(self.source.name)
+
     def let_all_beat(self) -> None:
         """All who can reach Redis do, as they would within 0.15 s."""
         for process in [process for process in self.fleet if not process.line.is_down]:
@@ -538,6 +550,26 @@ def _lose(world: World, rewind_to: Mapping[bytes, bytes], odd: int) -> None:
     world.let_all_beat()
 
 
+def _write_over(world: World) -> None:
+    """Something else is written over the slots, and every process learns of it with its next beat. What is
+    assumed of that moment is what :func:`_lose` assumes."""
+    connected = [process for process in world.fleet if process.knows_redis and not process.is_away]
+    if not (world.is_settled and connected):
+        return
+    world.undisturbed(world.let_all_beat)
+    world.undisturbed(world.let_all_beat)
+    world.clock.now += 0.001
+    world.redis.set(world.slots_key, "nothing of ours")
+    world.undisturbed(connected[0].beat)
+    world.let_all_beat()
+
+
+def _remove(world: World) -> None:
+    """What was written over the slots is removed, and nothing put back."""
+    if world.redis.type(world.slots_key) == b"string":
+        world.redis.delete(world.slots_key)
+
+
 def _save(world: World) -> None:
     if world.is_settled:
         world.saved = world.save()
@@ -582,6 +614,8 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
 #: Redis loses data, and processes come and go.
 LOSING: dict[str, Callable[[World, Process, int], object]] = {
     "lose all": lambda world, _, odd: _lose(world, {}, odd),
+    "write over": lambda world, _, __: _write_over(world),
+    "remove": lambda world, _, __: _remove(world),
     "save": lambda world, _, __: _save(world),
     "go back": lambda world, _, odd: _lose(world, world.saved, odd) if world.saved else None,
     "start": lambda world, process, _: _start(world, process),
