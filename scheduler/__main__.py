@@ -8,11 +8,11 @@ import sys
 from tbcache.cache import get_cache_manager
 from tbcache.errors import TbcacheError
 from tbcache.errors.extra import need
-from tbcache.log import configure_logging
 from tbcache.models import utc_now
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings
+from tbcache.settings.log import configure_logging
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tbcache.admission import PlanDelay
-from tbcache.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.queue import Queue
 from tbcache.settings import Settings
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tbcache.lock import try_lock
+from tbcache.io.lock import try_lock
 from tbcache.models.foreign import NotJson, read_json
 
 NOTE = "up.json"

@@ -25,15 +25,15 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from tbcache.background import BackgroundThread
 from tbcache.errors import InvalidRequest
+from tbcache.io.background import BackgroundThread
+from tbcache.io.singleton import singleton
 from tbcache.limiter.member import Membership
-from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.models.foreign import NotJson, printable, quoted, read_json, whole
 from tbcache.models.price import Bill
 from tbcache.settings import Settings, get_settings
-from tbcache.singleton import singleton
+from tbcache.settings.log import get_logger
 from tbcache.sources import check_name, get_declared, source_names, warn_of_near_miss
 from tbcache.sources.profile import Profile, profile_of, read_profile
 from tbcache.store import Store, Unavailable, get_store

@@ -15,13 +15,13 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.io.singleton import singleton
 from tbcache.limiter.script import COMMIT, RELEASE, REOPEN, TAKE, End, Late, Reopen, Take
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.models.foreign import printable, quoted
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings
-from tbcache.singleton import singleton
 from tbcache.sources import Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.name import MOST_NAMES

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tbcache import background
-from tbcache.background import BackgroundThread, dead_threads, restart_dead
+from tbcache.io import background
+from tbcache.io.background import BackgroundThread, dead_threads, restart_dead
 from tests.server import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -186,7 +186,7 @@ def test_no_thread_is_started_in_another_way() -> None:
         for path in (ROOT / part).rglob("*.py")
         if made.search(re.sub(r"BackgroundThread\(", "", path.read_text("utf-8")))
     }
-    assert found == {"tbcache/background.py"}
+    assert found == {"tbcache/io/background.py"}
 
 
 def test_one_that_died_is_started_by_whoever_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import tbcache
-from tbcache.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
 from tbcache.settings import Settings
+from tbcache.settings.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from tbcache.singleton import singleton
+from tbcache.io.singleton import singleton
 from tbcache.store import Store, get_store
 
 

@@ -9,9 +9,9 @@ import sys
 import dramatiq
 
 from tbcache.errors import TbcacheError, UnknownSource
-from tbcache.log import configure_logging
 from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
+from tbcache.settings.log import configure_logging
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 

@@ -9,8 +9,8 @@ from threading import Thread
 
 from dramatiq import Worker
 
-from tbcache.background import BackgroundThread
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
+from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.worker")
 

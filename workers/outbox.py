@@ -7,7 +7,7 @@ from typing import Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from tbcache.background import BackgroundThread
+from tbcache.io.background import BackgroundThread
 from tbcache.repository.outbox import get_outbox
 from tbcache.settings import get_settings
 

@@ -7,8 +7,8 @@ from typing import Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from tbcache.background import BackgroundThread
 from tbcache.cache import get_cache_manager
+from tbcache.io.background import BackgroundThread
 
 RESUME_SECONDS = 2.0
 

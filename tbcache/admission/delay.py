@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tbcache.log import get_logger
 from tbcache.models import FetchRequest, Item
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 

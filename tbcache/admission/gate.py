@@ -35,12 +35,12 @@ from tbcache.admission.verdict import (
 )
 from tbcache.limiter.script import Late, WindowKeys
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
-from tbcache.log import get_logger
 from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log

@@ -8,7 +8,7 @@ from tbcache import __version__
 from tbcache.api.context import Ctx
 from tbcache.api.error import REFUSALS
 from tbcache.api.model import Health
-from tbcache.background import restart_dead
+from tbcache.io.background import restart_dead
 
 router = APIRouter(tags=["health"])
 

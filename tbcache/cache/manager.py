@@ -19,10 +19,10 @@ from tbcache.cache.flight import Flights
 from tbcache.cache.load import LEASE_SECONDS, Load, Loads
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.errors import InvalidRequest
-from tbcache.log import get_logger
+from tbcache.io.singleton import singleton
 from tbcache.models import SymbolSentiment
 from tbcache.settings import get_settings
-from tbcache.singleton import singleton
+from tbcache.settings.log import get_logger
 from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Refused, Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 from tbcache.cache.flight import Flights
 from tbcache.cache.load import Load
 from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
-from tbcache.coroutine import is_coroutine_function
+from tbcache.io.coroutine import is_coroutine_function
 from tbcache.store import codec
 from tbcache.store.local import MISSING
 

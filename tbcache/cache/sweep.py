@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Literal
 
-from tbcache.background import BackgroundThread
 from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
+from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
 from tbcache.store.key import EVERYTHING

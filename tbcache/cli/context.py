@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tbcache.cli.error import say
 from tbcache.errors import RedisUnreachable
-from tbcache.log import configure_logging
 from tbcache.settings import Settings, get_settings
+from tbcache.settings.log import configure_logging
 from tbcache.store import Store, get_store
 from tbcache.store.start import await_server
 

@@ -14,10 +14,10 @@ from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
-from tbcache.log import configure_logging
 from tbcache.models import Limit
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import Settings
+from tbcache.settings.log import configure_logging
 from tbcache.sources import get_source, get_sources
 from tbcache.store import get_store
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import httpx2
 
-from tbcache.background import BackgroundThread
 from tbcache.cli.view import View
 from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.io.background import BackgroundThread
 from tbcache.models import utc_now
 from tbcache.settings import Settings
 from tbcache.store import Store

@@ -14,7 +14,7 @@ import msgspec
 
 from tbcache.errors import ConfigurationError
 from tbcache.folder import LOCK, NOTE, Unsound, check_private, make_private, opened
-from tbcache.lock import try_lock
+from tbcache.io.lock import try_lock
 
 # Whoever looks whether the note counts has the lock for a moment.
 LOOK_SECONDS = 0.2

@@ -21,7 +21,7 @@ from tbcache.embedded.part import Part
 from tbcache.embedded.supervisor import Supervisor
 from tbcache.errors import ConfigurationError, TbcacheError
 from tbcache.errors.extra import need
-from tbcache.lock import try_lock
+from tbcache.io.lock import try_lock
 
 HOST = "127.0.0.1"
 PING_SECONDS = 0.02

@@ -10,13 +10,13 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeV
 
 from tbcache.admission import Ask
 from tbcache.cache.memo import CallKey
-from tbcache.coroutine import mark_coroutine_function
 from tbcache.errors import InvalidRequest, UpstreamError
 from tbcache.fetcher.job import FunctionJob, as_raised
 from tbcache.fetcher.outcome import FetcherOutcome
 from tbcache.fetcher.share import Shared
 from tbcache.fetcher.tools import Tools
 from tbcache.fetcher.value import Timed, Values
+from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
 from tbcache.models import Lane
 from tbcache.pipeline import Answered, Driver, run

@@ -11,9 +11,9 @@ from tbcache.admission import Admission, Grant, Settled, Settlement
 from tbcache.errors import UpstreamError
 from tbcache.fetcher.refusal import is_unsent, refusal, refused_by
 from tbcache.fetcher.value import Timed, Values
-from tbcache.log import get_logger
 from tbcache.models.price import NOTHING
 from tbcache.pipeline import Attempt, Loaded, TooLate
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store.local import Packed
 

@@ -28,7 +28,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from tbcache.lock import try_lock
+from tbcache.io.lock import try_lock
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0

@@ -25,13 +25,13 @@ import redis
 from redis.client import PubSub
 from redis.exceptions import NoPermissionError
 
-from tbcache.background import BackgroundThread
+from tbcache.io.background import BackgroundThread
 from tbcache.limiter.marker import is_alive, pid_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
 from tbcache.limiter.slot import ABSENT_SECONDS, Census, OwnSlots, Word
-from tbcache.log import get_logger, warn_unheard
 from tbcache.models import Limit
+from tbcache.settings.log import get_logger, warn_unheard
 from tbcache.store.connection import Refused, Store, Unavailable
 from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, to_micros
 

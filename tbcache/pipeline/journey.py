@@ -36,7 +36,7 @@ from tbcache.errors import (
     UpstreamError,
 )
 from tbcache.io.deadline import seconds_left
-from tbcache.log import get_logger
+from tbcache.io.singleton import singleton
 from tbcache.models import (
     Failure,
     FetchRequest,
@@ -55,7 +55,7 @@ from tbcache.pipeline.sentiment import SentimentJob, delayed
 from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import get_settings
-from tbcache.singleton import singleton
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store import get_store
 from tbcache.store.codec import DecodeError

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tbcache.errors import UpstreamPayloadError
-from tbcache.log import get_logger
 from tbcache.models import Item, Page
+from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.pipeline")
 

@@ -10,13 +10,13 @@ from typing import Protocol, cast
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.io.deadline import until
-from tbcache.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
 from tbcache.models.price import NOTHING, Bill
 from tbcache.pipeline.coverage import Coverage, Ending
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.page import bounded
 from tbcache.scoring import Scorer
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 
 log = get_logger("tbcache.pipeline")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from tbcache.singleton import singleton
+from tbcache.io.singleton import singleton
 
 if TYPE_CHECKING:
     from tbcache.providers.base import Provider

@@ -22,7 +22,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.log import get_logger
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
@@ -39,6 +38,7 @@ from tbcache.providers.field import (
     unique,
     word,
 )
+from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.providers")
 

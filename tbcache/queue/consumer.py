@@ -15,13 +15,13 @@ from typing import Any, cast
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
-from tbcache.log import get_logger
 from tbcache.queue.hand import Hand, Job, slot_of
 from tbcache.queue.job import Finish, Result, dead, encode_result
 from tbcache.queue.reader import Unknown, Unreadable, read_message
 from tbcache.queue.script import DEQUEUE, FINISH, Dequeue, FinishJobs, HandedOut, queue_keys
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings
+from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.script import Argument

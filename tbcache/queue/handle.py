@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from tbcache.errors import ResultTimeout, TbcacheError
+from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.foreign import printable, whole
 from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings
-from tbcache.singleton import singleton
 from tbcache.sources import get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import MICROS, to_micros, to_time

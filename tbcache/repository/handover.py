@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tbcache.errors import MissingExtra
 from tbcache.errors.extra import need
-from tbcache.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.spill import Spill
 from tbcache.settings import Settings
+from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.repository")
 

@@ -11,9 +11,9 @@ import atexit
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tbcache.background import BackgroundThread
 from tbcache.errors.extra import has
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
+from tbcache.io.singleton import singleton
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
 from tbcache.repository.handover import Handover
@@ -22,7 +22,7 @@ from tbcache.repository.reject import save_apart
 from tbcache.repository.spill import Spill
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
-from tbcache.singleton import singleton
+from tbcache.settings.log import get_logger
 from tbcache.sources import get_sources
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.connection import Refused

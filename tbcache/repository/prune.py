@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tbcache.background import BackgroundThread
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
 from tbcache.models import utc_now
 from tbcache.repository.error import RepositoryUnavailable
+from tbcache.settings.log import get_logger
 
 if TYPE_CHECKING:
     from tbcache.repository.database import SentimentRepository

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import msgspec
 
-from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.repository.answer import Answer, encode_answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.file import write_whole
+from tbcache.settings.log import get_logger
 
 SUFFIX = ".rejected"
 KEPT_SECONDS = 30 * 86400.0

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from tbcache.background import BackgroundThread
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
+from tbcache.settings.log import get_logger
 
 BATCH = 200
 FIRST_WAIT_SECONDS = 0.1

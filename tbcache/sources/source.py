@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
+from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.foreign import printable, quoted
 from tbcache.models.price import Price
 from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
-from tbcache.singleton import singleton
 from tbcache.sources.default import checked
 
 REAL_TIME_TTL = 300.0

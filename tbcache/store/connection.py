@@ -31,8 +31,9 @@ import redis
 from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
-from tbcache.background import BackgroundThread
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.io.background import BackgroundThread
+from tbcache.io.singleton import singleton
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.marker import Marker
 from tbcache.limiter.script import (
@@ -48,11 +49,10 @@ from tbcache.limiter.script import (
     WindowKeys,
 )
 from tbcache.limiter.slot import Census, OwnSlots
-from tbcache.log import get_logger
 from tbcache.models import utc_now
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
-from tbcache.singleton import singleton
+from tbcache.settings.log import get_logger
 from tbcache.store.cluster import Cluster
 from tbcache.store.fault import (
     AWAY,

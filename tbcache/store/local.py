@@ -27,8 +27,8 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from tbcache.background import BackgroundThread
-from tbcache.log import get_logger
+from tbcache.io.background import BackgroundThread
+from tbcache.settings.log import get_logger
 from tbcache.store.connection import Store
 
 log = get_logger("tbcache.store")

@@ -19,8 +19,8 @@ from typing import Any
 import redis
 from redis.client import PubSub
 
-from tbcache.background import BackgroundThread
 from tbcache.errors import RedisUnreachable
+from tbcache.io.background import BackgroundThread
 
 #: How often some of the lists are read, though nobody said anything; it also shows a frozen server.
 LOOK_SECONDS = 0.2

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.testclient import TestClient
 
 from tbcache import __version__
-from tbcache.background import BackgroundThread
+from tbcache.io.background import BackgroundThread
 from tbcache.settings import Settings
 from tests.server import Server, wait_until
 

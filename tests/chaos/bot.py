@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tbcache import Outcome, enqueue, get_provider, get_rate_limiter, get_settings, get_usage_monitor
-from tbcache.log import configure_logging
+from tbcache.settings.log import configure_logging
 from tests.chaos.record import Record
 
 SOURCES = ("twitter", "reddit", "news", "options", "stocktwits")

@@ -20,12 +20,12 @@ from tbcache.admission import Admission, Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
 from tbcache.limiter.member import BEAT_SECONDS, Membership
 from tbcache.limiter.script import TAKE, Take
-from tbcache.log import REPEATED
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
+from tbcache.settings.log import REPEATED
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.script import Script

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tbcache import background
-from tbcache import singleton as singleton_module
 from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
-from tbcache.background import BackgroundThread
+from tbcache.io import background
+from tbcache.io import singleton as singleton_module
+from tbcache.io.background import BackgroundThread
 from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor

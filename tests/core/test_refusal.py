@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from tbcache.admission import Admission
-from tbcache.background import dead_threads
 from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
 from tbcache.fleet import build_fleet
+from tbcache.io.background import dead_threads
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline

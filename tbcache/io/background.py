@@ -7,14 +7,14 @@ noticed by the others, which start it again, and by ``/healthz``, which names it
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable
 
-from tbcache.log import get_logger
-
-log = get_logger("tbcache.background")
+# Of the standard library: nothing of ours lies below.
+log = logging.getLogger("tbcache.io")
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -89,7 +89,7 @@ class BackgroundThread:
             if self._thread is None or self._thread.is_alive():
                 return False
             self._begin(0.0)
-        log.error("thread.restarted", who=self.name)
+        log.error("thread.restarted", extra={"who": self.name})
         return True
 
     def _reset(self) -> None:
@@ -111,7 +111,7 @@ class BackgroundThread:
             thread.start()
         except RuntimeError as error:
             # The system allows no more threads now: it counts as dead until another starts it.
-            log.error("thread.not_started", who=self.name, reason=str(error))
+            log.error("thread.not_started", extra={"who": self.name, "reason": str(error)})
 
     def _run(self, stopping: threading.Event, after: float, ending: threading.Thread | None) -> None:
         if ending is not None:
@@ -120,7 +120,7 @@ class BackgroundThread:
         try:
             self._go_on(stopping, after)
         except BaseException as error:
-            log.critical("thread.died", who=self.name, reason=type(error).__name__)
+            log.critical("thread.died", extra={"who": self.name, "reason": type(error).__name__})
 
     def _go_on(self, stopping: threading.Event, pause: float | None) -> None:
         back_off = FIRST_PAUSE_SECONDS
@@ -130,7 +130,8 @@ class BackgroundThread:
                 pause = self._step()
                 back_off = FIRST_PAUSE_SECONDS
             except Exception as error:
-                log.exception("thread.failed", who=self.name, reason=f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                log.exception("thread.failed", extra={"who": self.name, "reason": reason})
                 pause, back_off = back_off, min(2 * back_off, LONGEST_PAUSE_SECONDS)
             if pause is None:
                 if self._is_done():
