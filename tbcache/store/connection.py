@@ -40,12 +40,14 @@ from tbcache.limiter.script import (
     LOSE,
     PROBE,
     RESTORE,
+    TAKE,
     TIME,
     AskTime,
     Late,
     Lose,
     Probe,
     Restore,
+    Take,
     WindowKeys,
 )
 from tbcache.limiter.slot import Census, OwnSlots
@@ -69,7 +71,7 @@ from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.node import Node
 from tbcache.store.script import Argument, Script
 from tbcache.store.waiter import Waiter
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, to_micros, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, pack_limits, to_micros, to_time
 
 log = get_logger("tbcache.store")
 
@@ -914,6 +916,8 @@ class Store:
     def _put_back(self, source: str) -> bool:
         """Tell the server of the slots that were taken without it; False where it cannot note them."""
         try:
+            if source in self._broken and self.own(source).limits:
+                self._look(source)
             self.restore(source)
             if source in self._broken and self._join is not None:
                 # A beat looks at all that the source's scripts stand on.
@@ -923,6 +927,29 @@ class Store:
         self.own(source).forget_lost()
         self._broken.pop(source, None)
         return True
+
+    def _look(self, source: str) -> None:
+        """Look at the window as every ask does. Redis takes no note of who looks. A process that is heard
+        counts what leaves its part of the window as used by the others, for a window more: if each try were
+        heard, it would have nothing to go on with.
+
+        Raises:
+          Unavailable: the server is away. Refused: the source's keys cannot be used.
+        """
+        ask = Take(
+            window=self.window(source),
+            limits=pack_limits(self.own(source).limits),
+            is_take=False,
+            id="",
+            cost=1,
+            held_us=0,
+            deadline_us=0,
+            known="",
+            patience_us=0,
+            process="",
+            is_alone=False,
+        )
+        self.run(TAKE, ask)
 
 
 @singleton

@@ -467,3 +467,19 @@ def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> Non
         beat(new)
         new.line._broken.clear()
     assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost
+
+
+def test_while_keys_are_of_another_type_each_goes_on_by_its_share(clock: Clock) -> None:
+    """The process looks once a second whether they are mended, and must not go on with nothing for that."""
+    world, fleet = begin(clock, 1, 1, 1)
+    world.redis.set(world.slots_key, "nothing of ours")
+    beat(*fleet)
+    before = len(world.arrivals)
+    for tenth in range(100):
+        clock.now += 0.1
+        for process in fleet:
+            process.take()
+            if tenth % 10 == 0:
+                process.mend()
+    assert len(world.arrivals) - before >= 4 * LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
