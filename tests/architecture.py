@@ -92,12 +92,16 @@ def layers() -> list[list[str]]:
 def thread_names() -> set[str]:
     """What the threads are called that the code starts, by its calls."""
     calls = [node for _, tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    own = {call.args[0].value for call in calls if _called(call) == "BackgroundThread"}  # type: ignore[attr-defined]
+    own = {
+        call.args[0].value  # type: ignore[attr-defined]
+        for call in calls
+        if _called(call) in ("BackgroundThread", "ThreadPool")
+    }
     pools = {
-        keyword.value.value  # type: ignore[attr-defined]
+        keyword.value.value
         for call in calls
         for keyword in call.keywords
-        if keyword.arg == "thread_name_prefix"
+        if keyword.arg == "thread_name_prefix" and isinstance(keyword.value, ast.Constant)
     }
     return own | pools
 

@@ -48,6 +48,11 @@ def uniform(low: float, high: float) -> float:
     return _WORLD.get().uniform(low, high)
 
 
+def enter(driver: IO) -> None:
+    """What runs from here on, in the context that is current, is in the world of ``driver``."""
+    _WORLD.set(driver)
+
+
 @contextmanager
 def inside(driver: IO) -> Iterator[None]:
     """What runs meanwhile, in this thread or task, is in the world of ``driver``."""

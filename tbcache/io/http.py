@@ -14,7 +14,8 @@ SIGNED = httpx2.Auth()
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, most_bytes: int) -> Reply:
-    """Send ``request`` and read its answer; see :meth:`tbcache.io.world.IO.send`."""
+    """Send ``request`` and read its answer; see :meth:`tbcache.io.world.IO.send`. Who made the client has its
+    sockets keep to the deadline."""
     response = client.send(request, auth=SIGNED, stream=True, follow_redirects=False)
     at = time.time()
     try:

@@ -15,13 +15,23 @@ T = TypeVar("T")
 Argument = str | bytes | int | float
 
 
-class Endpoint(NamedTuple):
-    """Where a connection to a server goes: a URL that has been checked, and for how many seconds anything is
-    waited for. Another ``generation`` says that the connections of the one before are not to be used."""
+class Endpoint(Protocol):
+    """One server that a driver opens connections of its own to."""
 
-    url: str
-    timeout: float
-    generation: int
+    @property
+    def timeout(self) -> float:
+        """For how many seconds anything is waited for."""
+
+    @property
+    def generation(self) -> int:
+        """A number; after another one, the connections that were made before are not to be used."""
+
+    def connect(self) -> Any:
+        """A connection of redis-py's that is logged in; blocks.
+
+        Raises:
+          tbcache.io.error.Unsent: there is none. redis.ResponseError: the server refuses the login.
+        """
 
 
 class Server(Protocol):
@@ -29,7 +39,7 @@ class Server(Protocol):
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """Where it is; None where only :meth:`call` finds the node that a command belongs to."""
+        """Itself; None where only :meth:`call` finds the node that a command belongs to."""
 
     def call(self, *command: Argument) -> Any:
         """The answer to one command; blocks."""

@@ -18,10 +18,7 @@ from redis.exceptions import (
     NoPermissionError,
 )
 
-
-class Unsent(redis.ConnectionError):
-    """There was no connection: nothing was sent."""
-
+from tbcache.io.error import Unsent as Unsent
 
 #: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
 AWAY = (

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import hiredis
@@ -15,8 +15,7 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
-from tbcache.io import Endpoint
-from tbcache.store.fault import Unsent
+from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
 
 BLOCK_SECONDS = 0.2
@@ -37,17 +36,29 @@ class Node:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.name = f"{self.host}:{parts.port}"
-        self._url, self._timeout = url, timeout
+        self._url, self.timeout = url, timeout
         self.client = _client(url, timeout)
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
         self._idle: deque[tuple[Any, float]] = deque()
-        self._generation = 0
+        #: Of its connections: what was opened in an earlier one is forgotten.
+        self.generation = 0
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Where a driver opens connections of its own."""
-        return Endpoint(self._url, self._timeout, self._generation)
+    def endpoint(self) -> Self:
+        """A driver may open connections of its own to it."""
+        return self
+
+    def connect(self) -> Any:
+        """A new connection of redis-py's, logged in.
+
+        Raises:
+          Unsent: there is none. redis.ResponseError: the server refuses the login.
+        """
+        pool = self.client.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        _connect(connection)
+        return connection
 
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """One command, straight over a connection: half of what the client's own path costs."""
@@ -89,7 +100,7 @@ class Node:
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""
         # Of a pool of its own, which nobody disconnects under the hands of who listens.
-        client: Any = _client(self._url, self._timeout)
+        client: Any = _client(self._url, self.timeout)
         messages: PubSub = client.pubsub(ignore_subscribe_messages=True)
         messages.subscribe(channel)
         return messages
@@ -99,7 +110,7 @@ class Node:
         self.disconnect()
 
     def disconnect(self) -> None:
-        self._generation += 1
+        self.generation += 1
         while self._idle:
             self._idle.pop()[0].disconnect()
         self.client.connection_pool.disconnect()
@@ -113,10 +124,7 @@ class Node:
         try:
             connection, idle_since = self._idle.pop()
         except IndexError:
-            pool = self.client.connection_pool
-            connection = pool.connection_class(**pool.connection_kwargs)
-            _connect(connection)
-            return connection
+            return self.connect()
         if time.monotonic() - idle_since > CHECK_SECONDS and _is_closed(connection):
             connection.disconnect()
             _connect(connection)

@@ -1,0 +1,157 @@
+"""One connection to Redis that any number of tasks share: what they ask is sent together, and the answers
+come in the order of the asks."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ssl
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+import redis
+
+#: At once.
+READ_BYTES = 1 << 16
+#: A connection over which nothing came for longer may have been closed by the server.
+CHECK_SECONDS = 1.0
+
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class _Asked(NamedTuple):
+    answer: asyncio.Future[Any]
+    until: float
+
+
+class Line:
+    """``connection`` is one of redis-py's, blocking and logged in: its socket is used, and the reader that
+    knows its errors. Nothing is waited for longer than ``timeout`` seconds. Used in ``loop`` alone.
+
+    A task that is cancelled leaves its answer, which is dropped when it comes. Where one is overdue the
+    connection is given up, and with it whatever was asked after: it waits behind the first.
+    """
+
+    def __init__(self, connection: Any, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._connection, self._timeout, self._loop = connection, timeout, loop
+        self._socket, self._reader = connection._sock, connection._parser._reader
+        self._nothing = _nothing_of(self._reader)
+        self._asked: deque[_Asked] = deque()
+        self._unsent: list[bytes] = []
+        self._is_sending = self._is_watched = False
+        self._heard_at = time.monotonic()
+        self.is_open = True
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket.fileno(), self._receive)
+
+    @property
+    def is_sound(self) -> bool:
+        """False where the server has closed it. A loop that stood still may not have seen it yet."""
+        if self.is_open and not self._asked and time.monotonic() - self._heard_at > CHECK_SECONDS:
+            self._receive()
+        return self.is_open
+
+    def ask(self, packed: bytes) -> asyncio.Future[Any]:
+        """The answer to a command, or the error that there is none."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._asked.append(_Asked(answer, time.monotonic() + self._timeout))
+        self._unsent.append(packed)
+        if not self._is_sending:
+            # What other tasks ask in this round of the loop goes with it.
+            self._is_sending = True
+            self._loop.call_soon(self._send)
+        if not self._is_watched:
+            self._is_watched = True
+            self._loop.call_later(self._timeout, self._watch)
+        return answer
+
+    def close(self, error: Exception | None = None) -> None:
+        """Close it; who waits for an answer gets ``error``."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+        self.drop()
+        asked, self._asked = self._asked, deque()
+        for one in asked:
+            if not one.answer.done() and not self._loop.is_closed():
+                # Each has its own: what is raised in several tasks collects their traces.
+                one.answer.set_exception(copy.copy(error or redis.ConnectionError("Connection closed")))
+
+    def drop(self) -> None:
+        """Close this process's side of it, without a word to the loop."""
+        self.is_open = False
+        self._connection.disconnect()
+
+    def _send(self) -> None:
+        if not self.is_open:
+            return
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        try:
+            sent = self._socket.send(data)
+        except _NOT_NOW:
+            sent = 0
+        except OSError as error:
+            self.close(redis.ConnectionError(f"Error while writing to socket. {error}"))
+            return
+        if sent < len(data):
+            self._unsent.append(data[sent:])
+            self._loop.add_writer(self._socket.fileno(), self._send)
+        elif self._is_sending:
+            self._is_sending = False
+            self._loop.remove_writer(self._socket.fileno())
+
+    def _receive(self) -> None:
+        try:
+            while self._read():
+                pass
+        except _NOT_NOW:
+            return
+        except (OSError, redis.RedisError) as error:
+            known = isinstance(error, redis.RedisError)
+            self.close(error if known else redis.ConnectionError(f"Error while reading from socket. {error}"))
+
+    def _read(self) -> bool:
+        """Read what there is; whether there may be more that no selector knows of."""
+        data = self._socket.recv(READ_BYTES)
+        if not data:
+            raise redis.ConnectionError("Connection closed by server.")
+        self._heard_at = time.monotonic()
+        self._reader.feed(data)
+        while (answer := self._reader.gets(False)) is not self._nothing:
+            self._deliver(answer)
+        return isinstance(self._socket, ssl.SSLSocket)
+
+    def _deliver(self, answer: Any) -> None:
+        if not self._asked:
+            raise redis.InvalidResponse("Redis answered what nobody had asked")
+        future = self._asked.popleft().answer
+        if future.done():
+            return
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _watch(self) -> None:
+        """Give the connection up where an answer is overdue, or look again when the next one would be."""
+        self._is_watched = False
+        if self._asked and self._asked[0].until <= time.monotonic():
+            # A loop that stood still has not read what came in time.
+            self._receive()
+        if self._asked:
+            left = self._asked[0].until - time.monotonic()
+            if left <= 0:
+                self.close(redis.TimeoutError("Timeout reading from socket"))
+                return
+            self._is_watched = True
+            self._loop.call_later(left, self._watch)
+
+
+def _nothing_of(reader: Any) -> Any:
+    """What the reader gives where there is no whole answer."""
+    return reader.gets(False)

@@ -1,0 +1,291 @@
+"""The asyncio driver: a world for each event loop, with connections of its own to Redis and to upstreams.
+
+It lasts as long as its loop. asyncio.run, and whoever else ends a loop in good order, ends its async
+generators first: one of ours closes the connections then, after what was granted to cancelled tasks is
+given back. A loop that was closed in another way is cleared up when the next begins, or with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+import hiredis
+import redis
+
+from tbcache.io.blocking import log_failure
+from tbcache.io.current import BLOCKING, enter, inside
+from tbcache.io.error import Unsent
+from tbcache.io.line import Line
+from tbcache.io.thread import ThreadPool
+from tbcache.io.world import Argument, Connections, Endpoint, Reply, Server
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+#: So long a loop that ends waits for what is given back.
+UNDO_SECONDS = 2.0
+
+#: They open connections, and ask the nodes of a cluster: Redis must not wait for anything else.
+_CALLS = ThreadPool("tbcache-call", 8)
+#: They run what others wrote, which may take as long as it likes.
+_WORK = ThreadPool("tbcache-work", 8)
+
+
+class Asyncio:
+    """The world of the loop that runs; see :class:`tbcache.io.world.IO`. Used in its thread alone."""
+
+    now = staticmethod(time.monotonic)
+    clock = staticmethod(time.time)
+    token = staticmethod(secrets.token_hex)
+    uniform = staticmethod(random.uniform)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lines: dict[Endpoint, _Dialled] = {}
+        self._dials: dict[Endpoint, _Dial] = {}
+        self._clients: dict[Connections, httpx2.AsyncClient | None] = {}
+        #: The loop itself would forget them.
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._undoing: dict[asyncio.Task[object], Work] = {}
+        self._life = self._live()
+
+    async def begin(self) -> None:
+        """Be closed with the loop."""
+        await anext(self._life)
+
+    async def call(self, server: Server, command: Sequence[Argument]) -> Any:
+        endpoint = server.endpoint
+        if endpoint is None:
+            return await self._in_thread(lambda: server.call(*command))
+        dialled = self._lines.get(endpoint)
+        if dialled is None or dialled.generation != endpoint.generation or not dialled.line.is_sound:
+            line = await self._dial(endpoint)
+        else:
+            line = dialled.line
+        return await line.ask(hiredis.pack_command(cast(Any, tuple(command))))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+    async def wait(self, future: Future[T], seconds: float | None = None) -> T:
+        if not future.done():
+            arrived: asyncio.Future[None] = self._loop.create_future()
+            future.add_done_callback(lambda _: _tell(self._loop, arrived))
+            await asyncio.wait([arrived], timeout=seconds)
+            if not future.done():
+                raise TimeoutError
+        return future.result()
+
+    async def send(self, connections: Connections, request: httpx2.Request, most_bytes: int) -> Reply:
+        from tbcache.io import http, http_loop
+
+        if connections not in self._clients:
+            self._clients[connections] = connections.asyncio()
+        client = self._clients[connections]
+        if client is None:
+            return await self.offload(lambda: http.exchange(connections.blocking(), request, most_bytes))
+        return await http_loop.exchange(client, request, most_bytes)
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        return await self.wait(_WORK.run(work))
+
+    def spawn(self, work: Work) -> None:
+        self._start(work)
+
+    def undo(self, work: Work) -> None:
+        if self._loop.is_closed():
+            # A coroutine that was left in the middle, and is collected now.
+            BLOCKING.spawn(work)
+            return
+        self._undoing[self._start(work)] = work
+
+    async def close(self) -> None:
+        """Close what is open, after what was granted to cancelled tasks is given back."""
+        _forget(self._loop)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNDO_SECONDS):
+                await self._give_up()
+                await self._undo_all()
+        for client in self._clients.values():
+            if client is not None:
+                await client.aclose()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close its connections to Redis, from wherever; the loop may be closed."""
+        for dial in self._dials.values():
+            dial.connection.add_done_callback(_hang_up)
+        for dialled in self._lines.values():
+            dialled.line.close()
+        self._dials.clear()
+        self._lines.clear()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: close the copies of its sockets, which are still the parent's."""
+        for dialled in self._lines.values():
+            dialled.line.drop()
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def _give_up(self) -> None:
+        spawned = self._tasks - self._undoing.keys()
+        for task in spawned:
+            task.cancel()
+        if spawned:
+            await asyncio.wait(spawned)
+
+    async def _undo_all(self) -> None:
+        while self._undoing:
+            task, work = next(iter(self._undoing.items()))
+            await asyncio.wait([task])
+            self._undoing.pop(task, None)
+            # Who ends a loop cancels all its tasks, these too.
+            if task.cancelled():
+                with inside(self):
+                    await work()
+
+    def _start(self, work: Work) -> asyncio.Task[object]:
+        # In a context of its own: the deadline of who asked for it is not its.
+        context = Context()
+        context.run(enter, self)
+        task = self._loop.create_task(work(), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        self._undoing.pop(task, None)
+        if (error := task.exception()) is not None:
+            log_failure(error)
+
+    async def _dial(self, endpoint: Endpoint) -> Line:
+        """A new connection, which all who ask meanwhile wait for.
+
+        Raises:
+          Unsent: there is none. redis.ResponseError: the server refuses the login.
+        """
+        dial = self._dials.get(endpoint)
+        if dial is None or dial.is_of_no_use(endpoint.generation):
+            dial = _Dial(_CALLS.run(endpoint.connect), endpoint.generation)
+            self._dials[endpoint] = dial
+        try:
+            connection = await self.wait(dial.connection, endpoint.timeout)
+        except TimeoutError:
+            raise Unsent("Timeout connecting to server") from redis.TimeoutError()
+        except (redis.RedisError, OSError) as error:
+            # Each who waited has his own: it collects the traces of those who raise it.
+            raise copy.copy(error) from error.__cause__
+        if self._dials.get(endpoint) is dial:
+            del self._dials[endpoint]
+            self._replace(endpoint, _Dialled(Line(connection, endpoint.timeout, self._loop), dial.generation))
+        return self._lines[endpoint].line
+
+    def _replace(self, endpoint: Endpoint, dialled: _Dialled) -> None:
+        before, self._lines[endpoint] = self._lines.get(endpoint), dialled
+        if before is not None:
+            before.line.close()
+
+    async def _in_thread(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` returns. It is over also where the caller is cancelled: what is sent after it must not
+        overtake it."""
+        asking = _CALLS.run(ask)
+        try:
+            return await self.wait(asking)
+        except asyncio.CancelledError:
+            while not (asking.cancel() or asking.done()):
+                with suppress(Exception, asyncio.CancelledError):
+                    await self.wait(asking)
+            raise
+
+
+Work = Callable[[], Coroutine[Any, Any, object]]
+
+
+class _Dialled(NamedTuple):
+    line: Line
+    generation: int
+
+
+class _Dial(NamedTuple):
+    connection: Future[Any]
+    generation: int
+
+    def is_of_no_use(self, generation: int) -> bool:
+        failed = self.connection.done() and self.connection.exception() is not None
+        return failed or self.generation != generation
+
+
+async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What ``coroutine`` of the core returns, in the world of the loop that runs."""
+    with inside(_WORLDS.get(asyncio.get_running_loop()) or await _begin()):
+        return await coroutine
+
+
+_LOCK = threading.Lock()
+_WORLDS: dict[asyncio.AbstractEventLoop, Asyncio] = {}
+_OF_PARENT: list[object] = []
+
+
+async def _begin() -> Asyncio:
+    world = Asyncio()
+    with _LOCK:
+        closed = [loop for loop in _WORLDS if loop.is_closed()]
+        left = [_WORLDS.pop(loop) for loop in closed]
+        _WORLDS[asyncio.get_running_loop()] = world
+    for one in left:
+        one.abandon()
+    await world.begin()
+    return world
+
+
+def _forget(loop: asyncio.AbstractEventLoop) -> None:
+    with _LOCK:
+        _WORLDS.pop(loop, None)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> None:
+    # A loop that is closed has nobody who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, arrived)
+
+
+def _settle(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
+
+
+def _hang_up(connection: Future[Any]) -> None:
+    if not connection.cancelled() and connection.exception() is None:
+        connection.result().disconnect()
+
+
+def _after_fork() -> None:
+    global _LOCK, _WORLDS
+    # The loops are the parent's. Nothing of them is collected here: that would wake them.
+    _OF_PARENT.append(_WORLDS)
+    for world in _WORLDS.values():
+        world.leave_to_parent()
+    _LOCK, _WORLDS = threading.Lock(), {}
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,39 @@
+"""A few threads for event loops: they do what blocks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+from tbcache.io.current import BLOCKING, enter
+
+T = TypeVar("T")
+
+
+class ThreadPool:
+    """At most ``size`` threads, which all loops of the process share. None runs before the first work."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name, self._size = name, size
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        os.register_at_fork(after_in_child=self.forget)
+
+    def run(self, work: Callable[[], T]) -> Future[T]:
+        """What ``work`` returns, in the blocking world and with the deadline of the caller."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
+            pool = self._pool
+        context = copy_context()
+        context.run(enter, BLOCKING)
+        return pool.submit(context.run, work)
+
+    def forget(self) -> None:
+        """In a forked child: the threads are its parent's."""
+        self._lock = threading.Lock()
+        self._pool = None
