@@ -42,6 +42,7 @@ from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
+from tbcache.store.refusal import Refusal, read_refusals
 from tbcache.store.state import Failing, read_failing
 from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros
 from tbcache.version import __version__
@@ -162,7 +163,8 @@ class Load:
 class WorkerStatus:
     """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does.
 
-    ``layout`` is that of the keys it reads and writes in Redis.
+    ``layout`` is that of the keys it reads and writes in Redis. ``refused`` is what Redis refuses it of the
+    keys of a source, by the source's name.
     """
 
     name: str
@@ -180,6 +182,7 @@ class WorkerStatus:
     layout: int = LAYOUT
     #: What it was started with; None of a process that does not say.
     profile: Profile | None = None
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
@@ -201,6 +204,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     version: str = "0.1.0"
     layout: int = 1
     profile: msgspec.Raw = msgspec.Raw(b"null")
+    refused: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Batch(NamedTuple):
@@ -519,6 +523,7 @@ class UsageMonitor:
             __version__,
             LAYOUT,
             self._profile(load.serves),
+            msgspec.Raw(msgspec.json.encode(self._store.refusals.lasting())),
         )
         key = self._store.keys.workers
         try:
@@ -679,6 +684,7 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         version=printable(mark.version, 20),
         layout=mark.layout,
         profile=read_profile(mark.profile),
+        refused=read_refusals(mark.refused),
     )
 
 

@@ -200,7 +200,7 @@ class Server(Answer):
 
 
 class SourceState(Answer):
-    """One source: `ok`, `limited`, `failing`, `closed`, `off`, or `unknown` while Redis is away."""
+    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `off`; `unknown` while Redis is away."""
 
     name: str
     state: str
@@ -209,6 +209,8 @@ class SourceState(Answer):
     closed_until: datetime | None
     closed_reason: str | None
     failing_since: datetime | None = Field(description="The first failure after a fetch went well.")
+    refused_since: datetime | None
+    refused_reason: str | None = Field(description="What Redis refuses of the source's keys, in its words.")
     warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
     common: int
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")

@@ -22,6 +22,7 @@ _STATE_STYLE = {
     "ok": "green",
     "limited": "yellow",
     "failing": "red",
+    "refused": "red",
     "closed": "red",
     "off": "dim",
     "unknown": "dim",

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 from tbcache.admission import PlanDelay
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
+from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.models import FetchRequest, utc_now
 from tbcache.models.foreign import moment, whole
@@ -25,8 +26,9 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.connection import Refused
+from tbcache.store.refusal import Refusal
 from tbcache.store.server import ServerFacts, facts_of
-from tbcache.store.state import FIELDS, SourceState, state_of
+from tbcache.store.state import FIELDS, Closure, SourceState, state_of
 from tbcache.store.wire import MICROS, to_micros, to_time
 
 #: For so long after its first process, or its server, was started, a fleet without a worker is starting.
@@ -37,7 +39,8 @@ DEAD_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one look shows: the server, and of each source its warm count, its state and today's bill.
+    """What one look shows: the server, and of each source its warm count, its state, today's bill and what
+    Redis refuses of its keys.
 
     Money in millionths of a dollar. ``spent_at`` is when the budget was found to be spent.
     """
@@ -49,6 +52,7 @@ class _Seen:
     states: dict[str, SourceState]
     bills: dict[str, int]
     spent_at: dict[str, datetime | None]
+    refused: dict[str, Refusal]
 
 
 class Fleet:
@@ -97,7 +101,7 @@ class Fleet:
         """
         workers = self._monitor.get_workers()
         goes_by = self._agreed(workers)
-        seen = self._read(goes_by)
+        seen = self._read(goes_by, refusals_of(workers))
         status = FleetStatus(
             at=seen.at,
             server=ServerStatus(self._store.address, is_available=True, **asdict(seen.facts)),
@@ -123,7 +127,7 @@ class Fleet:
             began.append(self._started_at)
         return any(abs((seen.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
 
-    def _read(self, goes_by: Agreed) -> _Seen:
+    def _read(self, goes_by: Agreed, refused: dict[str, Refusal]) -> _Seen:
         keys, today = self._store.keys, self._store.today
         asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
         with self._store.guard():
@@ -142,7 +146,7 @@ class Fleet:
         logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
-        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {})
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused)
         answers = iter(found)
         for source, requests in asked:
             seen.states[source.name] = state_of(next(answers), seen.at)
@@ -156,13 +160,13 @@ class Fleet:
     def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
         state, recent = seen.states[source.name], self._monitor.get_recent_metrics(source.name)
         limits, closure = self._limits(source, state), state.closure
-        is_spent = _is_spent(source, seen)
+        is_spent, refused = _is_spent(source, seen), seen.refused.get(source.name)
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
         is_shut = any(self._delay.is_shut(source, request) for request in common[:1])
         return SourceStatus(
             name=source.name,
-            state=_state(source, limits, recent, is_closed=closure is not None, is_spent=is_spent),
+            state=_state(source, limits, recent, closure, refused, is_spent=is_spent),
             missing=source.missing,
             credentials=source.variables,
             base_url=source.base_url,
@@ -172,6 +176,8 @@ class Fleet:
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
             failing_since=recent.last.since if recent.is_failing and recent.last else None,
+            refused_since=refused.since if refused else None,
+            refused_reason=refused.reason if refused else None,
             warm=0 if is_shut else seen.warm[source.name],
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
@@ -235,6 +241,8 @@ class Fleet:
             closed_until=None,
             closed_reason=None,
             failing_since=None,
+            refused_since=None,
+            refused_reason=None,
             warm=0,
             common=len(self._settings.common_symbols),
             recent=RecentMetrics(source.name),
@@ -280,14 +288,17 @@ def _state(
     source: Source,
     limits: Sequence[LimitStatus],
     recent: RecentMetrics,
+    closure: Closure | None,
+    refused: Refusal | None,
     *,
-    is_closed: bool,
     is_spent: bool,
 ) -> State:
     if not source.is_enabled:
         return "off"
-    if is_closed:
+    if closure is not None:
         return "closed"
+    if refused is not None:
+        return "refused"
     if recent.is_failing:
         return "failing"
     return "limited" if is_spent or any(limit.remaining == 0 for limit in limits) else "ok"

@@ -11,8 +11,9 @@ from tbcache.monitoring import RecentMetrics, SourceMetrics, WorkerStatus
 from tbcache.queue import QueueDepth
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
-#: fetched fails. closed: the upstream said stop. off: credentials are missing. unknown: Redis is away.
-State = Literal["ok", "limited", "failing", "closed", "off", "unknown"]
+#: fetched fails. refused: Redis refuses its keys. closed: the upstream said stop. off: credentials are
+#: missing. unknown: Redis is away.
+State = Literal["ok", "limited", "failing", "refused", "closed", "off", "unknown"]
 
 #: What may be wrong, for programs; while Redis cannot be used nothing but that is known.
 ServerTrouble = Literal["redis_away", "redis_refuses"]
@@ -20,6 +21,7 @@ FleetTrouble = Literal[
     "other_layout",
     "no_worker",
     "no_scheduler",
+    "keys_refused",
     "closed",
     "failing",
     "budget",
@@ -66,10 +68,11 @@ class SourceStatus:
 
     ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
     all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
-    where it is not known. ``failing_since`` is the first failure after a fetch went well. ``warm`` counts
-    the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items come, where
-    that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all
-    processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
+    where it is not known. ``failing_since`` is the first failure after a fetch went well. ``refused_reason``
+    is in Redis' words what it refuses some process of the source's keys, None where it refuses nothing.
+    ``warm`` counts the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items
+    come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
+    of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
     ``spent_until`` when it begins anew.
     """
 
@@ -84,6 +87,8 @@ class SourceStatus:
     closed_until: datetime | None
     closed_reason: str | None
     failing_since: datetime | None
+    refused_since: datetime | None
+    refused_reason: str | None
     warm: int
     common: int
     recent: RecentMetrics

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
+from tbcache.fleet.refusal import refusals_of
 from tbcache.models.foreign import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths
@@ -37,6 +38,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
     return (
         *_layouts(status.workers),
         *(() if status.is_starting else _processes(status)),
+        *_refused(status.workers),
         *_sources(status.sources),
         *_unserved(status),
         *_deaths(deaths),
@@ -86,6 +88,17 @@ def _gone_since(workers: Iterable[WorkerStatus], role: str) -> datetime | None:
     """When the last of them was heard of; None where none is missed."""
     silent = (worker.beat_at for worker in workers if not worker.is_alive and worker.role == role)
     return max(silent, default=None)
+
+
+def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
+    """Also of a source that is shown nowhere: the keys of a cache may have any name."""
+    for source, refusal in refusals_of(workers).items():
+        what = f"{source}: Redis refuses its keys ({refusal.reason})"
+        todo = (
+            f"`redis-cli --scan --pattern '*{{{source}}}*'` lists them: remove the one of another type, "
+            "or give the processes' user the right to them"
+        )
+        yield Trouble("keys_refused", what, todo, source, refusal.since)
 
 
 def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:

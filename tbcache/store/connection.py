@@ -69,6 +69,7 @@ from tbcache.store.fault import (
 from tbcache.store.key import Keys
 from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.node import Node
+from tbcache.store.refusal import Refusals
 from tbcache.store.script import Argument, Script
 from tbcache.store.waiter import Waiter
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, pack_limits, to_micros, to_time
@@ -158,6 +159,8 @@ class Store:
         self._returned_at = -math.inf
         #: Sources whose keys our scripts stumble over: they go on without Redis.
         self._broken: dict[str, str] = {}
+        #: What this process is refused of late, for its heartbeat.
+        self.refusals = Refusals()
         self._own: dict[str, OwnSlots] = {}
         self._is_returning = False
         self._seen: dict[str, Seen] = {}
@@ -389,6 +392,8 @@ class Store:
         refused = Refused(self.address, reason_of(error))
         refused.is_timeout = may_be_done(error)
         log.warning("redis.refused", script=script, source=source, reason=refused.reason)
+        if source:
+            self.refusals.note(source, script, refused.reason)
         if script in _OF_SLOTS and source in self._own:
             self._break(source, refused.reason)
         return refused
@@ -836,7 +841,7 @@ class Store:
             self._lock = threading.Lock()
             self._asking_time = threading.Lock()
             self._is_returning = False
-            self._broken = {}
+            self._broken, self.refusals = {}, Refusals()
             self._away_reason = None if self._url else "no address is configured"
             self._open()
 

@@ -38,8 +38,11 @@ _OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", r
 _OF_CONNECTION = re.compile(r"^Error -?\d+ connecting to \S+\. ")
 #: The script in which it happened, and where.
 _OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
-#: One key holds what it should not: a value of another type, or no number where one should be.
-_OF_KEY = re.compile(r"\bWRONGTYPE\b|is not an? (integer|valid float)|would overflow")
+#: One key holds what it should not, a value of another type, or no number where one should be; or it is one
+#: that the user has no right to.
+_OF_KEY = re.compile(
+    r"\bWRONGTYPE\b|is not an? (integer|valid float)|would overflow|access (a|(at least )?one of the) keys?\b"
+)
 #: A script stumbled over a value. Where a command of its own was refused, the server's code stands there.
 _IN_SCRIPT = re.compile(r"user_script: ?\d+: (?!-?[A-Z]{3,} |@)")
 #: The number of a database, or that there is none to choose.
@@ -50,14 +53,16 @@ def is_of_call(error: Exception, *, is_script: bool) -> bool:
     """True when an error is about what was asked, not about the server.
 
     A plain command may be one that the user has no rights to and can do without (INFO, SUBSCRIBE);
-    scripts are what nothing goes without.
+    scripts are what nothing goes without. A key that it has no rights to is one source's, like a damaged one.
     """
     if not isinstance(error, redis.ResponseError):
         return False
+    text = words(error)
+    if _OF_KEY.search(text):
+        return True
     if isinstance(error, NoPermissionError):
         return not is_script
-    text = words(error)
-    return _OF_KEY.search(text) is not None or _IN_SCRIPT.search(text) is not None
+    return _IN_SCRIPT.search(text) is not None
 
 
 def is_about_database(error: Exception) -> bool:
@@ -82,6 +87,9 @@ def may_be_done(error: Exception) -> bool:
     if not isinstance(error, redis.ResponseError):
         # A connection that breaks says nothing of what was sent over it.
         return not isinstance(error, Unsent)
+    if isinstance(error, NoPermissionError):
+        # It was not begun.
+        return False
     # A script is stopped where it stumbles, or lacks a right: what it wrote before stays.
     return "ACL failure in script" in str(error) or is_of_call(error, is_script=True)
 

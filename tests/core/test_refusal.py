@@ -23,7 +23,7 @@ from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.codec import seal
-from tbcache.store.fault import is_of_call, reason_of
+from tbcache.store.fault import is_of_call, may_be_done, reason_of
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
 
@@ -330,7 +330,15 @@ def test_a_database_that_is_not_there_is_a_wrong_setting(
         ("user_script:3: attempt to compare nil with number script: 0, on @user_script:3.", True),
         ("value is not an integer or out of range", True),
         ("Error running script (call to f_0): @user_script:1: @user_script: 1: -MISCONF Redis is", False),
+        ("No permissions to access a key", True),
+        ("ACL failure in script: No permissions to access a key", True),
+        ("this user has no permissions to access one of the keys used as arguments", True),
+        (
+            "The user executing the script can't access at least one of the keys mentioned in",
+            True,
+        ),
         ("ACL failure in script: User x has no permissions to run the 'hset' command", False),
+        ("User x has no permissions to run the 'keys' command", False),
         ("unknown command 'EVALSHA', with args beginning with: ", False),
         ("max number of clients reached", False),
         ("a word that no version has said so far", False),
@@ -339,6 +347,12 @@ def test_a_database_that_is_not_there_is_a_wrong_setting(
 def test_only_what_is_about_a_key_is_no_outage(text: str, is_of_one_call: bool) -> None:
     """The words of servers of today and of those before."""
     assert is_of_call(redis.ResponseError(text), is_script=True) == is_of_one_call
+
+
+def test_a_script_without_a_right_to_its_keys_was_not_begun() -> None:
+    """What it would have taken of a limit is free; one that is stopped on its way may have taken it."""
+    assert not may_be_done(redis.exceptions.NoPermissionError("No permissions to access a key"))
+    assert may_be_done(redis.ResponseError("ACL failure in script: No permissions to access a key"))
 
 
 def test_a_reason_shows_no_values() -> None:

@@ -1,0 +1,26 @@
+"""What Redis refuses of the keys of each source, by the word of the processes that live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tbcache.monitoring import WorkerStatus
+from tbcache.store.refusal import Refusal
+
+#: So many reasons that differ are told.
+MOST_REASONS = 3
+
+
+def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
+    """Of each source that something is refused of, to whichever process: since when, and in which words."""
+    told: dict[str, list[Refusal]] = {}
+    for worker in workers:
+        for source, refusal in worker.refused.items() if worker.is_alive else ():
+            told.setdefault(source, []).append(refusal)
+    return {source: _together(told[source]) for source in sorted(told)}
+
+
+def _together(refusals: Iterable[Refusal]) -> Refusal:
+    oldest_first = sorted(refusals, key=lambda refusal: refusal.since)
+    reasons = list(dict.fromkeys(refusal.reason for refusal in oldest_first))
+    return Refusal(oldest_first[0].since, "; ".join(reasons[:MOST_REASONS]))
