@@ -25,7 +25,7 @@ from tbcache.providers import Provider
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 
 TTL = 600
 LOCAL_BYTES = 16 * 1024 * 1024
@@ -103,13 +103,13 @@ class Tbcache:
         )
         self.settings = settings
         self.store = Store(settings)
-        local = LocalCache(self.store, local_bytes, "trading_bot:cache:") if local_bytes else None
-        self.manager = CacheManager(self.store, local)
+        memory = Memory(self.store, local_bytes, is_tracking=True) if local_bytes else Memory(self.store)
+        self.manager = CacheManager(self.store, memory)
         self.monitor = UsageMonitor(self.store, settings)
         source = replace(BUILT_IN["reddit"], limits=(limit,), missing=(), pages=1, cache_ttl=cache_ttl)
         self.provider = Upstream(source, settings.source("reddit"))
         self.provider.persist_to_db = False
-        admission = Admission(self.store, settings, self.monitor, local)
+        admission = Admission(self.store, settings, self.monitor, memory)
         provider: Any = self.provider
         provider.pipeline = Pipeline(admission)
         provider.usage_monitor = self.monitor

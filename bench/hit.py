@@ -82,9 +82,9 @@ def _manager(part: cache.Tbcache) -> Callable[[], object]:
 
 def _warm(part: cache.Tbcache, ask: Callable[[], object]) -> None:
     """Ask until the in-process layer has answered, where there is one."""
-    local = part.manager.local
+    memory = part.manager.memory
     deadline = time.monotonic() + 5
-    while local is not None and local.stats.hits == 0 and time.monotonic() < deadline:
+    while memory.is_tracking and memory.stats.hits == 0 and time.monotonic() < deadline:
         ask()
     ask()
 

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from tbcache.admission import Admission, Ask, Go, Settlement
-from tbcache.cache import CacheManager, fallback, get_cache_manager
+from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.errors import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store, codec
-from tbcache.store.local import LocalCache
+from tbcache.store import memory as memory_module
+from tbcache.store.memory import Memory
 from tests.server import Server, sending, sent_here, wait_until
 
 
@@ -51,7 +52,7 @@ def local_cache_for(server: Server, store_for: Callable[..., Store]) -> Iterator
 
     def build() -> CacheManager:
         store = store_for(server)
-        local = LocalCache(store, 1 << 20, "trading_bot:cache:")
+        local = Memory(store, 1 << 20, is_tracking=True)
         made.append(CacheManager(store, local))
         made[-1].get("warm:up")
         wait_until(lambda: local.is_on, what="the layer's being on")
@@ -402,7 +403,7 @@ def test_what_was_changed_during_an_outage_is_removed_from_redis(
 def test_a_change_noted_too_late_is_put_right_before_redis_is_used(cache: CacheManager) -> None:
     """A thread may learn of the outage just before, and note its change just after, the return."""
     cache.set("key", "old")
-    cache._fallback.set("key", b'"during"', 60)
+    cache.memory.set("key", b'"during"', 60)
     assert cache.get("key", "removed") == "removed"
     assert cache.status().fallback_entries == 0
 
@@ -485,27 +486,27 @@ def test_no_redis_at_all_is_memory(tmp_path: Any) -> None:
     cache.store.close()
 
 
-def test_the_fallback_is_bounded_in_bytes() -> None:
+def test_what_is_set_without_redis_is_bounded_in_bytes(store: Store) -> None:
     """A worker that goes on for hours without Redis must not eat the machine."""
-    kept = fallback.Fallback(max_bytes=10_000)
+    kept = Memory(store, max_bytes=10_000)
     for n in range(1000):
         assert kept.set(f"key:{n}", b"x" * 100, 60)
-    assert 0 < len(kept) <= 25
-    assert kept.get("key:999") is not None
-    assert kept.get("key:0") is None
+    assert 0 < kept.stats.alone <= 25
+    assert kept.recall("key:999") is not None
+    assert kept.recall("key:0") is None
     assert not kept.set("key:999", b"x" * 10_001, 60)
-    assert kept.get("key:999") is None
+    assert kept.recall("key:999") is None
 
 
 def test_too_many_changes_become_a_clear_of_everything(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What must be put right is remembered, in bounded memory."""
-    monkeypatch.setattr(fallback, "MAX_CHANGES", 10)
+    monkeypatch.setattr(memory_module, "MAX_CHANGES", 10)
     for n in range(20):
         cache.set(f"key:{n}", "old")
-        cache._fallback.delete(f"key:{n}")
-    assert len(cache._fallback.changes().keys) <= 10
+        cache.memory.delete(f"key:{n}", in_redis=False)
+    assert len(cache.memory.changes.keys) <= 10
     assert cache.get("key:5", "removed") == "removed"
     assert not any(cache.exists(f"key:{n}") for n in range(20))
 
@@ -514,19 +515,19 @@ def test_changes_made_while_others_are_put_right_are_put_right_too(cache: CacheM
     """Threads go on writing to the fallback while a long clear runs at Redis' return."""
     for key in ("one", "two"):
         cache.set(key, "old")
-    cache._fallback.delete("one")
+    cache.memory.delete("one", in_redis=False)
     undo, calls = cache._undo, []
 
     def slowly(client: Any, changes: Any) -> None:
         calls.append(changes)
         undo(client, changes)
         if len(calls) == 1:
-            cache._fallback.set("two", b'"during"', 60)
+            cache.memory.set("two", b'"during"', 60)
 
     cache._undo = slowly  # type: ignore[method-assign]
     assert cache.get("one") is None
     assert cache.get("two") is None
-    assert not cache._fallback.is_used
+    assert not cache.memory.is_changed
 
 
 # --- the in-process layer ---------------------------------------------------------------
@@ -587,7 +588,7 @@ def test_what_was_read_before_an_outage_is_there_during_it(
 ) -> None:
     """A value fresh for minutes more is no reason to load it again, let alone by everyone at once."""
     store = store_for(private_server)
-    local = LocalCache(store, 1 << 20, "trading_bot:cache:")
+    local = Memory(store, 1 << 20, is_tracking=True)
     cache = CacheManager(store, local)
     cache.get("warm:up")
     wait_until(lambda: local.is_on, what="the layer's being on")
@@ -642,9 +643,8 @@ def test_the_layer_keeps_no_answer_longer_than_it_is_fresh(
 ) -> None:
     """The key of a source's answer lives on for an hour after that."""
     cache = local_cache_for()
-    assert cache.local is not None
     ttls: list[float] = []
-    monkeypatch.setattr(cache.local, "put", lambda key, value, ttl, token, size: ttls.append(ttl))
+    monkeypatch.setattr(cache.memory, "put", lambda key, value, ttl, token, size: ttls.append(ttl))
     entry = cache.store.keys.entry("twitter:AAPL:24")
     server.client.set(entry, codec.seal(b"1", int((time.time() + 30) * 1e6)), ex=3600)
     cache.get("twitter:AAPL:24")
@@ -760,7 +760,6 @@ def test_the_process_has_one_manager_as_its_settings_say(
     cache.set("key", 1)
     assert server.client.exists("other:cache:{key}")
     cache.get("key")
-    assert cache.local is not None
     wait_until(lambda: cache.get("key") == 1 and cache.status().local_entries == 1)
     cache.set("key", 2)
     assert cache.get("key") == 2
@@ -770,4 +769,8 @@ def test_the_layer_can_be_turned_off(server: Server, monkeypatch: pytest.MonkeyP
     """TBCACHE_LOCAL_CACHE_BYTES=0."""
     monkeypatch.setenv("REDIS_URL", server.url)
     monkeypatch.setenv("TBCACHE_LOCAL_CACHE_BYTES", "0")
-    assert get_cache_manager().local is None
+    cache = get_cache_manager()
+    cache.set("key", 1)
+    assert [cache.get("key") for _ in range(3)] == [1] * 3
+    assert not cache.memory.is_on
+    assert cache.status().local_entries == 0

@@ -21,8 +21,7 @@ from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store, codec
 from tbcache.store.clear import read_log
-from tbcache.store.glob import compile_glob
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 from tests.server import Server, wait_until
 from workers.sweep import SweepMiddleware
 
@@ -168,7 +167,7 @@ def test_an_in_process_layer_hears_of_a_clear(
 ) -> None:
     """No entry changes yet, so that the log is all it can hear of."""
     store = store_for(server)
-    local = LocalCache(store, 1 << 20, store.keys.entries)
+    local = Memory(store, 1 << 20, is_tracking=True)
     layered = CacheManager(store, local)
     try:
         cache.set(KEY, 1)
@@ -597,6 +596,6 @@ def test_too_many_clears_made_without_redis_become_one_of_everything(
     """The log must stay short."""
     monkeypatch.setattr("tbcache.cache.manager.MOST_CLEARS", 3)
     for number in range(5):
-        cache._fallback.clear(f"quote:{number}", compile_glob(f"quote:{number}"))
+        cache.memory.clear(f"quote:{number}", in_redis=False)
     cache.get("anything")
     assert log_of(cache) == ["*"]

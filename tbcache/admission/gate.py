@@ -35,7 +35,7 @@ from tbcache.admission.verdict import (
 )
 from tbcache.limiter.script import Late, WindowKeys
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
-from tbcache.models import Failure, Lane, Limit, RateHint, SymbolSentiment, utc_now
+from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
@@ -44,8 +44,8 @@ from tbcache.settings.log import get_logger
 from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
-from tbcache.store.codec import HEAD_BYTES, encode_sentiment
-from tbcache.store.local import LocalCache, Packed
+from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.memory import Memory
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
@@ -86,10 +86,10 @@ class Admission:
     """Verdicts for one process; see ``admit.lua`` and ``settle.lua`` for the rules."""
 
     def __init__(
-        self, store: Store, settings: Settings, monitor: UsageMonitor, layer: LocalCache | None = None
+        self, store: Store, settings: Settings, monitor: UsageMonitor, memory: Memory | None = None
     ) -> None:
-        """``layer`` has what this process may remember of answers."""
-        self.layer = layer
+        """``memory`` has what this process remembers of values; the cache manager has the same one."""
+        self.memory = Memory(store) if memory is None else memory
         self._store = store
         #: What is known of plans whose items come late.
         self.delay = PlanDelay(store)
@@ -105,13 +105,13 @@ class Admission:
         self._ids = itertools.count()
         self._prefix = f"{secrets.token_hex(8)}."
         self._billed = Billed()
-        self._local = LocalAdmission(store, self._lease, self.send_seconds)
+        self._local = LocalAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._local.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.on_return(self._local.forget)
         store.on_return(self._give_back)
-        store.on_clear(self._local.clear)
+        self.memory.on_removal(self._local.end)
 
     @property
     def send_seconds(self) -> float:
@@ -130,7 +130,7 @@ class Admission:
             return self._hit(ask) or self._admit(ask, token)
         except Unavailable:
             is_lost = self._store.own(ask.source.name).is_asked(token)
-            verdict = self._stand_in(ask) or self._local.admit(ask, token)
+            verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
             return self._note_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
@@ -200,13 +200,9 @@ class Admission:
         try:
             return self._look(source, key)
         except Unavailable:
-            kept = self.layer.stand_in(key) if self.layer is not None else None
-            payload = None if kept is None else _payload_of(kept.value)
-            return self._local.look(key) if kept is None or payload is None else Hit(payload, kept.seconds)
-
-    def forget(self, key: str) -> bool:
-        """Drop what this process keeps under ``key`` while Redis is away; True when there was something."""
-        return self._local.drop(key)
+            kept = self.memory.recall(key)
+            is_fresh = kept is not None and kept.fresh_seconds > 0
+            return Hit(kept.payload, kept.fresh_seconds) if kept is not None and is_fresh else None
 
     def discard(self, ask: Ask) -> bool:
         """Remove a value that cannot be read; False when it may still be there."""
@@ -214,8 +210,9 @@ class Admission:
             with self._store.guard():
                 self._store.client.unlink(self._store.keys.entry(ask.request.key))
         except Unavailable:
-            self._local.forget()
-            return False
+            self.memory.discard(ask.request.key)
+            # Refused to us alone, Redis is asked again, and has it still.
+            return not self._store.is_available
         return True
 
     def wait_for(self, join: Join, source: str, seconds: float) -> None:
@@ -543,14 +540,6 @@ class Admission:
 
     # Without
 
-    def _stand_in(self, ask: Ask) -> Stale | None:
-        """What this process knew before Redis went away. Nothing newer: a settled load drops it."""
-        kept = self.layer.stand_in(ask.request.key) if self.layer is not None else None
-        if kept is None or kept.seconds <= ask.needed:
-            return None
-        payload = _payload_of(kept.value)
-        return None if payload is None else Stale(payload)
-
     def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
         """Redis may have granted what it could not answer: it is told how that ended once it is back."""
         if isinstance(verdict, Go):
@@ -631,13 +620,6 @@ def _birth(entry: bytes) -> int:
 def _value(entry: bytes) -> bytes:
     """The value inside an entry's envelope, see ``codec.seal``."""
     return entry[HEAD_BYTES:-1]
-
-
-def _payload_of(kept: object) -> bytes | None:
-    """The payload of what the in-process layer keeps; None of what is no answer of a source."""
-    if isinstance(kept, SymbolSentiment):
-        return encode_sentiment(kept)
-    return kept.payload if isinstance(kept, Packed) else None
 
 
 def _closed_seconds(source: Source, closed_by: Failure) -> float:

@@ -26,7 +26,7 @@ from tbcache.limiter.slot import OwnSlots
 from tbcache.models import Failure, utc_now
 from tbcache.sources import Source
 from tbcache.store import Store
-from tbcache.store.glob import compile_glob
+from tbcache.store.memory import Matches, Memory
 from tbcache.store.wire import MICROS, day_of, to_micros
 
 ENTRIES = 10_000
@@ -37,10 +37,9 @@ BUDGET_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Entry:
-    payload: bytes | None = None
-    fresh_until: float = 0.0
-    stale_until: float = 0.0
+class _Load:
+    """The load of a key that is under way, or the last one that failed."""
+
     failure: Failure | None = None
     retry_at: float = 0.0
     token: str | None = None
@@ -50,8 +49,9 @@ class _Entry:
 class LocalAdmission:
     """Verdicts from memory; forgotten when Redis is back."""
 
-    def __init__(self, store: Store, lease_seconds: float, send_seconds: float) -> None:
+    def __init__(self, store: Store, memory: Memory, lease_seconds: float, send_seconds: float) -> None:
         self._store = store
+        self._memory = memory
         self._lease = lease_seconds
         self._send = send_seconds
         self.renew()
@@ -59,58 +59,44 @@ class LocalAdmission:
     def renew(self) -> None:
         """Also after a fork: another thread of the parent may have held the lock, in the midst of a change;
         and what it has under way comes to its end there, not here."""
-        self._entries: LRUCache[str, _Entry] = LRUCache(ENTRIES)
+        self._loads: LRUCache[str, _Load] = LRUCache(ENTRIES)
         self._lock = threading.Lock()
         self._over = threading.Condition(self._lock)
 
     def forget(self) -> None:
-        """Drop every value: Redis knows better again."""
+        """Drop every value that was loaded without Redis, and every load: it knows better again."""
+        self._memory.forget_alone()
         with self._lock:
-            self._entries.clear()
+            self._loads.clear()
             self._over.notify_all()
 
-    def clear(self, pattern: str) -> None:
-        """Drop the values whose key matches ``pattern``, and those that are on their way."""
-        matching = compile_glob(pattern)
+    def end(self, matches: Matches) -> None:
+        """The keys that match were removed: what is on its way for them is not kept."""
         with self._lock:
-            for key in [key for key in self._entries if matching.fullmatch(key.encode())]:
-                del self._entries[key]
+            for key in [key for key in self._loads if matches(key)]:
+                del self._loads[key]
             self._over.notify_all()
-
-    def drop(self, key: str) -> bool:
-        """Drop the value under ``key``, and one that is on its way; True when there was one."""
-        with self._lock:
-            entry = self._entries.pop(key, None)
-            self._over.notify_all()
-        return entry is not None and entry.payload is not None and time.monotonic() < entry.stale_until
-
-    def look(self, key: str) -> Hit | None:
-        """The fresh value under ``key``."""
-        now = time.monotonic()
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry.payload is None or now >= entry.fresh_until:
-                return None
-            return Hit(entry.payload, entry.fresh_until - now)
 
     def admit(self, ask: Ask, token: str) -> Verdict:
-        now = time.monotonic()
+        key, now = ask.request.key, time.monotonic()
         with self._lock:
-            entry = self._entry(ask.request.key)
-            held = entry.payload if now < entry.stale_until else None
-            if held is not None and now + ask.needed < entry.fresh_until:
-                return Hit(held, entry.fresh_until - now)
-            if entry.failure and now < entry.retry_at:
-                return Stale(held, entry.failure) if held is not None else Failed(entry.failure)
-            if entry.token and now < entry.lease_until:
+            # Under the lock: between this and the lease, another's load could end.
+            kept, load = self._memory.recall(key), self._load(key)
+            if kept is not None and kept.fresh_seconds > ask.needed:
+                # What was read before Redis went away may have been changed by others.
+                return Hit(kept.payload, kept.fresh_seconds) if kept.is_alone else Stale(kept.payload)
+            held = None if kept is None else kept.payload
+            if load.failure and now < load.retry_at:
+                return Stale(held, load.failure) if held is not None else Failed(load.failure)
+            if load.token and now < load.lease_until:
                 if held is not None:
                     return Stale(held)
-                return Join(entry.token, entry.lease_until - now, is_local=True)
+                return Join(load.token, load.lease_until - now, is_local=True)
             closed = self._closed_for(ask.source.name)
             wait = closed or self._take(ask.source, token)
             if wait is not None:
                 return Stale(held) if held is not None else wait
-            entry.token, entry.lease_until = token, now + self._lease
+            load.token, load.lease_until = token, now + self._lease
         return Go(Grant(ask, token, token, now, now, now + self._send, is_local=True), held)
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
@@ -126,30 +112,33 @@ class LocalAdmission:
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
         end_slot(self._store.own(source.name), grant, settlement)
-        now = time.monotonic()
+        key = grant.ask.request.key
         with self._lock:
-            entry = self._entry(grant.ask.request.key)
-            if entry.token == grant.token:
-                entry.token = None
-                if settlement.payload is not None:
-                    entry.payload, entry.failure = settlement.payload, None
-                    entry.fresh_until = now + source.cache_ttl
-                    entry.stale_until = entry.fresh_until + source.stale_ttl
-                elif settlement.failure is not None:
-                    entry.failure, entry.retry_at = settlement.failure, now + BACKOFF_SECONDS
+            load = self._load(key)
+            is_ours = load.token == grant.token
+            if is_ours:
+                load.token = None
+            if settlement.payload is not None:
+                # What was read before is older than what has come.
+                self._memory.invalidate(key)
+            if is_ours and settlement.payload is not None:
+                load.failure = None
+                self._memory.keep(key, settlement.payload, source.cache_ttl, source.stale_ttl)
+            elif is_ours and settlement.failure is not None:
+                load.failure, load.retry_at = settlement.failure, time.monotonic() + BACKOFF_SECONDS
             self._over.notify_all()
 
     def wait_for(self, token: str, seconds: float) -> None:
         """Return when the load of ``token`` is over, or after ``seconds``."""
         with self._lock:
             self._over.wait_for(
-                lambda: all(entry.token != token for entry in self._entries.values()), timeout=seconds
+                lambda: all(load.token != token for load in self._loads.values()), timeout=seconds
             )
 
-    def _entry(self, key: str) -> _Entry:
-        if key not in self._entries:
-            self._entries[key] = _Entry()
-        return self._entries[key]
+    def _load(self, key: str) -> _Load:
+        if key not in self._loads:
+            self._loads[key] = _Load()
+        return self._loads[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:
         """Take a slot, with the lock held: two who look at once would both see the money for one page."""

@@ -2,6 +2,6 @@
 
 from tbcache.cache.manager import CacheManager, CacheStatus, get_cache_manager
 from tbcache.cache.memo import Cached, cached
-from tbcache.store.local import MISSING
+from tbcache.store.memory import MISSING
 
 __all__ = ["MISSING", "CacheManager", "CacheStatus", "Cached", "cached", "get_cache_manager"]

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import redis
 
-from tbcache.cache.fallback import EVERYTHING, Changes, Fallback
 from tbcache.cache.flight import Flights
 from tbcache.cache.load import LEASE_SECONDS, Load, Loads
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
@@ -27,8 +26,8 @@ from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Refused, Store, Unavailable, codec, get_store
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
-from tbcache.store.glob import compile_glob
-from tbcache.store.local import MISSING, LocalCache, Packed, StandIn
+from tbcache.store.key import EVERYTHING
+from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
 from tbcache.store.server import ask_facts
 from tbcache.store.wire import MICROS
 
@@ -39,6 +38,8 @@ T = TypeVar("T")
 MAX_KEY_CHARS = 512
 MAX_TTL = 10 * 365 * 86400
 BATCH = 100
+#: So often what was changed meanwhile is put right as well; what is left is, by whoever uses Redis first.
+ROUNDS = 5
 
 # A lone surrogate is no text, so no key either.
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -53,7 +54,9 @@ class CacheStatus:
     """Where the cache stands.
 
     ``keys`` counts everything in the Redis database; ``hits`` and ``misses`` are those of
-    this process. What only Redis knows is None while it is away.
+    this process. What only Redis knows is None while it is away. ``local_entries`` are values of Redis
+    that this process has in memory, ``fallback_entries`` those that were set or loaded without it;
+    ``local_bytes`` is the size of both.
     """
 
     is_available: bool
@@ -76,16 +79,15 @@ class CacheManager:
     process, bounded; when it returns they are forgotten, and what was changed meanwhile is
     removed from it. No call raises because of Redis.
 
-    With ``local``, values read are also kept in this process and dropped when anyone
-    changes them. While Redis is away they stand in for it until their TTL is over.
+    With a ``memory`` that is tracking, values read are also kept in this process and dropped when
+    anyone changes them. While Redis is away they stand in for it until their TTL is over.
     """
 
     def __init__(
-        self, store: Store, local: LocalCache | None = None, lease_seconds: float = LEASE_SECONDS
+        self, store: Store, memory: Memory | None = None, lease_seconds: float = LEASE_SECONDS
     ) -> None:
         self.store = store
-        self.local = local
-        self._fallback = Fallback()
+        self.memory = Memory(store) if memory is None else memory
         self._flights = Flights()
         self._sweeper = Sweeper(store)
         self._loads = Loads(store, lease_seconds)
@@ -124,7 +126,7 @@ class CacheManager:
         return self._change(
             key,
             lambda client: self._write(client, key, payload, seconds),
-            lambda: self._fallback.set(key, payload, seconds),
+            lambda: self.memory.set(key, payload, seconds),
         )
 
     def exists(self, key: str) -> bool:
@@ -154,12 +156,11 @@ class CacheManager:
         """
         check_key(key)
 
-        def without() -> bool:
-            was_there = self._recall_ttl(key) is not None
-            self._fallback.delete(key)
-            return was_there
+        def remove(client: redis.Redis) -> bool:
+            was_there = self._unlink(client, [key]) > 0
+            return self.memory.delete(key, in_redis=True) or was_there
 
-        return self._change(key, lambda client: self._unlink(client, [key]) > 0, without)
+        return self._ask(remove, lambda: self.memory.delete(key, in_redis=False))
 
     def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
         """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
@@ -173,11 +174,9 @@ class CacheManager:
         """
         check_key(pattern, what="pattern")
 
-        def without() -> int:
-            self._forget(pattern)
-            return self._fallback.clear(pattern, compile_glob(pattern))
-
-        return self._ask(lambda client: self._clear(pattern, wait), without)
+        return self._ask(
+            lambda client: self._clear(pattern, wait), lambda: self.memory.clear(pattern, in_redis=False)
+        )
 
     def resume(self) -> int:
         """Go on with a sweep whose process has died, if there is one; how many keys that removed.
@@ -255,23 +254,22 @@ class CacheManager:
     def status(self) -> CacheStatus:
         """Where the cache stands."""
         seen = self._ask(_look, lambda: _Seen(None, None, None, None))
-        local = self.local.stats if self.local is not None else None
+        kept = self.memory.stats
         return CacheStatus(
             is_available=seen.ping_ms is not None,
             address=self.store.address,
             hits=self._hits,
             misses=self._misses,
-            fallback_entries=len(self._fallback),
-            local_entries=local.entries if local else 0,
-            local_bytes=local.bytes if local else 0,
+            fallback_entries=kept.alone,
+            local_entries=kept.entries,
+            local_bytes=kept.bytes,
             **seen._asdict(),
         )
 
     def close(self) -> None:
-        """End the in-process layer and sweeps in the background. The store is not ours to close."""
+        """End the memory and sweeps in the background. The store is not ours to close."""
         self._sweeper.close()
-        if self.local is not None:
-            self.local.close()
+        self.memory.close()
 
     # --- with Redis, or without --------------------------------------------------------
 
@@ -279,29 +277,30 @@ class CacheManager:
         try:
             with self.store.guard():
                 # A change that was noted just as Redis came back is put right here.
-                if self._fallback.is_used:
+                if self.memory.is_changed:
                     self._put_right()
                 return with_redis(self.store.client)
         except Unavailable:
             return without()
 
     def _change(self, key: str, with_redis: Callable[[redis.Redis], T], without: Callable[[], T]) -> T:
-        try:
-            return self._ask(with_redis, without)
-        finally:
-            if self.local is not None:
-                self.local.discard(key)
+        def change(client: redis.Redis) -> T:
+            changed = with_redis(client)
+            # Before the server tells us, or we would read our own old value.
+            self.memory.discard(key)
+            return changed
+
+        return self._ask(change, without)
 
     def _put_right(self) -> None:
         """Remove from Redis what was changed without it; only then is it used again."""
-        client = self.store.client
-        # Most of it while others go on with the fallback, the rest while they wait.
-        changes = self._fallback.changes()
-        self._undo(client, changes)
-        self._fallback.forget(changes)
-        with self._fallback.lock:
-            self._undo(client, self._fallback.changes())
-            self._fallback.close()
+        for _ in range(ROUNDS):
+            changes = self.memory.changes
+            if not changes:
+                return
+            # Meanwhile others go on without Redis, and may change more.
+            self._undo(self.store.client, changes)
+            self.memory.put_right(changes)
 
     def _undo(self, client: redis.Redis, changes: Changes) -> None:
         patterns = changes.patterns if len(changes.patterns) <= MOST_CLEARS else {EVERYTHING}
@@ -315,17 +314,13 @@ class CacheManager:
     # --- reading -----------------------------------------------------------------------
 
     def _get_local(self, key: str) -> Any:
-        if self.local is None:
-            return MISSING
         # As `_unpack` does, without a call: this is the hottest path.
-        value = self.local.get(key)
+        value = self.memory.get(key)
         return codec.decode(value.payload) if type(value) is Packed else value
 
     def _read(self, client: redis.Redis, key: str) -> Any:
         try:
-            if self.local is None:
-                return self._open(key, *self._get(key)).value
-            return self._read_through(self.local, client, key)
+            return self._read_through(client, key)
         except NotLoaded as error:
             log.info("cache.not_loaded", key=key, reason=str(error))
         except DecodeError as error:
@@ -364,9 +359,9 @@ class CacheManager:
             return _NOTHING
         return _Opened(codec.decode(payload), payload, fresh_seconds)
 
-    def _read_through(self, local: LocalCache, client: redis.Redis, key: str) -> Any:
-        token = local.begin(key)
-        if not local.is_on:
+    def _read_through(self, client: redis.Redis, key: str) -> Any:
+        token = self.memory.begin(key)
+        if not self.memory.is_on:
             return self._open(key, *self._get(key)).value
         entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
         pipe = client.pipeline(transaction=False)
@@ -378,25 +373,25 @@ class CacheManager:
         if found.value is not MISSING and _reply(ttl_ms) > 0:
             kept = found.value if isinstance(found.value, _IMMUTABLE) else Packed(found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
-            local.put(key, kept, seconds, token, len(found.payload))
+            self.memory.put(key, kept, seconds, token, len(found.payload))
         return found.value
 
     def _recall(self, key: str) -> Any:
-        """The value without Redis: of what was set since it went away, or read before."""
-        payload = self._fallback.get(key)
-        if payload is not None:
-            return codec.decode(payload)
-        stand_in = self._stand_in(key)
-        return MISSING if stand_in is None else _unpack(stand_in.value)
+        """The value without Redis: of what was set or loaded since it went away, or read before."""
+        kept = self._recall_fresh(key)
+        try:
+            return MISSING if kept is None else _unpack(kept.value)
+        except DecodeError as error:
+            log.info("cache.not_loaded", key=key, reason=str(error))
+            return MISSING
+
+    def _recall_fresh(self, key: str) -> Kept | None:
+        kept = self.memory.recall(key)
+        return None if kept is None or kept.fresh_seconds <= 0 else kept
 
     def _recall_ttl(self, key: str) -> float | None:
-        left = self._fallback.get_ttl(key)
-        if left is None and (stand_in := self._stand_in(key)) is not None:
-            left = stand_in.seconds
-        return left
-
-    def _stand_in(self, key: str) -> StandIn | None:
-        return None if self.local is None else self.local.stand_in(key)
+        kept = self._recall_fresh(key)
+        return None if kept is None else kept.fresh_seconds
 
     def _seconds_left(self, key: str) -> float | None:
         check_key(key)
@@ -453,7 +448,7 @@ class CacheManager:
         entry = b"" if payload is None else codec.seal(payload, birth=load.birth)
 
         def without() -> bool:
-            return payload is not None and self._fallback.set(load.key, payload, seconds)
+            return payload is not None and self.memory.set(load.key, payload, seconds)
 
         return self._change(
             load.key,
@@ -483,7 +478,7 @@ class CacheManager:
 
     def _clear(self, pattern: str, wait: bool) -> int:
         self._hide(pattern)
-        self._forget(pattern)
+        self.memory.clear(pattern, in_redis=True)
         count = self._sweeper.sweep(pattern) if wait else 0
         if len(self._logs[self.store.keys.clears(EVERYTHING)].clears) > MOST_CLEARS:
             self._sweeper.sweep_all()
@@ -494,10 +489,6 @@ class CacheManager:
     def _hide(self, pattern: str) -> None:
         """Note a clear in Redis: what matches is hidden from now on."""
         self._logs |= self._sweeper.note(pattern)
-
-    def _forget(self, pattern: str) -> None:
-        """Drop what this process remembers of keys that were cleared."""
-        self.store.cleared(pattern)
 
 
 def _unpack(value: Any) -> Any:
@@ -525,8 +516,8 @@ def get_cache_manager() -> CacheManager:
     """The cache manager of this process, as its settings say."""
     store, settings = get_store(), get_settings()
     size = settings.local_cache_bytes
-    local = LocalCache(store, size, store.keys.entries) if size else None
-    return CacheManager(store, local, settings.lease_seconds)
+    memory = Memory(store, size, is_tracking=True) if size else Memory(store)
+    return CacheManager(store, memory, settings.lease_seconds)
 
 
 def check_key(key: str, what: str = "key") -> None:

@@ -15,7 +15,7 @@ from tbcache.cache.load import Load
 from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.store import codec
-from tbcache.store.local import MISSING
+from tbcache.store.memory import MISSING
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

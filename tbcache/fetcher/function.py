@@ -23,7 +23,7 @@ from tbcache.pipeline import Answered, Driver, run
 from tbcache.settings import LONGEST_SECONDS
 from tbcache.sources import Source
 from tbcache.store.codec import DecodeError
-from tbcache.store.local import Packed
+from tbcache.store.memory import Packed
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -102,10 +102,6 @@ class _Function(Generic[P, R]):
             return None if hit is None else self._values.decode(hit.payload).value
         except DecodeError:
             return None
-
-    def _forget(self, key: str) -> bool:
-        was_here = self._tools.pipeline.admission.forget(key)
-        return self._tools.cache.delete(key) or was_here
 
     def _outcome(self, answered: Answered[Timed[R]]) -> FetcherOutcome[R]:
         (value, at), origin, failure = answered
@@ -188,7 +184,7 @@ class Fetcher(_Function[P, R]):
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the value, also one that is being loaded; True when there was one."""
-        return self._forget(self.cache_key(*args, **kwargs))
+        return self._tools.cache.delete(self.cache_key(*args, **kwargs))
 
     def prewarm(self, calls: Iterable[Any]) -> int:
         """Load what is not fresh of these calls, here and now; how many values that were.
@@ -272,7 +268,7 @@ class AsyncFetcher(_Function[P, R]):
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """See :meth:`Fetcher.invalidate`."""
-        return await self._in_thread(self._forget, self.cache_key(*args, **kwargs))
+        return await self._in_thread(self._tools.cache.delete, self.cache_key(*args, **kwargs))
 
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""

@@ -15,7 +15,7 @@ from tbcache.models.price import NOTHING
 from tbcache.pipeline import Attempt, Loaded, TooLate
 from tbcache.settings.log import get_logger
 from tbcache.sources import Source
-from tbcache.store.local import Packed
+from tbcache.store.memory import Packed
 
 log = get_logger("tbcache.fetcher")
 

@@ -69,7 +69,7 @@ class Job(Protocol[T]):
         """
 
     def kept(self, value: T, payload: bytes) -> object:
-        """What the in-process layer keeps of a value: nothing that a caller may change."""
+        """What the memory of the process keeps of a value: nothing that a caller may change."""
 
     async def load(self, attempt: Attempt) -> Loaded[T]:
         """Ask the upstream, with the slot that is held, and note in ``attempt`` how far that has come.

@@ -77,7 +77,7 @@ class Pipeline:
     def __init__(self, admission: Admission, outbox: Callable[[], Keeper] = get_outbox) -> None:
         self.admission = admission
         self._outbox = outbox
-        self._local = admission.layer
+        self._memory = admission.memory
         #: Who runs its journeys: in the thread of a caller, or in an event loop.
         self.blocking, self.asyncio = Blocking(), Asyncio()
 
@@ -125,15 +125,14 @@ class Pipeline:
             ask = replace(ask, patience=max(0.0, left))
         give_up = time.monotonic() + ask.patience
         while True:
-            token = self._local.begin(key) if self._local is not None else None
+            token = self._memory.begin(key)
             match await driver.call(functools.partial(self.admission.admit, ask), self._take_back):
                 case Hit(payload, seconds):
                     value = _peek(job, payload)
                     if value is MISSING:
                         await self._discard(job, ask, give_up, driver)
                         continue
-                    if self._local is not None and token is not None:
-                        self._local.put(key, job.kept(value, payload), seconds, token, len(payload))
+                    self._memory.put(key, job.kept(value, payload), seconds, token, len(payload))
                     return Answered(value, "cache")
                 case Stale(payload, failure):
                     value = _peek(job, payload)
@@ -190,9 +189,9 @@ class Pipeline:
 
     def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
         """What a job of ``source`` has had kept, if it is of ``kind``."""
-        if self._local is None or source.charge == "request":
+        if source.charge == "request":
             return None
-        kept = self._local.get(key)
+        kept = self._memory.get(key)
         if not isinstance(kept, kind):
             return None
         self.admission.count_hit(source)
@@ -265,9 +264,9 @@ class Pipeline:
             return where
 
         where = await driver.finish(settle)
-        if self._local is not None:
+        if where != "local":
             # Before the server tells us, or we would read our own old value.
-            self._local.discard(job.request.key)
+            self._memory.discard(job.request.key)
         job.settled(loaded, where)
         log.info(
             "fetch.finished",
@@ -313,5 +312,5 @@ def get_pipeline() -> Pipeline:
     """The pipeline of this process."""
     if (reason := why_unkept(get_settings())) is not None:
         log.warning("repository.absent", reason=reason)
-    layer = get_cache_manager().local
-    return Pipeline(Admission(get_store(), get_settings(), get_usage_monitor(), layer))
+    memory = get_cache_manager().memory
+    return Pipeline(Admission(get_store(), get_settings(), get_usage_monitor(), memory))

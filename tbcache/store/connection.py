@@ -146,7 +146,6 @@ class Store:
         self._away_reason: str | None = None if self._url else "no address is configured"
         self._to_tell: list[Callable[[], None]] = []
         self._returned: list[Callable[[], None]] = []
-        self._cleared: list[Callable[[str], None]] = []
         #: What was heard of upstreams that said stop; it holds without Redis as well.
         self.closures = Closures()
         self._forked: list[Callable[[], None]] = [self.closures.renew]
@@ -743,10 +742,6 @@ class Store:
         """
         (self._to_tell if is_first else self._returned).append(callback)
 
-    def on_clear(self, callback: Callable[[str], None]) -> None:
-        """Call ``callback`` with the pattern whenever this process clears cache keys."""
-        self._cleared.append(callback)
-
     def on_fork(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` in a forked child before its first use of the server, to renew what a thread of
         the parent may have had in hand: a lock above all."""
@@ -801,11 +796,6 @@ class Store:
         now_us = self.time_us(source)
         if now_us is not None:
             self.closures.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)
-
-    def cleared(self, pattern: str) -> None:
-        """Tell everyone in this process that the keys of ``pattern`` are to be forgotten."""
-        for callback in self._cleared:
-            callback(pattern)
 
     def close(self) -> None:
         """Close every connection; every call after that raises Unavailable."""

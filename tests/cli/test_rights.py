@@ -17,7 +17,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import get_source
 from tbcache.store import Store
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 from tests import readme
 from tests.cli.command import Done, local_client
 from tests.cli.test_part import running
@@ -104,7 +104,7 @@ def use_commands(cli: Cli, variables: dict[str, str]) -> None:
 def use_library(settings: Settings) -> None:
     store = Store(settings)
     try:
-        local = LocalCache(store, 1_000_000, store.keys.entries)
+        local = Memory(store, 1_000_000, is_tracking=True)
         cache, monitor = CacheManager(store, local), UsageMonitor(store, settings)
         monitor.keep_beating("client")
         cache.set("mine:1", 1, ttl=60)

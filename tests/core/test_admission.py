@@ -751,7 +751,7 @@ def test_a_clear_while_redis_is_away_reaches_the_values_kept_meanwhile(
     private_server.kill()
     admission.settle(go(admission), VALUE)
     assert isinstance(admission.admit(ask()), Hit)
-    CacheManager(store).clear_pattern("twitter:*")
+    CacheManager(store, admission.memory).clear_pattern("twitter:*")
     assert isinstance(admission.admit(ask()), Go)
 
 

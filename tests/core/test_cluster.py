@@ -24,7 +24,7 @@ from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 from tbcache.store.wire import Seen
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
@@ -127,7 +127,7 @@ def test_the_fleet_is_seen_through_a_cluster(
 
 def test_the_in_process_layer_stays_off(cluster: ClusterServer, store_for: StoreFor) -> None:
     """One connection hears of one node's changes only: rather no layer than an old value."""
-    layer = LocalCache(store_for(cluster), 1 << 20, "trading_bot:cache:")
+    layer = Memory(store_for(cluster), 1 << 20, is_tracking=True)
     before = threading.active_count()
     token = layer.begin("twitter:AAPL:24")
     assert not layer.put("twitter:AAPL:24", "value", 60, token, 10)

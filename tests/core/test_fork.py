@@ -23,7 +23,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 
@@ -91,7 +91,7 @@ def _of_figures_under_way(store: Store, settings: Settings) -> Held:
 
 
 def _of_the_layer(store: Store, settings: Settings) -> Held:
-    layer = LocalCache(store, 1000, "prefix")
+    layer = Memory(store, 1000, is_tracking=True)
     return layer._lock, lambda: layer.get("key")
 
 

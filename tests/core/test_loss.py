@@ -263,7 +263,6 @@ def test_an_answer_from_the_cache_hides_no_loss(clock: Clock) -> None:
     beat(asker)
     world.kill(other)
     world.rewind(saved)
-    asker.admission.layer = None
     asker.admit("A")
     assert ask_on(world, asker) == 0
 

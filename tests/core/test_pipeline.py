@@ -29,7 +29,7 @@ from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.codec import seal
-from tbcache.store.local import LocalCache
+from tbcache.store.memory import Memory
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, sending, sent_here, wait_until
 
@@ -318,7 +318,7 @@ def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     """What is fresh for minutes more costs no request because Redis went; with its return that ends."""
     settings = settings_for(private_server)
     store = Store(settings)
-    layer = LocalCache(store, 1 << 20, store.keys.entries)
+    layer = Memory(store, 1 << 20, is_tracking=True)
     admission = Admission(store, settings, UsageMonitor(store, settings), layer)
     pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
     upstream = Upstream(replace(TWITTER, limits=(Limit(50, 60.0),)))
@@ -410,7 +410,7 @@ def test_what_a_request_costs_in_round_trips(
     """The figures of the architecture: 0 from memory, 1 a hit, 2 a fetch, 1 each further page."""
     # On a busy machine a slow answer is no outage.
     store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
-    layer = LocalCache(store, 1 << 20, store.keys.entries)
+    layer = Memory(store, 1 << 20, is_tracking=True)
     pages = {None: Page((item("1", hours_ago(1)),), next="a"), "a": Page((item("2", hours_ago(30)),))}
     short, long = Upstream(), Upstream(answer=lambda cursor: pages[cursor])
     plain, remembering = (

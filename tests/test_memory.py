@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tbcache.store import Store, Unavailable
-from tbcache.store import local as local_module
-from tbcache.store.local import MISSING, OVERHEAD_BYTES, LocalCache
+from tbcache.store import memory as memory_module
+from tbcache.store.memory import MISSING, OVERHEAD_BYTES, Memory
 from tests.server import Server, wait_until
 
 PREFIX = "trading_bot:cache:"
@@ -21,12 +21,12 @@ KEY = "twitter:AAPL:24"
 
 
 @pytest.fixture
-def layer_for() -> Iterator[Callable[..., LocalCache]]:
+def layer_for() -> Iterator[Callable[..., Memory]]:
     """Layers that are on, closed after the test."""
-    layers: list[LocalCache] = []
+    layers: list[Memory] = []
 
-    def build(store: Store, max_bytes: int = 1 << 20) -> LocalCache:
-        layers.append(LocalCache(store, max_bytes, PREFIX))
+    def build(store: Store, max_bytes: int = 1 << 20) -> Memory:
+        layers.append(Memory(store, max_bytes, is_tracking=True))
         turn_on(layers[-1])
         return layers[-1]
 
@@ -36,16 +36,16 @@ def layer_for() -> Iterator[Callable[..., LocalCache]]:
 
 
 @pytest.fixture
-def layer(store: Store, layer_for: Callable[..., LocalCache]) -> LocalCache:
+def layer(store: Store, layer_for: Callable[..., Memory]) -> Memory:
     return layer_for(store)
 
 
-def turn_on(layer: LocalCache) -> None:
+def turn_on(layer: Memory) -> None:
     layer.begin(KEY)
     wait_until(lambda: layer.is_on, what="the layer's being on")
 
 
-def keep(layer: LocalCache, key: str, value: Any, ttl: float = 60, size: int = 10) -> bool:
+def keep(layer: Memory, key: str, value: Any, ttl: float = 60, size: int = 10) -> bool:
     return layer.put(key, value, ttl, layer.begin(key), size)
 
 
@@ -53,7 +53,7 @@ def change(server: Server, store: Store, key: str, value: str = "new") -> None:
     server.client.set(store.keys.entry(key), value, ex=60)
 
 
-def test_it_gives_what_was_put_and_counts_it(layer: LocalCache) -> None:
+def test_it_gives_what_was_put_and_counts_it(layer: Memory) -> None:
     """None is a value; a miss is something else."""
     assert layer.get(KEY) is MISSING
     assert keep(layer, KEY, None, size=10)
@@ -66,14 +66,14 @@ def test_it_gives_what_was_put_and_counts_it(layer: LocalCache) -> None:
 def test_it_opens_no_connection_before_its_first_use(server: Server, store: Store) -> None:
     """A process that only enqueues should not pay for a thread."""
     before = threading.active_count()
-    layer = LocalCache(store, 1000, PREFIX)
+    layer = Memory(store, 1000, is_tracking=True)
     assert layer.get(KEY) is MISSING
     assert not layer.is_on
     assert threading.active_count() == before
     layer.close()
 
 
-def test_a_change_by_anyone_drops_the_value(server: Server, store: Store, layer: LocalCache) -> None:
+def test_a_change_by_anyone_drops_the_value(server: Server, store: Store, layer: Memory) -> None:
     """Else this process would serve an old answer until its TTL ends."""
     keep(layer, KEY, "old")
     keep(layer, "reddit:GME:24", "other")
@@ -82,7 +82,7 @@ def test_a_change_by_anyone_drops_the_value(server: Server, store: Store, layer:
     assert layer.get("reddit:GME:24") == "other"
 
 
-def test_keys_outside_the_prefix_are_none_of_its_business(server: Server, layer: LocalCache) -> None:
+def test_keys_outside_the_prefix_are_none_of_its_business(server: Server, layer: Memory) -> None:
     """Slots and queues change all the time."""
     keep(layer, KEY, "value")
     server.client.set("trading_bot:other:{twitter}:AAPL:24", "x", ex=60)
@@ -94,7 +94,7 @@ def test_keys_outside_the_prefix_are_none_of_its_business(server: Server, layer:
 
 
 def test_a_value_read_before_a_change_is_not_put_after_it(
-    server: Server, store: Store, layer: LocalCache
+    server: Server, store: Store, layer: Memory
 ) -> None:
     """The classic race: its invalidation has come and gone, and the old value would stay."""
     token = layer.begin(KEY)
@@ -106,7 +106,7 @@ def test_a_value_read_before_a_change_is_not_put_after_it(
 
 
 @pytest.mark.parametrize("event", ["discard", "flush"])
-def test_own_changes_refuse_values_read_before_them(layer: LocalCache, event: str) -> None:
+def test_own_changes_refuse_values_read_before_them(layer: Memory, event: str) -> None:
     """A thread that writes must not be overtaken by one that was reading."""
     token = layer.begin(KEY)
     if event == "discard":
@@ -116,7 +116,7 @@ def test_own_changes_refuse_values_read_before_them(layer: LocalCache, event: st
     assert not layer.put(KEY, "old", 60, token, 10)
 
 
-def test_a_flush_of_the_server_empties_it(server: Server, layer: LocalCache) -> None:
+def test_a_flush_of_the_server_empties_it(server: Server, layer: Memory) -> None:
     """FLUSHALL names no keys, it means all of them."""
     keep(layer, KEY, "value")
     token = layer.begin(KEY)
@@ -126,11 +126,11 @@ def test_a_flush_of_the_server_empties_it(server: Server, layer: LocalCache) -> 
     assert layer.is_on
 
 
-def test_an_entry_ends_with_its_ttl(layer: LocalCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_ends_with_its_ttl(layer: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted from before the read, so that a slow read makes no value older than allowed."""
     now = time.monotonic()
     clock = [now]
-    monkeypatch.setattr(local_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(memory_module.time, "monotonic", lambda: clock[0])
     token = layer.begin(KEY)
     clock[0] = now + 0.3
     assert layer.put(KEY, "value", 0.5, token, 10)
@@ -140,17 +140,17 @@ def test_an_entry_ends_with_its_ttl(layer: LocalCache, monkeypatch: pytest.Monke
     assert layer.stats.entries == 0
 
 
-def test_a_stalled_thread_turns_it_off(layer: LocalCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_thread_turns_it_off(layer: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped for a minute must not trust what it knew before."""
     keep(layer, KEY, "value", ttl=3600)
     later = time.monotonic() + 60
-    monkeypatch.setattr(local_module.time, "monotonic", lambda: later)
+    monkeypatch.setattr(memory_module.time, "monotonic", lambda: later)
     assert layer.get(KEY) is MISSING
     assert not layer.is_on
 
 
 def test_it_is_bounded_in_bytes_and_drops_the_least_recently_used(
-    store: Store, layer_for: Callable[..., LocalCache]
+    store: Store, layer_for: Callable[..., Memory]
 ) -> None:
     """A worker's memory may not grow with the number of symbols."""
     size = 1000 - OVERHEAD_BYTES - len("key:0")
@@ -168,7 +168,7 @@ def test_it_is_bounded_in_bytes_and_drops_the_least_recently_used(
 
 
 def test_a_killed_server_turns_it_off_and_its_return_on(
-    private_server: Server, store_for: Callable[..., Store], layer_for: Callable[..., LocalCache]
+    private_server: Server, store_for: Callable[..., Store], layer_for: Callable[..., Memory]
 ) -> None:
     """Nobody tells of changes made while we were cut off."""
     layer = layer_for(store_for(private_server))
@@ -190,7 +190,7 @@ def test_a_killed_server_turns_it_off_and_its_return_on(
 def test_what_was_kept_stands_in_while_the_server_is_away(
     private_server: Server,
     store_for: Callable[..., Store],
-    layer_for: Callable[..., LocalCache],
+    layer_for: Callable[..., Memory],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fresh a moment ago beats nothing at all; what may have changed since its return does not."""
@@ -198,29 +198,30 @@ def test_what_was_kept_stands_in_while_the_server_is_away(
     layer = layer_for(store)
     for key in (KEY, "dropped", "cleared"):
         keep(layer, key, "value", ttl=60)
-    assert layer.stand_in(KEY) is None
+    assert layer.recall(KEY) is None
     private_server.kill()
     wait_until(lambda: not layer.is_on, what="noticing the kill")
     with pytest.raises(Unavailable):
         store.call("PING")
-    kept = layer.stand_in(KEY)
+    kept = layer.recall(KEY)
     assert kept is not None
-    assert (kept.value, kept.seconds) == ("value", pytest.approx(60, abs=5))
+    assert kept == ("value", pytest.approx(60, abs=5), False)
     layer.discard("dropped")
-    assert layer.stand_in("dropped") is None
+    assert layer.recall("dropped") is None
     now = time.monotonic()
     with monkeypatch.context() as patch:
-        patch.setattr(local_module.time, "monotonic", lambda: now + 61)
-        assert layer.stand_in(KEY) is None
-    assert layer.stand_in("cleared") is not None
-    store.cleared("*")
-    assert layer.stand_in("cleared") is None
+        patch.setattr(memory_module.time, "monotonic", lambda: now + 61)
+        assert layer.recall(KEY) is None
+    assert layer.recall("cleared") is not None
+    layer.clear("clear*", in_redis=False)
+    assert layer.recall("cleared") is None
+    assert layer.recall(KEY) is not None
 
 
 def test_nothing_stands_in_from_before_an_earlier_outage(
     private_server: Server,
     store_for: Callable[..., Store],
-    layer_for: Callable[..., LocalCache],
+    layer_for: Callable[..., Memory],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between the two, others could change it, and told nobody who was not connected."""
@@ -232,18 +233,18 @@ def test_nothing_stands_in_from_before_an_earlier_outage(
         raise ConnectionError
 
     # The layer's own connection is slower to be back than the store, all the while.
-    monkeypatch.setattr(layer, "_track", cannot_connect)
+    monkeypatch.setattr(layer._tracking, "_track", cannot_connect)
     for expected in (True, False):
         private_server.kill()
         with pytest.raises(Unavailable):
             store.call("PING")
-        assert (layer.stand_in(KEY) is not None) is expected
+        assert (layer.recall(KEY) is not None) is expected
         private_server.start()
         wait_until(lambda: store.is_available, what="coming back")
 
 
 def test_a_frozen_server_is_noticed(
-    private_server: Server, store_for: Callable[..., Store], layer_for: Callable[..., LocalCache]
+    private_server: Server, store_for: Callable[..., Store], layer_for: Callable[..., Memory]
 ) -> None:
     """A connection that stays open and says nothing looks like one with nothing to say."""
     layer = layer_for(store_for(private_server))
@@ -256,7 +257,7 @@ def test_a_frozen_server_is_noticed(
     wait_until(lambda: layer.is_on, what="coming back")
 
 
-def test_a_lost_connection_is_replaced(server: Server, layer: LocalCache) -> None:
+def test_a_lost_connection_is_replaced(server: Server, layer: Memory) -> None:
     """Someone's CLIENT KILL or a firewall's idle timeout is no reason to stay off."""
     keep(layer, KEY, "value")
     epoch = layer.begin(KEY).epoch
@@ -268,7 +269,7 @@ def test_a_lost_connection_is_replaced(server: Server, layer: LocalCache) -> Non
 def test_no_reader_sees_an_old_value_once_its_invalidation_is_in(
     server: Server,
     store_for: Callable[..., Store],
-    layer_for: Callable[..., LocalCache],
+    layer_for: Callable[..., Memory],
 ) -> None:
     """Two processes' worth of readers and a writer: after the last write all agree on it."""
     stores = [store_for(server) for _ in range(2)]
@@ -277,7 +278,7 @@ def test_no_reader_sees_an_old_value_once_its_invalidation_is_in(
     done = threading.Event()
     wrong: list[str] = []
 
-    def read_on(store: Store, layer: LocalCache) -> None:
+    def read_on(store: Store, layer: Memory) -> None:
         newest = dict.fromkeys(keys, 0)
         while not done.is_set():
             for key in keys:
@@ -305,7 +306,7 @@ def test_no_reader_sees_an_old_value_once_its_invalidation_is_in(
     assert all(layer.stats.hits > 0 for layer in layers)
 
 
-def _in_child(layer: LocalCache, results: Any) -> None:
+def _in_child(layer: Memory, results: Any) -> None:
     found = layer.get(KEY)
     turn_on(layer)
     keep(layer, KEY, "child's")
@@ -317,7 +318,7 @@ def _in_child(layer: LocalCache, results: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
-def test_a_forked_child_starts_afresh(store: Store, layer: LocalCache) -> None:
+def test_a_forked_child_starts_afresh(store: Store, layer: Memory) -> None:
     """The child has the parent's memory, but neither its thread nor its connection."""
     keep(layer, KEY, "parent's")
     context = multiprocessing.get_context("fork")
@@ -332,14 +333,14 @@ def test_a_forked_child_starts_afresh(store: Store, layer: LocalCache) -> None:
     assert layer.get(KEY) == "parent's"
 
 
-def test_closing_ends_the_thread_and_keeps_it_off(layer: LocalCache) -> None:
+def test_closing_ends_the_thread_and_keeps_it_off(layer: Memory) -> None:
     """A stopping worker must not wait for a thread that waits for the server."""
     before = [thread for thread in threading.enumerate() if thread.name == "tbcache-local"]
     assert before
     layer.close()
     wait_until(lambda: not any(thread.is_alive() for thread in before), seconds=0.9, what="the thread's end")
     # The thread may have had the answer to its last ping in hand.
-    layer._trust(time.monotonic())
+    layer.trust(time.monotonic() + 1)
     layer.begin(KEY)
     assert not layer.is_on
     assert not keep(layer, KEY, "value")

@@ -1,0 +1,407 @@
+"""The values that this process has in its memory, by cache key, and which of them may be given when.
+
+Redis is there: what was read from it, while the server is known to tell us of every change (tracking.py).
+Whenever that is in doubt, nothing is given.
+
+Redis is away: what was set, or loaded, without it; else what was read before it went, until its TTL is over.
+
+Redis is back: nothing of either. What was changed without it is out of date there, and is put right before
+anyone uses it, see :attr:`Memory.changes`.
+
+A value that was read before a change and put after it would stay; hence the order
+``token = begin(key)``, read, ``put(..., token)``: the put is refused if the key was changed in between.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from tbcache.store import codec
+from tbcache.store.connection import Store
+from tbcache.store.glob import compile_glob
+from tbcache.store.key import EVERYTHING
+from tbcache.store.tracking import Tracking
+
+MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
+
+MAX_BYTES = 16 * 1024 * 1024
+#: More changes than this are remembered as a clear of everything.
+MAX_CHANGES = 10_000
+#: Bytes that an entry takes beside its value and its key, roughly.
+OVERHEAD_BYTES = 300
+
+_STRIPES = 1024
+_MEMORIES: weakref.WeakSet[Memory] = weakref.WeakSet()
+
+#: Says of a key whether it was removed.
+Matches = Callable[[str], object]
+
+
+class Token(NamedTuple):
+    """What was true when a read began."""
+
+    epoch: int
+    changes: int
+    started: float
+
+
+class Packed(NamedTuple):
+    """A value as it is encoded: each reader gets its own, and may change it."""
+
+    payload: bytes
+
+
+class Kept(NamedTuple):
+    """A value that may be given while Redis is away, and its seconds of freshness: 0 or less if it is stale.
+
+    ``is_alone``: it was set or loaded without Redis. Any other was read before Redis went away, and others
+    may have changed it since.
+    """
+
+    value: Any
+    fresh_seconds: float
+    is_alone: bool
+
+    @property
+    def payload(self) -> bytes:
+        """The value's JSON."""
+        return self.value.payload if type(self.value) is Packed else codec.encode(self.value)
+
+
+class _Entry(NamedTuple):
+    """Moments are monotonic seconds."""
+
+    value: Any
+    fresh_until: float
+    gone_at: float
+    size: int
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was changed without Redis: there, these keys are out of date."""
+
+    keys: frozenset[str] = frozenset()
+    patterns: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """How full the memory is, and how often it answered.
+
+    ``entries`` are values that were read from Redis, ``alone`` those that were set or loaded without it;
+    ``bytes`` are those of both.
+    """
+
+    entries: int
+    alone: int
+    bytes: int
+    hits: int
+
+
+class Memory:
+    """Values by cache key, at most ``max_bytes`` of them; the least recently used go first.
+
+    Put only values that nobody changes: every caller gets the same object. With ``is_tracking``, values
+    read from Redis are kept as well; the thread for that and its connection start at the first :meth:`begin`.
+    """
+
+    def __init__(self, store: Store, max_bytes: int = MAX_BYTES, *, is_tracking: bool = False) -> None:
+        self._store = store
+        self._max_bytes = max_bytes
+        self._tracking = Tracking(store, self) if is_tracking else None
+        self._removed: list[Callable[[Matches], None]] = []
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._keys: set[str] = set()
+        self._patterns: set[str] = set()
+        self._epoch = 0
+        self._reset()
+        _MEMORIES.add(self)
+        # What others change from now on is told to nobody who is not connected yet.
+        store.on_return(self.flush)
+
+    @property
+    def is_tracking(self) -> bool:
+        """True where values that are read from Redis are kept, while :attr:`is_on`."""
+        return self._tracking is not None
+
+    @property
+    def is_on(self) -> bool:
+        """True while the server is known to tell us of every change."""
+        return time.monotonic() < self._sure_until
+
+    @property
+    def stats(self) -> MemoryStats:
+        now = time.monotonic()
+        with self._lock:
+            alone = [entry for entry in self._entries.values() if entry.is_alone]
+            fresh = sum(now < entry.gone_at for entry in alone)
+            return MemoryStats(len(self._entries) - len(alone), fresh, self._bytes, self._hits)
+
+    def on_removal(self, callback: Callable[[Matches], None]) -> None:
+        """Call ``callback`` whenever this process deletes or clears keys, with a function that says of a key
+        whether it is one of them: what is on its way for such a key is not to be kept."""
+        self._removed.append(callback)
+
+    def close(self) -> None:
+        """Empty it, and read nothing more from Redis into it."""
+        with self._lock:
+            self._is_closed = True
+        if self._tracking is not None:
+            self._tracking.close()
+        self.trust(0.0)
+        self.flush()
+
+    # --- while Redis is there -----------------------------------------------------------------
+
+    def get(self, key: str) -> Any:
+        """The value that Redis has, or ``MISSING``."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return MISSING
+            now = time.monotonic()
+            # Not only the thread's flag: a thread that gets no time to run must not
+            # leave old values in use.
+            if now >= self._sure_until or entry.is_alone:
+                return MISSING
+            if now >= entry.fresh_until:
+                self._drop(key)
+                return MISSING
+            self._entries.move_to_end(key)
+            self._hits += 1
+            return entry.value
+
+    def begin(self, key: str) -> Token:
+        """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
+        if self._tracking is not None and not self._tracking.is_running:
+            with self._lock:
+                if not self._is_closed:
+                    self._tracking.start()
+        return Token(self._epoch, self._changes[hash(key) % _STRIPES], time.monotonic())
+
+    def put(self, key: str, value: Any, ttl: float, token: Token, size: int) -> bool:
+        """Keep ``value`` (``size`` bytes), which was read from Redis, for ``ttl`` seconds from ``token`` on.
+
+        False when it was not kept: the key has changed since, changes are not told of, what was set without
+        Redis is not put right yet, or the value is too large.
+        """
+        until = token.started + ttl
+        with self._lock:
+            if (self._epoch, self._changes[hash(key) % _STRIPES]) != token[:2] or not self.is_on:
+                return False
+            entry = self._entries.get(key)
+            if entry is not None and entry.is_alone and time.monotonic() < entry.gone_at:
+                return False
+            return self._keep(key, _Entry(value, until, until, size, is_alone=False))
+
+    def discard(self, key: str) -> None:
+        """Drop ``key``, and refuse what was read of it until now; call after changing it in Redis."""
+        with self._lock:
+            self._change(key)
+
+    # --- while Redis is away --------------------------------------------------------------------
+
+    def recall(self, key: str) -> Kept | None:
+        """What may be given for ``key`` by one to whom Redis did not answer."""
+        with self._lock:
+            entry, now = self._entries.get(key), time.monotonic()
+            if entry is None or now >= entry.gone_at:
+                return None
+            # Refused for one command, or to one source, Redis is there: others change what it has.
+            if not entry.is_alone and self._store.is_available:
+                return None
+            self._entries.move_to_end(key)
+            return Kept(entry.value, entry.fresh_until - now, entry.is_alone)
+
+    def set(self, key: str, payload: bytes, ttl: float) -> bool:
+        """Keep what was set without Redis; False when it is too large for that."""
+        with self._lock:
+            self._note(key)
+            return self._set(key, payload, ttl, 0.0)
+
+    def keep(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
+        """Keep an answer that was loaded without Redis; False when it is too large for that.
+
+        What Redis has is older, and no less true until its own TTL is over: there is nothing to be put right.
+        """
+        with self._lock:
+            return self._set(key, payload, ttl, stale_ttl)
+
+    # --- what is removed ------------------------------------------------------------------------
+
+    def delete(self, key: str, *, in_redis: bool) -> bool:
+        """Drop ``key``, and refuse what is on its way; True when a fresh value was here that could be given.
+
+        ``in_redis``: it was removed there as well.
+        """
+        kept = self.recall(key)
+        with self._lock:
+            self._change(key)
+            if not in_redis:
+                self._note(key)
+        self._tell(key.__eq__)
+        return kept is not None and kept.fresh_seconds > 0
+
+    def clear(self, pattern: str, *, in_redis: bool) -> int:
+        """Drop what matches the glob, and refuse what is on its way; how many values that were.
+
+        ``in_redis``: it was cleared there as well.
+        """
+        glob = compile_glob(pattern)
+
+        def matches(key: str) -> object:
+            return glob.fullmatch(key.encode())
+
+        with self._lock:
+            self._epoch += 1
+            found = [key for key in self._entries if matches(key)]
+            now = time.monotonic()
+            count = sum(now < self._drop(key).gone_at for key in found)
+            if not in_redis:
+                self._patterns.add(pattern)
+                self._bound()
+        self._tell(matches)
+        return count
+
+    # --- when Redis is back ---------------------------------------------------------------------
+
+    @property
+    def is_changed(self) -> bool:
+        """True from the first change without Redis until all are put right."""
+        return bool(self._keys or self._patterns)
+
+    @property
+    def changes(self) -> Changes:
+        """What is to be put right in Redis before it is used."""
+        with self._lock:
+            return Changes(frozenset(self._keys), frozenset(self._patterns))
+
+    def put_right(self, done: Changes) -> None:
+        """Strike off what has been put right; what was set there is not given any more."""
+        globs = [compile_glob(pattern) for pattern in done.patterns]
+        with self._lock:
+            self._keys -= done.keys
+            self._patterns -= done.patterns
+            self._drop_alone(
+                lambda key: key in done.keys or any(glob.fullmatch(key.encode()) for glob in globs)
+            )
+
+    def forget_alone(self) -> None:
+        """Drop what was set and loaded without Redis: it knows better again."""
+        with self._lock:
+            self._drop_alone(lambda key: True)
+
+    # --- what the server tells (tracking.py) ----------------------------------------------------
+
+    def trust(self, until: float) -> None:
+        """All changes are told of until then (monotonic seconds)."""
+        with self._lock:
+            self._sure_until = 0.0 if self._is_closed else until
+
+    def invalidate(self, key: str) -> None:
+        """Drop what was read of ``key``, and refuse what was read until now."""
+        with self._lock:
+            entry = self._entries.get(key)
+            # The news may be of before Redis went, and what was set without it is newer than that.
+            self._change(key, is_dropped=entry is not None and not entry.is_alone)
+
+    def flush(self) -> None:
+        """Drop everything that was read from Redis, and refuse what was read until now."""
+        with self._lock:
+            self._epoch += 1
+            alone = [(key, entry) for key, entry in self._entries.items() if entry.is_alone]
+            self._entries = OrderedDict(alone)
+            self._bytes = sum(entry.size for _, entry in alone)
+
+    # --- with the lock held ---------------------------------------------------------------------
+
+    def _set(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
+        self._change(key)
+        until = time.monotonic() + ttl
+        return self._keep(key, _Entry(Packed(payload), until, until + stale_ttl, len(payload), is_alone=True))
+
+    def _keep(self, key: str, entry: _Entry) -> bool:
+        entry = entry._replace(size=entry.size + OVERHEAD_BYTES + len(key))
+        if entry.size > self._max_bytes:
+            return False
+        if key in self._entries:
+            self._drop(key)
+        self._entries[key] = entry
+        self._bytes += entry.size
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+        return True
+
+    def _change(self, key: str, *, is_dropped: bool = True) -> None:
+        self._changes[hash(key) % _STRIPES] += 1
+        if is_dropped and key in self._entries:
+            self._drop(key)
+
+    def _drop(self, key: str) -> _Entry:
+        entry = self._entries.pop(key)
+        self._bytes -= entry.size
+        return entry
+
+    def _drop_alone(self, matches: Matches) -> None:
+        found = [key for key, entry in self._entries.items() if entry.is_alone and matches(key)]
+        for key in found:
+            self._drop(key)
+
+    def _note(self, key: str) -> None:
+        self._keys.add(key)
+        self._bound()
+
+    def _bound(self) -> None:
+        if len(self._keys) + len(self._patterns) > MAX_CHANGES:
+            self._keys.clear()
+            self._patterns = {EVERYTHING}
+
+    # --- without it -----------------------------------------------------------------------------
+
+    def _tell(self, matches: Matches) -> None:
+        for callback in self._removed:
+            callback(matches)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._entries = OrderedDict()
+        self._bytes = self._hits = 0
+        self._keys, self._patterns = set(), set()
+        self._sure_until = 0.0
+        self._epoch += 1
+        # Counters shared by keys of one hash: a put refused for a neighbour's sake
+        # costs one read, counters for every key would cost memory for ever.
+        self._changes = [0] * _STRIPES
+
+    def _renew(self) -> None:
+        """In a forked child, which hears nothing of the server. What was set without Redis is the child's as
+        well, unless another thread was in the midst of a change."""
+        is_whole = not self._lock.locked()
+        entries, keys, patterns = self._entries, self._keys, self._patterns
+        self._reset()
+        if self._tracking is not None:
+            self._tracking.renew()
+        if is_whole:
+            self._entries, self._keys, self._patterns = entries, keys, patterns
+            self.flush()
+
+
+def _after_fork() -> None:
+    for memory in list(_MEMORIES):
+        memory._renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,206 @@
+"""A process keeps one value by a key, whoever brought it: the newest."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale
+from tbcache.cache import CacheManager
+from tbcache.models import Failure, Limit
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store.memory import Memory
+from tests.core.conftest import TWITTER, ask
+from tests.server import Server, wait_until
+
+KEY = ask().request.key
+OPEN = replace(TWITTER, limits=(Limit(50, 60.0),))
+LOADED = Settlement(payload=b'"loaded"', pages=1, seconds=0.1)
+
+
+class Process:
+    """What has to do with values in one process."""
+
+    def __init__(self, store: Store, settings: Settings, *, is_tracking: bool = False) -> None:
+        self.store = store
+        self.memory = Memory(store, is_tracking=is_tracking)
+        self.cache = CacheManager(store, self.memory)
+        self.admission = Admission(store, settings, UsageMonitor(store, settings), self.memory)
+
+    def go(self, **options: Any) -> Grant:
+        verdict = self.admission.admit(ask(source=OPEN, **options))
+        assert isinstance(verdict, Go)
+        return verdict.grant
+
+    def load(self) -> None:
+        """What a fetch leaves."""
+        self.admission.settle(self.go(), LOADED)
+
+    @property
+    def answer(self) -> bytes | None:
+        """What a fetch would be given."""
+        verdict = self.admission.admit(ask(source=OPEN))
+        return verdict.payload if isinstance(verdict, Hit | Stale) else None
+
+
+@pytest.fixture
+def alone() -> Iterator[Process]:
+    """Nobody listens there."""
+    settings = Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"})
+    store = Store(settings)
+    yield Process(store, settings)
+    store.close()
+
+
+def test_an_answer_that_was_loaded_without_redis_is_in_the_cache(alone: Process) -> None:
+    """With Redis it is there by its key, for everyone; without, it was nowhere but in admission."""
+    alone.load()
+    assert alone.cache.get(KEY) == "loaded"
+    assert alone.cache.exists(KEY)
+    assert 295 < (alone.cache.get_ttl(KEY) or 0) <= 300
+    assert alone.cache.status().fallback_entries == 1
+
+
+@pytest.mark.parametrize("is_set_last", [True, False])
+def test_the_newest_of_a_set_and_a_load_without_redis_is_given_to_all(
+    alone: Process, is_set_last: bool
+) -> None:
+    """Each had a value of its own by the same key, and gave it whatever the other had since."""
+    if is_set_last:
+        alone.load()
+        alone.cache.set(KEY, "set")
+    else:
+        alone.cache.set(KEY, "set", ttl=0.01)
+        wait_until(lambda: not alone.cache.exists(KEY))
+        alone.load()
+    newest = "set" if is_set_last else "loaded"
+    assert alone.cache.get(KEY) == newest
+    assert alone.answer == b'"%b"' % newest.encode()
+    assert alone.admission.look("twitter", KEY) is not None
+
+
+def test_what_is_deleted_without_redis_is_gone_for_all_and_so_is_what_is_on_its_way(alone: Process) -> None:
+    """As with Redis, where a deletion takes the lease with it."""
+    alone.load()
+    assert alone.cache.delete(KEY) is True
+    assert alone.cache.delete(KEY) is False
+    under_way = alone.go()
+    assert isinstance(alone.admission.admit(ask(source=OPEN)), Join)
+    alone.cache.delete(KEY)
+    alone.admission.settle(under_way, LOADED)
+    assert alone.cache.get(KEY) is None
+    assert isinstance(alone.admission.admit(ask(source=OPEN)), Go)
+
+
+def test_a_clear_without_redis_leaves_what_does_not_match(alone: Process) -> None:
+    """It is all that there is, and loading it again costs requests."""
+    alone.load()
+    alone.cache.set("reddit:GME:24", "other")
+    assert alone.cache.clear_pattern("reddit:*") == 1
+    assert alone.cache.get(KEY) == alone.cache.get(KEY, "gone") == "loaded"
+    assert alone.cache.get("reddit:GME:24") is None
+
+
+def test_a_failure_is_no_value_and_takes_none_away(alone: Process) -> None:
+    """What the last load met is told to who asks again too early; the old answer stands in."""
+    failed = Settlement(failure=Failure("unavailable", "503", 503, None), pages=1)
+    alone.admission.settle(alone.go(), failed)
+    assert isinstance(alone.admission.admit(ask(source=OPEN)), Failed)
+    alone.cache.set(KEY, "set")
+    verdict = alone.admission.admit(ask(source=OPEN, needed=400.0))
+    assert isinstance(verdict, Stale)
+    assert verdict.payload == b'"set"'
+
+
+def test_a_value_that_the_cache_cannot_read_is_none(alone: Process) -> None:
+    """A fetcher's answers are its own; no call raises because Redis is away."""
+    alone.admission.settle(alone.go(), Settlement(payload=b'{"$unknown":1}', pages=1))
+    assert alone.cache.get(KEY, "none") == "none"
+
+
+def test_all_values_of_a_process_have_one_bound(alone: Process) -> None:
+    """Three bounds for the same values were three times the memory."""
+    memory = Memory(alone.store, max_bytes=4_000)
+    cache = CacheManager(alone.store, memory)
+    for number in range(20):
+        cache.set(f"set:{number}", "x" * 100)
+        memory.keep(f"loaded:{number}", b"x" * 100, 60, 60)
+    assert memory.stats.bytes <= 4_000
+    assert memory.stats.alone == memory.stats.bytes // 400 == 9
+    assert cache.get("set:0") is None
+    assert cache.get("set:19") == "x" * 100
+
+
+@pytest.mark.one_server
+def test_what_was_read_before_an_outage_gives_way_to_what_comes_in_it(
+    private_server: Server, settings_for: Callable[..., Settings]
+) -> None:
+    """And with the return of Redis neither is given, but what Redis has."""
+    settings = settings_for(private_server)
+    store = Store(settings)
+    process = Process(store, settings, is_tracking=True)
+    try:
+        process.cache.set(KEY, "before", ttl=60)
+        wait_until(lambda: process.cache.get(KEY) == "before" and process.memory.stats.entries == 1)
+        private_server.kill()
+        assert process.answer == b'"before"'
+        assert isinstance(process.admission.admit(ask(source=OPEN)), Stale)
+        # Redis says nothing of its own changes any more, and what it said before is old news.
+        process.admission.settle(process.go(needed=100.0), LOADED)
+        process.memory.invalidate(KEY)
+        assert process.cache.get(KEY) == "loaded"
+        assert isinstance(process.admission.admit(ask(source=OPEN)), Hit)
+        private_server.start()
+        wait_until(lambda: store.is_available)
+        assert process.cache.get(KEY) is None
+        assert process.memory.stats.alone == 0
+    finally:
+        process.cache.close()
+        store.close()
+
+
+def test_a_read_of_redis_takes_no_place_of_what_is_to_be_put_right(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """Refused once, a value is newer than what Redis has until Redis is told."""
+    memory = Memory(store_for(server), is_tracking=True)
+    try:
+        memory.begin(KEY)
+        wait_until(lambda: memory.is_on)
+        memory.set(KEY, b'"newer"', 60)
+        assert not memory.put(KEY, "older", 60, memory.begin(KEY), 10)
+        assert memory.get(KEY) == memory.get("nothing")
+        kept = memory.recall(KEY)
+        assert kept is not None
+        assert kept.payload == b'"newer"'
+        memory.put_right(memory.changes)
+        assert memory.recall(KEY) is None
+        assert memory.put(KEY, "right", 60, memory.begin(KEY), 10)
+    finally:
+        memory.close()
+
+
+def _in_child(process: Process, found: Any) -> None:
+    found.put((process.cache.get("key"), process.cache.get(KEY)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
+def test_a_forked_child_has_what_was_set_without_redis(alone: Process) -> None:
+    """A pool of processes on a machine without Redis reads what its parent has put there."""
+    alone.cache.set("key", (1, 2))
+    alone.load()
+    context = multiprocessing.get_context("fork")
+    found = context.Queue()
+    child = context.Process(target=_in_child, args=(alone, found))
+    child.start()
+    try:
+        assert found.get(timeout=60) == ((1, 2), "loaded")
+    finally:
+        child.join(30)
+        found.close()
