@@ -103,6 +103,7 @@ class Membership:
         with self._beating:
             # The others know of us what was sent, not what we would have sent.
             self._store.check()
+            self._store.join_machine()
             if gives_up_rooms:
                 own.give_up_rooms()
             going_by = self._beat(source, own)

@@ -508,6 +508,12 @@ class Store:
             self.marker.set_clean()
             self._has_marker, self._is_marked_alone = True, False
 
+    def join_machine(self) -> None:
+        """Have a marker: before anything is sent, and before Redis gives this process a part of a limit. One
+        that begins while Redis is away must know of it."""
+        if not self._has_marker:
+            self.stay_clean()
+
     def leave_machine(self) -> None:
         """This process is over, and sends nothing any more."""
         if any(own.has_taken for own in self._own.copy().values()):
@@ -529,6 +535,7 @@ class Store:
         """
         self.check()
         own = self.own(source)
+        self.join_machine()
         if own.begins_alone(is_alone) and self._join is not None:
             self._join(source)
         with self.awaiting(source, name, cost) as deadline_us:
@@ -540,10 +547,6 @@ class Store:
 
         The one place where it is noted that Redis has heard us, and where an answer is lost.
         """
-        if not self._has_marker:
-            # Before anything is sent, and before Redis gives us a part of a limit: a process that begins
-            # while Redis is away must know of us.
-            self.stay_clean()
         own = self.own(source)
         # What is not sent is not asked.
         self._check_source("take", source)

@@ -277,6 +277,15 @@ def test_a_process_is_clean_again_after_an_outage(
     wait_until(lambda: store.marker.is_clean)
 
 
+def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., Store]) -> None:
+    """The API is there for weeks, and sends nothing: who begins while Redis is away goes on beside it."""
+    store = store_for(server)
+    assert RateLimiter(BUILT_IN["twitter"], store).get_status().allowed > 0
+    # As at each return.
+    store.restore("twitter")
+    assert not store.marker.is_clean
+
+
 def test_threads_that_begin_together_take_one_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each writes the file: the lock of the first would hold the second up."""
     marker, lock, is_over = Marker("fleet", OURS), marker_module._lock, threading.Event()
