@@ -25,13 +25,24 @@ BACKGROUND_THREADS = 4
 log = logging.getLogger("tbcache.io")
 
 
-class Blocking:
-    """See :class:`tbcache.io.world.IO`."""
+class RealTime:
+    """What the worlds of a real machine have in common: its clocks, and its chance."""
 
-    now = staticmethod(time.monotonic)
-    clock = staticmethod(time.time)
-    token = staticmethod(secrets.token_hex)
-    uniform = staticmethod(random.uniform)
+    def now(self) -> float:
+        return time.monotonic()
+
+    def clock(self) -> float:
+        return time.time()
+
+    def token(self, size: int) -> str:
+        return secrets.token_hex(size)
+
+    def uniform(self, low: float, high: float) -> float:
+        return random.uniform(low, high)
+
+
+class Blocking(RealTime):
+    """See :class:`tbcache.io.world.IO`."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None

@@ -10,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import random
-import secrets
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -23,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import hiredis
 import redis
 
-from tbcache.io.blocking import log_failure
+from tbcache.io.blocking import RealTime, log_failure
 from tbcache.io.current import BLOCKING, enter, inside
 from tbcache.io.error import Unsent
 from tbcache.io.line import Line
@@ -44,13 +41,8 @@ _CALLS = ThreadPool("tbcache-call", 8)
 _WORK = ThreadPool("tbcache-work", 8)
 
 
-class Asyncio:
+class Asyncio(RealTime):
     """The world of the loop that runs; see :class:`tbcache.io.world.IO`. Used in its thread alone."""
-
-    now = staticmethod(time.monotonic)
-    clock = staticmethod(time.time)
-    token = staticmethod(secrets.token_hex)
-    uniform = staticmethod(random.uniform)
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The body of an answer, bounded as it comes and as it is unpacked.
+"""The body of an answer, bounded as it is unpacked; who reads it bounds what comes in.
 
 httpx2 would unpack whatever encoding an answer names, several on top of each other too, and keep all
 that follows the end of a packed body. Here an answer is plain or packed once by gzip, which is what
@@ -19,16 +19,19 @@ _PIECE_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 
 
-def read_body(source: str, status: int, encoding: str, stream: Iterable[bytes], max_bytes: int) -> bytes:
-    """All of ``stream``, unpacked.
+def unpack(source: str, status: int, encoding: str, packed: bytes, max_bytes: int) -> bytes:
+    """All of ``packed``, unpacked.
 
     Raises:
       UpstreamPayloadError: more than ``max_bytes``, packed or unpacked, or packed in another way.
-      httpx2.HTTPError: it broke off; httpx2.ReadTimeout: this thread's deadline has passed.
+      httpx2.ReadTimeout: the deadline has passed.
     """
     body = bytearray()
     try:
-        for piece in _unpacked(_bounded(stream, max_bytes), encoding):
+        # The bound holds for what comes in as well: what is packed may unpack to nothing for ever.
+        if len(packed) > max_bytes:
+            raise _Refused(f"the answer is larger than {max_bytes} bytes")
+        for piece in _unpacked(packed, encoding):
             time_left()
             body += piece
             if len(body) > max_bytes:
@@ -44,30 +47,22 @@ class _Refused(Exception):
     """The body is not to be read; says why."""
 
 
-def _bounded(stream: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    # The bound holds for what comes in as well: what is packed may unpack to nothing for ever.
-    received = 0
-    for chunk in stream:
-        received += len(chunk)
-        if received > max_bytes:
-            raise _Refused(f"the answer is larger than {max_bytes} bytes")
-        time_left()
-        yield chunk
-
-
-def _unpacked(chunks: Iterable[bytes], encoding: str) -> Iterable[bytes]:
+def _unpacked(packed: bytes, encoding: str) -> Iterable[bytes]:
     named = encoding.strip().lower()
     if named in ("", "identity"):
-        return chunks
+        return (packed,)
     if named in ("gzip", "x-gzip"):
-        return _gunzipped(chunks)
+        return _gunzipped(packed)
     raise _Refused(f"the answer is compressed as {named[:40]!r}, and {ACCEPTED} was asked for")
 
 
-def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _gunzipped(packed: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(_GZIP)
-    for chunk in chunks:
-        # What follows the end is not fed to it: it would be kept.
-        while chunk and not unpacker.eof:
-            yield unpacker.decompress(chunk, _PIECE_BYTES)
-            chunk = unpacker.unconsumed_tail
+    view = memoryview(packed)
+    # Piece by piece: of what is not unpacked yet each step would keep a copy. What follows the end is not
+    # fed to it.
+    for start in range(0, len(view), _PIECE_BYTES):
+        piece: bytes | memoryview = view[start : start + _PIECE_BYTES]
+        while piece and not unpacker.eof:
+            yield unpacker.decompress(piece, _PIECE_BYTES)
+            piece = unpacker.unconsumed_tail

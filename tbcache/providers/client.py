@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import threading
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future
 from contextlib import closing
+from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Self, cast
+from typing import Any, Self
 
 import httpx2
 from pydantic import SecretStr
 
 from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
-from tbcache.models import HttpRequest, RawResponse, utc_now
+from tbcache.io import run, world
+from tbcache.models import HttpRequest, RawResponse
 from tbcache.providers import deadline
-from tbcache.providers.body import ACCEPTED, read_body
+from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.dialect import line
 from tbcache.providers.mask import Mask, pairs
 
 MAX_BYTES = 8 * 1024 * 1024
 #: A sign-in, the request itself, and another try of both.
 MAX_REQUESTS = 4
-_SIGNED = httpx2.Auth()
+#: So long one request waits for the sign-in of another.
+WAIT_SECONDS = 10.0
+
+#: What an auth of ours does: it asks, and it waits for another request's sign-in.
+Flow = Generator[httpx2.Request | Future[None], httpx2.Response, Any]
+
 #: What happens before a request is off. Of whatever else happens nobody knows whether it was served.
 _UNSENT = (
     httpx2.ConnectError,
@@ -88,6 +97,7 @@ class HttpClient:
         self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
         self._pid = 0
+        self._tls: ssl.SSLContext | None = None
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send ``request`` and read its answer, whatever its status.
@@ -97,9 +107,13 @@ class HttpClient:
           UpstreamPayloadError: an answer above ``max_bytes``, or wrongly compressed.
           UpstreamError: the one that ``auth`` met.
         """
+        return run(self.exchange(request))
+
+    async def exchange(self, request: HttpRequest) -> RawResponse:
+        """:meth:`send`, in the world that it is awaited in."""
         mask = Mask(self._secrets)
         try:
-            return mask.response(self._exchange(request, mask))
+            return mask.response(await self._exchange(request, mask))
         except UpstreamError as error:
             raise mask.error(error) from None
 
@@ -110,34 +124,47 @@ class HttpClient:
         if client is not None and self._pid == os.getpid():
             client.close()
 
-    def _exchange(self, request: HttpRequest, mask: Mask) -> RawResponse:
+    def blocking(self) -> httpx2.Client:
+        """See :class:`tbcache.io.Connections`."""
+        # A child process that wrote to the sockets of its parent would mix up both their answers.
+        with self._lock:
+            if self._client is None or self._pid != os.getpid():
+                self._client, self._pid = self._build(), os.getpid()
+            return self._client
+
+    def asyncio(self) -> httpx2.AsyncClient | None:
+        """See :class:`tbcache.io.Connections`."""
+        if self._transport is not None and not isinstance(self._transport, httpx2.AsyncBaseTransport):
+            return None
+        return httpx2.AsyncClient(transport=self._transport, **self._options())
+
+    async def _exchange(self, request: HttpRequest, mask: Mask) -> RawResponse:
         with deadline.within(self._total_timeout):
             try:
-                client = self._pool()
-                built = client.build_request(
+                built = self.blocking().build_request(
                     request.method,
                     request.url,
                     params=dict(request.params) or None,
                     headers=dict(request.headers),
                 )
-                return self._sign_in(client, built, mask)
+                return await self._sign_in(built, mask)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 failure = UpstreamUnavailable(self._source, self._explain(error))
                 failure.is_unanswered = not isinstance(error, _UNSENT)
                 raise failure from None
 
-    def _sign_in(self, client: httpx2.Client, built: httpx2.Request, mask: Mask) -> RawResponse:
+    async def _sign_in(self, built: httpx2.Request, mask: Mask) -> RawResponse:
         """Send what the auth asks for, one request after the other; the answer to the last is the one."""
         unsigned = pairs(built)
         with closing(self._signer(built).sync_auth_flow(built)) as flow:
-            request = next(flow)
+            request = await _next(flow, None)
             for _ in range(MAX_REQUESTS):
                 # Of a request of the auth's own, most is no secret: its host, its length.
                 mask.learn(pairs(request) - unsigned, by_name=request is not built)
-                answer = self._answer(client, request)
+                answer = await self._answer(request)
                 try:
-                    request = flow.send(_to_response(answer, request))
-                except StopIteration:
+                    request = await _next(flow, _to_response(answer, request))
+                except StopAsyncIteration:
                     return answer
         raise UpstreamAuthError(self._source, f"the sign-in takes more than {MAX_REQUESTS} requests")
 
@@ -147,37 +174,31 @@ class HttpClient:
         name, password = request.url.username, request.url.password
         return httpx2.BasicAuth(name, password) if name or password else httpx2.Auth()
 
-    def _answer(self, client: httpx2.Client, request: httpx2.Request) -> RawResponse:
-        response = client.send(request, auth=_SIGNED, stream=True, follow_redirects=False)
-        received_at = utc_now()
-        headers = dict(response.headers)
-        try:
-            # Not by iter_bytes, which unpacks without a bound.
-            stream = cast(httpx2.SyncByteStream, response.stream)
-            encoding = headers.pop("content-encoding", "")
-            body = read_body(self._source, response.status_code, encoding, stream, self._max_bytes)
-        finally:
-            response.close()
-        return RawResponse(response.status_code, headers, body, received_at=received_at)
-
-    def _pool(self) -> httpx2.Client:
-        # A child process that wrote to the sockets of its parent would mix up both their answers.
-        with self._lock:
-            if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = self._build(), os.getpid()
-            return self._client
+    async def _answer(self, request: httpx2.Request) -> RawResponse:
+        reply = await world().send(self, request, self._max_bytes)
+        headers = dict(reply.headers)
+        encoding = headers.pop("content-encoding", "")
+        body = unpack(self._source, reply.status, encoding, reply.body, self._max_bytes)
+        return RawResponse(reply.status, headers, body, received_at=datetime.fromtimestamp(reply.at, UTC))
 
     def _build(self) -> httpx2.Client:
-        client = httpx2.Client(
-            headers={"Accept-Encoding": ACCEPTED},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            transport=self._transport,
-            timeout=self._timeout,
-            follow_redirects=False,
-        )
+        client = httpx2.Client(transport=self._transport, **self._options())
         if self._transport is None:
             deadline.bound(client)
         return client
+
+    def _options(self) -> dict[str, Any]:
+        """What a client of either kind is made with."""
+        if self._tls is None:
+            # One for all: to make one takes as long as many requests.
+            self._tls = httpx2.create_ssl_context()
+        return {
+            "headers": {"Accept-Encoding": ACCEPTED},
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            "timeout": self._timeout,
+            "verify": self._tls,
+            "follow_redirects": False,
+        }
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, httpx2.TimeoutException):
@@ -190,6 +211,28 @@ class HttpClient:
             return f"no connection ({why})" if why else "no connection"
         # Not the error's own words: a protocol error quotes the header it refused, credentials included.
         return f"the exchange failed ({type(error).__name__})"
+
+
+async def _next(flow: Flow, answer: httpx2.Response | None) -> httpx2.Request:
+    """The next request of an auth's flow, after the ``answer`` to the one before.
+
+    An auth of ours may also wait: for what another request brings, where it would ask for the same.
+
+    Raises:
+      StopAsyncIteration: there is no further one.
+    """
+    try:
+        step = flow.send(answer) if answer is not None else next(flow)
+        while isinstance(step, Future):
+            try:
+                await world().wait(step, WAIT_SECONDS)
+            except TimeoutError as error:
+                step = flow.throw(error)
+            else:
+                step = next(flow)
+        return step
+    except StopIteration:
+        raise StopAsyncIteration from None
 
 
 def _to_response(answer: RawResponse, request: httpx2.Request) -> httpx2.Response:

@@ -1,28 +1,26 @@
-"""Reddit's application token: fetched by one thread, kept until shortly before it expires."""
+"""Reddit's application token: fetched by one request, kept until shortly before it expires."""
 
 from __future__ import annotations
 
 import base64
 import threading
-import time
-from collections.abc import Generator
+from concurrent.futures import Future
 from typing import Any, Self
 
 import httpx2
 
 from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
+from tbcache.io import now
 from tbcache.models import RawResponse, utc_now
 from tbcache.providers import dialect
+from tbcache.providers.client import WAIT_SECONDS, Flow
 from tbcache.providers.dialect import Verdict
 from tbcache.providers.field import number, record
 from tbcache.settings import SourceSettings
 
 _LIFETIME = 3600.0
 _MARGIN = 60.0
-_PATIENCE = 10.0
 _LONGEST = 8192
-
-Flow = Generator[httpx2.Request, httpx2.Response, Any]
 
 
 def refusal(body: Any, response: RawResponse) -> Verdict | None:
@@ -47,6 +45,8 @@ class RedditAuth(httpx2.Auth):
         self._basic = base64.b64encode(pair.encode()).decode()
         self._user_agent = own.user_agent
         self._lock = threading.Lock()
+        #: Done when the request that fetches one has it, or has not.
+        self._fetching: Future[None] | None = None
         self._token = ""
         self._expires = 0.0
 
@@ -56,7 +56,7 @@ class RedditAuth(httpx2.Auth):
         has_both = own.client_id is not None and own.client_secret is not None
         return cls(source, own) if has_both else None
 
-    def sync_auth_flow(self, request: httpx2.Request) -> Flow:
+    def sync_auth_flow(self, request: httpx2.Request) -> Flow:  # type: ignore[override]  # our client can wait
         token = yield from self._current()
         response = yield _signed(request, token)
         if response.status_code == 401:
@@ -71,14 +71,35 @@ class RedditAuth(httpx2.Auth):
 
     def _current(self) -> Flow:
         """The token; a new one when there is none that lasts."""
-        if not self._lock.acquire(timeout=_PATIENCE):
-            raise UpstreamUnavailable(self._source, f"no token within {_PATIENCE:g} s")
+        give_up = now() + WAIT_SECONDS
+        while now() >= self._expires:
+            fetching, is_ours = self._turn()
+            if is_ours:
+                try:
+                    self._keep((yield self._ask()))
+                    break
+                finally:
+                    self._fetching = None
+                    fetching.set_result(None)
+            yield from self._wait_for(fetching, give_up)
+        return self._token
+
+    def _turn(self) -> tuple[Future[None], bool]:
+        """What to wait for, and whether this request is the one that fetches."""
+        with self._lock:
+            if (fetching := self._fetching) is not None:
+                return fetching, False
+            self._fetching = fetching = Future()
+            return fetching, True
+
+    def _wait_for(self, fetching: Future[None], give_up: float) -> Flow:
         try:
-            if time.monotonic() >= self._expires:
-                self._keep((yield self._ask()))
-            return self._token
-        finally:
-            self._lock.release()
+            yield fetching
+            if now() < give_up:
+                return
+        except TimeoutError:
+            pass
+        raise UpstreamUnavailable(self._source, f"no token within {WAIT_SECONDS:g} s")
 
     def _ask(self) -> httpx2.Request:
         return httpx2.Request(
@@ -98,7 +119,7 @@ class RedditAuth(httpx2.Auth):
             raise dialect.unreadable(self._source, answer, "the token endpoint gave no token")
         lifetime = number(body.get("expires_in")) or _LIFETIME
         self._token = token
-        self._expires = time.monotonic() + lifetime - min(_MARGIN, lifetime / 10)
+        self._expires = now() + lifetime - min(_MARGIN, lifetime / 10)
 
 
 def _is_sendable(token: str) -> bool:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,10 +21,17 @@ from tests.server import wait_until
 class Elsewhere(io.Blocking):
     """A world with a clock and a chance of its own."""
 
-    now = cast(Any, staticmethod(lambda: 100.0))
-    clock = cast(Any, staticmethod(lambda: 86_400.0))
-    token = cast(Any, staticmethod(lambda size=16: "ab" * size))
-    uniform = cast(Any, staticmethod(lambda low, high: high))
+    def now(self) -> float:
+        return 100.0
+
+    def clock(self) -> float:
+        return 86_400.0
+
+    def token(self, size: int) -> str:
+        return "ab" * size
+
+    def uniform(self, low: float, high: float) -> float:
+        return high
 
 
 async def which() -> io.IO:

@@ -18,6 +18,8 @@ from tbcache.providers.client import MAX_REQUESTS, HttpClient
 from tests.providers.kit import provider
 from tests.providers.wire import Answer, always, answering, ok
 
+pytestmark = pytest.mark.usefixtures("each_driver")
+
 MAX = 256 * 1024
 ZEROS = bytes(65536)
 BOMB = gzip.compress(bytes(64 * MAX), 6)

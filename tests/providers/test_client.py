@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import httpx2
@@ -18,6 +18,8 @@ from tbcache.errors import ConfigurationError, UpstreamError, UpstreamPayloadErr
 from tbcache.models import HttpRequest, utc_now
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
+
+pytestmark = pytest.mark.usefixtures("each_driver")
 
 PAGE = HttpRequest("GET", "https://api.test/page", {"q": "$A&B"}, {"User-Agent": "bot/1"})
 
@@ -201,11 +203,14 @@ def test_an_answer_packed_wrongly_is_a_payload_error() -> None:
         client(handler).send(PAGE)
 
 
-class _Bytes(httpx2.SyncByteStream):
+class _Bytes(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     def __init__(self, content: bytes) -> None:
         self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 import time
@@ -18,9 +19,12 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.io.loop import drive
 from tbcache.models import HttpRequest
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
+
+pytestmark = pytest.mark.usefixtures("each_driver")
 
 OWN: dict[str, Any] = {
     "client_id": "me",
@@ -52,9 +56,9 @@ class Reddit:
         self.seen.append(token)
         return httpx2.Response(401 if token in self.revoked else 200, json={})
 
-    def client(self) -> HttpClient:
+    def client(self, handler: Any = None) -> HttpClient:
         auth = provider("reddit", **OWN).auth()
-        return HttpClient("reddit", auth=auth, transport=httpx2.MockTransport(self))
+        return HttpClient("reddit", auth=auth, transport=httpx2.MockTransport(handler or self))
 
 
 def test_one_token_serves_many_requests() -> None:
@@ -183,3 +187,20 @@ def test_without_credentials_there_is_nothing_to_sign_with() -> None:
     """The source is off then, and says so elsewhere."""
     assert provider("reddit").auth() is None
     assert provider("reddit", client_id="me").auth() is None
+
+
+def test_tasks_of_a_loop_wait_for_one_token_request_without_blocking_it() -> None:
+    """A lock that the loop's thread waits for, while a task of the same loop has it, is never free."""
+    reddit = Reddit()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(0.01)
+        return reddit(request)
+
+    client = reddit.client(answer)
+
+    async def ask_all() -> list[int]:
+        return [one.status for one in await asyncio.gather(*(client.exchange(PAGE) for _ in range(8)))]
+
+    assert asyncio.run(drive(ask_all())) == [200] * 8
+    assert len(reddit.asked) == 1
