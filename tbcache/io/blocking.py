@@ -51,6 +51,9 @@ class Blocking(RealTime):
     async def call(self, server: Server, command: Sequence[Argument]) -> Any:
         return server.call(*command)
 
+    async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        return server.pipeline(*commands)
+
     async def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
 

@@ -62,12 +62,14 @@ class Asyncio(RealTime):
         endpoint = server.endpoint
         if endpoint is None:
             return await self._in_thread(lambda: server.call(*command))
-        dialled = self._lines.get(endpoint)
-        if dialled is None or dialled.generation != endpoint.generation or not dialled.line.is_sound:
-            line = await self._dial(endpoint)
-        else:
-            line = dialled.line
-        return await line.ask(hiredis.pack_command(cast(Any, tuple(command))))
+        return await (self._line(endpoint) or await self._dial(endpoint)).ask(_packed(command))
+
+    async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        endpoint = server.endpoint
+        if endpoint is None:
+            return await self._in_thread(lambda: server.pipeline(*commands))
+        line = self._line(endpoint) or await self._dial(endpoint)
+        return await _all([line.ask(_packed(command)) for command in commands])
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
@@ -170,6 +172,13 @@ class Asyncio(RealTime):
         if (error := task.exception()) is not None:
             log_failure(error)
 
+    def _line(self, endpoint: Endpoint) -> Line | None:
+        """The connection that there is, if it is of use."""
+        dialled = self._lines.get(endpoint)
+        if dialled is None or dialled.generation != endpoint.generation or not dialled.line.is_sound:
+            return None
+        return dialled.line
+
     async def _dial(self, endpoint: Endpoint) -> Line:
         """A new connection, which all who ask meanwhile wait for.
 
@@ -248,6 +257,26 @@ async def _begin() -> Asyncio:
         one.abandon()
     await world.begin()
     return world
+
+
+def _packed(command: Sequence[Argument]) -> bytes:
+    packed: bytes = hiredis.pack_command(cast(Any, tuple(command)))
+    return packed
+
+
+async def _all(answers: list[asyncio.Future[Any]]) -> list[Any]:
+    """What each brings, or the error that is about its command."""
+    try:
+        await asyncio.wait(answers)
+    finally:
+        # Of a task that is cancelled: nobody reads what is still to come.
+        for answer in answers:
+            answer.cancel()
+    found = [answer.exception() or answer.result() for answer in answers]
+    for one in found:
+        if isinstance(one, Exception) and not isinstance(one, redis.ResponseError):
+            raise one
+    return found
 
 
 def _forget(loop: asyncio.AbstractEventLoop) -> None:

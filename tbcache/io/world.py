@@ -44,6 +44,9 @@ class Server(Protocol):
     def call(self, *command: Argument) -> Any:
         """The answer to one command; blocks."""
 
+    def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
+        """The answers to several, see :meth:`IO.pipeline`; blocks."""
+
 
 class Connections(Protocol):
     """The HTTP connections of one source: how they are made, not who keeps them."""
@@ -88,6 +91,14 @@ class IO(Protocol):
 
         Raises:
           redis.RedisError, OSError: there is none; which of them says why.
+        """
+
+    async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """The answers of ``server`` to several commands, which are sent together. What is no answer but a
+        redis.ResponseError, which is about that command, stands in its place.
+
+        Raises:
+          redis.RedisError, OSError: an answer is missing; which of them says why.
         """
 
     async def sleep(self, seconds: float) -> None:

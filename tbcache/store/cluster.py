@@ -67,7 +67,8 @@ class Cluster:
         self._table: list[Node | None] = []
         parts = urlsplit(url)
         self._seed = self._node(parts.hostname or "", parts.port or 6379)
-        self.client: redis.Redis = ClusterClient(self)
+        self._client = ClusterClient(self)
+        self.client: redis.Redis = self._client
 
     @property
     def endpoint(self) -> None:
@@ -78,6 +79,10 @@ class Cluster:
         return self.follow(
             lambda node, asking: node.call(*command, asking=asking), self.node_of(_key(command))
         )
+
+    def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Several commands, sent to all nodes concerned at once; see :meth:`Node.pipeline`."""
+        return self._client.send([(tuple(command), {}) for command in commands])
 
     def block(self, seconds: float, *command: str) -> Any:
         """A command that waits for an element of a list; see :meth:`Node.block`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -80,6 +80,20 @@ class Node:
         self._checkin(connection)
         return answer
 
+    def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
+        connection = self._checkout()
+        try:
+            packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
+            connection.send_packed_command([packed], check_health=False)
+            answers = [_answer(connection) for _ in commands]
+        except BaseException:
+            # Half an answer may still come: nobody must read it as his own.
+            connection.disconnect()
+            raise
+        self._checkin(connection)
+        return answers
+
     def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
         """One command the client's way; ``options`` are those of redis-py."""
         return _ask(self.client, command, options, asking)
@@ -138,6 +152,13 @@ class Node:
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()
                 oldest.disconnect()
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
 
 
 def _connect(connection: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,14 @@ async def call(server: io.Server, *command: str) -> Any:
 
 async def _call(server: io.Server, command: tuple[str, ...]) -> Any:
     return await io.world().call(server, command)
+
+
+async def pipeline(server: io.Server, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    return await drive(_pipeline(server, commands))
+
+
+async def _pipeline(server: io.Server, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    return await io.world().pipeline(server, commands)
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
@@ -136,6 +145,36 @@ def test_errors_of_the_server_are_those_of_the_blocking_way(node: Node, run: Run
         with pytest.raises(redis.ResponseError) as blocking:
             node.call(*command)
         assert (type(error), str(error)) == (type(blocking.value), str(blocking.value))
+
+
+def test_commands_that_are_sent_together_are_answered_together(node: Node, run: Run) -> None:
+    """An error that is about one of them is no matter of the others, in both worlds."""
+    node.call("SET", "text", "x", "EX", "60")
+    commands = [("GET", "text"), ("LPOP", "text"), ("PTTL", "nothing"), ("GET", "nothing")]
+
+    async def main() -> tuple[list[Any], Any]:
+        return await asyncio.gather(pipeline(node, commands), call(node, "ECHO", "after"))
+
+    found, after = run(main())
+    assert after == b"after"
+    for answers in (found, node.pipeline(*commands)):
+        assert [answers[0], *answers[2:]] == [b"x", -2, None]
+        assert isinstance(answers[1], redis.ResponseError)
+
+
+def test_a_cancelled_task_that_sent_several_leaves_the_answers_of_the_others(node: Node, run: Run) -> None:
+    """Some of what it asked may be answered by then, and some not."""
+
+    async def main() -> Any:
+        commands = [("ECHO", str(number)) for number in range(10)]
+        asking = asyncio.create_task(pipeline(node, commands))
+        await call(node, "PING")
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        return await call(node, "ECHO", "mine")
+
+    assert run(main()) == b"mine"
 
 
 # Without an answer
