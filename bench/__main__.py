@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    aio,
     bill,
     clear,
     damage,
@@ -44,6 +45,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "refusal": refusal.table,
     "lanes": lanes.table,
     "hit": hit.table,
+    "asyncio": aio.table,
     "stampede": stampede.table,
     "refresh": refresh.table,
     "clear": clear.table,

@@ -1,4 +1,4 @@
-"""What a hit and a slot cost in an event loop, alone and with 64 tasks at once, over a GET of redis.asyncio."""
+"""What a hit and a slot cost in an event loop, alone and with 64 tasks at once, over redis.asyncio's GET."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ PACKAGES = (
     "dramatiq",
     "cashews",
     "aiocache",
+    "aiolimiter",
     "dogpile.cache",
     "django-redis",
     "django",

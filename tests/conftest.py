@@ -22,6 +22,7 @@ from tbcache.settings.log import REPEATED
 from tbcache.store import Store
 from tbcache.store.cluster import hash_slot
 from tbcache.store.script import Script
+from tests.driver import asyncio_below
 from tests.postgres import Postgres, has_postgres
 from tests.server import ClusterServer, Server
 
@@ -80,6 +81,16 @@ def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
         return run(self, script, call)
 
     monkeypatch.setattr(Store, "run", checked)
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def every_driver(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a test of the core that goes through the public API: once under each driver."""
+    if request.param == "blocking":
+        yield
+    else:
+        with asyncio_below():
+            yield
 
 
 @pytest.fixture(scope="session")

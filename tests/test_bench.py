@@ -3,6 +3,7 @@ looks at a time: the peers and the ratios are for ``make bench``."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import redis
 
 import bench
 from bench import (
+    aio,
     bill,
     clear,
     damage,
@@ -92,6 +94,17 @@ def test_hits_are_compared_with_and_without_the_in_process_layer(disposable: Ser
     assert {hit.WITHOUT_LOCAL, hit.WITH_LOCAL} < set(names)
     assert found.rows[-1] == ["peer", "- (not here)"]
     assert len(found.bars) == 2
+
+
+def test_calls_in_an_event_loop_are_compared_with_redis_asyncio(disposable: Server) -> None:
+    """The two bars are about one row: alone, and with many tasks at once."""
+    found = asyncio.run(aio.measure(disposable, no_peers, rounds=1, calls=64))
+    assert aio.TRANSPORT in {row[0] for row in found.rows}
+    assert len(found.bars) == 2
+
+
+async def no_peers(url: str) -> dict[str, aio.Call]:
+    return {}
 
 
 def test_a_cold_stampede_loads_once(workers: fleet.Fleet) -> None:

@@ -18,7 +18,7 @@ from tbcache.providers.client import MAX_REQUESTS, HttpClient
 from tests.providers.kit import provider
 from tests.providers.wire import Answer, always, answering, ok
 
-pytestmark = pytest.mark.usefixtures("each_driver")
+pytestmark = pytest.mark.usefixtures("every_driver")
 
 MAX = 256 * 1024
 ZEROS = bytes(65536)

@@ -19,7 +19,7 @@ from tbcache.models import HttpRequest, utc_now
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
 
-pytestmark = pytest.mark.usefixtures("each_driver")
+pytestmark = pytest.mark.usefixtures("every_driver")
 
 PAGE = HttpRequest("GET", "https://api.test/page", {"q": "$A&B"}, {"User-Agent": "bot/1"})
 

@@ -24,7 +24,7 @@ from tbcache.models import HttpRequest
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
 
-pytestmark = pytest.mark.usefixtures("each_driver")
+pytestmark = pytest.mark.usefixtures("every_driver")
 
 OWN: dict[str, Any] = {
     "client_id": "me",
