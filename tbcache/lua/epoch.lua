@@ -28,9 +28,10 @@ local function lose(state_key, now, past)
     redis.call('HDEL', state_key, 'whole_at')
 end
 
--- False where something else was written over the slots of a window: those that were there are lost.
-local function are_slots(slots_key)
-    return type(redis.pcall('ZCARD', slots_key)) == 'number'
+-- True where something else was written over the slots of a window: those that were there are lost.
+local function is_overwritten(slots_key)
+    local found = redis.pcall('ZCARD', slots_key)
+    return type(found) == 'table' and string.find(tostring(found.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
 -- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
@@ -48,7 +49,7 @@ local function meet(window, now, seen, name, joins)
     local noted = tonumber(redis.call('ZSCORE', window.fleet, window.process) or nil)
     -- One that was silent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
-    local is_overwritten = not are_slots(window.slots)
+    local are_lost = is_overwritten(window.slots)
     if not current then
         current = name
         redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
@@ -64,7 +65,7 @@ local function meet(window, now, seen, name, joins)
             lose(window.state, now, known)
         end
         window.is_behind = true
-    elseif known and is_overwritten or heard > (noted or 0) and not is_forgotten then
+    elseif known and are_lost or heard > (noted or 0) and not is_forgotten then
         lose(window.state, now, current)
         current = name
         redis.call('HSET', window.state, 'epoch', current)
@@ -74,7 +75,7 @@ local function meet(window, now, seen, name, joins)
     if noted or joins then
         redis.call('ZADD', window.fleet, int(now), window.process)
     end
-    if is_overwritten then
+    if are_lost then
         redis.call('ZCARD', window.slots)
     end
     return current .. ' ' .. ((noted or joins) and not is_forgotten and int(now) or '0')

@@ -242,6 +242,23 @@ def test_a_key_of_another_type_stops_one_source_only(
     wait_until(lambda: client.zcard(store.keys.slots("twitter")) >= 3)
 
 
+@pytest.mark.parametrize("is_overwritten", [True, False])
+def test_slots_are_lost_that_were_written_over_and_not_those_that_may_not_be_read(
+    is_overwritten: bool, private_server: Server, process: Process
+) -> None:
+    """A missing right takes nothing from the window: no source is shut for it."""
+    store, client = process.store, private_server.client
+    slots, epoch = store.keys.slots("twitter"), client.hget(store.keys.state("twitter"), "epoch")
+    if is_overwritten:
+        client.set(slots, "no such thing", ex=60)
+    else:
+        client.execute_command("ACL", "SETUSER", "default", "-zcard")
+    assert process.fetch("SECOND") == "live"
+    client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert (client.hget(store.keys.state("twitter"), "epoch") != epoch) == is_overwritten
+    client.unlink(slots)
+
+
 def test_a_server_that_only_reads_is_not_back(
     private_server: Server, store_for: Callable[..., Store]
 ) -> None:
