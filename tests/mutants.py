@@ -48,7 +48,7 @@ SUITES = {
     "reopen": [*STORE, "core/test_fleet_limits.py", "core/test_member.py", "cli/test_fleet.py"],
     "time": [*STORE, "core/test_admission.py"],
     "count": FIGURES,
-    "minute": [*TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],
+    "minute": ["core/test_minute.py", *TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],
     "name": ["core/test_any_name.py", "core/test_monitoring.py"],
     "billed": BUDGET,
     "purse": BUDGET,

@@ -12,7 +12,7 @@ from tbcache.fleet import build_fleet
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store, get_store
-from tbcache.store.name import MOST_NAMES, OTHER
+from tbcache.store.name import MOST_NAMES, OTHER, Names
 from tests.server import Server, wait_until
 
 WINDOW = {"limit": 2, "window_seconds": 60}
@@ -142,6 +142,17 @@ def test_a_fleet_that_has_too_many_names_takes_no_more(
     assert limiter.check_rate_limit(**WINDOW)[0]
     assert store.client.zscore(store.keys.names, "name-7") is None
     get_usage_monitor().leave()
+
+
+def test_a_name_that_nobody_uses_for_a_month_is_shown_no_more(store: Store) -> None:
+    """Also where no other wants its place: its figures are gone by then."""
+    seconds, _ = store.client.time()
+    ages = {"used": 30, "forgotten": 32}
+    store.client.zadd(
+        store.keys.names, {name: (seconds - days * 86_400) * 1e6 for name, days in ages.items()}
+    )
+    assert Names(store).tell("new")
+    assert store.client.zrange(store.keys.names, 0, -1) == [b"used", b"new"]
 
 
 def test_a_name_has_a_share_while_redis_is_away(

@@ -253,6 +253,27 @@ def test_one_that_leaves_in_order_gives_its_part_back(join: Callable[..., Spende
     assert near.spend() == 10
 
 
+def test_a_purse_that_cannot_be_noted_is_not_given(server: Server, join: Callable[..., Spender]) -> None:
+    """The others would spend the same money, should Redis go."""
+    spender = join()
+    wait_until(lambda: spender.purse == 10 * PAGE_COST)
+    # A day may begin at any moment.
+    wait_until(lambda: server.client.set(purses(spender), "junk", ex=60) and spender.purse == 0)
+    wait_until(lambda: server.client.delete(purses(spender)) >= 0 and spender.purse == 10 * PAGE_COST)
+
+
+def test_of_an_empty_purse_there_is_no_note(server: Server, join: Callable[..., Spender]) -> None:
+    """What it says is kept from the others, should this process fall silent, and they could spend less."""
+    spender = join()
+    wait_until(lambda: server.client.exists(purses(spender)))
+    wait_until(lambda: spender.spend() < 20 and spender.purse == 0)
+    wait_until(lambda: spender.spend() < 20 and not server.client.exists(purses(spender)))
+
+
+def purses(spender: Spender) -> str:
+    return spender.store.keys.purses("twitter", spender.store.today)
+
+
 def test_past_midnight_nobody_knows_of_money_without_redis(
     proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:

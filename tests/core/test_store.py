@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tbcache.store import Store, Unavailable
+from tbcache.limiter.script import REOPEN, Reopen
+from tbcache.store import Store, Unavailable, connection
 from tbcache.store import node as node_module
 from tbcache.store.node import Node
 from tests.server import Server, wait_until
@@ -43,6 +46,35 @@ def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     assert store.closures.of("reddit") is None
     store.hear_notice(b"reddit 1100000000000000 quota")
     assert store.closures.of("reddit") is not None
+
+
+def test_a_reopening_is_told_at_once(store: Store) -> None:
+    """Who goes on without Redis hears of it in no other way, and would refuse everything for a month."""
+    store.closures.close("news", 3600.0, "quota", is_from_redis=True)
+    channel = store.subscribe()
+
+    def reopen() -> Any:
+        store.run(REOPEN, Reopen(store.keys.state("news")))
+        return channel.get_message(timeout=1.0)
+
+    try:
+        # The subscription may come after the first.
+        store.hear_notice(wait_until(reopen)["data"])
+    finally:
+        channel.close()
+    assert store.closures.of("news") is None
+
+
+def test_the_servers_time_is_asked_for_again_after_a_while(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock may be set, and what is told by ours alone is wrong from then on."""
+    store.now_us("news")
+    monkeypatch.setattr(connection, "CLOCK_SECONDS", -1.0)
+    known = store._clocks[""].seen_at
+    (before, _), told = store.client.time(), store.now_us("news")
+    assert store._clocks[""].seen_at > known
+    assert before * 1e6 <= told
 
 
 def test_the_sockets_of_a_burst_of_threads_are_closed_again(

@@ -1,0 +1,54 @@
+"""The sums of the day that are kept as each minute begins."""
+
+from __future__ import annotations
+
+import time
+
+from tbcache.store import Store
+from tbcache.store.minute import KEEP_MINUTE, KeepMinute
+
+#: What is kept of one day; which it is, is the asker's to say.
+DAY, KEPT = 20_000, 6
+
+
+def keep(store: Store, **figures: object) -> bool:
+    """Have this minute kept, with these figures of the day: ``w_go=1`` is of worker ``w``."""
+    usage = store.keys.usage("news", store.today)
+    if figures:
+        store.client.hset(usage, mapping={name.replace("_", ":", 1): n for name, n in figures.items()})  # type: ignore[misc]
+        store.client.expire(usage, 60)
+    return store.run(KEEP_MINUTE, KeepMinute(usage, store.keys.minutes("news"), DAY, KEPT))
+
+
+def kept(store: Store) -> dict[int, str]:
+    """What is kept, by minute."""
+    found = store.client.hgetall(store.keys.minutes("news"))
+    return {int(minute): text.decode() for minute, text in found.items()}
+
+
+def test_the_sums_over_all_workers_are_kept(store: Store) -> None:
+    """What is damaged, or too long to be a count, is no figure; the others are."""
+    assert keep(store, w_go=3, v_go=4, w_hit=2, v_hit="banana", w_cost="9" * 16, bare=7)
+    (text,) = kept(store).values()
+    day, _, figures = text.partition(" ")
+    assert (day, set(figures.split(","))) == (str(DAY), {"go=7", "hit=2"})
+
+
+def test_a_minute_is_kept_as_it_began(store: Store) -> None:
+    """Each process asks for it; the last would make what the others counted since be of no last minute."""
+    # A minute may begin between the two.
+    for _ in range(3):
+        assert keep(store, w_go=1)
+        if not keep(store, w_go=5):
+            break
+        store.client.delete(store.keys.minutes("news"))
+    assert list(kept(store).values()) == [f"{DAY} go=1"]
+
+
+def test_minutes_that_are_over_are_forgotten(store: Store) -> None:
+    """Or a fleet keeps half a million a year; what is damaged is older than any."""
+    minutes, now = store.keys.minutes("news"), int(time.time()) // 60
+    store.client.hset(minutes, mapping={str(now - 100): "1 go=1", str(now - 2): "1 go=2", "banana": "x"})
+    store.client.expire(minutes, 60)
+    assert keep(store, w_go=3)
+    assert set(kept(store).values()) == {"1 go=2", f"{DAY} go=3"}
