@@ -21,11 +21,11 @@ import lupa
 
 ROOT = Path(__file__).parents[1]
 LUA = Path("tbcache", "lua")
-ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "rooms", "headroom", "pipeline")]
-LIMITER = [f"core/test_{name}.py" for name in ("interleaving", "slots", "rate_limiter", "member", "rooms")]
+ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroom", "pipeline", "rooms")]
+LIMITER = [f"core/test_{name}.py" for name in ("rate_limiter", "slots", "member", "interleaving", "rooms")]
 QUEUE = ["core/test_queue.py"]
 MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
-LOSS = [*MEMBER, *(f"core/test_{name}.py" for name in ("loss", "admission", "fleet_limits"))]
+LOSS = [f"core/test_{name}.py" for name in ("loss", "fleet_limits", "admission", "member", "rooms")]
 WAITER = ["core/test_waiter.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]
@@ -71,7 +71,7 @@ SUITES = {
     "headroom": ["core/test_headroom.py", *ADMISSION],
     "lane": ["core/test_admission.py", *LIMITER, *QUEUE],
     "limit": ["core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],
-    "member": [*LOSS, "core/test_headroom.py"],
+    "member": ["core/test_member.py", "core/test_headroom.py", *LOSS],
     "notice": [*MEMBER, *STORE, *TROUBLE],
     "number": [*STORE, *LIMITER, *QUEUE],
     "queue": QUEUE,
@@ -122,7 +122,8 @@ def compiles(text: str) -> bool:
 def is_missed(tree: Path, name: str) -> bool:
     """True when a test fails."""
     tests = [f"tests/{suite}" for suite in SUITES[name]]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=30"]
+    # What has missed a line may miss the next as well.
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--failed-first", "--timeout=30"]
     command += ["-k", ONE_KIND, *tests]
     # Also the processes that the tests start are those of the copy.
     variables = {**os.environ, "PYTHONPATH": str(tree)}
