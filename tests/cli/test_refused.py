@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
+from tbcache import monitoring
 from tbcache.admission import Admission, Go
 from tbcache.fleet import FleetStatus, SourceStatus, build_fleet, look
 from tbcache.models import FetchRequest, utc_now
@@ -29,14 +30,16 @@ Cli = Callable[..., Done]
 
 SOURCE = BUILT_IN["stocktwits"]
 #: A busy machine may answer late; that is another trouble than the one that is looked for here.
-PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10"}
+PATIENT = {"TBCACHE_REDIS_TIMEOUT": "30"}
 BEGAN = datetime(2030, 5, 6, 12, 0, 30).astimezone()
 
 
 @pytest.fixture(autouse=True)
 def _has_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of a test is as young as that of a fleet that begins."""
+    """The server of a test is as young as that of a fleet that begins. A busy machine takes long to look."""
     monkeypatch.setattr(look, "STARTING_SECONDS", 0.0)
+    monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 600.0)
+    monkeypatch.setattr(refusal, "LASTING_SECONDS", 600.0)
     for name, value in PATIENT.items():
         monkeypatch.setenv(name, value)
 
@@ -199,7 +202,7 @@ def say(one: Process, name: str, refused: object, is_dead: bool = False) -> None
     key = one.store.keys.workers
     mark = json.loads(one.store.client.hget(key, name) or b"") | {"refused": refused}
     if is_dead:
-        mark["beat_at"] = (utc_now() - timedelta(minutes=1)).isoformat()
+        mark["beat_at"] = (utc_now() - timedelta(minutes=30)).isoformat()
     one.store.client.hset(key, name, json.dumps(mark))
 
 

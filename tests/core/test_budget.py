@@ -13,6 +13,7 @@ from tbcache import monitoring
 from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
 from tbcache.limiter.purse import Purse
+from tbcache.limiter.script import FILL, Fill
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
@@ -268,6 +269,27 @@ def test_of_an_empty_purse_there_is_no_note(server: Server, join: Callable[..., 
     wait_until(lambda: server.client.exists(purses(spender)))
     wait_until(lambda: spender.spend() < 20 and spender.purse == 0)
     wait_until(lambda: spender.spend() < 20 and not server.client.exists(purses(spender)))
+
+
+def test_all_purses_together_are_never_more_than_what_is_left(store: Store) -> None:
+    """One who has just come is told a share of it, while the others still go by all of it."""
+    keys, today = store.keys, store.today
+    ask = Fill(
+        store.window("twitter"),
+        keys.usage("twitter", today),
+        keys.purses("twitter", today),
+        process="newcomer",
+        budget=10 * PAGE_COST,
+        slot_price=PAGE_COST,
+        going_by=0,
+    )
+    store.client.hset(keys.state("twitter"), "share:newcomer", "0.5")
+    store.client.hset(ask.purses, "other", 8 * PAGE_COST)
+    for name in (keys.state("twitter"), ask.purses):
+        store.client.expire(name, 60)
+    assert store.run(FILL, ask) == 2 * PAGE_COST
+    store.client.hset(ask.purses, "other", 4 * PAGE_COST)
+    assert store.run(FILL, ask) == 5 * PAGE_COST
 
 
 def purses(spender: Spender) -> str:
