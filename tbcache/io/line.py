@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-#: At once.
+#: At once: more than a record of TLS, or its rest would lie where no selector sees it.
 READ_BYTES = 1 << 16
 #: A connection over which nothing came for longer may have been closed by the server.
 CHECK_SECONDS = 1.0
@@ -107,16 +107,14 @@ class Line:
 
     def _receive(self) -> None:
         try:
-            while self._read():
-                pass
+            self._read()
         except _NOT_NOW:
             return
         except (OSError, redis.RedisError) as error:
             known = isinstance(error, redis.RedisError)
             self.close(error if known else redis.ConnectionError(f"Error while reading from socket. {error}"))
 
-    def _read(self) -> bool:
-        """Read what there is; whether there may be more that no selector knows of."""
+    def _read(self) -> None:
         data = self._socket.recv(READ_BYTES)
         if not data:
             raise redis.ConnectionError("Connection closed by server.")
@@ -124,7 +122,6 @@ class Line:
         self._reader.feed(data)
         while (answer := self._reader.gets(False)) is not self._nothing:
             self._deliver(answer)
-        return isinstance(self._socket, ssl.SSLSocket)
 
     def _deliver(self, answer: Any) -> None:
         if not self._asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
-from tbcache.io import background
+from tbcache.io import IO, background, loop, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.member import Membership
@@ -108,6 +109,17 @@ def _of_single_objects(store: Store, settings: Settings) -> Held:
     return singleton_module._lock, singleton_module.singleton(object)
 
 
+def _of_event_loops(store: Store, settings: Settings) -> Held:
+    async def ask() -> IO:
+        return world()
+
+    return loop._LOCK, lambda: asyncio.run(loop.drive(ask()))
+
+
+def _of_threads_for_loops(store: Store, settings: Settings) -> Held:
+    return loop._WORK._lock, lambda: loop._WORK.run(bool).result()
+
+
 def _then(store: Store, act: Callable[[], object]) -> None:
     """The child uses the server before."""
     store.check()
@@ -153,6 +165,8 @@ def held(lock: Any) -> Iterator[None]:
         _of_a_thread,
         _of_all_threads,
         _of_single_objects,
+        _of_event_loops,
+        _of_threads_for_loops,
     ],
 )
 def test_a_child_waits_for_no_thread_of_its_parent(
