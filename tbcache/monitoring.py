@@ -17,7 +17,7 @@ import time
 import uuid
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from numbers import Number
@@ -104,6 +104,43 @@ class SourceMetrics:
     latency_p50: float | None = None
     latency_p95: float | None = None
 
+    @property
+    def served_today(self) -> int:
+        """Asks that were answered from the cache."""
+        return self.hits_today + self.stale_today
+
+    @property
+    def failed_today(self) -> int:
+        """Asks that were refused because the last fetch had failed."""
+        return self.requests_today - self.served_today - self.misses_today
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures of several sources together. ``cost`` in US dollars."""
+
+    requests: int = 0
+    served: int = 0
+    misses: int = 0
+    errors: int = 0
+    cost: float = 0.0
+
+    @classmethod
+    def of(cls, metrics: Iterable[SourceMetrics]) -> Totals:
+        each = list(metrics)
+        return cls(
+            requests=sum(one.requests_today for one in each),
+            served=sum(one.served_today for one in each),
+            misses=sum(one.misses_today for one in each),
+            errors=sum(one.errors_today for one in each),
+            cost=round(sum(one.cost_today for one in each), 6),
+        )
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """0..1; stale answers count as hits."""
+        return self.served / self.requests if self.requests else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class RecentMetrics:
@@ -130,6 +167,11 @@ class RecentMetrics:
     latency_p95: float | None = None
     last: Failing | None = None
     plain: int = 0
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Of which kinds the last failures are."""
+        return self.last.kinds if self.last else sorted(self.errors_by_kind)
 
     @property
     def is_failing(self) -> bool:
@@ -447,15 +489,14 @@ class UsageMonitor:
 
     def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
         """All sources together: total_requests_today, average_cache_hit_rate, total_cost_today, sources."""
-        metrics = [self.get_source_metrics(name, day) for name in self.get_source_names()]
-        asked = sum(m.requests_today for m in metrics)
-        served = sum(m.hits_today + m.stale_today for m in metrics)
+        sources = {name: self.get_source_metrics(name, day) for name in self.get_source_names()}
+        total = Totals.of(sources.values())
         return {
-            "total_requests_today": asked,
-            "total_errors_today": sum(m.errors_today for m in metrics),
-            "total_cost_today": round(sum(m.cost_today for m in metrics), 6),
-            "average_cache_hit_rate": served / asked if asked else 0.0,
-            "sources": {m.source: m for m in metrics},
+            "total_requests_today": total.requests,
+            "total_errors_today": total.errors,
+            "total_cost_today": total.cost,
+            "average_cache_hit_rate": total.cache_hit_rate,
+            "sources": sources,
         }
 
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:

@@ -13,7 +13,7 @@ from scheduler.prewarm import Prewarm
 from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
 from tbcache.cache.script import CLEAR, STRIKE, Clear, Strike
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.models import Failure
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -152,7 +152,7 @@ def test_a_cleared_answer_is_neither_warm_nor_fresh_enough(
     admission, prewarm = admission_for(cache), Prewarm(cache.store, Queue(cache.store, settings), settings)
 
     def warm() -> int:
-        [twitter] = [s for s in build_fleet(settings, cache.store).status().sources if s.name == "twitter"]
+        [twitter] = [s for s in Fleet(settings, cache.store).status().sources if s.name == "twitter"]
         return twitter.warm
 
     admission.settle(go(admission, asked), VALUE)
@@ -560,7 +560,7 @@ def test_a_damaged_log_is_survived(
     assert isinstance(admission.admit(asked), Hit)
     assert isinstance(admission.admit(asked), Hit)
     assert codec.read_head(server.client.getrange(cache.store.keys.entry(KEY), 0, codec.HEAD_BYTES - 1))
-    assert build_fleet(settings, cache.store).status().server.is_available
+    assert Fleet(settings, cache.store).status().server.is_available
     assert cache.resume() == 0
     server.client.set(cache.store.keys.sweeper, "idle", px=1000)
     cache.clear_pattern("*", wait=False)

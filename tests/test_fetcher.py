@@ -36,7 +36,7 @@ from tbcache.errors import (
     UpstreamThrottled,
 )
 from tbcache.fetcher.shape import shape
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.io.deadline import until
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import get_pipeline
@@ -374,7 +374,7 @@ def test_a_source_of_functions_is_in_every_view(redis_server: Server) -> None:
     assert tuple(map(sum, zip(*figures, strict=True))) == (2, 1, 1, 0.25)
     assert "alphavantage" in monitor.get_source_names()
     [seen] = [
-        one for one in build_fleet(get_settings(), get_store()).status().sources if one.name == "alphavantage"
+        one for one in Fleet(get_settings(), get_store()).status().sources if one.name == "alphavantage"
     ]
     assert [(str(one.limit), one.used) for one in seen.limits] == [("5/1m", 1), ("500/1d", 1)]
     assert get_rate_limiter("alphavantage").get_status().used == 1
@@ -408,7 +408,7 @@ def test_a_first_call_that_is_refused_is_told_at_once(
         raise HTTPError(Response(401, {}))
 
     assert quote.outcome("AAPL").error is not None
-    status = build_fleet(get_settings(), get_store()).status()
+    status = Fleet(get_settings(), get_store()).status()
     assert [(one.kind, one.source) for one in status.troubles] == [("failing", name)]
 
 
@@ -497,7 +497,7 @@ def test_a_days_budget_is_kept(redis_server: Server) -> None:
         quote(8)
 
     def is_told() -> bool:
-        troubles = build_fleet(get_settings(), get_store()).status().troubles
+        troubles = Fleet(get_settings(), get_store()).status().troubles
         return [(one.kind, one.source) for one in troubles] == [("budget", "alphavantage")]
 
     # At midnight another day's begins.

@@ -10,11 +10,11 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tbcache import __version__
 from tbcache.api import cache, docs, error, health, limit, metrics, status, usage
 from tbcache.api.context import Context
 from tbcache.api.door import Door
 from tbcache.settings import Settings, get_settings
+from tbcache.version import __version__
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 
-from tbcache.api.context import Context, Ctx
+from tbcache.api.context import Ctx
 from tbcache.api.error import WRITE_REFUSALS
 from tbcache.api.model import CacheHealth, Cleared, ClearRequest, Pattern
 from tbcache.api.security import SCHEMES, WriteRoute
@@ -23,7 +23,7 @@ write_router = APIRouter(
 @router.get("/status")
 def cache_status(context: Ctx) -> CacheHealth:
     """Is the shared cache there, how large is it, and how often does it have the answer?"""
-    return read_health(context)
+    return CacheHealth.model_validate(context.fleet.cache())
 
 
 @write_router.post("/clear")
@@ -43,28 +43,4 @@ def clear_cache(context: Ctx, body: ClearRequest | None = None, pattern: Pattern
                 }
             ]
         )
-    context.store.require()
-    cleared = context.cache.clear_pattern(chosen)
-    context.check()
-    return Cleared(pattern=chosen, cleared=cleared)
-
-
-def read_health(context: Context) -> CacheHealth:
-    status = context.cache.status()
-    today = context.monitor.get_usage_summary()
-    metrics = today["sources"].values()
-    # Zeros would look like a quiet day.
-    is_known = status.is_available and context.store.is_available
-    return CacheHealth(
-        is_available=status.is_available,
-        address=status.address,
-        reason=None if status.is_available else context.why_away(),
-        namespace=context.settings.namespace,
-        server_version=status.server_version,
-        ping_ms=status.ping_ms,
-        keys=status.keys,
-        memory_bytes=status.memory_bytes,
-        hits_today=sum(one.hits_today + one.stale_today for one in metrics) if is_known else None,
-        misses_today=sum(one.misses_today for one in metrics) if is_known else None,
-        cache_hit_rate=today["average_cache_hit_rate"] if is_known else None,
-    )
+    return Cleared(pattern=chosen, cleared=context.fleet.clear(chosen))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, HTTPException
 
-from tbcache import __version__
 from tbcache.api.context import Ctx
 from tbcache.api.error import REFUSALS
 from tbcache.api.model import Health
 from tbcache.io.background import restart_dead
+from tbcache.version import __version__
 
 router = APIRouter(tags=["health"])
 
@@ -24,7 +24,7 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={503: REFUSALS[503]})
 def readyz(context: Ctx) -> Health:
     """Redis answers; 503 with the reason when it does not."""
-    reason = context.why_away()
+    reason = context.fleet.why_away()
     if reason is not None:
         raise HTTPException(503, reason)
     return Health(status="ready", version=__version__)

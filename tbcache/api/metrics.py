@@ -8,21 +8,16 @@ UTC, which ``rate()`` and ``increase()`` understand.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from tbcache import __version__
-from tbcache.api.context import Context, Ctx
+from tbcache.api.context import Ctx
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
-from tbcache.api.limit import read_states
-from tbcache.fleet import FleetStatus, FleetTrouble, ServerTrouble
-from tbcache.models import Limit
-from tbcache.sources import Source
-from tbcache.store import Unavailable
-from tbcache.store.state import SourceState
+from tbcache.fleet import FleetStatus, FleetTrouble, LimitStatus, ServerTrouble, SourceStatus
+from tbcache.version import __version__
 
 router = APIRouter(tags=["monitoring"])
 
@@ -30,58 +25,54 @@ router = APIRouter(tags=["monitoring"])
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(context: Ctx) -> PlainTextResponse:
     """Everything in Prometheus' text format; without Redis only what is known without it."""
-    return PlainTextResponse(render(collect(context)), media_type=CONTENT_TYPE)
+    return PlainTextResponse(render(collect(context.fleet.status())), media_type=CONTENT_TYPE)
 
 
-def collect(context: Context) -> list[Family]:
+def collect(seen: FleetStatus) -> Iterator[Family]:
     """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
-    up = Family("tbcache_redis_up", "gauge", "1 when Redis answers.")
-    sources = context.fleet.sources()
-    states = read_states(context, sources)
-    try:
-        told = [
-            *read_usage(context, sources),
-            *read_slots(context, sources, states),
-            *read_queue(context, sources),
-            *read_workers(context),
-        ]
-        up.add(1)
-    except Unavailable:
-        told = []
-        up.add(0)
-    return [up, *read_settings(sources), *read_limits(states), *told, read_troubles(context.fleet.status())]
+    up = Family("tbcache_redis_up", "gauge", "1 when Redis can be used.")
+    up.add(int(seen.server.is_available))
+    yield up
+    yield from settings(seen.sources)
+    yield limits(seen.sources)
+    if seen.server.is_available:
+        yield from usage(seen.sources)
+        yield from slots(seen.sources)
+        yield queue(seen.sources)
+        yield from workers(seen)
+    yield troubles(seen)
 
 
-def read_troubles(status: FleetStatus) -> Family:
+def troubles(seen: FleetStatus) -> Family:
     """How many troubles there are of each kind; while Redis is away, of those that are known then."""
     found = Family("tbcache_troubles", "gauge", "What is wrong, by kind; `tbcache status --check` says more.")
-    counts = Counter(trouble.kind for trouble in status.troubles)
-    told = get_args(FleetTrouble) if status.server.is_available else ()
+    counts = Counter(trouble.kind for trouble in seen.troubles)
+    told = get_args(FleetTrouble) if seen.server.is_available else ()
     for kind in (*get_args(ServerTrouble), *told):
         found.add(counts[kind], kind=kind)
     return found
 
 
-def read_settings(sources: Mapping[str, Source]) -> list[Family]:
+def settings(sources: Iterable[SourceStatus]) -> list[Family]:
     """What is known without Redis as well."""
     info = Family("tbcache_build_info", "gauge", "The version of the API that answers.")
     enabled = Family("tbcache_source_enabled", "gauge", "1 when the fleet has the source's credentials.")
     info.add(1, version=__version__)
-    for name, source in sources.items():
-        enabled.add(int(source.is_enabled), source=name)
+    for source in sources:
+        enabled.add(int(source.is_enabled), source=source.name)
     return [info, enabled]
 
 
-def read_limits(states: Mapping[str, SourceState]) -> list[Family]:
+def limits(sources: Iterable[SourceStatus]) -> Family:
     """The limits in force."""
     limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
-    for name, state in states.items():
-        for one in _by_count(state):
-            limit.add(one.count, source=name, window=_window(str(one)))
-    return [limit]
+    for source in sources:
+        for one in _by_count(source):
+            limit.add(one.count, source=source.name, window=_window(one.limit))
+    return limit
 
 
-def read_usage(context: Context, sources: Iterable[str]) -> list[Family]:
+def usage(sources: Iterable[SourceStatus]) -> list[Family]:
     requests = Family("tbcache_requests_total", "counter", "Asks today, by how they were answered.")
     errors = Family("tbcache_errors_total", "counter", "Upstream errors today, by kind.")
     joins = Family("tbcache_joins_total", "counter", "Asks today that waited for another's fetch.")
@@ -89,67 +80,59 @@ def read_usage(context: Context, sources: Iterable[str]) -> list[Family]:
     pages = Family("tbcache_pages_total", "counter", "Requests sent upstream today.")
     cost = Family("tbcache_cost_dollars_total", "counter", "US dollars spent today.")
     duration = Family("tbcache_fetch_duration_seconds", "summary", "Duration of a fetch, over today.")
-    for name in sources:
-        today = context.monitor.get_source_metrics(name)
-        context.check()
-        failed = today.requests_today - today.hits_today - today.stale_today - today.misses_today
-        requests.add(today.hits_today, source=name, outcome="hit")
-        requests.add(today.stale_today, source=name, outcome="stale")
-        requests.add(today.misses_today, source=name, outcome="miss")
-        requests.add(failed, source=name, outcome="failed")
+    for today in (source.usage for source in sources if source.usage is not None):
+        requests.add(today.hits_today, source=today.source, outcome="hit")
+        requests.add(today.stale_today, source=today.source, outcome="stale")
+        requests.add(today.misses_today, source=today.source, outcome="miss")
+        requests.add(today.failed_today, source=today.source, outcome="failed")
         for kind, count in today.errors_by_kind.items():
-            errors.add(count, source=name, kind=kind)
-        joins.add(today.joins_today, source=name)
-        waits.add(today.waits_today, source=name)
-        pages.add(today.pages_today, source=name)
-        cost.add(today.cost_today, source=name)
+            errors.add(count, source=today.source, kind=kind)
+        joins.add(today.joins_today, source=today.source)
+        waits.add(today.waits_today, source=today.source)
+        pages.add(today.pages_today, source=today.source)
+        cost.add(today.cost_today, source=today.source)
         for quantile, seconds in (("0.5", today.latency_p50), ("0.95", today.latency_p95)):
             if seconds is not None:
-                duration.add(seconds, source=name, quantile=quantile)
+                duration.add(seconds, source=today.source, quantile=quantile)
     return [requests, errors, joins, waits, pages, cost, duration]
 
 
-def read_slots(
-    context: Context, sources: Mapping[str, Source], states: Mapping[str, SourceState]
-) -> list[Family]:
+def slots(sources: Iterable[SourceStatus]) -> list[Family]:
     used = Family("tbcache_slots_used", "gauge", "Slots of the limit in use.")
     closed = Family(
         "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
     )
-    for name, state in states.items():
-        closed.add(state.closure.until.timestamp() if state.closure else 0, source=name)
-        for one in _by_count(state):
-            status = context.limiter(sources[name]).get_status(one.count, one.window_seconds)
-            context.check()
-            used.add(status.used, source=name, window=_window(str(one)))
+    for source in sources:
+        closed.add(source.closed_until.timestamp() if source.closed_until else 0, source=source.name)
+        for one in _by_count(source):
+            if one.used is not None:
+                used.add(one.used, source=source.name, window=_window(one.limit))
     return [used, closed]
 
 
-def read_queue(context: Context, sources: Iterable[str]) -> list[Family]:
+def queue(sources: Iterable[SourceStatus]) -> Family:
     jobs = Family("tbcache_queue_jobs", "gauge", "Jobs in the queue, by their state.")
-    for depth in context.queue.depths(sources):
+    for depth in (source.queue for source in sources if source.queue is not None):
         for state in ("interactive", "prewarm", "suspects", "delayed", "running", "dead"):
             jobs.add(getattr(depth, state), source=depth.source, state=state)
-    return [jobs]
+    return jobs
 
 
-def read_workers(context: Context) -> list[Family]:
+def workers(seen: FleetStatus) -> list[Family]:
     alive = Family("tbcache_workers_alive", "gauge", "Worker processes heard of in the last 10 s.")
     schedulers = Family("tbcache_schedulers_alive", "gauge", "Schedulers heard of in the last 10 s.")
     threads = Family("tbcache_worker_threads", "gauge", "Threads of all living workers.")
     busy = Family("tbcache_worker_threads_busy", "gauge", "Threads that have a job.")
-    living = [one for one in context.monitor.get_workers() if one.is_alive]
-    context.check()
-    workers = [one for one in living if one.role == "worker"]
-    alive.add(len(workers))
-    schedulers.add(sum(one.role == "scheduler" for one in living))
-    threads.add(sum(one.threads for one in workers))
-    busy.add(sum(one.busy for one in workers))
+    alive.add(len(seen.living("worker")))
+    schedulers.add(len(seen.living("scheduler")))
+    threads.add(seen.threads)
+    busy.add(seen.busy)
     return [alive, schedulers, threads, busy]
 
 
-def _by_count(state: SourceState) -> list[Limit]:
-    return sorted(state.limits, key=lambda one: -one.count)
+def _by_count(source: SourceStatus) -> list[LimitStatus]:
+    """Of two limits of one window, which are one sample, the smaller comes last and stays."""
+    return sorted(source.limits, key=lambda one: -one.count)
 
 
 def _window(limit: str) -> str:

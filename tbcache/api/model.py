@@ -71,7 +71,7 @@ class LimitStatus(Answer):
     """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
 
     limit: str = Field(examples=["300/15m"])
-    allowed: int
+    allowed: int = Field(validation_alias="count")
     used: int | None
     remaining: int | None
     reset_at: datetime | None = Field(description="When the next slot in use comes free; null where none is.")
@@ -145,9 +145,9 @@ class Worker(Answer):
 
 
 class DaySource(Answer):
-    requests: int
-    errors: int
-    cost: float
+    requests: int = Field(validation_alias="requests_today")
+    errors: int = Field(validation_alias="errors_today")
+    cost: float = Field(validation_alias="cost_today")
     cache_hit_rate: float
 
 

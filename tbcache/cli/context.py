@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from tbcache.cli.error import say
 from tbcache.errors import RedisUnreachable
+from tbcache.fleet import Fleet
 from tbcache.settings import Settings, get_settings
 from tbcache.settings.log import configure_logging
-from tbcache.store import Store, get_store
-from tbcache.store.start import await_server
 
 
 def told_settings() -> Settings:
@@ -26,25 +25,25 @@ def quiet_settings() -> Settings:
     return settings
 
 
-def require_redis(settings: Settings) -> Store:
-    """The store of this process.
+def require_redis(settings: Settings) -> Fleet:
+    """The fleet over the Redis of this process.
 
     Raises:
       RedisUnreachable: it does not answer, or nobody said where it is.
       ConfigurationError: it refuses the user or the password.
     """
-    store = configured_store(settings)
-    store.require()
-    return store
+    fleet = configured_fleet(settings)
+    fleet.require()
+    return fleet
 
 
 def await_redis(settings: Settings) -> None:
     """As :func:`require_redis`, for a process that stays: a Redis that does not answer yet is waited for."""
-    await_server(configured_store(settings), say)
+    configured_fleet(settings).wait_for_server(say)
 
 
-def configured_store(settings: Settings) -> Store:
-    """The store of this process, whether it answers or not.
+def configured_fleet(settings: Settings) -> Fleet:
+    """The fleet over the Redis of this process, whether that answers or not.
 
     Raises:
       RedisUnreachable: nobody said where it is.
@@ -54,4 +53,4 @@ def configured_store(settings: Settings) -> Store:
             "",
             f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
         )
-    return get_store()
+    return Fleet.of_process(settings)

@@ -55,10 +55,10 @@ def fetch(
 
 def _look_for_redis(settings: Settings) -> None:
     """Say when Redis is away. A wrong password is no such thing, and ends the command."""
-    from tbcache.store import get_store
+    from tbcache.fleet import Fleet
 
     try:
-        get_store().require()
+        Fleet.of_process(settings).require()
     except RedisUnreachable as error:
         if settings.redis is None:
             say(

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
-from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus
+from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus, WorkerStatus
 from tbcache.models.foreign import LINE
-from tbcache.monitoring import WorkerStatus
 
 BAR_CELLS = 8
 FORGOTTEN_SECONDS = 60.0
@@ -27,6 +26,20 @@ _STATE_STYLE = {
     "off": "dim",
     "unknown": "dim",
 }
+_COLUMNS = (
+    "source",
+    "state",
+    "used of limit",
+    "frees in",
+    "warm",
+    "asked",
+    "hits",
+    "missed",
+    "errors",
+    "p95",
+    "queue",
+    "cost",
+)
 #: What a narrow terminal has no room for, in the order in which it goes; then the bars shrink.
 _WIDE_ONLY = ("missed", "frees in", "p95", "hits", "asked")
 _LEFT = ("source", "state", "used of limit")
@@ -56,19 +69,17 @@ def summary(status: FleetStatus, refused: int | None = None) -> str:
     """The same in one line, for logs."""
     if not status.server.is_available:
         return "; ".join(status.lines)
-    on = [source for source in status.sources if source.state != "off"]
-    asked = sum(source.usage.requests_today for source in on)
-    served = sum(source.usage.hits_today + source.usage.stale_today for source in on)
-    alive = [worker for worker in status.workers if worker.is_alive and worker.role == "worker"]
+    on = [source for source in status.sources if source.is_enabled]
+    today, workers = status.today, len(status.living("worker"))
     parts = [
-        f"{sum(s.warm for s in on)}/{sum(s.common for s in on)} warm",
-        f"{asked} asked today",
-        f"{served / asked:.0%} hits" if asked else "no hits yet",
-        _count(sum(s.usage.errors_today for s in on), "error"),
-        f"{sum(s.queue.waiting + s.queue.delayed for s in on)} waiting",
-        _count(len(alive), "worker"),
-        f"{sum(w.busy for w in alive)} of {sum(w.threads for w in alive)} threads busy",
-        f"${sum(s.usage.cost_today for s in on):.2f}",
+        f"{sum(source.warm or 0 for source in on)}/{sum(source.common for source in on)} warm",
+        f"{today.requests} asked today",
+        f"{today.cache_hit_rate:.0%} hits" if today.requests else "no hits yet",
+        _count(today.errors, "error"),
+        f"{sum(source.queued for source in status.sources)} waiting",
+        _count(workers, "worker"),
+        f"{status.busy} of {status.threads} threads busy",
+        f"${today.cost:.2f}",
     ]
     parts += [f"{source.name} {source.state}" for source in on if source.state != "ok"]
     parts += [] if refused is None else [f"{refused} over a limit of the simulator's"]
@@ -81,11 +92,7 @@ def _count(number: int, what: str) -> str:
 
 def off_lines(status: FleetStatus) -> list[str]:
     """Of each source that is off, which variables turn it on."""
-    return [
-        f"{source.name} is off: set {' and '.join(source.missing)}"
-        for source in status.sources
-        if source.missing
-    ]
+    return [source.why_off for source in status.sources if source.why_off is not None]
 
 
 def delays(status: FleetStatus) -> list[str]:
@@ -147,10 +154,8 @@ def _source_table(status: FleetStatus, width: int) -> Table:
 
 
 def _sources(status: FleetStatus, bar_cells: int, left_out: Sequence[str]) -> Table:
-    rows = [_cells(source, status.at, bar_cells) for source in status.sources]
-    if not status.server.is_available:
-        rows = list(map(_unknown, rows))
-    columns = [name for name in rows[0] if name not in left_out]
+    rows = [_row(source, status.at, bar_cells) for source in status.sources]
+    columns = [name for name in _COLUMNS if name not in left_out]
     table = _table(
         (f"{name} 5m/day" if name in _PAIRS else name, "left" if name in _LEFT else "right")
         for name in columns
@@ -165,11 +170,18 @@ def _width(table: Table) -> int:
     return Measurement.get(console, console.options, table).maximum
 
 
-def _cells(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, str | Text]:
+def _row(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, str | Text]:
+    """A dash for what is not known while Redis is away."""
+    row: dict[str, str | Text] = dict.fromkeys(_COLUMNS, Text("-", style="dim"))
+    row["source"], row["state"] = source.name, Text(source.state, style=_STATE_STYLE[source.state])
+    return {**row, **_figures(source, now, bar_cells)}
+
+
+def _figures(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, str | Text]:
     usage, recent, queue = source.usage, source.recent, source.queue
+    if usage is None or recent is None or queue is None:
+        return {}
     return {
-        "source": source.name,
-        "state": Text(source.state, style=_STATE_STYLE[source.state]),
         "used of limit": Text("\n").join(_bar(limit, bar_cells) for limit in source.limits),
         "frees in": Text("\n").join(shown(_until(limit.reset_at, now)) for limit in source.limits),
         "warm": _warm(source),
@@ -178,15 +190,9 @@ def _cells(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str, 
         "missed": str(usage.misses_today),
         "errors": _errors(recent.errors, usage.errors_today),
         "p95": f"{usage.latency_p95 * 1000:.0f} ms" if usage.latency_p95 is not None else "-",
-        "queue": f"{queue.waiting + queue.delayed}+{queue.running}",
+        "queue": f"{source.queued}+{queue.running}",
         "cost": f"${usage.cost_today:.2f}" if usage.cost_today else "-",
     }
-
-
-def _unknown(cells: Mapping[str, str | Text]) -> Mapping[str, str | Text]:
-    """Those of a source while Redis is away: zeros would look like a quiet day."""
-    nothing = dict.fromkeys(cells, Text("-", style="dim"))
-    return {**nothing, "source": cells["source"], "state": cells["state"]}
 
 
 def _errors(recent: int, today: int) -> Text:
@@ -221,12 +227,13 @@ def _table(columns: Iterable[tuple[str, str]]) -> Table:
 
 
 def _bar(limit: LimitStatus, cells: int) -> Text:
-    part = min(1.0, limit.used / limit.count)
-    filled = round(part * cells) or (1 if limit.used and cells else 0)
+    used = limit.used or 0
+    part = min(1.0, used / limit.count)
+    filled = round(part * cells) or (1 if used and cells else 0)
     style = "red" if part >= 1 else "yellow" if part >= 0.9 else "green"
     bar = Text("█" * filled, style=style)
     bar.append("░" * (cells - filled) + " " * (cells > 0), style="dim")
-    bar.append(f"{limit.used} of {limit.limit}", style="default")
+    bar.append(f"{used} of {limit.limit}", style="default")
     return bar
 
 

@@ -14,12 +14,12 @@ from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.fleet import Fleet
 from tbcache.models import Limit
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import Settings
 from tbcache.settings.log import configure_logging
 from tbcache.sources import get_source, get_sources
-from tbcache.store import get_store
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
 SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
@@ -94,7 +94,7 @@ def api(
     configure_logging(settings)
     # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
-        get_store().require()
+        Fleet.of_process(settings).require()
     serve(host, port, settings, fd=fd)
 
 
@@ -148,9 +148,7 @@ def _by_source(option: str, texts: list[str], form: str) -> dict[str, str]:
 
 def _check_sources(names: list[str], settings: Settings) -> None:
     for name in names:
-        source = get_source(name, settings)
-        if not source.is_enabled:
-            raise ConfigurationError(f"{name} is off: set {' and '.join(source.missing)}")
+        get_source(name, settings).require()
 
 
 def _become(part: Part) -> int:

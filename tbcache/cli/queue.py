@@ -14,7 +14,7 @@ from tbcache.cli.error import OK, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
-from tbcache.errors import ConfigurationError, TbcacheError
+from tbcache.errors import TbcacheError
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.queue import Handle, get_queue
 from tbcache.sources import get_source, get_sources
@@ -39,8 +39,7 @@ def enqueue(
     known = get_source(source, settings)
     # All are checked before the first is queued.
     requests = [known.request(symbol, hours) for symbol in symbols]
-    if not known.is_enabled:
-        raise ConfigurationError(f"{source} is off: set {' and '.join(known.missing)}")
+    known.require()
     require_redis(settings)
     _queue(requests, "interactive", wait, timeout, as_json)
 
@@ -72,13 +71,10 @@ def dead(
     data_dir: DataDir = None,
 ) -> None:
     """List the queued fetches that died, the last of each source first, and why."""
-    settings = quiet_settings()
+    fleet = require_redis(quiet_settings())
     if clear is not None:
-        get_source(clear, settings)
-    require_redis(settings)
-    if clear is not None:
-        say(f"{clear}: {get_queue().forget_dead(clear)} forgotten")
-    graves = [grave for source in get_sources(settings) for grave in get_queue().graves(source, MOST_DEAD)]
+        say(f"{clear}: {fleet.forget_dead(clear)} forgotten")
+    graves = fleet.dead(MOST_DEAD)
     if wants_json(as_json):
         print_json(graves)
         return

@@ -6,17 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.context import configured_store, quiet_settings, require_redis
+from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
 from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
-from tbcache.errors import UnknownSource, nearest
-from tbcache.fleet import FleetStatus, build_fleet
-from tbcache.monitoring import get_usage_monitor
-from tbcache.rate_limiter import RateLimiter
-from tbcache.sources import get_sources, unconfigured
+from tbcache.errors import nearest
+from tbcache.fleet import FleetStatus
+from tbcache.sources import get_sources
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
@@ -48,8 +46,7 @@ def _check(as_json: bool) -> int:
     Raises:
       RedisUnreachable: nobody said where it is.
     """
-    settings = quiet_settings()
-    seen = build_fleet(settings, configured_store(settings)).status()
+    seen = configured_fleet(quiet_settings()).status()
     if as_json:
         print_json(seen)
     else:
@@ -81,13 +78,8 @@ def limits(
 
 def _reopen(name: str) -> None:
     """Ask the upstream again: what it counts against us stays counted."""
-    store = require_redis(quiet_settings())
-    # Also one that only other processes know: their code has declared it, or used its name.
-    known = get_usage_monitor().get_source_names()
-    if name not in known:
-        raise UnknownSource(name, known)
-    limiter = RateLimiter(unconfigured(name), store)
-    say(f"{name} is open again" if limiter.reopen() else f"{name} was not closed")
+    is_open = require_redis(quiet_settings()).reopen(name)
+    say(f"{name} is open again" if is_open else f"{name} was not closed")
 
 
 def clear(
@@ -96,11 +88,8 @@ def clear(
     data_dir: DataDir = None,
 ) -> None:
     """Remove every cached answer that matches a pattern."""
-    from tbcache.cache import get_cache_manager
-
     settings = quiet_settings()
-    require_redis(settings)
-    count = get_cache_manager().clear_pattern(pattern)
+    count = configured_fleet(settings).clear(pattern)
     head = pattern.partition(":")[0]
     if count == 0 and head not in get_sources(settings):
         say(f"nothing matches {pattern!r}{nearest(head, get_sources(settings))}")
@@ -111,5 +100,4 @@ def clear(
 
 
 def _look() -> FleetStatus:
-    settings = quiet_settings()
-    return build_fleet(settings, require_redis(settings)).status()
+    return require_redis(quiet_settings()).status()

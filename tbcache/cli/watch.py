@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import httpx2
 
 from tbcache.cli.view import View
-from tbcache.fleet import FleetStatus, build_fleet
+from tbcache.fleet import Fleet, FleetStatus
 from tbcache.io.background import BackgroundThread
 from tbcache.models import utc_now
 from tbcache.settings import Settings
-from tbcache.store import Store
 
 LOOK_SECONDS = 0.5
 FIRST_LOOK_SECONDS = 0.1
@@ -52,8 +51,7 @@ class Watcher:
     """Shows the fleet in ``view`` until closed. ``simulator`` is its base URL, in the demo."""
 
     def __init__(self, settings: Settings, view: View, started: float, simulator: str | None) -> None:
-        self._store = Store(settings)
-        self._fleet = build_fleet(settings, self._store, started_at=utc_now())
+        self._fleet = Fleet.on_its_own(settings, started_at=utc_now())
         self._view = view
         self._milestones = Milestones(started)
         self._simulator = simulator
@@ -64,7 +62,7 @@ class Watcher:
     def close(self) -> None:
         self._thread.stop()
         self._client.close()
-        self._store.close()
+        self._fleet.close()
 
     def _round(self) -> float:
         self._look()

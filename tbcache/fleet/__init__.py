@@ -1,9 +1,11 @@
 """The whole fleet at a glance: the server, every source with its limits, every worker, every trouble.
 
-The command line, its page and the API are views of :class:`FleetStatus`.
+The command line, its page, the HTTP API and the metrics are views of :class:`FleetStatus` and
+:class:`FleetUsage`: they set out what stands there, and work out nothing. What an operator can do is a
+method of :class:`Fleet`.
 """
 
-from tbcache.fleet.look import Fleet, build_fleet
+from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.model import (
     FleetStatus,
     FleetTrouble,
@@ -17,18 +19,25 @@ from tbcache.fleet.model import (
     when,
 )
 from tbcache.fleet.trouble import remedy
+from tbcache.fleet.usage import DayUsage, FleetUsage
+from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
 
 __all__ = [
+    "KEPT_DAYS",
+    "CacheUsage",
+    "DayUsage",
     "Fleet",
     "FleetStatus",
     "FleetTrouble",
+    "FleetUsage",
     "LimitStatus",
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",
     "State",
+    "Totals",
     "Trouble",
-    "build_fleet",
+    "WorkerStatus",
     "difference",
     "remedy",
     "when",

@@ -1,4 +1,4 @@
-"""Looks at everything over one store, and puts it together."""
+"""Looks at what the fleet is doing now, and puts it together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError
 
@@ -15,10 +15,10 @@ from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
-from tbcache.models import FetchRequest, utc_now
+from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.models.foreign import moment, whole
-from tbcache.monitoring import RecentMetrics, SourceMetrics, UsageMonitor, WorkerStatus
-from tbcache.queue import Deaths, Queue, QueueDepth
+from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
+from tbcache.queue import Deaths, Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
@@ -31,10 +31,13 @@ from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, Closure, SourceState, state_of
 from tbcache.store.wire import MICROS, to_micros, to_time
 
+T = TypeVar("T")
+
 #: For so long after its first process, or its server, was started, a fleet without a worker is starting.
 STARTING_SECONDS = 30.0
 #: For so long a job that died is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
+OWN_SHARE = "Redis is away: each process goes on with its share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class _Seen:
     refused: dict[str, Refusal]
 
 
-class Fleet:
+class Look:
     """Looks at everything over one store.
 
     ``started_at`` is when the process that looks began to start the fleet, if it does.
@@ -79,10 +82,6 @@ class Fleet:
         self._away_since: datetime | None = None
         self._has_been_there = False
 
-    def sources(self) -> dict[str, Source]:
-        """The sources as the fleet has them, by name, and those that somebody has used by name."""
-        return self._agreed(self._monitor.get_workers()).sources
-
     def status(self) -> FleetStatus:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
         try:
@@ -94,12 +93,20 @@ class Fleet:
         self._has_been_there, self._away_since = True, None
         return status
 
+    def names(self) -> list[str]:
+        """The sources that the fleet knows, and those that somebody has used by name.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return list(self._agreed(self._sure(self._monitor.get_workers())).sources)
+
     def _look(self) -> FleetStatus:
         """
         Raises:
           Unavailable: Redis is away.
         """
-        workers = self._monitor.get_workers()
+        workers = self._sure(self._monitor.get_workers())
         goes_by = self._agreed(workers)
         seen = self._read(goes_by, refusals_of(workers))
         status = FleetStatus(
@@ -115,7 +122,7 @@ class Fleet:
         return replace(status, troubles=troubles(status, self._deaths(status)))
 
     def _agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
-        return agreed(self._settings, self._monitor.get_source_names(), workers)
+        return agreed(self._settings, self._sure(self._monitor.get_source_names()), workers)
 
     def _is_starting(self, seen: _Seen, workers: Sequence[WorkerStatus]) -> bool:
         if any(worker.is_alive and worker.role == "worker" for worker in workers):
@@ -158,7 +165,8 @@ class Fleet:
         return seen
 
     def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
-        state, recent = seen.states[source.name], self._monitor.get_recent_metrics(source.name)
+        recent = self._sure(self._monitor.get_recent_metrics(source.name))
+        state = seen.states[source.name]
         limits, closure = self._limits(source, state), state.closure
         is_spent, refused = _is_spent(source, seen), seen.refused.get(source.name)
         common = _common(source, goes_by)
@@ -182,35 +190,57 @@ class Fleet:
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
             recent=recent,
-            usage=self._monitor.get_source_metrics(source.name),
+            usage=self._sure(self._monitor.get_source_metrics(source.name)),
             queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
             spent_since=seen.spent_at[source.name] if is_spent else None,
             spent_until=_midnight_after(seen.at) if is_spent else None,
+            charge=source.charge,
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._own[name].limits)) if name in self._own else ()
 
     def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
-        limiter, found = RateLimiter(source, self._store), []
-        for limit in state.limits or source.limits:
-            status = limiter.get_status(limit.count, limit.window_seconds)
-            reset_at = status.reset_at if status.used else None
-            found.append(
-                LimitStatus(
-                    str(limit), limit.count, limit.window_seconds, status.used, status.remaining, reset_at
-                )
-            )
-        return tuple(found)
+        limiter = RateLimiter(source, self._store)
+        return tuple(self._limit(limiter, limit) for limit in state.limits or source.limits)
+
+    def _limit(self, limiter: RateLimiter, limit: Limit) -> LimitStatus:
+        found = self._sure(limiter.get_status(limit.count, limit.window_seconds))
+        return LimitStatus(
+            limit=str(limit),
+            count=limit.count,
+            window_seconds=limit.window_seconds,
+            used=found.used,
+            remaining=found.remaining,
+            reset_at=found.reset_at if found.used else None,
+            is_limited=found.is_limited,
+            reason=found.reason,
+        )
+
+    def _sure(self, found: T) -> T:
+        """``found``, unless Redis went away as it was read: then it is a stand-in.
+
+        Raises:
+          Unavailable: it did.
+        """
+        if not self._store.is_available:
+            # Says why, unless it is time to ask again.
+            with self._store.guard():
+                raise Unavailable(self._store.address, "it went away")
+        return found
 
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
         since = status.at - timedelta(seconds=DEAD_SECONDS)
         for source in status.sources:
             # What is damaged tells nothing.
             with contextlib.suppress(Refused):
-                if source.queue.dead and (found := self._queue.deaths(source.name, since)) is not None:
+                if (
+                    source.queue
+                    and source.queue.dead
+                    and (found := self._queue.deaths(source.name, since)) is not None
+                ):
                     yield found
 
     def _away(self, error: Unavailable) -> FleetStatus:
@@ -235,7 +265,7 @@ class Fleet:
             missing=source.missing,
             credentials=source.variables,
             base_url=source.base_url,
-            limits=(),
+            limits=tuple(_unknown_limit(limit) for limit in source.limits),
             configured=tuple(map(str, source.limits)),
             closed_since=None,
             closed_until=None,
@@ -243,18 +273,19 @@ class Fleet:
             failing_since=None,
             refused_since=None,
             refused_reason=None,
-            warm=0,
+            warm=None,
             common=len(self._settings.common_symbols),
-            recent=RecentMetrics(source.name),
-            usage=SourceMetrics(source.name),
-            queue=QueueDepth(source.name, 0, 0, 0, 0, 0),
+            recent=None,
+            usage=None,
+            queue=None,
             is_served=False,
+            charge=source.charge,
         )
 
 
-def build_fleet(settings: Settings, store: Store, started_at: datetime | None = None) -> Fleet:
-    """A view of the fleet that ``settings`` describe, over ``store``."""
-    return Fleet(settings, store, UsageMonitor(store, settings), Queue(store, settings), started_at)
+def _unknown_limit(limit: Limit) -> LimitStatus:
+    """The limit, of which nobody knows how much the fleet has used."""
+    return LimitStatus(str(limit), limit.count, limit.window_seconds, reason=OWN_SHARE)
 
 
 def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:

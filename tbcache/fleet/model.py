@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tbcache.monitoring import RecentMetrics, SourceMetrics, WorkerStatus
+from tbcache.models import Charge
+from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
+from tbcache.sources import why_off
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
 #: fetched fails. refused: Redis refuses its keys. closed: the upstream said stop. off: credentials are
@@ -52,14 +54,19 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used."""
+    """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used.
+
+    ``is_limited``: nothing may be sent now, for ``reason``. What only Redis knows is None while it is away.
+    """
 
     limit: str
     count: int
     window_seconds: float
-    used: int
-    remaining: int
-    reset_at: datetime | None
+    used: int | None = None
+    remaining: int | None = None
+    reset_at: datetime | None = None
+    is_limited: bool | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class SourceStatus:
     ``warm`` counts the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items
     come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
     of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
-    ``spent_until`` when it begins anew.
+    ``spent_until`` when it begins anew. While Redis is away, ``warm`` and the figures are None.
     """
 
     name: str
@@ -89,16 +96,37 @@ class SourceStatus:
     failing_since: datetime | None
     refused_since: datetime | None
     refused_reason: str | None
-    warm: int
+    warm: int | None
     common: int
-    recent: RecentMetrics
-    usage: SourceMetrics
-    queue: QueueDepth
+    recent: RecentMetrics | None
+    usage: SourceMetrics | None
+    queue: QueueDepth | None
     is_served: bool
     delay_hours: float = 0.0
     daily_budget: float | None = None
     spent_since: datetime | None = None
     spent_until: datetime | None = None
+    charge: Charge = "fetch"
+
+    @property
+    def is_enabled(self) -> bool:
+        """True where the fleet has its credentials."""
+        return not self.missing
+
+    @property
+    def is_limited(self) -> bool | None:
+        """True where one of its limits lets nothing through; None while Redis is away."""
+        return None if self.usage is None else any(limit.is_limited for limit in self.limits)
+
+    @property
+    def queued(self) -> int:
+        """How many fetches wait in its queue, for a worker or for their time."""
+        return self.queue.waiting + self.queue.delayed if self.queue else 0
+
+    @property
+    def why_off(self) -> str | None:
+        """That it is off, and which variables turn it on; None where it is on."""
+        return why_off(self.name, self.missing)
 
     @property
     def difference(self) -> str | None:
@@ -148,6 +176,30 @@ class FleetStatus:
     is_told: bool = False
     common_symbols: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def today(self) -> Totals:
+        """The figures of today (UTC), of all sources together; those that are off have theirs as well."""
+        return Totals.of(source.usage for source in self.sources if source.usage is not None)
+
+    @property
+    def threads(self) -> int:
+        """How many threads all living workers have."""
+        return sum(worker.threads for worker in self.living("worker"))
+
+    @property
+    def busy(self) -> int:
+        """How many of those have a job."""
+        return sum(worker.busy for worker in self.living("worker"))
+
+    def living(self, role: str) -> list[WorkerStatus]:
+        """The processes of that role that are alive."""
+        return [worker for worker in self.workers if worker.is_alive and worker.role == role]
+
+    def gone_since(self, role: str) -> datetime | None:
+        """When the last of them was heard of that is alive no more; None where none is missed."""
+        silent = (one.beat_at for one in self.workers if not one.is_alive and one.role == role)
+        return max(silent, default=None)
 
     @property
     def lines(self) -> list[str]:

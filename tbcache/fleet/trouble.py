@@ -42,7 +42,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
         *_sources(status.sources),
         *_unserved(status),
         *_deaths(deaths),
-        *_drift(status.workers),
+        *_drift(status),
     )
 
 
@@ -57,12 +57,12 @@ def _layouts(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
 
 
 def _processes(status: FleetStatus) -> Iterator[Trouble]:
-    if not _living(status.workers, "worker") and _needs_worker(status):
+    if not status.living("worker") and _needs_worker(status):
         what = f"no worker is running{', and queued fetches wait' if _is_waiting(status) else ''}"
-        since = _gone_since(status.workers, "worker")
+        since = status.gone_since("worker")
         yield Trouble("no_worker", what, "start one with `tbcache worker`", since=since)
-    gone = _gone_since(status.workers, "scheduler")
-    if gone is not None and not _living(status.workers, "scheduler"):
+    gone = status.gone_since("scheduler")
+    if gone is not None and not status.living("scheduler"):
         todo = "start one with `tbcache scheduler`"
         yield Trouble("no_scheduler", "the scheduler is gone, and nothing is kept warm", todo, since=gone)
 
@@ -72,22 +72,12 @@ def _needs_worker(status: FleetStatus) -> bool:
 
     Bots that fetch by themselves need none, while they run and between their runs.
     """
-    is_gone = _gone_since(status.workers, "worker") is not None
-    return _is_waiting(status) or is_gone or bool(_living(status.workers, "scheduler"))
+    is_gone = status.gone_since("worker") is not None
+    return _is_waiting(status) or is_gone or bool(status.living("scheduler"))
 
 
 def _is_waiting(status: FleetStatus) -> bool:
-    return any(source.queue.waiting + source.queue.delayed for source in status.sources)
-
-
-def _living(workers: Iterable[WorkerStatus], role: str) -> list[WorkerStatus]:
-    return [worker for worker in workers if worker.is_alive and worker.role == role]
-
-
-def _gone_since(workers: Iterable[WorkerStatus], role: str) -> datetime | None:
-    """When the last of them was heard of; None where none is missed."""
-    silent = (worker.beat_at for worker in workers if not worker.is_alive and worker.role == role)
-    return max(silent, default=None)
+    return any(source.queued for source in status.sources)
 
 
 def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
@@ -111,9 +101,10 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             )
             since, until = source.closed_since, source.closed_until
             yield Trouble("closed", what, todo, source.name, since, until)
-        elif source.state == "failing":
+        elif source.state == "failing" and source.recent is not None:
             what = f"{source.name} is failing ({_failures(source.recent)})"
-            yield Trouble("failing", what, _todo(source), source.name, source.failing_since)
+            todo = _todo(source.recent, source.credentials)
+            yield Trouble("failing", what, todo, source.name, source.failing_since)
         if source.spent_until is not None:
             what = f"{source.name} has spent its budget for the day (${source.daily_budget:g})"
             todo = (
@@ -121,7 +112,7 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
                 f"{variable(source.name, 'daily_budget')} and restart all processes"
             )
             yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
-        if source.recent.plain:
+        if source.recent is not None and source.recent.plain:
             what = f"{source.name}: the plan refuses cashtags, and posts with the word are read, and paid for"
             todo = (
                 f"take a plan that has them, or narrow {variable(source.name, 'query_filter')}; "
@@ -131,20 +122,15 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
 
 
 def _failures(recent: RecentMetrics) -> str:
-    kinds = ", ".join(_kinds(recent))
+    kinds = ", ".join(recent.kinds)
     if recent.is_mostly_failing:
         return f"{recent.failed} of {recent.settled} fetches: {kinds}"
     many = recent.last.count if recent.last else 0
     return f"the last {many} fetches: {kinds}" if many > 1 else f"the last fetch: {kinds}"
 
 
-def _kinds(recent: RecentMetrics) -> Sequence[str]:
-    """Of which kinds the last failures are."""
-    return recent.last.kinds if recent.last else sorted(recent.errors_by_kind)
-
-
-def _todo(source: SourceStatus) -> str:
-    words = remedy(_kinds(source.recent), source.credentials)
+def _todo(recent: RecentMetrics, credentials: Sequence[str]) -> str:
+    words = remedy(recent.kinds, credentials)
     return words or "the logs of the workers have the upstream's words"
 
 
@@ -162,11 +148,10 @@ def remedy(kinds: Sequence[str], credentials: Sequence[str]) -> str:
 
 def _unserved(status: FleetStatus) -> Iterator[Trouble]:
     """Jobs that no worker takes, beside workers that take others."""
-    if status.is_told and _living(status.workers, "worker"):
+    if status.is_told and status.living("worker"):
         for source in status.sources:
-            count = source.queue.waiting + source.queue.delayed
-            if count and not source.is_served:
-                what = f"{source.name}: {count} queued, and no worker takes them"
+            if source.queued and not source.is_served:
+                what = f"{source.name}: {source.queued} queued, and no worker takes them"
                 todo = f"start a worker that knows {source.name} and has its credentials"
                 yield Trouble("unserved", what, todo, source.name)
 
@@ -179,9 +164,9 @@ def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
         yield Trouble("dead_letters", what, todo, one.source, one.first_at)
 
 
-def _drift(workers: Sequence[WorkerStatus]) -> Iterator[Trouble]:
+def _drift(status: FleetStatus) -> Iterator[Trouble]:
     """Processes that were started with other settings than their like."""
-    fetching = [one for one in workers if one.is_alive and one.role in FETCHING_ROLES]
+    fetching = [one for one in status.workers if one.is_alive and one.role in FETCHING_ROLES]
     for name in sorted({name for one in fetching for name in _sources_of(one)}):
         said = {one.name: source for one in fetching if (source := _sources_of(one).get(name)) is not None}
         yield from _other_limits(name, {who: source.limits for who, source in said.items()})
@@ -193,7 +178,7 @@ def _drift(workers: Sequence[WorkerStatus]) -> Iterator[Trouble]:
         yield from _other_budgets(name, {who: source.daily_budget for who, source in able.items()})
         yield from _other_delays(name, {who: source.delay_hours for who, source in able.items()})
         yield from _other_filters(name, {who: source.query_filter for who, source in able.items()})
-    yield from _other_symbols(workers)
+    yield from _other_symbols(status.living("scheduler"))
 
 
 def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
@@ -222,9 +207,9 @@ def _other_filters(name: str, filters: Mapping[str, str | None]) -> Iterator[Tro
     yield from _other(name, "query filters", texts, rule, variable(name, "query_filter"))
 
 
-def _other_symbols(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
+def _other_symbols(schedulers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
     """Only schedulers keep symbols warm."""
-    profiles = {one.name: one.profile for one in _living(workers, "scheduler") if one.profile is not None}
+    profiles = {one.name: one.profile for one in schedulers if one.profile is not None}
     texts = {who: ",".join(sorted(set(profile.common_symbols))) for who, profile in profiles.items()}
     rule = "and what is warm depends on which of them leads"
     yield from _other(None, "common symbols", texts, rule, "TBCACHE_COMMON_SYMBOLS")

@@ -14,7 +14,7 @@ import httpx2
 
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.manager import check_ttl
-from tbcache.errors import ConfigurationError, RateLimited, UpstreamError
+from tbcache.errors import RateLimited, UpstreamError
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
@@ -116,8 +116,7 @@ class Provider(ABC):
         slot: str | None = None,
     ) -> Outcome:
         """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
-        if not self.source.is_enabled:
-            raise ConfigurationError(f"{self.source.name} is off: set {' and '.join(self.source.missing)}")
+        self.source.require()
         self.usage_monitor.keep_beating("client")
         return self.pipeline.run(self, request, lane=lane, patience=patience, needed=needed, slot=slot)
 

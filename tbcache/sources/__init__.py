@@ -17,6 +17,7 @@ from tbcache.sources.source import (
     source_names,
     unconfigured,
     warn_of_near_miss,
+    why_off,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "source_names",
     "unconfigured",
     "warn_of_near_miss",
+    "why_off",
 ]

@@ -14,7 +14,7 @@ import importlib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +74,14 @@ class Source:
         """The variables of the credentials without which it is off."""
         return tuple(variable(self.name, field) for field in self.credentials)
 
+    def require(self) -> None:
+        """
+        Raises:
+          ConfigurationError: it is off; says what turns it on.
+        """
+        if (reason := why_off(self.name, self.missing)) is not None:
+            raise ConfigurationError(reason)
+
     def request(self, symbol: str, hours: int = 24) -> FetchRequest:
         """Build a request this source can answer.
 
@@ -81,6 +89,11 @@ class Source:
           InvalidRequest: no ticker, or hours outside what the source can answer.
         """
         return _request(self.name, symbol, hours, self.max_hours)
+
+
+def why_off(name: str, missing: Sequence[str]) -> str | None:
+    """That the source is off, and the variables that turn it on; None where it lacks none."""
+    return f"{name} is off: set {' and '.join(missing)}" if missing else None
 
 
 @functools.lru_cache(maxsize=4096, typed=True)

@@ -125,7 +125,7 @@ def test_an_unexpected_error_is_one_line_without_its_message(
     def broken() -> None:
         raise RuntimeError("secret 42")
 
-    monkeypatch.setattr(app.state.context.monitor, "get_usage_summary", lambda day=None: broken())
+    monkeypatch.setattr(app.state.context.fleet, "usage", lambda days: broken())
     here = ("127.0.0.1", 50000)
     with TestClient(app, "http://localhost", raise_server_exceptions=False, client=here) as client:
         answer = client.get("/api/monitoring/usage")

@@ -139,7 +139,7 @@ def test_clear_is_not_said_to_be_done_when_redis_goes_away_meanwhile(
 ) -> None:
     """The moment between looking and clearing is when it happens, sooner or later."""
     client = client_for(settings_for(private_server))
-    cache: CacheManager = client.app.state.context.cache  # type: ignore[attr-defined]
+    cache: CacheManager = client.app.state.context.fleet._cache  # type: ignore[attr-defined]
     clear = cache.clear_pattern
 
     def clear_too_late(pattern: str) -> int:

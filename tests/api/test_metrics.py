@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.api import metrics
-from tbcache.api.context import Context
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
+from tbcache.api.metrics import collect
+from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import Heartbeat, Load, UsageMonitor
 from tbcache.queue import Queue
@@ -191,38 +191,43 @@ def test_without_redis_no_counter_falls_to_zero(
     assert get(samples, "tbcache_troubles", kind="redis_away") == 1
 
 
-@pytest.mark.parametrize(
-    ("reading", "then"),
-    [("get_source_metrics", "read_slots"), ("get_status", "read_queue"), ("get_workers", "")],
+_READS = (
+    (UsageMonitor, "get_workers"),
+    (UsageMonitor, "get_source_names"),
+    (UsageMonitor, "get_source_metrics"),
+    (UsageMonitor, "get_recent_metrics"),
+    (RateLimiter, "get_status"),
 )
-def test_a_scrape_that_loses_redis_halfway_gives_no_half_truth(
+
+
+@pytest.mark.parametrize("lost", ["get_workers", "get_recent_metrics", "get_status"])
+def test_a_look_that_loses_redis_halfway_gives_no_half_truth(
     private_server: Server,
     settings_for: Callable[..., Settings],
-    client_for: Callable[..., TestClient],
+    store_for: Callable[..., Store],
     monkeypatch: pytest.MonkeyPatch,
-    reading: str,
-    then: str,
+    lost: str,
 ) -> None:
     """Redis away for one read of many, and back for the next: that one read's zeros are no figures."""
-    client = client_for(settings_for(private_server))
-    context: Context = client.app.state.context  # type: ignore[attr-defined]
-    owner = context.limiters["stocktwits"] if reading == "get_status" else context.monitor
-    read = getattr(owner, reading)
+    store = store_for(private_server)
+    fleet, killed = Fleet(settings_for(private_server), store), []
 
-    def read_without_redis(*args: object) -> object:
-        private_server.kill()
-        return read(*args)
+    def patched(name: str, read: Callable[..., object]) -> Callable[..., object]:
+        def read_on(*args: object) -> object:
+            if name == lost and not killed:
+                private_server.kill()
+                killed.append(name)
+            elif killed and not store.is_available:
+                private_server.start()
+                wait_until(lambda: store.is_available)
+            return read(*args)
 
-    def go_on_with_redis(context: Context) -> list[Family]:
-        private_server.start()
-        wait_until(lambda: context.store.is_available)
-        monkeypatch.undo()
-        return []
+        return read_on
 
-    monkeypatch.setattr(owner, reading, read_without_redis)
-    if then:
-        monkeypatch.setattr(metrics, then, go_on_with_redis)
-    samples = scrape(client)
+    for owner, name in _READS:
+        monkeypatch.setattr(owner, name, patched(name, getattr(owner, name)))
+    samples = parse(render(collect(fleet.status())))
+    assert killed == [lost]
     assert get(samples, "tbcache_redis_up") == 0
     assert not {"tbcache_requests_total", "tbcache_slots_used", "tbcache_workers_alive"} & names(samples)
 

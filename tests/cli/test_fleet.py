@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from tbcache.fleet import Fleet, FleetStatus, SourceStatus, build_fleet
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -24,7 +24,7 @@ SettingsFor = Callable[..., Settings]
 
 
 def look(settings: Settings, store: Store) -> FleetStatus:
-    return build_fleet(settings, store).status()
+    return Fleet(settings, store).status()
 
 
 def source(status: FleetStatus, name: str) -> SourceStatus:
@@ -96,7 +96,7 @@ def test_the_queue_and_the_figures_are_those_of_the_source(settings: Settings, s
 
 def test_a_look_costs_few_commands(settings: Settings, store: Store, server: Server) -> None:
     """The page looks twice a second; the server has better things to do."""
-    fleet = build_fleet(settings, store)
+    fleet = Fleet(settings, store)
     fleet.status()
     before = server.commands()
     fleet.status()
@@ -109,7 +109,7 @@ def test_without_redis_the_status_says_so_and_comes_back(
 ) -> None:
     """`up` goes on showing the page through an outage."""
     settings = settings_for(private_server)
-    fleet: Fleet = build_fleet(settings, store_for(private_server))
+    fleet = Fleet(settings, store_for(private_server))
     assert fleet.status().server.is_available
     private_server.kill()
     status = fleet.status()
@@ -182,3 +182,20 @@ def test_a_source_that_only_others_know_is_opened_by_hand_as_well(
     assert "limits --reopen alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
     done = cli("limits", "--reopen", "alphavantage", REDIS_URL=server.url)
     assert (done.code, done.err) == (0, "tbcache: alphavantage is open again\n")
+
+
+def test_what_died_of_a_source_that_only_others_know_is_listed_and_forgotten(
+    server: Server, store: Store, cli: Callable[..., Done]
+) -> None:
+    """Each of them is a trouble, and the page says that these commands list and end it."""
+    Names(store).tell("alphavantage")
+    dead, reasons = (store.keys.queue("alphavantage", part) for part in ("dead", "reasons"))
+    store.client.zadd(dead, {"id": utc_now().timestamp() * 1e6})
+    store.client.hset(reasons, "id", "no actor takes it")
+    for key in (dead, reasons):
+        store.client.expire(key, 60)
+    assert "dead --clear alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
+    (grave,) = cli("dead", REDIS_URL=server.url).data
+    assert (grave["source"], grave["reason"]) == ("alphavantage", "no actor takes it")
+    done = cli("dead", "--clear", "alphavantage", REDIS_URL=server.url)
+    assert (done.code, done.err, done.data) == (0, "tbcache: alphavantage: 1 forgotten\n", [])

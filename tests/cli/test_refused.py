@@ -14,7 +14,7 @@ import pytest
 
 from tbcache import monitoring
 from tbcache.admission import Admission, Go
-from tbcache.fleet import FleetStatus, SourceStatus, build_fleet, look
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -189,7 +189,7 @@ def test_what_several_processes_are_refused_is_one_trouble(
         ):
             since = BEGAN - timedelta(minutes=minutes)
             say(one, name, {"stocktwits": {"since": since.isoformat(), "reason": f"{script}: no"}}, is_dead)
-        seen = build_fleet(one.settings, one.store).status()
+        seen = Fleet(one.settings, one.store).status()
         (trouble,) = seen.troubles
     assert trouble.what == "stocktwits: Redis refuses its keys (admit: no; dequeue: no)"
     assert trouble.since == source(seen).refused_since == BEGAN - timedelta(minutes=3)
@@ -223,7 +223,7 @@ def test_a_refusal_that_cannot_be_read_is_none_and_hides_nobody(
     """A process of a later version may tell it otherwise."""
     with process(server, settings_for) as one:
         say(one, "w1", junk)
-        seen = build_fleet(one.settings, one.store).status()
+        seen = Fleet(one.settings, one.store).status()
     assert ([worker.name for worker in seen.workers], seen.troubles) == (["w1"], ())
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tbcache.admission import Admission, Go, Settlement
 from tbcache.cli.page import MOST_TROUBLES, status_page
-from tbcache.fleet import FleetStatus, SourceStatus, Trouble, build_fleet, look
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look
 from tbcache.models import Failure, FetchRequest, Limit, utc_now
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
@@ -70,7 +70,7 @@ def fall_silent(store: Store, name: str, since: timedelta) -> datetime:
 
 
 def view(settings: Settings, store: Store) -> FleetStatus:
-    return build_fleet(settings, store).status()
+    return Fleet(settings, store).status()
 
 
 def source(status: FleetStatus, name: str) -> SourceStatus:
@@ -555,7 +555,7 @@ def test_while_redis_is_away_no_figure_is_a_zero(tmp_path: Path) -> None:
     """Zeros look like a quiet day without a bill, and "this shell's settings" like the reason."""
     nowhere = Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}, data_dir=tmp_path / "data")
     with closing(Store(nowhere)) as store:
-        seen = build_fleet(nowhere, store).status()
+        seen = Fleet(nowhere, store).status()
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(status_page(seen, 200))
     page = console.export_text()
@@ -637,7 +637,7 @@ def test_a_fleet_that_is_starting_is_no_trouble(
     monkeypatch.setattr(look, "facts_of", lambda info: ServerFacts())
     assert not view(settings, store).is_starting
     # Whoever starts it knows, also where the server is an old one; and so does its scheduler.
-    assert build_fleet(settings, store, started_at=utc_now()).status().is_starting
+    assert Fleet(settings, store, started_at=utc_now()).status().is_starting
     say(store, settings, "scheduler", "scheduler")
     assert view(settings, store).is_starting
     say(store, settings, "worker", "worker-1")

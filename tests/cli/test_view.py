@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tbcache.cli.page import status_page
 from tbcache.cli.view import LiveView
-from tbcache.fleet import LimitStatus, build_fleet
+from tbcache.fleet import Fleet, LimitStatus
 from tbcache.models import utc_now
 from tbcache.monitoring import SourceMetrics
 from tbcache.settings import Settings
@@ -30,7 +30,7 @@ def test_the_newest_event_is_seen_on_a_terminal_of_any_height(
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "80"), ("LINES", str(lines))):
         monkeypatch.setenv(name, value)
     view = LiveView(("try", "API", "stop"))
-    view.show(build_fleet(settings, store).status(), 0)
+    view.show(Fleet(settings, store).status(), 0)
     capsys.readouterr()
     for number in range(9):
         view.say(f"event {number}")
@@ -48,7 +48,7 @@ def test_a_terminal_that_changes_its_size_is_drawn_anew(
     """A narrower one wraps what stands there: to go up by as many lines as before leaves some behind."""
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150"), ("LINES", "50")):
         monkeypatch.setenv(name, value)
-    view, status = LiveView(()), build_fleet(settings, store).status()
+    view, status = LiveView(()), Fleet(settings, store).status()
     frames = []
     for width in (150, 150, 80, 80):
         view._live.console.size = (width, 50)  # type: ignore[assignment]
@@ -66,7 +66,7 @@ def test_what_a_page_shows_fits_its_terminal_and_has_the_cost(
     settings: Settings, store: Store, width: int
 ) -> None:
     """A column that is cut off is worse than one that is left out, and money is never left out."""
-    seen = build_fleet(settings, store).status()
+    seen = Fleet(settings, store).status()
     usage = SourceMetrics("x", requests_today=123456, errors_today=4567, cost_today=1234.56, latency_p95=1.5)
     limits = (LimitStatus("300/15m", 300, 900.0, 299, 1, utc_now() + timedelta(hours=3)),)
     full = tuple(replace(one, usage=usage, limits=limits, state="limited") for one in seen.sources)

@@ -8,7 +8,7 @@ import pytest
 
 from tbcache import TbcacheWarning, get_rate_limiter, get_usage_monitor
 from tbcache.errors import InvalidRequest, RateLimited
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store, get_store
@@ -179,7 +179,7 @@ def test_a_name_stands_in_the_status(
     assert get_rate_limiter("my_source").check_rate_limit(**WINDOW)[0]
     get_usage_monitor().record_request("my_source", cost=0.5)
     assert get_usage_monitor().flush()
-    shown = build_fleet(settings, store).status().sources[-1]
+    shown = Fleet(settings, store).status().sources[-1]
     assert [(one.limit, one.used) for one in shown.limits] == [("2/1m", 1)]
     assert (shown.name, shown.state, shown.common, shown.difference) == ("my_source", "ok", 0, None)
     assert (shown.usage.cost_today, shown.recent.cost) == (0.5, 0.5)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tbcache.admission import Admission, Go
 from tbcache.cache import CacheManager
 from tbcache.errors import ConfigurationError
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -120,7 +120,7 @@ def test_the_fleet_is_seen_through_a_cluster(
     cluster: ClusterServer, store_for: StoreFor, settings_for: Callable[..., Settings]
 ) -> None:
     """Sources lie on different nodes, and one page shows them all."""
-    status = build_fleet(settings_for(cluster), store_for(cluster)).status()
+    status = Fleet(settings_for(cluster), store_for(cluster)).status()
     assert status.server.is_available
     assert {source.name for source in status.sources} >= {"twitter", "reddit", "news"}
 

@@ -13,7 +13,7 @@ from tbcache.admission import Admission, PlanDelay
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
 from tbcache.errors import UpstreamUnavailable
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -217,7 +217,7 @@ def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
     assert "news" not in {due.request.source for due in prewarm.due()}
     prewarm.run()
     assert queue.depth("news").waiting == 0
-    status = build_fleet(settings, store).status()
+    status = Fleet(settings, store).status()
     (found,) = (source for source in status.sources if source.name == "news")
     assert (found.warm, found.common, found.delay_hours) == (0, 0, news.delay_hours)
     (line,) = delays(status)

@@ -11,8 +11,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from tbcache import fleet as fleet_module
 from tbcache.errors import ConfigurationError
-from tbcache.fleet import build_fleet
 from tbcache.limiter.script import TIME, AskTime
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -96,7 +96,7 @@ def test_what_a_later_tbcache_holds_is_left_alone(
     with pytest.raises(ConfigurationError, match=rf"{reason}.*TBCACHE_NAMESPACE") as caught:
         store.require()
     assert "\n" not in str(caught.value)
-    status = build_fleet(settings, store).status()
+    status = fleet_module.Fleet(settings, store).status()
     assert "tbcache 9.9.0" in status.lines[0]
 
 
@@ -176,7 +176,7 @@ def test_a_process_of_another_version_is_told_of_once(
             monitor._look_at = 0.0
             monitor.beat("worker", started_at=utc_now())
     assert [record.getMessage() for record in caplog.records] == ["fleet.other_version"]
-    trouble = build_fleet(settings, store).status().lines[0]
+    trouble = fleet_module.Fleet(settings, store).status().lines[0]
     assert trouble.startswith("box-4711 is of tbcache 0.1.0, which reads and writes Redis otherwise")
     ours = next(worker for worker in monitor.get_workers() if worker.name == monitor.worker)
     assert (ours.version, ours.layout) == (__version__, LAYOUT)

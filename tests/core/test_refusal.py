@@ -15,7 +15,7 @@ import redis
 from tbcache.admission import Admission
 from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
-from tbcache.fleet import build_fleet
+from tbcache.fleet import Fleet
 from tbcache.io.background import dead_threads
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -424,7 +424,7 @@ def test_the_page_says_what_the_server_says(
 ) -> None:
     """Everything can still be read of a server that is full, and all looks well."""
     refusal = REFUSALS[kind]
-    fleet = build_fleet(settings_for(private_server), store_for(private_server))
+    fleet = Fleet(settings_for(private_server), store_for(private_server))
     assert fleet.status().server.is_available
     refusal.begin(private_server)
     try:

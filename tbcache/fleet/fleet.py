@@ -1,0 +1,189 @@
+"""The fleet: what it is doing, and what an operator can do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from tbcache.cache import CacheManager
+from tbcache.errors import ConfigurationError, RedisUnreachable, UnknownSource
+from tbcache.fleet.look import Look
+from tbcache.fleet.model import FleetStatus
+from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Grave, Queue
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.sources import unconfigured
+from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.start import await_server
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """The cache that all processes share; what only Redis knows is None while it is away.
+
+    ``keys`` counts everything in the Redis database. The figures are those of today (UTC).
+    """
+
+    is_available: bool
+    address: str
+    reason: str | None
+    namespace: str
+    server_version: str | None
+    ping_ms: float | None
+    keys: int | None
+    memory_bytes: int | None
+    hits_today: int | None
+    misses_today: int | None
+    cache_hit_rate: float | None
+
+
+class Fleet:
+    """All processes over one Redis. Opens no socket before it is first asked.
+
+    ``started_at`` is when the process that looks began to start the fleet, if it does.
+    """
+
+    def __init__(self, settings: Settings, store: Store, started_at: datetime | None = None) -> None:
+        self._settings = settings
+        self._store = store
+        self._monitor = UsageMonitor(store, settings)
+        self._queue = Queue(store, settings)
+        self._look = Look(settings, store, self._monitor, self._queue, started_at)
+
+    @classmethod
+    def on_its_own(cls, settings: Settings, started_at: datetime | None = None) -> Self:
+        """Over a store of its own, which :meth:`close` closes."""
+        return cls(settings, Store(settings), started_at)
+
+    @classmethod
+    def of_process(cls, settings: Settings) -> Self:
+        """Over the store of this process, which others use as well."""
+        return cls(settings, get_store())
+
+    @functools.cached_property
+    def _cache(self) -> CacheManager:
+        return CacheManager(self._store)
+
+    def close(self) -> None:
+        """Close the store as well."""
+        if "_cache" in vars(self):
+            self._cache.close()
+        self._store.close()
+
+    # Is it there?
+
+    def require(self) -> None:
+        """See that Redis answers.
+
+        Raises:
+          RedisUnreachable: it does not, or refuses what it is asked.
+          ConfigurationError: it refuses the user or the password.
+        """
+        self._store.require()
+
+    def wait_for_server(self, say: Callable[[str], None]) -> None:
+        """As :meth:`require`, but one that does not answer yet is waited for, which ``say`` is told."""
+        await_server(self._store, say)
+
+    def why_away(self) -> str | None:
+        """Why Redis cannot be used, in one line; None when it can. One round trip."""
+        try:
+            self.require()
+        except (RedisUnreachable, ConfigurationError) as error:
+            return str(error)
+        return None
+
+    # What it is doing
+
+    def status(self) -> FleetStatus:
+        """Everything, in a handful of small round trips. Does not raise when Redis is away."""
+        return self._look.status()
+
+    def usage(self, days: int = 1) -> FleetUsage:
+        """The usage of today and of so many days. Does not raise when Redis is away."""
+        with contextlib.suppress(Unavailable):
+            self._store.probe()
+            found = read_usage(self._monitor, days)
+            if self._store.is_available:
+                return found
+        return unknown_usage(self._monitor)
+
+    def cache(self) -> CacheUsage:
+        """Where the cache stands. Does not raise when Redis is away."""
+        found, total = self._cache.status(), self.usage().total
+        is_available = found.is_available and total is not None
+        return CacheUsage(
+            is_available=is_available,
+            address=found.address,
+            reason=None if is_available else self.why_away(),
+            namespace=self._settings.namespace,
+            server_version=found.server_version,
+            ping_ms=found.ping_ms,
+            keys=found.keys,
+            memory_bytes=found.memory_bytes,
+            hits_today=total.served if total else None,
+            misses_today=total.misses if total else None,
+            cache_hit_rate=total.cache_hit_rate if total else None,
+        )
+
+    def dead(self, most: int) -> list[Grave]:
+        """The queued fetches that died, the last of each source first; at most so many of each.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return [grave for name in self._look.names() for grave in self._queue.graves(name, most)]
+
+    # What can be done about it
+
+    def clear(self, pattern: str) -> int:
+        """Remove every cached value whose key matches a glob, like ``twitter:*``; how many.
+
+        Raises:
+          RedisUnreachable: Redis is away, or went away meanwhile.
+        """
+        self.require()
+        count = self._cache.clear_pattern(pattern)
+        if not self._store.is_available:
+            raise Unavailable(self._store.address, "it went away")
+        return count
+
+    def reopen(self, source: str) -> bool:
+        """Lift the closure of a source; True where it was closed. What is counted stays counted.
+
+        Raises:
+          UnknownSource: no process has such a source. RedisUnreachable: the closure stands in Redis.
+        """
+        return self._limiter(source).reopen()
+
+    def reset(self, source: str) -> None:
+        """Forget every slot of a source, and its closure; the upstream does not forget what it has seen.
+
+        Raises:
+          UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
+        """
+        self._limiter(source).reset()
+
+    def forget_dead(self, source: str) -> int:
+        """Forget the queued fetches of a source that died; how many.
+
+        Raises:
+          UnknownSource: no process has such a source. RedisUnreachable: there is no queue without Redis.
+        """
+        return self._queue.forget_dead(self._known(source))
+
+    def _limiter(self, source: str) -> RateLimiter:
+        return RateLimiter(unconfigured(self._known(source)), self._store)
+
+    def _known(self, source: str) -> str:
+        """Also one that only other processes know: their code has declared it, or used its name."""
+        known = self._look.names()
+        if source not in known:
+            raise UnknownSource(source, known)
+        return source

@@ -1,0 +1,75 @@
+"""What the fleet has asked for, and what that cost: by source, by worker, by day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """One UTC day: each source's figures, by name."""
+
+    day: date
+    sources: Mapping[str, SourceMetrics]
+
+    @property
+    def total(self) -> Totals:
+        """Of all sources together."""
+        return Totals.of(self.sources.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FleetUsage:
+    """Today (UTC) so far, and the last minutes, by source; ``by_worker`` has today's by worker, then source.
+
+    ``history`` are the days that were asked for, today first, where that is more than one. ``total`` and the
+    figures of the sources are None while Redis is away: zeros would look like a quiet day, and a bill of
+    nothing.
+    """
+
+    is_available: bool
+    day: date
+    total: Totals | None
+    sources: Mapping[str, SourceMetrics | None]
+    recent: Mapping[str, RecentMetrics | None]
+    by_worker: Mapping[str, Mapping[str, SourceMetrics]]
+    workers: tuple[WorkerStatus, ...]
+    history: tuple[DayUsage, ...]
+
+
+def read_usage(monitor: UsageMonitor, days: int) -> FleetUsage:
+    """The usage of today and of ``days`` days; while Redis is away, what its caller must not believe."""
+    moments = monitor.days_back(days)
+    today = _day(monitor, moments[0])
+    return FleetUsage(
+        is_available=True,
+        day=today.day,
+        total=today.total,
+        sources=today.sources,
+        recent={name: monitor.get_recent_metrics(name) for name in today.sources},
+        by_worker=_by_worker(monitor, moments[0]),
+        workers=tuple(monitor.get_workers()),
+        history=tuple(_day(monitor, moment) for moment in moments) if days > 1 else (),
+    )
+
+
+def unknown_usage(monitor: UsageMonitor) -> FleetUsage:
+    """What is known while Redis is away."""
+    nothing = dict.fromkeys(monitor.get_source_names())
+    return FleetUsage(False, monitor.days_back(1)[0].date(), None, nothing, nothing, {}, (), ())
+
+
+def _day(monitor: UsageMonitor, moment: datetime) -> DayUsage:
+    return DayUsage(moment.date(), monitor.get_usage_summary(moment)["sources"])
+
+
+def _by_worker(monitor: UsageMonitor, moment: datetime) -> dict[str, dict[str, SourceMetrics]]:
+    found: dict[str, dict[str, SourceMetrics]] = {}
+    for name in monitor.get_source_names():
+        for worker, metrics in monitor.get_worker_metrics(name, moment).items():
+            found.setdefault(worker, {})[name] = metrics
+    return dict(sorted(found.items()))
