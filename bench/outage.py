@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import cache
 from bench.table import Bar, Table
+from tbcache.limiter import limiter_of
 from tbcache.settings import Settings
 from tests.server import Server, wait_until
 
@@ -94,7 +95,7 @@ def served_twice(server: Server) -> bool:
     server.start()
     wait_until(lambda: one.parts.store.is_available)
     # It came back empty: for half a second nobody is given a part of the limit.
-    wait_until(lambda: one.parts.store.own(one.parts.provider.source.name).report()[0])
+    wait_until(lambda: limiter_of(one.parts.store).own(one.parts.provider.source.name).report()[0])
     server.kill()
     second = one.load("L", lambda: None)
     one.parts.close()

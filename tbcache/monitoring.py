@@ -36,8 +36,7 @@ from tbcache.settings import Settings, get_settings
 from tbcache.settings.log import get_logger
 from tbcache.sources import check_name, get_declared, source_names, warn_of_near_miss
 from tbcache.sources.profile import Profile, profile_of, read_profile
-from tbcache.store import Store, Unavailable, get_store
-from tbcache.store.connection import Refused
+from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 from tbcache.store.minute import Minutes
@@ -81,6 +80,12 @@ def latency_bucket(seconds: float) -> int:
     while edge < seconds * 1000 and bucket < 80:
         bucket, edge = bucket + 1, edge * _GROWTH
     return bucket
+
+
+def process_name(settings: Settings) -> str:
+    """How this process is named in figures and heartbeats."""
+    name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+    return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +277,7 @@ class UsageMonitor:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self.worker = store.process
+        self.worker = process_name(settings)
         self.names = Names(store)
         self._minutes = Minutes(store)
         self._known = source_names(settings)
@@ -287,7 +292,7 @@ class UsageMonitor:
         self._beat_round: Callable[[], None] = lambda: None
         self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
         # Before Redis takes note of us: what it does not know of yet must not be given away again.
-        store.on_return(self._tell, is_first=True)
+        store.breaker.on_return(self._tell, is_first=True)
         self._membership = Membership(store)
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0
@@ -331,7 +336,7 @@ class UsageMonitor:
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, day_of(self._store.today))
+        key = (source, day_of(self._store.clock.today))
         with self._lock:
             counter = self._counted.get(key)
             if counter is None:
@@ -346,7 +351,7 @@ class UsageMonitor:
         Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
         is back.
         """
-        key, dollars = (source, day_of(self._store.today)), bill.dollars
+        key, dollars = (source, day_of(self._store.clock.today)), bill.dollars
         with self._lock:
             owed = self._owed.setdefault(key, {})
             if self._store.is_shared and len(owed) + len(bill.once) <= MOST_OWED:
@@ -436,7 +441,7 @@ class UsageMonitor:
     def _flush_round(self) -> float | None:
         is_done = self.flush()
         with self._lock:
-            is_over = self._store.is_closed or (is_done and not self._counted)
+            is_over = self._store.breaker.is_closed or (is_done and not self._counted)
         return None if is_over else FLUSH_SECONDS
 
     # Reading
@@ -484,7 +489,7 @@ class UsageMonitor:
 
     def days_back(self, count: int) -> list[datetime]:
         """The last ``count`` UTC days, today first, as the server sees it; at most those that are kept."""
-        today = self._store.today
+        today = self._store.clock.today
         return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
 
     def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
@@ -500,7 +505,7 @@ class UsageMonitor:
         }
 
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
-        when = day or self._store.today
+        when = day or self._store.clock.today
         check_name(source)
         # What is being sent is there already, or not yet, and may be read neither twice nor not at all.
         with self._flushing:
@@ -580,7 +585,7 @@ class UsageMonitor:
                 answers = pipe.execute(raise_on_error=False)
                 # First: a damaged list of workers must not hide that another layout has come.
                 if answers[-1] != str(LAYOUT).encode():
-                    self._store.doubt_layout()
+                    self._store.breaker.greet_again()
                 for error in filter(_is_error, answers):
                     raise error
             if role in FETCHING_ROLES:

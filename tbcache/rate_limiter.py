@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.io.singleton import singleton
-from tbcache.limiter.script import COMMIT, RELEASE, REOPEN, TAKE, End, Late, Reopen, Take
+from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.limiter.script import COMMIT, RELEASE, REOPEN, TAKE, End, Reopen, Take, Taken
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.models.foreign import printable, quoted
@@ -24,6 +25,7 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings
 from tbcache.sources import Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.constant import GIVING_BACK
 from tbcache.store.name import MOST_NAMES
 from tbcache.store.script import Script
 from tbcache.store.wire import (
@@ -70,7 +72,8 @@ class RateLimiter:
         self._join = join
         self._store = store
         self._lease = lease_seconds
-        self._own = store.own(source.name)
+        self._limiter = limiter_of(store)
+        self._own = self._limiter.own(source.name)
         if source.limits:
             self._own.configure(source.limits)
 
@@ -276,38 +279,32 @@ class RateLimiter:
     def _ask_redis(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
     ) -> _Answer:
-        asked_at = time.monotonic()
-        # One that only looks takes nothing, and need not be known to the fleet.
-        is_take = mode == "take"
-        name = self.source.name
-        asking = self._store.asking(name, slot, cost) if is_take else contextlib.nullcontext(0)
-        with asking as deadline_us:
-            ask = Take(
-                window=self._store.window(name),
+        name, is_take = self.source.name, mode == "take"
+
+        def call(terms: Terms) -> Take:
+            return Take(
+                window=terms.window,
                 limits=pack_limits(limits or self.source.limits),
                 is_take=is_take,
                 id=slot,
                 cost=cost,
                 held_us=to_micros(held),
-                deadline_us=deadline_us,
-                known=self._store.seen(name),
+                deadline_us=terms.deadline_us,
+                known=terms.known,
                 patience_us=to_micros(patience),
-                process=self._store.member,
+                process=terms.process,
                 is_alone=bool(limits),
             )
-            found = self._store.run(TAKE, ask)
-            if isinstance(found, Late):
-                self._store.learn_time(found.now, asked_at, name)
-                raise self._store.overdue()
-            begins = (found.start - found.now) / MICROS
-            if found.is_allowed and is_take:
-                self._own.grant(slot, cost, limits or self.source.limits, begins + held)
-        self._store.learn(name, found.seen)
-        if found.is_allowed and is_take and begins > 0:
-            self._own.promise(asked_at + begins, asked_at)
-        self._store.learn_time(found.now, asked_at, name)
+
+        if not is_take:
+            # One that only looks need not be known to the fleet.
+            return self._read(self._limiter.look(TAKE, name, call))
+        want = Want(name, slot, cost, limits or self.source.limits)
+        return self._read(self._limiter.take(TAKE, want, call).reply)
+
+    def _read(self, found: Taken) -> _Answer:
         status = RateLimitStatus(
-            source=name,
+            source=self.source.name,
             allowed=found.limit,
             used=found.used,
             remaining=max(0, found.limit - found.used),
@@ -318,13 +315,13 @@ class RateLimiter:
         )
         until = found.start if found.is_allowed else found.retry_at
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
-        return _Answer(found.is_allowed, status, seconds, is_brief=found.code == "giving_back")
+        return _Answer(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
 
     def _ask_own(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Answer:
         """Redis is away: go on with this process's share of the limit."""
-        own, closure = self._own, self._store.closures.of(self.source.name)
+        own, closure = self._own, self._limiter.closures.of(self.source.name)
         limits = limits or own.limits
         if closure is not None:
             wait = closure.seconds

@@ -27,7 +27,17 @@ TABLE = re.compile(r"(?<=<!-- scripts -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 _HEAD = "| Script | What it does | Keys | Declared in | Run by |\n|---|---|---|---|---|\n"
 #: Methods of Keys that make nothing a key of their own: prefixes, globs, several keys, or another's key.
-_NO_KEYS = {"entries", "logs", "clears_of", "clears_for", "all_clears", "wake_of", "key_of", "matching"}
+_NO_KEYS = {
+    "entries",
+    "logs",
+    "clears_of",
+    "clears_for",
+    "all_clears",
+    "wake_of",
+    "knowing",
+    "key_of",
+    "matching",
+}
 
 
 class _Day(datetime):
@@ -145,7 +155,7 @@ def _constant(node: ast.AST) -> str:
 def _declares(tree: ast.Module) -> bool:
     """Whether a module makes a script of its own, outside all functions."""
     made = [node.value for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    return any(isinstance(value, ast.Call) and _called(value) == "Script" for value in made)
+    return any(isinstance(value, ast.Call) and _called(value) in ("Script", "SlotScript") for value in made)
 
 
 def _called(call: ast.Call) -> str:

@@ -201,7 +201,7 @@ def test_a_source_that_becomes_known_during_a_sweep_is_swept_as_well(
     find = sweep.Sweeper._find
 
     def later(self: sweep.Sweeper, *args: Any) -> Any:
-        cache.store.know("declared")
+        cache.store.keys = cache.store.keys.knowing("declared")
         return find(self, *args)
 
     monkeypatch.setattr(sweep.Sweeper, "_find", later)
@@ -580,7 +580,7 @@ def test_clears_made_without_redis_hold_as_soon_as_it_is_back(
     cache, other = CacheManager(store_for(private_server)), CacheManager(store_for(private_server))
     cache.set(KEY, "old")
     private_server.client.set(cache.store.keys.sweeper, "idle", px=60_000)
-    cache.store._lost(ConnectionError("cut off"))
+    cache.store.breaker._lost(ConnectionError("cut off"))
     assert cache.clear_pattern("twitter:*") == 0
     wait_until(lambda: cache.store.is_available, what="Redis' return")
     assert cache.get(KEY) is None

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -33,7 +33,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.limiter.script import Late, WindowKeys
+from tbcache.limiter import Replied, Terms, Want, limiter_of
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
 from tbcache.models.foreign import NotJson, read_json
@@ -46,7 +46,7 @@ from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.memory import Memory
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_of, pack_limits, to_micros
+from tbcache.store.wire import MICROS, day_of, pack_limits, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
@@ -76,7 +76,6 @@ _encode = msgspec.json.Encoder().encode
 class _Plan(NamedTuple):
     """What every ask of a source has in common; money in millionths of a dollar."""
 
-    window: WindowKeys
     limits: str
     budget: int
     page: int
@@ -91,6 +90,7 @@ class Admission:
         """``memory`` has what this process remembers of values; the cache manager has the same one."""
         self.memory = Memory(store) if memory is None else memory
         self._store = store
+        self._limiter = limiter_of(store)
         #: What is known of plans whose items come late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
@@ -109,8 +109,8 @@ class Admission:
         store.on_fork(self._local.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
-        store.on_return(self._local.forget)
-        store.on_return(self._give_back)
+        store.breaker.on_return(self._local.forget)
+        store.breaker.on_return(self._give_back)
         self.memory.on_removal(self._local.end)
 
     @property
@@ -121,7 +121,7 @@ class Admission:
     @property
     def now(self) -> datetime:
         """Now, as the server sees it: the processes of a fleet may have clocks of their own."""
-        return self._store.today
+        return self._store.clock.today
 
     def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
@@ -129,7 +129,7 @@ class Admission:
         try:
             return self._hit(ask) or self._admit(ask, token)
         except Unavailable:
-            is_lost = self._store.own(ask.source.name).is_asked(token)
+            is_lost = self._limiter.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
             return self._note_lost(ask, token, verdict) if is_lost else verdict
@@ -142,9 +142,9 @@ class Admission:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
         promised for later and somebody may be going on alone by now."""
         source = grant.ask.source.name
-        if grant.starts_at > grant.granted_at and not self._store.own(source).keeps_promises:
+        if grant.starts_at > grant.granted_at and not self._limiter.own(source).keeps_promises:
             return False
-        closure = self._store.closures.of(source)
+        closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at
         return time.monotonic() <= grant.send_by and not is_closed
 
@@ -223,7 +223,7 @@ class Admission:
         give_up = time.monotonic() + seconds
         wake = self._store.keys.wake(source, join.token)
         try:
-            while (left := give_up - time.monotonic()) > 0 and not self._store.wait_for(wake, left):
+            while (left := give_up - time.monotonic()) > 0 and self._store.peek_list(wake, left) is None:
                 pass
         except Unavailable:
             # Refused to us alone, the next ask would get the same answer at once.
@@ -264,164 +264,134 @@ class Admission:
         self._seen_fresh[key] = time.monotonic() + seconds
 
     def _admit(self, ask: Ask, token: str) -> Verdict:
-        source, keys = ask.source, self._store.keys
-        name, key = source.name, ask.request.key
-        plan, (usage, purses) = self._plan(source), self._of_today(name)
-        tries, began = 2, time.monotonic()
-        while tries:
-            asked_at = time.monotonic()
-            log = self._logs.get(name, NO_CLEARS)
-            with self._store.asking(name, token, source.cost, is_alone=ask.slot is None) as deadline_us:
-                found = self._store.run(
-                    script.ADMIT,
-                    script.Admit(
-                        window=plan.window,
-                        entry=keys.entry(key),
-                        lease=keys.lease(key),
-                        usage=usage,
-                        clears=keys.clears(name),
-                        purses=purses,
-                        limits=plan.limits,
-                        share=self._shares[ask.lane],
-                        charge=source.charge,
-                        lease_us=self._lease_us,
-                        needed_us=to_micros(ask.needed),
-                        deadline_us=deadline_us,
-                        worker=self._monitor.worker,
-                        id=token,
-                        cost=source.cost,
-                        is_held=bool(ask.slot),
-                        known=self._store.seen(name),
-                        patience_us=to_micros(ask.patience),
-                        budget=plan.budget,
-                        page_price=plan.page,
-                        log_head=log.head,
-                        cleared=log.cleared_at(key),
-                        process=self._store.member,
-                    ),
-                )
-                verdict = None
-                if not isinstance(found, Late | script.Cleared):
-                    # What was granted is on record before the window may have to be mended.
-                    verdict = self._read(ask, token, asked_at, found)
-                if (
-                    ask.slot
-                    and source.charge == "fetch"
-                    and verdict is not None
-                    and not isinstance(verdict, Go)
-                ):
-                    # The slot that the queue held for it was given back: nothing was sent.
-                    self._store.own(name).release(token, source.cost)
-            if isinstance(found, script.Cleared):
-                self._logs[name] = read_log(found.log)
+        name, began = ask.source.name, time.monotonic()
+        while True:
+            answer = self._ask(ask, token)
+            if isinstance(answer.reply, script.Cleared):
+                self._logs[name] = read_log(answer.reply.log)
                 continue
-            self._store.learn_time(found.now, asked_at, name)
-            if isinstance(verdict, Wait) and verdict.is_brief and asked_at - began < GIVING_BACK_SECONDS:
-                time.sleep(verdict.seconds)
-            elif verdict is not None:
+            verdict = self._read(ask, token, answer, answer.reply)
+            is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
+            if not (isinstance(verdict, Wait) and verdict.is_brief and is_in_time):
                 return verdict
-            else:
-                tries -= 1
-        # The server is slow, or its clock runs away from ours faster than it answers.
-        raise self._store.overdue()
+            time.sleep(verdict.seconds)
 
-    def _read(self, ask: Ask, token: str, asked_at: float, found: script.Verdict) -> Verdict:
+    def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
+        source, keys, key = ask.source, self._store.keys, ask.request.key
+        plan, (usage, purses) = self._plan(source), self._of_today(source.name)
+
+        def call(terms: Terms) -> script.Admit:
+            log = self._logs.get(source.name, NO_CLEARS)
+            return script.Admit(
+                window=terms.window,
+                entry=keys.entry(key),
+                lease=keys.lease(key),
+                usage=usage,
+                clears=keys.clears(source.name),
+                purses=purses,
+                limits=plan.limits,
+                share=self._shares[ask.lane],
+                charge=source.charge,
+                lease_us=self._lease_us,
+                needed_us=to_micros(ask.needed),
+                deadline_us=terms.deadline_us,
+                worker=self._monitor.worker,
+                id=token,
+                cost=source.cost,
+                is_held=bool(ask.slot),
+                known=terms.known,
+                patience_us=to_micros(ask.patience),
+                budget=plan.budget,
+                page_price=plan.page,
+                log_head=log.head,
+                cleared=log.cleared_at(key),
+                process=terms.process,
+            )
+
+        want = Want(source.name, token, source.cost, source.limits, is_alone=ask.slot is None)
+        return self._limiter.take(script.ADMIT, want, call, tries=2)
+
+    def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Verdict) -> Verdict:
         name, now = ask.source.name, found.now
         match found:
             case script.Hit():
-                if ask.source.charge == "request":
-                    # The ask took a slot, and is over.
-                    self._store.own(name).spend(ask.source.cost)
                 left = (_fresh_until(found.entry) - now) / MICROS
                 self._expect_hits(ask.request.key, left)
                 return Hit(_value(found.entry), left)
             case script.Stale():
                 return Stale(_value(found.entry), _failure(found.failure) if found.failure else None)
             case script.Go():
-                self._store.learn(name, found.seen)
-                held = (found.start - now) / MICROS + self._lease
-                own = self._store.own(name)
-                own.grant(token, ask.source.cost, ask.source.limits, held)
-                starts_at = _local(now, found.start, asked_at)
-                if starts_at > asked_at:
-                    own.promise(starts_at, asked_at)
                 # Not from when the answer was read: who stood still meanwhile would send too late.
-                send_by = asked_at + held - self._lease + self.send_seconds
-                grant = Grant(ask, token, token, asked_at, starts_at, send_by)
+                send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
+                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by)
                 return Go(grant, _value(found.entry) if found.entry else None)
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
             case script.Wait():
-                self._store.learn(name, found.seen)
                 wait = _wait(found)
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
-                    self._store.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
+                    self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
                 return wait
             case script.Failed():
                 return Failed(_failure(found.failure))
 
     def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
-        ask, keys = grant.ask, self._store.keys
-        name, plan, asked_at = ask.source.name, self._plan(ask.source), time.monotonic()
-        own, (usage, purses) = self._store.own(name), self._of_today(name)
-        with self._store.asking(name, slot, ask.source.cost, is_alone=False) as deadline_us:
-            found = self._store.run(
-                script.TURN,
-                script.Turn(
-                    window=plan.window,
-                    lease=keys.lease(ask.request.key),
-                    usage=usage,
-                    billed=keys.billed(name, self._store.today),
-                    purses=purses,
-                    limits=plan.limits,
-                    lease_us=to_micros(self._lease),
-                    id=grant.slot,
-                    next_id=slot,
-                    cost=ask.source.cost,
-                    deadline_us=deadline_us,
-                    token=grant.token,
-                    worker=self._monitor.worker,
-                    budget=plan.budget,
-                    page_price=plan.page,
-                    amount=to_micros(bill.dollars),
-                    process=self._store.member,
-                    known=self._store.seen(name),
-                    once=_once(bill),
-                ),
+        ask, keys, source = grant.ask, self._store.keys, grant.ask.source
+        own, today = self._limiter.own(source.name), self._store.clock.today
+        plan, (usage, purses) = self._plan(source), self._of_today(source.name)
+
+        def call(terms: Terms) -> script.Turn:
+            return script.Turn(
+                window=terms.window,
+                lease=keys.lease(ask.request.key),
+                usage=usage,
+                billed=keys.billed(source.name, today),
+                purses=purses,
+                limits=plan.limits,
+                lease_us=self._lease_us,
+                id=grant.slot,
+                next_id=slot,
+                cost=source.cost,
+                deadline_us=terms.deadline_us,
+                token=grant.token,
+                worker=self._monitor.worker,
+                budget=plan.budget,
+                page_price=plan.page,
+                amount=to_micros(bill.dollars),
+                process=terms.process,
+                known=terms.known,
+                once=_once(bill),
             )
-            if isinstance(found, script.Turned):
-                own.grant(slot, ask.source.cost, ask.source.limits, self._lease)
-        if isinstance(found, Late):
-            self._store.learn_time(found.now, asked_at, name)
-            raise self._store.overdue()
-        self._billed.note(name, day_of(self._store.today), bill)
-        # In this order: what comes is never neither under way nor paid.
-        own.purse.pay(to_micros(bill.most))
-        own.commit(grant.slot, ask.source.cost)
-        self._store.learn(name, found.seen)
-        self._store.learn_time(found.now, asked_at, name)
-        if isinstance(found, script.Wait):
-            return _wait(found)
-        send_by = asked_at + self.send_seconds
-        return replace(grant, slot=slot, granted_at=asked_at, starts_at=asked_at, send_by=send_by)
+
+        def note(_: script.Turned | script.Wait) -> None:
+            self._billed.note(source.name, day_of(today), bill)
+            # In this order: what comes is never neither under way nor paid.
+            own.purse.pay(to_micros(bill.most))
+            own.commit(grant.slot, source.cost)
+
+        want = Want(source.name, slot, source.cost, source.limits, is_alone=False)
+        turn = self._limiter.take(script.TURN, want, call, note=note)
+        if isinstance(turn.reply, script.Wait):
+            return _wait(turn.reply)
+        send_by = turn.asked_at + self.send_seconds
+        return replace(grant, slot=slot, granted_at=turn.asked_at, starts_at=turn.asked_at, send_by=send_by)
 
     def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
-        source, keys = grant.ask.source, self._store.keys
+        source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, plan = source.name, grant.ask.request.key, self._plan(source)
-        closed_until, reason = self._closure(source, settlement.closed_by)
-        asked_at = time.monotonic()
-        found = self._store.run(
-            script.SETTLE,
-            script.Settle(
-                slots=plan.window.slots,
-                state=plan.window.state,
+        own, (closed_until, reason) = self._limiter.own(name), self._closure(source, settlement.closed_by)
+
+        def call(terms: Terms) -> script.Settle:
+            return script.Settle(
+                slots=terms.window.slots,
+                state=terms.window.state,
                 entry=keys.entry(key),
                 lease=keys.lease(key),
-                usage=keys.usage(name, self._store.today),
+                usage=keys.usage(name, today),
                 woken=keys.wake(name, grant.token),
                 outbox=keys.outbox(name),
-                billed=keys.billed(name, self._store.today),
+                billed=keys.billed(name, today),
                 id=grant.slot,
                 cost=source.cost,
                 worker=self._monitor.worker,
@@ -438,19 +408,17 @@ class Admission:
                 answer=settlement.answer or b"",
                 pages=settlement.pages,
                 token=grant.token,
-                hints=self._pack_hints(settlement.hints, self._store.own(name).limits),
+                hints=self._pack_hints(settlement.hints, own.limits),
                 limits=plan.limits,
-                deadline_us=self._store.deadline_us(name),
+                deadline_us=terms.deadline_us,
                 budget=plan.budget,
                 once=_once(settlement.bill),
-            ),
-        )
-        if isinstance(found, Late):
-            self._store.learn_time(found.now, asked_at, name)
-            raise self._store.overdue()
-        self._billed.note(name, day_of(self._store.today), settlement.bill)
-        self._store.own(name).purse.pay(to_micros(settlement.bill.most))
-        end_slot(self._store.own(name), grant, settlement)
+            )
+
+        found = self._limiter.settle(script.SETTLE, name, call)
+        self._billed.note(name, day_of(today), settlement.bill)
+        own.purse.pay(to_micros(settlement.bill.most))
+        end_slot(own, grant, settlement)
         if grant.is_lost and found.is_ours:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
@@ -481,15 +449,15 @@ class Admission:
         if plan is None:
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
-            own = self._store.own(source.name)
+            own = self._limiter.own(source.name)
             own.configure(source.limits)
             own.purse.configure(budget, page // source.cost)
-            plan = self._plans[source] = _Plan(self._store.window(source.name), limits, budget, page)
+            plan = self._plans[source] = _Plan(limits, budget, page)
         return plan
 
     def _of_today(self, name: str) -> tuple[str, str]:
         """The usage key and that of the purses, of the server's today."""
-        today = self._store.today
+        today = self._store.clock.today
         if day_of(today) != self._day:
             self._day = day_of(today)
             self._daily = {}
@@ -505,7 +473,7 @@ class Admission:
 
     def _now_us(self) -> float:
         """The server's time, as far as it is known."""
-        now_us = self._store.time_us()
+        now_us = self._store.clock.time_us()
         return time.time() * MICROS if now_us is None else now_us
 
     def _server_us(self, moment: datetime) -> int:
@@ -550,7 +518,7 @@ class Admission:
     def _close_local(self, source: Source, closed_by: Failure) -> None:
         seconds = BACKOFF_SECONDS if closed_by.retry_at is None else _closed_seconds(source, closed_by)
         if seconds > 0:
-            self._store.closures.close(source.name, seconds, closed_by.message)
+            self._limiter.closures.close(source.name, seconds, closed_by.message)
 
     def _count_local(self, ask: Ask, verdict: Verdict) -> None:
         self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
@@ -572,10 +540,10 @@ class Admission:
 
     def _count_bill(self, grant: Grant, bill: Bill) -> None:
         name = grant.ask.source.name
-        due = self._billed.due(name, day_of(self._store.today), bill)
+        due = self._billed.due(name, day_of(self._store.clock.today), bill)
         if due.most:
             self._monitor.bill(name, due)
-            self._store.own(name).purse.pay(to_micros(due.most))
+            self._limiter.own(name).purse.pay(to_micros(due.most))
 
 
 def _once(bill: Bill) -> tuple[str | int, ...]:
@@ -596,13 +564,6 @@ def _wait(found: script.Wait) -> Wait:
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
     return Wait(seconds, utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
-
-
-def _local(now_us: int, start_us: int, asked_at: float) -> float:
-    """When ``start_us`` is by our clock: never too early, were our clock a little fast."""
-    if start_us <= now_us:
-        return asked_at
-    return time.monotonic() + (start_us - now_us) / MICROS * (1 + CLOCK_DRIFT)
 
 
 def _fresh_until(entry: bytes) -> int:

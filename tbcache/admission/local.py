@@ -22,7 +22,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.limiter.slot import OwnSlots
+from tbcache.limiter import OwnSlots, limiter_of
 from tbcache.models import Failure, utc_now
 from tbcache.sources import Source
 from tbcache.store import Store
@@ -51,6 +51,7 @@ class LocalAdmission:
 
     def __init__(self, store: Store, memory: Memory, lease_seconds: float, send_seconds: float) -> None:
         self._store = store
+        self._limiter = limiter_of(store)
         self._memory = memory
         self._lease = lease_seconds
         self._send = send_seconds
@@ -101,7 +102,7 @@ class LocalAdmission:
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
-        self._store.own(source.name).commit(grant.slot, source.cost)
+        self._limiter.own(source.name).commit(grant.slot, source.cost)
         with self._lock:
             wait = self._take(source, slot)
         if wait is not None:
@@ -111,7 +112,7 @@ class LocalAdmission:
 
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
-        end_slot(self._store.own(source.name), grant, settlement)
+        end_slot(self._limiter.own(source.name), grant, settlement)
         key = grant.ask.request.key
         with self._lock:
             load = self._load(key)
@@ -142,7 +143,7 @@ class LocalAdmission:
 
     def _take(self, source: Source, slot: str) -> Wait | None:
         """Take a slot, with the lock held: two who look at once would both see the money for one page."""
-        own = self._store.own(source.name)
+        own = self._limiter.own(source.name)
         own.configure(source.limits)
         if (lack := self._lack(source, own)) is not None:
             return _wait(BUDGET_SECONDS, "budget", lack)
@@ -157,7 +158,7 @@ class LocalAdmission:
         budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
         if not budget or not page:
             return None
-        day = day_of(self._store.today)
+        day = day_of(self._store.clock.today)
         if not self._store.is_shared and own.purse.left(day) is None:
             own.purse.receive(budget, day, own.purse.paid)
         left = own.purse.left(day)
@@ -169,7 +170,7 @@ class LocalAdmission:
         return None
 
     def _closed_for(self, source: str) -> Wait | None:
-        closure = self._store.closures.of(source)
+        closure = self._limiter.closures.of(source)
         return None if closure is None else _wait(closure.seconds, "closed", closure.reason)
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tbcache.admission.verdict import Ending
-from tbcache.limiter.script import Late, SeenReply, WindowKeys
+from tbcache.limiter import Given, Late, SlotScript, WindowKeys
+from tbcache.limiter.ask import NOTHING
+from tbcache.limiter.script import SeenReply
 from tbcache.store.reply import one_of
 from tbcache.store.script import Key, Script
+from tbcache.store.wire import MICROS
 
 
 class Admit(NamedTuple):
@@ -173,8 +176,30 @@ class Settled(NamedTuple):
 
 Verdict = Hit | Stale | Go | Join | Wait | Failed
 
-ADMIT: Script[Admit, Verdict | Late | Cleared] = Script(
-    "admit", Admit, one_of(Hit, Stale, Go, Join, Wait, Failed, Late, Cleared)
+
+def _admitted(ask: Admit, reply: Verdict | Cleared) -> Given:
+    if isinstance(reply, Go):
+        starts_in = (reply.start - reply.now) / MICROS
+        return Given([ask.id], starts_in, ask.lease_us / MICROS, cost=ask.cost)
+    if isinstance(reply, Cleared):
+        return NOTHING
+    if ask.is_held and ask.charge == "fetch":
+        # The slot that the queue held for it was given back: nothing was sent.
+        return Given(released=[ask.id], cost=ask.cost)
+    if isinstance(reply, Hit) and ask.charge == "request":
+        # The ask took a slot, and is over.
+        return Given(spent=ask.cost)
+    return NOTHING
+
+
+def _turned(ask: Turn, reply: Turned | Wait) -> Given:
+    if isinstance(reply, Wait):
+        return NOTHING
+    return Given([ask.next_id], held_seconds=ask.lease_us / MICROS, cost=ask.cost)
+
+
+ADMIT: SlotScript[Admit, Verdict | Cleared] = SlotScript(
+    "admit", Admit, one_of(Hit, Stale, Go, Join, Wait, Failed, Late, Cleared), _admitted
 )
-TURN: Script[Turn, Turned | Wait | Late] = Script("turn", Turn, one_of(Turned, Wait, Late))
+TURN: SlotScript[Turn, Turned | Wait] = SlotScript("turn", Turn, one_of(Turned, Wait, Late), _turned)
 SETTLE: Script[Settle, Settled | Late] = Script("settle", Settle, one_of(Settled, Late))

@@ -10,6 +10,7 @@ from typing import Literal
 from tbcache.models import Failure, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
 from tbcache.sources import Source
+from tbcache.store.constant import GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Wait:
     @property
     def is_brief(self) -> bool:
         """True when a slot is free, and only has to be given back by another process."""
-        return self.why == "giving_back"
+        return self.why == GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)

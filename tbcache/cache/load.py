@@ -78,6 +78,6 @@ class Loads:
         give_up = time.monotonic() + min(seconds, JOIN_SECONDS)
         wake = self._store.keys.wake_of(key, token)
         while (left := give_up - time.monotonic()) > 0:
-            if self._store.wait_for(wake, left):
+            if self._store.peek_list(wake, left) is not None:
                 return True
         return False

@@ -94,7 +94,7 @@ class CacheManager:
         self._logs: dict[str, ClearLog] = {}
         self._hits = 0
         self._misses = 0
-        store.on_return(self._put_right)
+        store.breaker.on_return(self._put_right)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under ``key``, or ``default``.
@@ -332,7 +332,7 @@ class CacheManager:
         """An entry, and the log that may hide it."""
         keys = self.store.keys
         entry, name = keys.entry(key), keys.clears_of(key)
-        if self.store.is_cluster:
+        if self.store.settings.redis_cluster:
             # They may lie on two nodes.
             data, cleared = self.store.call("GET", entry), self.store.call("GET", name)
         else:
@@ -418,7 +418,7 @@ class CacheManager:
         if fresh_until >= codec.FOREVER:
             return math.inf
         # By the clock of the server, which wrote the moment: ours may be an hour off.
-        return (fresh_until - self.store.now_us(key.partition(":")[0])) / MICROS
+        return (fresh_until - self.store.clock.now_us(key.partition(":")[0])) / MICROS
 
     # --- writing -----------------------------------------------------------------------
 

@@ -48,5 +48,6 @@ class Tools:
 
     @cached_property
     def _join(self) -> Callable[[], None]:
-        get_store().know(self._source)
+        store = get_store()
+        store.keys = store.keys.knowing(self._source)
         return joining(self._source)

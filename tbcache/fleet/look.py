@@ -22,10 +22,9 @@ from tbcache.queue import Deaths, Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import Source, get_sources
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES
-from tbcache.store.connection import Refused
 from tbcache.store.refusal import Refusal
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, Closure, SourceState, state_of
@@ -135,7 +134,7 @@ class Look:
         return any(abs((seen.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
 
     def _read(self, goes_by: Agreed, refused: dict[str, Refusal]) -> _Seen:
-        keys, today = self._store.keys, self._store.today
+        keys, today = self._store.keys, self._store.clock.today
         asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)

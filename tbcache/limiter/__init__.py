@@ -1,4 +1,21 @@
-"""The window of each source: who may send how much, with Redis and without."""
+"""The window of each source: who may send how much, with Redis and without.
 
-# The connection still looks after the windows and needs the modules here, which need the store's scripts.
-from tbcache import store as store
+Whatever takes slots goes through :meth:`Limiter.take`.
+"""
+
+from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
+from tbcache.limiter.limiter import Limiter, limiter_of
+from tbcache.limiter.slot import OwnSlots
+
+__all__ = [
+    "Given",
+    "Late",
+    "Limiter",
+    "OwnSlots",
+    "Replied",
+    "SlotScript",
+    "Terms",
+    "Want",
+    "WindowKeys",
+    "limiter_of",
+]

@@ -26,13 +26,16 @@ from redis.client import PubSub
 from redis.exceptions import NoPermissionError
 
 from tbcache.io.background import BackgroundThread
+from tbcache.limiter.ask import Terms, Want
+from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.marker import is_alive, pid_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
-from tbcache.limiter.slot import ABSENT_SECONDS, Census, OwnSlots, Word
+from tbcache.limiter.slot import Census, OwnSlots, Word
 from tbcache.models import Limit
 from tbcache.settings.log import get_logger, warn_unheard
-from tbcache.store.connection import Refused, Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.constant import ABSENT_SECONDS, FORGET_SECONDS
 from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, to_micros
 
 log = get_logger("tbcache.store")
@@ -44,8 +47,6 @@ SHARE_SECONDS = 1.0
 MOST_LEAVES = 3
 #: What a beat is called among a source's asks.
 BEATING = "beat"
-#: A host that died takes its processes' shares along for so long. Also in epoch.lua.
-FORGET_SECONDS = 300.0
 #: Without the right to the channel, it is asked for again after so long.
 DEAF_SECONDS = 60.0
 
@@ -58,6 +59,7 @@ class Membership:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._limiter = limiter_of(store)
         self._asked_at: dict[str, float] = {}
         #: Of dead processes: by source, its epoch and process, until when their shares are kept (us). In
         #: another epoch Redis may know the share again, and not that the process was found dead.
@@ -68,19 +70,19 @@ class Membership:
         self._thread = BackgroundThread("tbcache-member", self._round)
         self._messages: PubSub | None = None
         self._deaf_until = -math.inf
-        store.on_return(self._beat_all)
+        store.breaker.on_return(self._beat_all)
         _MEMBERSHIPS.add(self)
 
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
-            self._store.on_first_ask(self.beat)
+            self._limiter.on_first_ask(self.beat)
             self._beating = threading.Lock()
             self._thread.start()
 
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
-        self._store.on_first_ask(None)
+        self._limiter.on_first_ask(None)
         self._thread.stop()
         self._unsubscribe()
         try:
@@ -90,7 +92,7 @@ class Membership:
                     self._leave_source(source)
         except Unavailable:
             return
-        self._store.leave_machine()
+        self._limiter.leave_machine()
 
     def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
@@ -98,12 +100,12 @@ class Membership:
         Raises:
           Unavailable: the server is away.
         """
-        own = self._store.own(source)
+        own = self._limiter.own(source)
         # One at a time: each beat says what was learned from the last.
         with self._beating:
             # The others know of us what was sent, not what we would have sent.
             self._store.check()
-            self._store.join_machine()
+            self._limiter.join_machine()
             if gives_up_rooms:
                 own.give_up_rooms()
             going_by = self._beat(source, own)
@@ -115,13 +117,13 @@ class Membership:
 
     def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
-        keys, today, paid = self._store.keys, self._store.today, purse.paid
+        keys, today, paid = self._store.keys, self._store.clock.today, purse.paid
         day = day_of(today)
         ask = Fill(
-            window=self._store.window(source),
+            window=self._limiter.window(source),
             usage=keys.usage(source, today),
             purses=keys.purses(source, today),
-            process=self._store.member,
+            process=self._limiter.member,
             budget=purse.budget,
             slot_price=purse.page,
             going_by=max(0, purse.left(day) or 0),
@@ -133,40 +135,42 @@ class Membership:
         going_by = own.share if own.is_member else 0.0
         rooms, mark, is_alone = own.report()
         self._asked_at[source] = asked_at = time.monotonic()
-        with self._store.awaiting(source, BEATING, 0) as deadline_us:
-            ask = Beat(
-                window=self._store.window(source),
+
+        def call(terms: Terms) -> Beat:
+            return Beat(
+                window=terms.window,
                 limits=pack_limits(own.configured),
-                process=self._store.member,
+                process=terms.process,
                 going_by=f"{going_by:.9f}",
-                deadline_us=deadline_us,
+                deadline_us=terms.deadline_us,
                 forget_us=to_micros(FORGET_SECONDS),
                 rooms=rooms,
                 goes_alone=is_alone,
-                known=self._store.seen(source),
+                known=terms.known,
                 epoch=uuid.uuid4().hex,
-                lease_us=to_micros(self._store.lease_seconds),
+                lease_us=to_micros(self._limiter.lease_seconds),
             )
-            told = self._store.run(BEAT, ask)
-            if isinstance(told, Heard):
-                own.receive(read_word(told), mark, is_alone=is_alone)
-        if isinstance(told, Heard):
-            self._hear(source, own, told, asked_at)
-        self._store.learn_time(told.now, asked_at, source)
+
+        def note(told: Heard) -> None:
+            own.receive(read_word(told), mark, is_alone=is_alone)
+            own.hear_fleet(asked_at, is_whole=told.is_heard)
+            if told.is_whole:
+                now = time.monotonic()
+                own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
+
+        # One that comes too late is no sign that the server is away: the next one tells.
+        answer = self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
+        if answer is not None:
+            self._hear(source, own, answer.reply, asked_at)
         return going_by
 
     def _hear(self, source: str, own: OwnSlots, told: Heard, asked_at: float) -> None:
         self._check_limits(source, own)
-        own.hear_fleet(asked_at, is_whole=told.is_heard)
-        if told.is_whole:
-            now = time.monotonic()
-            own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
-        self._store.learn(source, told.seen)
         if told.closed_until > told.now:
-            self._store.hear_closure(source, told.closed_until, told.reason)
+            self._limiter.hear_closure(source, told.closed_until, told.reason)
         else:
             # Who missed the notice that it was reopened learns it here.
-            self._store.closures.hear_open(source, asked_at)
+            self._limiter.closures.hear_open(source, asked_at)
         self._bury_dead(source, told.now, told.absent)
 
     def _check_limits(self, source: str, own: OwnSlots) -> None:
@@ -204,12 +208,12 @@ class Membership:
             self._beat_all_sources()
 
     def _beat_all_sources(self) -> None:
-        for source in self._store.sources_in_use():
+        for source in self._limiter.sources_in_use:
             with contextlib.suppress(Refused):
                 self.beat(source)
 
     def _round(self) -> float:
-        for source in self._store.sources_in_use():
+        for source in self._limiter.sources_in_use:
             # One source whose keys are damaged must not silence us in the others.
             with contextlib.suppress(Unavailable):
                 if self._is_due(source):
@@ -228,8 +232,8 @@ class Membership:
             messages = self._messages
             while (left := until - time.monotonic()) > 0 and not self._thread.is_stopping:
                 message = messages.get_message(timeout=left)
-                wanted = self._store.hear_notice(message["data"]) if message is not None else None
-                if wanted in self._store.sources_in_use():
+                wanted = self._limiter.hear_notice(message["data"]) if message is not None else None
+                if wanted in self._limiter.sources_in_use:
                     self.beat(wanted, gives_up_rooms=True)
         except (Unavailable, redis.RedisError, OSError) as error:
             self._unsubscribe()
@@ -253,7 +257,7 @@ class Membership:
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
-        now, own = time.monotonic(), self._store.own(source)
+        now, own = time.monotonic(), self._limiter.own(source)
         is_silent = now - own.heard_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
         left = BEAT_SECONDS if own.is_short else SHARE_SECONDS
         return is_silent or now - self._asked_at.get(source, 0.0) >= left
@@ -261,31 +265,31 @@ class Membership:
     def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
-            kept_until = self._kept_until.get((source, self._store.epoch(source), member), 0)
+            kept_until = self._kept_until.get((source, self._limiter.epochs.of(source), member), 0)
             if now_us >= kept_until and self._is_dead(member):
-                self._leave(source, member, is_clean=self._store.marker_of(member).is_clean)
+                self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
         """True when ``member`` was a process of this machine and is no more."""
         pid, machine = pid_of(member), member.rpartition("-")[0]
-        is_ours = machine == self._store.member.rpartition("-")[0]
+        is_ours = machine == self._limiter.member.rpartition("-")[0]
         return is_ours and pid is not None and not is_alive(pid)
 
     def _leave_source(self, source: str) -> None:
-        own = self._store.own(source)
+        own = self._limiter.own(source)
         for _ in range(MOST_LEAVES):
             granted = own.granted
-            self._leave(source, self._store.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+            self._leave(source, self._limiter.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
             # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
             if own.granted == granted:
                 break
-        self._store.unlearn(source)
+        self._limiter.epochs.forget(source)
         own.census = Census()
 
     def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
-        keys, kept = self._store.keys, (source, self._store.epoch(source), member)
-        lease_us = to_micros(self._store.lease_seconds)
+        keys, kept = self._store.keys, (source, self._limiter.epochs.of(source), member)
+        lease_us = to_micros(self._limiter.lease_seconds)
         ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, lease_us, gone_in_us)
         kept_until = self._store.run(LEAVE, ask)
         if kept_until:
@@ -295,7 +299,7 @@ class Membership:
             if is_clean:
                 # It has told its whole bill. What a process that was found dead may have spent stays kept for
                 # the day.
-                self._store.call("HDEL", keys.purses(source, self._store.today), member)
+                self._store.call("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
 def read_word(told: Heard) -> Word:

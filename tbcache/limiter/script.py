@@ -1,32 +1,19 @@
 """The scripts of a source's window of slots; the files in ``tbcache/lua`` say what each does.
 
 Moments and spans are in microseconds (``_us``), moments by the server's clock. ``known`` is what the process
-was last replied as ``seen`` (``store.seen``).
+was last replied as ``seen`` (epoch.py).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from tbcache.store.reply import flag, nothing, number, one_of, record
+from tbcache.limiter.ask import NOTHING, Given, Late, SlotScript, WindowKeys
+from tbcache.store.reply import flag, nothing, number, one_of
 from tbcache.store.script import Key, Script
-from tbcache.store.wire import Seen, read_seen
+from tbcache.store.wire import MICROS, Seen, read_seen
 
 SeenReply = Annotated[Seen, read_seen]
-
-
-class WindowKeys(NamedTuple):
-    """The keys of a source's window, see state.lua."""
-
-    slots: Key
-    state: Key
-    fleet: Key
-
-
-class Late(NamedTuple):
-    """The ask's deadline has passed, and nothing was done."""
-
-    now: int
 
 
 class Take(NamedTuple):
@@ -168,34 +155,19 @@ class Reopen(NamedTuple):
     state: Key
 
 
-class AskTime(NamedTuple):
-    """The clock of the server that holds a source's keys."""
-
-    state: Key
-
-
-class Time(NamedTuple):
-    """Seconds since the epoch, and microseconds beyond."""
-
-    seconds: int
-    micros: int
+def _taken(ask: Take, reply: Taken) -> Given:
+    if not (ask.is_take and reply.is_allowed):
+        return NOTHING
+    starts_in = (reply.start - reply.now) / MICROS
+    return Given([ask.id], starts_in, ask.held_us / MICROS, cost=ask.cost)
 
 
-class Probe(NamedTuple):
-    """Does the server accept what the other scripts do?"""
-
-    probe: Key
-    ttl_ms: int
-
-
-TAKE: Script[Take, Taken | Late] = Script("take", Take, one_of(Taken, Late))
-BEAT: Script[Beat, Heard | Late] = Script("beat", Beat, one_of(Heard, Late))
+TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)
+BEAT: SlotScript[Beat, Heard] = SlotScript("beat", Beat, one_of(Heard, Late))
+RESTORE: SlotScript[Restore, Restored] = SlotScript("restore", Restore, one_of(Restored, Late))
 LEAVE = Script("leave", Leave, number)
-RESTORE: Script[Restore, Restored | Late] = Script("restore", Restore, one_of(Restored, Late))
 LOSE = Script("lose", Lose, flag)
 FILL = Script("purse", Fill, number)
 COMMIT = Script("commit", End, nothing)
 RELEASE = Script("release", End, nothing)
 REOPEN = Script("reopen", Reopen, flag)
-TIME = Script("time", AskTime, record(Time))
-PROBE = Script("probe", Probe, nothing)

@@ -29,19 +29,16 @@ from typing import NamedTuple
 
 from tbcache.limiter.purse import Purse
 from tbcache.models import Limit
+from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
 from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
-#: Silent for longer, a process may be cut off and sending on its own. Also in member.lua.
-ABSENT_SECONDS = 0.45
 #: A promise is kept for so long after it was known that nobody is silent.
 PROMISE_SECONDS = 0.25
 #: Until when the others may use what leaves of ours, once we are silent.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 #: Redis is just coming back: how soon to ask again.
 RETURN_SECONDS = 0.01
-#: What a share may miss by its rounding.
-ROUNDING = 1e-6
 #: For how long even those without patience wait for slots that other processes are giving back.
 GIVING_BACK_SECONDS = 0.1
 

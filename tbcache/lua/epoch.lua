@@ -3,7 +3,6 @@
 -- epoch: whether Redis has lost data, and from when on a window is known again.
 
 local LOST_POLL_US = 250000
-local FORGET_US = 300000000  -- FORGET_SECONDS of limiter/member.py
 local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in FORGET_US
 
 -- For how long a request of any process may be under way (us), that of the asker with `lease` included.

@@ -3,8 +3,6 @@
 --@include notice
 -- member: the processes that take slots of a source, and what is kept for each of them.
 
-local ROUNDING = 1e-6  -- of a share; also in limiter/slot.py
-local ABSENT_US = 450000  -- ABSENT_SECONDS of limiter/slot.py
 local MOST_VALUES = 4000
 
 -- HMGET of as many fields as there are: Lua passes on less than 8,000 values at once.

@@ -10,10 +10,9 @@
 -- to put its slots back (see meet); limits: those in force; and what the state says of it}.
 --
 -- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
--- the upstream said stop (the text is the upstream's), "giving_back" it is about to be given
+-- the upstream said stop (the text is the upstream's), GIVING_BACK it is about to be given
 -- back by others, "budget" the day's money is spent.
 
-local GIVING_BACK = 'giving_back'
 local ROOM_POLL_US = 5000
 
 -- Opens the window for an asker with these limits (text). The fleet's hold as well, unless `is_alone`.

@@ -15,10 +15,20 @@ from typing import Any, cast
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
-from tbcache.queue.hand import Hand, Job, slot_of
+from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, Result, dead, encode_result
 from tbcache.queue.reader import Unknown, Unreadable, read_message
-from tbcache.queue.script import DEQUEUE, FINISH, Dequeue, FinishJobs, HandedOut, queue_keys
+from tbcache.queue.script import (
+    DEQUEUE,
+    FINISH,
+    Dequeue,
+    Dequeued,
+    FinishJobs,
+    HandedOut,
+    queue_keys,
+    slot_of,
+)
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings
 from tbcache.settings.log import get_logger
@@ -68,7 +78,9 @@ class PacingConsumer(Consumer):
         self._source = source
         self._timeout = min(timeout, shared.claim_seconds / RENEWALS)
         self._keys = queue_keys(shared.store.keys, source.name)
-        self._store.own(source.name).configure(source.limits)
+        self._limiter = limiter_of(shared.store)
+        self._own = self._limiter.own(source.name)
+        self._own.configure(source.limits)
         self._hand = hand
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
@@ -115,14 +127,13 @@ class PacingConsumer(Consumer):
     def _dequeue(self, reserved: Reservation) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
         settings, name, cost = self._shared.settings, self._source.name, self._source.cost
-        asked_at, suffix = time.monotonic(), f"{self._token}.{next(self._asks):x}."
-        self._renew_at = asked_at + self._timeout
-        own = self._store.own(name)
-        asking = self._store.asking(name, suffix, reserved.count * cost, is_alone=False)
-        with asking as deadline_us:
-            ask = Dequeue(
+        suffix = f"{self._token}.{next(self._asks):x}."
+        self._renew_at = time.monotonic() + self._timeout
+
+        def call(terms: Terms) -> Dequeue:
+            return Dequeue(
                 queue=self._keys,
-                window=self._store.window(name),
+                window=terms.window,
                 clears=self._store.keys.clears(name),
                 most=reserved.count,
                 limits=pack_limits(self._source.limits),
@@ -131,24 +142,23 @@ class PacingConsumer(Consumer):
                 claim_us=to_micros(self._shared.claim_seconds),
                 suffix=suffix,
                 most_deaths=MOST_TRIES,
-                deadline_us=deadline_us,
-                process=self._store.member,
+                deadline_us=terms.deadline_us,
+                process=terms.process,
                 cost=cost,
                 readiness=self._readiness(reserved),
                 charge=self._source.charge,
-                known=self._store.seen(name),
+                known=terms.known,
                 in_hand=tuple(self._hand.claims),
             )
-            found = self._store.run(DEQUEUE, ask)
+
+        def note(found: Dequeued) -> None:
             for job in found.jobs:
                 self._hand.take(job.claim, reserved)
                 self._buffer.append(job)
-                if job.is_held:
-                    own.grant(slot_of(job.claim), cost, self._source.limits, settings.lease_seconds)
-        self._threads.set_free_for(name, found.is_called)
-        # What was granted is on record before the window may have to be mended.
-        self._store.learn(name, found.seen)
-        self._store.learn_time(found.now, asked_at, name)
+            self._threads.set_free_for(name, found.is_called)
+
+        want = Want(name, suffix, reserved.count * cost, self._source.limits, is_alone=False)
+        found = self._limiter.take(DEQUEUE, want, call, note=note).reply
         return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
 
     def _read(self, job: HandedOut) -> Job | None:
@@ -213,13 +223,13 @@ class PacingConsumer(Consumer):
             raise
 
     def _say(self, ends: Sequence[tuple[bytes, Finish]]) -> None:
-        cost, own = self._source.cost, self._store.own(self._source.name)
+        cost = self._source.cost
         told = tuple(part for claim, finish in ends for part in _arguments(claim, finish, cost))
         slots = self._store.keys.slots(self._source.name)
         self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
         for claim, finish in ends:
             if not finish.is_begun:
-                own.release(slot_of(claim), cost)
+                self._own.release(slot_of(claim), cost)
 
     def _listen(self, retry_in: float) -> None:
         """Wait for a slot, or for the bell."""

@@ -13,11 +13,6 @@ from tbcache.queue.job import Finish
 from tbcache.queue.thread import Reservation, Threads
 
 
-def slot_of(claim: bytes) -> str:
-    """The name of the slot that a job came with, which is that of its claim."""
-    return claim.decode(errors="replace")
-
-
 class Job(MessageProxy):
     """A job in hand. ``claim`` names this hand-out of it; ``finish`` is what is to become of it."""
 

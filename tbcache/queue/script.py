@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tbcache.limiter.script import SeenReply, WindowKeys
+from tbcache.limiter import Given, SlotScript, WindowKeys
+from tbcache.limiter.script import SeenReply
 from tbcache.models import Lane
 from tbcache.store import Keys
 from tbcache.store.reply import record, texts
 from tbcache.store.script import Argument, Key, Script
+from tbcache.store.wire import MICROS
 
 
 class QueueKeys(NamedTuple):
@@ -111,6 +113,16 @@ class FinishJobs(NamedTuple):
     ends: tuple[Argument, ...]
 
 
+def slot_of(claim: bytes) -> str:
+    """The name of the slot that a job came with, which is that of its claim."""
+    return claim.decode(errors="replace")
+
+
+def _given(ask: Dequeue, reply: Dequeued) -> Given:
+    slots = [slot_of(job.claim) for job in reply.jobs if job.is_held]
+    return Given(slots, held_seconds=ask.lease_us / MICROS, cost=ask.cost)
+
+
 ENQUEUE = Script("enqueue", Enqueue, record(Queued))
-DEQUEUE = Script("dequeue", Dequeue, record(Dequeued))
+DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 FINISH = Script("finish", FinishJobs, texts)

@@ -24,8 +24,7 @@ from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings
 from tbcache.settings.log import get_logger
 from tbcache.sources import get_sources
-from tbcache.store import Store, Unavailable, get_store
-from tbcache.store.connection import Refused
+from tbcache.store import Refused, Store, Unavailable, get_store
 
 if TYPE_CHECKING:
     from tbcache.repository.database import SentimentRepository

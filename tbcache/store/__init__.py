@@ -1,6 +1,7 @@
 """The connection to Redis: names of keys, scripts, codec, and what to do when it is away."""
 
-from tbcache.store.connection import Refused, Store, Unavailable, get_store
+from tbcache.store.breaker import Refused, Unavailable
+from tbcache.store.connection import Store, get_store
 from tbcache.store.key import Keys
 
 __all__ = ["Keys", "Refused", "Store", "Unavailable", "get_store"]

@@ -7,7 +7,7 @@ touches for a source lies together. All stand under the namespace (``trading_bot
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 #: Whose log has every clear: it stands for all keys that are of no known source.
@@ -28,6 +28,10 @@ class Keys:
 
     namespace: str
     sources: frozenset[str] = frozenset()
+
+    def knowing(self, source: str) -> Keys:
+        """The same with a log of clears for a source that no setting names."""
+        return replace(self, sources=self.sources | {source})
 
     def slots(self, source: str) -> str:
         return f"{self.namespace}:{{{source}}}:slots"

@@ -129,7 +129,7 @@ class Memory:
         self._reset()
         _MEMORIES.add(self)
         # What others change from now on is told to nobody who is not connected yet.
-        store.on_return(self.flush)
+        store.breaker.on_return(self.flush)
 
     @property
     def is_tracking(self) -> bool:

@@ -46,7 +46,7 @@ class Minutes:
         Raises:
           Unavailable: Redis is away.
         """
-        now_us = self._store.now_us(source)
+        now_us = self._store.clock.now_us(source)
         minute = _minute(now_us)
         if self._kept.get(source) == minute:
             return
@@ -61,7 +61,7 @@ class Minutes:
         Raises:
           Unavailable: Redis is away.
         """
-        now_us = self._store.now_us(source)
+        now_us = self._store.clock.now_us(source)
         minute = _minute(now_us)
         wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
         with self._store.guard():

@@ -11,7 +11,8 @@ import time
 from typing import Any, NamedTuple
 
 from tbcache.sources import is_name
-from tbcache.store.connection import Store, Unavailable
+from tbcache.store.breaker import Unavailable
+from tbcache.store.connection import Store
 from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import to_micros

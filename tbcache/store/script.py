@@ -13,9 +13,9 @@ in the order in which they travel. So are its replies (reply.py).
 
 The script's text is ``tbcache/lua/lead.lua`` behind a prologue that is made of the declaration. There each
 key and argument is a local variable of its name, a number where it is declared as one, and
-``reply_NAME(...)`` builds the reply NAME: no position is written down, in neither language. The file's header
-lists the same names, which is checked where the script is declared. A line ``--@include NAME`` stands for
-another file's text, once.
+``reply_NAME(...)`` builds the reply NAME: no position is written down, in neither language. What Python and
+the scripts have in common (constant.py) is there as well. The file's header lists the same names, which is
+checked where the script is declared. A line ``--@include NAME`` stands for another file's text, once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 from tbcache.io import Argument as Argument
+from tbcache.store.constant import SHARED
 from tbcache.store.reply import Reply, fields_of, is_many
 
 #: A field that is a key: any Annotated type is one. ``tuple[Key, ...]`` are any number of them, the
@@ -40,6 +41,7 @@ R = TypeVar("R")
 _FOLDER = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(r"^--@include (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"--.*")
+_WORD = re.compile(r"\w+")
 _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
 #: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
 _LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
@@ -64,12 +66,15 @@ class Script(Generic[C, R]):
         # From behind: what is spread moves what follows.
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
         self._source = _read(name, set())
+        self._shared = sorted(SHARED.keys() & set(_WORD.findall(_COMMENT.sub("", self._source))))
         self._check()
 
     @functools.cached_property
     def text(self) -> str:
         """What the server runs."""
-        lines = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV"), *self.reply.lua()]
+        constants = [f"local {name} = {SHARED[name]}" for name in self._shared]
+        named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
+        lines = [*constants, *named, *self.reply.lua()]
         return "\n".join(lines) + f"\n{self._source}"
 
     @functools.cached_property
@@ -106,7 +111,7 @@ class Script(Generic[C, R]):
                 raise ValueError(f"{self.name}.lua: {part} are {declared}, but its header says {said[part]}")
         if found := _POSITIONS.search(_COMMENT.sub("", self._source)):
             raise ValueError(f"{self.name}.lua reads {found[0]}: what is declared is read by its name")
-        names = {name for field in self._fields for name in field.names}
+        names = {name for field in self._fields for name in field.names} | SHARED.keys()
         for found in _DEFINED.finditer(self._source):
             if clash := names.intersection(re.findall(r"\w+", found[1])):
                 raise ValueError(f"{self.name}.lua defines {', '.join(sorted(clash))}, which is declared")

@@ -1,13 +1,39 @@
-"""What a server tells of itself by INFO, as far as its user may ask."""
+"""What a server tells of itself: its time, whether it works, and by INFO as far as its user may ask."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoPermissionError
 
 from tbcache.models.foreign import printable, whole
+from tbcache.store.reply import nothing, record
+from tbcache.store.script import Key, Script
+
+
+class AskTime(NamedTuple):
+    """The clock of the server that holds a source's keys."""
+
+    state: Key
+
+
+class Time(NamedTuple):
+    """Seconds since the epoch, and microseconds beyond."""
+
+    seconds: int
+    micros: int
+
+
+class Probe(NamedTuple):
+    """Does the server accept what the other scripts do?"""
+
+    probe: Key
+    ttl_ms: int
+
+
+TIME = Script("time", AskTime, record(Time))
+PROBE = Script("probe", Probe, nothing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Tracking:
     def start(self) -> None:
         """Follow the server, if it is there."""
         # In a cluster each node tells only of its own keys: there it stays off.
-        if self._store.is_available and not self._store.is_cluster:
+        if self._store.is_available and not self._store.settings.redis_cluster:
             self._thread.start()
 
     def close(self) -> None:

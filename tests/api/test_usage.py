@@ -13,6 +13,7 @@ from tbcache.monitoring import Load, UsageMonitor, get_usage_monitor
 from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tests.server import Server
 
 PATH = "/api/monitoring/usage"
@@ -143,7 +144,7 @@ def test_the_days_are_the_servers(
 ) -> None:
     """An API whose clock is ahead showed a day of zeros, while the day's figures stood under yesterday."""
     theirs = utc_now() - timedelta(days=2)
-    monkeypatch.setattr(Store, "today", theirs)
+    monkeypatch.setattr(ServerClock, "today", theirs)
     monitor.record_request("twitter")
     assert monitor.flush()
     usage = client.get(PATH, params={"days": 2}).json()

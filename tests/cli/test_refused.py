@@ -15,6 +15,7 @@ import pytest
 from tbcache import monitoring
 from tbcache.admission import Admission, Go
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
+from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -75,7 +76,7 @@ class Process:
 
     def restore(self) -> None:
         with contextlib.suppress(Unavailable):
-            self.store.restore("stocktwits")
+            limiter_of(self.store).restore("stocktwits")
 
     def close(self) -> None:
         self.worker.consumer.close()
@@ -117,7 +118,7 @@ def test_whoever_looks_is_told_of_a_key_of_another_type_until_it_is_mended(
     """Queued jobs were not done for as long as it lasted, and the page said that all was well."""
     with process(server, settings_for) as one:
         before = utc_now()
-        usage = one.store.keys.usage("stocktwits", one.store.today)
+        usage = one.store.keys.usage("stocktwits", one.store.clock.today)
         key = usage if part == "usage" else f"trading_bot:{{stocktwits}}:{part}"
         server.client.set(key, "junk", ex=60)
         getattr(one, script)()
@@ -166,7 +167,7 @@ def test_keys_without_a_right_to_them_stop_their_source_alone_and_are_told(
             one.admit()
             assert isinstance(one.admit("MSFT", "news"), Go)
             one.beat()
-            assert (one.store.is_available, set(one.store._broken)) == (True, {"stocktwits"})
+            assert (one.store.is_available, set(limiter_of(one.store).broken)) == (True, {"stocktwits"})
             (line,) = cli("status", "--check", REDIS_URL=server.url).out.splitlines()
             # Whoever has no right to them either sees the rest.
             assert cli("status", "--check", REDIS_URL=url).out.splitlines() == [line]

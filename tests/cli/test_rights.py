@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.cache import CacheManager
+from tbcache.limiter import limiter_of
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
@@ -180,8 +181,8 @@ def test_without_the_channel_all_goes_on_and_one_line_says_so(
         limiter = RateLimiter(get_source("stocktwits", settings), store)
         assert limiter.check_rate_limit()[0]
         wait_until(lambda: caplog.messages, what="a line")
-        began = store.own("stocktwits").heard_at
-        wait_until(lambda: store.own("stocktwits").heard_at > began, what="another beat")
+        began = limiter_of(store).own("stocktwits").heard_at
+        wait_until(lambda: limiter_of(store).own("stocktwits").heard_at > began, what="another beat")
         assert limiter.check_rate_limit()[0]
         assert denied(server) == [("channel", "trading_bot:notices")]
         monitor.leave()

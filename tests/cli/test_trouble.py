@@ -23,6 +23,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, declare, get_declared
 from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tbcache.store.server import ServerFacts
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
@@ -161,7 +162,7 @@ def minutes(store: Store, monkeypatch: pytest.MonkeyPatch, **kept: str) -> Itera
 
     Gives the key of the day's figures.
     """
-    monkeypatch.setattr(store, "now_us", lambda source="": float(NOON_US))
+    monkeypatch.setattr(store.clock, "now_us", lambda source="": float(NOON_US))
     minute, day = NOON_US // 60_000_000, NOON_US // 86_400_000_000
     key, usage = store.keys.minutes("stocktwits"), store.keys.usage("stocktwits", NOON)
     for back, figures in kept.items():
@@ -208,7 +209,7 @@ def test_the_day_of_a_minute_is_the_servers(
     """One process with a clock ahead made the whole day the last five minutes, near midnight."""
     monkeypatch.setattr("time.time", lambda: NOON_US / 1e6)
     monitor = UsageMonitor(store, settings)
-    now_us = store.now_us("stocktwits")
+    now_us = store.clock.now_us("stocktwits")
     monitor.count("stocktwits", {"go": 1})
     assert monitor.flush()
     days = {int(text.split()[0]) for text in store.client.hvals(store.keys.minutes("stocktwits"))}
@@ -491,7 +492,7 @@ def test_the_moment_at_which_a_budget_was_spent_is_kept(
 ) -> None:
     """It was the minute of the last bill, of the last hour: of a budget spent in the morning nobody knew."""
     # The day may end while this runs.
-    monkeypatch.setattr(Store, "today", utc_now())
+    monkeypatch.setattr(ServerClock, "today", utc_now())
     budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
     monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
     monitor.record_request("twitter", cost=1.2)
@@ -499,7 +500,7 @@ def test_the_moment_at_which_a_budget_was_spent_is_kept(
     since = source(view(settings_for(server), store), "twitter").spent_since
     assert since is not None
     assert abs(since - utc_now()) < timedelta(minutes=1)
-    usage = store.keys.usage("twitter", store.today)
+    usage = store.keys.usage("twitter", store.clock.today)
     (kept,) = [name for name in store.client.hkeys(usage) if name.startswith(b"spent_at.")]
     store.client.hset(usage, kept, int((since - timedelta(hours=5)).timestamp() * 1e6))
     # What is billed after that does not move it.

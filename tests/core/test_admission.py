@@ -25,6 +25,7 @@ from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
 from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
+from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tbcache.limiter.slot import Word
@@ -537,7 +538,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
     """A frozen server that thaws must not act for those who have gone."""
     keys, day = store.keys, datetime.now(UTC)
     late = Admit(
-        window=store.window("twitter"),
+        window=limiter_of(store).window("twitter"),
         entry=keys.entry("twitter:AAPL:24"),
         lease=keys.lease("twitter:AAPL:24"),
         usage=keys.usage("twitter", day),
@@ -651,7 +652,7 @@ def test_an_empty_redis_stays_shut_while_someone_is_missing(
     admission = Admission(store, settings, UsageMonitor(store, settings))
     source = replace(TWITTER, limits=(Limit(5, 0.6),))
     go(admission, "A", source=source)
-    store.own("twitter").processes = 2
+    limiter_of(store).own("twitter").processes = 2
     server.client.flushall()
     lost = time.monotonic()
     wait_until(lambda: as_go(admission.admit(ask("B", source))))
@@ -676,7 +677,7 @@ def test_redis_away_is_answered_from_this_processs_share(
     settings: Settings = settings_for(private_server)  # type: ignore[operator]
     admission = Admission(store, settings, UsageMonitor(store, settings))
     go(admission, "A")
-    own = store.own("twitter")
+    own = limiter_of(store).own("twitter")
     own.receive(Word(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), own.report()[1])
     private_server.kill()
     go(admission, "B")
@@ -728,7 +729,7 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     with monkeypatch.context() as patch:
         patch.setattr(store, "_call", deaf)
         if not is_taken_alone:
-            store.own("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
+            limiter_of(store).own("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
         verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Go if is_taken_alone else Wait)
     if isinstance(verdict, Go):
@@ -811,14 +812,14 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
     for slot, stamp in store.client.zrange(key, 0, -1, withscores=True):
         # What a jump does: the stamps stay, the clock they came from moves.
         store.client.zadd(key, {slot: stamp - jump * 1e6})
-    store._clocks = {
+    store.clock._ranges = {
         name: clock._replace(low=clock.low - jump, high=clock.high - jump)
-        for name, clock in store._clocks.items()
+        for name, clock in store.clock._ranges.items()
     }
     wait_until(lambda: as_go(admission.admit(ask("E"))))
     wait_until(lambda: slots(store) == 5)
     assert isinstance(admission.admit(ask("F")), Wait)
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     assert all(abs(stamp - now_us) < 30e6 for _, stamp in store.client.zrange(key, 0, -1, withscores=True))
 
@@ -828,13 +829,15 @@ def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admi
     reddit = replace(TWITTER, name="reddit")
     go(admission, "A", source=reddit)
     go(admission, "A")
-    assert list(store._seen) == ["reddit", "twitter"]
-    damaged, epoch = store.keys.state("reddit"), store.epoch("twitter")
+    assert limiter_of(store).epochs.sources == ["reddit", "twitter"]
+    damaged, epoch = store.keys.state("reddit"), limiter_of(store).epochs.of("twitter")
     store.client.set(damaged, "no hash", ex=60)
-    told = [(round((store.time_us(source) or 0.0) + 3600e6), source) for source in ("reddit", "twitter")]
+    told = [
+        (round((store.clock.time_us(source) or 0.0) + 3600e6), source) for source in ("reddit", "twitter")
+    ]
     for now_us, source in told:
-        store.learn_time(now_us, time.monotonic(), source)
-    assert store.epoch("twitter") != epoch
+        store.clock.learn(now_us, time.monotonic(), source)
+    assert limiter_of(store).epochs.of("twitter") != epoch
     assert store.client.hexists(store.keys.state("twitter"), "lost_at")
     assert slots(store) == 1
     store.client.delete(damaged)
@@ -864,7 +867,7 @@ def test_pages_are_billed_by_their_turns(admission: Admission, store: Store) -> 
 def test_a_window_that_others_fill_alone_opens_at_their_reset(admission: Admission, store: Store) -> None:
     """None of our slots has to leave: theirs do."""
     go(admission, "A")
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     told = {"foreign:60000000": 5, "foreign_until:60000000": round(now_us + 40e6)}
     store.client.hset(store.keys.state("twitter"), mapping=told)
@@ -880,7 +883,7 @@ def test_nothing_is_promised_while_a_window_is_being_mended(
     """Whoever is patient gets no slot of a window that is not known."""
     source = replace(TWITTER, limits=(Limit(5, 20.0),))
     go(admission, "A", source=source)
-    store.own("twitter").processes = 2
+    limiter_of(store).own("twitter").processes = 2
     server.client.flushall()
     assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
     assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
@@ -897,7 +900,7 @@ def test_slots_that_left_every_window_are_dropped(admission: Admission, store: S
 
 
 def us_ago(store: Store, seconds: float) -> int:
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     return round(now_us - seconds * 1e6)
 
@@ -912,8 +915,10 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
 
 def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
-    window, limits = store.window("twitter"), "10:60000000"
-    store.run(TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, store.member, False))
+    window, limits = limiter_of(store).window("twitter"), "10:60000000"
+    store.run(
+        TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, limiter_of(store).member, False)
+    )
     return slot
 
 
@@ -947,7 +952,7 @@ def test_a_held_slot_is_spent_by_a_hit_where_asks_are_charged(admission: Admissi
     slot = hold_for_a_job(store)
     assert isinstance(admission.admit(ask(source=source, slot=slot)), Hit)
     stamp = store.client.zscore(store.keys.slots("twitter"), slot)
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     assert stamp is not None
     assert stamp <= now_us + 1e6
@@ -1004,7 +1009,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
     grant = go(admission)
     day = datetime.now(UTC)
     turn = Turn(
-        window=store.window("twitter"),
+        window=limiter_of(store).window("twitter"),
         lease=store.keys.lease("twitter:AAPL:24"),
         usage=store.keys.usage("twitter", day),
         billed=store.keys.billed("twitter", day),
@@ -1034,7 +1039,7 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     """Its asker has given up and kept the answer himself: a thawed server must not count it again."""
     grant = go(admission)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "deadline_us", lambda source: 1)
+        patch.setattr(store.clock, "deadline_us", lambda source: 1)
         assert admission.settle(grant, VALUE) == "local"
     assert usage(store, "pages") == 0
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
@@ -1085,8 +1090,8 @@ def test_refusals_together_teach_once(admission: Admission, store: Store) -> Non
 def test_a_window_is_given_up_by_one_process_only(admission: Admission, store: Store) -> None:
     """The second to notice the jump must not undo what the first has mended."""
     go(admission, "A")
-    keys = store.window("twitter")
-    epoch = store.epoch("twitter")
+    keys = limiter_of(store).window("twitter")
+    epoch = limiter_of(store).epochs.of("twitter")
     assert store.run(LOSE, Lose(keys.slots, keys.state, epoch, "second"))
     assert slots(store) == 0
     state = store.client.hgetall(store.keys.state("twitter"))
@@ -1099,7 +1104,7 @@ def test_a_window_is_given_up_by_one_process_only(admission: Admission, store: S
 
 def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store, server: Server) -> None:
     """The one who knows of two others must be believed, even by those who know of none."""
-    keys, back = store.window("twitter"), store.keys.back("twitter")
+    keys, back = limiter_of(store).window("twitter"), store.keys.back("twitter")
 
     def restore(process: str, fleet: int, *slots_: str | int) -> bool:
         """Whether the window is known to be whole from then on, or from soon after."""
@@ -1121,7 +1126,7 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
 def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadline_us: int = 0) -> Restore:
     """What a process of a fleet of so many puts back after a loss."""
     return Restore(
-        window=store.window("twitter"),
+        window=limiter_of(store).window("twitter"),
         back=store.keys.back("twitter"),
         horizon=60_000_000,
         process=process,
@@ -1163,7 +1168,7 @@ def test_a_damaged_lease_is_one_answers_trouble(
     if isinstance(verdict, Go):
         assert not verdict.grant.is_local
         assert admission.settle(verdict.grant, VALUE) == "stored"
-    assert "twitter" not in store._broken
+    assert "twitter" not in limiter_of(store).broken
 
 
 def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:

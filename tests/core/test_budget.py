@@ -12,6 +12,7 @@ import pytest
 from tbcache import monitoring
 from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
+from tbcache.limiter import limiter_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import FILL, Fill
 from tbcache.models import FetchRequest, Limit, utc_now
@@ -20,6 +21,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tbcache.store.count import BILL_ONCE, BillOnce
 from tbcache.store.wire import day_of
 from tests.core.conftest import TWITTER, Upstream, ask
@@ -48,7 +50,7 @@ class Spender:
     def join(self) -> None:
         """Become a member, and beat from now on."""
         self.admission._plan(SOURCE)
-        self.store.own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
         self.monitor._membership.start()
 
     def take(self) -> Grant | Wait:
@@ -76,8 +78,8 @@ class Spender:
 
     @property
     def purse(self) -> int | None:
-        purse = self.store.own("twitter").purse
-        return purse.left(day_of(self.store.today))
+        purse = limiter_of(self.store).own("twitter").purse
+        return purse.left(day_of(self.store.clock.today))
 
     def end(self) -> None:
         self.monitor._membership.stop()
@@ -108,7 +110,9 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 
 def spent(server: Server, spender: Spender) -> int:
-    return int(server.client.hget(spender.store.keys.usage("twitter", spender.store.today), "spent") or 0)
+    return int(
+        server.client.hget(spender.store.keys.usage("twitter", spender.store.clock.today), "spent") or 0
+    )
 
 
 def silence(server: Server, near: Spender, far: Spender) -> None:
@@ -117,7 +121,7 @@ def silence(server: Server, near: Spender, far: Spender) -> None:
 
     def is_silent() -> bool:
         seconds, micros = server.client.time()
-        heard_at = server.client.zscore(key, far.store.member)
+        heard_at = server.client.zscore(key, limiter_of(far.store).member)
         return heard_at is not None and heard_at < seconds * 1e6 + micros - 500_000
 
     wait_until(is_silent)
@@ -143,7 +147,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
 ) -> None:
     """The upstream bills it once a day, whoever reads it, and whether Redis is there or not."""
     # The day may end while this runs.
-    monkeypatch.setattr(Store, "today", utc_now())
+    monkeypatch.setattr(ServerClock, "today", utc_now())
     monkeypatch.setattr(monitoring, "MOST_BILLED", 2)
     near, far = join(), join(proxy)
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
@@ -151,7 +155,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
     proxy.refuse()
     far.read("1", "2", "3")
     far.read("2", "3")
-    assert far.store.own("twitter").purse.paid == 3 * PAGE_COST
+    assert limiter_of(far.store).own("twitter").purse.paid == 3 * PAGE_COST
     # As far as it knows: what the others have read is told only by Redis.
     assert far.monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.03)
     near.read("2", "4")
@@ -164,7 +168,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
     assert spent(server, near) == 5 * PAGE_COST
     assert near.monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.05)
     # What is told twice, as the first answer was lost, is billed once.
-    keys, today = near.store.keys, near.store.today
+    keys, today = near.store.keys, near.store.clock.today
     names = keys.usage("twitter", today), keys.wake("twitter", "batch-1.0"), keys.billed("twitter", today)
     bills = [BillOnce(*names, "w", 0, (post, PAGE_COST)) for post in ("5", "6")]
     assert [near.store.run(BILL_ONCE, bill) for bill in bills] == [True, False]
@@ -175,7 +179,7 @@ def test_more_posts_than_are_kept_for_redis_count_as_new(
     server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long Redis is away a process stays small, and what it pays is never too little."""
-    monkeypatch.setattr(Store, "today", utc_now())
+    monkeypatch.setattr(ServerClock, "today", utc_now())
     monkeypatch.setattr(monitoring, "MOST_OWED", 3)
     spender = join(proxy)
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
@@ -242,7 +246,7 @@ def test_what_a_dead_one_may_have_spent_is_kept_for_the_day(
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
     proxy.refuse()
     far.store.close()
-    server.client.zrem(near.store.keys.fleet("twitter"), far.store.member)
+    server.client.zrem(near.store.keys.fleet("twitter"), limiter_of(far.store).member)
     assert near.spend() == 5
 
 
@@ -273,9 +277,9 @@ def test_of_an_empty_purse_there_is_no_note(server: Server, join: Callable[..., 
 
 def test_all_purses_together_are_never_more_than_what_is_left(store: Store) -> None:
     """One who has just come is told a share of it, while the others still go by all of it."""
-    keys, today = store.keys, store.today
+    keys, today = store.keys, store.clock.today
     ask = Fill(
-        store.window("twitter"),
+        limiter_of(store).window("twitter"),
         keys.usage("twitter", today),
         keys.purses("twitter", today),
         process="newcomer",
@@ -293,7 +297,7 @@ def test_all_purses_together_are_never_more_than_what_is_left(store: Store) -> N
 
 
 def purses(spender: Spender) -> str:
-    return spender.store.keys.purses("twitter", spender.store.today)
+    return spender.store.keys.purses("twitter", spender.store.clock.today)
 
 
 def test_past_midnight_nobody_knows_of_money_without_redis(
@@ -304,8 +308,8 @@ def test_past_midnight_nobody_knows_of_money_without_redis(
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
     proxy.refuse()
     assert spender.spend(1) == 1
-    tomorrow = spender.store.today + timedelta(days=1)
-    monkeypatch.setattr(Store, "today", property(lambda store: tomorrow))
+    tomorrow = spender.store.clock.today + timedelta(days=1)
+    monkeypatch.setattr(ServerClock, "today", property(lambda store: tomorrow))
     assert spender.spend() == 0
 
 
@@ -349,7 +353,7 @@ def test_a_bill_counts_where_it_cannot_be_kept_what_was_billed_before(
     """A key of another type would turn the budget off, and the money be spent unseen."""
     spender = join()
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
-    billed = spender.store.keys.billed("twitter", spender.store.today)
+    billed = spender.store.keys.billed("twitter", spender.store.clock.today)
     server.client.set(billed, "x", ex=60)
     spender.read("1", "2")
     assert spent(server, spender) >= 2 * PAGE_COST

@@ -16,6 +16,7 @@ from tbcache.admission import Admission, Go
 from tbcache.cache import CacheManager
 from tbcache.errors import ConfigurationError
 from tbcache.fleet import Fleet
+from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -139,13 +140,15 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
 ) -> None:
     """An hour between two nodes is no jump: no window is given up for it."""
     store, now = store_for(cluster), time.monotonic()
-    store.learn("twitter", Seen("one"))
-    store.learn_time(1_000_000_000, now, "twitter")
-    store.learn_time(4_600_000_000, now, "reddit")
-    assert store.epoch("twitter") == "one"
-    assert store.deadline_us("reddit") - store.deadline_us("twitter") == pytest.approx(3.6e9, abs=1e6)
-    store.learn_time(1_000_000_000 + 3_600_000_000, now, "twitter")
-    assert store.epoch("twitter") != "one"
+    limiter_of(store).epochs.learn("twitter", Seen("one"))
+    store.clock.learn(1_000_000_000, now, "twitter")
+    store.clock.learn(4_600_000_000, now, "reddit")
+    assert limiter_of(store).epochs.of("twitter") == "one"
+    assert store.clock.deadline_us("reddit") - store.clock.deadline_us("twitter") == pytest.approx(
+        3.6e9, abs=1e6
+    )
+    store.clock.learn(1_000_000_000 + 3_600_000_000, now, "twitter")
+    assert limiter_of(store).epochs.of("twitter") != "one"
 
 
 def test_settings_that_contradict_the_server_are_named(
@@ -205,7 +208,7 @@ def test_a_key_is_found_while_its_hash_slot_moves(frail: ClusterServer, store_fo
 def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: StoreFor) -> None:
     """By commands, pipelines, scripts and those who wait for a list."""
     store = store_for(frail)
-    ask = Take(store.window("moved"), "5:60000000", True, "id", 1, 0, 0, "", 0, "me", False)
+    ask = Take(limiter_of(store).window("moved"), "5:60000000", True, "id", 1, 0, 0, "", 0, "me", False)
     assert store.call("GET", "{moved}") is None
     for use in (
         lambda: store.call("SET", "{moved}", "1", "EX", 60),
@@ -316,7 +319,7 @@ def test_callers_who_find_a_cluster_hanging_wait_side_by_side(
             caller.start()
         for caller in callers:
             caller.join()
-    assert max(seconds) < 4 * store.timeout
+    assert max(seconds) < 4 * store.settings.redis_timeout
     wait_until(lambda: store.is_available, 10)
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from tbcache.admission import Admission, Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
+from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS, Membership
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
@@ -45,7 +46,7 @@ class Process:
         self.limiter = RateLimiter(source, store)
         self.admission = Admission(store, settings, UsageMonitor(store, settings))
         self.membership = Membership(store)
-        self.store.own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
         self.beat()
 
     def beat(self) -> None:
@@ -129,7 +130,7 @@ def test_a_stricter_limit_holds_without_redis_too(
     for _ in range(2):
         narrow.beat()
         wide.beat()
-    monkeypatch.setattr(wide.store, "_away_reason", "cut off")
+    monkeypatch.setattr(wide.store.breaker, "reason", "cut off")
     assert wide.takes(9) == 2
 
 
@@ -159,7 +160,7 @@ def test_an_upstreams_words_are_no_codes_of_ours(join: Callable[..., Process], w
     verdict = second.admission.admit(ask("GME", WIDE))
     assert isinstance(verdict, Wait)
     assert (verdict.why, verdict.reason, verdict.is_brief) == ("closed", words, False)
-    assert second.store.closures.of("twitter")
+    assert limiter_of(second.store).closures.of("twitter")
 
 
 def close(process: Process, failure: Failure) -> None:
@@ -179,12 +180,12 @@ def test_a_source_is_reopened_with_every_slot(join: Callable[..., Process]) -> N
     second.membership.start()
     assert first.takes(3) == 3
     close(first, quota(3600.0))
-    wait_until(lambda: second.store.closures.of("twitter"))
+    wait_until(lambda: limiter_of(second.store).closures.of("twitter"))
     assert isinstance(second.admission.admit(ask("A", NARROW)), Wait)
     assert first.limiter.reopen()
     assert not first.limiter.reopen()
     assert first.limiter.get_status().used == 4
-    wait_until(lambda: not second.store.closures.of("twitter"))
+    wait_until(lambda: not limiter_of(second.store).closures.of("twitter"))
     assert isinstance(second.admission.admit(ask("A", NARROW)), Go)
     assert isinstance(second.admission.admit(ask("B", NARROW)), Wait)
     second.membership.stop()
@@ -214,9 +215,9 @@ def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process
     """Redis may go two seconds after it came: it must not stand without any part by then."""
     old = join()
     old.membership.start()
-    wait_until(lambda: old.store.own("twitter").share == 1.0)
+    wait_until(lambda: limiter_of(old.store).own("twitter").share == 1.0)
     new = join()
-    own = new.store.own("twitter")
+    own = limiter_of(new.store).own("twitter")
     assert own.is_short
     # It asks again with the next beat, however much it is heard of meanwhile.
     own.answered("an ask")
@@ -234,14 +235,14 @@ def test_shares_are_for_those_who_can_act_alone(
     """A worker does nothing without the queue: beside two that rest, a bot has the whole limit."""
     for _ in range(2):
         worker = store_for(server)
-        worker.own("twitter").configure(WIDE.limits)
+        limiter_of(worker).own("twitter").configure(WIDE.limits)
         Membership(worker).beat("twitter")
-        assert worker.own("twitter").share == 0.0
+        assert limiter_of(worker).own("twitter").share == 0.0
     bot = join()
-    assert bot.store.own("twitter").share == 1.0
-    assert bot.store.own("twitter").processes == 3
+    assert limiter_of(bot.store).own("twitter").share == 1.0
+    assert limiter_of(bot.store).own("twitter").processes == 3
     # It may be given jobs by then: one who begins while Redis is away is to know of it.
-    assert worker.marker.is_clean
+    assert limiter_of(worker).machine.marker.is_clean
 
 
 def test_who_was_never_told_a_share_takes_nothing_beside_others(
@@ -252,11 +253,11 @@ def test_who_was_never_told_a_share_takes_nothing_beside_others(
 ) -> None:
     """It began while Redis was away: all that is free may be theirs."""
     old, new = join(), RateLimiter(WIDE, store_for(server))
-    old.store.stay_clean()
-    monkeypatch.setattr(new._store, "_away_reason", "away")
+    limiter_of(old.store).stay_clean()
+    monkeypatch.setattr(new._store.breaker, "reason", "away")
     assert not new.check_rate_limit()[0]
     old.membership.stop()
-    old.store.leave_machine()
+    limiter_of(old.store).leave_machine()
     assert new.check_rate_limit()[0]
 
 
@@ -281,7 +282,7 @@ def test_a_damaged_epoch_is_read(server: Server, join: Callable[..., Process]) -
     process = join()
     server.client.hset(process.store.keys.state("twitter"), "epoch", b"\xff\xfe")
     process.beat()
-    assert process.store.epoch("twitter").isalnum()
+    assert limiter_of(process.store).epochs.of("twitter").isalnum()
     wait_until(lambda: isinstance(process.admission.admit(ask("A", WIDE)), Go))
 
 
@@ -289,11 +290,15 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
     """Redis gives it back with its answer; put back after an outage, it would hold a place for nothing."""
     process, loader = join(), join()
     assert isinstance(loader.admission.admit(ask("A", WIDE)), Go)
-    slot, window, me = "job/claim", process.store.window("twitter"), process.store.member
+    slot, window, me = (
+        "job/claim",
+        limiter_of(process.store).window("twitter"),
+        limiter_of(process.store).member,
+    )
     process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, False))
-    process.store.own("twitter").grant(slot, 1, WIDE.limits, 15.0)
+    limiter_of(process.store).own("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
-    process.store.restore("twitter")
+    limiter_of(process.store).restore("twitter")
     assert loader.limiter.get_status().used == 1
 
 
@@ -306,7 +311,7 @@ def test_a_forked_child_is_a_process_of_its_own(join: Callable[..., Process]) ->
         code = 1
         try:
             process.takes(1)
-            own = process.store.own("twitter")
+            own = limiter_of(process.store).own("twitter")
             is_new = own.used(WIDE.limits[0]) == 1 and not own.is_member
             code = 0 if is_new else 2
         finally:
@@ -319,8 +324,8 @@ def test_a_damaged_source_leaves_nothing_behind(
 ) -> None:
     """What is not sent is not asked, however often."""
     process = join()
-    monkeypatch.setitem(process.store._broken, "twitter", "WRONGTYPE")
-    own = process.store.own("twitter")
+    monkeypatch.setitem(limiter_of(process.store).broken._reasons, "twitter", "WRONGTYPE")
+    own = limiter_of(process.store).own("twitter")
     for number in range(100):
         process.admission.admit(ask(f"S{number}", WIDE))
     assert len(own._asked) == 0
@@ -332,7 +337,7 @@ def test_a_process_goes_on_alone_where_the_disk_is_full(
 ) -> None:
     """A full disk is why Redis refuses; the marker lies on it as well."""
     process = join(has_rooms=True)
-    process.store.stay_clean()
+    limiter_of(process.store).stay_clean()
     write = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
@@ -342,9 +347,9 @@ def test_a_process_goes_on_alone_where_the_disk_is_full(
         return 0
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(process.store, "_away_reason", "MISCONF")
+    monkeypatch.setattr(process.store.breaker, "reason", "MISCONF")
     assert process.takes(3) == 3
-    assert not process.store.marker.is_clean
+    assert not limiter_of(process.store).machine.marker.is_clean
 
 
 def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(
@@ -378,9 +383,9 @@ def test_a_clock_that_is_corrected_has_not_jumped(
     assert process.takes(1) == 1
     store = process.store
     for _ in range(3):
-        store._clocks = {
+        store.clock._ranges = {
             name: clock._replace(low=clock.high + seconds, high=clock.high + seconds)
-            for name, clock in store._clocks.items()
+            for name, clock in store.clock._ranges.items()
         }
         process.takes(1)
     assert server.client.hget(store.keys.state("twitter"), "lost_at") is None
@@ -403,7 +408,7 @@ def test_the_silent_are_kept_for_after_an_outage(join: Callable[..., Process]) -
     """One that was there before it may have sent until its end: its part is kept until that is old."""
     new = join()
     keys = (new.store.keys.state("twitter"), new.store.keys.fleet("twitter"))
-    now_us = round(new.store.time_us("twitter") or 0)
+    now_us = round(new.store.clock.time_us("twitter") or 0)
     new.store.client.zadd(keys[1], {"elsewhere-1": now_us - 400_000_000})
     new.store.client.hset(keys[0], mapping={"share:elsewhere-1": 0.5, "returned_at": now_us - 10_000_000})
     new.store.client.hset(keys[0], "horizon", 60_000_000)
@@ -419,7 +424,7 @@ def test_a_refusal_that_is_met_without_redis_closes_the_source_for_the_limiter_t
 ) -> None:
     """A bot that asks for slots by itself would go on sending to an upstream that has said stop."""
     process = join(has_rooms=True)
-    monkeypatch.setattr(process.store, "_away_reason", "away")
+    monkeypatch.setattr(process.store.breaker, "reason", "away")
     verdict = process.admission.admit(ask("A", WIDE))
     assert isinstance(verdict, Go)
     refused = quota(3600.0, "throttled")

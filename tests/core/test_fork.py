@@ -18,6 +18,7 @@ from tbcache.admission.delay import PlanDelay
 from tbcache.io import IO, background, loop, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
+from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
@@ -36,7 +37,9 @@ Held = tuple[Any, Callable[[], object]]
 
 
 def _of_closures(store: Store, settings: Settings) -> Held:
-    return store.closures._lock, lambda: _then(store, lambda: store.closures.close("twitter", 60.0, "closed"))
+    return limiter_of(store).closures._lock, lambda: _then(
+        store, lambda: limiter_of(store).closures.close("twitter", 60.0, "closed")
+    )
 
 
 def _of_the_delay(store: Store, settings: Settings) -> Held:
@@ -52,24 +55,24 @@ def _without_redis(store: Store, settings: Settings) -> Held:
 
 def _of_its_slots(store: Store, settings: Settings) -> Held:
     limiter = RateLimiter(TWITTER, store)
-    return store.own("twitter")._lock, limiter.check_rate_limit
+    return limiter_of(store).own("twitter")._lock, limiter.check_rate_limit
 
 
 def _of_a_purse(store: Store, settings: Settings) -> Held:
-    purse = store.own("twitter").purse
+    purse = limiter_of(store).own("twitter").purse
     return purse._lock, lambda: _then(store, lambda: purse.pay(1))
 
 
 def _of_the_store(store: Store, settings: Settings) -> Held:
-    return store._lock, lambda: _then(store, store.close)
+    return store.breaker._lock, lambda: _then(store, store.close)
 
 
 def _of_the_servers_time(store: Store, settings: Settings) -> Held:
     def ask_time() -> None:
-        store._clocks.clear()
-        store.deadline_us("twitter")
+        store.clock._ranges.clear()
+        store.clock.deadline_us("twitter")
 
-    return store._asking_time, lambda: _then(store, ask_time)
+    return store.clock._asking, lambda: _then(store, ask_time)
 
 
 def _of_the_layout(store: Store, settings: Settings) -> Held:

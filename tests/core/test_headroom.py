@@ -84,7 +84,7 @@ def go(admission: Admission, symbol: str) -> Grant:
 
 def pass_word(store: Store) -> None:
     """What the upstream said last has ended a moment ago."""
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     store.client.hset(store.keys.state("twitter"), "foreign_until:60000000", round(now_us - 50_000))
 
@@ -110,7 +110,7 @@ def test_figures_told_while_slots_are_held_only_raise(admission: Admission, stor
 def test_figures_told_while_slots_leave_the_window_only_raise(admission: Admission, store: Store) -> None:
     """An arrival leaves the upstream's window before its stamp leaves ours."""
     admission.settle(go(admission, "A"), told(39))
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 59_900_000})
     admission.settle(go(admission, "B"), told(45))
@@ -213,7 +213,7 @@ def test_a_long_window_does_not_doubt_its_figures_for_long(admission: Admission,
         return store.client.hget(store.keys.state("twitter"), "foreign:86400000000")
 
     assert hear("A", 39) == b"14"
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     store.client.zadd(store.keys.slots("twitter"), {"leaving": now_us - 86_390_000_000})
     assert hear("B", 47) == b"7"

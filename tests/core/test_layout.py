@@ -13,13 +13,14 @@ import pytest
 
 from tbcache import fleet as fleet_module
 from tbcache.errors import ConfigurationError
-from tbcache.limiter.script import TIME, AskTime
+from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
+from tbcache.store.server import TIME, AskTime
 from tbcache.version import __version__
 from tests.core.test_queue import FAST, SLOW, Fleet
 from tests.server import Server, wait_until
@@ -31,7 +32,7 @@ StoreFor = Callable[..., Store]
 def holder(store_for: StoreFor, server: Server) -> Store:
     """Somebody else, who writes keys past every check."""
     store = store_for(server)
-    store._is_agreed = True
+    store.breaker.is_greeted = True
     return store
 
 
@@ -105,7 +106,7 @@ def test_nothing_is_taken_of_a_limit_that_others_use_unknown_to_us(store: Store,
     write_newer(holder)
     with pytest.raises(Unavailable):
         store.check()
-    assert store.own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0
+    assert limiter_of(store).own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0
 
 
 def test_redis_is_used_again_when_the_later_tbcache_has_gone(store: Store, holder: Store) -> None:
@@ -116,7 +117,7 @@ def test_redis_is_used_again_when_the_later_tbcache_has_gone(store: Store, holde
     holder.client.delete(holder.keys.layout)
     wait_until(lambda: store.is_available, 10)
     assert store.call("HGET", store.keys.layout, "layout") == str(LAYOUT).encode()
-    assert store.own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0, "Redis is there"
+    assert limiter_of(store).own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0, "Redis is there"
 
 
 def test_redis_is_taken_over_once_no_process_of_an_earlier_tbcache_lives(store: Store, holder: Store) -> None:
@@ -142,7 +143,7 @@ def test_what_is_damaged_keeps_nobody_out(store: Store, server: Server, beat_at:
     server.client.hset(store.keys.workers, "deep", '{"x":' * 5000)
     server.client.expire(store.keys.workers, 60)
     assert store.call("HGET", store.keys.layout, "layout") == str(LAYOUT).encode()
-    store.doubt_layout()
+    store.breaker.greet_again()
     server.client.delete(store.keys.layout)
     server.client.set(store.keys.workers, "junk", ex=60)
     assert store.call("HGET", store.keys.layout, "layout") == str(LAYOUT).encode()
@@ -237,6 +238,6 @@ def test_the_clock_is_known_from_the_ask_for_the_layout(
     store = store_for(server)
     store.check()
     before = server.commands()
-    assert store.deadline_us("twitter") > 0
+    assert store.clock.deadline_us("twitter") > 0
     # The first look is counted by the second.
     assert server.commands() == before + 1

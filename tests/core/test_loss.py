@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.slot import ABSENT_SECONDS
 from tbcache.models import Limit
@@ -84,7 +85,7 @@ def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Cl
     if way == "left in order":
         world.leave(gone)
     elif way == "found dead":
-        gone.line.stay_clean()
+        limiter_of(gone.line).stay_clean()
         world.kill(gone)
         clock.now += 2 * ABSENT_SECONDS
     else:
@@ -241,7 +242,7 @@ def test_who_puts_its_slots_back_was_heard_and_knows_it(clock: Clock) -> None:
     for _ in range(30):
         clock.now += 0.1
         give_up_rooms(world, other)
-    first.line._returned[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
+    first.line.breaker._then[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
     first.mend()
     before = len(world.arrivals)
     ask_on(world, other, seconds=0.3)
@@ -319,7 +320,7 @@ def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: in
     """The dead one's request may be under way for as long, and then nobody can put it back."""
     world, fleet = begin(clock, 2, 2, 2)
     patient, _, dead = fleet
-    patient.line.lease_seconds = 4 * LEASE
+    limiter_of(patient.line).lease_seconds = 4 * LEASE
     world.kill(dead)
     flush(world)
     beat(fleet[1 - last], fleet[last])
@@ -422,7 +423,7 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
 def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_before(clock: Clock) -> None:
     """It is the first to send, and Redis knows of no window yet: its share would be given back at once."""
     world, (old, dead) = begin(clock, 0, 0)
-    dead.line.own("reddit").begins_alone(is_alone=True)
+    limiter_of(dead.line).own("reddit").begins_alone(is_alone=True)
     beat(dead, old, dead)
     dead.cut_off()
     clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
@@ -464,7 +465,7 @@ def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> Non
         first.mend()
         other.mend()
         beat(new)
-        new.line._broken.clear()
+        limiter_of(new.line).broken.renew()
     assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost
 
 

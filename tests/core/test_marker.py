@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from tbcache.limiter import limiter_of
 from tbcache.limiter import marker as marker_module
 from tbcache.limiter.marker import KEPT_SECONDS, Marker
 from tbcache.rate_limiter import RateLimiter
@@ -269,12 +270,12 @@ def test_a_process_is_clean_again_after_an_outage(
     store = store_for(private_server)
     limiter = RateLimiter(BUILT_IN["twitter"], store)
     assert limiter.check_rate_limit()[0]
-    store.stay_clean()
+    limiter_of(store).stay_clean()
     private_server.stop()
     assert limiter.check_rate_limit()[0]
-    assert not store.marker.is_clean
+    assert not limiter_of(store).machine.marker.is_clean
     private_server.start()
-    wait_until(lambda: store.marker.is_clean)
+    wait_until(lambda: limiter_of(store).machine.marker.is_clean)
 
 
 def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., Store]) -> None:
@@ -282,8 +283,8 @@ def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., S
     store = store_for(server)
     assert RateLimiter(BUILT_IN["twitter"], store).get_status().allowed > 0
     # As at each return.
-    store.restore("twitter")
-    assert not store.marker.is_clean
+    limiter_of(store).restore("twitter")
+    assert not limiter_of(store).machine.marker.is_clean
 
 
 def test_threads_that_begin_together_take_one_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache.limiter import limiter_of
 from tbcache.limiter import slot as own_module
 from tbcache.limiter.member import FORGET_SECONDS, Membership
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
@@ -35,7 +36,7 @@ from tests.server import Server, wait_until
 
 def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
-    told = store.run(BEAT, saying(store.window("twitter"), process, going_by, is_alone=is_alone))
+    told = store.run(BEAT, saying(limiter_of(store).window("twitter"), process, going_by, is_alone=is_alone))
     assert isinstance(told, Heard)
     return told.share
 
@@ -59,7 +60,7 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone:
 
 def leave(store: Store, process: str, *, is_clean: bool) -> int:
     """Until when (us) the share of ``process`` is kept."""
-    window = store.window("twitter")
+    window = limiter_of(store).window("twitter")
     return store.run(LEAVE, Leave(window.state, window.fleet, process, is_clean, 15_000_000, -1))
 
 
@@ -108,7 +109,7 @@ def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store
     """It may be cut off and sending; whoever comes asks again soon, for it may be back."""
     admission.admit(ask("A"))
     beat(store, "cut off")
-    beat(store, store.member)
+    beat(store, limiter_of(store).member)
     store.client.hset(store.keys.state("twitter"), "share:cut off", 0.5)
     silence(store, "cut off")
     assert isinstance(admission.admit(ask("B")), Go)
@@ -123,8 +124,8 @@ def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store
 
 def test_one_who_asks_is_not_silent(admission: Admission, store: Store) -> None:
     """Its own share is not kept from itself, however long it was away."""
-    beat(store, store.member)
-    silence(store, store.member)
+    beat(store, limiter_of(store).member)
+    silence(store, limiter_of(store).member)
     for symbol in "ABCDE":
         assert isinstance(admission.admit(ask(symbol)), Go)
 
@@ -136,8 +137,8 @@ def test_whatever_a_process_asks_says_that_it_is_there(
     """Who is busy need not beat as well."""
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
-    beat(store, store.member)
-    silence(store, store.member)
+    beat(store, limiter_of(store).member)
+    silence(store, limiter_of(store).member)
     if way == "admit":
         admission.admit(ask("B"))
     elif way == "turn":
@@ -146,9 +147,9 @@ def test_whatever_a_process_asks_says_that_it_is_there(
         RateLimiter(TWITTER, store).check_rate_limit()
     else:
         next(PacingBroker(store, settings, [TWITTER]).consume("twitter", timeout=1))
-    now_us = store.time_us("twitter")
+    now_us = store.clock.time_us("twitter")
     assert now_us is not None
-    heard_us = store.client.zscore(store.keys.fleet("twitter"), store.member)
+    heard_us = store.client.zscore(store.keys.fleet("twitter"), limiter_of(store).member)
     assert heard_us > now_us - ABSENT_SECONDS * 1e6
 
 
@@ -166,7 +167,7 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
 
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
     """A server that thaws must not take the dead for living."""
-    window = store.window("twitter")
+    window = limiter_of(store).window("twitter")
     assert isinstance(store.run(BEAT, saying(window, "late")._replace(deadline_us=1)), Late)
     assert store.client.exists(*window) == 0
 
@@ -178,10 +179,10 @@ def ghost(request: pytest.FixtureRequest, store: Store) -> Iterator[str]:
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
     if request.param == "waited for":
         dead.wait()
-    name = f"{store.member.rpartition('-')[0]}-{dead.pid}.1234"
+    name = f"{limiter_of(store).member.rpartition('-')[0]}-{dead.pid}.1234"
     assert beat(store, name) == 1.0
     silence(store, name)
-    store.own("twitter").configure(TWITTER.limits)
+    limiter_of(store).own("twitter").configure(TWITTER.limits)
     yield name
     dead.wait()
 
@@ -192,14 +193,14 @@ def members_of(store: Store) -> set[str]:
 
 def test_a_process_of_this_machine_that_died_is_buried(store: Store, ghost: str) -> None:
     """It never went on without Redis, as its marker says: its share is back with the next beat."""
-    store.marker_of(ghost).set_clean()
+    limiter_of(store).machine.marker_of(ghost).set_clean()
     beat(store, "elsewhere-1")
     silence(store, "elsewhere-1")
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
-    assert members_of(store) == {store.member, "elsewhere-1"}
-    assert not store.own("twitter").keeps_promises
-    store.marker_of(ghost).remove()
+    assert members_of(store) == {limiter_of(store).member, "elsewhere-1"}
+    assert not limiter_of(store).own("twitter").keeps_promises
+    limiter_of(store).machine.marker_of(ghost).remove()
 
 
 def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
@@ -214,7 +215,7 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
     store.client.hset(state, mapping={f"died:{ghost}": died_at, "horizon": 60_000_000})
     membership._kept_until.clear()
     membership.beat("twitter")
-    assert members_of(store) == {store.member}
+    assert members_of(store) == {limiter_of(store).member}
     assert not any(ghost in name.decode() for name in store.client.hkeys(state))
     assert isinstance(admission.admit(ask("A")), Go)
 
@@ -224,25 +225,25 @@ def test_a_dead_process_that_could_not_go_alone_is_forgotten_at_once(store: Stor
     beat(store, ghost, is_alone=False)
     silence(store, ghost)
     Membership(store).beat("twitter")
-    assert members_of(store) == {store.member}
+    assert members_of(store) == {limiter_of(store).member}
 
 
 def us_ago(store: Store, seconds: float) -> int:
-    now_us = store.time_us()
+    now_us = store.clock.time_us()
     assert now_us is not None
     return round(now_us - seconds * 1e6)
 
 
 def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     """From start to stop, for every source that the process takes slots of."""
-    store.own("twitter").share = 0.123
+    limiter_of(store).own("twitter").share = 0.123
     membership = Membership(store)
-    store.own("twitter").configure(TWITTER.limits)
+    limiter_of(store).own("twitter").configure(TWITTER.limits)
     membership.start()
-    store.own("twitter").begins_alone(is_alone=True)
-    wait_until(lambda: store.own("twitter").share == 1.0)
+    limiter_of(store).own("twitter").begins_alone(is_alone=True)
+    wait_until(lambda: limiter_of(store).own("twitter").share == 1.0)
     beat(store, "other")
-    wait_until(lambda: store.own("twitter").share == 0.5)
+    wait_until(lambda: limiter_of(store).own("twitter").share == 0.5)
     membership.stop()
     members = store.client.zrange(store.keys.fleet("twitter"), 0, -1)
     assert members == [b"other"]
@@ -347,17 +348,17 @@ def test_a_promised_slot_is_not_used_once_somebody_is_silent(admission: Admissio
         verdict = admission.admit(ask(symbol))
         assert isinstance(verdict, Go)
         admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
-    now_us, slots = store.time_us(), store.keys.slots("twitter")
+    now_us, slots = store.clock.time_us(), store.keys.slots("twitter")
     assert now_us is not None
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is silent.
-    store.own("twitter").hear_fleet(time.monotonic() - 10.0, is_whole=True)
+    limiter_of(store).own("twitter").hear_fleet(time.monotonic() - 10.0, is_whole=True)
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    store.own("twitter").hear_fleet(time.monotonic(), is_whole=False)
+    limiter_of(store).own("twitter").hear_fleet(time.monotonic(), is_whole=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -385,12 +386,12 @@ def test_nothing_is_taken_alone_once_redis_was_told(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be known to nobody: neither put back before, nor asked for after."""
-    own, waits = store.own("twitter"), []
-    monkeypatch.setattr(store, "_away_reason", "cut off")
-    monkeypatch.setattr(store._prober, "_thread", threading.current_thread())
-    store.on_return(lambda: waits.append(own.take("between", 1, TWITTER.limits, 15.0)))
+    own, waits = limiter_of(store).own("twitter"), []
+    monkeypatch.setattr(store.breaker, "reason", "cut off")
+    monkeypatch.setattr(store.breaker._prober, "_thread", threading.current_thread())
+    store.breaker.on_return(lambda: waits.append(own.take("between", 1, TWITTER.limits, 15.0)))
     assert own.take("before", 1, TWITTER.limits, 15.0) == 0.0
-    store._come_back()
+    store.breaker._come_back()
     assert store.is_available
     assert waits == [own_module.RETURN_SECONDS]
     assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [b"before"]
@@ -411,10 +412,10 @@ def test_a_load_that_ended_without_redis_is_no_zombie_after(
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_away_reason", "cut off")
+        patch.setattr(store.breaker, "reason", "cut off")
         assert admission.settle(verdict.grant, Settlement(payload=b"1", pages=1)) == "local"
     begun = time.monotonic()
-    for callback in store._returned:
+    for callback in store.breaker._then:
         callback()
     assert isinstance(admission.admit(ask("A")), Go)
     assert time.monotonic() - begun < 1.0
@@ -432,7 +433,7 @@ def test_a_closure_reaches_those_whose_slots_were_granted_before(
     far = Store(settings)
     other = Admission(far, settings, UsageMonitor(far, settings))
     membership = Membership(far)
-    far.own("twitter").configure(TWITTER.limits)
+    limiter_of(far).own("twitter").configure(TWITTER.limits)
     membership.start()
     granted = [one.admit(ask(symbol)) for one, symbol in ((admission, "A"), (other, "B"))]
     mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
@@ -463,9 +464,9 @@ def test_a_slot_that_is_over_is_held_no_longer_once_it_is_put_back(
     """That its answer was in could not be told: it counts from then on, not from the end of its lease."""
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
-    store.own("twitter").commit(verdict.grant.slot, 1)
-    store.restore("twitter")
-    now_us = store.time_us("twitter")
+    limiter_of(store).own("twitter").commit(verdict.grant.slot, 1)
+    limiter_of(store).restore("twitter")
+    now_us = store.clock.time_us("twitter")
     assert now_us is not None
     assert store.client.zscore(store.keys.slots("twitter"), verdict.grant.slot) <= now_us + 1000
 
@@ -490,22 +491,22 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     until_us = round((time.time() + 3600.0) * 1e6)
     store.client.hset(state, mapping={"closed_until": until_us, "closed_reason": "quota"})
     member.beat("twitter")
-    closure = store.closures.of("twitter")
+    closure = limiter_of(store).closures.of("twitter")
     assert closure is not None
     # Heard while the beat was under way, it may be newer than what the beat says.
-    store.closures.hear_open("twitter", closure.since)
-    assert store.closures.of("twitter") is closure
+    limiter_of(store).closures.hear_open("twitter", closure.since)
+    assert limiter_of(store).closures.of("twitter") is closure
     store.run(REOPEN, Reopen(state))
     member.beat("twitter")
-    assert store.closures.of("twitter") is None
-    store.closures.close("twitter", 60.0, "heard from the upstream itself")
+    assert limiter_of(store).closures.of("twitter") is None
+    limiter_of(store).closures.close("twitter", 60.0, "heard from the upstream itself")
     member.beat("twitter")
-    assert store.closures.of("twitter") is not None
+    assert limiter_of(store).closures.of("twitter") is not None
 
 
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
-    membership, own = Membership(store), store.own("twitter")
+    membership, own = Membership(store), limiter_of(store).own("twitter")
     own.configure(TWITTER.limits)
     membership.beat("twitter")
     own.answered("beat")
@@ -523,10 +524,10 @@ def test_a_slot_that_was_not_used_is_given_back_after_an_outage(
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_away_reason", "cut off")
+        patch.setattr(store.breaker, "reason", "cut off")
         admission.settle(verdict.grant, Settlement())
     assert store.client.zcard(store.keys.slots("twitter")) == 1
-    for callback in store._returned:
+    for callback in store.breaker._then:
         callback()
     assert store.client.zcard(store.keys.slots("twitter")) == 0
 
@@ -550,12 +551,12 @@ def test_the_upstreams_word_holds_without_redis(
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_away_reason", "cut off")
+        patch.setattr(store.breaker, "reason", "cut off")
         admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
         waiting = admission.admit(ask("B"))
         assert isinstance(waiting, Wait)
         assert waiting.reason == "used up"
-    for callback in store._returned:
+    for callback in store.breaker._then:
         callback()
     assert store.client.hget(store.keys.state("twitter"), "closed_reason") == b"used up"
 
@@ -574,13 +575,13 @@ def test_one_damaged_source_does_not_keep_the_shares_of_the_others(server: Serve
     membership = Membership(store)
     for source in ("twitter", "news"):
         membership.beat(source)
-    store.stay_clean()
+    limiter_of(store).stay_clean()
     fleet = store.keys.fleet("twitter")
     server.client.delete(fleet)
     server.client.set(fleet, "x", ex=60)
     membership.stop()
     assert not [name for name in server.client.hkeys(store.keys.state("news")) if name.startswith(b"share:")]
-    assert not store.marker.is_clean
+    assert not limiter_of(store).machine.marker.is_clean
 
 
 def test_a_subscription_that_broke_is_closed(
@@ -620,7 +621,7 @@ def commands_of_a_beat(server: Server, store: Store) -> int:
 
 def test_a_beat_asks_no_more_commands_of_redis_in_a_larger_fleet(server: Server, store: Store) -> None:
     """Everyone beats several times a second: what each costs for each other member is paid squared."""
-    store.own("twitter").configure(TWITTER.limits)
+    limiter_of(store).own("twitter").configure(TWITTER.limits)
     counts = []
     for members in (2, 50):
         fill_fleet(store, members)
@@ -634,10 +635,10 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     fill_fleet(store, 5_000)
     silence(store, "elsewhere-1.x")
     Membership(store).beat("twitter")
-    assert store.own("twitter").processes == 5_001
-    assert not store.own("twitter").keeps_promises
+    assert limiter_of(store).own("twitter").processes == 5_001
+    assert not limiter_of(store).own("twitter").keeps_promises
     admission.admit(ask("A"))
-    assert "twitter" not in store._broken
+    assert "twitter" not in limiter_of(store).broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0
 
 
@@ -656,7 +657,7 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
     monkeypatch.setattr(store, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         limiter.check_rate_limit()
-    own = store.own("twitter")
+    own = limiter_of(store).own("twitter")
     assert own.used(TWITTER.limits[0]) == store.client.zcard(store.keys.slots("twitter")) == 1
     # It is over, and takes nothing of what may be taken alone.
     assert not own._asked
@@ -664,9 +665,9 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
 
 def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store: Store) -> None:
     """Redis carries nothing out after its deadline; each lost answer would make the room smaller for good."""
-    own = store.own("twitter")
+    own = limiter_of(store).own("twitter")
     own.configure(TWITTER.limits)
     own.ask("lost", 2, time.monotonic())
-    store._lost(OSError("cut off"))
+    store.breaker._lost(OSError("cut off"))
     wait_until(lambda: store.is_available)
     assert not own.is_asked("lost")

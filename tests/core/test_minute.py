@@ -13,7 +13,7 @@ DAY, KEPT = 20_000, 6
 
 def keep(store: Store, **figures: object) -> bool:
     """Have this minute kept, with these figures of the day: ``w_go=1`` is of worker ``w``."""
-    usage = store.keys.usage("news", store.today)
+    usage = store.keys.usage("news", store.clock.today)
     if figures:
         store.client.hset(usage, mapping={name.replace("_", ":", 1): n for name, n in figures.items()})  # type: ignore[misc]
         store.client.expire(usage, 60)

@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 
 from tbcache import monitoring
 from tbcache.errors import InvalidRequest
+from tbcache.limiter import limiter_of
 from tbcache.models import utc_now
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket
 from tbcache.rate_limiter import RateLimiter
@@ -69,8 +70,7 @@ def test_figures_are_the_same_before_and_after_they_are_sent(monitor: UsageMonit
 def test_workers_add_up(store: Store, settings: Settings) -> None:
     """The figures are the fleet's, and each worker's."""
     for name in ("one", "two"):
-        store._name = name
-        monitor = UsageMonitor(store, settings)
+        monitor = UsageMonitor(store, settings.model_copy(update={"worker_name": name}))
         monitor.record_request("news")
         monitor.flush()
     assert monitor.get_source_metrics("news").requests_today == 2
@@ -205,12 +205,12 @@ def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store
 
 def test_figures_of_an_outage_are_one_batch(monitor: UsageMonitor, store: Store) -> None:
     """A night without Redis must not leave a batch for each second to send and to try again."""
-    store._away_reason = "away"
+    store.breaker.reason = "away"
     for _ in range(20):
         monitor.record_request("news")
         assert not monitor.flush()
     assert len(monitor._sending) == 1
-    store._away_reason = None
+    store.breaker.reason = None
     assert monitor.flush()
     assert monitor.flush()
     assert monitor.get_source_metrics("news").requests_today == 20
@@ -258,7 +258,7 @@ def test_a_damaged_list_of_workers_does_not_hide_another_layout(
 ) -> None:
     """What is there then is not for this process to read, nor to write."""
     doubts: list[str] = []
-    monkeypatch.setattr(store, "doubt_layout", lambda: doubts.append("doubted"))
+    monkeypatch.setattr(store.breaker, "greet_again", lambda: doubts.append("doubted"))
     store.client.set(store.keys.workers, "x", ex=60)
     monitor.beat("worker", started_at=utc_now())
     assert not doubts
@@ -278,7 +278,7 @@ def test_what_was_paid_is_told_before_redis_takes_note_of_the_return(
     monitor = UsageMonitor(store, settings_for(private_server))
     assert RateLimiter(BUILT_IN["news"], store).check_rate_limit()[0]
     done: list[str] = []
-    for owner, name in ((monitor, "_flush"), (store, "restore")):
+    for owner, name in ((monitor, "_flush"), (limiter_of(store), "restore")):
 
         def noted(
             *args: object, act: Callable[..., object] = getattr(owner, name), what: str = name

@@ -22,12 +22,14 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page, utc_now
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tbcache.store.codec import seal
 from tbcache.store.memory import Memory
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
@@ -71,7 +73,7 @@ def test_hours_are_counted_back_from_the_servers_time(
 ) -> None:
     """A process whose clock is ahead asked for the wrong day, and called it complete."""
     theirs = hours_ago(10)
-    monkeypatch.setattr(Store, "today", theirs)
+    monkeypatch.setattr(ServerClock, "today", theirs)
     asked: list[datetime] = []
 
     class Noting(Upstream):
@@ -280,7 +282,7 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
     """Ctrl-C in one shell is no failure of the upstream, and its request may have gone out."""
     other = pipeline
     if is_away:
-        store._away_reason = "pulled"
+        store.breaker.reason = "pulled"
     else:
         far = store_for(server)
         other = Pipeline(Admission(far, settings, UsageMonitor(far, settings)))
@@ -304,7 +306,7 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
         second = pool.submit(other.run, Upstream(), AAPL)
         assert isinstance(first.exception(5), interrupt)
         assert second.result(30).origin == "live"
-    own = store.own("twitter")
+    own = limiter_of(store).own("twitter")
     held = [stamp for stamp in own._stamps.values() if stamp > time.monotonic()]
     assert len(held) == 1
     if not is_away:
@@ -374,7 +376,7 @@ def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
     def broken_off(script: Any, call: Any) -> Any:
         answer = run(script, call)
         if script.name == "admit":
-            store._away_reason = "away"
+            store.breaker.reason = "away"
             raise KeyboardInterrupt
         return answer
 
@@ -383,7 +385,7 @@ def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
         with pytest.raises(KeyboardInterrupt):
             admission.admit(ask())
     assert store.client.exists(store.keys.lease(AAPL.key))
-    store._away_reason = None
+    store.breaker.reason = None
     admission._give_back()
     assert not store.client.exists(store.keys.lease(AAPL.key))
     assert store.client.zcard(store.keys.slots("twitter")) == 0
@@ -449,7 +451,7 @@ def test_an_answer_fetched_while_redis_is_away_goes_to_the_writer(
     pipeline: Pipeline, kept: Kept, store: Store
 ) -> None:
     """Accepted is accepted, with Redis or without."""
-    store._away_reason = "pulled"
+    store.breaker.reason = "pulled"
     pipeline.run(Upstream(persist_to_db=True), AAPL)
     assert [answer.sentiment.symbol for answer in kept.accepted] == ["AAPL"]
 

@@ -23,7 +23,7 @@ from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
 from tbcache.simulator import DEMO_CREDENTIALS
 from tbcache.simulator.app import create_app
-from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tests.core.conftest import TWITTER, Upstream, item
 
 
@@ -60,7 +60,7 @@ AAPL = FetchRequest("twitter", "AAPL")
 @pytest.fixture(autouse=True)
 def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """The day may end while a test runs, and with it the day's bill."""
-    monkeypatch.setattr(Store, "today", utc_now())
+    monkeypatch.setattr(ServerClock, "today", utc_now())
 
 
 def unanswered() -> UpstreamError:

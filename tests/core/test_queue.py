@@ -25,6 +25,7 @@ from tbcache.errors import (
     UpstreamNotFound,
     UpstreamUnavailable,
 )
+from tbcache.limiter import Limiter, limiter_of
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
 from tbcache.queue.job import Finish, Result
@@ -726,7 +727,7 @@ def test_one_worker_at_a_time_makes_itself_free(queue: Queue, worker: Callable[.
     queue.enqueue(job("news", "NEXT"))
     assert called.ask() is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert other.await_job().kwargs["symbol"] == "NEXT"
 
 
@@ -740,12 +741,12 @@ def test_a_suspect_waits_for_no_busy_worker_while_another_is_idle(
     suspect(queue, worker)
     assert busy.ask() is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert idle.ask() is None
     queue.enqueue(job("news", "NEXT"))
     assert busy.await_job().kwargs["symbol"] == "NEXT"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert idle.ask().kwargs["symbol"] == "SUSPECT"
 
 
@@ -755,7 +756,7 @@ def test_of_two_idle_workers_one_has_the_suspect_at_once(queue: Queue, worker: C
     suspect(queue, worker)
     assert one.ask() is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert other.ask() is None
     assert one.ask().kwargs["symbol"] == "SUSPECT"
 
@@ -770,7 +771,7 @@ def test_a_suspect_waits_no_longer_for_a_worker_that_is_gone(
     suspect(queue, worker)
     assert called.ask() is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert other.await_job().kwargs["symbol"] == "SUSPECT"
 
 
@@ -785,7 +786,7 @@ def test_suspects_run_side_by_side_in_several_workers(queue: Queue, worker: Call
     one, other = worker(), worker()
     first = one.await_job().kwargs["symbol"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "member", "another")
+        patch.setattr(Limiter, "member", "another")
         assert {first, other.await_job().kwargs["symbol"]} == {"FIRST", "SECOND"}
 
 
@@ -1012,7 +1013,7 @@ def test_jobs_that_come_together_hold_their_slots(queue: Queue, store: Store, se
     assert set(store.client.zrange(store.keys.slots("twitter"), 0, -1)) == {
         f"{slot}{unit}".encode() for slot in slots for unit in ("", "#2")
     }
-    assert store.own("twitter").used(source.limits[0]) == 8
+    assert limiter_of(store).own("twitter").used(source.limits[0]) == 8
 
 
 @pytest.mark.one_server
@@ -1077,7 +1078,7 @@ def test_a_dequeue_past_its_deadline_gives_nothing(
 ) -> None:
     """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(store, "deadline_us", lambda source: 1)
+    monkeypatch.setattr(store.clock, "deadline_us", lambda source: 1)
     assert dequeue(store, settings, FAST, 1) == (0.0, [])
     assert queue.depth("news").waiting == 1
     assert store.client.zcard(store.keys.slots("news")) == 0
@@ -1130,9 +1131,9 @@ def test_a_job_that_is_given_back_gives_back_its_slot(queue: Queue, store: Store
     worker = Worker(store, settings, source)
     given = worker.await_job()
     slots = store.keys.slots("news")
-    assert (store.client.zcard(slots), store.own("news").used(source.limits[0])) == (2, 2)
+    assert (store.client.zcard(slots), limiter_of(store).own("news").used(source.limits[0])) == (2, 2)
     worker.consumer.requeue([given])
-    assert (store.client.zcard(slots), store.own("news").used(source.limits[0])) == (0, 0)
+    assert (store.client.zcard(slots), limiter_of(store).own("news").used(source.limits[0])) == (0, 0)
     assert queue.depth("news").waiting == 1
 
 
@@ -1170,7 +1171,7 @@ def test_no_error_takes_a_thread_with_it(
         worker.ask()
     assert worker.broker.threads.busy == 0
     monkeypatch.undo()
-    monkeypatch.setattr(store, "learn_time", broken)
+    monkeypatch.setattr(store.clock, "learn", broken)
     with pytest.raises(ZeroDivisionError):
         worker.ask()
     assert worker.broker.threads.busy == 1
@@ -1225,7 +1226,7 @@ def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, 
     (first, slot), (second, other) = given(worker)
     assert (first, slot, second) == ("A", None, "B")
     assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [(other or "").encode()]
-    assert store.own("twitter").used(SLOW.limits[0]) == 1
+    assert limiter_of(store).own("twitter").used(SLOW.limits[0]) == 1
 
 
 @pytest.mark.parametrize("is_queued", [False, True])
@@ -1555,7 +1556,7 @@ def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
     server.client.delete(key)
     if held:
         server.client.restore(key, 60_000, held)
-    store._broken.clear()
+    limiter_of(store).broken.renew()
     queue.enqueue(job("news", "MEANWHILE"))
     jobs = [given or worker.await_job(), worker.await_job()]
     assert {one.kwargs["symbol"] for one in jobs} == {"BEFORE", "MEANWHILE"}
@@ -1597,7 +1598,7 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     client.delete(key)
     if held is not None:
         client.restore(key, 60_000, held)
-    store._broken.clear()
+    limiter_of(store).broken.renew()
     assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
     assert [grave.job_id for grave in queue.graves("news")] == [lapsed.job_id]
     assert finish(store, claim, "done") == "done"

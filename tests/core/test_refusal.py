@@ -17,6 +17,7 @@ from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
 from tbcache.fleet import Fleet
 from tbcache.io.background import dead_threads
+from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -170,7 +171,7 @@ def process(
     monitor.keep_beating("client")
     process = Process(store, monitor, pipeline, sent)
     assert process.fetch("FIRST") == "live"
-    wait_until(lambda: store.own("twitter").is_member)
+    wait_until(lambda: limiter_of(store).own("twitter").is_member)
     monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
     yield process
     monitor.leave()
@@ -179,7 +180,7 @@ def process(
 
 
 def _is_back(process: Process) -> bool:
-    return process.store.is_available and not process.store._broken
+    return process.store.is_available and not limiter_of(process.store).broken
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
@@ -233,7 +234,7 @@ def test_a_key_of_another_type_stops_one_source_only(
         time.sleep(0.01)
     if part == "usage":
         # Without its figures, a source can be asked for as ever.
-        assert not store._broken
+        assert not limiter_of(store).broken
     else:
         assert len(process.sent) < MOST_COMMANDS
     assert dead_threads() == []
@@ -265,7 +266,7 @@ def test_a_server_that_only_reads_is_not_back(
     """A scheduler has no slots to put back, and a server without replicas answers a PING."""
     returns: list[int] = []
     store = store_for(private_server)
-    store.on_return(lambda: returns.append(1))
+    store.breaker.on_return(lambda: returns.append(1))
     store.probe()
     REFUSALS["no replicas"].begin(private_server)
     with pytest.raises(Unavailable, match="NOREPLICAS"):
@@ -289,7 +290,7 @@ def test_a_server_that_is_back_for_a_moment_only_is_asked_less_often(
     """Each return makes everyone put back what they have: it must mean something."""
     returns: list[int] = []
     store = store_for(private_server)
-    store.on_return(lambda: returns.append(1))
+    store.breaker.on_return(lambda: returns.append(1))
     store.probe()
     # Nothing that the probe would ask for.
     private_server.client.execute_command("ACL", "SETUSER", "default", "-getrange")

@@ -14,6 +14,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from tbcache.admission import Admission, Go, Wait
+from tbcache.limiter import limiter_of
 from tbcache.limiter import slot as own_module
 from tbcache.limiter.member import Membership
 from tbcache.limiter.script import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
@@ -154,40 +155,31 @@ def hear(own: OwnSlots, share: float, rooms: dict[str, int], mark: int) -> None:
     own.answered("beat")
 
 
-class Named(Store):
-    """The store of another process than this one."""
-
-    name = ""
-
-    @property
-    def member(self) -> str:
-        return self.name
-
-
 @dataclass
 class Member:
     """A process of a fleet that shares a source, as far as this test's process can be several."""
 
-    store: Named
+    store: Store
     limiter: RateLimiter = field(init=False)
     membership: Membership = field(init=False)
 
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(TWITTER, self.store)
-        self.store.own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
         self.membership = Membership(self.store)
         self.membership.start()
 
     @property
     def room(self) -> int:
         """What Redis keeps for it."""
-        found = self.store.client.hget(self.store.keys.state("twitter"), f"rooms:{self.store.name}")
+        field = f"rooms:{limiter_of(self.store).member}"
+        found = self.store.client.hget(self.store.keys.state("twitter"), field)
         return int(found.partition(b"=")[2]) if found else 0
 
     @property
     def known_room(self) -> int:
         """What it has read that Redis keeps for it."""
-        return int(self.store.own("twitter").report()[0].partition("=")[2] or 0)
+        return int(limiter_of(self.store).own("twitter").report()[0].partition("=")[2] or 0)
 
     def take_all(self) -> int:
         """How many slots it gets when it asks until there is none."""
@@ -203,8 +195,8 @@ def join(settings_for: Callable[..., Settings]) -> Iterator[Callable[[str, Serve
     members: list[Member] = []
 
     def start(name: str, way: Server | Proxy) -> Member:
-        store = Named(Settings.load({"REDIS_URL": way.url}))
-        store.name = name
+        store = Store(Settings.load({"REDIS_URL": way.url}))
+        limiter_of(store).machine.member = name
         members.append(Member(store))
         return members[-1]
 
@@ -225,7 +217,7 @@ def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
     wait_until(lambda: near.known_room == far.known_room == 2)
     proxy.refuse()
     assert far.take_all() + near.take_all() == 5
-    assert far.store.own("twitter").used(TWITTER.limits[0]) == 2
+    assert limiter_of(far.store).own("twitter").used(TWITTER.limits[0]) == 2
     proxy.close()
 
 
@@ -402,11 +394,11 @@ def keep(store: Store, process: str, room: int) -> None:
 
 def test_a_room_is_in_the_way_of_others_and_not_of_its_own(admission: Admission, store: Store) -> None:
     """What its own process takes is of it."""
-    keep(store, store.member, 3)
+    keep(store, limiter_of(store).member, 3)
     keep(store, "far-1", 2)
     for symbol, left in (("A", b"5:60000000=2"), ("B", b"5:60000000=1"), ("C", None)):
         assert isinstance(admission.admit(ask(symbol)), Go)
-        assert store.client.hget(store.keys.state("twitter"), f"rooms:{store.member}") == left
+        assert store.client.hget(store.keys.state("twitter"), f"rooms:{limiter_of(store).member}") == left
     verdict = admission.admit(ask("D", patience=100.0))
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
@@ -498,10 +490,10 @@ def test_a_beat_that_is_not_sent_does_not_count_as_heard(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or whoever is cut off would wait for ever until the others have noticed."""
-    own, membership = store.own("twitter"), Membership(store)
+    own, membership = limiter_of(store).own("twitter"), Membership(store)
     own.configure(TWITTER.limits)
     membership.beat("twitter")
-    monkeypatch.setattr(store, "_away_reason", "cut off")
+    monkeypatch.setattr(store.breaker, "reason", "cut off")
     with pytest.raises(Unavailable):
         membership.beat("twitter")
     assert not own.is_asked("beat")

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tbcache.limiter import limiter_of
 from tbcache.limiter.script import REOPEN, Reopen
-from tbcache.store import Store, Unavailable, connection
+from tbcache.store import Store, Unavailable
+from tbcache.store import clock as clock_module
 from tbcache.store import node as node_module
 from tbcache.store.node import Node
 from tests.server import Server, wait_until
@@ -32,25 +34,25 @@ def test_a_store_that_is_open_hides_no_mistake(store: Store) -> None:
 
 def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> None:
     """The thread that asks for the server must not open again what was closed meanwhile."""
-    store.on_return(store.close)
-    store._lost(OSError("refused"))
-    wait_until(lambda: not store._prober.is_running)
+    store.breaker.on_return(store.close)
+    store.breaker._lost(OSError("refused"))
+    wait_until(lambda: not store.breaker._prober.is_running)
     assert not store.is_available
 
 
 @pytest.mark.parametrize("junk", [b"", b"reddit banana why", b"reddit 1", b"\xff 1e400 \xfe", b"reddit -5 x"])
 def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     """Any program with the right to the channel can say anything there, and all processes hear it."""
-    store.learn_time(10**15, 0.0, "reddit")
-    store.hear_notice(junk)
-    assert store.closures.of("reddit") is None
-    store.hear_notice(b"reddit 1100000000000000 quota")
-    assert store.closures.of("reddit") is not None
+    store.clock.learn(10**15, 0.0, "reddit")
+    limiter_of(store).hear_notice(junk)
+    assert limiter_of(store).closures.of("reddit") is None
+    limiter_of(store).hear_notice(b"reddit 1100000000000000 quota")
+    assert limiter_of(store).closures.of("reddit") is not None
 
 
 def test_a_reopening_is_told_at_once(store: Store) -> None:
     """Who goes on without Redis hears of it in no other way, and would refuse everything for a month."""
-    store.closures.close("news", 3600.0, "quota", is_from_redis=True)
+    limiter_of(store).closures.close("news", 3600.0, "quota", is_from_redis=True)
     channel = store.subscribe()
 
     def reopen() -> Any:
@@ -59,21 +61,21 @@ def test_a_reopening_is_told_at_once(store: Store) -> None:
 
     try:
         # The subscription may come after the first.
-        store.hear_notice(wait_until(reopen)["data"])
+        limiter_of(store).hear_notice(wait_until(reopen)["data"])
     finally:
         channel.close()
-    assert store.closures.of("news") is None
+    assert limiter_of(store).closures.of("news") is None
 
 
 def test_the_servers_time_is_asked_for_again_after_a_while(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock may be set, and what is told by ours alone is wrong from then on."""
-    store.now_us("news")
-    monkeypatch.setattr(connection, "CLOCK_SECONDS", -1.0)
-    known = store._clocks[""].seen_at
-    (before, _), told = store.client.time(), store.now_us("news")
-    assert store._clocks[""].seen_at > known
+    store.clock.now_us("news")
+    monkeypatch.setattr(clock_module, "CLOCK_SECONDS", -1.0)
+    known = store.clock._ranges[""].seen_at
+    (before, _), told = store.client.time(), store.clock.now_us("news")
+    assert store.clock._ranges[""].seen_at > known
     assert before * 1e6 <= told
 
 

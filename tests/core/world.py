@@ -8,6 +8,7 @@ and a process may be cut off, killed, or come back at any such moment.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from tbcache.admission import Admission, Ask, Go, Grant, Settlement
 from tbcache.admission import gate as gate_module
 from tbcache.admission import local as local_module
 from tbcache.limiter import closure as closure_module
+from tbcache.limiter import limiter as limiter_module
+from tbcache.limiter import limiter_of
 from tbcache.limiter import member as member_module
 from tbcache.limiter import slot as own_module
 from tbcache.limiter.member import Membership
@@ -34,7 +37,8 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store, Unavailable
-from tbcache.store import connection as connection_module
+from tbcache.store import breaker as breaker_module
+from tbcache.store import clock as clock_module
 from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
 
@@ -50,7 +54,9 @@ MOST_PROCESSES = 6
 _MODULES = (
     own_module,
     closure_module,
-    connection_module,
+    breaker_module,
+    clock_module,
+    limiter_module,
     member_module,
     gate_module,
     local_module,
@@ -154,22 +160,19 @@ class Line(Store):
         self.is_down = self.is_killed = False
         super().__init__(world.settings)
         self._server = Peer(self)  # type: ignore[assignment]
-        self._prober = Prober()  # type: ignore[assignment]
+        self.prober = self.breaker._prober = Prober()  # type: ignore[assignment]
+        self.breaker._lost = self._lost  # type: ignore[method-assign]
+        machine = limiter_of(self).machine
+        machine.member, machine.marker = name, Marker(world, name)  # type: ignore[assignment]
+        machine.marker_of = functools.partial(Marker, world)  # type: ignore[assignment,method-assign]
 
-    @property
-    def member(self) -> str:
-        return self.name
-
-    def marker_of(self, member: str) -> Marker:  # type: ignore[override]
-        return Marker(self.world, member)
-
-    def _run(self, script: Script[Any, Any], packed: Sequence[Any], source: str) -> Any:
+    def _run(self, script: Script[Any, Any], packed: Sequence[Any]) -> Any:
         try:
             return self.pass_on(lambda: self.world.redis.eval(script.text, *packed))
         except Unavailable:
             raise
         except AWAY as error:
-            raise self._failed(error, script.name, source) from None
+            raise self._failed(error, script.name) from None
 
     def call(self, *command: Any) -> Any:
         return self.pass_on(lambda: self.world.redis.execute_command(*command))
@@ -192,29 +195,29 @@ class Line(Store):
 
     def _meanwhile(self) -> None:
         # What happens now is done by other threads, of this process as well.
-        is_current, self._prober.is_current = self._prober.is_current, False  # type: ignore[misc]
+        is_current, self.prober.is_current = self.prober.is_current, False  # type: ignore[misc]
         self.world.meanwhile()
-        self._prober.is_current = is_current  # type: ignore[misc]
+        self.prober.is_current = is_current  # type: ignore[misc]
         if self.is_killed:
             raise Killed
 
     def _down(self, *, is_timeout: bool) -> Unavailable:
-        self._away_reason = "cut off"
+        self.breaker.reason = "cut off"
         error = Unavailable(self.address, "cut off")
         error.is_timeout = is_timeout
         return error
 
     def come_back(self) -> None:
         """What the thread that asks for the server does."""
-        self._prober.is_current = True
-        is_needed = self._away_reason is not None or self._broken
+        self.prober.is_current = True
+        is_needed = self.breaker.reason is not None or limiter_of(self).broken
         if is_needed and not self.is_down and not self.is_killed:
             with contextlib.suppress(Unavailable):
-                self._come_back()
-        self._prober.is_current = False
+                self.breaker._come_back()
+        self.prober.is_current = False
 
     def _lost(self, error: Exception) -> None:
-        self._away_reason = "cut off"
+        self.breaker.reason = "cut off"
 
 
 class Straight(Line):
@@ -264,7 +267,7 @@ class Process:
         self.limiter = RateLimiter(self.world.source, self.line, LEASE)
         self.admission = Admission(self.line, settings, Monitor())  # type: ignore[arg-type]
         self.membership = Membership(self.line)
-        self.line.on_first_ask(self.membership.beat)
+        limiter_of(self.line).on_first_ask(self.membership.beat)
         self.broker = PacingBroker(self.line, settings, [self.world.source])
         self.broker.threads.open(2, 1)
         name = self.world.source.name
@@ -280,24 +283,24 @@ class Process:
     @property
     def knows_redis(self) -> bool:
         """It has been told of the window."""
-        return self.line.epoch(self.world.source.name) != ""
+        return limiter_of(self.line).epochs.of(self.world.source.name) != ""
 
     @property
     def is_told(self) -> bool:
         """It has been told of the window that is in force."""
         source = self.world.source.name
         current = self.world.redis.hget(self.line.keys.state(source), "epoch")
-        return current is not None and current.decode() == self.line.epoch(source)
+        return current is not None and current.decode() == limiter_of(self.line).epochs.of(source)
 
     @property
     def is_unknown(self) -> bool:
         """It has sent something, and Redis has never heard of it."""
-        own = self.line.own(self.world.source.name)
+        own = limiter_of(self.line).own(self.world.source.name)
         return own.has_taken_alone and not own.is_member
 
     @property
     def is_away(self) -> bool:
-        return self.line.is_down or not self.line.is_available or bool(self.line._broken)
+        return self.line.is_down or not self.line.is_available or bool(limiter_of(self.line).broken)
 
     def beat(self, *, gives_up_rooms: bool = False) -> None:
         if self.is_beating:

@@ -1,0 +1,54 @@
+"""What this process was last told of each source's epoch.
+
+It is sent with each ask, so that Redis notices when it has lost data, and this process when it has.
+"""
+
+from __future__ import annotations
+
+from tbcache.store.wire import Seen
+
+
+class Epochs:
+    """What Redis has replied as ``seen``, by source."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+        #: True while this process leaves: Redis forgets it, which is no sign of a loss then.
+        self.is_leaving = False
+
+    def renew(self) -> None:
+        """As new. Also after a fork: what Redis has told the parent is not meant for two."""
+        self._seen = {}
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of whose epoch something is known."""
+        return list(self._seen)
+
+    def of(self, source: str) -> str:
+        """The epoch of the source's window that this process has seen, "" for none."""
+        return self._seen.get(source, Seen()).epoch
+
+    def known(self, source: str) -> str:
+        """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
+        seen = self._seen.get(source, Seen())
+        return str(Seen(seen.epoch) if self.is_leaving else seen)
+
+    def learn(self, source: str, seen: Seen) -> bool:
+        """Take note of what Redis replied. False where it has lost the window, or forgotten us."""
+        if not seen.epoch:
+            return True
+        known = self._seen.setdefault(source, seen)
+        if known.epoch != seen.epoch or seen.heard_us == 0 < known.heard_us:
+            return False
+        if seen.heard_us > known.heard_us:
+            self._seen[source] = seen
+        return True
+
+    def set(self, source: str, seen: Seen) -> None:
+        """Our slots are in the window of that epoch."""
+        self._seen[source] = seen
+
+    def forget(self, source: str) -> None:
+        """This process has left the fleet of ``source``: there is no note of it any more."""
+        self._seen[source] = Seen(self.of(source))

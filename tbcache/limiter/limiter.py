@@ -1,0 +1,422 @@
+"""The windows of all sources, as one process knows them: with Redis and without.
+
+Whatever takes slots goes through :meth:`Limiter.take`. It notes what is asked before it is sent, and what
+was granted before anything else is done with the answer: should Redis be lost at any moment, this process
+knows which of its slots stand in the window.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
+from tbcache.limiter.broken import Broken
+from tbcache.limiter.closure import Closures
+from tbcache.limiter.epoch import Epochs
+from tbcache.limiter.machine import Machine
+from tbcache.limiter.script import LOSE, RESTORE, TAKE, Lose, Restore, Restored, Take
+from tbcache.limiter.slot import Census, OwnSlots
+from tbcache.models.foreign import MOST_US, whole
+from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.script import Script
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, pack_limits, to_micros
+
+C = TypeVar("C", bound=tuple[Any, ...])
+R = TypeVar("R")
+
+
+def limiter_of(store: Store) -> Limiter:
+    """The limiter of ``store``, of which there is one."""
+    return store.beside(Limiter)
+
+
+class Limiter:
+    """What this process takes of each source, what Redis has said of it, and what it may do without."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        #: For how long (seconds) a slot is held for one request.
+        self.lease_seconds = store.settings.lease_seconds
+        #: What was heard of upstreams that said stop; it holds without Redis as well.
+        self.closures = Closures()
+        self.machine = Machine(store)
+        self.epochs = Epochs()
+        self.broken = Broken(store)
+        self._own: dict[str, OwnSlots] = {}
+        self._join: Callable[[str], None] | None = None
+        store.on_fork(self._renew)
+        store.clock.on_jump(self._give_up_windows)
+        store.breaker.repair_with(self)
+
+    @property
+    def member(self) -> str:
+        """This process among all that share a limit: no other's, whatever it is named in figures."""
+        return self.machine.member
+
+    @property
+    def fleet_size(self) -> int:
+        """How many processes shared a limit when last heard of: the most of any source."""
+        return max((own.processes for own in self._own.copy().values()), default=1)
+
+    @property
+    def sources_in_use(self) -> list[str]:
+        """The sources that this process takes slots of."""
+        return [source for source, own in self._own.copy().items() if own.limits]
+
+    def own(self, source: str) -> OwnSlots:
+        """The slots of ``source`` that this process has taken."""
+        own = self._own.get(source)
+        if own is None:
+            may_go_alone = functools.partial(self._may_go_alone, source)
+            new = OwnSlots(may_go_alone, self.machine.go_alone, self._newcomers_share)
+            own = self._own.setdefault(source, new)
+        return own
+
+    def window(self, source: str) -> WindowKeys:
+        """The keys of a source's window."""
+        keys = self.store.keys
+        return WindowKeys(keys.slots(source), keys.state(source), keys.fleet(source))
+
+    # Asks
+
+    def take(
+        self,
+        script: SlotScript[C, R],
+        want: Want,
+        call: Callable[[Terms], C],
+        *,
+        note: Callable[[R], object] = lambda reply: None,
+        tries: int = 1,
+    ) -> Replied[R]:
+        """Take slots. ``call`` makes the script's call; what its reply grants is noted here, and ``note``
+        is called with it at once, before the window may have to be mended.
+
+        An ask that comes too late is made again, ``tries`` times in all.
+
+        Raises:
+          Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
+        """
+        for _ in range(tries):
+            answer = self.try_to_take(script, want, call, note)
+            if answer is not None:
+                return answer
+        # The server is slow, or its clock runs away from ours faster than it answers.
+        raise self.store.breaker.overdue()
+
+    def try_to_take(
+        self,
+        script: SlotScript[C, R],
+        want: Want,
+        call: Callable[[Terms], C],
+        note: Callable[[R], object],
+    ) -> Replied[R] | None:
+        """:meth:`take`, once; None where the ask came too late, and nothing was done."""
+        source, asked_at = want.source, time.monotonic()
+        if want.joins:
+            self._join_before(want)
+        with self._asking(want) as deadline_us:
+            asked = call(self._terms(source, deadline_us))
+            reply = self._run(script, source, asked)
+            if not isinstance(reply, Late):
+                starts_at = self._note(want, script.given(asked, reply), asked_at)
+                note(reply)
+        if isinstance(reply, Late):
+            self.store.clock.learn(reply.now, asked_at, source)
+            return None
+        self._learn(source, getattr(reply, "seen", Seen()))
+        self.store.clock.learn(reply.now, asked_at, source)
+        return Replied(reply, asked_at, starts_at)
+
+    def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
+        """Run a script that takes nothing, and must not be carried out once nobody waits for it.
+
+        Raises:
+          Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
+        """
+        asked_at = time.monotonic()
+        reply = self._run(script, source, call(self._terms(source, self.store.clock.deadline_us(source))))
+        if isinstance(reply, Late):
+            self.store.clock.learn(reply.now, asked_at, source)
+            raise self.store.breaker.overdue()
+        return reply
+
+    def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
+        """Run a script in a way that takes nothing, however late.
+
+        Raises:
+          Unavailable: the server is away. Refused: the keys of the source cannot be used.
+        """
+        asked_at = time.monotonic()
+        reply: Any = self._run(script, source, call(self._terms(source, deadline_us=0)))
+        self.store.clock.learn(reply.now, asked_at, source)
+        found: R = reply
+        return found
+
+    def _terms(self, source: str, deadline_us: int) -> Terms:
+        return Terms(self.window(source), deadline_us, self.epochs.known(source), self.member)
+
+    def _join_before(self, want: Want) -> None:
+        """Have Redis know of this process, and of how it takes slots, before it first does."""
+        self.store.check()
+        self.join_machine()
+        if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
+            self._join(want.source)
+
+    @contextmanager
+    def _asking(self, want: Want) -> Iterator[int]:
+        """Around a script by which the server learns that this process is there. Gives its deadline.
+
+        The one place where it is noted that Redis has heard us, and where an answer is lost.
+        """
+        own, clock = self.own(want.source), self.store.clock
+        # What is not sent is not asked.
+        self.broken.check(want.source)
+        # In this order: the server refuses what we no longer reckon with.
+        deadline_us = clock.deadline_us(want.source)
+        own.ask(want.slot, want.cost, time.monotonic() + clock.answered_seconds)
+        try:
+            yield deadline_us
+        except Unavailable as error:
+            # Whether it took them, who knows.
+            own.lose(want.slot, is_heard=error.is_timeout)
+            raise
+        except BaseException:
+            # Interrupted, it may have taken them as well: they count as sent.
+            own.grant(want.slot, want.cost, own.limits, self.lease_seconds)
+            own.answered(want.slot)
+            raise
+        own.answered(want.slot)
+
+    def _note(self, want: Want, given: Given, asked_at: float) -> float:
+        """Put what was given on record; from when on it may be used (monotonic)."""
+        own, starts_at = self.own(want.source), asked_at
+        for slot in given.granted:
+            own.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
+        if given.granted and given.starts_in > 0:
+            # Never too early, were our clock a little fast.
+            starts_at = time.monotonic() + given.starts_in * (1 + CLOCK_DRIFT)
+            own.promise(starts_at, asked_at)
+        for slot in given.released:
+            own.release(slot, given.cost)
+        if given.spent:
+            own.spend(given.spent)
+        return starts_at
+
+    def _run(self, script: Script[C, R], source: str, call: C) -> R:
+        self.broken.check(source)
+        try:
+            return self.store.run(script, call)
+        except Refused as error:
+            if source in self._own:
+                self.broken.add(source, error.reason)
+            raise
+
+    # Without Redis
+
+    def _may_go_alone(self, source: str) -> bool:
+        breaker = self.store.breaker
+        # A slot that is taken alone after ours were put back would be known to nobody.
+        is_without = breaker.reason is not None or source in self.broken
+        # What processes of another layout use of the limits is not known to us.
+        return is_without and not breaker.is_returning and not breaker.is_foreign
+
+    def _newcomers_share(self, window: float) -> float:
+        """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
+        never told it one: nothing while others of this machine may have something in that window."""
+        if not self.store.is_shared:
+            return 1.0
+        # Marked first: of two that look at the same time, both see the other.
+        is_alone = self.machine.go_alone() and self.machine.marker.is_alone(self.lease_seconds + window)
+        return 1 / self.fleet_size if is_alone else 0.0
+
+    def stay_clean(self) -> None:
+        """Say that Redis knows of all that was sent, unless something was sent without it."""
+        if not any(own.has_taken_alone for own in self._own.copy().values()):
+            self.machine.stay_clean()
+
+    # Joining and leaving
+
+    def on_first_ask(self, join: Callable[[str], None] | None) -> None:
+        """Call ``join`` with the name of a source before this process first asks for its slots; None: it is
+        about to leave."""
+        self._join, self.epochs.is_leaving = join, join is None
+
+    def join_machine(self) -> None:
+        """Have a marker: before anything is sent, and before Redis gives this process a part of a limit. One
+        that begins while Redis is away must know of it."""
+        if not self.machine.is_marked:
+            self.stay_clean()
+
+    def leave_machine(self) -> None:
+        """This process is over, and sends nothing any more."""
+        self.machine.leave(has_sent=any(own.has_taken for own in self._own.copy().values()))
+
+    # What is told to all
+
+    def hear_notice(self, message: bytes) -> str | None:
+        """Pass on what the scripts tell everyone (notice.lua).
+
+        Returns the source whose rooms somebody needs; None for any other notice, a damaged one included.
+        """
+        source, *closure = message.decode(errors="replace").split(" ", 2)
+        if not closure:
+            return source
+        until_us = whole(closure[0], most=MOST_US)
+        if until_us is not None and len(closure) == 2:
+            self.hear_closure(source, until_us, closure[1])
+        return None
+
+    def hear_closure(self, source: str, until_us: int, reason: str) -> None:
+        """Take note that ``source`` is closed, by the server's time."""
+        now_us = self.store.clock.time_us(source)
+        if now_us is not None:
+            self.closures.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)
+
+    # What Redis has lost
+
+    def _learn(self, source: str, seen: Seen) -> None:
+        """Where Redis has lost the window, or forgotten us, put our own slots back."""
+        if not self.epochs.learn(source, seen):
+            # Away again, it is mended at the next return.
+            with contextlib.suppress(Unavailable):
+                self.restore(source)
+
+    def restore(self, source: str) -> None:
+        """Put this process's own slots of ``source`` into the shared window.
+
+        Redis takes note with it that the process is there, and so does the process.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        own = self.own(source)
+        ages: list[tuple[str, float]] = []
+
+        def call(terms: Terms) -> Restore:
+            ages.extend(own.ages())
+            return self._restore(own, source, terms, ages)
+
+        def note(found: Restored) -> None:
+            self.epochs.set(source, found.seen)
+            own.restored(slot for slot, _ in ages)
+
+        self.take(RESTORE, Want(source, uuid.uuid4().hex, 0, joins=False), call, note=note)
+
+    def _restore(self, own: OwnSlots, source: str, terms: Terms, ages: list[tuple[str, float]]) -> Restore:
+        now = time.monotonic()
+        # Who is told of no fleet has this limit to itself.
+        census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, now)
+        rooms, _, is_alone = own.report()
+        return Restore(
+            window=terms.window,
+            back=self.store.keys.back(source),
+            horizon=to_micros(own.horizon),
+            process=terms.process,
+            known=terms.known,
+            epoch=uuid.uuid4().hex,
+            lease_us=to_micros(self.lease_seconds),
+            whole=census.epoch,
+            members=census.members,
+            left_us=to_micros(max(0.0, census.left_until - now)),
+            told_ago_us=to_micros(now - census.told_at),
+            deadline_us=terms.deadline_us,
+            # One that has left comes back for nobody.
+            is_member=own.is_member and self._join is not None,
+            going_by=f"{own.share:.9f}" if is_alone else "",
+            rooms=rooms,
+            taken=tuple(part for slot, age in ages for part in (slot, to_micros(age))),
+        )
+
+    def _give_up_windows(self, source: str) -> None:
+        """The clock of the server that holds the keys of ``source`` has jumped: the windows are given up,
+        and each process puts back its own slots by its own clock."""
+        is_cluster = self.store.settings.redis_cluster
+        with contextlib.suppress(Unavailable):
+            for concerned in [source] if is_cluster else self.epochs.sources:
+                # One source whose keys are damaged must not keep the others' stamps: a jump is seen once.
+                with contextlib.suppress(Refused):
+                    self._give_up_window(concerned)
+
+    def _give_up_window(self, source: str) -> None:
+        keys, epoch = self.window(source), self.epochs.of(source)
+        if epoch:
+            self._run(LOSE, source, Lose(keys.slots, keys.state, epoch, uuid.uuid4().hex))
+            self.restore(source)
+
+    # As Redis comes back
+
+    @property
+    def is_needed(self) -> bool:
+        """See :class:`tbcache.store.breaker.Repair`."""
+        return bool(self.broken)
+
+    def is_concerned(self, was_away: bool) -> bool:
+        """See :class:`tbcache.store.breaker.Repair`."""
+        return bool(self._concerned(was_away))
+
+    def repair(self, was_away: bool) -> bool:
+        """Tell the server of the slots that were taken without it."""
+        # Each of them: one that is mended does not stand for the others.
+        mended = [self._put_back(source) for source in self._concerned(was_away)]
+        return any(mended)
+
+    def done(self) -> None:
+        """See :class:`tbcache.store.breaker.Repair`."""
+        if self.machine.is_marked or self.machine.is_marked_alone:
+            self.stay_clean()
+
+    def _concerned(self, was_away: bool) -> list[str]:
+        return [source for source in list(self._own) if was_away or source in self.broken]
+
+    def _put_back(self, source: str) -> bool:
+        """Tell the server of the slots that were taken without it; False where it cannot note them."""
+        try:
+            if source in self.broken and self.own(source).limits:
+                self._look_at(source)
+            self.restore(source)
+            if source in self.broken and self._join is not None:
+                # A beat looks at all that the source's scripts stand on.
+                self._join(source)
+        except Refused:
+            return False
+        self.own(source).forget_lost()
+        self.broken.mended(source)
+        return True
+
+    def _look_at(self, source: str) -> None:
+        """Look at the window as every ask does. Redis takes no note of who looks. A process that is heard
+        counts what leaves its part of the window as used by the others, for a window more: if each try were
+        heard, it would have nothing to go on with.
+
+        Raises:
+          Unavailable: the server is away. Refused: the source's keys cannot be used.
+        """
+        ask = Take(
+            window=self.window(source),
+            limits=pack_limits(self.own(source).limits),
+            is_take=False,
+            id="",
+            cost=1,
+            held_us=0,
+            deadline_us=0,
+            known="",
+            patience_us=0,
+            process="",
+            is_alone=False,
+        )
+        self._run(TAKE, source, ask)
+
+    def _renew(self) -> None:
+        """In a forked child: what Redis has told the parent is not meant for two."""
+        for own in self._own.values():
+            own.renew()
+        self.closures.renew()
+        self.epochs.renew()
+        self.broken.renew()
+        self.machine.renew()

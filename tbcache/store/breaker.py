@@ -1,0 +1,241 @@
+"""Whether the server can be used.
+
+The first call that fails opens the breaker: from then on calls fail at once, while a thread of our own asks
+again and again whether the server is back. What went on without it is put right before anyone else uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import redis
+
+from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.io.background import BackgroundThread
+from tbcache.settings.log import get_logger
+from tbcache.store.fault import is_passing, is_refusal, may_be_done, reason_of
+
+log = get_logger("tbcache.store")
+
+PROBE_SECONDS = 0.1
+#: A server that is there and refuses to work is asked less and less often, at least so often.
+LONGEST_PROBE_SECONDS = 1.0
+#: One that is away again so soon after it was back did not mean it.
+RELAPSE_SECONDS = 2.0
+
+
+class Unavailable(RedisUnreachable):
+    """The store cannot be used now; callers go on without it. ``is_timeout``: it did not answer in time,
+    and may have done what it was asked."""
+
+    is_timeout = False
+
+
+class Refused(Unavailable):
+    """The server answers, but refuses this very call: for what a key holds, or for want of a right."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason, is_refusal=True)
+
+
+class Repair(Protocol):
+    """What must be put right before the server is used again."""
+
+    @property
+    def is_needed(self) -> bool:
+        """True while the server is there, and something that it holds cannot be used."""
+
+    def is_concerned(self, was_away: bool) -> bool:
+        """Whether there is anything to put right."""
+
+    def repair(self, was_away: bool) -> bool:
+        """Put it right; False where nothing could be. Raises Unavailable: the server is away."""
+
+    def done(self) -> None:
+        """The server is used again."""
+
+
+class Breaker:
+    """Open while the server cannot be used; closed otherwise."""
+
+    def __init__(
+        self,
+        address: str,
+        timeout: float,
+        *,
+        is_configured: bool,
+        greet: Callable[[], None],
+        guard: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """``greet`` asks the server whether it is back, and may be used: it raises Unavailable, or
+        ConfigurationError where it is another kind of server. ``guard`` goes around what others do then.
+        """
+        self._address, self._timeout, self._is_configured = address, timeout, is_configured
+        self._greet, self._guard = greet, guard
+        self._first: list[Callable[[], None]] = []
+        self._then: list[Callable[[], None]] = []
+        self._repairs: list[Repair] = []
+        self._prober = BackgroundThread("tbcache-probe", self._probe)
+        self._probe_seconds = PROBE_SECONDS
+        self._returned_at = -math.inf
+        #: What is away is there, and refuses.
+        self.is_refusing = False
+        self.renew()
+
+    def renew(self) -> None:
+        """As new: also after a fork."""
+        self._lock = threading.Lock()
+        #: Why the server cannot be used; None while it can.
+        self.reason: str | None = None if self._is_configured else "no address is configured"
+        self.is_closed = False
+        #: True once it is known that this process may use what the server holds.
+        self.is_greeted = False
+        #: What it holds is of another layout, whose processes use it in ways of their own.
+        self.is_foreign = False
+        #: True while what went on without the server is put right.
+        self.is_returning = False
+
+    @property
+    def is_ours(self) -> bool:
+        """True in the thread that asks for the server, and may use it before all others."""
+        return self._prober.is_current
+
+    def check(self) -> None:
+        """
+        Raises:
+          Unavailable: the server is away, or was a moment ago.
+        """
+        reason = self.reason
+        if reason is not None and not self.is_ours:
+            raise Unavailable(self._address, reason, is_refusal=self.is_refusing)
+
+    def open(self, error: Exception) -> Unavailable:
+        """The server is away, as ``error`` says: what to raise for it."""
+        self._lost(error)
+        unavailable = Unavailable(self._address, reason_of(error), is_refusal=is_refusal(error))
+        unavailable.is_timeout = may_be_done(error)
+        unavailable.is_passing = is_passing(error)
+        return unavailable
+
+    def overdue(self) -> Unavailable:
+        """The server acts too late to be waited for: it counts as away from now on."""
+        return self.open(redis.TimeoutError())
+
+    def greet_again(self) -> None:
+        """What the server holds may be another's by now: ask before the next call."""
+        self.is_greeted = False
+
+    def look_again(self, *, is_news: bool) -> None:
+        """The server is there, and something that it holds cannot be used: see :class:`Repair`."""
+        if is_news:
+            with self._lock:
+                self._plan_probe(is_there=True)
+        # What is under way is over by then.
+        self._prober.start(after=max(self._timeout, self._probe_seconds))
+
+    def on_return(self, callback: Callable[[], None], *, is_first: bool = False) -> None:
+        """Call ``callback`` each time the server is back, before anyone else uses it again; ``is_first``:
+        before the server takes note that this process is there, too.
+
+        One that raises :class:`Unavailable` is called again at the next try.
+        """
+        (self._first if is_first else self._then).append(callback)
+
+    def repair_with(self, repair: Repair) -> None:
+        """Have ``repair`` done at each return, and while it is needed."""
+        self._repairs.append(repair)
+
+    def close(self) -> None:
+        """Every call from now on raises Unavailable."""
+        with self._lock:
+            self.is_closed = True
+            self.reason = "closed"
+        self._prober.stop(timeout=0.0)
+
+    def _lost(self, error: Exception) -> None:
+        reason, is_there = reason_of(error), is_refusal(error)
+        with self._lock:
+            if self.is_closed:
+                return
+            self.is_greeted = False
+            is_news, self.reason = self.reason is None, reason
+            self.is_refusing = is_there
+            if is_news:
+                self._plan_probe(is_there)
+        if is_news:
+            log.warning("redis.lost", address=self._address, reason=reason)
+            self._prober.start(after=self._probe_seconds)
+
+    def _plan_probe(self, is_there: bool) -> None:
+        """With the lock held: when to ask first; later, where a server is back and refuses again at once."""
+        is_relapse = time.monotonic() - self._returned_at < RELAPSE_SECONDS
+        self._probe_seconds = _longer(self._probe_seconds) if is_relapse and is_there else PROBE_SECONDS
+
+    def _probe(self) -> float | None:
+        """Ask whether the server is back, and whether what our scripts stumbled over is mended."""
+        if self.is_closed:
+            return None
+        try:
+            self._come_back()
+            is_refused = self._is_repair_needed
+        except Unavailable as error:
+            is_refused = error.is_refusal
+        except ConfigurationError:
+            is_refused = True
+        if self.reason is None and not self._is_repair_needed:
+            return None
+        if is_refused:
+            # It is there, and has better things to do; one that is not there costs nothing to ask.
+            self._probe_seconds = _longer(self._probe_seconds)
+        return self._probe_seconds
+
+    @property
+    def _is_repair_needed(self) -> bool:
+        return any(repair.is_needed for repair in self._repairs)
+
+    def _come_back(self) -> None:
+        """Ask the server, then let everyone put right what went on without it, and use it again.
+
+        Raises:
+          Unavailable: it is away still. ConfigurationError: it is another kind of server.
+        """
+        was_away = self.reason is not None
+        if was_away:
+            self._greet()
+        self.is_returning = True
+        try:
+            if self._put_right(was_away):
+                self._call_back(self._then)
+                with self._lock:
+                    self.reason = "closed" if self.is_closed else None
+                for repair in self._repairs:
+                    repair.done()
+                self._returned_at = time.monotonic()
+        finally:
+            self.is_returning = False
+        if was_away:
+            log.info("redis.returned", address=self._address)
+
+    def _put_right(self, was_away: bool) -> bool:
+        """Whether the server can be used again, or more of it than before."""
+        concerned = [repair for repair in self._repairs if repair.is_concerned(was_away)]
+        self._call_back(self._first if was_away or concerned else [])
+        # Each of them: one that is mended does not stand for the others.
+        is_mended = [repair.repair(was_away) for repair in concerned]
+        return was_away or any(is_mended)
+
+    def _call_back(self, callbacks: Iterable[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            # What one key refuses must not keep everything else away.
+            with contextlib.suppress(Refused), self._guard():
+                callback()
+
+
+def _longer(seconds: float) -> float:
+    return min(2 * seconds, LONGEST_PROBE_SECONDS)

@@ -1,0 +1,142 @@
+"""The server's clock beside ours.
+
+Stamps are of the server's time, as processes have clocks of their own. What a process knows of that time
+it has read in answers. The nodes of a cluster have clocks of their own: there, each source's is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from tbcache.models import utc_now
+from tbcache.settings.log import get_logger
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_time
+
+log = get_logger("tbcache.store")
+
+#: For so long the server's clock is told by ours: it may be set.
+CLOCK_SECONDS = 60.0
+#: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
+ANSWERED_PART = 0.8
+
+
+class _Range(NamedTuple):
+    """How far the server's clock is ahead of ours: at least ``low`` and at most ``high`` seconds.
+
+    The server told its time at some moment between an ask and its answer. However long either was
+    under way, or this process stood still, the truth lies in between.
+    """
+
+    low: float
+    high: float
+    seen_at: float
+
+    def at(self, now: float) -> _Range:
+        """The same later: the two may have gone apart by their drift."""
+        drift = CLOCK_DRIFT * max(0.0, now - self.seen_at)
+        return _Range(self.low - drift, self.high + drift, now)
+
+    def narrowed_by(self, other: _Range) -> _Range:
+        return _Range(max(self.low, other.low), min(self.high, other.high), self.seen_at)
+
+
+class ServerClock:
+    """What this process knows of the server's time. Moments with ``_us`` are microseconds of that time."""
+
+    def __init__(self, ask: Callable[[str], int], timeout: float, *, is_cluster: bool) -> None:
+        """``ask`` asks the server that holds a source's keys for its time (us); ``timeout`` (seconds) is
+        that of every ask."""
+        self._ask = ask
+        self._timeout = timeout
+        self._is_cluster = is_cluster
+        self._jumped: list[Callable[[str], None]] = []
+        self._ranges: dict[str, _Range] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Also after a fork: another thread of the parent may have held a lock. What is known holds."""
+        self._lock = threading.Lock()
+        self._asking = threading.Lock()
+
+    @property
+    def is_known(self) -> bool:
+        """True once the server has told its time."""
+        return bool(self._ranges)
+
+    @property
+    def answered_seconds(self) -> float:
+        """The seconds in which an ask must be carried out."""
+        return self._timeout * ANSWERED_PART
+
+    def time_us(self, source: str = "") -> float | None:
+        """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
+        known = self._ranges.get(self._name(source))
+        return None if known is None else (time.monotonic() + known.high) * MICROS
+
+    def now_us(self, source: str) -> float:
+        """The server's time (us). A round trip where it was not heard of for a while.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        known = self._ranges.get(self._name(source))
+        if known is None or time.monotonic() - known.seen_at > CLOCK_SECONDS:
+            known = self._ask_now(source)
+        return (time.monotonic() + known.high) * MICROS
+
+    @property
+    def today(self) -> datetime:
+        """Now, as the server sees it; by our own clock before its time is known."""
+        now_us = self.time_us()
+        return utc_now() if now_us is None else to_time(now_us)
+
+    def deadline_us(self, source: str) -> int:
+        """When an ask made now is past, in the server's time: early enough that its answer is read.
+
+        A source's first costs a round trip: a server that is frozen must not act on it when it thaws.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        known = self._ranges.get(self._name(source)) or self._ask_first(source)
+        # By the lower end: never later than the part of the timeout that is the ask's.
+        return round((time.monotonic() + known.low + self.answered_seconds) * MICROS)
+
+    def learn(self, now_us: int, asked_at: float, source: str) -> None:
+        """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
+
+        One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
+        """
+        name, now = self._name(source), time.monotonic()
+        seen = _Range(now_us / MICROS - now, now_us / MICROS - asked_at, now)
+        with self._lock:
+            known = self._ranges.get(name)
+            both = seen if known is None else seen.narrowed_by(known.at(now))
+            # A clock that is being corrected, by some milliseconds a second, has not jumped.
+            gap = both.low - both.high
+            self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
+        if gap > self._timeout and known is not None:
+            log.warning("redis.clock_jumped", seconds=round(seen.high - known.high, 3))
+            for callback in self._jumped:
+                callback(source)
+
+    def on_jump(self, callback: Callable[[str], None]) -> None:
+        """Call ``callback`` with a source when the clock of the server that holds its keys has jumped."""
+        self._jumped.append(callback)
+
+    def _ask_first(self, source: str) -> _Range:
+        with self._asking:
+            # Another thread may have asked while we waited.
+            return self._ranges.get(self._name(source)) or self._ask_now(source)
+
+    def _ask_now(self, source: str) -> _Range:
+        asked_at = time.monotonic()
+        self.learn(self._ask(source), asked_at, source)
+        return self._ranges[self._name(source)]
+
+    def _name(self, source: str) -> str:
+        return source if self._is_cluster else ""

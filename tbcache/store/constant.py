@@ -1,0 +1,25 @@
+"""What Python and the scripts must have in common, written down once.
+
+A script that names one of :data:`SHARED` is given it in its prologue (script.py).
+"""
+
+from __future__ import annotations
+
+from tbcache.store.wire import to_micros
+
+#: Silent for longer, a process may be cut off and sending on its own.
+ABSENT_SECONDS = 0.45
+#: A host that died takes its processes' shares along for so long.
+FORGET_SECONDS = 300.0
+#: What a share may miss by its rounding.
+ROUNDING = 1e-6
+#: The code for a slot that is free, and has to be given back by another process first.
+GIVING_BACK = "giving_back"
+
+#: As Lua has them: the names of moments and spans end with ``_US`` (microseconds).
+SHARED = {
+    "ABSENT_US": f"{to_micros(ABSENT_SECONDS)}",
+    "FORGET_US": f"{to_micros(FORGET_SECONDS)}",
+    "ROUNDING": f"{ROUNDING:g}",
+    "GIVING_BACK": f"'{GIVING_BACK}'",
+}
