@@ -77,7 +77,6 @@ def _look_for_redis(settings: Settings) -> None:
 def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     # These read half of the library: not before the request is known to be sound.
     from tbcache.fleet import difference
-    from tbcache.pipeline import get_pipeline
     from tbcache.providers import get_provider
 
     provider = get_provider(source)
@@ -88,5 +87,5 @@ def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
         if (said := difference(source, *limits)) is not None:
             say(said)
         # An answer that was stale is being refreshed in the background.
-        get_pipeline().close()
+        provider.pipeline.close()
         provider.client.close()

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,11 +31,10 @@ from tbcache.embedded import (
 )
 from tbcache.errors import ConfigurationError
 from tbcache.errors.extra import need
+from tbcache.fleet import Fleet
 from tbcache.repository.handover import why_unkept
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources
-from tbcache.store import Store
-from tbcache.store.start import await_server
 
 EXAMPLE = "Example: tbcache up --demo"
 
@@ -203,11 +202,8 @@ def _start_server(
 
 def _await_own(settings: Settings, view: View, stop: StopSignal) -> bool:
     """Wait for the user's own server; False when we are to stop first."""
-    store = Store(settings)
-    try:
-        return await_server(store, view.say, stop.is_set)
-    finally:
-        store.close()
+    with closing(Fleet.on_its_own(settings)) as fleet:
+        return fleet.wait_for_server(view.say, stop.is_set)
 
 
 def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, str]:

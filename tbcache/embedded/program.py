@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import tbcache
 from tbcache.embedded.part import Part
 from tbcache.errors import ConfigurationError
 
-_PACKAGE = Path(tbcache.__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def process_part(

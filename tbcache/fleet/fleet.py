@@ -87,9 +87,14 @@ class Fleet:
         """
         self._store.require()
 
-    def wait_for_server(self, say: Callable[[str], None]) -> None:
-        """As :meth:`require`, but one that does not answer yet is waited for, which ``say`` is told."""
-        await_server(self._store, say)
+    def wait_for_server(
+        self, say: Callable[[str], None], is_stopping: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """As :meth:`require`, but one that does not answer yet is waited for, which ``say`` is told.
+
+        False when ``is_stopping`` came first.
+        """
+        return await_server(self._store, say, is_stopping)
 
     def why_away(self) -> str | None:
         """Why Redis cannot be used, in one line; None when it can. One round trip."""

@@ -36,13 +36,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tbcache.errors import ConfigurationError
 from tbcache.errors.extra import need
-from tbcache.folder import make_private
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
 from tbcache.repository.schema import SchemaTooNew, bring_up
 from tbcache.settings import DATABASE_EXAMPLES
+from tbcache.settings.folder import make_private
 
 _VARIABLE = "TBCACHE_DATABASE_URL"
 _NO_SUCH_TABLE = "42P01"

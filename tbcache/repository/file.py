@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from tbcache.folder import make_private
+from tbcache.settings.folder import make_private
 
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> Path:

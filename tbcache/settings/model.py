@@ -31,10 +31,10 @@ from pydantic import (
 
 from tbcache.errors import ConfigurationError, UnknownSource, nearest
 from tbcache.errors.extra import has
-from tbcache.folder import read_note
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, Limit, ticker
 from tbcache.models.foreign import NotJson, read_json
+from tbcache.settings.folder import read_note
 from tbcache.settings.query_filter import check_query_filter
 from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host
 
