@@ -32,10 +32,9 @@ DONE = Settlement(payload=b"1", pages=1)
 
 @dataclass(frozen=True)
 class Plan:
-    """What each process does. Processes start together at ``start`` (monotonic)."""
+    """What each process does, from when all of them are up."""
 
     url: str
-    start: float
     seconds: float
     limits: tuple[Limit, ...]
     threads: int = 4
@@ -63,6 +62,14 @@ def delay(random_: random.Random, shape: str) -> float:
     return seconds
 
 
+_all_are_up: Callable[[], object] = int
+
+
+def _wait_for_all(all_are_up: Callable[[], object]) -> None:
+    global _all_are_up
+    _all_are_up = all_are_up
+
+
 def work(plan: Plan, process: int) -> tuple[list[float], int]:
     """One process: when its requests arrived, and how many round trips it made."""
     settings = Settings.load({"REDIS_URL": plan.url, "TBCACHE_WORKER_NAME": f"load-{process}"})
@@ -79,13 +86,15 @@ def work(plan: Plan, process: int) -> tuple[list[float], int]:
 
     store.run = counted  # type: ignore[method-assign, assignment]
     arrivals: list[float] = []
-    end = plan.start + plan.seconds
+    _all_are_up()
+    start = time.monotonic()
+    end = start + plan.seconds
 
     def loop(thread: int) -> None:
         random_ = random.Random(f"{plan.seed} {process} {thread}")
         number = 0
         while (now := time.monotonic()) < end:
-            if plan.shape == "bursts" and int((now - plan.start) / 0.7) % 2:
+            if plan.shape == "bursts" and int((now - start) / 0.7) % 2:
                 time.sleep(0.01)
                 continue
             number += 1
@@ -106,7 +115,6 @@ def work(plan: Plan, process: int) -> tuple[list[float], int]:
         time.sleep(delay(random_, plan.shape))
         admission.settle(verdict.grant, DONE)
 
-    time.sleep(max(0.0, plan.start - time.monotonic()))
     threads = [threading.Thread(target=loop, args=(n,)) for n in range(plan.threads)]
     for thread in threads:
         thread.start()
@@ -127,11 +135,11 @@ def most_in_any_window(arrivals: list[float], window_seconds: float) -> int:
 
 
 def run(plan: Plan, processes: int = 4) -> Seen:
-    """Run the load; ``plan.start`` is set here, when every process is up."""
+    """Run the load in so many processes."""
     context = multiprocessing.get_context("spawn")
-    plan = replace(plan, start=time.monotonic() + 1.5)
-    with context.Pool(processes) as pool:
-        results = pool.starmap(work, [(plan, number) for number in range(processes)])
+    all_are_up = context.Barrier(processes).wait
+    with context.Pool(processes, _wait_for_all, (all_are_up,)) as pool:
+        results = pool.starmap(work, [(plan, number) for number in range(processes)], chunksize=1)
     arrivals = [moment for moments, _ in results for moment in moments]
     trips = sum(count for _, count in results)
     tightest = plan.limits[0]
@@ -157,7 +165,6 @@ def main() -> None:
     with ValkeyServer() as server:
         plan = Plan(
             server.connection_url,
-            0.0,
             options.seconds,
             Limit.parse_all(options.limit),
             shape=options.shape,
