@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.io.singleton import singleton
 from tbcache.limiter import Terms, Want, limiter_of
-from tbcache.limiter.script import COMMIT, RELEASE, REOPEN, TAKE, End, Reopen, Take, Taken
+from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
 from tbcache.models.foreign import printable, quoted
@@ -27,7 +27,6 @@ from tbcache.sources import Source, get_declared, get_source, source_names, unco
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.constant import GIVING_BACK
 from tbcache.store.name import MOST_NAMES
-from tbcache.store.script import Script
 from tbcache.store.wire import (
     CLOCK_DRIFT,
     MICROS,
@@ -103,7 +102,7 @@ class RateLimiter:
           RateLimited: none comes free in that time; raised as soon as that is known.
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        return self._wait(self._limits(limit, window_seconds), max_wait, cost, held=0.0)
+        return self._wait(self._limits(limit, window_seconds), max_wait, cost, held=0.0)[1]
 
     @contextmanager
     def slot(
@@ -122,20 +121,19 @@ class RateLimiter:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        held, limits = uuid.uuid4().hex, self._limits(limit, window_seconds)
-        status = self._wait(limits, max_wait, cost, held=self._lease, slot=held)
+        slot, status = self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._lease)
         try:
             yield status
         finally:
-            self._commit(held, cost)
+            self._limiter.commit(self.source.name, slot, cost)
 
-    def hold(self, slot: str, *, max_wait: float | None = None, cost: int = 1) -> RateLimitStatus:
-        """Hold ``slot`` until whoever fetches with it commits it, or its lease ends.
+    def hold(self, *, max_wait: float | None = None, cost: int = 1) -> str:
+        """The name of a slot that is held until whoever fetches with it commits it, or its lease ends.
 
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
         """
-        return self._wait(self._limits(None, None), max_wait, cost, held=self._lease, slot=slot)
+        return self._wait(self._limits(None, None), max_wait, cost, held=self._lease)[0]
 
     def get_status(self, limit: int | None = None, window_seconds: float | None = None) -> RateLimitStatus:
         """Where the tightest limit stands. Counts nothing."""
@@ -185,19 +183,16 @@ class RateLimiter:
             return
 
     def _wait(
-        self,
-        limits: tuple[Limit, ...] | None,
-        max_wait: float | None,
-        cost: int,
-        *,
-        held: float,
-        slot: str | None = None,
-    ) -> RateLimitStatus:
+        self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
+    ) -> tuple[str, RateLimitStatus]:
+        """The slot that was waited for, and where the limit stands with it."""
         longest = max(one.window_seconds for one in limits or self._own.limits)
         patience = longest if max_wait is None else wait_seconds("max_wait", max_wait)
-        give_up, slot = time.monotonic() + patience, slot or uuid.uuid4().hex
+        give_up = time.monotonic() + patience
         while True:
             left = max(0.0, give_up - time.monotonic())
+            # Another name each time: whether Redis holds the last one is perhaps not known.
+            slot = uuid.uuid4().hex
             allowed, status, wait, _ = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not allowed and time.monotonic() + wait > give_up:
                 raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
@@ -208,9 +203,9 @@ class RateLimiter:
             finally:
                 # Also when interrupted: it was granted for later, and nobody sends with it then.
                 if allowed and not is_kept:
-                    self._give_back(slot, cost)
+                    self._limiter.release(self.source.name, slot, cost)
             if allowed and is_kept:
-                return status
+                return slot, status
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
         """The window that a call asks about; None for all limits in force."""
@@ -348,19 +343,6 @@ class RateLimiter:
             reason=reason,
         )
         return _Answer(wait == 0, status, wait)
-
-    def _give_back(self, slot: str, cost: int) -> None:
-        self._own.release(slot, cost)
-        self._end(RELEASE, slot, cost)
-
-    def _commit(self, slot: str, cost: int) -> None:
-        self._own.commit(slot, cost)
-        self._end(COMMIT, slot, cost)
-
-    def _end(self, script: Script[End, None], slot: str, cost: int) -> None:
-        # While Redis is away our own count stands for it.
-        with contextlib.suppress(Unavailable):
-            self._store.run(script, End(self._store.keys.slots(self.source.name), slot, cost))
 
 
 @singleton

@@ -12,13 +12,15 @@ class Proxy:
     """Passes bytes between a port of its own and ``port``, both on 127.0.0.1, until it is cut.
 
     ``refuse()``: connections break and new ones are refused. ``silence()``: connections stay, new
-    ones are taken, nothing arrives; what was sent meanwhile arrives after ``mend()``.
+    ones are taken, nothing arrives; what was sent meanwhile arrives after ``mend()``. ``swallow()``: what is
+    asked arrives, and its answer never does.
     """
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._is_passing = threading.Event()
         self._is_passing.set()
+        self._is_swallowing = False
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -51,8 +53,12 @@ class Proxy:
     def silence(self) -> None:
         self._is_passing.clear()
 
+    def swallow(self) -> None:
+        self._is_swallowing = True
+
     def mend(self) -> None:
         """Pass everything again."""
+        self._is_swallowing = False
         self._is_passing.set()
         if self._listener is None:
             self.start()
@@ -78,14 +84,15 @@ class Proxy:
             return
         with self._lock:
             self._sockets |= {near, far}
-        threading.Thread(target=self._pass, args=(far, near), daemon=True).start()
-        self._pass(near, far)
+        threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
+        self._pass(near, far, False)
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         try:
             while data := source.recv(65536):
                 self._is_passing.wait()
-                target.sendall(data)
+                if not (is_answer and self._is_swallowing):
+                    target.sendall(data)
         except OSError:
             pass
         finally:

@@ -18,7 +18,7 @@ import msgspec
 from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
-from tbcache.admission.local import LocalAdmission, end_slot
+from tbcache.admission.local import LocalAdmission
 from tbcache.admission.verdict import (
     Ask,
     Failed,
@@ -33,7 +33,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.limiter import Replied, Terms, Want, limiter_of
+from tbcache.limiter import OwnSlots, Replied, Terms, Want, limiter_of
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
 from tbcache.models.foreign import NotJson, read_json
@@ -418,7 +418,7 @@ class Admission:
         found = self._limiter.settle(script.SETTLE, name, call)
         self._billed.note(name, day_of(today), settlement.bill)
         own.purse.pay(to_micros(settlement.bill.most))
-        end_slot(own, grant, settlement)
+        _end_slot(own, grant, settlement)
         if grant.is_lost and found.is_ours:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
@@ -544,6 +544,14 @@ class Admission:
         if due.most:
             self._monitor.bill(name, due)
             self._limiter.own(name).purse.pay(to_micros(due.most))
+
+
+def _end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
+    """Do with this process's record of the slot what settle.lua has done with the slot."""
+    if settlement.ending == "abandon":
+        own.release(grant.slot, grant.ask.source.cost)
+    elif settlement.ending != "interrupted":
+        own.commit(grant.slot, grant.ask.source.cost)
 
 
 def _once(bill: Bill) -> tuple[str | int, ...]:

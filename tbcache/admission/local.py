@@ -102,7 +102,7 @@ class LocalAdmission:
 
     def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
-        self._limiter.own(source.name).commit(grant.slot, source.cost)
+        self._limiter.commit(source.name, grant.slot, source.cost)
         with self._lock:
             wait = self._take(source, slot)
         if wait is not None:
@@ -112,7 +112,7 @@ class LocalAdmission:
 
     def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
-        end_slot(self._limiter.own(source.name), grant, settlement)
+        self._end_slot(grant, settlement)
         key = grant.ask.request.key
         with self._lock:
             load = self._load(key)
@@ -135,6 +135,14 @@ class LocalAdmission:
             self._over.wait_for(
                 lambda: all(load.token != token for load in self._loads.values()), timeout=seconds
             )
+
+    def _end_slot(self, grant: Grant, settlement: Settlement) -> None:
+        """Redis may hold it: it was told of it, or has granted it."""
+        source = grant.ask.source
+        if settlement.ending == "abandon":
+            self._limiter.release(source.name, grant.slot, source.cost)
+        elif settlement.ending != "interrupted":
+            self._limiter.commit(source.name, grant.slot, source.cost)
 
     def _load(self, key: str) -> _Load:
         if key not in self._loads:
@@ -172,14 +180,6 @@ class LocalAdmission:
     def _closed_for(self, source: str) -> Wait | None:
         closure = self._limiter.closures.of(source)
         return None if closure is None else _wait(closure.seconds, "closed", closure.reason)
-
-
-def end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
-    """Do with this process's record of the slot what settle.lua does with the slot."""
-    if settlement.ending == "abandon":
-        own.release(grant.slot, grant.ask.source.cost)
-    elif settlement.ending != "interrupted":
-        own.commit(grant.slot, grant.ask.source.cost)
 
 
 def _wait(seconds: float, why: Why, reason: str) -> Wait:

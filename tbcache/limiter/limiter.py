@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.machine import Machine
-from tbcache.limiter.script import LOSE, RESTORE, TAKE, Lose, Restore, Restored, Take
+from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
 from tbcache.limiter.slot import Census, OwnSlots
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.store import Refused, Store, Unavailable
@@ -217,6 +218,40 @@ class Limiter:
                 self.broken.add(source, error.reason)
             raise
 
+    # The end of a slot
+
+    def commit(self, source: str, slot: str, cost: int) -> None:
+        """The answer to what was sent with ``slot`` is in. Redis is told now, or at its return."""
+        own = self.own(source)
+        own.owe(slot, cost)
+        own.commit(slot, cost)
+        self._try_to_tell_ends(source)
+
+    def release(self, source: str, slot: str, cost: int) -> None:
+        """Nothing was sent with ``slot``. Redis is told now, or at its return.
+
+        It is not asked for again by this name: Redis may be told so at any later moment.
+        """
+        own = self.own(source)
+        own.owe(slot, cost)
+        own.release(slot, cost)
+        self._try_to_tell_ends(source)
+
+    def _try_to_tell_ends(self, source: str) -> None:
+        with contextlib.suppress(Unavailable):
+            self._tell_ends(source)
+
+    def _tell_ends(self, source: str) -> None:
+        """Tell Redis of slots that are over, whoever granted them: it would hold them until their lease ends.
+
+        Raises:
+          Unavailable: the server is away. Refused: the keys of the source cannot be used.
+        """
+        own, slots = self.own(source), self.store.keys.slots(source)
+        for slot, cost, is_unused in own.owed:
+            self._run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
+            own.told(slot)
+
     # Without Redis
 
     def _may_go_alone(self, source: str) -> bool:
@@ -304,15 +339,19 @@ class Limiter:
 
         def note(found: Restored) -> None:
             self.epochs.set(source, found.seen)
-            own.restored(slot for slot, _ in ages)
+            own.restored(ages)
 
         self.take(RESTORE, Want(source, uuid.uuid4().hex, 0, joins=False), call, note=note)
+        self._tell_ends(source)
 
     def _restore(self, own: OwnSlots, source: str, terms: Terms, ages: list[tuple[str, float]]) -> Restore:
         now = time.monotonic()
         # Who is told of no fleet has this limit to itself.
         census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, now)
         rooms, _, is_alone = own.report()
+        taken = [part for slot, age in ages for part in (slot, to_micros(age))]
+        # After the ages: what another thread takes alone in between is in neither.
+        unused = [part for slot in own.unused for part in (slot, "")]
         return Restore(
             window=terms.window,
             back=self.store.keys.back(source),
@@ -330,7 +369,7 @@ class Limiter:
             is_member=own.is_member and self._join is not None,
             going_by=f"{own.share:.9f}" if is_alone else "",
             rooms=rooms,
-            taken=tuple(part for slot, age in ages for part in (slot, to_micros(age))),
+            taken=(*taken, *unused),
         )
 
     def _give_up_windows(self, source: str) -> None:
@@ -360,6 +399,10 @@ class Limiter:
         """See :class:`tbcache.store.breaker.Repair`."""
         return bool(self._concerned(was_away))
 
+    def quiet_at(self, was_away: bool) -> float:
+        """See :class:`tbcache.store.breaker.Repair`."""
+        return max((self.own(source).heard_until for source in self._concerned(was_away)), default=-math.inf)
+
     def repair(self, was_away: bool) -> bool:
         """Tell the server of the slots that were taken without it."""
         # Each of them: one that is mended does not stand for the others.
@@ -370,6 +413,9 @@ class Limiter:
         """See :class:`tbcache.store.breaker.Repair`."""
         if self.machine.is_marked or self.machine.is_marked_alone:
             self.stay_clean()
+        for source in list(self._own):
+            # What ended after the slots were put back.
+            self._try_to_tell_ends(source)
 
     def _concerned(self, was_away: bool) -> list[str]:
         return [source for source in list(self._own) if was_away or source in self.broken]

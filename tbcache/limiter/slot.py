@@ -65,6 +65,24 @@ class Census(NamedTuple):
     told_at: float = 0.0
 
 
+class Asked(NamedTuple):
+    """An ask that may take ``cost`` slots. Redis may carry it out until ``heard_until`` (monotonic).
+    ``is_alone``: it was lost, and they were taken without Redis then."""
+
+    cost: int
+    heard_until: float
+    is_lost: bool = False
+    is_alone: bool = False
+
+
+class Ended(NamedTuple):
+    """A slot that is over: its request was answered, or it ``is_unused``."""
+
+    slot: str
+    cost: int
+    is_unused: bool
+
+
 class OwnSlots:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
@@ -98,9 +116,10 @@ class OwnSlots:
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
         self._alone: set[str] = set()
-        #: Asks under way, or whose answers were lost: how many slots each may have taken, and until
-        #: when Redis may have heard it (monotonic).
-        self._asked: dict[str, tuple[int, float]] = {}
+        #: Asks under way, or whose answers were lost.
+        self._asked: dict[str, Asked] = {}
+        #: Slots, with their cost, that are over, and of which Redis was not told that.
+        self._untold: dict[str, int] = {}
         #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
         self._rooms: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
@@ -164,13 +183,20 @@ class OwnSlots:
         """An ask is off that may take ``cost`` slots; until it is answered they count as taken.
         Redis does not carry it out after ``heard_until`` (monotonic)."""
         with self._lock:
-            self._asked[name] = cost, heard_until
+            self._asked[name] = Asked(cost, heard_until)
 
     def lose(self, name: str, *, is_heard: bool) -> None:
         """No answer comes. ``is_heard``: for all we know, only the answer is lost."""
         with self._lock:
-            if not is_heard and name in self._asked:
-                self._asked[name] = self._asked[name][0], -math.inf
+            if name in self._asked:
+                cost, until, *_ = self._asked[name]
+                self._asked[name] = Asked(cost, until if is_heard else -math.inf, is_lost=True)
+
+    @property
+    def heard_until(self) -> float:
+        """Until when Redis may carry out what it was asked (monotonic)."""
+        with self._lock:
+            return max((asked.heard_until for asked in self._asked.values()), default=-math.inf)
 
     def is_asked(self, name: str) -> bool:
         """True while that ask is under way, or its answer was lost."""
@@ -262,6 +288,27 @@ class OwnSlots:
                 self._stamps.pop(name, None)
                 self._alone.discard(name)
 
+    def owe(self, slot: str, cost: int) -> None:
+        """Redis is to be told that a slot is over, unless it never heard of it. Said before it is over."""
+        with self._lock:
+            if slot not in self._alone:
+                self._untold[slot] = cost
+
+    @property
+    def owed(self) -> list[Ended]:
+        """The slots of which Redis is to be told that they are over."""
+        now = time.monotonic()
+        with self._lock:
+            ended = [
+                Ended(slot, cost, is_unused=slot not in self._stamps) for slot, cost in self._untold.items()
+            ]
+            return [one for one in ended if one.is_unused or self._stamps[one.slot] <= now]
+
+    def told(self, slot: str) -> None:
+        """Redis knows that it is over."""
+        with self._lock:
+            self._untold.pop(slot, None)
+
     def clear(self) -> None:
         with self._lock:
             self._stamps.clear()
@@ -279,22 +326,30 @@ class OwnSlots:
             if wait == 0.0:
                 if not self._go_alone():
                     return RETURN_SECONDS
-                self._asked.pop(slot, None)
+                if slot in self._asked:
+                    # It is the same slot now; that Redis may have heard of us holds on.
+                    self._asked[slot] = self._asked[slot]._replace(is_alone=True)
                 self._record(slot, cost, limits, held_seconds)
                 self._alone.update(_units(slot, cost))
         return wait
 
-    def restored(self, slots: Iterable[str]) -> None:
-        """Redis knows of these now, also of those taken alone."""
+    def restored(self, ages: Iterable[tuple[str, float]]) -> None:
+        """Redis knows of these now (see :meth:`ages`), also of those taken alone."""
+        now = time.monotonic()
         with self._lock:
-            told = self._alone.intersection(slots)
-            self._alone -= told
-            self._spend(len(told))
+            for slot, age in ages:
+                self._untold.pop(slot, None)
+                if slot in self._alone:
+                    self._alone.discard(slot)
+                    self._spend(1)
+                if age < 0 and self._stamps.get(slot, 0.0) <= now:
+                    # It ended while Redis was told that it is held.
+                    self._untold[slot] = 1
 
     def forget_lost(self) -> None:
-        """Redis is back: what was asked before is answered no more, nor carried out."""
+        """Redis is back: what was lost before is not carried out any more."""
         with self._lock:
-            self._asked.clear()
+            self._asked = {name: asked for name, asked in self._asked.items() if not asked.is_lost}
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""
@@ -345,6 +400,13 @@ class OwnSlots:
             self._forget(now)
             return [(slot, now - stamp) for slot, stamp in self._stamps.items()]
 
+    @property
+    def unused(self) -> list[str]:
+        """The slots of asks whose answers were lost, as far as nothing was sent with them."""
+        with self._lock:
+            lost = [(name, asked.cost) for name, asked in self._asked.items() if asked.is_lost]
+            return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
+
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
         now, window = time.monotonic(), limit.window_seconds
         share = self.mine(limit)
@@ -353,7 +415,8 @@ class OwnSlots:
         alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
         # Redis may have heard what it could not answer.
-        noticed = max([self._heard_at, *(until for _, until in self._asked.values())]) + THEIRS_SECONDS
+        heard = [self._heard_at, *(asked.heard_until for asked in self._asked.values())]
+        noticed = max(heard) + THEIRS_SECONDS
         if self._rooms is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
             # as there were then; of what was free, each may take his room.
@@ -363,7 +426,8 @@ class OwnSlots:
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
             # One that is asked for again by its name is the same.
-            lost = sum(units for name, (units, _) in self._asked.items() if name != slot)
+            others = (asked for name, asked in self._asked.items() if name != slot)
+            lost = sum(asked.cost for asked in others if not asked.is_alone)
             room = max(0, self._rooms.get(pack_limits([limit]), 0)) - lost
             waits.append(_until(inside, len(inside) + cost - len(before) - max(0, room), now))
         else:

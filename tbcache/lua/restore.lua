@@ -3,8 +3,8 @@
 --@include slot
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
--- A slot that is known keeps the later stamp of the two: either is at or after its arrival. One that is still
--- held here although its answer is in, which could not be told, is held no longer.
+-- A slot whose answer is in gets the earlier of the two stamps where it is known: either is at or after its arrival.
+-- One that is under way is held.
 --
 -- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
@@ -22,7 +22,7 @@
 --       is_member    it is to be in the fleet from now on, as after a beat
 --       going_by     the share that it goes by, "" for none
 --       rooms        it goes by, "count:span=room,..."
---       taken        slot id, age (us; negative while it is held), ...
+--       taken        slot id, age (us; negative while it is held; "": it was perhaps granted, and is not used), ...
 -- Replies
 --       restored: now, seen   seen: what meet replies
 --       late: now             past the deadline: nothing was done
@@ -48,10 +48,11 @@ if is_member then
 end
 for i = 1, #taken, 2 do
     local id, age = taken[i], tonumber(taken[i + 1])
-    if age >= 0 then
-        commit(slots, now, id, 1)
+    if age then
+        redis.call('ZADD', slots, age < 0 and 'GT' or 'LT', int(now - age), id)
+    else
+        release(slots, id, 1)
     end
-    redis.call('ZADD', slots, 'GT', int(now - age), id)
 end
 if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -33,9 +32,8 @@ class RateLimitMiddleware(Middleware):
         limiter = self._limiters.get(message.queue_name)
         if limiter is None or isinstance(message, Job) or message.options.get("slot"):
             return
-        slot = uuid.uuid4().hex
         try:
-            limiter.hold(slot, max_wait=0.0, cost=limiter.source.cost)
+            slot = limiter.hold(max_wait=0.0, cost=limiter.source.cost)
         except RateLimited as error:
             delay_ms = max(1, round(1000 * max(error.retry_after, SOON_SECONDS)))
             broker.enqueue(message._message.copy(), delay=delay_ms)

@@ -54,6 +54,9 @@ class Repair(Protocol):
     def is_concerned(self, was_away: bool) -> bool:
         """Whether there is anything to put right."""
 
+    def quiet_at(self, was_away: bool) -> float:
+        """From when on the server carries out nothing that it was asked before (monotonic)."""
+
     def repair(self, was_away: bool) -> bool:
         """Put it right; False where nothing could be. Raises Unavailable: the server is away."""
 
@@ -208,6 +211,7 @@ class Breaker:
         was_away = self.reason is not None
         if was_away:
             self._greet()
+        self._await_quiet(was_away)
         self.is_returning = True
         try:
             if self._put_right(was_away):
@@ -221,6 +225,12 @@ class Breaker:
             self.is_returning = False
         if was_away:
             log.info("redis.returned", address=self._address)
+
+    def _await_quiet(self, was_away: bool) -> None:
+        """What is put right must not be changed by what was asked before. Others go on alone meanwhile."""
+        quiet_at = max((repair.quiet_at(was_away) for repair in self._repairs), default=-math.inf)
+        if (left := quiet_at - time.monotonic()) > 0:
+            self._prober.pause(left)
 
     def _put_right(self, was_away: bool) -> bool:
         """Whether the server can be used again, or more of it than before."""

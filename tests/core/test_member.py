@@ -668,6 +668,7 @@ def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store
     own = limiter_of(store).own("twitter")
     own.configure(TWITTER.limits)
     own.ask("lost", 2, time.monotonic())
+    own.lose("lost", is_heard=True)
     store.breaker._lost(OSError("cut off"))
     wait_until(lambda: store.is_available)
     assert not own.is_asked("lost")

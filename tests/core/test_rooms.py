@@ -71,8 +71,14 @@ def play(clock: Clock, steps: list[Step]) -> World:
 def test_whoever_is_cut_off_or_killed_and_whatever_is_lost_no_window_holds_more(
     moved: Clock, steps: list[Step]
 ) -> None:
-    """Whatever way a process asks: the limiter, admission, a page, the queue, a beat; from rest as well."""
-    assert play(moved, steps).most_in_a_window() <= LIMIT.count
+    """Whatever way a process asks: the limiter, admission, a page, the queue, a beat; from rest as well.
+
+    Once all are back, Redis counts no slot that nobody has sent with, and holds none that is over.
+    """
+    world = play(moved, steps)
+    assert world.most_in_a_window() <= LIMIT.count
+    world.end()
+    assert not world.left_over
 
 
 @pytest.mark.timeout(0 if "EXAMPLES" in os.environ else 600)
@@ -278,7 +284,7 @@ def test_what_was_taken_alone_is_gone_from_the_room_when_redis_is_told(moved: Cl
     hear(own, 0.5, {limit: 3}, own.report()[1])
     assert taken_by(own, "ab") == "ab"
     assert own.report()[0] == f"{limit}=1"
-    own.restored("ab")
+    own.restored([("a", 0.0), ("b", 0.0)])
     assert own.report()[0] == f"{limit}=1"
     assert taken_by(own, "cde") == "c"
 
@@ -317,6 +323,20 @@ def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     # One that was refused at the door was not heard.
     own.lose("lost", is_heard=False)
     assert taken_by(own, "a") == "a"
+
+
+def test_redis_may_have_heard_what_was_then_taken_alone(moved: Clock) -> None:
+    """The others notice as late that we are silent, whatever became of that ask."""
+    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own.grant("old", 1, [LIMIT], 0.0)
+    moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
+    hear(own, 0.5, {limit: 1}, own.report()[1])
+    moved.now += 0.2
+    own.ask("x", 1, moved.now)
+    own.lose("x", is_heard=True)
+    assert taken_by(own, "x") == "x"
+    moved.now += own_module.THEIRS_SECONDS
+    assert taken_by(own, "a") == ""
 
 
 def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, rooms: str = "") -> bytes:

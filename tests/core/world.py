@@ -29,6 +29,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter import member as member_module
 from tbcache.limiter import slot as own_module
 from tbcache.limiter.member import Membership
+from tbcache.limiter.slot import OwnSlots
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue import consumer as consumer_module
@@ -41,6 +42,7 @@ from tbcache.store import breaker as breaker_module
 from tbcache.store import clock as clock_module
 from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
+from tbcache.store.wire import MICROS
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)
@@ -157,10 +159,10 @@ class Line(Store):
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        self.is_down = self.is_killed = False
+        self.is_down = self.is_killed = self.is_unheard = False
         super().__init__(world.settings)
         self._server = Peer(self)  # type: ignore[assignment]
-        self.prober = self.breaker._prober = Prober()  # type: ignore[assignment]
+        self.prober = self.breaker._prober = Prober(world.clock)  # type: ignore[assignment]
         self.breaker._lost = self._lost  # type: ignore[method-assign]
         machine = limiter_of(self).machine
         machine.member, machine.marker = name, Marker(world, name)  # type: ignore[assignment]
@@ -189,7 +191,7 @@ class Line(Store):
             raise self._down(is_timeout=False)
         answer = ask()
         self._meanwhile()
-        if self.is_down or self.world.clock.now > sent_at + TIMEOUT:
+        if self.is_down or self.is_unheard or self.world.clock.now > sent_at + TIMEOUT:
             raise self._down(is_timeout=True)
         return answer
 
@@ -231,6 +233,9 @@ class Prober:
     """The thread that asks for the server, as far as others look at it: the world does its work."""
 
     is_current = False
+
+    def __init__(self, clock: Clock) -> None:
+        self.pause = clock.sleep
 
     def start(self, after: float = 0.0) -> None: ...
 
@@ -293,10 +298,18 @@ class Process:
         return current is not None and current.decode() == limiter_of(self.line).epochs.of(source)
 
     @property
+    def own(self) -> OwnSlots:
+        return limiter_of(self.line).own(self.world.source.name)
+
+    @property
+    def names(self) -> set[str]:
+        """Of all slots that it has taken of late, or may have."""
+        return {*self.own._stamps} | {*self.own._asked}
+
+    @property
     def is_unknown(self) -> bool:
         """It has sent something, and Redis has never heard of it."""
-        own = limiter_of(self.line).own(self.world.source.name)
-        return own.has_taken_alone and not own.is_member
+        return self.own.has_taken_alone and not self.own.is_member
 
     @property
     def is_away(self) -> bool:
@@ -331,6 +344,13 @@ class Process:
         if self.loads:
             self.admission.settle(self.loads.pop(0), Settlement(payload=b"1", pages=1))
 
+    def end(self) -> None:
+        """The answer to each load is in, and nobody waits for what was promised."""
+        while self.loads:
+            self.settle()
+        while self.promised:
+            self.admission.settle(self.promised.pop(), Settlement())
+
     def use_promised(self) -> None:
         """The moments of some grants have come."""
         due = [grant for grant in self.promised if grant.starts_at <= self.world.clock.now]
@@ -355,6 +375,13 @@ class Process:
         if found is not None:
             self.admit(str(found.kwargs["symbol"]), slot=found.options["slot"])
             self.consumer.ack(found)
+
+    def ask_unheard(self, odd: int) -> None:
+        """Ask for a slot, and be cut off before the answer comes."""
+        self.line.is_unheard = True
+        ways = [self.take, lambda: self.admit(self.world.symbol()), self.turn, self.work]
+        ways[odd % len(ways)]()
+        self.line.is_unheard = False
 
     def cut_off(self) -> None:
         self.line.is_down = True
@@ -405,6 +432,8 @@ class World:
         self._missing_until = 0.0
         #: Something has come to pass that is assumed not to: what is sent from now on does not count.
         self.is_over = False
+        #: Those that are killed, or have left.
+        self.gone: list[Process] = []
         #: What Redis may go back to.
         self.saved: dict[bytes, bytes] = {}
         self.producer = PacingBroker(Straight(self, "producer"), self.settings, [source])
@@ -422,6 +451,7 @@ class World:
         """Nothing of it is told to anyone; another is started in its place."""
         self.alive.discard(process.name)
         process.line.is_killed = True
+        self.gone.append(process)
         self.fleet[self.fleet.index(process)] = self.start()
 
     def leave(self, process: Process) -> None:
@@ -429,6 +459,7 @@ class World:
         process.membership.stop()
         self.alive.discard(process.name)
         self.fleet.remove(process)
+        self.gone.append(process)
 
     def save(self) -> dict[bytes, bytes]:
         """All that Redis holds, as :meth:`rewind` wants it."""
@@ -510,6 +541,32 @@ class World:
                 self.step()
             finally:
                 self._depth -= 1
+
+    def end(self) -> None:
+        """Everyone is back, and nothing is under way any more."""
+        for process in self.fleet:
+            process.mend()
+            process.end()
+
+    @property
+    def left_over(self) -> list[str]:
+        """The slots that Redis counts although nobody sent with them, or holds although they are over."""
+        slots = self.producer.store.keys.slots(self.source.name)
+        # Stamps are rounded.
+        over = self.clock.now + 1e-5
+        counted = over - self.source.limits[0].window_seconds
+        ages = {slot: age for process in self.fleet for slot, age in process.own.ages()}
+        # What became of theirs nobody else knows.
+        theirs = {slot for process in self.gone for slot in process.names}
+        return [
+            name.decode()
+            for name, stamp in self.redis.zrange(slots, 0, -1, withscores=True)
+            # Slots of jobs that were handed out to nobody are held until the lease ends.
+            if b"/" not in name
+            and name.decode() not in theirs
+            and stamp > MICROS * (over if name.decode() in ages else counted)
+            and ages.get(name.decode(), 0.0) >= 0
+        ]
 
     def most_in_a_window(self) -> int:
         """The most arrivals in any span of the limit's window."""
@@ -605,6 +662,7 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
     "turn": lambda world, process, _: process.turn(),
     "work": lambda world, process, _: process.work(),
     "settle": lambda world, process, _: process.settle(),
+    "ask unheard": lambda world, process, odd: process.ask_unheard(odd),
     "use what was promised": lambda world, process, _: process.use_promised(),
     "beat": lambda world, process, _: process.beat(),
     "give up": lambda world, process, _: process.beat(gives_up_rooms=True),

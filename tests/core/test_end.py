@@ -1,0 +1,178 @@
+"""The end of a slot that Redis could not be told of, or never answered for, once Redis is back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tbcache.admission import Admission, Go, Grant, Settlement
+from tbcache.errors import RateLimited
+from tbcache.limiter import limiter_of
+from tbcache.limiter.slot import Word
+from tbcache.monitoring import UsageMonitor
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store.wire import MICROS
+from tests.core.conftest import TWITTER, ask
+from tests.core.world import DEADLINE, World, moved_clock
+from tests.proxy import Proxy
+from tests.server import Server, wait_until
+
+DONE = Settlement(payload=b"1", pages=1)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    proxy = Proxy(server.port).start()
+    yield proxy
+    proxy.close()
+
+
+class Process:
+    """One process on the far side of a proxy, which Redis has heard of."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = Store(settings)
+        self.admission = Admission(self.store, settings, UsageMonitor(self.store, settings))
+        self.limiter = RateLimiter(TWITTER, self.store)
+        self.limiter.check_rate_limit()
+
+    def go(self, symbol: str) -> Go:
+        verdict = self.admission.admit(ask(symbol))
+        assert isinstance(verdict, Go)
+        return verdict
+
+    def come_back(self, proxy: Proxy) -> None:
+        proxy.mend()
+        wait_until(lambda: self.store.is_available, 20)
+
+    def forgo_all_alone(self) -> None:
+        """Have no part of the limit while Redis is away."""
+        own = limiter_of(self.store).own("twitter")
+        own.receive(Word(0.0, 0.5, {}, TWITTER.limits, 2), own.granted)
+
+
+@pytest.fixture
+def process(proxy: Proxy, settings_for: Callable[..., Settings]) -> Iterator[Process]:
+    process = Process(Settings.load({"REDIS_URL": proxy.url}))
+    yield process
+    process.store.close()
+
+
+def slots(server: Server) -> tuple[int, int]:
+    """How many slots Redis counts, and how many of them are held."""
+    (name,) = server.client.keys("*{twitter}:slots")
+    seconds, micros = server.client.time()
+    held = server.client.zcount(name, f"({seconds * MICROS + micros}", "+inf")
+    return int(server.client.zcard(name)), int(held)
+
+
+@pytest.mark.parametrize("way", ["answered", "unused", "page", "slot"])
+def test_what_was_sent_alone_is_held_no_longer_than_its_request(
+    server: Server, proxy: Proxy, process: Process, way: str
+) -> None:
+    """Redis was told at its return that it is held: the fleet would miss each such slot for a whole lease."""
+    with ExitStack() as request:
+        proxy.refuse()
+        if way == "slot":
+            request.enter_context(process.limiter.slot())
+        else:
+            grant = process.go("A").grant
+        process.come_back(proxy)
+        assert slots(server) == (2, 1)
+        if way == "page":
+            process.admission.turn(grant)
+        elif way != "slot":
+            process.admission.settle(grant, DONE if way == "answered" else Settlement())
+    assert slots(server) == (1 if way == "unused" else 2, 0)
+
+
+@pytest.mark.parametrize("way", ["answered", "unused", "page", "slot"])
+def test_what_ends_while_redis_is_away_is_held_no_longer_once_it_is_back(
+    server: Server, proxy: Proxy, process: Process, way: str
+) -> None:
+    """Redis had granted it, and nobody could say that it is over."""
+    with ExitStack() as request:
+        if way == "slot":
+            request.enter_context(process.limiter.slot())
+        else:
+            grant = process.go("A").grant
+        assert slots(server) == (2, 1)
+        proxy.refuse()
+        if way == "page":
+            process.forgo_all_alone()
+            process.admission.turn(grant)
+        elif way != "slot":
+            process.admission.settle(grant, DONE if way == "answered" else Settlement())
+    process.come_back(proxy)
+    assert slots(server) == (1 if way == "unused" else 2, 0)
+
+
+@pytest.mark.parametrize("way", ["check_rate_limit", "wait_if_needed", "hold", "admit", "turn"])
+def test_a_slot_whose_answer_was_lost_is_given_back_as_redis_returns(
+    server: Server, proxy: Proxy, process: Process, way: str
+) -> None:
+    """Redis has granted it and nobody knows: it would count for a window or a lease, and nothing is sent."""
+    # The server knows the script: an answer that it does not would be swallowed.
+    grant = process.admission.turn(process.go("A").grant)
+    assert isinstance(grant, Grant)
+    process.forgo_all_alone()
+    before = slots(server)[0]
+    proxy.swallow()
+    if way == "admit":
+        process.admission.admit(ask("B"))
+    elif way == "turn":
+        process.admission.turn(grant)
+    elif way == "check_rate_limit":
+        assert not process.limiter.check_rate_limit()[0]
+    else:
+        wait = process.limiter.hold if way == "hold" else process.limiter.wait_if_needed
+        with pytest.raises(RateLimited):
+            wait(max_wait=0.0)
+    assert slots(server)[0] == before + 1
+    process.come_back(proxy)
+    assert slots(server)[0] == before
+
+
+def test_a_slot_whose_answer_was_lost_counts_once_where_it_was_sent_alone_instead(
+    server: Server, proxy: Proxy, process: Process
+) -> None:
+    """It is the same slot by its name: to give it back would forget a request that was sent."""
+    before = slots(server)[0]
+    proxy.swallow()
+    grant = process.go("A").grant
+    assert grant.is_local
+    process.admission.settle(grant, DONE)
+    process.come_back(proxy)
+    assert slots(server) == (before + 1, 0)
+
+
+def test_what_was_answered_while_redis_was_away_counts_from_then_on() -> None:
+    """From the return on it would count for as much longer as Redis was away."""
+    with moved_clock() as clock:
+        world = World(clock)
+        first = world.fleet[0]
+        first.admit("A")
+        first.cut_off()
+        first.settle()
+        answered_at = clock.now
+        clock.now += 1.5
+        first.mend()
+        ((_, stamp),) = world.redis.zrange(first.line.keys.slots("reddit"), 0, -1, withscores=True)
+        assert stamp == answered_at * MICROS
+
+
+def test_nothing_that_was_asked_before_is_carried_out_after_a_return() -> None:
+    """A slot that Redis grants only then would be held by nobody, and Redis would have heard of a process
+    later than that process knows."""
+    with moved_clock() as clock:
+        world = World(clock)
+        first, asked_at = world.fleet[0], clock.now
+        first.take()
+        first.ask_unheard(0)
+        first.mend()
+        assert not first.is_away
+        assert clock.now >= asked_at + DEADLINE
