@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tbcache.admission import PlanDelay
+from tbcache.io import run
 from tbcache.models import FetchRequest
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.queue import Queue
@@ -94,7 +95,7 @@ class Prewarm:
                 pipe.hmget(keys.lease(request.key), "retry_at", "since")
             (seconds, micros), *found = self._store.execute(pipe)
         # After the entries: what was cleared in between is seen.
-        (cleared,) = read_logs(self._store, [keys.clears(source.name)]).values()
+        (cleared,) = run(read_logs(self._store, [keys.clears(source.name)])).values()
         seen = []
         for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
             # A key of another type holds no lease.

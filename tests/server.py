@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +39,13 @@ def sending() -> Iterator[list[tuple[str, str]]]:
         sent.append((threading.current_thread().name, str(command[0])))
         return call(node, *command, asking=asking)
 
-    with mock.patch.object(Node, "call", counted):
+    together = Node.pipeline
+
+    def counted_together(node: Node, *commands: Sequence[Any]) -> list[Any]:
+        sent.append((threading.current_thread().name, str(commands[0][0])))
+        return together(node, *commands)
+
+    with mock.patch.object(Node, "call", counted), mock.patch.object(Node, "pipeline", counted_together):
         yield sent
 
 

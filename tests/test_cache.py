@@ -516,15 +516,15 @@ def test_changes_made_while_others_are_put_right_are_put_right_too(cache: CacheM
     for key in ("one", "two"):
         cache.set(key, "old")
     cache.memory.delete("one", in_redis=False)
-    undo, calls = cache._undo, []
+    undo, calls = cache.core._undo, []
 
-    def slowly(client: Any, changes: Any) -> None:
+    async def slowly(changes: Any) -> None:
         calls.append(changes)
-        undo(client, changes)
+        await undo(changes)
         if len(calls) == 1:
             cache.memory.set("two", b'"during"', 60)
 
-    cache._undo = slowly  # type: ignore[method-assign]
+    cache.core._undo = slowly  # type: ignore[method-assign]
     assert cache.get("one") is None
     assert cache.get("two") is None
     assert not cache.memory.is_changed
@@ -712,14 +712,21 @@ def test_a_load_that_landed_meanwhile_is_not_repeated(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller may look just before another's load lands and want to load just after."""
-    share = cache._flights.share
+    share = cache.core._flights.share
 
-    def land_first(key: str, load: Callable[[], Any]) -> Any:
-        cache.set(key, "landed")
-        return share(key, load)
+    async def land_first(key: str, load: Callable[[], Any]) -> Any:
+        await cache.core.set(key, "landed")
+        return await share(key, load)
 
-    monkeypatch.setattr(cache._flights, "share", land_first)
+    monkeypatch.setattr(cache.core._flights, "share", land_first)
     assert cache.get_or_load("key", lambda: "loaded again") == "landed"
+
+
+def test_a_loader_may_raise_anything(cache: CacheManager) -> None:
+    """A coroutine makes a RuntimeError of a StopIteration; whoever loads by ``next`` means it."""
+    with pytest.raises(StopIteration):
+        cache.get_or_load("key", lambda: next(iter(())))
+    assert cache.get_or_load("key", lambda: 1) == 1
 
 
 def test_a_load_may_ask_for_its_own_key(cache: CacheManager) -> None:

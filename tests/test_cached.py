@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tbcache.cache import CacheManager, cached
-from tbcache.cache.load import Load
 from tbcache.errors import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
@@ -336,50 +335,54 @@ def test_who_waits_for_a_cancelled_load_loads_instead(cache: CacheManager, calls
 
 
 @pytest.mark.parametrize("has_come", [False, True])
-def test_a_call_that_is_cancelled_while_it_asks_ends_and_leaves_no_lease(
-    store: Store, has_come: bool
+def test_a_call_that_is_cancelled_while_it_asks_leaves_no_lease(
+    store: Store, cache: CacheManager, monkeypatch: pytest.MonkeyPatch, has_come: bool
 ) -> None:
-    """Or every other process would wait for its end, and nobody loads; it may ask for 15 s."""
-    is_asking, may_go_on = threading.Event(), threading.Event()
+    """Or every other process would wait for its end, and nobody loads."""
+    is_asking, ask = asyncio.Event(), store.ask
 
-    class Slow(CacheManager):
-        def begin_load(self, key: str) -> tuple[Any, Load | None]:
-            is_asking.set()
-            assert may_go_on.wait(30)
-            return super().begin_load(key)
+    async def cut_off(script: Any, call: Any) -> object:
+        if script.name != "load":
+            return await ask(script, call)
+        asking = asyncio.create_task(ask(script, call))
+        if has_come:
+            await asking
+        is_asking.set()
+        return await asyncio.Event().wait()
 
-    @cached(cache=Slow(store), key_prefix="quote")
+    @cached(cache=cache, key_prefix="quote")
     async def quote(symbol: str) -> str:
-        return symbol
+        raise AssertionError(symbol)
 
     async def main() -> None:
         call = asyncio.create_task(quote("A"))
-        await asyncio.to_thread(is_asking.wait, 5)
+        await asyncio.wait_for(is_asking.wait(), 30)
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        if has_come:
-            may_go_on.set()
-            # The loop stands still, and has not seen it yet.
-            wait_until(lambda: store.client.exists(store.keys.lease(quote.cache_key("A"))))
         for task in others:
             task.cancel()
-        _, unfinished = await asyncio.wait(others, timeout=30)
-        may_go_on.set()
-        assert (call.cancelled(), unfinished) == (True, set())
+        await asyncio.wait(others, timeout=30)
+        assert call.cancelled()
 
-    asyncio.run(main())
-    assert not store.client.exists(store.keys.lease(quote.cache_key("A")))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "ask", cut_off)
+        asyncio.run(main())
+    wait_until(lambda: not store.client.exists(store.keys.lease(quote.cache_key("A"))))
 
 
-def test_an_async_load_that_landed_meanwhile_is_not_repeated(store: Store, calls: list[Any]) -> None:
+def test_an_async_load_that_landed_meanwhile_is_not_repeated(
+    cache: CacheManager, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with threads: looked just before it landed, wanted to load just after."""
+    find = cache.core.find
 
-    class Late(CacheManager):
-        def get(self, key: str, default: Any = None) -> Any:
-            found = super().get(key, default)
-            super().set(key, "landed")
-            return found
+    async def late(key: str) -> Any:
+        found = await find(key)
+        await cache.core.set(key, "landed")
+        return found
 
-    @cached(cache=Late(store))
+    monkeypatch.setattr(cache.core, "find", late)
+
+    @cached(cache=cache)
     async def load() -> str:
         calls.append(1)
         return "loaded again"
@@ -398,6 +401,86 @@ def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:
         return 1 if len(deep) == 2 else await load(symbol) + 1
 
     assert asyncio.run(asyncio.wait_for(load("A"), 5)) == 2
+
+
+def test_threads_and_tasks_share_one_call(cache: CacheManager, calls: list[Any]) -> None:
+    """A bot has both, and the upstream must be asked once."""
+    is_loading, may_end = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        calls.append("thread")
+        is_loading.set()
+        assert may_end.wait(30)
+        return "value"
+
+    @cached(cache=cache, key_prefix="slow")
+    async def load() -> str:
+        calls.append("task")
+        return "another"
+
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(load()) for _ in range(3)]
+        await asyncio.sleep(0)
+        may_end.set()
+        return await asyncio.gather(*tasks)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.get_or_load, load.cache_key(), slow)
+        assert is_loading.wait(30)
+        assert asyncio.run(main()) == ["value"] * 3
+        assert first.result(30) == "value"
+    assert calls == ["thread"]
+
+
+def test_a_thread_gets_what_a_task_loads(cache: CacheManager, calls: list[Any]) -> None:
+    """And where the loop ends first, it loads for itself."""
+
+    async def main(is_left: bool) -> str:
+        is_loading = asyncio.Event()
+
+        @cached(cache=cache, key_prefix=f"left-{is_left}")
+        async def load() -> str:
+            is_loading.set()
+            await asyncio.to_thread(wait_until, lambda: waiting(cache))
+            return "task's" if not is_left else await asyncio.Event().wait()  # type: ignore[return-value]
+
+        task = asyncio.create_task(load())
+        await is_loading.wait()
+        found.append(pool.submit(cache.get_or_load, load.cache_key(), lambda: "thread's"))
+        return "" if is_left else await task
+
+    found: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        assert asyncio.run(main(False)) == "task's"
+        assert found.pop().result(30) == "task's"
+        asyncio.run(main(True))
+        assert found.pop().result(30) == "thread's"
+
+
+def waiting(cache: CacheManager) -> bool:
+    """Whether a thread waits for the load of another."""
+    flights = cache.core._flights._flights.values()
+    return any(flight.future._condition._waiters for flight in list(flights))  # type: ignore[attr-defined]
+
+
+def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheManager) -> None:
+    """It would wait for ever: the task cannot go on while its loop is blocked."""
+    may_end = asyncio.Event()
+
+    @cached(cache=cache)
+    async def load() -> str:
+        await may_end.wait()
+        return "task's"
+
+    async def main() -> tuple[str, str]:
+        task = asyncio.create_task(load())
+        while not cache.core._flights._flights:
+            await asyncio.sleep(0.001)
+        here = cache.get_or_load(load.cache_key(), lambda: "here")
+        may_end.set()
+        return here, await task
+
+    assert asyncio.run(main()) == ("here", "task's")
 
 
 def test_a_frozen_redis_holds_up_no_event_loop(

@@ -14,6 +14,7 @@ from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Sett
 from tbcache.cache import CacheManager, sweep
 from tbcache.cache.script import CLEAR, STRIKE, Clear, Strike
 from tbcache.fleet import Fleet
+from tbcache.io import run
 from tbcache.models import Failure
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -364,7 +365,7 @@ def test_what_a_dead_sweeper_left_is_finished_by_another(
     for number in range(60):
         cache.set(f"quote:{number}", 1)
     # And no thread of its own goes on with it.
-    cache._hide("quote:*")
+    run(cache.core._hide("quote:*"))
     assert other.resume() == 0
     unswept(0.05)
     wait_until(lambda: other.resume() == 60, what="the other's sweep")
@@ -381,7 +382,7 @@ def test_a_worker_looks_for_what_dead_sweepers_left(
     monkeypatch.setenv("REDIS_URL", server.url)
     monkeypatch.setattr("workers.sweep.RESUME_SECONDS", 0.01)
     cache.set("quote:AAPL", 1)
-    cache._hide("quote:*")
+    run(cache.core._hide("quote:*"))
     middleware: Any = SweepMiddleware()
     middleware.after_worker_boot(None, None)
     try:
@@ -435,7 +436,7 @@ def test_a_log_outlives_what_it_hides(cache: CacheManager) -> None:
 @pytest.mark.usefixtures("unswept")
 def test_a_log_is_bounded(cache: CacheManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every reader compares with all that stands in it: who makes it too long sweeps it."""
-    monkeypatch.setattr("tbcache.cache.manager.MOST_CLEARS", 5)
+    monkeypatch.setattr("tbcache.cache.core.MOST_CLEARS", 5)
     cache.set("quote:0", 1)
     lengths = []
     for number in range(20):
@@ -461,13 +462,13 @@ def test_a_pattern_cleared_again_during_its_sweep_is_swept_again(
     """The first sweep may have passed what was set in between."""
     remove = sweep.Sweeper._remove
 
-    def slowly(self: Any, kind: str, *args: Any) -> int:
-        count = remove(self, kind, *args)
+    async def slowly(self: Any, kind: str, *args: Any) -> int:
+        count = await remove(self, kind, *args)
         if kind == "cache":
             monkeypatch.undo()
             other.set("quote:AAPL", 1)
             cache.store.client.set(cache.store.keys.sweeper, "idle", px=60_000)
-            other._hide("quote:*")
+            await other.core._hide("quote:*")
         return count
 
     monkeypatch.setattr(sweep.Sweeper, "_remove", slowly)
@@ -594,7 +595,7 @@ def test_too_many_clears_made_without_redis_become_one_of_everything(
     cache: CacheManager, unswept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log must stay short."""
-    monkeypatch.setattr("tbcache.cache.manager.MOST_CLEARS", 3)
+    monkeypatch.setattr("tbcache.cache.core.MOST_CLEARS", 3)
     for number in range(5):
         cache.memory.clear(f"quote:{number}", in_redis=False)
     cache.get("anything")

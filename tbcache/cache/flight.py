@@ -1,71 +1,86 @@
-"""One load at a time: callers who want the same share it."""
+"""One load at a time: callers who want the same share it, be they threads or tasks of event loops."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import functools
 import threading
-import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any
+
+from tbcache.io import IO, world
 
 
 class _Abandoned(Exception):
-    """The loading thread was told to end, which is nothing to those who wait for it."""
+    """Who loads was told to end, which is nothing to those who wait for it."""
+
+
+class _Flight:
+    """A load under way, and who runs it."""
+
+    def __init__(self) -> None:
+        self.future: Future[Any] = Future()
+        self._thread = threading.get_ident()
+        self._world: IO = world()
+
+    @property
+    def is_ours(self) -> bool:
+        """True where its end would wait for the caller: it is the load that asks for its own key, or one
+        of the event loop that the caller is about to block."""
+        return self in _FLIGHTS.get() or (
+            self._thread == threading.get_ident() and self._world is not world()
+        )
+
+
+#: The loads that the running code is part of.
+_FLIGHTS: ContextVar[frozenset[_Flight]] = ContextVar("tbcache.flights", default=frozenset())
 
 
 class Flights:
-    """Loads under way, by key; in threads and in tasks of an event loop."""
+    """Loads under way, by key."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loads: dict[str, tuple[Future[Any], int]] = {}
-        self._tasks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Any]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.renew()
 
-    def share(self, key: str, load: Callable[[], Any]) -> Any:
-        """Run ``load``, or wait for the thread that does; its exception is everyone's."""
+    def renew(self) -> None:
+        """Also after a fork: what is under way comes to its end in the parent."""
+        self._lock = threading.Lock()
+        self._flights: dict[str, _Flight] = {}
+
+    async def share(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run ``load``, or wait for who does; its exception is everyone's. A caller who is cancelled does
+        not end it."""
         while True:
-            mine: Future[Any] = Future()
+            mine = _Flight()
             with self._lock:
-                future, owner = self._loads.setdefault(key, (mine, threading.get_ident()))
-            if future is mine:
-                return self._fly(key, mine, load)
-            # A load that asks for its own key would wait for itself.
-            if owner == threading.get_ident():
-                return load()
+                flight = self._flights.setdefault(key, mine)
+            if flight is mine:
+                return await world().detach(functools.partial(self._fly, key, mine, load))
+            if flight.is_ours:
+                return await load()
             try:
-                return future.result()
+                return await world().wait(flight.future)
             except _Abandoned:
                 continue
 
-    async def share_async(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Await ``load``, or the task that runs it; a caller who is cancelled does not end it."""
-        with self._lock:
-            tasks = self._tasks.setdefault(asyncio.get_running_loop(), {})
-        while (task := tasks.get(key)) is not None:
-            if task is asyncio.current_task():
-                return await load()
-            await asyncio.wait([task])
-            # One that was cancelled is nothing to those who wait for it.
-            if not task.cancelled():
-                return task.result()
-        task = tasks[key] = asyncio.create_task(load())
-        task.add_done_callback(lambda _: tasks.pop(key))
-        return await asyncio.shield(task)
-
-    def _fly(self, key: str, mine: Future[Any], load: Callable[[], Any]) -> Any:
+    async def _fly(self, key: str, mine: _Flight, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        before = _FLIGHTS.set(_FLIGHTS.get() | {mine})
         try:
-            value = load()
-            mine.set_result(value)
+            value = await load()
+            mine.future.set_result(value)
             return value
         except Exception as error:
-            mine.set_exception(error)
+            mine.future.set_exception(error)
             raise
         except BaseException:
-            mine.set_exception(_Abandoned())
+            mine.future.set_exception(_Abandoned())
             raise
         finally:
             with self._lock:
-                del self._loads[key]
+                if self._flights.get(key) is mine:
+                    del self._flights[key]
+            # One that is collected unfinished is not in its own context any more.
+            with contextlib.suppress(ValueError):
+                _FLIGHTS.reset(before)

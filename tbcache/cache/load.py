@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from dataclasses import dataclass
 
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad, Go, Hit, Join
-from tbcache.store import Store
+from tbcache.io import now, token, world
+from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog
 
 LEASE_SECONDS = 15.0
@@ -33,51 +32,73 @@ class Loads:
         self._lease_us = round(lease_seconds * 1e6)
         self._tokens: set[str] = set()
 
-    def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> Load | None:
+    async def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> Load | None:
         """The lease of ``key``; None when there is a value by now, or another's load is over.
 
         Who is patient waits while another loads it, and who is not loads it for himself.
         ``known`` is the log that may hide the key.
         """
-        token = f"load.{uuid.uuid4().hex}"
-        keys = self._store.keys
-        ask = BeginLoad(
-            keys.entry(key), keys.lease(key), token, self._lease_us, known.sequence, known.cleared_at(key)
-        )
+        name = f"load.{token()}"
         while True:
-            match self._store.run(BEGIN_LOAD, ask):
+            match await self._ask(key, name, known):
                 case Hit():
                     return None
                 case Go(generation):
-                    self._tokens.add(token)
-                    return Load(key, token, generation, known.sequence)
+                    self._tokens.add(name)
+                    return Load(key, name, generation, known.sequence)
                 case Join(holder, left_us):
                     # A load that asks for its own key would wait for itself.
                     if not is_patient or holder in self._tokens:
                         return Load(key)
-                    if self._wait(key, holder, left_us / 1e6):
+                    if await self._wait(key, holder, left_us / 1e6):
                         return None
 
-    def end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
+    async def end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
         """Give the lease back, with the entry that was loaded (b"": none); True when that is in Redis."""
-        keys = self._store.keys
-        entry_key, lease, woken = (
-            keys.entry(load.key),
-            keys.lease(load.key),
-            keys.wake_of(load.key, load.token),
-        )
         try:
-            return self._store.run(
-                END_LOAD, EndLoad(entry_key, lease, woken, load.token, load.generation, entry, ttl_ms)
-            )
+            return await self._end(load, entry, ttl_ms)
+        except Unavailable:
+            raise
+        except BaseException:
+            # It may not have been sent yet.
+            world().undo(lambda: self._end(load, entry, ttl_ms))
+            raise
         finally:
             self._tokens.discard(load.token)
 
-    def _wait(self, key: str, token: str, seconds: float) -> bool:
+    async def _ask(self, key: str, name: str, known: ClearLog) -> Hit | Go | Join:
+        keys, cleared = self._store.keys, known.cleared_at(key)
+        ask = BeginLoad(keys.entry(key), keys.lease(key), name, self._lease_us, known.sequence, cleared)
+        try:
+            return await self._store.ask(BEGIN_LOAD, ask)
+        except Unavailable:
+            raise
+        except BaseException:
+            # Redis may have given the lease to one who is not there any more.
+            world().undo(lambda: self._end(Load(key, name), b"", 1))
+            raise
+
+    async def _end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
+        keys = self._store.keys
+        woken = keys.wake_of(load.key, load.token)
+        return await self._store.ask(
+            END_LOAD,
+            EndLoad(
+                keys.entry(load.key),
+                keys.lease(load.key),
+                woken,
+                load.token,
+                load.generation,
+                entry,
+                ttl_ms,
+            ),
+        )
+
+    async def _wait(self, key: str, holder: str, seconds: float) -> bool:
         """Wait for the end of another's load; False when it is time to ask again."""
-        give_up = time.monotonic() + min(seconds, JOIN_SECONDS)
-        wake = self._store.keys.wake_of(key, token)
-        while (left := give_up - time.monotonic()) > 0:
-            if self._store.peek_list(wake, left) is not None:
+        give_up = now() + min(seconds, JOIN_SECONDS)
+        wake = self._store.keys.wake_of(key, holder)
+        while (left := give_up - now()) > 0:
+            if await self._store.first(wake, left) is not None:
                 return True
         return False

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hashlib
 import inspect
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from tbcache.cache.flight import Flights
-from tbcache.cache.load import Load
-from tbcache.cache.manager import CacheManager, check_key, check_ttl, get_cache_manager
+from tbcache.cache.core import check_key, check_ttl
+from tbcache.cache.manager import CacheManager, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
+from tbcache.io.loop import drive
 from tbcache.store import codec
-from tbcache.store.memory import MISSING
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -101,86 +98,20 @@ def _wrap(
 
 
 def _wrap_async(
-    function: Callable[..., Awaitable[T]],
+    function: Callable[..., Coroutine[Any, Any, T]],
     key: CallKey,
     manager: Callable[[], CacheManager],
     ttl: float | None,
-) -> Callable[..., Awaitable[T]]:
-    flights = Flights()
-
-    # The cache is asked from threads, so that a slow Redis holds up no loop.
+) -> Callable[..., Coroutine[Any, Any, T]]:
     async def call(*args: Any, **kwargs: Any) -> T:
-        cache, name = manager(), key(args, kwargs)
-        found: T = await asyncio.to_thread(cache.get, name, MISSING)
-        if found is not MISSING:
-            return found
-
-        async def load() -> T:
-            value: T
-            value, permission = await _Beginning(cache, name).result()
-            if permission is None:
-                return value
-            try:
-                value = await function(*args, **kwargs)
-            except BaseException:
-                await asyncio.to_thread(cache.end_load, permission)
-                raise
-            await asyncio.to_thread(cache.end_load, permission, value, ttl)
-            return value
-
-        shared: T = await flights.share_async(name, load)
-        return shared
+        name = key(args, kwargs)
+        return await drive(manager().core.get_or_load(name, lambda: function(*args, **kwargs), ttl))
 
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
-        return await asyncio.to_thread(manager().delete, key.of(*args, **kwargs))
+        return await drive(manager().core.delete(key.of(*args, **kwargs)))
 
     call.invalidate = invalidate  # type: ignore[attr-defined]
     return call
-
-
-class _Beginning:
-    """A load that a thread begins for a coroutine, as it may have to wait for another process's.
-
-    A coroutine that is cancelled meanwhile ends at once: the thread gives the lease back when it comes.
-    """
-
-    def __init__(self, cache: CacheManager, name: str) -> None:
-        self._cache = cache
-        self._name = name
-        self._lock = threading.Lock()
-        self._is_left = False
-        self._permission: Load | None = None
-
-    async def result(self) -> tuple[Any, Load | None]:
-        """What ``begin_load`` gives."""
-        loop = asyncio.get_running_loop()
-        # No task: a loop that ends cancels all of those.
-        beginning = loop.run_in_executor(None, self._begin)
-        try:
-            return await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            if self._leave():
-                loop.run_in_executor(None, self._end)
-            raise
-
-    def _begin(self) -> tuple[Any, Load | None]:
-        value, permission = self._cache.begin_load(self._name)
-        with self._lock:
-            self._permission = permission
-            is_left = self._is_left
-        if is_left:
-            self._end()
-        return value, permission
-
-    def _leave(self) -> bool:
-        """The coroutine is over; True when the lease came just before."""
-        with self._lock:
-            self._is_left = True
-            return self._permission is not None
-
-    def _end(self) -> None:
-        if self._permission is not None:
-            self._cache.end_load(self._permission)
 
 
 class CallKey:

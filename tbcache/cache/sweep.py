@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
+from tbcache.io import now, run, token, world
 from tbcache.io.background import BackgroundThread
 from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable
@@ -41,41 +40,42 @@ class Sweeper:
         self._store = store
         self._thread = BackgroundThread("tbcache-sweep", self._resume_once)
 
-    def note(self, pattern: str) -> Logs:
+    async def note(self, pattern: str) -> Logs:
         """Hide everything that matches, from everyone and at once.
 
         Returns the logs as they are now, those that this process reads.
         """
         keys = self._store.keys
         logs = {
-            name: read_log(self._store.run(CLEAR, Clear(name, pattern))) for name in keys.clears_for(pattern)
+            name: read_log(await self._store.ask(CLEAR, Clear(name, pattern)))
+            for name in keys.clears_for(pattern)
         }
         return {name: one for name, one in logs.items() if name in keys.all_clears}
 
-    def sweep(self, pattern: str) -> int:
+    async def sweep(self, pattern: str) -> int:
         """Remove what a clear of ``pattern`` hides; how many entries that were."""
-        logs = {name: one.only(pattern) for name, one in self._read().items()}
-        with self._claimed(uuid.uuid4().hex) as claim:
-            count = self._sweep(logs, claim)
+        logs = {name: one.only(pattern) for name, one in (await self._read()).items()}
+        async with self._claimed(token()) as claim:
+            count = await self._sweep(logs, claim)
         # Who cleared meanwhile saw the claim and left it to us.
-        if _patterns(self._read()):
+        if _patterns(await self._read()):
             self.start()
         return count
 
-    def sweep_all(self) -> int:
+    async def sweep_all(self) -> int:
         """Remove what any clear hides, also where another does the same."""
-        with self._claimed(uuid.uuid4().hex) as claim:
-            return self._sweep(self._read(), claim)
+        async with self._claimed(token()) as claim:
+            return await self._sweep(await self._read(), claim)
 
-    def resume(self) -> int:
+    async def resume(self) -> int:
         """Go on with what nobody sweeps, until nothing is left; how many entries that were."""
-        count, claim = 0, uuid.uuid4().hex
+        count, claim = 0, token()
         # Looked at again after the claim is given back: who cleared meanwhile left it to us.
-        while _patterns(logs := self._read()):
-            with self._claimed(claim) as is_ours:
+        while _patterns(logs := await self._read()):
+            async with self._claimed(claim) as is_ours:
                 if not is_ours:
                     break
-                count += self._sweep(logs, claim)
+                count += await self._sweep(logs, claim)
         return count
 
     def start(self) -> None:
@@ -87,41 +87,41 @@ class Sweeper:
         self._thread.stop(timeout=0.0)
 
     def _resume_once(self) -> None:
-        deadline = time.monotonic() + RETURN_SECONDS
-        while not self._store.is_available and time.monotonic() < deadline and not self._thread.is_stopping:
+        deadline = now() + RETURN_SECONDS
+        while not self._store.is_available and now() < deadline and not self._thread.is_stopping:
             self._thread.pause(0.05)
         try:
-            self.resume()
+            run(self.resume())
         except Unavailable as error:
             # What was cleared stays hidden, and another goes on.
             log.info("sweep.left", reason=error.reason)
 
     # --- the claim ---------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _claimed(self, claim: str) -> Iterator[str]:
+    @contextlib.asynccontextmanager
+    async def _claimed(self, claim: str) -> AsyncIterator[str]:
         """Hold the claim while it lasts; "" when another has it."""
-        is_ours = self._renew(claim)
+        is_ours = await self._renew(claim)
         try:
             yield claim if is_ours else ""
         finally:
             if is_ours:
                 with contextlib.suppress(Unavailable):
-                    self._store.run(LEAD, Lead(self._store.keys.sweeper, claim, 0))
+                    await self._store.ask(LEAD, Lead(self._store.keys.sweeper, claim, 0))
 
-    def _renew(self, claim: str) -> bool:
-        return self._store.run(LEAD, Lead(self._store.keys.sweeper, claim, CLAIM_MS))
+    async def _renew(self, claim: str) -> bool:
+        return await self._store.ask(LEAD, Lead(self._store.keys.sweeper, claim, CLAIM_MS))
 
     # --- sweeping ----------------------------------------------------------------------
 
-    def _read(self) -> Logs:
+    async def _read(self) -> Logs:
         """Every log that this process knows of, and those its patterns went to besides."""
         keys = self._store.keys
-        logs = read_logs(self._store, keys.all_clears)
+        logs = await read_logs(self._store, keys.all_clears)
         more = {name for pattern in _patterns(logs) for name in keys.clears_for(pattern)} - logs.keys()
-        return {**logs, **read_logs(self._store, sorted(more))} if more else logs
+        return {**logs, **await read_logs(self._store, sorted(more))} if more else logs
 
-    def _sweep(self, logs: Logs, claim: str) -> int:
+    async def _sweep(self, logs: Logs, claim: str) -> int:
         """Remove what the logs hide, and strike it off them.
 
         Leases go first: without its lease no answer under way is stored, so that whatever
@@ -129,31 +129,31 @@ class Sweeper:
         """
         if not _patterns(logs):
             return 0
-        self._remove("lease", logs, claim)
-        count = self._remove("cache", logs, claim)
+        await self._remove("lease", logs, claim)
+        count = await self._remove("cache", logs, claim)
         # The one that has them all is the last: until then, another finds what is left to do.
         for name, one in reversed(logs.items()):
             if one.clears:
-                self._store.run(STRIKE, Strike(name, tuple(clear.line for clear in one.clears)))
+                await self._store.ask(STRIKE, Strike(name, tuple(clear.line for clear in one.clears)))
         return count
 
-    def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:
-        swept, renewed_at = 0, time.monotonic()
-        for names, sequences in self._find(kind, logs):
-            swept += self._store.run(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
-            if claim and time.monotonic() - renewed_at > CLAIM_MS / 4000:
-                self._renew(claim)
-                renewed_at = time.monotonic()
+    async def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:
+        swept, renewed_at = 0, now()
+        async for names, sequences in self._find(kind, logs):
+            swept += await self._store.ask(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
+            if claim and now() - renewed_at > CLAIM_MS / 4000:
+                await self._renew(claim)
+                renewed_at = now()
         return swept
 
-    def _find(self, kind: Kind, logs: Logs) -> Iterator[tuple[list[bytes], list[int]]]:
+    async def _find(self, kind: Kind, logs: Logs) -> AsyncIterator[tuple[list[bytes], list[int]]]:
         """Redis keys of a kind that the logs hide, if they are not new; in batches of one hash tag.
 
         With each its clear's sequence.
         """
         keys = self._store.keys
         found: dict[str, tuple[list[bytes], list[int]]] = {}
-        for name in self._scan(keys.matching(kind, _common(_patterns(logs)))):
+        async for name in self._scan(keys.matching(kind, _common(_patterns(logs)))):
             key = keys.key_of(name.decode(errors="surrogateescape"))
             sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)
             if not sequence:
@@ -164,15 +164,17 @@ class Sweeper:
             sequences.append(sequence)
             if len(names) == BATCH:
                 yield found.pop(head)
-        yield from found.values()
+        for one in found.values():
+            yield one
 
-    def _scan(self, match: str) -> Iterator[bytes]:
-        started = time.monotonic()
-        for page in self._store.scan(match, SCAN_COUNT):
-            yield from page
+    async def _scan(self, match: str) -> AsyncIterator[bytes]:
+        started = now()
+        async for page in self._store.scan(match, SCAN_COUNT):
+            for name in page:
+                yield name
             # As long as the step took: half of the server's time, and of ours, is for others.
-            time.sleep(min(MOST_REST_SECONDS, time.monotonic() - started))
-            started = time.monotonic()
+            await world().sleep(min(MOST_REST_SECONDS, now() - started))
+            started = now()
 
 
 def _patterns(logs: Logs) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from tbcache.cache.manager import check_ttl
+from tbcache.cache.core import check_ttl
 from tbcache.errors import InvalidRequest
 from tbcache.fetcher.closure import is_twin
 from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup

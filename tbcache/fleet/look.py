@@ -15,6 +15,7 @@ from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
+from tbcache.io import run
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
@@ -149,7 +150,7 @@ class Look:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
             (seconds, micros), info, told, *found = self._store.execute(pipe)
         # After the entries: what was cleared in between is seen.
-        logs = read_logs(self._store, [keys.clears(source.name) for source, _ in asked])
+        logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
         seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused)

@@ -68,6 +68,9 @@ class Blocking(RealTime):
     async def offload(self, work: Callable[[], T]) -> T:
         return work()
 
+    async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await work()
+
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         if self._threads is None or self._pid != os.getpid():
             # The threads of a parent are not there in a forked child.

@@ -96,6 +96,13 @@ class Asyncio(RealTime):
     async def offload(self, work: Callable[[], T]) -> T:
         return await self.wait(_WORK.run(work))
 
+    async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        # In the context of the caller, whose own code it may be.
+        task = self._loop.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     def spawn(self, work: Work) -> None:
         self._start(work)
 

@@ -123,6 +123,10 @@ class IO(Protocol):
         """What ``work`` returns, which computes or blocks for long. It runs in the blocking world, and goes
         on to its end though the caller is cancelled."""
 
+    async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What ``work`` comes to, which goes on though the caller is cancelled: others wait for it, too. It
+        may be given up with the world."""
+
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run ``work`` in the background. What it raises is logged; it may be given up with the world."""
 

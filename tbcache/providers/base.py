@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx2
 
 from tbcache.cache import CacheManager, get_cache_manager
-from tbcache.cache.manager import check_ttl
+from tbcache.cache.core import check_ttl
 from tbcache.errors import RateLimited, UpstreamError
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor, get_usage_monitor

@@ -100,16 +100,13 @@ def _clears(lines: Iterable[bytes]) -> Iterable[Clear]:
             yield Clear(int(found[1]), found[2].decode())
 
 
-def read_logs(store: Store, names: Iterable[str]) -> dict[str, ClearLog]:
+async def read_logs(store: Store, names: Iterable[str]) -> dict[str, ClearLog]:
     """The logs of these names, in one round trip.
 
     Raises:
       Unavailable: the server is away.
     """
     asked = list(names)
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        for name in asked:
-            pipe.get(name)
-        # A key of another type is an error, and no log.
-        return dict(zip(asked, map(read_log, store.execute(pipe)), strict=True))
+    replies = await store.pipeline(*(("GET", name) for name in asked))
+    # A key of another type is an error, and no log.
+    return dict(zip(asked, map(read_log, replies), strict=True))

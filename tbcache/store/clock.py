@@ -77,16 +77,21 @@ class ServerClock:
         known = self._ranges.get(self._name(source))
         return None if known is None else (time.monotonic() + known.high) * MICROS
 
+    def recent_us(self, source: str) -> float | None:
+        """The server's time (us); None where it was not heard of for a while."""
+        known = self._ranges.get(self._name(source))
+        if known is None or time.monotonic() - known.seen_at > CLOCK_SECONDS:
+            return None
+        return (time.monotonic() + known.high) * MICROS
+
     def now_us(self, source: str) -> float:
         """The server's time (us). A round trip where it was not heard of for a while.
 
         Raises:
           Unavailable: the server is away.
         """
-        known = self._ranges.get(self._name(source))
-        if known is None or time.monotonic() - known.seen_at > CLOCK_SECONDS:
-            known = self._ask_now(source)
-        return (time.monotonic() + known.high) * MICROS
+        recent = self.recent_us(source)
+        return (time.monotonic() + self._ask_now(source).high) * MICROS if recent is None else recent
 
     @property
     def today(self) -> datetime:

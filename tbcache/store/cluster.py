@@ -90,11 +90,6 @@ class Cluster:
             lambda node, asking: node.block(seconds, *command, asking=asking), self.node_of(_key(command))
         )
 
-    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
-        """See :meth:`Node.scan`; of every node."""
-        for node in self.primaries():
-            yield from node.scan(match, count)
-
     def subscribe(self, channel: str) -> PubSub:
         """A connection to one of the nodes, on which the messages of ``channel`` come from all."""
         return self._seed.subscribe(channel)

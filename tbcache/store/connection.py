@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,7 @@ from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.io import now, run, world
 from tbcache.io.singleton import singleton
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.settings.log import get_logger
@@ -102,41 +103,132 @@ class Store:
                 found = self._beside.get(kind) or self._beside.setdefault(kind, kind(self))
         return cast(T, found)
 
-    def run(self, script: Script[C, R], call: C) -> R:
+    async def ask(self, script: Script[C, R], call: C) -> R:
         """Run a script by its digest: one round trip; two when the server has not seen it.
 
         Raises:
           Unavailable: the server is away. Refused: it stumbles over what a key holds.
         """
-        self.check()
-        return script.read(self._run(script, script.pack(call)))
+        if not self._is_ready():
+            await self.ready()
+        return script.read(await self._run(script, script.pack(call)))
 
-    def _run(self, script: Script[Any, Any], packed: Sequence[Argument]) -> Any:
+    async def command(self, *command: Argument) -> Any:
+        """The answer to one command. Bytes stay bytes.
+
+        Raises:
+          Unavailable: the server is away. Refused: it refuses this command only.
+        """
+        if not self._is_ready():
+            await self.ready()
+        try:
+            return await world().call(self._server, command)
+        except AskError:
+            raise self._is_in_cluster() from None
+        except AWAY as error:
+            raise self._failed(error) from None
+
+    async def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
+        """The answers to several commands, in one round trip; an error that is about one key or one command
+        stands for its answer, see :meth:`refused`.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        if not self._is_ready():
+            await self.ready()
+        try:
+            answers = await world().pipeline(self._server, commands) if commands else []
+        except AWAY as error:
+            raise self._failed(error) from None
+        for answer in answers:
+            if isinstance(answer, AskError):
+                raise self._is_in_cluster()
+            if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
+                raise self._failed(answer)
+        return answers
+
+    async def first(self, key: str, seconds: float) -> bytes | None:
+        """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        await self.ready()
+        return await self._waiter.first(key, seconds)
+
+    async def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
+        """The keys that match a glob, in pages for which the server looks at about ``count`` keys each.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        await self.ready()
+        for node in self._primaries():
+            cursor = b""
+            while cursor != b"0":
+                cursor, page = await self._scan(node, ("SCAN", cursor or 0, "MATCH", match, "COUNT", count))
+                yield page
+
+    async def now_us(self, source: str) -> float:
+        """The time of the server that holds the source's keys (us). A round trip where it was not heard of
+        for a while.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        known = self.clock.recent_us(source)
+        if known is None:
+            asked_at = now()
+            told = await self.ask(TIME, AskTime(self.keys.state(source)))
+            self.clock.learn(told.seconds * MICROS + told.micros, asked_at, source)
+            known = self.clock.recent_us(source)
+        return self.clock.now_us(source) if known is None else known
+
+    async def ready(self) -> None:
+        """Whether anything would be sent now.
+
+        Raises:
+          Unavailable: the server is away, or was a moment ago.
+        """
+        if not self._is_ready():
+            await world().offload(self._agree)
+
+    def run(self, script: Script[C, R], call: C) -> R:
+        """:meth:`ask`, for threads."""
+        return run(self.ask(script, call))
+
+    def call(self, *command: Argument) -> Any:
+        """:meth:`command`, for threads."""
+        return run(self.command(*command))
+
+    def refused(self, answer: Exception) -> Unavailable:
+        """What to raise for an error in place of an answer, as :meth:`pipeline` gives it."""
+        return self._failed(answer)
+
+    async def _run(self, script: Script[Any, Any], packed: Sequence[Argument]) -> Any:
         try:
             try:
-                return self._call("EVALSHA", script.sha, *packed)
+                return await world().call(self._server, ("EVALSHA", script.sha, *packed))
             except NoScriptError:
-                return self._call("EVAL", script.text, *packed)
+                return await world().call(self._server, ("EVAL", script.text, *packed))
         except AskError:
             raise self._is_in_cluster() from None
         except AWAY as error:
             raise self._failed(error, script.name, _source(packed[1])) from None
 
-    def call(self, *command: Argument) -> Any:
-        """One command, straight over a connection: half of what the client's own path costs.
-
-        Bytes stay bytes.
-
-        Raises:
-          Unavailable: the server is away. Refused: it refuses this command only.
-        """
-        self.check()
+    def _primaries(self) -> list[Node]:
         try:
-            return self._call(*command)
-        except AskError:
-            raise self._is_in_cluster() from None
+            return self._server.primaries()
         except AWAY as error:
             raise self._failed(error) from None
+
+    async def _scan(self, node: Node, command: Sequence[Argument]) -> tuple[bytes, list[bytes]]:
+        try:
+            cursor, page = await world().call(node, command)
+        except AWAY as error:
+            raise self._failed(error) from None
+        return cursor, page
 
     def peek_list(self, key: str, seconds: float) -> bytes | None:
         """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
@@ -144,8 +236,7 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        self.check()
-        return self._waiter.first(key, seconds)
+        return run(self.first(key, seconds))
 
     def pop_list(self, key: str, seconds: float) -> bool:
         """Take an element off the list ``key``; False after ``seconds`` without one.
@@ -155,24 +246,13 @@ class Store:
         """
         return self._block(seconds, "BLPOP", key) is not None
 
-    def _first_elements(self, keys: list[str]) -> list[Any]:
+    async def _first_elements(self, keys: list[str]) -> list[Any]:
         """The first element of each list; None, or an error that is about that key alone, for none."""
-        with self.guard():
-            pipe: Any = self.client.pipeline(transaction=False)
-            for key in keys:
-                pipe.lindex(key, 0)
-            found: list[Any] = pipe.execute(raise_on_error=False)
-            for answer in found:
-                if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
-                    raise answer
-        return found
+        return await self.pipeline(*(("LINDEX", key, 0) for key in keys))
 
     def _subscribe_to_wakes(self) -> PubSub:
         with self.guard():
             return self._server.subscribe(self.keys.wakes)
-
-    def _call(self, *command: Argument) -> Any:
-        return self._server.call(*command)
 
     def _block(self, seconds: float, *command: str) -> Any:
         self._after_fork()
@@ -213,11 +293,19 @@ class Store:
         Raises:
           Unavailable: the server is away, or was a moment ago.
         """
+        if not self._is_ready():
+            self._agree()
+
+    def _is_ready(self) -> bool:
+        """False where it is not known yet whether this process may use what is in Redis.
+
+        Raises:
+          Unavailable: the server is away, or was a moment ago.
+        """
         if self._pid != os.getpid():
             self._after_fork()
         self.breaker.check()
-        if not self.breaker.is_greeted and self.breaker.reason is None:
-            self._agree()
+        return self.breaker.is_greeted or self.breaker.reason is not None
 
     def _agree(self) -> None:
         """Before the first call, and at each return: may this process use what is in Redis (layout.py)?
@@ -337,15 +425,6 @@ class Store:
                 if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
                     raise answer
         return answers
-
-    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
-        """The keys that match a glob, in pages for which the server looks at about ``count`` keys each.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        with self.guard():
-            yield from self._server.scan(match, count)
 
     def subscribe(self) -> PubSub:
         """A connection on which is told what concerns all (notice.lua).

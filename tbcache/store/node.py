@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -103,13 +103,9 @@ class Node:
         client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
         return _ask(client, (*command, f"{max(seconds, 0.001):.3f}"), {}, asking)
 
-    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
-        """The keys that match a glob, page by page: what an iteration over keys would hide is its pauses."""
-        client: Any = self.client
-        cursor: int | None = None
-        while cursor != 0:
-            cursor, page = client.scan(cursor or 0, match=match, count=count)
-            yield page
+    def primaries(self) -> list[Node]:
+        """Every node that has keys: see :meth:`Cluster.primaries`."""
+        return [self]
 
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""

@@ -10,9 +10,10 @@ waiter comes, once when the subscription stands, and again every now and then.
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +21,7 @@ import redis
 from redis.client import PubSub
 
 from tbcache.errors import RedisUnreachable
+from tbcache.io import now, run, world
 from tbcache.io.background import BackgroundThread
 
 #: How often some of the lists are read, though nobody said anything; it also shows a frozen server.
@@ -37,7 +39,7 @@ Wait = Future[bytes]
 
 
 class Waiter:
-    """Waits for the first element of lists, on behalf of any number of threads.
+    """Waits for the first element of lists, on behalf of any number of threads and tasks.
 
     ``read`` gives the first elements of many lists, and anything but bytes for a list without
     one; ``subscribe`` a subscription to the channel, with ``timeout`` seconds for its answer.
@@ -45,37 +47,43 @@ class Waiter:
     """
 
     def __init__(
-        self, read: Callable[[list[str]], list[Any]], subscribe: Callable[[], PubSub], timeout: float
+        self,
+        read: Callable[[list[str]], Awaitable[list[Any]]],
+        subscribe: Callable[[], PubSub],
+        timeout: float,
     ) -> None:
         self._elements = read
         self._new_messages = subscribe
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
         self._waits: dict[str, list[Wait]] = {}
+        #: The lists that nobody has read since a waiter came; one of those who wait reads them all.
         self._unread: set[str] = set()
+        self._is_reading = False
         self._thread = BackgroundThread("tbcache-waiter", self._round)
         self._messages: PubSub | None = None
         self._subscribe_at = 0.0
         self._needed_at = 0.0
         self._turn = 0
 
-    def first(self, key: str, seconds: float) -> bytes | None:
+    async def first(self, key: str, seconds: float) -> bytes | None:
         """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
 
         Raises:
           RedisUnreachable: the server is away.
         """
         wait: Wait = Future()
-        until = time.monotonic() + seconds
+        until = now() + seconds
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
             self._unread.add(key)
             self._needed_at = time.monotonic()
+            is_reader, self._is_reading = not self._is_reading, True
         try:
             self._thread.start()
-            self._read_new(key, seconds)
-            return wait.result(max(0.0, until - time.monotonic()))
+            if is_reader:
+                await self._read_new(until)
+            return await world().wait(wait, max(0.0, until - now()))
         except TimeoutError:
             return None
         finally:
@@ -88,29 +96,34 @@ class Waiter:
 
     # Reading
 
-    def _read_new(self, key: str, seconds: float) -> None:
-        """Read the list, and all others that nobody has read yet, unless another thread has done so.
-
-        A read that is under way may take as long as a frozen server lets it: that is not waited for
-        longer than ``seconds``.
-        """
-        if not self._reading.acquire(timeout=seconds):
-            return
+    async def _read_new(self, until: float) -> None:
+        """Read all lists that nobody has read yet, and those of whom comes meanwhile: they wait for nothing
+        but their elements. What is left at ``until`` is for the next reader."""
         try:
-            if key in self._unread:
-                self._read(list(self._unread))
-        finally:
-            self._reading.release()
+            keys = self._still_unread(math.inf)
+            while keys:
+                await self._read(keys)
+                keys = self._still_unread(until)
+        except BaseException:
+            self._is_reading = False
+            raise
 
-    def _read(self, keys: Iterable[str]) -> None:
-        """With ``_reading`` held: read the lists of those who wait, and give them what is there."""
+    def _still_unread(self, until: float) -> list[str]:
+        """What is to be read next; with nothing, the reading is over."""
+        with self._lock:
+            keys = list(self._unread) if now() < until else []
+            self._is_reading = bool(keys)
+            return keys
+
+    async def _read(self, keys: Iterable[str]) -> None:
+        """Read the lists of those who wait, and give them what is there."""
         with self._lock:
             wanted = [key for key in keys if key in self._waits]
             self._unread.difference_update(keys)
         if not wanted:
             return
         try:
-            found = self._elements(wanted)
+            found = await self._elements(wanted)
         except RedisUnreachable as error:
             self._fail(error)
             return
@@ -154,8 +167,7 @@ class Waiter:
         except (RedisUnreachable, redis.RedisError, OSError):
             self._unsubscribe()
             keys = self._next()
-        with self._reading:
-            self._read(keys)
+        run(self._read(keys))
         if self._thread.is_stopping:
             self._unsubscribe()
         return 0.0 if self._messages is not None else POLL_SECONDS

@@ -95,13 +95,13 @@ def test_a_hit_is_one_round_trip_and_a_fetch_two(
     """The figure the design promises: commands sent, each waiting for its answer."""
     admission.settle(go(admission), VALUE)
     sent: list[str] = []
-    call = store._call
+    call = store._server.call
 
     def counted(*command: str | bytes | int | float) -> object:
         sent.append(str(command[0]))
         return call(*command)
 
-    monkeypatch.setattr(store, "_call", counted)
+    monkeypatch.setattr(store._server, "call", counted)
     admission.admit(ask())
     admission.admit(ask())
     assert sent == ["EVALSHA", "MGET"]
@@ -720,14 +720,14 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     monitor = UsageMonitor(store, settings_for(private_server))  # type: ignore[operator]
     admission = Admission(store, settings_for(private_server), monitor)  # type: ignore[operator]
     go(admission, "A")
-    call = store._call
+    call = store._server.call
 
     def deaf(*command: object) -> object:
         call(*command)  # type: ignore[arg-type]
         raise ConnectionError("cut off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_call", deaf)
+        patch.setattr(store._server, "call", deaf)
         if not is_taken_alone:
             limiter_of(store).own("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
         verdict = admission.admit(ask("B"))

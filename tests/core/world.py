@@ -168,7 +168,7 @@ class Line(Store):
         machine.member, machine.marker = name, Marker(world, name)  # type: ignore[assignment]
         machine.marker_of = functools.partial(Marker, world)  # type: ignore[assignment,method-assign]
 
-    def _run(self, script: Script[Any, Any], packed: Sequence[Any]) -> Any:
+    async def _run(self, script: Script[Any, Any], packed: Sequence[Any]) -> Any:
         try:
             return self.pass_on(lambda: self.world.redis.eval(script.text, *packed))
         except Unavailable:
@@ -176,7 +176,7 @@ class Line(Store):
         except AWAY as error:
             raise self._failed(error, script.name) from None
 
-    def call(self, *command: Any) -> Any:
+    async def command(self, *command: Any) -> Any:
         return self.pass_on(lambda: self.world.redis.execute_command(*command))
 
     def pop_list(self, key: str, seconds: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import os
 import socket
@@ -592,6 +593,42 @@ def test_what_is_spawned_outlives_who_asked_for_it_and_its_failure_is_logged(
     run(main())
     assert found == [(loop.Asyncio, float("inf"))]
     assert [record.reason for record in caplog.records] == ["ValueError: in the background"]  # type: ignore[attr-defined]
+
+
+def test_what_is_detached_goes_on_though_its_caller_is_cancelled(run: Run) -> None:
+    """Others wait for it; it is in the context of who asked for it, whose code it may be."""
+    done: list[str] = []
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+
+    async def main() -> None:
+        is_begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def work() -> str:
+            is_begun.set()
+            await may_end.wait()
+            done.append(name.get())
+            return "over"
+
+        async def ask() -> str:
+            name.set("caller's")
+            return await drive(_detach(work))
+
+        asking = asyncio.create_task(ask())
+        await is_begun.wait()
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        may_end.set()
+        async with asyncio.timeout(PATIENT):
+            while not done:
+                await asyncio.sleep(0.001)
+
+    run(main())
+    assert done == ["caller's"]
+
+
+async def _detach(work: Callable[[], Any]) -> Any:
+    return await io.world().detach(work)
 
 
 def test_the_blocking_api_works_beside_it_in_one_process(node: Node, run: Run) -> None:

@@ -1,0 +1,510 @@
+"""The cache, as coroutines: with Redis, without it, and what is put right when it is back."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import redis
+
+from tbcache.cache.flight import Flights
+from tbcache.cache.load import LEASE_SECONDS, Load, Loads
+from tbcache.cache.sweep import MOST_CLEARS, Sweeper
+from tbcache.errors import InvalidRequest
+from tbcache.io import run, world
+from tbcache.models import SymbolSentiment
+from tbcache.settings.log import get_logger
+from tbcache.sources import REAL_TIME_TTL
+from tbcache.store import Store, Unavailable, codec
+from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
+from tbcache.store.codec import DecodeError, NotLoaded
+from tbcache.store.key import EVERYTHING
+from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
+from tbcache.store.wire import MICROS
+
+log = get_logger("tbcache.cache")
+
+T = TypeVar("T")
+
+MAX_KEY_CHARS = 512
+MAX_TTL = 10 * 365 * 86400
+BATCH = 100
+#: So often what was changed meanwhile is put right as well; what is left is, by whoever uses Redis first.
+ROUNDS = 5
+
+# A lone surrogate is no text, so no key either.
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_IMMUTABLE = (
+    *(type(None), bool, int, float, str, bytes),
+    *(date, datetime, timedelta, Decimal, UUID, SymbolSentiment),
+)
+
+
+class Cache:
+    """Values by key, for the whole fleet, each with a TTL; see :class:`tbcache.CacheManager`, whose methods
+    are these, run to their end. No call raises because of Redis."""
+
+    def __init__(self, store: Store, memory: Memory, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.store = store
+        self.memory = memory
+        self.hits = 0
+        self.misses = 0
+        self._flights = Flights()
+        self._sweeper = Sweeper(store)
+        self._loads = Loads(store, lease_seconds)
+        self._logs: dict[str, ClearLog] = {}
+        store.on_fork(self._flights.renew)
+        store.breaker.on_return(lambda: run(self._put_right()))
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``, or ``default``.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        check_key(key)
+        value = self.recall(key)
+        if value is MISSING:
+            value = await self.find(key)
+        return default if value is MISSING else value
+
+    def recall(self, key: str) -> Any:
+        """What this process itself has of Redis's value under ``key``, or ``MISSING``: the hottest path."""
+        value = self.memory.get(key)
+        if value is MISSING:
+            return MISSING
+        self.hits += 1
+        # As `_unpack` does, without a call.
+        return codec.decode(value.payload) if type(value) is Packed else value
+
+    async def find(self, key: str) -> Any:
+        """What Redis has under ``key``, or ``MISSING``; while it is away, what this process knows."""
+        value = await self._ask(lambda: self._read(key), lambda: self._recall(key))
+        if value is MISSING:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return value
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the type that cannot be stored.
+        """
+        check_key(key)
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        payload = codec.encode(value)
+        return await self._change(
+            key,
+            lambda: self._write(key, payload, seconds),
+            lambda: self.memory.set(key, payload, seconds),
+        )
+
+    async def exists(self, key: str) -> bool:
+        """True when there is a value under ``key``, be it None or 0.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return await self._seconds_left(key) is not None
+
+    async def get_ttl(self, key: str) -> int | None:
+        """Seconds until ``key`` is gone (or, for a source's answer, no longer fresh), rounded up.
+
+        None when there is no such key.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        left = await self._seconds_left(key)
+        return None if left is None else math.ceil(left)
+
+    async def delete(self, key: str) -> bool:
+        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        check_key(key)
+
+        async def remove() -> bool:
+            was_there = await self._unlink([key]) > 0
+            return self.memory.delete(key, in_redis=True) or was_there
+
+        return await self._ask(remove, lambda: self.memory.delete(key, in_redis=False))
+
+    async def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
+        """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
+
+        They are gone at once, for everyone; so are the answers being fetched for such keys.
+        Removing them from Redis takes longer: with ``wait=False`` that goes on in the
+        background, and 0 is returned.
+
+        Raises:
+          InvalidRequest: ``pattern`` cannot match a key.
+        """
+        check_key(pattern, what="pattern")
+        return await self._ask(
+            lambda: self._clear(pattern, wait), lambda: self.memory.clear(pattern, in_redis=False)
+        )
+
+    async def resume(self) -> int:
+        """Go on with a sweep whose process has died, if there is one; how many keys that removed.
+
+        Workers and the scheduler ask for this now and then.
+        """
+        return await self._ask(self._sweeper.resume, lambda: 0)
+
+    async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
+        """The value under ``key``, or what ``loader`` comes to, which is then kept.
+
+        It is loaded once, however many tasks, threads and processes ask for it at the same moment. It is
+        not kept where the key was cleared meanwhile. An exception of the loader is raised to all
+        in this process who wait for it, and not kept; other processes try for themselves.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the loaded value's type that cannot be stored.
+        """
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        value: T = await self.get(key, MISSING)
+        if value is MISSING:
+            value = await self._flights.share(key, lambda: self._load(key, loader, seconds))
+        return value
+
+    async def begin_load(self, key: str) -> tuple[Any, Load | None]:
+        """What another process has loaded just now, or the permission to load it here.
+
+        Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
+        """
+        for is_patient in (True, False):
+            load = await self._ask(
+                lambda is_patient=is_patient: self._loads.begin(  # type: ignore[misc]
+                    key, self._known(key), is_patient=is_patient
+                ),
+                lambda: None,
+            )
+            if load is not None:
+                return MISSING, load
+            value = await self.get(key, MISSING)
+            if value is not MISSING:
+                return value, None
+        return MISSING, Load(key)
+
+    async def end_load(self, load: Load, value: Any = MISSING, ttl: float | None = None) -> bool:
+        """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
+
+        Raises:
+          InvalidRequest: ``ttl`` cannot be one.
+          TypeError: names the type that cannot be stored.
+        """
+        seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        payload = None
+        try:
+            payload = None if value is MISSING else codec.encode(value)
+        finally:
+            is_kept = await self._end(load, payload, seconds)
+        return is_kept
+
+    async def put_right(self) -> None:
+        """Remove from Redis what was changed just as it came back, before it is used again.
+
+        Raises:
+          Unavailable: it is away.
+        """
+        await self.store.ready()
+        await self._put_right()
+
+    def close(self) -> None:
+        """End the memory and sweeps in the background. The store is not ours to close."""
+        self._sweeper.close()
+        self.memory.close()
+
+    # --- with Redis, or without --------------------------------------------------------
+
+    async def _ask(self, with_redis: Callable[[], Awaitable[T]], without: Callable[[], T]) -> T:
+        try:
+            if self.memory.is_changed:
+                await self.put_right()
+            return await with_redis()
+        except Unavailable:
+            return without()
+
+    async def _change(self, key: str, with_redis: Callable[[], Awaitable[T]], without: Callable[[], T]) -> T:
+        async def change() -> T:
+            try:
+                return await with_redis()
+            finally:
+                # Before the server tells us, or we would read our own old value.
+                self.memory.discard(key)
+
+        return await self._ask(change, without)
+
+    async def _put_right(self) -> None:
+        """Remove from Redis what was changed without it; only then is it used again."""
+        for _ in range(ROUNDS):
+            changes = self.memory.changes
+            if not changes:
+                return
+            # Meanwhile others go on without Redis, and may change more.
+            await self._undo(changes)
+            self.memory.put_right(changes)
+
+    async def _undo(self, changes: Changes) -> None:
+        patterns = changes.patterns if len(changes.patterns) <= MOST_CLEARS else {EVERYTHING}
+        for pattern in patterns:
+            await self._hide(pattern)
+        for keys in _batches(sorted(changes.keys)):
+            await self._unlink(keys)
+        if patterns:
+            self._sweeper.start()
+
+    # --- reading -----------------------------------------------------------------------
+
+    async def _read(self, key: str) -> Any:
+        try:
+            return await self._read_through(key)
+        except NotLoaded as error:
+            log.info("cache.not_loaded", key=key, reason=str(error))
+        except DecodeError as error:
+            log.warning("cache.corrupt", key=key, reason=str(error))
+            await self.store.command("UNLINK", self.store.keys.entry(key))
+        return MISSING
+
+    async def _read_through(self, key: str) -> Any:
+        token = self.memory.begin(key)
+        if not self.memory.is_on:
+            return (await self._open(key, *await self._get(key))).value
+        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
+        data, ttl_ms, cleared = await self.store.pipeline(("GET", entry), ("PTTL", entry), ("GET", name))
+        found = await self._open(key, self._reply(data), self._learn(name, cleared))
+        if found.value is not MISSING and self._reply(ttl_ms) > 0:
+            kept = found.value if isinstance(found.value, _IMMUTABLE) else Packed(found.payload)
+            seconds = min(ttl_ms / 1000, found.fresh_seconds)
+            self.memory.put(key, kept, seconds, token, len(found.payload))
+        return found.value
+
+    async def _get(self, key: str) -> tuple[bytes | None, ClearLog]:
+        """An entry, and the log that may hide it."""
+        keys = self.store.keys
+        entry, name = keys.entry(key), keys.clears_of(key)
+        if self.store.settings.redis_cluster:
+            # They may lie on two nodes.
+            data, cleared = await self.store.pipeline(("GET", entry), ("GET", name))
+            return self._reply(data), self._learn(name, cleared)
+        data, cleared = await self.store.command("MGET", entry, name)
+        if data is None:
+            # Nothing, or a key of another type.
+            (data,) = await self.store.pipeline(("GET", entry))
+        return self._reply(data), self._learn(name, cleared)
+
+    async def _open(self, key: str, data: bytes | None, known: ClearLog) -> _Opened:
+        """What an entry holds; ``_NOTHING`` when there is none, it is no longer fresh, or cleared.
+
+        Raises:
+          DecodeError: it is corrupt.
+        """
+        if data is None:
+            return _NOTHING
+        fresh_until, birth, payload = codec.open_envelope(data)
+        fresh_seconds = await self._left(key, fresh_until)
+        if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
+            return _NOTHING
+        return _Opened(codec.decode(payload), payload, fresh_seconds)
+
+    def _recall(self, key: str) -> Any:
+        """The value without Redis: of what was set or loaded since it went away, or read before."""
+        kept = self._recall_fresh(key)
+        try:
+            return MISSING if kept is None else _unpack(kept.value)
+        except DecodeError as error:
+            log.info("cache.not_loaded", key=key, reason=str(error))
+            return MISSING
+
+    def _recall_fresh(self, key: str) -> Kept | None:
+        kept = self.memory.recall(key)
+        return None if kept is None or kept.fresh_seconds <= 0 else kept
+
+    def _recall_ttl(self, key: str) -> float | None:
+        kept = self._recall_fresh(key)
+        return None if kept is None else kept.fresh_seconds
+
+    async def _seconds_left(self, key: str) -> float | None:
+        check_key(key)
+        return await self._ask(lambda: self._look_at(key), lambda: self._recall_ttl(key))
+
+    async def _look_at(self, key: str) -> float | None:
+        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
+        data, ttl_ms, cleared = await self.store.pipeline(
+            ("GETRANGE", entry, 0, codec.HEAD_BYTES - 1), ("PTTL", entry), ("GET", name)
+        )
+        try:
+            fresh_until, birth = codec.read_head(self._reply(data))
+        except DecodeError:
+            return None
+        if self._learn(name, cleared).hides(key, birth):
+            return None
+        left: float = min(self._reply(ttl_ms) / 1000, await self._left(key, fresh_until))
+        return left if left > 0 else None
+
+    async def _left(self, key: str, fresh_until: int) -> float:
+        """For how many seconds more an entry is fresh."""
+        if fresh_until >= codec.FOREVER:
+            return math.inf
+        # By the clock of the server, which wrote the moment: ours may be an hour off.
+        return (fresh_until - await self.store.now_us(key.partition(":")[0])) / MICROS
+
+    # --- writing -----------------------------------------------------------------------
+
+    async def _write(self, key: str, payload: bytes, seconds: float) -> bool:
+        """Set an entry, newer than every clear until now."""
+        known = self._known(key)
+        while True:
+            is_set, seen = await self._set(key, payload, seconds, known)
+            # Mostly the log is as it was. Where it is not, the entry is born anew.
+            if seen.head == known.head:
+                return is_set
+            known = seen
+
+    async def _set(self, key: str, payload: bytes, seconds: float, known: ClearLog) -> tuple[bool, ClearLog]:
+        """Set an entry, born of the log that is known; and the log as it is after that."""
+        name = self.store.keys.clears_of(key)
+        envelope = codec.seal(payload, birth=known.sequence)
+        is_set, cleared = await self.store.pipeline(
+            ("SET", self.store.keys.entry(key), envelope, "PX", _to_ms(seconds)), ("GET", name)
+        )
+        return bool(self._reply(is_set)), self._learn(name, cleared)
+
+    async def _load(self, key: str, loader: Callable[[], Awaitable[T]], seconds: float) -> T:
+        found: T
+        found, permission = await self.begin_load(key)
+        if permission is None:
+            return found
+        try:
+            found = await loader()
+        except Exception:
+            await self.end_load(permission)
+            raise
+        except BaseException:
+            world().undo(lambda: self.end_load(permission))
+            raise
+        await self.end_load(permission, found, seconds)
+        return found
+
+    async def _end(self, load: Load, payload: bytes | None, seconds: float) -> bool:
+        entry = b"" if payload is None else codec.seal(payload, birth=load.birth)
+
+        async def end() -> bool:
+            await self.store.ready()
+            return bool(load.generation) and await self._loads.end(load, entry, _to_ms(seconds))
+
+        def without() -> bool:
+            return payload is not None and self.memory.set(load.key, payload, seconds)
+
+        return await self._change(load.key, end, without)
+
+    def _known(self, key: str) -> ClearLog:
+        """The log that may hide ``key``, as it was last seen."""
+        return self._logs.get(self.store.keys.clears_of(key), NO_CLEARS)
+
+    def _learn(self, name: str, cleared: Any) -> ClearLog:
+        known = self._logs[name] = read_log(cleared)
+        return known
+
+    # --- removing ----------------------------------------------------------------------
+
+    async def _unlink(self, keys: Sequence[str]) -> int:
+        """Remove entries; how many there were.
+
+        Their leases go first: without its lease, an answer under way is not stored.
+        """
+        names = self.store.keys
+        leases, entries = await self.store.pipeline(
+            ("UNLINK", *(names.lease(key) for key in keys)), ("UNLINK", *(names.entry(key) for key in keys))
+        )
+        self._reply(leases)
+        return int(self._reply(entries))
+
+    async def _clear(self, pattern: str, wait: bool) -> int:
+        await self._hide(pattern)
+        self.memory.clear(pattern, in_redis=True)
+        count = await self._sweeper.sweep(pattern) if wait else 0
+        if len(self._logs[self.store.keys.clears(EVERYTHING)].clears) > MOST_CLEARS:
+            await self._sweeper.sweep_all()
+        elif not wait:
+            self._sweeper.start()
+        return count
+
+    async def _hide(self, pattern: str) -> None:
+        """Note a clear in Redis: what matches is hidden from now on."""
+        self._logs |= await self._sweeper.note(pattern)
+
+    def _reply(self, reply: Any) -> Any:
+        """A reply, when it is no error.
+
+        Raises:
+          DecodeError: the entry is of another Redis type.
+          Refused: any other error.
+        """
+        if not isinstance(reply, redis.ResponseError):
+            return reply
+        if "WRONGTYPE" in str(reply):
+            raise DecodeError("no string but another Redis type")
+        raise self.store.refused(reply)
+
+
+def _unpack(value: Any) -> Any:
+    return codec.decode(value.payload) if type(value) is Packed else value
+
+
+class _Opened(NamedTuple):
+    value: Any
+    payload: bytes
+    fresh_seconds: float
+
+
+_NOTHING = _Opened(MISSING, b"", 0.0)
+
+
+def check_key(key: str, what: str = "key") -> None:
+    """
+    Raises:
+      InvalidRequest: ``key`` is no text, empty, longer than 512 characters, or has control characters.
+    """
+    if not isinstance(key, str):
+        raise InvalidRequest(f"cache {what} {key!r:.60} is a {type(key).__name__}, not a str")
+    if not key:
+        raise InvalidRequest(f"cache {what} is empty")
+    if len(key) > MAX_KEY_CHARS:
+        raise InvalidRequest(
+            f"cache {what} {key[:40]!r}... has {len(key)} characters; the most is {MAX_KEY_CHARS}"
+        )
+    if _CONTROL.search(key):
+        raise InvalidRequest(f"cache {what} {key[:60]!r} has control characters")
+
+
+def check_ttl(ttl: float) -> float:
+    """``ttl`` in seconds.
+
+    Raises:
+      InvalidRequest: not a number, not above 0, or more than ten years.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
+        raise InvalidRequest(f"TTL {ttl!r:.40} must be a number of seconds above 0, at most {MAX_TTL}")
+    return float(ttl)
+
+
+def _to_ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), BATCH):
+        yield keys[start : start + BATCH]
