@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons mutants chaos soak lock clean
+.PHONY: setup demo test lint types floors unit pythons mutants simulate planted chaos soak lock clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,17 @@ pythons: setup
 # Deletes each line of each Lua script in turn and names those that no test misses; takes an hour.
 mutants: setup
 	$(BIN)/python -m tests.mutants
+
+# A fleet in virtual time, with all that may go wrong, once for each of SEEDS seeds; one that breaks a promise
+# prints the line that shows it again.
+SEEDS ?= 200
+simulate: setup
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Plants one bug after the other into the core, and says after how many seeds the simulation has found it; takes
+# an hour.
+planted: setup
+	$(BIN)/python -m tests.simulation.planted
 
 # Kills, stops and cuts off real processes at random for SECONDS, then checks that no limit was exceeded,
 # nothing is lost and nobody saw a raw error.

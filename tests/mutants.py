@@ -67,7 +67,7 @@ SUITES = {
     "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],
     "epoch": LOSS,
-    "fleet": ["core/test_fleet_limits.py", *LOSS],
+    "fleet": ["core/test_fleet_limits.py", "core/test_headroom.py", *LOSS],
     "headroom": ["core/test_headroom.py", *ADMISSION],
     "lane": ["core/test_admission.py", *LIMITER, *QUEUE],
     "limit": ["core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],

@@ -11,6 +11,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.slot import ABSENT_SECONDS
 from tbcache.models import Limit
+from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
@@ -286,6 +287,33 @@ def test_a_second_loss_before_the_first_is_mended_opens_nothing(clock: Clock) ->
     for _ in range(2):
         flush(world)
         assert ask_on(world, old, world.fleet[1], seconds=0.6) == 0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_a_loss_that_was_mended_says_nothing_of_the_next(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were back after the first; after the second nobody is, and whoever noticed it is away again."""
+    world, (old, dead) = begin(clock, 0, 0)
+    flush(world)
+    assert ask_on(world, old, dead, seconds=0.6) > 0
+    clock.now += LIMIT.window_seconds + LEASE
+    beat(old, dead)
+    saved = world.save()
+    give_up_rooms(world)
+    assert [dead.take() for _ in range(4)] == [True] * 4
+    clock.now += 0.1
+    beat(old)
+    world.kill(dead)
+    world.rewind(saved)
+
+    def be_away(source: str) -> None:
+        raise Unavailable("redis", "away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(old.line, "restore", be_away)
+        old.take()
+    assert ask_on(world, world.fleet[1], seconds=0.4) == 0
     assert world.most_in_a_window() <= LIMIT.count
 
 

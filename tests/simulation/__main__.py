@@ -1,0 +1,69 @@
+"""``python -m tests.simulation --seeds 200``: worlds from seeds, each with all that may go wrong in it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.simulation.attach import attached
+from tests.simulation.plan import plan_of
+from tests.simulation.run import Report, run
+from tests.simulation.shrink import shrink
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many worlds")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="this one alone, with its trace")
+    parser.add_argument("--steps", help="only these steps of it, by their numbers: 3,7,9")
+    parser.add_argument("--show", type=int, default=60, help="so many lines of its trace")
+    parser.add_argument("--quick", action="store_true", help="do not look for fewer steps")
+    parser.add_argument("--all", action="store_true", help="go on after the first that fails")
+    options = parser.parse_args()
+    with attached():
+        if options.seed is not None:
+            chosen = None if options.steps is None else [int(one) for one in options.steps.split(",") if one]
+            return _replay(options.seed, chosen, options.show)
+        return _hunt(
+            range(options.first, options.first + options.seeds), go_on=options.all, quick=options.quick
+        )
+
+
+def _hunt(seeds: range, *, go_on: bool, quick: bool) -> int:
+    began, commands, failed = time.monotonic(), 0, 0
+    for seed in seeds:
+        report = run(plan_of(seed))
+        commands += report.commands
+        if report.failure is not None:
+            failed += 1
+            print(f"seed {seed}: {report.failure[:300]}")
+            print(
+                f"  python -m tests.simulation --seed {seed}" if quick else f"  {replay_line(seed, report)}",
+                flush=True,
+            )
+            if not go_on:
+                break
+    seconds = time.monotonic() - began
+    print(f"{len(seeds)} seeds, {commands} commands, {failed} failed, {seconds:.1f} s")
+    return 1 if failed else 0
+
+
+def replay_line(seed: int, report: Report) -> str:
+    """The command that shows it again, with as few steps as break the same promise."""
+    plan = plan_of(seed)
+    steps = shrink(range(len(plan.steps)), lambda some: run(plan, some).promise == report.promise)
+    return f"python -m tests.simulation --seed {seed} --steps {','.join(map(str, steps))}"
+
+
+def _replay(seed: int, chosen: Sequence[int] | None, show: int) -> int:
+    report = run(plan_of(seed), chosen)
+    print("\n".join(report.trace[-show:]))
+    print(f"seed {seed}: {report.failure or 'well'}; {report.commands} commands, hash {report.hash}")
+    return 1 if report.failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

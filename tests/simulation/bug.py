@@ -1,0 +1,197 @@
+"""The bugs that are planted: four breaks of the limit that were found by hand, and likely ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OWN, CLOCK = "tbcache.limiter.slot:OwnSlots", "tbcache.store.clock:ServerClock"
+CONSUMER = "tbcache.queue.consumer:PacingConsumer"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``where`` is the name of a Lua file (``take.lua``), or a function (``package.module:Class.method``)."""
+
+    where: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    name: str
+    change: Change
+
+
+def _bug(name: str, where: str, old: str, new: str) -> Bug:
+    return Bug(name, Change(where, old, new))
+
+
+_BY_HAND = (
+    _bug(
+        "an answer other than a beat's does not count as heard",
+        f"{OWN}.answered",
+        "self._heard_at = time.monotonic()",
+        "self._heard_at = time.monotonic() if name == 'beat' else self._heard_at",
+    ),
+    _bug(
+        "after a loss two processes that are named alike count as one",
+        "restore.lua",
+        "if returned >= awaited then",
+        "if returned >= awaited - 1 then",
+    ),
+    _bug(
+        "the share of one that was killed as it went on alone is given away at once",
+        "leave.lua",
+        "if not is_clean and",
+        "if false and",
+    ),
+    _bug(
+        "an upstream's words are taken for codes",
+        "tbcache.pipeline.journey:_limited",
+        'wait.why == "budget"',
+        '"budget" in wait.reason',
+    ),
+)
+_WINDOW = (
+    _bug(
+        "a slot is stamped at the decision",
+        "window.lua",
+        "int(start + lease), unit == 1",
+        "int(start), unit == 1",
+    ),
+    _bug(
+        "a settled load gives its slot back",
+        "settle.lua",
+        "    commit(slots, now, id, cost)",
+        "    release(slots, id, cost)",
+    ),
+    _bug(
+        "a look counts one too few",
+        "window.lua",
+        "local over = found.used + cost - count",
+        "local over = found.used + cost - count - 1",
+    ),
+    _bug("a closed source is open", "window.lua", "if window.closed_until > now then", "if false then"),
+    _bug(
+        "what comes free is promised to two",
+        "window.lua",
+        "return math.min(stamp, now) + span, stamp <= now",
+        "return now, true",
+    ),
+)
+_SHARING = (
+    _bug(
+        "a share is what would be fair",
+        "beat.lua",
+        "share = math.max(0, math.min(fair, 1 - given))",
+        "share = fair",
+    ),
+    _bug("allowances overlap", "beat.lua", "free - others)", "free)"),
+    _bug(
+        "nothing is kept for the silent",
+        "member.lua",
+        "table.insert(members.silent, share)",
+        "local _ = share",
+    ),
+    _bug(
+        "an allowance is not kept from others",
+        "member.lua",
+        "rooms = rooms + math.max(0, ",
+        "rooms = rooms + 0 * math.max(0, ",
+    ),
+    _bug(
+        "an ask whose answer was lost counts for nothing",
+        f"{OWN}._wait",
+        "self._rooms.get(pack_limits([limit]), 0)) - lost",
+        "self._rooms.get(pack_limits([limit]), 0))",
+    ),
+    _bug(
+        "what leaves while others may use it is at once ours again",
+        f"{OWN}._wait",
+        "[noticed + window if at <= noticed else at for at in before]",
+        "before",
+    ),
+    _bug(
+        "a promise is kept whoever is silent",
+        f"{OWN}.keeps_promises",
+        "return time.monotonic() - self._whole_at <= PROMISE_SECONDS",
+        "return True",
+    ),
+)
+_LOSS = (
+    _bug(
+        "a loss of data is not noticed",
+        "epoch.lua",
+        "        if known then\n            lose(window.state, now, known)",
+        "        if false then\n            lose(window.state, now, known)",
+    ),
+    _bug(
+        "a return to an older state is not noticed",
+        "epoch.lua",
+        "elseif known and are_lost or heard > (noted or 0) and not is_forgotten then",
+        "elseif known and are_lost then",
+    ),
+    _bug(
+        "what was sent alone is not put back",
+        "restore.lua",
+        "for i = 1, #taken, 2 do",
+        "for i = 1, 0, 2 do",
+    ),
+    _bug(
+        "a clock that jumped changes nothing",
+        f"{CLOCK}.learn",
+        "if gap > self._timeout and known is not None:",
+        "if False:",
+    ),
+)
+_LOADS = (
+    _bug(
+        "a dead lease's value is stored",
+        "settle.lua",
+        "local is_ours = load[1] == token",
+        "local is_ours = true",
+    ),
+    _bug(
+        "a lease does not keep others from loading",
+        "admit.lua",
+        "if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then",
+        "if false then",
+    ),
+    _bug(
+        "a value from before a clear is given out",
+        "admit.lua",
+        "if found and cleared > 0 and birth_of(found) < cleared then",
+        "if false then",
+    ),
+    _bug("a value is born when it is stored", "settle.lua", "load[4] or UNCLEARED", "'8000000000000000'"),
+)
+_JOBS = (
+    _bug(
+        "a job is said to be done as it is handed out",
+        f"{CONSUMER}._read",
+        "            return Job(message.copy",
+        '            self._end(claim, Finish("done"))\n            return Job(message.copy',
+    ),
+    _bug(
+        "whoever had a job may say what became of it",
+        "finish.lua",
+        "if not redis.call('ZSCORE', claims, claim) or redis.call",
+        "if redis.call",
+    ),
+    _bug(
+        "a job that is put off is in no list",
+        "finish.lua",
+        "redis.call('ZADD', delayed, int(now + tonumber(delay)), id)",
+        "",
+    ),
+    _bug("the same fetch is queued twice", "enqueue.lua", "    if words then", "    if false then"),
+    _bug(
+        "claims are not renewed",
+        "dequeue.lua",
+        "redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)",
+        "",
+    ),
+)
+
+BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS)

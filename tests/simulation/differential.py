@@ -1,0 +1,162 @@
+"""Sends what a simulated server was asked to a real one, and compares the answers.
+
+The real one has the simulated time: a script's ``TIME`` answers with it, and no key ends by itself. What the
+simulated one found to be over is deleted before the command that found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from tests.simulation.kernel import MICROS
+from tests.simulation.keyspace import Keyspace, ZSet
+from tests.simulation.plan import Plan
+from tests.simulation.run import run
+from tests.simulation.world import World
+
+#: Of these the order says nothing.
+UNORDERED = (b"SCAN", b"HGETALL", b"HVALS")
+#: What only the real time could answer, and what waits for it.
+LEFT_OUT = (b"TIME", b"PEXPIRE", b"EXPIRE")
+
+_PROLOGUE = """
+local real, redis = redis, {}
+local function lasting(words)
+    for at = #words, 3, -1 do
+        if words[at] == 'PX' or words[at] == 'EX' then
+            table.remove(words, at + 1)
+            table.remove(words, at)
+        end
+    end
+    return words
+end
+local function spoken(call, name, ...)
+    if name == 'TIME' then
+        return {'%d', '%d'}
+    elseif name == 'PEXPIRE' or name == 'EXPIRE' then
+        return real.call('EXISTS', (...))
+    elseif name == 'SET' then
+        return call(name, unpack(lasting({...})))
+    end
+    return call(name, ...)
+end
+redis.call = function(...) return spoken(real.call, ...) end
+redis.pcall = function(...) return spoken(real.pcall, ...) end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One command, when (us) it was carried out, its answer, and what had ended before it. Without a command:
+    the server has lost data, and ``held`` makes what it holds."""
+
+    command: tuple[bytes, ...]
+    now_us: int
+    answer: Any
+    ended: tuple[bytes, ...]
+    held: tuple[tuple[bytes, ...], ...] = ()
+
+
+@dataclass
+class Recorder:
+    """What the server of one world is asked."""
+
+    asked: list[Asked] = field(default_factory=list)
+
+    def watch(self, world: World) -> None:
+        self._server = world.server
+        self._server.listeners.append(self._hear)
+        self._server.loaded.append(self._load)
+
+    def _hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+        keyspace = self._server.keyspace
+        ended, keyspace.expired = tuple(keyspace.expired), []
+        self.asked.append(Asked(self._server.spelt_out(command), self._server.now_us(), answer, ended))
+
+    def _load(self) -> None:
+        keyspace = self._server.keyspace
+        keyspace.expired = []
+        self.asked.append(Asked((), self._server.now_us(), None, (), tuple(_making(keyspace))))
+
+
+def compare(plan: Plan, client: redis.Redis) -> tuple[int, list[str]]:
+    """How many commands were compared, and where the answers differ."""
+    recorder, different = Recorder(), []
+    run(plan, watch=recorder.watch)
+    client.flushall()
+    for asked in recorder.asked:
+        if asked.ended:
+            client.delete(*asked.ended)
+        if not asked.command:
+            _lose(client, asked.held)
+        elif asked.command[0] not in LEFT_OUT:
+            answer = _ask(client, _timed(asked))
+            if _plain(asked.command, answer) != _plain(asked.command, asked.answer):
+                what = b" ".join(asked.command[2:] if asked.command[0] == b"EVAL" else asked.command)
+                different.append(f"{what[:400]!r}: {answer!r}, simulated: {asked.answer!r}")
+    client.flushall()
+    return len(recorder.asked), different
+
+
+def _timed(asked: Asked) -> list[bytes]:
+    """The command as it is sent to a server of another time."""
+    name, *arguments = asked.command
+    if name == b"EVAL":
+        seconds, micros = divmod(asked.now_us, MICROS)
+        arguments[0] = (_PROLOGUE % (seconds, micros)).encode() + arguments[0]
+    if name == b"SET":
+        words = [one.upper() for one in arguments]
+        arguments = [
+            one for at, one in enumerate(arguments) if not {b"PX", b"EX"} & {*words[max(2, at - 1) : at + 1]}
+        ]
+    return [name, *arguments]
+
+
+def _ask(client: redis.Redis, command: Sequence[bytes]) -> Any:
+    connection: Any = client.connection_pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _plain(command: tuple[bytes, ...], answer: Any) -> Any:
+    """An answer as it is compared."""
+    if isinstance(answer, redis.ResponseError):
+        return "an error"
+    if command[0] in UNORDERED and isinstance(answer, list):
+        return sorted(map(repr, answer[-1] if command[0] == b"SCAN" else answer))
+    return answer
+
+
+def _lose(client: redis.Redis, held: Sequence[Sequence[bytes]]) -> None:
+    client.flushall()
+    for command in held:
+        _ask(client, command)
+
+
+def _making(keyspace: Keyspace) -> Iterator[tuple[bytes, ...]]:
+    """Commands that make what is held."""
+    for key in keyspace.names():
+        value = keyspace.value(key)
+        if isinstance(value, bytes):
+            yield b"SET", key, value
+        elif isinstance(value, dict):
+            yield b"HSET", key, *(part for pair in value.items() for part in pair)
+        elif isinstance(value, ZSet):
+            yield (
+                b"ZADD",
+                key,
+                *(part for score, member in value.order for part in (repr(score).encode(), member)),
+            )
+        elif isinstance(value, set):
+            yield b"SADD", key, *value
+        else:
+            yield b"RPUSH", key, *value

@@ -1,0 +1,321 @@
+"""Virtual time, and the tasks that live in it: one runs at a time, and chance decides which is next.
+
+A task is either a coroutine, or a plain function in a thread of its own, which hands the turn
+back wherever it would block. Either way nothing runs beside it, and the same seed gives the same order.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import heapq
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol
+
+from tests.simulation.chance import Chance
+
+#: Seconds since 1970 at which each world begins.
+START = 1_800_000_000
+MICROS = 1_000_000
+Resume = Callable[[], None]
+
+
+class _Here(threading.local):
+    """In threads that run a world: its kernel. In all others, None."""
+
+    kernel: Kernel | None = None
+
+
+_HERE = _Here()
+
+
+def here() -> Kernel | None:
+    """The kernel of the world that this thread runs; None in a thread of the real world."""
+    return _HERE.kernel
+
+
+@contextmanager
+def inhabited(kernel: Kernel) -> Iterator[None]:
+    """This thread runs the world of that kernel."""
+    before, _HERE.kernel = _HERE.kernel, kernel
+    try:
+        yield
+    finally:
+        _HERE.kernel = before
+
+
+class Killed(BaseException):
+    """The process is no more: whatever it was about to do, it does not."""
+
+
+class Stuck(Exception):
+    """Nothing can happen any more, or far too much has."""
+
+
+class Home(Protocol):
+    """Where tasks live: a process."""
+
+    name: str
+    is_dead: bool
+    #: Until when (us) nothing of it runs.
+    frozen_until: int
+
+
+class Suspended:
+    """What a coroutine awaits until it is resumed."""
+
+    def __await__(self) -> Iterator[Any]:
+        return (yield)
+
+
+class Task:
+    """Something that runs, stops where it waits, and goes on."""
+
+    def __init__(self, kernel: Kernel, home: Home, name: str) -> None:
+        self.kernel, self.home, self.name = kernel, home, name
+        self.is_over = False
+        self.error: BaseException | None = None
+        #: Which wait it is in; what comes for an earlier one comes too late.
+        self.ticket = 0
+        self._watchers: list[Callable[[], None]] = []
+
+    def on_end(self, act: Callable[[], None]) -> None:
+        if self.is_over:
+            act()
+        else:
+            self._watchers.append(act)
+
+    def resume(self, ticket: int, value: Any = None, error: BaseException | None = None) -> None:
+        """Let it go on, if it still waits for that."""
+        if self.is_over or ticket != self.ticket:
+            return
+        if self.home.frozen_until > self.kernel.now_us and not isinstance(error, Killed):
+            self.kernel.at(self.home.frozen_until, lambda: self.resume(ticket, value, error))
+            return
+        self.ticket += 1
+        before, self.kernel.current = self.kernel.current, self
+        try:
+            self._step(value, error)
+        finally:
+            self.kernel.current = before
+
+    def kill(self) -> None:
+        self.resume(self.ticket, error=Killed())
+
+    def _step(self, value: Any, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _end(self, error: BaseException | None) -> None:
+        self.is_over, self.error = True, error
+        self.kernel.ended(self)
+        for act in self._watchers:
+            act()
+
+
+class Coro(Task):
+    """A coroutine."""
+
+    def __init__(self, kernel: Kernel, home: Home, name: str, work: Coroutine[Any, Any, object]) -> None:
+        super().__init__(kernel, home, name)
+        self._work = work
+        self.context = contextvars.copy_context()
+
+    def _step(self, value: Any, error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                self.context.run(self._work.throw, error)
+            else:
+                self.context.run(self._work.send, value)
+        except StopIteration:
+            self._end(None)
+        except BaseException as raised:
+            self._end(raised)
+
+
+class Fiber(Task):
+    """A function in a thread, which runs only while the kernel waits for it."""
+
+    def __init__(self, kernel: Kernel, home: Home, name: str, work: Callable[[], object]) -> None:
+        super().__init__(kernel, home, name)
+        self._work: Callable[[], object] | None = work
+        self._turn, self._back = _closed(), _closed()
+        self._value: Any = None
+        self._raised: BaseException | None = None
+
+    def _step(self, value: Any, error: BaseException | None) -> None:
+        self._value, self._raised = value, error
+        if self._work is not None:
+            work, self._work = self._work, None
+            if error is not None:
+                self._end(error)
+                return
+            _Carrier.of(self, work)
+        else:
+            self._turn.release()
+        self._back.acquire()
+        if self.is_over:
+            self._end(self.error)
+
+    def carry(self, work: Callable[[], object]) -> None:
+        """In its thread: all of it."""
+        _HERE.kernel = self.kernel
+        try:
+            contextvars.Context().run(work)
+        except BaseException as error:
+            self.error = error
+        self.is_over = True
+        self._back.release()
+
+    def suspend(self) -> Any:
+        """In its thread: wait until it is resumed."""
+        self._back.release()
+        self._turn.acquire()
+        error, self._raised = self._raised, None
+        if error is not None:
+            raise error
+        return self._value
+
+
+def _closed() -> threading.Lock:
+    """A gate that nobody passes before it is released, once: the quickest that there is."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
+class _Carrier:
+    """A thread that carries one fiber after the other."""
+
+    _idle: ClassVar[list[_Carrier]] = []
+
+    def __init__(self) -> None:
+        self._wanted = _closed()
+        self._job: tuple[Fiber, Callable[[], object]] | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @classmethod
+    def of(cls, fiber: Fiber, work: Callable[[], object]) -> None:
+        carrier = cls._idle.pop() if cls._idle else cls()
+        carrier._job = fiber, work
+        carrier._wanted.release()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.acquire()
+            assert self._job is not None
+            (fiber, work), self._job = self._job, None
+            # Idle from here on: by the time that it is wanted again, the kernel has the turn.
+            fiber.carry(functools.partial(self._carry, work))
+
+    def _carry(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        finally:
+            self._idle.append(self)
+
+
+class Kernel:
+    """The clock and what is to happen, in the order of time; of what happens at once, by chance."""
+
+    def __init__(self, chance: Chance, most_events: int = 400_000) -> None:
+        self.now_us = 0
+        self.current: Task | None = None
+        #: Whose code runs outside of any task.
+        self.visitor: Home | None = None
+        #: Called with each task that has ended.
+        self.ended: Callable[[Task], None] = lambda task: None
+        self.tasks: dict[Task, None] = {}
+        self._chance = chance
+        self._events: list[tuple[int, int, int, Callable[[], None]]] = []
+        self._count = 0
+        self._most = most_events
+
+    @property
+    def now(self) -> float:
+        return self.now_us / MICROS
+
+    @property
+    def home(self) -> Home | None:
+        """The process whose code runs."""
+        return self.current.home if self.current is not None else self.visitor
+
+    @contextmanager
+    def visiting(self, home: Home) -> Iterator[None]:
+        """What runs meanwhile, which waits for nothing, is code of that process."""
+        before, self.visitor = self.visitor, home
+        try:
+            yield
+        finally:
+            self.visitor = before
+
+    def at(self, when_us: int, act: Callable[[], None]) -> None:
+        self._count += 1
+        order = self._chance.below(1 << 20)
+        heapq.heappush(self._events, (max(when_us, self.now_us), order, self._count, act))
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        self.at(self.now_us + micros(seconds), act)
+
+    def spawn(self, home: Home, name: str, work: Callable[[], object]) -> Task:
+        """Run a function that may block."""
+        return self._begin(Fiber(self, home, name, work))
+
+    def start(self, home: Home, name: str, work: Coroutine[Any, Any, object]) -> Coro:
+        """Run a coroutine."""
+        task = Coro(self, home, name, work)
+        self._begin(task)
+        return task
+
+    def _begin(self, task: Task) -> Task:
+        self.tasks[task] = None
+        task.on_end(lambda: self.tasks.pop(task, None))
+        ticket = task.ticket
+        self.at(self.now_us, lambda: task.resume(ticket))
+        return task
+
+    def kill(self, home: Home) -> None:
+        """End all tasks of a process, wherever they stand."""
+        home.is_dead = True
+        for task in [task for task in self.tasks if task.home is home]:
+            task.kill()
+
+    def wait(self) -> Any:
+        """In a fiber: wait until the task is resumed with the ticket that it has now."""
+        task = self.current
+        if task is None or not isinstance(task, Fiber):
+            raise RuntimeError("only a task can wait")
+        if task.home.is_dead:
+            raise Killed
+        return task.suspend()
+
+    def sleep(self, seconds: float) -> None:
+        """In a fiber."""
+        task = self.current
+        assert task is not None
+        ticket = task.ticket
+        self.after(seconds, lambda: task.resume(ticket))
+        self.wait()
+
+    def run(self, until_us: int, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Let all happen that is to happen until then."""
+        while self._events and self._events[0][0] <= until_us and not is_over():
+            if self._count > self._most:
+                raise Stuck(f"more than {self._most} events")
+            when, _, _, act = heapq.heappop(self._events)
+            self.now_us = max(self.now_us, when)
+            act()
+        if not is_over():
+            self.now_us = max(self.now_us, until_us)
+
+    def end(self) -> None:
+        """Nothing runs any more."""
+        for home in {id(task.home): task.home for task in self.tasks}.values():
+            self.kill(home)
+        self._events.clear()
+
+
+def micros(seconds: float) -> int:
+    """Whole microseconds, never less than that."""
+    return max(0, -int(-seconds * MICROS // 1))

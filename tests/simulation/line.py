@@ -1,0 +1,268 @@
+"""A process's way to the server: what comes through, how late, and what a client makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import redis
+
+from tbcache.store.fault import Unsent
+from tests.simulation.chance import Chance
+from tests.simulation.kernel import Home, Kernel, micros
+from tests.simulation.server import Server
+
+
+class Weather(Protocol):
+    """How the network is: seconds that a message takes, and the parts of all that are late or lost."""
+
+    quick: float
+    slow: float
+    late: float
+    lost: float
+
+
+class Line:
+    """The connection of one process."""
+
+    def __init__(self, kernel: Kernel, server: Server, home: Home, weather: Weather, chance: Chance) -> None:
+        self.kernel, self.server, self.home, self.weather = kernel, server, home, weather
+        self._chance = chance
+        #: "refused": nobody listens; "silent": nothing comes through.
+        self.cut: str = ""
+        #: When the server carried out the last command of the task that asks (us).
+        self.done_at = 0
+
+    def ask(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
+        """The answers to commands that are sent together; errors stand for themselves.
+
+        Raises:
+          redis.ConnectionError, redis.TimeoutError: there are none.
+        """
+        return self._exchange(timeout, lambda give: give([self._do(command) for command in commands]))
+
+    def block(self, timeout: float, seconds: float, key: bytes) -> Any:
+        """The first element of a list, taken off; None after ``seconds``."""
+
+        def act(give: Callable[[Any], None]) -> None:
+            end = self.server.block(key, give)
+
+            def give_up() -> None:
+                end()
+                give(None)
+
+            self.kernel.after(seconds, give_up)
+
+        return self._exchange(timeout + seconds, act)
+
+    def _do(self, command: tuple[bytes, ...]) -> Any:
+        return self.server.carry_out(self.home.name, command)
+
+    def _exchange(self, timeout: float, act: Callable[[Callable[[Any], None]], None]) -> Any:
+        kernel, task = self.kernel, self.kernel.current
+        if task is None:
+            return self._at_once(act)
+        if self.home.is_dead:
+            kernel.wait()
+        self._check_connection()
+        life, ticket = self.server.life, task.ticket
+        is_given = False
+
+        def give(answer: Any) -> None:
+            nonlocal is_given
+            if is_given:
+                return
+            is_given = True
+            at = kernel.now_us
+            if not self._is_lost():
+                kernel.after(self._delay(), lambda: come(answer, at))
+
+        def come(answer: Any, at: int) -> None:
+            if self.server.life != life:
+                task.resume(ticket, error=redis.ConnectionError("Connection reset by peer"))
+            elif self.cut != "silent":
+                self.done_at = at
+                task.resume(ticket, answer)
+
+        def arrive() -> None:
+            if self.server.life != life or not self.server.is_up:
+                task.resume(ticket, error=redis.ConnectionError("Connection closed by server."))
+            elif self.cut:
+                return
+            elif self.server.frozen_until > kernel.now_us:
+                kernel.at(self.server.frozen_until, arrive)
+            else:
+                act(give)
+
+        if not self._is_lost():
+            kernel.after(self._delay(), arrive)
+        kernel.after(timeout, lambda: task.resume(ticket, error=redis.TimeoutError("Timeout reading")))
+        return kernel.wait()
+
+    def _at_once(self, act: Callable[[Callable[[Any], None]], None]) -> Any:
+        found: list[Any] = []
+        act(found.append)
+        return found[0]
+
+    def _check_connection(self) -> None:
+        if self.cut == "refused" or not self.server.is_up:
+            raise Unsent("Error 111 connecting. Connection refused.")
+
+    def _delay(self) -> float:
+        weather = self.weather
+        if self._chance.happens(weather.late):
+            return self._chance.uniform(weather.quick, weather.slow)
+        return self._chance.uniform(weather.quick / 5, weather.quick)
+
+    def _is_lost(self) -> bool:
+        return bool(self.cut) or self._chance.happens(self.weather.lost)
+
+    def subscribe(self, channel: bytes) -> Subscription:
+        return Subscription(self, channel)
+
+
+class Subscription:
+    """What is said on a channel, as redis-py's PubSub gives it."""
+
+    def __init__(self, line: Line, channel: bytes) -> None:
+        line._check_connection()
+        self._line, self._channel = line, channel
+        self._life = line.server.life
+        self.ignore_subscribe_messages = True
+        self._heard: list[dict[str, Any]] = []
+        self._waiting: list[tuple[Any, int]] = []
+        line.server.subscribers[channel].append(self._hear)
+        self._has_begun = False
+
+    def _hear(self, channel: bytes, data: bytes) -> None:
+        line = self._line
+        if line.home.is_dead:
+            self.close()
+        elif not line._is_lost():
+            line.kernel.after(line._delay(), lambda: self._come({"type": "message", "data": data}))
+
+    def _come(self, message: dict[str, Any]) -> None:
+        self._heard.append(message)
+        waiting, self._waiting = self._waiting, []
+        for task, ticket in waiting:
+            task.resume(ticket, True)
+
+    def get_message(self, timeout: float = 0.0) -> Any:
+        line = self._line
+        if not self.ignore_subscribe_messages and not self._has_begun:
+            self._has_begun = True
+            return {"type": "subscribe", "data": 1}
+        if self._life != line.server.life:
+            raise redis.ConnectionError("Connection closed by server.")
+        if not self._heard and timeout > 0:
+            task = line.kernel.current
+            assert task is not None
+            ticket = task.ticket
+            self._waiting.append((task, ticket))
+            line.kernel.after(timeout, lambda: task.resume(ticket, False))
+            line.kernel.wait()
+        if self._life != line.server.life:
+            raise redis.ConnectionError("Connection closed by server.")
+        return self._heard.pop(0) if self._heard else None
+
+    def close(self) -> None:
+        hearers = self._line.server.subscribers[self._channel]
+        if self._hear in hearers:
+            hearers.remove(self._hear)
+
+
+class Node:
+    """In place of ``tbcache.store.node.Node``: the same, over a line."""
+
+    def __init__(self, line: Line, timeout: float) -> None:
+        self._line, self._timeout = line, timeout
+        self.host, self.name = "redis", "redis:6379"
+        self.client = Client(self)
+
+    def call(self, *command: Any, asking: bool = False) -> Any:
+        (answer,) = self.call_all([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def call_all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        packed = [tuple(map(pack, command)) for command in commands]
+        return self._line.ask(self._timeout, packed)
+
+    def ask(self, *command: Any, options: Mapping[str, Any], asking: bool = False) -> Any:
+        return self.call(*command)
+
+    def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
+        _, key = command
+        found = self._line.block(self._timeout, seconds, pack(key))
+        return None if found is None else [pack(key), found]
+
+    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
+        yield self.call("SCAN", 0, "MATCH", match, "COUNT", count)[1]
+
+    def subscribe(self, channel: str) -> Subscription:
+        return self._line.subscribe(channel.encode())
+
+    def check(self) -> None: ...
+
+    def disconnect(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Client:
+    """In place of redis-py's: what the core asks of it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def pipeline(self, transaction: bool = False) -> Pipeline:
+        return Pipeline(self._node)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *arguments: shaped(name, self._node.call(name.upper(), *arguments))
+
+
+class Pipeline:
+    """Commands that are sent together."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._commands: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
+        def add(*arguments: Any) -> Pipeline:
+            self._commands.append((name.upper(), *arguments))
+            return self
+
+        return add
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands, self._commands = self._commands, []
+        if not commands:
+            return []
+        found = self._node.call_all(commands)
+        return [shaped(command[0].lower(), answer) for command, answer in zip(commands, found, strict=True)]
+
+
+def shaped(name: str, answer: Any) -> Any:
+    """An answer as redis-py gives it."""
+    if isinstance(answer, Exception):
+        return answer
+    if name == "hgetall":
+        return dict(zip(answer[::2], answer[1::2], strict=True))
+    if name in ("hexists", "ping"):
+        return bool(answer)
+    return answer
+
+
+def pack(part: Any) -> bytes:
+    """A part of a command as it travels."""
+    if isinstance(part, bytes):
+        return part
+    if isinstance(part, float):
+        return repr(part).encode()
+    return str(part).encode()
+
+
+__all__ = ["Client", "Line", "Node", "Subscription", "Weather", "micros", "pack"]

@@ -1,0 +1,303 @@
+"""What must hold, looked at after each command that the server carries out.
+
+The checks know only what is promised, not how it is done: they keep a small model of their own, and look at
+what is in Redis where the promise is about that.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tbcache.store.codec import decode_sentiment
+from tbcache.store.glob import compile_glob
+from tbcache.store.key import Keys
+from tests.simulation.kernel import MICROS
+from tests.simulation.keyspace import Keyspace
+from tests.simulation.scripts import Call, Scripts
+from tests.simulation.upstream import load_of
+
+ROUNDING = 1e-6
+ABSENT_US = 450_000
+
+
+@dataclass(slots=True)
+class Lease:
+    """Who loads a key by Redis's word."""
+
+    token: str
+    until: int
+    process: str
+
+
+class Oracle:
+    """Follows what the server does."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        source: Any,
+        keyspace: Keyspace,
+        now_us: Callable[[], int],
+        broken: Callable[[str, str], None],
+    ) -> None:
+        self.keys, self.source, self.keyspace, self.now_us, self.broken = (
+            keys,
+            source,
+            keyspace,
+            now_us,
+            broken,
+        )
+        self._scripts = Scripts()
+        #: How many commands were carried out.
+        self.count = 0
+        #: Clears that are over: how many commands had been carried out before and after, and the pattern.
+        self.clears: list[tuple[int, int, str]] = []
+        self.leases: dict[str, Lease] = {}
+        #: Jobs that were accepted and are not over: id -> fetch key.
+        self.open_jobs: dict[str, str] = {}
+        #: How jobs ended: "done" | "dead".
+        self.ended: dict[str, str] = {}
+        #: Claims in force: job -> claim; and until when each holds.
+        self.claims: dict[str, str] = {}
+        self.claims_until: dict[str, int] = {}
+        #: Claims whose jobs a worker has run to their end.
+        self.ran: set[str] = set()
+        #: Loads whose values were refused, as their leases were not their own any more.
+        self.refused: set[int] = set()
+        self._looks: dict[str, Callable[[str, Call, Any], None]] = {
+            "admit": self._admit,
+            "turn": self._turn,
+            "take": self._take,
+            "settle": self._settle,
+            "beat": self._beat,
+            "enqueue": self._enqueue,
+            "dequeue": self._dequeue,
+            "finish": self._finish,
+            "clear": self._clear,
+            "sweep": self._sweep,
+        }
+
+    def lose(self) -> None:
+        """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
+        self.leases.clear()
+        self.claims.clear()
+        queue = functools.partial(self.keys.queue, self.source.name)
+        jobs, keys = self._hash(queue("jobs")), self._hash(queue("keys"))
+        self.open_jobs = {id: keys.get(id, "") for id in jobs}
+        for id in self.open_jobs:
+            self.ended.pop(id, None)
+        self._note_claims()
+
+    def set_clock(self) -> None:
+        """The server's clock was set: what was to end at some moment may be over, or not."""
+        self.leases.clear()
+        self.claims_until.clear()
+
+    def hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> str:
+        """Look at a command; what it was, in words for a trace."""
+        self.count += 1
+        call = self._scripts.read(command)
+        if call is None:
+            return " ".join(part[:30].decode(errors="replace") for part in command[:6])
+        if not isinstance(answer, Exception):
+            look = self._looks.get(call.script.name)
+            if look is not None:
+                look(who, call, call.script.read(answer))
+        return str(call)
+
+    # Slots
+
+    def _granted(self, who: str, call: Call, start: int) -> None:
+        """A slot was given: there must have been one."""
+        now, state = self.now_us(), self.keys.state(self.source.name)
+        closed_until = self._number("HGET", state, "closed_until")
+        if closed_until > max(now, start):
+            self.broken("closed", f"{who} was granted a slot while the source is closed ({call.script.name})")
+        for limit in self.source.limits:
+            since = start - round(limit.window_seconds * MICROS)
+            taken = self._number("ZCOUNT", self.keys.slots(self.source.name), f"({since}", "+inf")
+            if taken > limit.count:
+                self.broken("slots", f"{taken} of {limit.count} slots in a window as {who} is granted one")
+
+    def _take(self, who: str, call: Call, found: Any) -> None:
+        if type(found).__name__ == "Taken" and found.is_allowed and call.arguments["is_take"]:
+            self._granted(who, call, found.start)
+
+    def _turn(self, who: str, call: Call, found: Any) -> None:
+        if type(found).__name__ != "Turned":
+            return
+        self._granted(who, call, found.now)
+        lease = self.leases.get(call.text("lease"))
+        if lease is not None and lease.token == call.text("token"):
+            lease.until = found.now + call.number("lease_us")
+
+    def _beat(self, who: str, call: Call, found: Any) -> None:
+        if type(found).__name__ != "Heard":
+            return
+        source = self.source.name
+        fleet = self.keyspace.do("ZRANGE", [self.keys.fleet(source).encode(), b"0", b"-1", b"WITHSCORES"])
+        state = self._hash(self.keys.state(source))
+        heard = {name.decode(): float(at) for name, at in zip(fleet[::2], fleet[1::2], strict=True)}
+        shares = {name: float(state.get(f"share:{name}", 0) or 0) for name in heard}
+        if sum(shares.values()) > 1 + ROUNDING * len(shares):
+            self.broken("shares", f"the shares add up to {sum(shares.values()):.6f}: {shares}")
+        silent = {
+            name for name, at in heard.items() if at < found.now - ABSENT_US and name != call.text("process")
+        }
+        given = _rooms(found.rooms)
+        for limit in self.source.limits:
+            span = round(limit.window_seconds * MICROS)
+            name = f"{limit.count}:{span}"
+            since = found.now - span
+            taken = self._number("ZCOUNT", self.keys.slots(source), f"({since}", "+inf")
+            kept = sum(math.floor(limit.count * shares[one] + ROUNDING) for one in silent)
+            others = sum(
+                _rooms(state.get(f"rooms:{one}", "")).get(name, 0)
+                for one in heard
+                if one not in silent and one != call.text("process")
+            )
+            if given.get(name, 0) > max(0, limit.count - taken - kept - others):
+                self.broken(
+                    "allowances",
+                    f"{who} may take {given[name]} alone of {limit.count}: {taken} are taken, {kept} kept "
+                    f"for the silent, {others} for others",
+                )
+
+    # Loads
+
+    def _admit(self, who: str, call: Call, found: Any) -> None:
+        kind = type(found).__name__
+        if kind == "Go":
+            if not call.arguments["is_held"]:
+                self._granted(who, call, found.start)
+            self._begin_load(who, call, found)
+
+    def _begin_load(self, who: str, call: Call, found: Any) -> None:
+        key, token = call.text("lease"), call.text("id")
+        known = self.leases.get(key)
+        is_heir = (
+            known is not None and "/" in token and known.token.startswith(token.rpartition("/")[0] + "/")
+        )
+        if known is not None and known.token != token and known.until > found.now and not is_heir:
+            self.broken("one load", f"{who} may load {key} while {known.process} does")
+        self.leases[key] = Lease(token, found.start + call.number("lease_us"), who)
+
+    def _settle(self, who: str, call: Call, found: Any) -> None:
+        if type(found).__name__ != "Settled":
+            return
+        key, token = call.text("lease"), call.text("token")
+        lease = self.leases.get(key)
+        if found.is_stored and lease is not None and lease.token != token:
+            self.broken(
+                "fencing", f"{who} stored a value of {key} with a lease that is {lease.process}'s by now"
+            )
+        if not found.is_stored and call.arguments["kind"] == b"value":
+            self.refused.add(load_of(decode_sentiment(call.arguments["payload"]).score))
+        if lease is not None and lease.token == token:
+            del self.leases[key]
+        if call.number("closed_until") != 0:
+            until = self._number("HGET", self.keys.state(self.source.name), "closed_until")
+            if until < max(found.now, call.number("closed_until")):
+                self.broken("closed", f"the upstream said stop to {who}, and Redis does not know it")
+
+    def _clear(self, who: str, call: Call, _: Any) -> None:
+        matching = compile_glob(call.text("cleared"))
+        for key in list(self.leases):
+            if matching.fullmatch(self.keys.key_of(key).encode()):
+                del self.leases[key]
+
+    def _sweep(self, who: str, call: Call, _: Any) -> None:
+        for name in call.arguments["names"]:
+            self.leases.pop(name.decode(), None)
+
+    def is_cleared(self, key: str, began: int, asked: int) -> bool:
+        """Whether a value of ``key`` is gone: when its load began, and when it was asked for, in commands
+        that had been carried out."""
+        return any(
+            began <= before and after <= asked and compile_glob(pattern).fullmatch(key.encode())
+            for before, after, pattern in self.clears
+        )
+
+    # Jobs
+
+    def _enqueue(self, who: str, call: Call, found: Any) -> None:
+        key = call.text("key")
+        if not found.is_new:
+            return
+        if key and key in self.open_jobs.values():
+            self.broken("one job", f"{key} is queued a second time")
+        self.open_jobs[found.id] = key
+
+    def _dequeue(self, who: str, call: Call, found: Any) -> None:
+        held = {claim for claim, until in self.claims_until.items() if until > found.now}
+        for job in found.jobs:
+            claim = job.claim.decode()
+            id = claim.rpartition("/")[0]
+            known = self.claims.get(id)
+            if known is not None and known in held:
+                self.broken("one worker", f"job {id} is given to {who} while it is in another's hands")
+            self.claims[id] = claim
+            if job.is_held:
+                self._granted(who, call, found.now)
+        self._bury()
+        self._note_claims()
+
+    def _finish(self, who: str, call: Call, said: list[bytes]) -> None:
+        ends = call.arguments["ends"]
+        for at, what in zip(range(0, len(ends), 7), said, strict=True):
+            claim = ends[at].decode()
+            id, word = claim.rpartition("/")[0], what.decode() if isinstance(what, bytes) else str(what)
+            if word == "gone":
+                continue
+            if self.claims.get(id, claim) != claim:
+                self.broken("fencing", f"{who} said what became of job {id}, which is in another's hands")
+            if word == "done" and id in self.open_jobs:
+                if claim not in self.ran:
+                    self.broken("job", f"job {id} is done, and nobody has run it")
+                self._end(id, "done")
+            self.claims.pop(id, None)
+        self._bury()
+        self._note_claims()
+
+    def _bury(self) -> None:
+        dead = self.keyspace.do("ZRANGE", [self.keys.queue(self.source.name, "dead").encode(), b"0", b"-1"])
+        for id in (one.decode() for one in dead):
+            if id in self.open_jobs:
+                self._end(id, "dead")
+                self.claims.pop(id, None)
+
+    def _end(self, id: str, how: str) -> None:
+        if id in self.ended:
+            self.broken("job", f"job {id} ended twice: {self.ended[id]}, {how}")
+        self.ended[id] = how
+        del self.open_jobs[id]
+
+    def _note_claims(self) -> None:
+        key = self.keys.queue(self.source.name, "claims").encode()
+        found = self.keyspace.do("ZRANGE", [key, b"0", b"-1", b"WITHSCORES"])
+        self.claims_until = {
+            claim.decode(): int(float(at)) for claim, at in zip(found[::2], found[1::2], strict=True)
+        }
+
+    # What is in Redis
+
+    def _number(self, *command: str) -> int:
+        name, *arguments = command
+        return int(float(self.keyspace.do(name, [one.encode() for one in arguments]) or 0))
+
+    def _hash(self, key: str) -> dict[str, str]:
+        found = self.keyspace.do("HGETALL", [key.encode()])
+        return {
+            name.decode(): value.decode(errors="replace")
+            for name, value in zip(found[::2], found[1::2], strict=True)
+        }
+
+
+def _rooms(text: str) -> dict[str, int]:
+    """``COUNT:SPAN=ROOM,...``"""
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return {limit: int(room) for limit, _, room in pairs}

@@ -1,0 +1,299 @@
+"""The processes of a simulated fleet: the real core in each, and what its user does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from scheduler.leader import Leader
+from tbcache.admission import Admission
+from tbcache.cache.sweep import Sweeper
+from tbcache.errors import (
+    BudgetExhausted,
+    RateLimited,
+    RedisUnreachable,
+    ResultTimeout,
+    TbcacheError,
+    UpstreamError,
+)
+from tbcache.io.deadline import seconds_left
+from tbcache.limiter import limiter_of
+from tbcache.limiter.member import Membership
+from tbcache.models import FetchRequest
+from tbcache.pipeline.journey import Pipeline
+from tbcache.queue import PacingBroker
+from tbcache.queue.handle import Queue
+from tbcache.queue.job import actor_name
+from tbcache.queue.middleware import JobMiddleware
+from tbcache.rate_limiter import RateLimiter
+from tbcache.store.connection import Store
+from tests.simulation.chance import Chance
+from tests.simulation.kernel import Killed, micros
+from tests.simulation.line import Line, Node
+from tests.simulation.upstream import Load, Provider, load_of
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+WORKER_THREADS = 3
+
+
+class Monitor:
+    """Counts nothing."""
+
+    worker = "w"
+
+    def count(self, *_: object) -> None: ...
+    def bill(self, *_: object) -> None: ...
+
+
+class Marker:
+    """The marker of a process, on a disk of its machine: what each says, and since when it is over."""
+
+    def __init__(self, world: World, member: str) -> None:
+        self._world, self._member = world, member
+
+    def set_clean(self) -> None:
+        self._world.disk[self._member] = "clean", None
+
+    def set_alone(self) -> bool:
+        self._world.disk[self._member] = "", None
+        return True
+
+    def set_over(self) -> None:
+        if self._member in self._world.disk:
+            self._world.disk[self._member] = self._world.disk[self._member][0], self._world.kernel.now
+
+    def remove(self) -> None:
+        self._world.disk.pop(self._member, None)
+
+    @property
+    def is_clean(self) -> bool:
+        return self._world.disk.get(self._member, ("", None))[0] == "clean"
+
+    def is_alone(self, seconds: float) -> bool:
+        quiet = [
+            self._is_quiet(member, seconds) for member in list(self._world.disk) if member != self._member
+        ]
+        return all(quiet)
+
+    def _is_quiet(self, member: str, seconds: float) -> bool:
+        said, over_at = self._world.disk[member]
+        if over_at is None and not self._world.is_living(member):
+            over_at = self._world.kernel.now
+            self._world.disk[member] = said, over_at
+        return over_at is not None and self._world.kernel.now - over_at >= seconds
+
+
+class Process:
+    """One process: a store of its own, and what stands on it."""
+
+    def __init__(self, world: World, name: str, kind: str) -> None:
+        self.world, self.name, self.kind = world, name, kind
+        self.is_dead, self.frozen_until = False, 0
+        self.pid, self.machine = world.next_pid(), "machine"
+        self.chance = Chance(world.seed, name)
+        self.skew, self.began = self.chance.uniform(-5, 5), self.chance.uniform(1e3, 1e5)
+        self.line = Line(world.kernel, world.server, self, world.weather, Chance(world.seed, name, "line"))
+        self.send_seconds = world.settings.lease_seconds * 0.8
+        with world.kernel.visiting(self):
+            self._build()
+
+    def _build(self) -> None:
+        world, settings = self.world, self.world.settings
+        self.store = Store(settings)
+        self.own = limiter_of(self.store)
+        self.member = self.own.member
+        self.membership = Membership(self.store)
+        self.limiter = RateLimiter(world.source, self.store, settings.lease_seconds)
+        self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
+        self.pipeline = Pipeline(self.admission)
+        self.queue = Queue(self.store, settings)
+        self.sweeper = Sweeper(self.store)
+        self.membership.start()
+        if self.kind == "worker":
+            self._work()
+        if self.kind == "scheduler":
+            self.leader = Leader(self.store, self.name)
+            self._spawn("schedule", self._schedule)
+
+    def _spawn(self, name: str, act: Callable[[], object]) -> None:
+        self.world.kernel.spawn(self, name, act)
+
+    # For the core: see attach.Host
+
+    def node(self, url: str, timeout: float) -> Node:
+        return Node(self.line, timeout)
+
+    def marker(self, name: str, member: str) -> Marker:
+        return Marker(self.world, member)
+
+    def is_alive(self, pid: int) -> bool:
+        return any(process.pid == pid for process in self.world.living)
+
+    # What a bot does
+
+    def do(self, name: str, act: Callable[[], object]) -> None:
+        """Do it as a user of the library would, who knows its errors."""
+
+        def careful() -> None:
+            try:
+                act()
+            except (RateLimited, UpstreamError, RedisUnreachable, ResultTimeout) as error:
+                self._check_error(error)
+
+        self._spawn(name, careful)
+
+    def _check_error(self, error: TbcacheError) -> None:
+        if isinstance(error, BudgetExhausted):
+            self.world.broken("words", f"{self.name}: {error!r}, and there is no budget")
+
+    def fetch(
+        self,
+        symbol: str,
+        patience: float,
+        *,
+        needed: float = 0.0,
+        slot: str | None = None,
+        lane: Any = "interactive",
+    ) -> Any:
+        """Ask the pipeline."""
+        oracle, asked, provider = self.world.oracle, self.world.oracle.count, self._provider()
+        was_with = self.store.is_available
+        request = FetchRequest(self.world.source.name, symbol)
+        outcome = self.pipeline.run(provider, request, patience=patience, needed=needed, slot=slot, lane=lane)
+        load = self.world.upstream.loads.get(load_of(outcome.sentiment.score))
+        if load is None:
+            self.world.broken("value", f"{self.name} was given a value of {symbol} that nobody loaded")
+        elif load.key != request.key:
+            self.world.broken("value", f"{self.name} asked for {request.key}, and was given {load.key}")
+        elif load is not provider.load and was_with and self.store.is_available:
+            self._check_value(load, oracle.is_cleared(load.key, load.began, asked))
+        return outcome
+
+    def _check_value(self, load: Load, is_cleared: bool) -> None:
+        """What another has loaded, and Redis has given out."""
+        if is_cleared:
+            self.world.broken("cleared", f"{self.name} was given a value of {load.key} from before a clear")
+        if load.number in self.world.oracle.refused:
+            self.world.broken("fencing", f"{self.name} was given a value of {load.key} that a dead lease had")
+
+    def _provider(self) -> Provider:
+        world = self.world
+        return Provider(
+            world.upstream,
+            self,
+            lambda: world.oracle.count,
+            seconds_left,
+            Chance(world.seed, self.name, "provider", world.number()),
+            1 + self.chance.below(world.source.pages),
+        )
+
+    def take(self) -> None:
+        """One slot for a request of one's own, which is off at once."""
+        is_allowed, _ = self.limiter.check_rate_limit()
+        if is_allowed:
+            is_told = self.store.is_available
+            self.world.upstream.arrive(self.name, self.line.done_at if is_told else None)
+
+    def saturate(self, seconds: float) -> None:
+        """Take whatever can be had."""
+        kernel = self.world.kernel
+        until = kernel.now + seconds
+        while kernel.now < until:
+            self.take()
+            kernel.sleep(self.chance.uniform(0.005, 0.06))
+
+    def hold(self, max_wait: float) -> None:
+        """A slot that is held around a request of one's own."""
+        lease = self.world.settings.lease_seconds
+        with self.limiter.slot(max_wait=max_wait):
+            kernel = self.world.kernel
+            is_told = self.store.is_available
+            # Whoever stood still for longer than the lease would have to know it himself.
+            if not is_told or kernel.now_us - self.line.done_at < micros(lease / 2):
+                self.world.upstream.arrive(self.name)
+            kernel.sleep(self.chance.uniform(0.0, 0.3))
+
+    def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
+        handle = self.queue.enqueue(FetchRequest(self.world.source.name, symbol), lane, delay_seconds=delay)
+        if wait:
+            handle.result(wait)
+
+    def clear(self, pattern: str) -> None:
+        before = self.world.oracle.count
+        self.sweeper.note(pattern)
+        self.world.oracle.clears.append((before, self.world.oracle.count, pattern))
+        if self.chance.happens(0.5):
+            self.sweeper.sweep(pattern)
+
+    # What a worker does
+
+    def _work(self) -> None:
+        world = self.world
+        self.broker = PacingBroker(
+            self.store, world.settings, [world.source], claim_seconds=world.claim_seconds
+        )
+        name = world.source.name
+
+        def fetch(symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0) -> None: ...
+
+        dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
+        self.broker.threads.open(WORKER_THREADS, 1)
+        self.consumer = self.broker.consume(name, timeout=1000)
+        self._middleware = JobMiddleware()
+        self._spawn("consumer", self._consume)
+
+    def _consume(self) -> None:
+        while not self.world.is_closing:
+            message = next(self.consumer)
+            if message is not None:
+                self._spawn("job", lambda message=message: self._run(message))
+            else:
+                self.world.kernel.sleep(1e-6)
+
+    def _run(self, message: Any) -> None:
+        outcome = error = None
+        kwargs = message.kwargs
+        try:
+            outcome = self.fetch(
+                kwargs["symbol"],
+                0.0,
+                needed=kwargs["needed"],
+                slot=message.options["slot"],
+                lane=kwargs["lane"],
+            )
+        except (RateLimited, UpstreamError) as raised:
+            error = raised
+            self._check_error(raised)
+        self.world.oracle.ran.add(message.claim.decode())
+        self._middleware.after_process_message(self.broker, message, result=outcome, exception=error)
+        self.consumer.ack(message)
+
+    # What a scheduler does
+
+    def _schedule(self) -> None:
+        while not self.world.is_calm:
+            if self.leader.is_mine():
+                for number in range(2):
+                    try:
+                        self.queue.enqueue(FetchRequest(self.world.source.name, f"W{number}"), "prewarm")
+                    except RedisUnreachable:
+                        break
+            self.world.kernel.sleep(2.0)
+
+    def stop(self) -> None:
+        """End in good order."""
+        if self.kind == "worker":
+            self.broker.threads.close()
+            while self.broker.threads.busy:
+                self.world.kernel.sleep(0.05)
+            self.consumer.close()
+        self.membership.stop()
+        self.store.close()
+        self.world.gone(self)
+
+
+__all__ = ["Killed", "Process"]

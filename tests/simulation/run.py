@@ -1,0 +1,394 @@
+"""Runs a plan, and says what became of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.kernel import MICROS, micros
+from tests.simulation.plan import Plan, Step
+from tests.simulation.process import Process
+from tests.simulation.world import LEASE, World
+
+MOST_PROCESSES = 7
+#: Seconds within which all must be over once nothing goes wrong any more.
+CALM = 60.0
+#: A process that comes back tells Redis of what it has sent within so many seconds.
+RETURN = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``failure`` is the first promise that did not hold, and how; None where all did."""
+
+    hash: str
+    failure: str | None
+    promise: str | None
+    commands: int
+    arrivals: int
+    trace: list[str] = field(default_factory=list)
+
+
+def run(
+    plan: Plan, chosen: Sequence[int] | None = None, watch: Callable[[World], object] = lambda world: None
+) -> Report:
+    """Run the steps of ``plan``, or only those chosen by their numbers; ``watch`` sees the world first."""
+    steps = plan.steps if chosen is None else [plan.steps[number] for number in chosen]
+    with World(plan.seed, plan.shape, watch) as world:
+        _Run(world).play(steps)
+        failure = world.failures[0] if world.failures else None
+        trace = list(world.last)
+        if failure is not None and failure.__cause__ is not None:
+            trace += traceback.format_exception(failure.__cause__)
+        return Report(
+            world.hash,
+            str(failure) if failure else None,
+            failure.promise if failure else None,
+            world.oracle.count,
+            len(world.upstream.arrivals),
+            trace,
+        )
+
+
+class _Run:
+    def __init__(self, world: World) -> None:
+        self.world, self.kernel, self.server = world, world.kernel, world.server
+        self._saved: Any = None
+        self._to_load: Any = None
+        self._saved_us = 0
+        self._lost_at = -micros(1000.0)
+        self._up_at = -micros(1000.0)
+        self._storm_until = 0
+        self._witnesses: set[str] | None = None
+        self._window = max(limit.window_seconds for limit in world.source.limits)
+        self._last_pick: Process | None = None
+        self.server.listeners.append(self._watch)
+
+    def play(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self.kernel.at(micros(step.at), lambda step=step: self._do(step))
+        self.world.run(max((step.at for step in steps), default=0.0) + 0.5)
+        self._calm_down()
+
+    def _do(self, step: Step) -> None:
+        living = self.world.living
+        if living:
+            process = living[step.who % len(living)]
+            self.world.note(f"{step.what} {process.name} {step.odd} {step.seconds}")
+            WAYS[step.what](self, process, step)
+
+    # The end
+
+    def _calm_down(self) -> None:
+        """Nothing goes wrong any more: all that was begun ends, and nothing is left."""
+        world = self.world
+        world.is_calm = True
+        self._mend_all()
+        deadline = self.kernel.now + CALM
+        # What was lost before is missed by then.
+        world.run(0.6)
+        while not world.failures and not self._is_quiet() and self.kernel.now < deadline:
+            if world.oracle.open_jobs and not any(one.kind == "worker" for one in world.living):
+                world.begin("worker")
+            world.run(0.5)
+        if not world.failures and not self._is_quiet():
+            waiting = [f"{task.home.name}/{task.name}" for task in self._acts()]
+            world.broken(
+                "liveness", f"not over after {CALM} s: jobs {world.oracle.open_jobs}, acts {waiting}"
+            )
+        self._stop_all()
+        if not world.failures:
+            self._check_rest()
+
+    def _mend_all(self) -> None:
+        world = self.world
+        for process in world.living:
+            process.line.cut, process.frozen_until = "", 0
+        if not self.server.is_up:
+            self._start_server()
+        self.server.frozen_until = 0
+        world.upstream.mood_until = 0
+        world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
+
+    def _acts(self) -> list[Any]:
+        return [task for task in self.kernel.tasks if task.name.startswith("act ") or task.name == "job"]
+
+    def _is_quiet(self) -> bool:
+        return not self.world.oracle.open_jobs and not self._acts() and self._is_all_with()
+
+    def _is_all_with(self) -> bool:
+        return all(process.store.is_available for process in self.world.living)
+
+    def _stop_all(self) -> None:
+        world = self.world
+        if world.failures:
+            return
+        world.is_closing = True
+        self._stopped = [process.member for process in world.living]
+        for process in list(world.living):
+            self.kernel.spawn(process, "stop", process.stop)
+        until = self.kernel.now + 20.0
+        while world.living and not world.failures and self.kernel.now < until:
+            world.run(0.5)
+        if world.living and not world.failures:
+            world.broken("liveness", f"{[one.name for one in world.living]} do not stop")
+        world.run(LEASE + 0.1)
+
+    def _check_rest(self) -> None:
+        """Nothing is left."""
+        world, do, source = self.world, self.server.keyspace.do, self.world.source.name
+        keys, now = world.oracle.keys, self.server.now_us()
+        held = do("ZRANGEBYSCORE", [keys.slots(source).encode(), b"(%d" % (now + 2000), b"+inf"])
+        if held and now > self.world.excused_until:
+            world.broken("rest", f"slots are held: {held}")
+        fleet = {member.decode() for member in do("ZRANGE", [keys.fleet(source).encode(), b"0", b"-1"])}
+        if left := fleet.intersection(self._stopped):
+            world.broken("rest", f"processes that have left are in the fleet: {sorted(left)}")
+        for part in ("interactive", "prewarm", "suspects"):
+            if left := do("LRANGE", [keys.queue(source, part).encode(), b"0", b"-1"]):
+                world.broken("rest", f"queue {part}: {left}")
+        for part in ("claims", "delayed"):
+            if left := do("ZRANGE", [keys.queue(source, part).encode(), b"0", b"-1"]):
+                world.broken("rest", f"queue {part}: {left}")
+        for part in ("jobs", "pending", "keys", "lanes", "tries", "deaths"):
+            if left := do("HGETALL", [keys.queue(source, part).encode()]):
+                world.broken("rest", f"queue {part}: {left}")
+        for key in self.server.keyspace.names():
+            if self.server.keyspace.expires_at(key) is None:
+                world.broken("rest", f"{key.decode()} has no TTL")
+            if key.startswith(b"ns:lease:"):
+                until = int(float(do("HGET", [key, b"until"]) or 0))
+                if do("HGET", [key, b"token"]) and until > now + 2000:
+                    world.broken("rest", f"{key.decode()} is held")
+
+    # What goes wrong
+
+    def cut(self, process: Process, how: str, seconds: float) -> None:
+        process.line.cut = how
+        self.kernel.after(seconds, lambda: setattr(process.line, "cut", ""))
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        process.frozen_until = max(process.frozen_until, self.kernel.now_us + micros(seconds))
+
+    def storm(self, seconds: float) -> None:
+        """The network is bad."""
+        self._storm_until = max(self._storm_until, self.kernel.now_us + micros(seconds))
+        weather = self.world.weather
+        weather.late, weather.slow, weather.lost = 0.5, 0.4, 0.05
+        self.kernel.at(self._storm_until, self._clear_up)
+
+    def _clear_up(self) -> None:
+        if self.kernel.now_us >= self._storm_until and not self.world.is_calm:
+            fair, weather = self.world.shape.weather, self.world.weather
+            weather.late, weather.slow, weather.lost = fair.late, fair.slow, fair.lost
+
+    def begin(self, kind: str, after: float) -> None:
+        self.kernel.after(after, lambda: self._begin(kind))
+
+    def _begin(self, kind: str) -> None:
+        """One more; assumed of it (docs/limits.md): who went alone without being known is back by then."""
+        world = self.world
+        if world.is_closing or len(world.living) >= MOST_PROCESSES:
+            return
+        is_early = self.kernel.now_us < self._up_at + micros(RETURN)
+        unknown = [one for one in world.living if not one.own.own(world.source.name).is_member]
+        if self._witnesses is not None or is_early or (unknown and self._is_anyone_away()):
+            self.kernel.after(0.3, lambda: self._begin(kind))
+        else:
+            world.begin(kind)
+
+    def _is_anyone_away(self) -> bool:
+        return not self.server.is_up or any(
+            one.line.cut or not one.store.is_available or one.frozen_until > self.kernel.now_us
+            for one in self.world.living
+        )
+
+    def restart(self, seconds: float, saved: Any = None) -> None:
+        if not self.server.is_up:
+            return
+        self.server.stop()
+        self._to_load = saved
+        self.kernel.after(seconds, self._start_server)
+
+    def _start_server(self) -> None:
+        if not self.server.is_up:
+            saved, self._to_load = self._to_load, None
+            self.server.start(saved)
+            if saved is not None:
+                self.world.oracle.lose()
+            self._up_at = self.kernel.now_us
+
+    def save(self) -> None:
+        self._saved, self._saved_us = self.server.keyspace.save(), self.server.now_us()
+
+    def lose(self, saved: Any, saved_us: int, seconds: float) -> None:
+        """Redis loses what came after; what is assumed of that moment stands in docs/limits.md."""
+        spans = micros(self._window + LEASE)
+        if not self.server.is_up or self.kernel.now_us < self._lost_at + spans + micros(2.0):
+            return
+        source = self.world.source.name
+        self._lost_at = self.kernel.now_us
+        self._witnesses = {
+            one.name
+            for one in self.world.living
+            if one.own.epochs.of(source) and one.own.epochs._seen[source].heard_us > saved_us
+        }
+        self._await_missing(spans)
+        if seconds:
+            self.restart(seconds, saved)
+        else:
+            # As after a failover: nobody was away.
+            self.server.load(saved)
+            self.world.oracle.lose()
+
+    def _await_missing(self, spans: int) -> None:
+        missing = list(self.world.living)
+        self.kernel.at(self.kernel.now_us + spans - micros(0.3), lambda: self._bring_back(missing))
+        self.kernel.at(self.kernel.now_us + spans, lambda: self._check_back(missing))
+
+    def _bring_back(self, missing: list[Process]) -> None:
+        """Who was cut off at the loss is back within a lease and the window."""
+        for process in missing:
+            process.line.cut, process.frozen_until = "", 0
+        self.server.frozen_until = 0
+        self._start_server()
+
+    def _check_back(self, missing: list[Process]) -> None:
+        source = self.world.source.name
+        state = self.world.oracle.keys.state(source).encode()
+        current = (self.server.keyspace.do("HGET", [state, b"epoch"]) or b"").decode()
+        for process in missing:
+            known = process.own.epochs.of(source)
+            if process in self.world.living and known and known != current:
+                self._excuse(f"{process.name} was away for too long")
+
+    def _excuse(self, why: str) -> None:
+        self.world.note(f"beyond what is assumed: {why}")
+        self.world.excused_until = self.kernel.now_us + micros(2 * (self._window + LEASE) + 1.0)
+
+    def _watch(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+        """The first who asks after a loss must be one who can know of it."""
+        if self._witnesses is None or isinstance(answer, Exception):
+            return
+        call = self.world.oracle._scripts.read(command)
+        if call is None or "known" not in call.arguments:
+            return
+        if who not in self._witnesses:
+            self._excuse(f"{who} is the first who asks after the loss")
+        self._witnesses = None
+
+    def set_clock(self, seconds: float) -> None:
+        spans = micros(self._window + LEASE)
+        if self.kernel.now_us >= self._lost_at + spans + micros(2.0):
+            self._lost_at = self.kernel.now_us
+            self.server.skew_us += int(seconds * MICROS)
+            self.world.oracle.set_clock()
+            self._await_missing(spans)
+
+
+def _fetch(run: _Run, process: Process, step: Step) -> None:
+    symbol, patience = f"S{run.world.number()}", float(step.odd % 4)
+    process.do("act fetch", lambda: process.fetch(symbol, patience))
+
+
+def _fetch_same(run: _Run, process: Process, step: Step) -> None:
+    process.do("act fetch", lambda: process.fetch(f"T{step.odd % 3}", float(step.odd % 4)))
+
+
+def _hold(run: _Run, process: Process, step: Step) -> None:
+    process.do("act hold", lambda: process.hold(step.odd % 4 * 0.5))
+
+
+def _saturate(run: _Run, process: Process, step: Step) -> None:
+    process.do("act saturate", lambda: process.saturate(max(0.5, step.seconds)))
+
+
+def _enqueue(run: _Run, process: Process, step: Step, lane: str = "interactive", wait: float = 0.0) -> None:
+    symbol = f"T{step.odd % 3}" if step.odd % 2 else f"Q{run.world.number()}"
+    delay = 0.0 if step.odd % 3 else 0.5
+    process.do("act enqueue", lambda: process.enqueue(symbol, lane, delay, wait))
+
+
+def _clear(run: _Run, process: Process, step: Step) -> None:
+    pattern = ("reddit:*", "reddit:T0:*", "*", "reddit:T1:24")[step.odd % 4]
+    process.do("act clear", lambda: process.clear(pattern))
+
+
+def _kill(run: _Run, process: Process, step: Step) -> None:
+    run.world.kill(process)
+    run.begin(process.kind, step.seconds)
+
+
+def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
+    """It goes alone, and nobody is ever told what it has sent."""
+    run.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
+    run.kernel.after(0.3 + step.seconds / 2, lambda: run.world.kill(process))
+    run.begin(process.kind, 1.0 + step.seconds)
+
+
+def _lose_beside(run: _Run, process: Process, step: Step) -> None:
+    """One knows nothing of the loss, and goes alone."""
+    run.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
+    run.kernel.after(0.05 + 0.1 * (step.odd % 4), lambda: run.lose(({}, {}), 0, 0.0))
+
+
+def _leave(run: _Run, process: Process, step: Step) -> None:
+    if len(run.world.living) > 1:
+        run.kernel.spawn(process, "stop", process.stop)
+
+
+def _cut_all(run: _Run, process: Process, step: Step) -> None:
+    for one in run.world.living:
+        run.cut(one, ("refused", "silent")[step.odd % 2], step.seconds)
+
+
+def _refuse(run: _Run, process: Process, step: Step) -> None:
+    upstream = run.world.upstream
+    upstream.mood = ("throttled", "down", "stalled")[step.odd % 3]
+    upstream.mood_until = run.kernel.now_us + micros(0.5 + step.seconds)
+
+
+def _storm(run: _Run, process: Process, step: Step) -> None:
+    run.storm(step.seconds)
+
+
+def _go_back(run: _Run, process: Process, step: Step) -> None:
+    if run._saved is not None:
+        run.lose(run._saved, run._saved_us, step.seconds if step.odd % 2 else 0.0)
+
+
+def _freeze_server(run: _Run, process: Process, step: Step) -> None:
+    run.server.frozen_until = run.kernel.now_us + micros(step.seconds)
+
+
+WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
+    "fetch": _fetch,
+    "fetch the same": _fetch_same,
+    "take": lambda run, process, step: process.do("act take", process.take),
+    "hold": _hold,
+    "saturate": _saturate,
+    "enqueue": _enqueue,
+    "enqueue and wait": lambda run, process, step: _enqueue(run, process, step, wait=3.0),
+    "prewarm": lambda run, process, step: _enqueue(run, process, step, lane="prewarm"),
+    "clear": _clear,
+    "cut off": lambda run, process, step: run.cut(process, ("refused", "silent")[step.odd % 2], step.seconds),
+    "cut all off": _cut_all,
+    "cut off and kill": _cut_and_kill,
+    "freeze": lambda run, process, step: run.freeze(process, step.seconds),
+    "kill": _kill,
+    "leave": _leave,
+    "begin": lambda run, process, step: run.begin(process.kind, 0.0),
+    "restart the server": lambda run, process, step: run.restart(step.seconds),
+    "freeze the server": _freeze_server,
+    "lose all": lambda run, process, step: run.lose(({}, {}), 0, step.seconds if step.odd % 2 else 0.0),
+    "lose beside one that is cut off": _lose_beside,
+    "go back": _go_back,
+    "save": lambda run, process, step: run.save(),
+    "set the clock": lambda run, process, step: run.set_clock(
+        (-30.0, -5.0, -1.0, 1.0, 5.0, 30.0)[step.odd % 6]
+    ),
+    "refuse": _refuse,
+    "storm": _storm,
+}

@@ -1,0 +1,114 @@
+"""One Redis server in virtual time: it runs our scripts, and may freeze, die or lose data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from tests.simulation.kernel import MICROS, START, Kernel
+from tests.simulation.keyspace import Keyspace
+from tests.simulation.lua import runtime
+
+#: Told of each command that was carried out: who asked, the command, its answer or error.
+Listener = Callable[[str, tuple[bytes, ...], Any], None]
+Answer = Callable[[Any], None]
+
+
+class Server:
+    """The server that all processes of a world share."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        #: How far its clock was set (us).
+        self.skew_us = 0
+        self.is_up = True
+        self.frozen_until = 0
+        #: Another one each time it starts: what was under way with the one before is broken off.
+        self.life = 0
+        self.keyspace = Keyspace(self.now_us, self._publish)
+        self.listeners: list[Listener] = []
+        #: Called when what is held has become another.
+        self.loaded: list[Callable[[], None]] = []
+        self.subscribers: dict[bytes, list[Callable[[bytes, bytes], None]]] = defaultdict(list)
+        self._scripts: dict[bytes, str] = {}
+        self._blocked: dict[bytes, list[Answer]] = defaultdict(list)
+
+    def now_us(self) -> int:
+        return START * MICROS + self._kernel.now_us + self.skew_us
+
+    def stop(self) -> None:
+        """It dies: nobody is answered any more."""
+        self.is_up = False
+        self.life += 1
+        self._blocked.clear()
+        self._scripts.clear()
+        self.subscribers.clear()
+
+    def start(self, saved: Any = None) -> None:
+        """It is there again, with what it held, or as ``saved`` has it."""
+        if saved is not None:
+            self.load(saved)
+        self.is_up = True
+
+    def load(self, saved: Any) -> None:
+        """It holds that, and nothing else."""
+        self.keyspace.load(saved)
+        for act in self.loaded:
+            act()
+
+    def spelt_out(self, command: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """A command with its script's text, where it says only the digest."""
+        text = self._scripts.get(command[1]) if command[0] == b"EVALSHA" else None
+        return command if text is None else (b"EVAL", text.encode(), *command[2:])
+
+    def carry_out(self, who: str, command: tuple[bytes, ...]) -> Any:
+        """The answer to a command, or the error that it is."""
+        try:
+            answer = self._do(command)
+        except redis.ResponseError as error:
+            answer = error
+        for listener in self.listeners:
+            listener(who, command, answer)
+        self._unblock()
+        return answer
+
+    def block(self, key: bytes, answer: Answer) -> Callable[[], None]:
+        """Call ``answer`` with the first element of a list once it has one; gives what ends the wait."""
+        found = self.keyspace.do("LPOP", [key])
+        if found is not None:
+            answer(found)
+            return lambda: None
+        waiting = self._blocked[key]
+        waiting.append(answer)
+        return lambda: waiting.remove(answer) if answer in waiting else None
+
+    def _do(self, command: tuple[bytes, ...]) -> Any:
+        name, *arguments = command
+        if name == b"EVALSHA":
+            text = self._scripts.get(arguments[0])
+            if text is None:
+                raise NoScriptError("No matching script. Please use EVAL.")
+            return self._run(text, arguments[1:])
+        if name == b"EVAL":
+            digest = hashlib.sha1(arguments[0], usedforsecurity=False).hexdigest()
+            text = self._scripts[digest.encode()] = arguments[0].decode()
+            return self._run(text, arguments[1:])
+        return self.keyspace.do(name.decode(), arguments)
+
+    def _run(self, text: str, arguments: list[bytes]) -> Any:
+        count = int(arguments[0])
+        return runtime().run(text, arguments[1 : 1 + count], arguments[1 + count :], self.keyspace.do)
+
+    def _publish(self, channel: bytes, message: bytes) -> None:
+        for hear in list(self.subscribers[channel]):
+            hear(channel, message)
+
+    def _unblock(self) -> None:
+        for key, waiting in self._blocked.items():
+            while waiting and (found := self.keyspace.do("LPOP", [key])) is not None:
+                waiting.pop(0)(found)

@@ -1,0 +1,196 @@
+"""One world: its processes, its server, its upstream, and all that goes wrong in it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tbcache.models import Limit
+from tbcache.settings import BUILT_IN_NAMES, Settings
+from tbcache.sources import BUILT_IN
+from tbcache.store.key import Keys
+from tests.simulation.chance import Chance
+from tests.simulation.kernel import Kernel, Killed, Stuck, Task, inhabited, micros
+from tests.simulation.oracle import Oracle
+from tests.simulation.process import Process
+from tests.simulation.server import Server
+from tests.simulation.upstream import Upstream
+
+TIMEOUT, LEASE = 0.25, 1.0
+#: So much of what came last is shown of a world in which something broke.
+SHOWN = 4000
+
+
+class Broken(Exception):
+    """A promise does not hold."""
+
+    def __init__(self, promise: str, what: str) -> None:
+        super().__init__(f"{promise}: {what}")
+        self.promise, self.what = promise, what
+
+
+@dataclass(slots=True)
+class Weather:
+    """See line.Weather."""
+
+    quick: float = 0.001
+    slow: float = 0.05
+    late: float = 0.05
+    lost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a world is made of."""
+
+    limits: tuple[Limit, ...] = (Limit(6, 2.0),)
+    bots: int = 3
+    workers: int = 1
+    schedulers: int = 0
+    pages: int = 1
+    cost: int = 1
+    cache_ttl: float = 3.0
+    stale_ttl: float = 2.0
+    claim_seconds: float = 2.0
+    weather: Weather = field(default_factory=Weather)
+
+
+class World:
+    """Begins with everything well. Use it as a context: it ends all that runs in it."""
+
+    def __init__(
+        self, seed: int, shape: Shape, watch: Callable[[World], object] = lambda world: None
+    ) -> None:
+        """``watch`` is called before anything happens."""
+        self.seed, self.shape, self.weather = seed, shape, replace(shape.weather)
+        self.kernel = Kernel(Chance(seed, "kernel"))
+        self.kernel.ended = self._ended
+        self.server = Server(self.kernel)
+        self.disk: dict[str, tuple[str, float | None]] = {}
+        self.living: list[Process] = []
+        self.failures: list[Broken] = []
+        #: Nobody asks for anything new; and then: all are to end.
+        self.is_calm = self.is_closing = False
+        self.claim_seconds = shape.claim_seconds
+        #: Until when what was broken is beyond what is assumed (us).
+        self.excused_until = 0
+        self._numbers, self._pids = itertools.count(1), itertools.count(101)
+        self._digest = hashlib.sha256()
+        self.last: deque[str] = deque(maxlen=SHOWN)
+        self.settings = Settings.load(
+            {
+                "REDIS_URL": "redis://127.0.0.1:1/0",
+                "TBCACHE_NAMESPACE": "ns",
+                "TBCACHE_LEASE_SECONDS": str(LEASE),
+                "TBCACHE_REDIS_TIMEOUT": str(TIMEOUT),
+            }
+        )
+        self.source = replace(
+            BUILT_IN["reddit"],
+            limits=shape.limits,
+            missing=(),
+            pages=shape.pages,
+            cost=shape.cost,
+            cache_ttl=shape.cache_ttl,
+            stale_ttl=shape.stale_ttl,
+        )
+        self.upstream = Upstream(self.kernel, self.source, Chance(seed, "upstream"), self.broken)
+        self.upstream.is_counting = lambda: self.kernel.now_us >= self.excused_until
+        self._inhabited, self._watch = inhabited(self.kernel), watch
+
+    def __enter__(self) -> World:
+        self._inhabited.__enter__()
+        kinds = (
+            ["bot"] * self.shape.bots
+            + ["worker"] * self.shape.workers
+            + ["scheduler"] * self.shape.schedulers
+        )
+        keys = Keys("ns", frozenset(BUILT_IN_NAMES))
+        self.oracle = Oracle(keys, self.source, self.server.keyspace, self.server.now_us, self.broken)
+        self.server.listeners.append(self._hear)
+        self._watch(self)
+        for kind in kinds:
+            self.begin(kind)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kernel.end()
+        self._inhabited.__exit__(None, None, None)
+
+    # What is written down
+
+    @property
+    def hash(self) -> str:
+        """The digest of all that has happened."""
+        return self._digest.hexdigest()[:16]
+
+    def note(self, what: str) -> None:
+        line = f"{self.kernel.now_us / 1e6:10.6f} {what}"
+        self.last.append(line)
+        self._digest.update(line.encode() + b"\n")
+
+    def broken(self, promise: str, what: str) -> None:
+        """Take note of a promise that does not hold, unless that is beyond what is assumed."""
+        if self.kernel.now_us < self.excused_until and promise in ("limit", "slots", "shares", "allowances"):
+            return
+        self.note(f"BROKEN {promise}: {what}")
+        self.failures.append(Broken(promise, what))
+
+    def _hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+        what = self.oracle.hear(who, command, answer)
+        self.note(f"{who} {what} -> {_short(answer)}")
+
+    def _ended(self, task: Task) -> None:
+        error = task.error
+        if error is not None and not isinstance(error, Killed):
+            self.broken("errors", f"{task.home.name} {task.name}: {type(error).__name__}: {error}")
+            self.failures[-1].__cause__ = error
+
+    # Processes
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def next_pid(self) -> int:
+        return next(self._pids)
+
+    def begin(self, kind: str) -> Process:
+        process = Process(self, f"{kind}-{self.number()}", kind)
+        self.living.append(process)
+        self.note(f"{process.name} begins")
+        return process
+
+    def kill(self, process: Process) -> None:
+        if process in self.living:
+            self.note(f"{process.name} is killed")
+            self.living.remove(process)
+            self.kernel.kill(process)
+
+    def gone(self, process: Process) -> None:
+        if process in self.living:
+            self.note(f"{process.name} is over")
+            self.living.remove(process)
+            self.kernel.after(0.0, lambda: self.kernel.kill(process))
+
+    def is_living(self, member: str) -> bool:
+        return any(process.member == member for process in self.living)
+
+    # Time
+
+    def run(self, seconds: float) -> None:
+        try:
+            self.kernel.run(self.kernel.now_us + micros(seconds), lambda: bool(self.failures))
+        except Stuck as error:
+            self.broken("stuck", str(error))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return " ".join(map(_short, value[:20]))
+    if isinstance(value, bytes):
+        return value[:40].decode(errors="replace").replace("\n", " ")
+    return str(value)[:40]
