@@ -311,7 +311,7 @@ def test_a_loss_that_was_mended_says_nothing_of_the_next(
         raise Unavailable("redis", "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(old.line, "restore", be_away)
+        patch.setattr(limiter_of(old.line), "restore", be_away)
         old.take()
     assert ask_on(world, world.fleet[1], seconds=0.4) == 0
     assert world.most_in_a_window() <= LIMIT.count
