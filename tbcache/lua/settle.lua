@@ -72,6 +72,12 @@ elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
 
+-- A request of ours must fit beside what others use: a source that none can be sent to would never learn that
+-- they use less.
+local function most_for_others(limit)
+    return math.max(0, limit - cost)
+end
+
 -- Headroom: a refusal that names no figures teaches that others use the key as well. The
 -- first says nothing of how much, and a third of the limit is left to them: to find out step
 -- by step would cost a refusal a step. From then on their room grows by a tenth, and shrinks
@@ -83,7 +89,7 @@ local function learn(limit, span)
         if is_same_strike then
             return
         end
-        known = math.min(limit - 1, known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
+        known = math.min(most_for_others(limit), known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
     elseif known > 0 and hints == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
         known = math.max(0, known - math.max(1, math.floor(limit / 50)))
     else
@@ -105,7 +111,7 @@ end
 -- a word shows whether windows slide there, or are reset.
 local function heed(limit, span, left, told_until)
     local seen = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
-    local others = seen > 0 and math.min(limit - 1, seen + math.floor(limit / ROOM_TO_GROW)) or 0
+    local others = seen > 0 and math.min(most_for_others(limit), seen + math.floor(limit / ROOM_TO_GROW)) or 0
     local edge = now - span + math.min(span / 20, MOST_EDGE_US)
     local is_exact = redis.call('ZCOUNT', slots, '(' .. int(now), '+inf') == 0
         and redis.call('ZCOUNT', slots, '(' .. int(now - span), int(edge)) == 0

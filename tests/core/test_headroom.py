@@ -14,6 +14,7 @@ from tbcache.admission import Admission, Go, Grant, Settlement, Wait
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.store import Store
 from tests.core.conftest import TWITTER, ask
+from tests.server import wait_until
 
 REFUSED = Failure("throttled", "slow down", 429, None)
 SOURCE = replace(TWITTER, limits=(Limit(50, 0.5), Limit(5000, 3600.0)))
@@ -66,6 +67,16 @@ def test_a_refusal_leaves_room_to_others_and_good_windows_take_it_back(
     assert learned(store) == 20
 
 
+def test_refusals_leave_room_for_a_request_of_several_slots(admission: Admission, store: Store) -> None:
+    """What was learned shrinks with requests that go well: if none fitted, none would ever go again."""
+    source = replace(TWITTER, limits=(Limit(2, 0.2),), cost=2)
+    verdict = admission.admit(ask("A", source))
+    assert isinstance(verdict, Go)
+    admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    store.client.hdel(store.keys.state("twitter"), "closed_until")
+    wait_until(lambda: isinstance(admission.admit(ask("B", source)), Go))
+
+
 def told(left: int, seconds: float = 40.0) -> Settlement:
     """A page whose headers say that so many are left."""
     hint = RateHint(left, datetime.now(UTC) + timedelta(seconds=seconds))
@@ -93,6 +104,14 @@ def test_others_get_room_to_come_more_often(admission: Admission, store: Store) 
     """Whoever is refused at our limit is not counted, and would never be seen to want more."""
     admission.settle(go(admission, "A"), told(39))
     assert foreign(store) == 10 + 4
+
+
+def test_figures_leave_room_for_a_request_of_several_slots(admission: Admission, store: Store) -> None:
+    """Others use all the rest, and want more: one request of ours goes all the same, and hears of it."""
+    verdict = admission.admit(ask("A", replace(TWITTER, limits=(Limit(24, 60.0),), cost=12)))
+    assert isinstance(verdict, Go)
+    admission.settle(verdict.grant, told(0))
+    assert foreign(store) == 12
 
 
 def test_figures_told_while_slots_are_held_only_raise(admission: Admission, store: Store) -> None:
