@@ -206,6 +206,16 @@ class Process:
             self.take()
             kernel.sleep(self.chance.uniform(0.005, 0.06))
 
+    def wait_in_line(self, seconds: float) -> None:
+        """Have each slot promised as soon as it is known when it comes free."""
+        kernel, window = self.world.kernel, self.world.source.limits[0].window_seconds
+        until = kernel.now + seconds
+        while kernel.now < until:
+            try:
+                self.hold(window)
+            except RateLimited as error:
+                kernel.sleep(min(0.1, max(0.01, error.retry_after)))
+
     def hold(self, max_wait: float) -> None:
         """A slot that is held around a request of one's own."""
         lease = self.world.settings.lease_seconds
@@ -215,7 +225,7 @@ class Process:
             # Whoever stood still for longer than the lease would have to know it himself.
             if not is_told or kernel.now_us - self.line.done_at < micros(lease / 2):
                 self.world.upstream.arrive(self.name)
-            kernel.sleep(self.chance.uniform(0.0, 0.3))
+            kernel.sleep(self.chance.uniform(0.0, 0.1))
 
     def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
         handle = self.queue.enqueue(FetchRequest(self.world.source.name, symbol), lane, delay_seconds=delay)

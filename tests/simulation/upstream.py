@@ -18,7 +18,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.kernel import MICROS, Kernel, micros
 
 #: What an upstream may say as it refuses: words that are also words of ours.
-WORDS = ("budget", "limit exceeded", "budget", "closed", "giving_back", "slow down", "")
+WORDS = ("budget", "limit exceeded", "budget", "closed", "budget", "slow down", "")
 #: What a float of so many seconds, and a stamp of whole microseconds, are off by (us).
 ROUNDING_US = 5
 
