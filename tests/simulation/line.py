@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import redis
@@ -197,8 +197,11 @@ class Node:
         found = self._line.block(self._timeout, seconds, pack(key))
         return None if found is None else [pack(key), found]
 
-    def scan(self, match: str, count: int) -> Iterator[list[bytes]]:
-        yield self.call("SCAN", 0, "MATCH", match, "COUNT", count)[1]
+    def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
+        return self.call_all(list(commands))
+
+    def primaries(self) -> list[Node]:
+        return [self]
 
     def subscribe(self, channel: str) -> Subscription:
         return self._line.subscribe(channel.encode())

@@ -18,6 +18,7 @@ from tbcache.errors import (
     TbcacheError,
     UpstreamError,
 )
+from tbcache.io import run
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
@@ -234,10 +235,10 @@ class Process:
 
     def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
-        self.sweeper.note(pattern)
+        run(self.sweeper.note(pattern))
         self.world.oracle.clears.append((before, self.world.oracle.count, pattern))
         if self.chance.happens(0.5):
-            self.sweeper.sweep(pattern)
+            run(self.sweeper.sweep(pattern))
 
     # What a worker does
 
