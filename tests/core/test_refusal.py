@@ -164,7 +164,8 @@ def process(
         sent.append(args)
         send(self, *args, **options)  # type: ignore[arg-type]
 
-    settings = settings_for(private_server)
+    # A busy machine may answer late, and that is another reason than the one that is looked for here.
+    settings = settings_for(private_server, TBCACHE_REDIS_TIMEOUT="1")
     store = Store(settings)
     monitor = UsageMonitor(store, settings)
     pipeline = Pipeline(Admission(store, settings, monitor), lambda: Kept())  # type: ignore[arg-type, return-value]
@@ -205,11 +206,11 @@ def test_whatever_a_server_refuses_callers_go_on_alone_and_come_back(
         assert dead_threads() == []
     finally:
         refusal.end(private_server)
-    wait_until(lambda: _is_back(process), 2.0, "its return")
+    wait_until(lambda: _is_back(process), what="its return")
     assert process.fetch("THIRD") == "live"
     slots = private_server.client.zcard(store.keys.slots("twitter"))
     assert slots == process.requests >= 3
-    assert process.monitor.get_workers()[0].age < 3.0
+    wait_until(lambda: process.monitor.get_workers()[0].age < 3.0, what="its heartbeat")
 
 
 @pytest.mark.parametrize("part", ["slots", "state", "fleet", "usage"])
@@ -239,7 +240,7 @@ def test_a_key_of_another_type_stops_one_source_only(
         assert len(process.sent) < MOST_COMMANDS
     assert dead_threads() == []
     client.unlink(keys[part])
-    wait_until(lambda: _is_back(process) and process.fetch("THIRD") and _is_back(process), 3.0, "its return")
+    wait_until(lambda: _is_back(process) and process.fetch("THIRD") and _is_back(process), what="its return")
     wait_until(lambda: client.zcard(store.keys.slots("twitter")) >= 3)
 
 
@@ -277,7 +278,7 @@ def test_a_server_that_only_reads_is_not_back(
 
     before = asked()
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: asked() >= before + 3, 3.0)
+        wait_until(lambda: asked() >= before + 3, 20.0)
     seen = (asked() >= before + 3, len(returns))
     REFUSALS["no replicas"].end(private_server)
     assert seen == (True, 0)
