@@ -14,7 +14,7 @@ from tests.simulation.world import LEASE, World
 
 MOST_PROCESSES = 7
 #: Seconds within which one more job must be over, or all be, once nothing goes wrong any more.
-CALM = 60.0
+CALM = 120.0
 #: A process that comes back tells Redis of what it has sent within so many seconds.
 RETURN = 1.5
 
@@ -118,9 +118,12 @@ class _Run:
         world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
 
     def _ask_now_and_then(self) -> None:
-        """What a refusal has taught of others is forgotten by loads that go well: somebody must ask."""
+        """What a refusal has taught of others is forgotten by loads that go well, one in four windows.
+
+        Who asked more often would leave nothing to the pre-warm lane."""
         self._asked += 1
-        if self.world.oracle.open_jobs and self.world.living and self._asked % 6 == 0:
+        every = int(10 * self.world.source.limits[0].window_seconds)
+        if self.world.oracle.open_jobs and self.world.living and self._asked % every == 0:
             process, symbol = self.world.living[0], f"U{self._asked}"
             process.do("act fetch", lambda: process.fetch(symbol, 3.0))
 
