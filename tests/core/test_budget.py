@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import pytest
 
-from tbcache import monitoring
 from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
 from tbcache.limiter import limiter_of
@@ -17,7 +16,7 @@ from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import FILL, Fill
 from tbcache.models import FetchRequest, Limit, utc_now
 from tbcache.models.price import Price
-from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring import UsageMonitor, recorder
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -51,7 +50,7 @@ class Spender:
         """Become a member, and beat from now on."""
         self.admission._plan(SOURCE)
         limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
-        self.monitor._membership.start()
+        self.monitor._presence._membership.start()
 
     def take(self) -> Grant | Wait:
         """A slot for a page of a symbol that nobody has."""
@@ -82,7 +81,7 @@ class Spender:
         return purse.left(day_of(self.store.clock.today))
 
     def end(self) -> None:
-        self.monitor._membership.stop()
+        self.monitor._presence._membership.stop()
         self.monitor.flush()
         self.store.close()
 
@@ -148,7 +147,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
     """The upstream bills it once a day, whoever reads it, and whether Redis is there or not."""
     # The day may end while this runs.
     monkeypatch.setattr(ServerClock, "today", utc_now())
-    monkeypatch.setattr(monitoring, "MOST_BILLED", 2)
+    monkeypatch.setattr(recorder, "MOST_BILLED", 2)
     near, far = join(), join(proxy)
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
     near.read("0", "1")
@@ -180,7 +179,7 @@ def test_more_posts_than_are_kept_for_redis_count_as_new(
 ) -> None:
     """However long Redis is away a process stays small, and what it pays is never too little."""
     monkeypatch.setattr(ServerClock, "today", utc_now())
-    monkeypatch.setattr(monitoring, "MOST_OWED", 3)
+    monkeypatch.setattr(recorder, "MOST_OWED", 3)
     spender = join(proxy)
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
     proxy.refuse()
@@ -254,7 +253,7 @@ def test_one_that_leaves_in_order_gives_its_part_back(join: Callable[..., Spende
     """The others may spend the whole again."""
     near, far = join(), join()
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
-    far.monitor._membership.stop()
+    far.monitor._presence._membership.stop()
     assert near.spend() == 10
 
 

@@ -86,12 +86,22 @@ def _of_a_beat(store: Store, settings: Settings) -> Held:
 
 def _of_figures(store: Store, settings: Settings) -> Held:
     monitor = UsageMonitor(store, settings)
-    return monitor._lock, lambda: monitor.count("twitter", {"hit": 1})
+    return monitor._recorder._lock, lambda: monitor.count("twitter", {"hit": 1})
 
 
 def _of_figures_under_way(store: Store, settings: Settings) -> Held:
     monitor = UsageMonitor(store, settings)
-    return monitor._flushing, monitor.flush
+    return monitor._recorder._flushing, monitor.flush
+
+
+def _of_joining(store: Store, settings: Settings) -> Held:
+    monitor = UsageMonitor(store, settings)
+
+    def join() -> None:
+        monitor.keep_beating("scheduler")
+        monitor.leave()
+
+    return monitor._joining, join
 
 
 def _of_the_layer(store: Store, settings: Settings) -> Held:
@@ -164,6 +174,7 @@ def held(lock: Any) -> Iterator[None]:
         _of_a_beat,
         _of_figures,
         _of_figures_under_way,
+        _of_joining,
         _of_the_layer,
         _of_a_thread,
         _of_all_threads,

@@ -174,7 +174,7 @@ def test_a_process_of_another_version_is_told_of_once(
     beat_of_0_1_0(holder)
     with caplog.at_level(logging.WARNING, "tbcache"):
         for _ in range(3):
-            monitor._look_at = 0.0
+            monitor._presence._look_at = 0.0
             monitor.beat("worker", started_at=utc_now())
     assert [record.getMessage() for record in caplog.records] == ["fleet.other_version"]
     trouble = fleet_module.Fleet(settings, store).status().lines[0]

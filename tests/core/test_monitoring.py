@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from tbcache import monitoring
 from tbcache.errors import InvalidRequest
 from tbcache.limiter import limiter_of
 from tbcache.models import utc_now
-from tbcache.monitoring import Load, UsageMonitor, latency_bucket
+from tbcache.monitoring import Load, UsageMonitor, latency_bucket, recorder
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
@@ -151,7 +150,7 @@ def test_what_is_being_sent_is_counted_once(
             assert may_go.wait(20)
         return run(script, call)
 
-    monkeypatch.setattr(monitoring, "FLUSH_SECONDS", 3600.0)
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 3600.0)
     monkeypatch.setattr(store, "run", hold)
     monitor.record_request("news")
     with ThreadPoolExecutor(3) as pool:
@@ -176,7 +175,7 @@ def test_no_error_loses_what_was_counted(
             raise TypeError("nobody foresaw this")
         return run(script, call)
 
-    monkeypatch.setattr(monitoring, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(store, "run", stumble)
     broken.append(False)
     monitor.record_request("twitter")
@@ -209,7 +208,7 @@ def test_figures_of_an_outage_are_one_batch(monitor: UsageMonitor, store: Store)
     for _ in range(20):
         monitor.record_request("news")
         assert not monitor.flush()
-    assert len(monitor._sending) == 1
+    assert len(monitor._recorder._sending) == 1
     store.breaker.reason = None
     assert monitor.flush()
     assert monitor.flush()
@@ -278,7 +277,7 @@ def test_what_was_paid_is_told_before_redis_takes_note_of_the_return(
     monitor = UsageMonitor(store, settings_for(private_server))
     assert RateLimiter(BUILT_IN["news"], store).check_rate_limit()[0]
     done: list[str] = []
-    for owner, name in ((monitor, "_flush"), (limiter_of(store), "restore")):
+    for owner, name in ((monitor._recorder, "_flush"), (limiter_of(store), "restore")):
 
         def noted(
             *args: object, act: Callable[..., object] = getattr(owner, name), what: str = name

@@ -1,0 +1,24 @@
+"""The usage: what this process counts, and what every process did, what it cost, and who is alive.
+
+Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metric``; totals are sums over
+the workers, made when they are read.
+"""
+
+from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, latency_bucket
+from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
+from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
+from tbcache.monitoring.process import WorkerStatus
+
+__all__ = [
+    "FETCHING_ROLES",
+    "KEPT_DAYS",
+    "Heartbeat",
+    "Load",
+    "RecentMetrics",
+    "SourceMetrics",
+    "Totals",
+    "UsageMonitor",
+    "WorkerStatus",
+    "get_usage_monitor",
+    "latency_bucket",
+]

@@ -1,0 +1,194 @@
+"""The figures of a source: of a day, of the last minutes, of several together. Nothing here asks Redis.
+
+A figure is a name and a count, as ``hit`` or ``error.auth``; those of a fetch's duration are in buckets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tbcache.store.state import Failing
+from tbcache.store.wire import MICROS
+
+#: What no later fetch mends by itself.
+HOPELESS = {"auth", "not_entitled"}
+
+# Latency buckets grow by a quarter each: a percentile is at most 12% off.
+_GROWTH = 1.25
+_FIRST_MS = 0.1
+_LATENCY = re.compile(r"ms\d{1,2}")
+
+
+def latency_bucket(seconds: float) -> int:
+    """The bucket that counts a latency of ``seconds``."""
+    bucket, edge = 0, _FIRST_MS
+    while edge < seconds * 1000 and bucket < 80:
+        bucket, edge = bucket + 1, edge * _GROWTH
+    return bucket
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMetrics:
+    """One source on one UTC day. Latency in seconds, cost in US dollars."""
+
+    source: str
+    requests_today: int = 0
+    hits_today: int = 0
+    stale_today: int = 0
+    misses_today: int = 0
+    joins_today: int = 0
+    waits_today: int = 0
+    pages_today: int = 0
+    errors_today: int = 0
+    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
+    cache_hit_rate: float = 0.0
+    cost_today: float = 0.0
+    #: What of the cost is no more than a bound: the requests were sent, and their answers lost or not read.
+    uncertain_cost_today: float = 0.0
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+
+    @property
+    def served_today(self) -> int:
+        """Asks that were answered from the cache."""
+        return self.hits_today + self.stale_today
+
+    @property
+    def failed_today(self) -> int:
+        """Asks that were refused because the last fetch had failed."""
+        return self.requests_today - self.served_today - self.misses_today
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures of several sources together. ``cost`` in US dollars."""
+
+    requests: int = 0
+    served: int = 0
+    misses: int = 0
+    errors: int = 0
+    cost: float = 0.0
+
+    @classmethod
+    def of(cls, metrics: Iterable[SourceMetrics]) -> Totals:
+        each = list(metrics)
+        return cls(
+            requests=sum(one.requests_today for one in each),
+            served=sum(one.served_today for one in each),
+            misses=sum(one.misses_today for one in each),
+            errors=sum(one.errors_today for one in each),
+            cost=round(sum(one.cost_today for one in each), 6),
+        )
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """0..1; stale answers count as hits."""
+        return self.served / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMetrics:
+    """One source in the last ``seconds``: latency in seconds, cost in US dollars.
+
+    ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
+    an end, good or bad. ``last`` are the failures since a fetch last went well, some minutes ago or more;
+    None where the last fetch went well. ``plain`` counts the requests that ask for words, as the plan has
+    refused the cashtag.
+    """
+
+    source: str
+    seconds: float = 0.0
+    requests: int = 0
+    hits: int = 0
+    stale: int = 0
+    misses: int = 0
+    settled: int = 0
+    errors: int = 0
+    failed: int = 0
+    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
+    cache_hit_rate: float = 0.0
+    cost: float = 0.0
+    latency_p95: float | None = None
+    last: Failing | None = None
+    plain: int = 0
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Of which kinds the last failures are."""
+        return self.last.kinds if self.last else sorted(self.errors_by_kind)
+
+    @property
+    def is_failing(self) -> bool:
+        """True where most fetches failed, or the last ones did: three, or one that no later one mends."""
+        last = self.last
+        is_sure = last is not None and (last.count >= 3 or not HOPELESS.isdisjoint(last.kinds))
+        return is_sure or self.is_mostly_failing
+
+    @property
+    def is_mostly_failing(self) -> bool:
+        """True where every fetch failed, or most of them did."""
+        return self.failed > 0 and (
+            self.failed >= self.settled or (self.failed >= 3 and 2 * self.failed >= self.settled)
+        )
+
+
+def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
+    """The figures of one day, as they are counted."""
+    hits, stale, misses = figures["hit"], figures["stale"], figures["go"]
+    requests = hits + stale + misses + figures["failed"]
+    errors = {name.removeprefix("error."): n for name, n in figures.items() if name.startswith("error.")}
+    return SourceMetrics(
+        source=source,
+        requests_today=requests,
+        hits_today=hits,
+        stale_today=stale,
+        misses_today=misses,
+        joins_today=figures["join"],
+        waits_today=figures["wait"],
+        pages_today=figures["pages"],
+        errors_today=sum(errors.values()),
+        errors_by_kind=dict(sorted(errors.items())),
+        cache_hit_rate=(hits + stale) / requests if requests else 0.0,
+        cost_today=figures["cost"] / MICROS,
+        uncertain_cost_today=figures["uncertain"] / MICROS,
+        latency_p50=_percentile(figures, 0.50),
+        latency_p95=_percentile(figures, 0.95),
+    )
+
+
+def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> RecentMetrics:
+    """What was counted in the last ``seconds``."""
+    day = day_metrics(source, figures)
+    latencies = sum(n for name, n in figures.items() if _LATENCY.fullmatch(name))
+    return RecentMetrics(
+        source=source,
+        seconds=seconds,
+        requests=day.requests_today,
+        hits=day.hits_today,
+        stale=day.stale_today,
+        misses=day.misses_today,
+        # A request that somebody recorded has no latency.
+        settled=latencies or day.misses_today,
+        errors=day.errors_today,
+        # That there is no such symbol is no fault of the source.
+        failed=day.errors_today - day.errors_by_kind.get("not_found", 0),
+        errors_by_kind=day.errors_by_kind,
+        cache_hit_rate=day.cache_hit_rate,
+        cost=day.cost_today,
+        latency_p95=day.latency_p95,
+        plain=figures["plain"],
+    )
+
+
+def _percentile(figures: Counter[str], part: float) -> float | None:
+    buckets = sorted((int(name[2:]), n) for name, n in figures.items() if _LATENCY.fullmatch(name))
+    wanted = part * sum(n for _, n in buckets)
+    seen = 0
+    for bucket, n in buckets:
+        seen += n
+        if seen >= wanted:
+            return float(_FIRST_MS * _GROWTH**bucket / 1000)
+    return None

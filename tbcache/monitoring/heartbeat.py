@@ -1,0 +1,47 @@
+"""The heartbeat of a process: what it says of itself each second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+#: Who takes slots, and so has a share of the limits while Redis is away.
+FETCHING_ROLES = {"worker", "client"}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a process does at the moment: its threads, the busy ones, the jobs in hand.
+
+    ``serves`` are the sources whose jobs a worker takes; None where it does not say.
+    """
+
+    threads: int = 0
+    busy: int = 0
+    doing: tuple[str, ...] = ()
+    serves: tuple[str, ...] | None = None
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """What a process says of itself each second."""
+
+    role: str
+    pid: _Count
+    host: str
+    threads: _Count
+    busy: _Count
+    doing: tuple[str, ...]
+    started_at: _Moment
+    beat_at: _Moment
+    # 0.1.0 says nothing of these.
+    version: str = "0.1.0"
+    layout: int = 1
+    profile: msgspec.Raw = msgspec.Raw(b"null")
+    refused: msgspec.Raw = msgspec.Raw(b"{}")

@@ -1,0 +1,280 @@
+"""The usage monitor: what every worker did today, what it cost, and who is alive."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from numbers import Number
+from typing import Any
+
+from tbcache.errors import InvalidRequest
+from tbcache.io.singleton import singleton
+from tbcache.models import utc_now
+from tbcache.models.foreign import printable, quoted, whole
+from tbcache.models.price import Bill
+from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
+from tbcache.monitoring.heartbeat import Load
+from tbcache.monitoring.presence import Presence, process_name
+from tbcache.monitoring.process import WorkerStatus, read_workers
+from tbcache.monitoring.recorder import Recorder
+from tbcache.settings import Settings, get_settings
+from tbcache.sources import check_name, warn_of_near_miss
+from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.minute import Minutes
+from tbcache.store.name import OTHER
+from tbcache.store.state import Failing, read_failing
+from tbcache.store.wire import MICROS, day_of
+
+KEPT_DAYS = 30
+#: More US dollars than any request costs.
+MOST_COST = 1e6
+
+
+_MONITORS: weakref.WeakSet[UsageMonitor] = weakref.WeakSet()
+
+
+class UsageMonitor:
+    """Counts what this process does, and reads what all have counted."""
+
+    #: Add figures to today's; they reach Redis within a second, exactly once.
+    count: Callable[[str, Mapping[str, int]], None]
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._joining = threading.Lock()
+        self._minutes = Minutes(store)
+        self._recorder = Recorder(store, settings, process_name(settings))
+        self._presence = Presence(store, settings, self._recorder.worker)
+        self.names = self._recorder.names
+        # The recorder's own: a hit counts itself, and pays for each call between.
+        self.count = self._recorder.count
+        _MONITORS.add(self)
+
+    @property
+    def worker(self) -> str:
+        """How this process is named in figures and heartbeats."""
+        return self._recorder.worker
+
+    @worker.setter
+    def worker(self, name: str) -> None:
+        self._recorder.worker = self._presence.name = name
+
+    # Counting
+
+    def record_request(
+        self, source: str, success: bool = True, cached: bool = False, cost: float = 0.0
+    ) -> None:
+        """Count one request made outside the pipeline. ``cost`` is in US dollars.
+
+        ``source`` may be any name. The figures of more than 100 names that are no configured sources
+        are counted together, as those of ``other``.
+
+        Raises:
+          InvalidRequest: a cost that is no number from 0 to 1e6, or a source that is no name.
+        """
+        place = source if source in self._recorder.known or self.note(source, stacklevel=3) else OTHER
+        micros = _micros_of(cost)
+        figures = Counter({"hit": 1} if cached else {"go": 1, "ended": 1})
+        if not success:
+            figures["error.other"] += 1
+        if micros:
+            figures["cost"] += micros
+        self.count(place, figures)
+
+    def note(self, source: str, stacklevel: int = 2) -> bool:
+        """Have a place for a name that is no configured source; False where 100 others have one.
+
+        The first time it is compared with the names of the configured sources.
+
+        Raises:
+          InvalidRequest: it is no name.
+        """
+        if not self.names.is_noted(check_name(source)):
+            warn_of_near_miss(source, self._settings, stacklevel + 1)
+        return self.names.note(source)
+
+    def bill(self, source: str, bill: Bill) -> None:
+        """Add what answers cost that were read while Redis was away.
+
+        Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
+        is back.
+        """
+        self._recorder.bill(source, bill)
+
+    def flush(self) -> bool:
+        """Send what was counted; False when Redis is away and it waits for the next time."""
+        return self._recorder.flush()
+
+    def keep_minute(self, source: str) -> None:
+        """See to it that what there was of ``source`` when this minute began is kept.
+
+        To be called before anything is asked: what is counted before it is of no last minute.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        self._recorder.keep_minute(source)
+
+    # Reading
+
+    def get_source_metrics(self, source: str, day: datetime | None = None) -> SourceMetrics:
+        """The source's figures of ``day`` (default: today, UTC); zeros for a name that nobody has used.
+
+        While Redis is away they are those of this process since then.
+
+        Raises:
+          InvalidRequest: ``source`` is no name.
+        """
+        return day_metrics(source, _sum(self._read(source, day)))
+
+    def get_recent_metrics(self, source: str) -> RecentMetrics:
+        """The source's figures of the last 5 minutes, or since the first beat of a younger fleet.
+
+        Zeros while Redis is away.
+
+        Raises:
+          InvalidRequest: ``source`` is no name.
+        """
+        try:
+            found = self._minutes.recent(check_name(source))
+        except Unavailable:
+            return RecentMetrics(source)
+        recent = recent_metrics(source, *found)
+        return replace(recent, last=self._last(source)) if recent.failed else recent
+
+    def _last(self, source: str) -> Failing | None:
+        with contextlib.suppress(Unavailable):
+            return read_failing(self._store, source)
+        return None
+
+    def get_source_names(self) -> list[str]:
+        """The configured sources, and after them the other names that were used within 31 days."""
+        return [
+            *self._recorder.known,
+            *(name for name in self.names.all() if name not in self._recorder.known),
+        ]
+
+    def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
+        """The source's figures of ``day``, by worker."""
+        by_worker: dict[str, Counter[str]] = {}
+        for (worker, metric), value in self._read(source, day).items():
+            by_worker.setdefault(worker, Counter())[metric] += value
+        return {worker: day_metrics(source, figures) for worker, figures in sorted(by_worker.items())}
+
+    def days_back(self, count: int) -> list[datetime]:
+        """The last ``count`` UTC days, today first, as the server sees it; at most those that are kept."""
+        today = self._store.clock.today
+        return [today - timedelta(days=back) for back in range(min(count, KEPT_DAYS))]
+
+    def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
+        """All sources together: total_requests_today, average_cache_hit_rate, total_cost_today, sources."""
+        sources = {name: self.get_source_metrics(name, day) for name in self.get_source_names()}
+        total = Totals.of(sources.values())
+        return {
+            "total_requests_today": total.requests,
+            "total_errors_today": total.errors,
+            "total_cost_today": total.cost,
+            "average_cache_hit_rate": total.cache_hit_rate,
+            "sources": sources,
+        }
+
+    def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
+        when = day or self._store.clock.today
+        check_name(source)
+        # What is being sent is there already, or not yet, and may be read neither twice nor not at all.
+        with self._recorder.flushing:
+            return self._stored(source, when) + self._recorder.unsent(source, day_of(when))
+
+    def _stored(self, source: str, day: datetime) -> Counter[tuple[str, str]]:
+        figures: Counter[tuple[str, str]] = Counter()
+        try:
+            with self._store.guard():
+                stored = self._store.client.hgetall(self._store.keys.usage(source, day))
+        except Unavailable:
+            stored = {}
+        for name, value in stored.items():
+            worker, _, metric = printable(name).partition(":")
+            count = whole(value)
+            if metric and count is not None:
+                figures[worker, metric] += count
+        return figures
+
+    # Heartbeats
+
+    def keep_beating(self, role: str, report: Callable[[], Load] = lambda: Load()) -> None:
+        """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done."""
+        with self._joining:
+            if self._presence.is_kept:
+                return
+            started_at = utc_now()
+            self._presence.keep(role, lambda: self.beat(role, started_at=started_at, load=report()))
+            atexit.register(self.leave)
+
+    def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
+        """Say that this process is alive, and shares its sources' limits where ``role`` does.
+
+        Does nothing while Redis is away.
+        """
+        with contextlib.suppress(Unavailable):
+            self._presence.beat(role, started_at, load or Load())
+            self._recorder.keep_minutes()
+            self._presence.look_for_others()
+
+    def leave(self) -> None:
+        """Take this process off the list, and beat no more."""
+        with contextlib.suppress(Unavailable):
+            self._presence.leave()
+
+    def get_workers(self) -> list[WorkerStatus]:
+        """Every process heard of within the hour, the living first."""
+        try:
+            return read_workers(self._store)
+        except Unavailable:
+            return []
+
+
+@singleton
+def get_usage_monitor() -> UsageMonitor:
+    """The usage monitor of this process."""
+    return UsageMonitor(get_store(), get_settings())
+
+
+def _micros_of(cost: object) -> int:
+    """``cost``, of US dollars, in millionths.
+
+    Raises:
+      InvalidRequest: no number, or none that a request can cost.
+    """
+    dollars = math.nan
+    with contextlib.suppress(ArithmeticError, TypeError, ValueError):
+        dollars = float(cost) if isinstance(cost, Number) else dollars  # type: ignore[arg-type]
+    if not 0 <= dollars <= MOST_COST:
+        raise InvalidRequest(
+            f"cost must be a number of US dollars from 0 to {MOST_COST:.0f}, not {quoted(cost)}"
+        )
+    return round(dollars * MICROS)
+
+
+def _sum(figures: Counter[tuple[str, str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for (_, metric), value in figures.items():
+        total[metric] += value
+    return total
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been about to join the fleet.
+    for monitor in list(_MONITORS):
+        monitor._joining = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

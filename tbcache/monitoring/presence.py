@@ -1,0 +1,151 @@
+"""The place of this process on the list of the fleet: its heartbeats, and whom it finds there."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from tbcache.io.background import BackgroundThread
+from tbcache.limiter.member import Membership
+from tbcache.models import utc_now
+from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
+from tbcache.monitoring.process import MISSED_SECONDS, read_workers
+from tbcache.settings import Settings
+from tbcache.settings.log import get_logger
+from tbcache.sources import get_declared
+from tbcache.sources.profile import profile_of
+from tbcache.store import Store
+from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
+from tbcache.version import __version__
+
+log = get_logger("tbcache.fleet")
+
+HEARTBEAT_SECONDS = 1.0
+
+
+def process_name(settings: Settings) -> str:
+    """How this process is named in figures and heartbeats."""
+    name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+    return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
+
+
+class Presence:
+    """This process among the others, as ``name``."""
+
+    def __init__(self, store: Store, settings: Settings, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._settings = settings
+        self._round: Callable[[], None] = lambda: None
+        self._beater = BackgroundThread("tbcache-heartbeat", self._beat_on)
+        self._membership = Membership(store)
+        #: When to look next (monotonic) for processes of other versions, and which were told of.
+        self._look_at = 0.0
+        self._profiles: dict[tuple[tuple[str, ...] | None, int], msgspec.Raw] = {}
+        self._told_of: set[str] = set()
+
+    @property
+    def is_kept(self) -> bool:
+        """True from :meth:`keep` until :meth:`leave`."""
+        return self._beater.is_running
+
+    def keep(self, role: str, beat: Callable[[], None]) -> None:
+        """Call ``beat`` each second, in a thread, until :meth:`leave`."""
+        self._round = beat
+        self._beater.start()
+        if role in FETCHING_ROLES:
+            self._membership.start()
+
+    def _beat_on(self) -> float:
+        self._round()
+        return HEARTBEAT_SECONDS
+
+    def beat(self, role: str, started_at: datetime, load: Load) -> None:
+        """Say that this process is alive, and shares its sources' limits where ``role`` does.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        self._tell(self._heartbeat(role, started_at, load))
+        if role in FETCHING_ROLES:
+            self._membership.beat_if_idle()
+
+    def _heartbeat(self, role: str, started_at: datetime, load: Load) -> Heartbeat:
+        return Heartbeat(
+            role,
+            os.getpid(),
+            socket.gethostname(),
+            load.threads,
+            load.busy,
+            load.doing,
+            started_at,
+            utc_now(),
+            __version__,
+            LAYOUT,
+            self._profile(load.serves),
+            msgspec.Raw(msgspec.json.encode(self._store.refusals.lasting())),
+        )
+
+    def _tell(self, heartbeat: Heartbeat) -> None:
+        keys = self._store.keys
+        with self._store.guard():
+            pipe = self._store.client.pipeline(transaction=False)
+            pipe.hset(keys.workers, self.name, msgspec.json.encode(heartbeat))
+            pipe.expire(keys.workers, int(MISSED_SECONDS))
+            # Redis may have lost what it holds, or another layout may have come.
+            pipe.hsetnx(keys.layout, "layout", LAYOUT)
+            pipe.hsetnx(keys.layout, "version", __version__)
+            pipe.pexpire(keys.layout, TTL_MS)
+            pipe.hget(keys.layout, "layout")
+            answers = pipe.execute(raise_on_error=False)
+            # First: a damaged list of workers must not hide that another layout has come.
+            if answers[-1] != str(LAYOUT).encode():
+                self._store.breaker.greet_again()
+            for error in (answer for answer in answers if isinstance(answer, Exception)):
+                raise error
+
+    def _profile(self, serves: tuple[str, ...] | None) -> msgspec.Raw:
+        """What this process was started with; it stays as it is, but for the sources that code declares."""
+        known = serves, len(get_declared())
+        if known not in self._profiles:
+            self._profiles = {known: msgspec.Raw(msgspec.json.encode(profile_of(self._settings, serves)))}
+        return self._profiles[known]
+
+    def look_for_others(self) -> None:
+        """Say once of each process of another version that it is there; looks every few seconds.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + ALIVE_SECONDS
+        for worker in read_workers(self._store):
+            is_ours = (worker.version, worker.layout) == (__version__, LAYOUT)
+            if worker.is_alive and not is_ours and worker.name not in self._told_of:
+                self._told_of.add(worker.name)
+                log.warning(
+                    "fleet.other_version",
+                    who=worker.name,
+                    version=worker.version,
+                    layout=worker.layout,
+                    ours=f"{__version__} (layout {LAYOUT})",
+                )
+
+    def leave(self) -> None:
+        """Take this process off the list, and beat no more.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        # Its last beat must not put us on the list again.
+        self._beater.stop()
+        self._membership.stop()
+        with self._store.guard():
+            self._store.client.hdel(self._store.keys.workers, self.name)

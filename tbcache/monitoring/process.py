@@ -1,0 +1,108 @@
+"""The processes of the fleet, as their heartbeats tell of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tbcache.models import utc_now
+from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.monitoring.heartbeat import Heartbeat
+from tbcache.sources.profile import Profile, read_profile
+from tbcache.store import Store, Unavailable
+from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
+from tbcache.store.refusal import Refusal, read_refusals
+
+#: For so long a process that is heard of no more stays on the list.
+LISTED_SECONDS = 3600.0
+#: A scheduler that has gone is missed for longer: nothing else shows that nothing is kept warm.
+MISSED_SECONDS = 86_400.0
+#: Of what one process has in hand, so much is told.
+MOST_SHOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does.
+
+    ``layout`` is that of the keys it reads and writes in Redis. ``refused`` is what Redis refuses it of the
+    keys of a source, by the source's name.
+    """
+
+    name: str
+    role: str
+    pid: int
+    host: str
+    threads: int
+    busy: int
+    doing: tuple[str, ...]
+    started_at: datetime
+    beat_at: datetime
+    age: float
+    is_alive: bool
+    version: str = ""
+    layout: int = LAYOUT
+    #: What it was started with; None of a process that does not say.
+    profile: Profile | None = None
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+
+def read_workers(store: Store) -> list[WorkerStatus]:
+    """Every process heard of within the hour, the living first.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    now, found, forgotten = utc_now(), [], []
+    with store.guard():
+        heartbeats = store.client.hgetall(store.keys.workers)
+    for name, data in heartbeats.items():
+        status = _status(printable(name), data, now)
+        if status is None or status.age > _kept_seconds(status.role):
+            forgotten.append(name)
+        elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
+            # One that is further ahead is not shown, but kept: our clock may be the wrong one.
+            found.append(status)
+    _forget(store, forgotten)
+    return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
+
+
+def _forget(store: Store, names: Sequence[bytes | str]) -> None:
+    # Who has no right to remove them still sees the others.
+    with contextlib.suppress(Unavailable), store.guard():
+        if names:
+            store.client.hdel(store.keys.workers, *names)
+
+
+def _kept_seconds(role: str) -> float:
+    """For how long a process that is heard of no more stays on the list."""
+    return MISSED_SECONDS if role == "scheduler" else LISTED_SECONDS
+
+
+def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
+    """What a heartbeat tells; None where it is damaged."""
+    try:
+        mark = read_json(data, Heartbeat)
+        started_at, beat_at = mark.started_at.astimezone(UTC), mark.beat_at.astimezone(UTC)
+    except (NotJson, ValueError, OverflowError):
+        return None
+    age = (now - beat_at).total_seconds()
+    return WorkerStatus(
+        name=name,
+        role=printable(mark.role, 20),
+        pid=mark.pid,
+        host=printable(mark.host, 80),
+        threads=mark.threads,
+        busy=mark.busy,
+        doing=tuple(printable(one, 80) for one in mark.doing[:MOST_SHOWN]),
+        started_at=started_at,
+        beat_at=beat_at,
+        age=max(0.0, age),
+        is_alive=age < ALIVE_SECONDS,
+        version=printable(mark.version, 20),
+        layout=mark.layout,
+        profile=read_profile(mark.profile),
+        refused=read_refusals(mark.refused),
+    )

@@ -1,0 +1,227 @@
+"""What this process counts, on its way to Redis: in batches, each of which arrives once."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import uuid
+import weakref
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tbcache.io.background import BackgroundThread
+from tbcache.models.price import Bill
+from tbcache.settings import Settings
+from tbcache.sources import source_names
+from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
+from tbcache.store.minute import Minutes
+from tbcache.store.name import OTHER, Names
+from tbcache.store.wire import day_of, midnight_of, to_micros
+
+FLUSH_SECONDS = 1.0
+#: So many ids that are billed once a day are kept for Redis while it is away; what is read beyond them
+#: counts as new. And so many go to it at a time.
+MOST_OWED, MOST_BILLED = 100_000, 1_000
+
+
+class _Batch(NamedTuple):
+    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the epoch.
+
+    ``once`` are ids with their prices (millionths of a dollar), of which only those cost something that
+    nobody has been billed for on that day.
+    """
+
+    id: str
+    source: str
+    day: int
+    figures: Counter[str]
+    once: Mapping[str, int]
+
+
+_RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+class Recorder:
+    """Counts in the name of ``worker``; what it has counted reaches Redis within a second."""
+
+    def __init__(self, store: Store, settings: Settings, worker: str) -> None:
+        self.worker = worker
+        self.names = Names(store)
+        self.known = source_names(settings)
+        self._store = store
+        self._settings = settings
+        self._minutes = Minutes(store)
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._counted: dict[tuple[str, int], Counter[str]] = {}
+        #: By the same, what Redis must be told of that is billed once a day; there are figures beside it.
+        self._owed: dict[tuple[str, int], dict[str, int]] = {}
+        self._sending: list[_Batch] = []
+        self._is_known_at_exit = False
+        self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
+        # Before Redis takes note of us: what it does not know of yet must not be given away again.
+        store.breaker.on_return(self._tell, is_first=True)
+        _RECORDERS.add(self)
+
+    def count(self, source: str, figures: Mapping[str, int]) -> None:
+        """Add figures to today's; they reach Redis within a second, exactly once."""
+        key = (source, day_of(self._store.clock.today))
+        with self._lock:
+            counter = self._counted.get(key)
+            if counter is None:
+                counter = self._counted[key] = Counter()
+            for metric, by in figures.items():
+                counter[metric] += by
+        self._start_flushing()
+
+    def bill(self, source: str, bill: Bill) -> None:
+        """Add what answers cost that were read while Redis was away.
+
+        Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
+        is back.
+        """
+        key, dollars = (source, day_of(self._store.clock.today)), bill.dollars
+        with self._lock:
+            owed = self._owed.setdefault(key, {})
+            if self._store.is_shared and len(owed) + len(bill.once) <= MOST_OWED:
+                owed.update((id, to_micros(price)) for id, price in bill.once.items())
+            else:
+                dollars = bill.most
+        self.count(source, {"cost": to_micros(dollars)} if dollars else {})
+
+    def flush(self) -> bool:
+        """Send what was counted; False when Redis is away and it waits for the next time."""
+        try:
+            return self._flush()
+        except Unavailable:
+            return False
+
+    def _flush(self) -> bool:
+        # One at a time: what another thread has in hand is neither sent, nor here to be sent.
+        with self._flushing:
+            return self._send_all()
+
+    def _send_all(self) -> bool:
+        with self._lock:
+            # One batch for each at a time: however long Redis is away, there are no more to send.
+            waiting = {(batch.source, batch.day) for batch in self._sending}
+            for key in [key for key in self._counted if key not in waiting]:
+                figures, once = self._counted.pop(key), self._owed.pop(key, {})
+                self._sending.append(_Batch(uuid.uuid4().hex, *key, figures, once))
+            sending, self._sending = deque(self._sending), []
+        unsent = []
+        try:
+            while sending:
+                # What one source's keys refuse holds up no other's.
+                try:
+                    self._send(sending[0])
+                except Refused:
+                    unsent.append(sending[0])
+                sending.popleft()
+        finally:
+            with self._lock:
+                self._sending = [*unsent, *sending, *self._sending]
+        return not (unsent or sending)
+
+    def _tell(self) -> None:
+        """Send all that was counted while Redis was away.
+
+        Raises:
+          Unavailable: it is away again.
+        """
+        # First the batches that were on their way already, then what was counted since.
+        self._flush()
+        self._flush()
+
+    def _send(self, batch: _Batch) -> None:
+        keys, source = self._store.keys, batch.source
+        if source not in self.known and not self.names.tell(source):
+            source = OTHER
+            self.names.tell(source)
+        # Before: what is kept of a minute is what there was at its start.
+        self.keep_minute(source)
+        self._send_bill(source, batch)
+        figures = tuple(part for item in batch.figures.items() for part in item)
+        usage, mark = keys.usage(source, midnight_of(batch.day)), keys.wake(source, f"batch-{batch.id}")
+        ask = Count(usage, mark, keys.state(source), self.worker, self._budget(source), figures)
+        self._store.run(COUNT, ask)
+
+    def _send_bill(self, source: str, batch: _Batch) -> None:
+        keys, day, ids = self._store.keys, midnight_of(batch.day), list(batch.once.items())
+        for start in range(0, len(ids), MOST_BILLED):
+            once = tuple(part for item in ids[start : start + MOST_BILLED] for part in item)
+            mark = keys.wake(source, f"batch-{batch.id}.{start}")
+            usage, billed = keys.usage(source, day), keys.billed(source, day)
+            ask = BillOnce(usage, mark, billed, self.worker, self._budget(source), once)
+            self._store.run(BILL_ONCE, ask)
+
+    def _budget(self, source: str) -> int:
+        """The day's budget as this process was started (millionths of a dollar); 0 for none."""
+        dollars = self._settings.source(source).daily_budget if source in self.known else None
+        return to_micros(dollars or 0)
+
+    def _start_flushing(self) -> None:
+        if not self._is_known_at_exit:
+            self._is_known_at_exit = True
+            atexit.register(self.flush)
+        # Also while it runs: this may be its last round.
+        self._flusher.start(after=FLUSH_SECONDS)
+
+    def _flush_round(self) -> float | None:
+        is_done = self.flush()
+        with self._lock:
+            is_over = self._store.breaker.is_closed or (is_done and not self._counted)
+        return None if is_over else FLUSH_SECONDS
+
+    @property
+    def flushing(self) -> threading.Lock:
+        """Held while figures are being sent: they are in Redis already, or not yet."""
+        return self._flushing
+
+    def unsent(self, source: str, day: int) -> Counter[tuple[str, str]]:
+        """What Redis has not been sent yet of that day (since the epoch)."""
+        figures: Counter[tuple[str, str]] = Counter()
+        with self._lock:
+            own = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
+            waiting = [(one.figures, one.once) for one in self._sending if one[1:3] == (source, day)]
+            for counted, owed in (own, *waiting):
+                for metric, by in counted.items():
+                    figures[self.worker, metric] += by
+                if owed:
+                    figures[self.worker, "cost"] += sum(owed.values())
+        return figures
+
+    def keep_minutes(self) -> None:
+        """Keep the minute of every source.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        # Also of names that nobody has configured: what a script counts of them is not sent from here.
+        for source in (*self.known, *self.names.noted):
+            self.keep_minute(source)
+
+    def keep_minute(self, source: str) -> None:
+        """See to it that what there was of ``source`` when this minute began is kept.
+
+        To be called before anything is asked: what is counted before it is of no last minute.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        # Where its keys are damaged, it is told without; nothing else is the worse for it.
+        with contextlib.suppress(Refused):
+            self._minutes.keep(source)
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been counting, or sending.
+    for recorder in list(_RECORDERS):
+        recorder._lock, recorder._flushing = threading.Lock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
