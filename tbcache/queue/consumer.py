@@ -113,6 +113,7 @@ class PacingConsumer(Consumer):
         try:
             # Before all else: what is said of a job in time needs not be done again by another.
             self._say_rest()
+            self._give_back_unheard()
             # Without a free thread there is nothing to ask for, but claims to renew.
             self._threads.wait(self._source.name, self._renew_at - time.monotonic())
             with self._threads.reserve(self._source.name) as reserved:
@@ -158,8 +159,25 @@ class PacingConsumer(Consumer):
             self._threads.set_free_for(name, found.is_called)
 
         want = Want(name, suffix, reserved.count * cost, self._source.limits, is_alone=False)
-        found = self._limiter.take(DEQUEUE, want, call, note=note).reply
+        try:
+            found = self._limiter.take(DEQUEUE, want, call, note=note).reply
+        except Unavailable as error:
+            if error.is_timeout:
+                self._hand.unheard.append(suffix)
+            raise
         return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
+
+    def _give_back_unheard(self) -> None:
+        """Jobs that Redis has handed out without being able to say so would wait until their claims lapse,
+        count as if their worker had died, and their slots would be held for nobody."""
+        hand = self._hand
+        if not hand.unheard:
+            return
+        for claim in self._store.call("ZRANGE", self._keys.claims, 0, -1):
+            if claim not in hand.claims and any(part in slot_of(claim) for part in hand.unheard):
+                hand.unsaid.append((claim, UNBEGUN))
+        hand.unheard.clear()
+        self._say_rest()
 
     def _read(self, job: HandedOut) -> Job | None:
         """The job; None for one that cannot be run here, which is buried or put off by then."""

@@ -36,6 +36,8 @@ class Hand:
         #: What became of jobs, and was not said yet: of those that end while others are being told of,
         #: or while Redis is away.
         self.unsaid: deque[tuple[bytes, Finish]] = deque()
+        #: What is in the names of those claims that Redis may have handed out without being able to say so.
+        self.unheard: list[str] = []
         #: Held by whoever says it; the others need not wait.
         self.saying = threading.Lock()
         #: What messages had that is not known here, as far as it was said.

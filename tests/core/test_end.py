@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import dramatiq
 import pytest
 
 from tbcache.admission import Admission, Go, Grant, Settlement
 from tbcache.errors import RateLimited
 from tbcache.limiter import limiter_of
 from tbcache.limiter.slot import Word
+from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
+from tbcache.queue import PacingBroker
+from tbcache.queue.job import actor_name, message
+from tbcache.queue.script import queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -135,6 +140,28 @@ def test_a_slot_whose_answer_was_lost_is_given_back_as_redis_returns(
     assert slots(server)[0] == before + 1
     process.come_back(proxy)
     assert slots(server)[0] == before
+
+
+def test_a_job_that_nobody_heard_of_is_handed_out_again_as_redis_returns(
+    server: Server, proxy: Proxy, process: Process, settings: Settings
+) -> None:
+    """It would wait until its claim lapses, count as one more death of its worker, and its slot be held."""
+    broker = PacingBroker(process.store, settings, [TWITTER])
+    broker.declare_queue("twitter")
+    broker.threads.open(1, 1)
+    dramatiq.actor(actor_name=actor_name("twitter"), queue_name="twitter", broker=broker)(lambda **_: None)
+    consumer = broker.consume("twitter", timeout=1)
+    # The server knows the script.
+    assert next(consumer) is None
+    broker.enqueue(message(FetchRequest("twitter", "A"), "interactive"))
+    before, keys = slots(server)[0], queue_keys(process.store.keys, "twitter")
+    proxy.swallow()
+    assert next(consumer) is None
+    process.come_back(proxy)
+    assert next(consumer) is not None
+    assert slots(server) == (before + 1, 1)
+    assert server.client.zcard(keys.claims) == 1
+    assert not server.client.exists(keys.deaths)
 
 
 def test_a_slot_whose_answer_was_lost_counts_once_where_it_was_sent_alone_instead(

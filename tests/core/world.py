@@ -345,7 +345,8 @@ class Process:
             self.admission.settle(self.loads.pop(0), Settlement(payload=b"1", pages=1))
 
     def end(self) -> None:
-        """The answer to each load is in, and nobody waits for what was promised."""
+        """The answer to each load is in, nobody waits for what was promised, and it takes another job."""
+        next(self.consumer)
         while self.loads:
             self.settle()
         while self.promised:
@@ -561,9 +562,8 @@ class World:
         return [
             name.decode()
             for name, stamp in self.redis.zrange(slots, 0, -1, withscores=True)
-            # Slots of jobs that were handed out to nobody are held until the lease ends.
-            if b"/" not in name
-            and name.decode() not in theirs
+            if name.decode() not in theirs
+            and not any(process.consumer._token in name.decode() for process in self.gone)
             and stamp > MICROS * (over if name.decode() in ages else counted)
             and ages.get(name.decode(), 0.0) >= 0
         ]
