@@ -474,3 +474,22 @@ def test_damaged_limits_of_the_fleet_are_left_out(join: Callable[..., Process], 
     process.store.client.hset(state, "limits", limits)
     assert process.limiter.get_limits() == WIDE.limits
     process.store.client.hdel(state, "limits")
+
+
+def test_what_was_learned_of_others_goes_with_the_limit_that_it_was_measured_against(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """What they used of 10 a minute is no figure for 8 a minute; that of a limit which stays is."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
+    state, own, membership = store.keys.state("twitter"), limiter_of(store).own("twitter"), Membership(store)
+    own.configure((Limit(10, 60.0), Limit(100, 3600.0)))
+    membership.beat("twitter")
+    parts = ("foreign", "foreign_until", "learned", "learned_next", "slides")
+    learned = {f"{part}:{span}000000": 1 for part in parts for span in (60, 3600)}
+    store.client.hset(state, mapping=learned)
+    membership.beat("twitter")
+    assert set(store.client.hmget(state, *learned)) == {b"1"}
+    own.configure((Limit(8, 60.0), Limit(100, 3600.0)))
+    membership.beat("twitter")
+    kept = {name for name in learned if store.client.hexists(state, name)}
+    assert kept == {f"{part}:3600000000" for part in parts}
