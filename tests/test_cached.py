@@ -107,6 +107,28 @@ def test_a_key_is_readable_while_it_is_short(cache: CacheManager) -> None:
     assert named.cache_key().startswith("tests.test_cached.test_a_key_is_readable")
 
 
+def test_functions_of_one_name_are_told_apart_by_what_they_are_made_with(
+    cache: CacheManager, calls: list[Any]
+) -> None:
+    """A factory's second function gave the values of the first."""
+
+    def quotes(venue: str, depth: int | None = None) -> Any:
+        @cached(cache=cache)
+        def quote(symbol: str) -> str:
+            calls.append((venue, depth))
+            return f"{symbol} at {venue}"
+
+        return quote
+
+    assert [quotes(venue)("A") for venue in ("NYSE", "LSE", "NYSE")] == ["A at NYSE", "A at LSE", "A at NYSE"]
+    assert [venue for venue, _ in calls] == ["NYSE", "LSE"]
+    assert quotes("NYSE", 1).cache_key("A") != quotes("NYSE", 2).cache_key("A")
+    # What may change is no part of a name.
+    before = quotes("NYSE").cache_key("A")
+    calls.append("more")
+    assert quotes("NYSE").cache_key("A") == before
+
+
 def test_an_argument_that_is_no_data_is_named(cache: CacheManager) -> None:
     """Its address as a key would be a miss in every process."""
 
@@ -465,17 +487,17 @@ def waiting(cache: CacheManager) -> bool:
 
 def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheManager) -> None:
     """It would wait for ever: the task cannot go on while its loop is blocked."""
-    may_end = asyncio.Event()
+    is_loading, may_end = asyncio.Event(), asyncio.Event()
 
     @cached(cache=cache)
     async def load() -> str:
+        is_loading.set()
         await may_end.wait()
         return "task's"
 
     async def main() -> tuple[str, str]:
         task = asyncio.create_task(load())
-        while not cache.core._flights._flights:
-            await asyncio.sleep(0.001)
+        await is_loading.wait()
         here = cache.get_or_load(load.cache_key(), lambda: "here")
         may_end.set()
         return here, await task

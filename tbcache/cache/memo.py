@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from uuid import UUID
 
 from tbcache.cache.core import check_key, check_ttl
 from tbcache.cache.manager import CacheManager, get_cache_manager
@@ -20,6 +24,8 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 T = TypeVar("T")
 
+#: They tell functions apart that are made around them.
+_PLAIN = (str, bytes, bool, int, float, Decimal, date, time, timedelta, UUID)
 #: Longer arguments are hashed.
 READABLE_CHARS = 100
 
@@ -63,7 +69,10 @@ def cached(
         quote("AAPL")
         quote.invalidate("AAPL")
 
-    ``key_prefix`` defaults to the function's full name. Calls raise TypeError when an argument
+    ``key_prefix`` defaults to the function's full name, with the plain values (texts, numbers, times) that
+    it took from the function around it when it was decorated. Functions that differ in anything else
+    share their values: two lambdas of one scope, or two that a factory makes around a client or a list.
+    Give each a ``key_prefix`` of its own. Calls raise TypeError when an argument
     cannot be part of a key, or the result cannot be stored.
 
     Raises:
@@ -114,6 +123,23 @@ def _wrap_async(
     return call
 
 
+def _full_name(function: Callable[..., Any]) -> str:
+    """What a function is called, and with which values: those that a factory makes have one name."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    taken = ",".join(_taken(function))
+    return f"{name}#{hashlib.blake2b(taken.encode(), digest_size=8).hexdigest()}" if taken else name
+
+
+def _taken(function: Callable[..., Any]) -> Iterator[str]:
+    """The plain values that a function took from those around it; what may change is no part of a name."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        # One that is not assigned yet, and an Enum of a local class, are none.
+        with contextlib.suppress(ValueError, TypeError):
+            if isinstance(cell.cell_contents, _PLAIN):
+                yield f"{name}={codec.canonical(cell.cell_contents).decode()}"
+
+
 class CallKey:
     """The cache key of a call: the same for the same bound arguments, however they are given.
 
@@ -131,7 +157,7 @@ class CallKey:
         self._function = function
         self._chosen = chosen
         self._signature = inspect.signature(function)
-        self._prefix = f"{function.__module__}.{function.__qualname__}" if prefix is None else prefix
+        self._prefix = _full_name(function) if prefix is None else prefix
         check_key(self._prefix, what="key_prefix")
         first = next(iter(self._signature.parameters), "")
         self._skipped = first if first in ("self", "cls") else None
