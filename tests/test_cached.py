@@ -458,18 +458,22 @@ def test_a_thread_gets_what_a_task_loads(cache: CacheManager, calls: list[Any]) 
     """And where the loop ends first, it loads for itself."""
 
     async def main(is_left: bool) -> str:
-        is_loading = asyncio.Event()
+        is_loading, may_end = asyncio.Event(), asyncio.Event()
 
         @cached(cache=cache, key_prefix=f"left-{is_left}")
         async def load() -> str:
             is_loading.set()
-            await asyncio.to_thread(wait_until, lambda: waiting(cache))
-            return "task's" if not is_left else await asyncio.Event().wait()  # type: ignore[return-value]
+            await may_end.wait()
+            return "task's"
 
         task = asyncio.create_task(load())
         await is_loading.wait()
         found.append(pool.submit(cache.get_or_load, load.cache_key(), lambda: "thread's"))
-        return "" if is_left else await task
+        await asyncio.to_thread(wait_until, lambda: waiting(cache))
+        if is_left:
+            return ""
+        may_end.set()
+        return await task
 
     found: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
