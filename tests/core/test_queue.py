@@ -1572,9 +1572,13 @@ def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
 @pytest.mark.one_server
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in ("asked", "called")])
 def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
-    queue: Queue, store: Store, settings: Settings, part: str
+    server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store], part: str
 ) -> None:
     """Whichever it is: a claim that lapsed, and is removed before its job can be buried, is a lost job."""
+    # A server that is late is no refusal.
+    patience = {"TBCACHE_REDIS_TIMEOUT": "10"}
+    settings, store = settings_for(server, **patience), store_for(server, **patience)
+    queue = Queue(store, settings)
     keys, key, client = queue_keys(store.keys, "news"), store.keys.queue("news", part), store.client
     lapsed, in_hand = queue.enqueue(job("news", "LAPSED")), queue.enqueue(job("news", "HELD"))
     client.zadd(keys.claims, {claimed(store, lapsed): 1})
