@@ -145,8 +145,11 @@ def test_a_fleet_that_has_too_many_names_takes_no_more(
     get_usage_monitor().leave()
 
 
-def test_a_name_that_nobody_uses_for_a_month_is_shown_no_more(store: Store) -> None:
+def test_a_name_that_nobody_uses_for_a_month_is_shown_no_more(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
     """Also where no other wants its place: its figures are gone by then."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     seconds, _ = store.client.time()
     ages = {"used": 30, "forgotten": 32}
     store.client.zadd(

@@ -274,8 +274,11 @@ def test_of_an_empty_purse_there_is_no_note(server: Server, join: Callable[..., 
     wait_until(lambda: spender.spend() < 20 and not server.client.exists(purses(spender)))
 
 
-def test_all_purses_together_are_never_more_than_what_is_left(store: Store) -> None:
+def test_all_purses_together_are_never_more_than_what_is_left(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
     """One who has just come is told a share of it, while the others still go by all of it."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     keys, today = store.keys, store.clock.today
     ask = Fill(
         limiter_of(store).window("twitter"),

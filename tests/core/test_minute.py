@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+
+import pytest
 
 from tbcache.store import Store
 from tbcache.store.minute import KEEP_MINUTE, KeepMinute
+from tests.server import Server
 
 #: What is kept of one day; which it is, is the asker's to say.
 DAY, KEPT = 20_000, 6
+
+
+@pytest.fixture
+def store(server: Server, store_for: Callable[..., Store]) -> Store:
+    """A store that a busy server may keep waiting."""
+    return store_for(server, TBCACHE_REDIS_TIMEOUT="10")
 
 
 def keep(store: Store, **figures: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,8 +51,9 @@ def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     assert limiter_of(store).closures.of("reddit") is not None
 
 
-def test_a_reopening_is_told_at_once(store: Store) -> None:
+def test_a_reopening_is_told_at_once(server: Server, store_for: Callable[..., Store]) -> None:
     """Who goes on without Redis hears of it in no other way, and would refuse everything for a month."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     limiter_of(store).closures.close("news", 3600.0, "quota", is_from_redis=True)
     channel = store.subscribe()
 
@@ -68,9 +70,10 @@ def test_a_reopening_is_told_at_once(store: Store) -> None:
 
 
 def test_the_servers_time_is_asked_for_again_after_a_while(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock may be set, and what is told by ours alone is wrong from then on."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     store.clock.now_us("news")
     monkeypatch.setattr(clock_module, "CLOCK_SECONDS", -1.0)
     known = store.clock._ranges[""].seen_at
