@@ -15,10 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 UV = str(Path(sys.executable).with_name("uv"))
 LOCK = ROOT / "requirements.lock"
+#: It compares a world with what it was in our own Python, whose digests of these seeds are in the variable.
+SIMULATED = "tests/simulation/test_simulation.py::test_a_seed_is_the_same_world_in_any_process"
+VARIABLE, SEEDS = "SIMULATED", "3,9"
 TESTS = (
     "tests/test_floors.py::test_importing_any_module_opens_nothing_and_starts_nothing",
     "tests/test_examples.py",
     "tests/test_fetcher_async.py",
+    SIMULATED,
 )
 #: How many Pythons are tried at once.
 WORKERS = 2
@@ -28,6 +32,8 @@ LEFT_OUT = "tests/test_examples.py::test_what_people_copy_type_checks_strictly"
 
 def main(*versions: str) -> int:
     pythons = {version: python for version in versions if (python := _python(version)) is not None}
+    if SIMULATED in TESTS and pythons:
+        os.environ[VARIABLE] = _run(sys.executable, "-m", "tests.simulation", "--digests", SEEDS) or "none"
     with ThreadPoolExecutor(WORKERS) as pool:
         passed = dict(zip(pythons, pool.map(_test, pythons, pythons.values()), strict=True))
     # What fails is tried once more, alone, as in `make unit`.

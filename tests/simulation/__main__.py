@@ -22,8 +22,12 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=60, help="so many lines of its trace")
     parser.add_argument("--quick", action="store_true", help="do not look for fewer steps")
     parser.add_argument("--all", action="store_true", help="go on after the first that fails")
+    parser.add_argument("--digests", help="only the digests of the worlds of these seeds: 3,9")
     options = parser.parse_args()
     with attached():
+        if options.digests is not None:
+            print(*(run(plan_of(int(seed))).hash for seed in options.digests.split(",")))
+            return 0
         if options.seed is not None:
             chosen = None if options.steps is None else [int(one) for one in options.steps.split(",") if one]
             return _replay(options.seed, chosen, options.show)

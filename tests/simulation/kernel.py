@@ -79,6 +79,8 @@ class Task:
         self.error: BaseException | None = None
         #: Which wait it is in; what comes for an earlier one comes too late.
         self.ticket = 0
+        #: When the server carried out its last command (us).
+        self.done_at = 0
         self._watchers: list[Callable[[], None]] = []
 
     def on_end(self, act: Callable[[], None]) -> None:

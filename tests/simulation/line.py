@@ -30,8 +30,6 @@ class Line:
         self._chance = chance
         #: "refused": nobody listens; "silent": nothing comes through.
         self.cut: str = ""
-        #: When the server carried out the last command of the task that asks (us).
-        self.done_at = 0
 
     def ask(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
         """The answers to commands that are sent together; errors stand for themselves.
@@ -81,7 +79,7 @@ class Line:
             if self.server.life != life:
                 task.resume(ticket, error=redis.ConnectionError("Connection reset by peer"))
             elif self.cut != "silent":
-                self.done_at = at
+                task.done_at = at
                 task.resume(ticket, answer)
 
         def arrive() -> None:
@@ -89,8 +87,8 @@ class Line:
                 task.resume(ticket, error=redis.ConnectionError("Connection closed by server."))
             elif self.cut:
                 return
-            elif self.server.frozen_until > kernel.now_us:
-                kernel.at(self.server.frozen_until, arrive)
+            elif self.server.is_frozen:
+                self.server.when_thawed(arrive)
             else:
                 act(give)
 

@@ -15,7 +15,7 @@ from typing import Any
 from tbcache.store.codec import decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
-from tests.simulation.kernel import MICROS
+from tests.simulation.kernel import MICROS, START
 from tests.simulation.keyspace import Keyspace
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
@@ -52,6 +52,7 @@ class Oracle:
             broken,
         )
         self._scripts = Scripts()
+        self.is_clock_set = False
         #: How many commands were carried out.
         self.count = 0
         #: Clears that are over: how many commands had been carried out before and after, and the pattern.
@@ -96,6 +97,7 @@ class Oracle:
         """The server's clock was set: what was to end at some moment may be over, or not."""
         self.leases.clear()
         self.claims_until.clear()
+        self.is_clock_set = True
 
     def hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> str:
         """Look at a command; what it was, in words for a trace."""
@@ -282,6 +284,11 @@ class Oracle:
         self.claims_until = {
             claim.decode(): int(float(at)) for claim, at in zip(found[::2], found[1::2], strict=True)
         }
+
+    def heard_at(self, member: str) -> float | None:
+        """When Redis last took note of a process (s of the world); None where that cannot be said."""
+        noted = self._number("ZSCORE", self.keys.fleet(self.source.name), member)
+        return (noted - START * MICROS) / MICROS if noted and not self.is_clock_set else None
 
     # What is in Redis
 

@@ -26,8 +26,11 @@ ACTS = (
 FAULTS = (
     "cut off",
     "cut all off",
+    "cut off while all are hungry",
     "cut off and kill",
+    "cut off in a burst",
     "freeze",
+    "freeze in a load",
     "kill",
     "leave",
     "begin",

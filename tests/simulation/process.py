@@ -31,7 +31,7 @@ from tbcache.queue.middleware import JobMiddleware
 from tbcache.rate_limiter import RateLimiter
 from tbcache.store.connection import Store
 from tests.simulation.chance import Chance
-from tests.simulation.kernel import Killed, micros
+from tests.simulation.kernel import Killed, Task
 from tests.simulation.line import Line, Node
 from tests.simulation.upstream import Load, Provider, load_of
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WORKER_THREADS = 3
+#: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
+LATEST_ANSWER = 0.3
 
 
 class Monitor:
@@ -194,10 +196,21 @@ class Process:
 
     def take(self) -> None:
         """One slot for a request of one's own, which is off at once."""
-        is_allowed, _ = self.limiter.check_rate_limit()
+        is_allowed, status = self.limiter.check_rate_limit()
         if is_allowed:
-            is_told = self.store.is_available
-            self.world.upstream.arrive(self.name, self.line.done_at if is_told else None)
+            # Stamped when Redis answered, or now: a request that takes its time wants a slot that is held.
+            is_alone = (status.reason or "").startswith("Redis is away")
+            if is_alone:
+                self._check_heard()
+            self.world.upstream.arrive(self.name, None if is_alone else self._task.done_at)
+
+    def _check_heard(self) -> None:
+        """Who goes alone takes itself for silent no earlier than the others do."""
+        own = self.own.own(self.world.source.name)
+        known = max(own.heard_at, own.heard_until) - self.began
+        noted = self.world.oracle.heard_at(self.member)
+        if noted is not None and own.is_member and known < noted - 0.001:
+            self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
 
     def saturate(self, seconds: float) -> None:
         """Take whatever can be had."""
@@ -219,14 +232,19 @@ class Process:
 
     def hold(self, max_wait: float) -> None:
         """A slot that is held around a request of one's own."""
-        lease = self.world.settings.lease_seconds
-        with self.limiter.slot(max_wait=max_wait):
-            kernel = self.world.kernel
-            is_told = self.store.is_available
-            # Whoever stood still for longer than the lease would have to know it himself.
-            if not is_told or kernel.now_us - self.line.done_at < micros(lease / 2):
-                self.world.upstream.arrive(self.name)
-            kernel.sleep(self.chance.uniform(0.0, 0.1))
+        slot = self.limiter.hold(max_wait=max_wait)
+        own = self.own.own(self.world.source.name)
+        # Whoever stood still until the lease was over would have to know it himself.
+        if self.world.kernel.now + self.began < own._stamps.get(slot, 0.0) - LATEST_ANSWER:
+            self.world.upstream.arrive(self.name)
+        self.world.kernel.sleep(self.chance.uniform(0.0, 0.1))
+        self.own.commit(self.world.source.name, slot, 1)
+
+    @property
+    def _task(self) -> Task:
+        task = self.world.kernel.current
+        assert task is not None
+        return task
 
     def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
         handle = self.queue.enqueue(FetchRequest(self.world.source.name, symbol), lane, delay_seconds=delay)

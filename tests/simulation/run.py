@@ -87,8 +87,8 @@ class _Run:
         world = self.world
         world.is_calm = True
         self._mend_all()
-        # What was lost before is missed by then, and what a frozen server still had to do is done.
-        world.run(4.0 if self._was_frozen else 0.6)
+        # What was lost before is missed by then.
+        world.run(0.6)
         deadline, left = self.kernel.now + CALM, len(world.oracle.open_jobs)
         while not world.failures and not self._is_quiet() and self.kernel.now < deadline:
             if world.oracle.open_jobs and not any(one.kind == "worker" for one in world.living):
@@ -112,8 +112,7 @@ class _Run:
             process.line.cut, process.frozen_until = "", 0
         if not self.server.is_up:
             self._start_server()
-        self._was_frozen = self.server.frozen_until > self.kernel.now_us
-        self.server.frozen_until = 0
+        self.server.thaw()
         world.upstream.mood_until = 0
         world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
 
@@ -175,7 +174,8 @@ class _Run:
                 world.broken("rest", f"{key.decode()} has no TTL")
             if key.startswith(b"ns:lease:"):
                 until = int(float(do("HGET", [key, b"until"]) or 0))
-                if do("HGET", [key, b"token"]) and until > now + 2000:
+                # Where the clock was set back, it holds for as much longer.
+                if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
                     world.broken("rest", f"{key.decode()} is held")
 
     # What goes wrong
@@ -267,7 +267,7 @@ class _Run:
         """Who was cut off at the loss is back within a lease and the window."""
         for process in missing:
             process.line.cut, process.frozen_until = "", 0
-        self.server.frozen_until = 0
+        self.server.thaw()
         self._start_server()
 
     def _check_back(self, missing: list[Process]) -> None:
@@ -340,6 +340,40 @@ def _kill(run: _Run, process: Process, step: Step) -> None:
     run.begin(process.kind, step.seconds)
 
 
+def _cut_while_hungry(run: _Run, process: Process, step: Step) -> None:
+    """It has taken what there was, and others wait for that to come free; shortly before, it is cut off."""
+    limit = run.world.source.limits[0]
+    for _ in range(limit.count):
+        process.do("act take", process.take)
+    process.do("act saturate", lambda: process.saturate(limit.window_seconds + 1.0))
+    others = [one for one in run.world.living if one is not process]
+    for number in range(limit.count if others else 0):
+        other = others[number % len(others)]
+        other.do("act wait in line", lambda other=other: other.wait_in_line(limit.window_seconds + 0.5))
+    at = limit.window_seconds - process.chance.uniform(0.3, 0.9)
+    run.kernel.after(at, lambda: run.cut(process, ("refused", "refused", "silent")[step.odd % 3], 1.5))
+
+
+def _cut_in_a_burst(run: _Run, process: Process, step: Step) -> None:
+    """Some of its asks are carried out, and it does not hear which."""
+    for _ in range(run.world.source.limits[0].count):
+        process.do("act take", process.take)
+    run.kernel.after(process.chance.uniform(0.0002, 0.002), lambda: run.cut(process, "silent", 2.0))
+    for one in run.world.living:
+        after = 0.0 if one is process else 0.1
+        run.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
+
+
+def _freeze_in_a_load(run: _Run, process: Process, step: Step) -> None:
+    """It wakes up when its lease is over, and another may have loaded the same."""
+    symbol = f"T{step.odd % 3}"
+    process.do("act fetch", lambda: process.fetch(symbol, 1.0))
+    run.kernel.after(process.chance.uniform(0.05, 0.6), lambda: run.freeze(process, 1.0 + step.seconds))
+    for one in [one for one in run.world.living if one is not process][:2]:
+        after = LEASE + process.chance.uniform(0.0, 1.0)
+        run.kernel.after(after, lambda one=one: one.do("act fetch", lambda: one.fetch(symbol, 3.0)))
+
+
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
     """It goes alone, and nobody is ever told what it has sent."""
     run.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
@@ -379,7 +413,7 @@ def _go_back(run: _Run, process: Process, step: Step) -> None:
 
 
 def _freeze_server(run: _Run, process: Process, step: Step) -> None:
-    run.server.frozen_until = run.kernel.now_us + micros(step.seconds)
+    run.server.freeze(step.seconds)
 
 
 WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
@@ -395,7 +429,10 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     "clear": _clear,
     "cut off": lambda run, process, step: run.cut(process, ("refused", "silent")[step.odd % 2], step.seconds),
     "cut all off": _cut_all,
+    "cut off while all are hungry": _cut_while_hungry,
     "cut off and kill": _cut_and_kill,
+    "cut off in a burst": _cut_in_a_burst,
+    "freeze in a load": _freeze_in_a_load,
     "freeze": lambda run, process, step: run.freeze(process, step.seconds),
     "kill": _kill,
     "leave": _leave,

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from tests.simulation.kernel import MICROS, START, Kernel
+from tests.simulation.kernel import MICROS, START, Kernel, micros
 from tests.simulation.keyspace import Keyspace
 from tests.simulation.lua import runtime
 
@@ -27,7 +27,9 @@ class Server:
         #: How far its clock was set (us).
         self.skew_us = 0
         self.is_up = True
-        self.frozen_until = 0
+        self.is_frozen = False
+        self._thaws_at = 0
+        self._held_up: list[Callable[[], None]] = []
         #: Another one each time it starts: what was under way with the one before is broken off.
         self.life = 0
         self.keyspace = Keyspace(self.now_us, self._publish)
@@ -65,6 +67,21 @@ class Server:
         """A command with its script's text, where it says only the digest."""
         text = self._scripts.get(command[1]) if command[0] == b"EVALSHA" else None
         return command if text is None else (b"EVAL", text.encode(), *command[2:])
+
+    def freeze(self, seconds: float) -> None:
+        """It does nothing for so long, and then all that it was asked meanwhile."""
+        self.is_frozen = True
+        self._thaws_at = max(self._thaws_at, self._kernel.now_us + micros(seconds))
+        self._kernel.at(self._thaws_at, lambda: self._kernel.now_us < self._thaws_at or self.thaw())
+
+    def thaw(self) -> None:
+        self.is_frozen, self._thaws_at = False, 0
+        held_up, self._held_up = self._held_up, []
+        for act in held_up:
+            act()
+
+    def when_thawed(self, act: Callable[[], None]) -> None:
+        self._held_up.append(act)
 
     def carry_out(self, who: str, command: tuple[bytes, ...]) -> Any:
         """The answer to a command, or the error that it is."""

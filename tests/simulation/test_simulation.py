@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.simulation.plan import plan_of
 from tests.simulation.planted import Gone, find, planted
 from tests.simulation.run import run
 
+ROOT = Path(__file__).parents[2]
 #: Found within so many seeds, each of another kind.
 QUICK = {
     "a settled load gives its slot back": 20,
@@ -42,20 +44,14 @@ def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
 
 @pytest.mark.usefixtures("world")
 def test_a_seed_is_the_same_world_in_any_process() -> None:
-    """A line that shows a failure to one shows it to all."""
-    script = (
-        "from tests.simulation.attach import attached\n"
-        "from tests.simulation.plan import plan_of\n"
-        "from tests.simulation.run import run\n"
-        "with attached():\n"
-        "    print(*(run(plan_of(seed)).hash for seed in (3, 9)))\n"
-    )
-    # Another order of sets in each.
+    """A line that shows a failure to one shows it to all, on any Python: see ``tests/pythons.py``."""
+    digests = " ".join(run(plan_of(seed)).hash for seed in (3, 9))
+    # Another order of sets.
     environment = {**os.environ, "PYTHONHASHSEED": "7" if os.environ.get("PYTHONHASHSEED") != "7" else "8"}
-    said = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    assert said.split() == [run(plan_of(seed)).hash for seed in (3, 9)]
+    command = (sys.executable, "-m", "tests.simulation", "--digests", "3,9")
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digests
+    assert os.environ.get("SIMULATED", digests) == digests
 
 
 @pytest.mark.usefixtures("world")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections import deque
@@ -113,8 +114,10 @@ class World:
         self.oracle = Oracle(keys, self.source, self.server.keyspace, self.server.now_us, self.broken)
         self.server.listeners.append(self._hear)
         self._watch(self)
+        # Not all at once: what they do now and then would be in step for ever.
+        chance = Chance(self.seed, "beginning")
         for kind in kinds:
-            self.begin(kind)
+            self.kernel.after(chance.uniform(0.0, 0.5), functools.partial(self.begin, kind))
         return self
 
     def __exit__(self, *_: object) -> None:
