@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from tbcache import monitoring
 from tbcache.admission import Admission, Go
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring import process as process_module
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
@@ -39,7 +39,7 @@ BEGAN = datetime(2030, 5, 6, 12, 0, 30).astimezone()
 def _has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of a test is as young as that of a fleet that begins. A busy machine takes long to look."""
     monkeypatch.setattr(look, "STARTING_SECONDS", 0.0)
-    monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 600.0)
+    monkeypatch.setattr(process_module, "ALIVE_SECONDS", 600.0)
     monkeypatch.setattr(refusal, "LASTING_SECONDS", 600.0)
     for name, value in PATIENT.items():
         monkeypatch.setenv(name, value)
