@@ -304,7 +304,7 @@ class Process:
     @property
     def names(self) -> set[str]:
         """Of all slots that it has taken of late, or may have."""
-        return {*self.own._stamps} | {*self.own._asked}
+        return {*self.own._stamps} | {*self.own._asked} | {*self.own._untold}
 
     @property
     def is_unknown(self) -> bool:
