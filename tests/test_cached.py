@@ -509,6 +509,32 @@ def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheMa
     assert asyncio.run(main()) == ("here", "task's")
 
 
+def test_a_blocking_call_waits_for_no_lease_that_a_task_of_its_loop_is_about_to_get(
+    store: Store, cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has given it, and the task cannot read that while its loop is blocked."""
+    ask, here = store.ask, list[str]()
+
+    async def late(script: Any, call: Any) -> Any:
+        answer = await ask(script, call)
+        if script.name == "load" and not here:
+            here.append("")
+            here[0] = cache.get_or_load(load.cache_key(), lambda: "here")
+        return answer
+
+    async def wait(key: str, seconds: float) -> None:
+        raise AssertionError(f"{key} was waited for")
+
+    @cached(cache=cache)
+    async def load() -> str:
+        return "task's"
+
+    monkeypatch.setattr(store, "ask", late)
+    monkeypatch.setattr(store, "first", wait)
+    assert asyncio.run(load()) == "task's"
+    assert here == ["here"]
+
+
 def test_a_frozen_redis_holds_up_no_event_loop(
     private_server: Server, store_for: Callable[..., Store]
 ) -> None:

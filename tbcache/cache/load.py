@@ -39,12 +39,22 @@ class Loads:
         ``known`` is the log that may hide the key.
         """
         name = f"load.{token()}"
+        # Before it is asked for: none of ours waits for it, though its answer may not be read yet.
+        self._tokens.add(name)
+        load = None
+        try:
+            load = await self._begin(key, name, known, is_patient)
+        finally:
+            if load is None or not load.token:
+                self._tokens.discard(name)
+        return load
+
+    async def _begin(self, key: str, name: str, known: ClearLog, is_patient: bool) -> Load | None:
         while True:
             match await self._ask(key, name, known):
                 case Hit():
                     return None
                 case Go(generation):
-                    self._tokens.add(name)
                     return Load(key, name, generation, known.sequence)
                 case Join(holder, left_us):
                     # A load that asks for its own key would wait for itself.

@@ -15,6 +15,8 @@ import pytest
 
 from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
+from tbcache.cache import CacheManager
+from tbcache.cache.flight import _Flight
 from tbcache.io import IO, background, loop, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
@@ -104,6 +106,13 @@ def _of_joining(store: Store, settings: Settings) -> Held:
     return monitor._joining, join
 
 
+def _of_loads(store: Store, settings: Settings) -> Held:
+    cache = CacheManager(store)
+    # The load of another thread.
+    cache.core._flights._flights["key"] = _Flight()
+    return cache.core._flights._lock, lambda: _then(store, lambda: cache.get_or_load("key", lambda: 1))
+
+
 def _of_the_layer(store: Store, settings: Settings) -> Held:
     layer = Memory(store, 1000, is_tracking=True)
     return layer._lock, lambda: layer.get("key")
@@ -175,6 +184,7 @@ def held(lock: Any) -> Iterator[None]:
         _of_figures,
         _of_figures_under_way,
         _of_joining,
+        _of_loads,
         _of_the_layer,
         _of_a_thread,
         _of_all_threads,
