@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import redis
 
-from tbcache.cache.core import Cache, check_key
+from tbcache.cache.core import Cache, check_key, check_ttl
 from tbcache.cache.load import LEASE_SECONDS, Load
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton
 from tbcache.settings import get_settings
+from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.memory import MISSING, Memory
 from tbcache.store.server import ask_facts
@@ -142,6 +143,11 @@ class CacheManager:
           InvalidRequest: ``key`` or ``ttl`` cannot be one.
           TypeError: names the loaded value's type that cannot be stored.
         """
+        check_key(key)
+        check_ttl(REAL_TIME_TTL if ttl is None else ttl)
+        kept: T = self.core.recall(key)
+        if kept is not MISSING:
+            return kept
         try:
             return run(self.core.get_or_load(key, lambda: world().offload(lambda: _call(loader)), ttl))
         except _Stopped as stopped:

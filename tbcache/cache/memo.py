@@ -17,6 +17,7 @@ from tbcache.cache.manager import CacheManager, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.loop import drive
 from tbcache.store import codec
+from tbcache.store.memory import MISSING
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -113,8 +114,12 @@ def _wrap_async(
     ttl: float | None,
 ) -> Callable[..., Coroutine[Any, Any, T]]:
     async def call(*args: Any, **kwargs: Any) -> T:
-        name = key(args, kwargs)
-        return await drive(manager().core.get_or_load(name, lambda: function(*args, **kwargs), ttl))
+        name, core = key(args, kwargs), manager().core
+        # What is in memory is worth no world.
+        kept: T = core.recall(name)
+        if kept is not MISSING:
+            return kept
+        return await drive(core.get_or_load(name, lambda: function(*args, **kwargs), ttl))
 
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
         return await drive(manager().core.delete(key.of(*args, **kwargs)))
