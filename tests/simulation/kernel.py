@@ -6,6 +6,7 @@ back wherever it would block. Either way nothing runs beside it, and the same se
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import heapq
@@ -77,6 +78,8 @@ class Task:
         self.kernel, self.home, self.name = kernel, home, name
         self.is_over = False
         self.error: BaseException | None = None
+        #: Somebody waits for it, and is told what it raises.
+        self.is_awaited = False
         #: Which wait it is in; what comes for an earlier one comes too late.
         self.ticket = 0
         #: When the server carried out its last command (us).
@@ -119,10 +122,20 @@ class Task:
 class Coro(Task):
     """A coroutine."""
 
-    def __init__(self, kernel: Kernel, home: Home, name: str, work: Coroutine[Any, Any, object]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        home: Home,
+        name: str,
+        work: Coroutine[Any, Any, object],
+        context: contextvars.Context,
+    ) -> None:
         super().__init__(kernel, home, name)
-        self._work = work
-        self.context = contextvars.copy_context()
+        self._work, self.context = work, context
+
+    def cancel(self) -> None:
+        """As an event loop does: where it waits, or before it has begun."""
+        self.resume(self.ticket, error=asyncio.CancelledError())
 
     def _step(self, value: Any, error: BaseException | None) -> None:
         try:
@@ -139,9 +152,17 @@ class Coro(Task):
 class Fiber(Task):
     """A function in a thread, which runs only while the kernel waits for it."""
 
-    def __init__(self, kernel: Kernel, home: Home, name: str, work: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        home: Home,
+        name: str,
+        work: Callable[[], object],
+        context: contextvars.Context,
+    ) -> None:
         super().__init__(kernel, home, name)
         self._work: Callable[[], object] | None = work
+        self._context = context
         self._turn, self._back = _closed(), _closed()
         self._value: Any = None
         self._raised: BaseException | None = None
@@ -164,7 +185,7 @@ class Fiber(Task):
         """In its thread: all of it."""
         _HERE.kernel = self.kernel
         try:
-            contextvars.Context().run(work)
+            self._context.run(work)
         except BaseException as error:
             self.error = error
         self.is_over = True
@@ -260,13 +281,17 @@ class Kernel:
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         self.at(self.now_us + micros(seconds), act)
 
-    def spawn(self, home: Home, name: str, work: Callable[[], object]) -> Task:
+    def spawn(
+        self, home: Home, name: str, work: Callable[[], object], context: contextvars.Context | None = None
+    ) -> Task:
         """Run a function that may block."""
-        return self._begin(Fiber(self, home, name, work))
+        return self._begin(Fiber(self, home, name, work, context or contextvars.Context()))
 
-    def start(self, home: Home, name: str, work: Coroutine[Any, Any, object]) -> Coro:
+    def start(
+        self, home: Home, name: str, work: Coroutine[Any, Any, object], context: contextvars.Context
+    ) -> Coro:
         """Run a coroutine."""
-        task = Coro(self, home, name, work)
+        task = Coro(self, home, name, work, context)
         self._begin(task)
         return task
 

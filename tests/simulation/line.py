@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
 
 from tbcache.store.fault import Unsent
 from tests.simulation.chance import Chance
-from tests.simulation.kernel import Home, Kernel, micros
+from tests.simulation.kernel import Home, Kernel, Killed, Suspended, micros
 from tests.simulation.server import Server
 
 
@@ -30,6 +30,8 @@ class Line:
         self._chance = chance
         #: "refused": nobody listens; "silent": nothing comes through.
         self.cut: str = ""
+        #: When the last comes through of what was sent over the one connection that coroutines share (us).
+        self._last_there = self._last_back = 0
 
     def ask(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
         """The answers to commands that are sent together; errors stand for themselves.
@@ -37,7 +39,16 @@ class Line:
         Raises:
           redis.ConnectionError, redis.TimeoutError: there are none.
         """
-        return self._exchange(timeout, lambda give: give([self._do(command) for command in commands]))
+        return self._exchange(timeout, self._doing(commands))
+
+    async def ask_in_turn(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
+        """:meth:`ask`, for coroutines: all of a process over one connection, in the order of asking."""
+        self._begin(timeout, self._doing(commands), in_turn=True)
+        found: list[Any] = await Suspended()
+        return found
+
+    def _doing(self, commands: list[tuple[bytes, ...]]) -> Callable[[Callable[[Any], None]], None]:
+        return lambda give: give([self._do(command) for command in commands])
 
     def block(self, timeout: float, seconds: float, key: bytes) -> Any:
         """The first element of a list, taken off; None after ``seconds``."""
@@ -57,11 +68,18 @@ class Line:
         return self.server.carry_out(self.home.name, command)
 
     def _exchange(self, timeout: float, act: Callable[[Callable[[Any], None]], None]) -> Any:
-        kernel, task = self.kernel, self.kernel.current
-        if task is None:
+        if self.kernel.current is None:
             return self._at_once(act)
-        if self.home.is_dead:
-            kernel.wait()
+        self._begin(timeout, act)
+        return self.kernel.wait()
+
+    def _begin(
+        self, timeout: float, act: Callable[[Callable[[Any], None]], None], *, in_turn: bool = False
+    ) -> None:
+        """Send, and see to it that the task that asks is resumed."""
+        kernel, task = self.kernel, self.kernel.current
+        if task is None or self.home.is_dead:
+            raise Killed
         self._check_connection()
         life, ticket = self.server.life, task.ticket
         is_given = False
@@ -73,7 +91,8 @@ class Line:
             is_given = True
             at = kernel.now_us
             if not self._is_lost():
-                kernel.after(self._delay(), lambda: come(answer, at))
+                self._last_back = kernel.now_us + self._delay_us(self._last_back if in_turn else 0)
+                kernel.at(self._last_back, lambda: come(answer, at))
 
         def come(answer: Any, at: int) -> None:
             if self.server.life != life:
@@ -93,9 +112,9 @@ class Line:
                 act(give)
 
         if not self._is_lost():
-            kernel.after(self._delay(), arrive)
+            self._last_there = kernel.now_us + self._delay_us(self._last_there if in_turn else 0)
+            kernel.at(self._last_there, arrive)
         kernel.after(timeout, lambda: task.resume(ticket, error=redis.TimeoutError("Timeout reading")))
-        return kernel.wait()
 
     def _at_once(self, act: Callable[[Callable[[Any], None]], None]) -> Any:
         found: list[Any] = []
@@ -111,6 +130,10 @@ class Line:
         if self._chance.happens(weather.late):
             return self._chance.uniform(weather.quick, weather.slow)
         return self._chance.uniform(weather.quick / 5, weather.quick)
+
+    def _delay_us(self, after_us: int) -> int:
+        """How long a message is under way that does not overtake one that is there at ``after_us``."""
+        return max(micros(self._delay()), after_us - self.kernel.now_us)
 
     def _is_lost(self) -> bool:
         return bool(self.cut) or self._chance.happens(self.weather.lost)
@@ -186,6 +209,10 @@ class Node:
     def call_all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         packed = [tuple(map(pack, command)) for command in commands]
         return self._line.ask(self._timeout, packed)
+
+    async def call_in_turn(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        packed = [tuple(map(pack, command)) for command in commands]
+        return await self._line.ask_in_turn(self._timeout, packed)
 
     def ask(self, *command: Any, options: Mapping[str, Any], asking: bool = False) -> Any:
         return self.call(*command)

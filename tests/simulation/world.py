@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -149,7 +150,7 @@ class World:
 
     def _ended(self, task: Task) -> None:
         error = task.error
-        if error is not None and not isinstance(error, Killed):
+        if error is not None and not isinstance(error, Killed | CancelledError) and not task.is_awaited:
             self.broken("errors", f"{task.home.name} {task.name}: {type(error).__name__}: {error}")
             self.failures[-1].__cause__ = error
 
