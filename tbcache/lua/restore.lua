@@ -3,8 +3,9 @@
 --@include slot
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
--- A slot whose answer is in gets the earlier of the two stamps where it is known: either is at or after its arrival.
--- One that is under way is held.
+-- A slot whose answer is in gets the process's stamp, which is at or after its arrival. One that is known may be
+-- later: it is still held. Or it is earlier: the answer to the ask was lost, and what was asked for was sent after that,
+-- alone. One that is under way is held.
 --
 -- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
@@ -48,10 +49,12 @@ if is_member then
 end
 for i = 1, #taken, 2 do
     local id, age = taken[i], tonumber(taken[i + 1])
-    if age then
-        redis.call('ZADD', slots, age < 0 and 'GT' or 'LT', int(now - age), id)
-    else
+    if not age then
         release(slots, id, 1)
+    elseif age < 0 then
+        redis.call('ZADD', slots, 'GT', int(now - age), id)
+    else
+        redis.call('ZADD', slots, int(now - age), id)
     end
 end
 if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then

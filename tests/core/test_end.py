@@ -116,6 +116,23 @@ def test_what_ends_while_redis_is_away_is_held_no_longer_once_it_is_back(
     assert slots(server) == (1 if way == "unused" else 2, 0)
 
 
+def test_what_was_sent_alone_after_its_answer_was_lost_counts_from_when_it_was_sent(
+    server: Server, proxy: Proxy, process: Process
+) -> None:
+    """Redis has granted it earlier, and as over: it would leave the window before its request does."""
+    proxy.swallow()
+    assert process.limiter.check_rate_limit()[0]
+    own = limiter_of(process.store).own("twitter")
+    (sent,) = own._alone
+    process.come_back(proxy)
+    (name,) = server.client.keys("*{twitter}:slots")
+    seconds, micros = server.client.time()
+    age = dict(own.ages())[sent]
+    stamp = server.client.zscore(name, sent)
+    assert stamp is not None
+    assert stamp >= seconds * MICROS + micros - age * MICROS
+
+
 @pytest.mark.parametrize("way", ["check_rate_limit", "wait_if_needed", "hold", "admit", "turn"])
 def test_a_slot_whose_answer_was_lost_is_given_back_as_redis_returns(
     server: Server, proxy: Proxy, process: Process, way: str
