@@ -11,8 +11,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbcache.api import cache, docs, error, health, limit, metrics, status, usage
+from tbcache.api.access import Access
 from tbcache.api.context import Context
-from tbcache.api.door import Door
 from tbcache.settings import Settings, get_settings
 from tbcache.version import __version__
 
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     app.include_router(cache.write_router)
     app.add_api_route("/", _root, include_in_schema=False)
-    app.add_middleware(Door, token=context.settings.api_token)
+    app.add_middleware(Access, token=context.settings.api_token)
     app.add_middleware(NoStore)
     error.install(app)
     return app

@@ -68,20 +68,25 @@ def dead(
     clear: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Forget those of this source first.")
     ] = None,
+    retry: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Queue those of this source again first.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """List the queued fetches that died, the last of each source first, and why."""
     fleet = require_redis(quiet_settings())
+    if retry is not None:
+        say(f"{retry}: {fleet.retry_dead(retry)} queued again")
     if clear is not None:
         say(f"{clear}: {fleet.forget_dead(clear)} forgotten")
-    graves = fleet.dead(MOST_DEAD)
+    dead_letters = fleet.dead(MOST_DEAD)
     if wants_json(as_json):
-        print_json(graves)
+        print_json(dead_letters)
         return
-    if not graves:
+    if not dead_letters:
         say("no queued fetch has died")
         return
-    rows = ((one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.reason) for one in graves)
+    rows = ((one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.reason) for one in dead_letters)
     print_table(rows_table(("source", "symbol", "died at (UTC)", "reason"), rows))
 
 

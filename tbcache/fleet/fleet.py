@@ -15,7 +15,7 @@ from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import Grave, Queue
+from tbcache.queue import DeadLetter, Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import unconfigured
@@ -137,13 +137,13 @@ class Fleet:
             cache_hit_rate=total.cache_hit_rate if total else None,
         )
 
-    def dead(self, most: int) -> list[Grave]:
+    def dead(self, most: int) -> list[DeadLetter]:
         """The queued fetches that died, the last of each source first; at most so many of each.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        return [grave for name in self._look.names() for grave in self._queue.graves(name, most)]
+        return [letter for name in self._look.names() for letter in self._queue.dead_letters(name, most)]
 
     # What can be done about it
 
@@ -182,6 +182,14 @@ class Fleet:
           UnknownSource: no process has such a source. RedisUnreachable: there is no queue without Redis.
         """
         return self._queue.forget_dead(self._known(source))
+
+    def retry_dead(self, source: str) -> int:
+        """Queue again the fetches of a source that died; how many.
+
+        Raises:
+          UnknownSource: no source of this process. RedisUnreachable: there is no queue without Redis.
+        """
+        return self._queue.retry_dead(source)
 
     def _limiter(self, source: str) -> RateLimiter:
         return RateLimiter(unconfigured(self._known(source)), self._store)

@@ -2,12 +2,12 @@
 
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.handle import Handle, Queue, enqueue, get_queue
-from tbcache.queue.job import Deaths, Grave, QueueDepth, actor_name
+from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
 from tbcache.queue.middleware import RateLimitMiddleware
 
 __all__ = [
+    "DeadLetter",
     "Deaths",
-    "Grave",
     "Handle",
     "PacingBroker",
     "Queue",

@@ -13,7 +13,7 @@ from tbcache.errors import ResultTimeout, TbcacheError
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.foreign import printable, whole
-from tbcache.queue.job import Deaths, Grave, QueueDepth, decode_result, message
+from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings
 from tbcache.sources import get_source
@@ -22,6 +22,8 @@ from tbcache.store.wire import MICROS, to_micros, to_time
 
 #: Who waits looks so often whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
+#: So many dead jobs are queued again at a time.
+MOST_RETRIED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,36 @@ class Queue:
                 pipe.unlink(self._store.keys.queue(source, part))
             return whole(pipe.execute(raise_on_error=False)[0]) or 0
 
-    def graves(self, source: str, most: int = 10) -> list[Grave]:
+    def retry_dead(self, source: str, most: int = MOST_RETRIED) -> int:
+        """Queue again the fetches of ``source`` that died last, at most ``most``; how many.
+
+        What is no fetch, or is no longer one that the source can answer, stays among the dead.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        known, count = get_source(source, self._settings), 0
+        for letter in self.dead_letters(source, most):
+            asked = letter.asked()
+            if asked is None or asked[0].hours > known.max_hours:
+                continue
+            request, lane, needed = asked
+            # In this order: whoever breaks off in between has queued it once more, which joins the first.
+            self.enqueue(request, lane, needed=needed)
+            self._forget(letter)
+            count += 1
+        return count
+
+    def _forget(self, letter: DeadLetter) -> None:
+        part = functools.partial(self._store.keys.queue, letter.source)
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.zrem(part("dead"), letter.job_id)
+            pipe.hdel(part("dead-jobs"), letter.job_id)
+            pipe.hdel(part("reasons"), letter.job_id)
+            pipe.execute()
+
+    def dead_letters(self, source: str, most: int = 10) -> list[DeadLetter]:
         """The jobs of ``source`` that died last, and why; at most ``most``.
 
         Raises:
@@ -169,7 +200,7 @@ class Queue:
                 pipe.hget(part("dead-jobs"), job_id)
             texts = [(text or b"").decode(errors="replace") for text in pipe.execute()]
         return [
-            Grave(source, job_id.decode(errors="replace"), to_time(stamp), reason, text)
+            DeadLetter(source, job_id.decode(errors="replace"), to_time(stamp), reason, text)
             for (job_id, stamp), reason, text in zip(died, texts[::2], texts[1::2], strict=True)
         ]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import dramatiq
 import msgspec
 
-from tbcache.errors import RateLimited, TbcacheError, UpstreamError
+from tbcache.errors import InvalidRequest, RateLimited, TbcacheError, UpstreamError
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.store.wire import to_time
@@ -45,8 +45,21 @@ class Deaths:
     reason: str
 
 
+class _Asked(msgspec.Struct):
+    """What of a message a fetch is made of."""
+
+    symbol: str
+    hours: int = 24
+    lane: Lane = "interactive"
+    needed: float = 0.0
+
+
+class _Message(msgspec.Struct):
+    kwargs: _Asked
+
+
 @dataclass(frozen=True, slots=True)
-class Grave:
+class DeadLetter:
     """A job that is dead: since when (UTC), why, and its message as it was queued."""
 
     source: str
@@ -62,6 +75,14 @@ class Grave:
             return str(read_json(self.message)["kwargs"]["symbol"])
         except (NotJson, TypeError, LookupError):
             return "?"
+
+    def asked(self) -> tuple[FetchRequest, Lane, float] | None:
+        """The fetch, its lane, and how fresh the answer was to be; None where the message asks for none."""
+        try:
+            asked = read_json(self.message, _Message).kwargs
+            return FetchRequest(self.source, asked.symbol, asked.hours), asked.lane, asked.needed
+        except (NotJson, InvalidRequest):
+            return None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):

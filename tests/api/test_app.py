@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from tbcache.api import create_app
-from tbcache.api.door import Door
+from tbcache.api.access import Access
 from tbcache.settings import Settings
 from tests.server import Server
 
@@ -148,9 +148,9 @@ def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
         async def receive() -> Any:
             await asyncio.sleep(60)
 
-        door = Door(slow, token=SecretStr("token"))
+        access = Access(slow, token=SecretStr("token"))
         request = asyncio.create_task(
-            door({"type": "http", "path": "/healthz", "headers": []}, receive, send)
+            access({"type": "http", "path": "/healthz", "headers": []}, receive, send)
         )
         await asyncio.sleep(0)
         request.cancel()
@@ -178,7 +178,8 @@ def test_everything_answers_quickly_while_redis_is_away(
             private_server.kill()
         started = time.monotonic()
         answer = client.get(path)
-        assert time.monotonic() - started < 1.0, path
+        # One ask or two without an answer take 0.5 s; one for each figure, many times that.
+        assert time.monotonic() - started < 5.0, path
         assert answer.status_code == (503 if path == "/readyz" else 200)
         if is_frozen:
             private_server.thaw()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.api.door import OPEN
+from tbcache.api.access import OPEN
 from tbcache.api.security import is_loopback
 from tbcache.cache import CacheManager
 from tbcache.settings import Settings

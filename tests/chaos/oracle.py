@@ -215,8 +215,8 @@ def _check_jobs(fleet: Fleet, tracker: Tracker, say: Callable[[str], None]) -> N
         return
     for job, event in list(tracker.open.items())[:20]:
         fleet.broken(f"job {job} is lost: {event}")
-    graves = sum(fleet.server.client.zcard(KEYS.queue(source, "dead")) for source in LIMITS)
-    say(f"graves {graves}")
+    dead_letters = sum(fleet.server.client.zcard(KEYS.queue(source, "dead")) for source in LIMITS)
+    say(f"dead_letters {dead_letters}")
 
 
 def _check_ttls(fleet: Fleet) -> None:

@@ -120,8 +120,8 @@ def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str],
     store.client.zadd(store.keys.queue("news", "dead"), {"id": 1})
     for part in (*buried, "dead"):
         store.client.expire(store.keys.queue("news", part), 60)
-    (grave,) = cli("dead", **fleet).data
-    assert (grave["source"], grave["job_id"], grave["reason"]) == ("news", "id", buried["reasons"])
+    (letter,) = cli("dead", **fleet).data
+    assert (letter["source"], letter["job_id"], letter["reason"]) == ("news", "id", buried["reasons"])
     page = cli("dead", is_terminal=True, COLUMNS="120").out.splitlines()
     assert page[0].split()[0] == "source"
     assert page[1].split()[:2] == ["news", "GME"]

@@ -62,10 +62,10 @@ def test_the_api_is_at_its_usual_port_or_says_where(demo: Up, monkeypatch: pytes
     taken = f"port 8000 is taken: the API is at http://127.0.0.1:{port}"
     assert (port == "8000") is (taken not in demo.said)
     monkeypatch.setattr(up, "API_PORT", int(port))
-    with up._api_door(None) as other:
+    with up._api_listener(None) as other:
         assert other.getsockname()[1] != int(port)
     with pytest.raises(ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*choose another"):
-        up._api_door(int(port))
+        up._api_listener(int(port))
 
 
 def test_no_request_was_refused_by_the_simulator(demo: Up) -> None:

@@ -349,7 +349,7 @@ def test_a_damaged_count_buries_its_job(
     else:
         holder.die()
         worker().ask()
-    assert [grave.job_id for grave in queue.graves("news")] == [handle.job_id]
+    assert [letter.job_id for letter in queue.dead_letters("news")] == [handle.job_id]
     with pytest.raises(TbcacheError, match="why" if what == "later" else "its worker died"):
         handle.result(30)
     assert queue.enqueue(job("news", "AAPL")).is_new
@@ -391,7 +391,7 @@ def test_the_bell_does_not_grow_while_nobody_listens(queue: Queue, store: Store)
 
 
 def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
-    """Nobody waits for it, and it comes again by itself: no grave for each of its tries."""
+    """Nobody waits for it, and it comes again by itself: no dead letter for each of its tries."""
 
     def fail(source: str, symbol: str, slot: str | None) -> None:
         raise UpstreamUnavailable("news", "on fire", status=503)
@@ -404,7 +404,7 @@ def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
     assert (len(fleet.ran), depth.dead, depth.delayed) == (1, 0, 0)
 
 
-def test_the_oldest_graves_make_room(store: Store, queue: Queue) -> None:
+def test_the_oldest_dead_letters_make_room(store: Store, queue: Queue) -> None:
     """An upstream that is down for a day must not fill Redis."""
     for number in range(1010):
         finish(store, claimed(store, queue.enqueue(job("news", f"N{number}"))), "dead")
@@ -675,9 +675,9 @@ def test_a_job_that_kills_its_workers_takes_no_other_along(
     assert all(handles[symbol].result(30).sentiment.symbol == symbol for symbol in "ABCD")
     with pytest.raises(TbcacheError, match="its worker died 4 times"):
         handles["POISON"].result(30)
-    (grave,) = queue.graves("news")
-    assert (grave.job_id, grave.reason, deaths) == (handles["POISON"].job_id, "its worker died 4 times", 4)
-    assert '"POISON"' in grave.message
+    (letter,) = queue.dead_letters("news")
+    assert (letter.job_id, letter.reason, deaths) == (handles["POISON"].job_id, "its worker died 4 times", 4)
+    assert '"POISON"' in letter.message
 
 
 def test_a_worker_makes_itself_free_for_a_suspect(queue: Queue, worker: Callable[..., Worker]) -> None:
@@ -1380,9 +1380,9 @@ def test_a_job_that_cannot_be_read_is_buried_with_its_reason(
     one = worker(threads=2)
     assert one.await_job().kwargs["symbol"] == "GOOD"
     assert (one.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (1, 1)
-    (grave,) = queue.graves("news")
-    assert re.search(reason, grave.reason)
-    with pytest.raises(TbcacheError, match=re.escape(grave.reason)):
+    (letter,) = queue.dead_letters("news")
+    assert re.search(reason, letter.reason)
+    with pytest.raises(TbcacheError, match=re.escape(letter.reason)):
         handles[0].result(30)
 
 
@@ -1442,7 +1442,7 @@ def test_what_no_source_can_be_asked_for_is_buried_at_once(fleet: Fleet, queue: 
     with pytest.raises(TbcacheError, match="hours 9999 is more"):
         handle.result(30)
     assert len(fleet.ran) == 1
-    assert [one.reason for one in queue.graves("news")] == [
+    assert [one.reason for one in queue.dead_letters("news")] == [
         "InvalidRequest: hours 9999 is more than news can answer"
     ]
 
@@ -1604,5 +1604,5 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
         client.restore(key, 60_000, held)
     limiter_of(store).broken.renew()
     assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
-    assert [grave.job_id for grave in queue.graves("news")] == [lapsed.job_id]
+    assert [letter.job_id for letter in queue.dead_letters("news")] == [lapsed.job_id]
     assert finish(store, claim, "done") == "done"

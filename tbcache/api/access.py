@@ -30,7 +30,7 @@ OPEN = frozenset(("/", "/docs", "/openapi.json", "/healthz", "/readyz"))
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
 
-class Door:
+class Access:
     """Where no token is set, whoever asks says `localhost` or an address as the Host.
 
     A page in a browser can have its own name resolve to any address, this one included (DNS
