@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WORKER_THREADS = 3
+#: One that is to end waits so long (s) for what it has begun.
+MOST_SECONDS_TO_END = 5.0
 #: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
 LATEST_ANSWER = 0.3
 
@@ -95,7 +97,7 @@ class Process:
 
     def __init__(self, world: World, name: str, kind: str) -> None:
         self.world, self.name, self.kind = world, name, kind
-        self.is_dead, self.frozen_until = False, 0
+        self.is_dead, self.is_leaving, self.frozen_until = False, False, 0
         self.pid, self.machine = world.next_pid(), "machine"
         self.chance = Chance(world.seed, name)
         self.skew, self.began = self.chance.uniform(-5, 5), self.chance.uniform(1e3, 1e5)
@@ -121,6 +123,12 @@ class Process:
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name)
             self._spawn("schedule", self._schedule)
+
+    @property
+    def acts(self) -> list[Task]:
+        """What its user has it do, as far as that is not over."""
+        tasks = self.world.kernel.tasks
+        return [task for task in tasks if task.home is self and task.name.startswith("act ")]
 
     def _spawn(self, name: str, act: Callable[[], object]) -> None:
         self.world.kernel.spawn(self, name, act)
@@ -314,7 +322,13 @@ class Process:
             self.world.kernel.sleep(2.0)
 
     def stop(self) -> None:
-        """End in good order."""
+        """End in good order: nothing new is begun, and what was begun is over, or broken off."""
+        self.is_leaving = True
+        until = self.world.kernel.now + MOST_SECONDS_TO_END
+        while self.acts and self.world.kernel.now < until:
+            self.world.kernel.sleep(0.05)
+        for act in self.acts:
+            act.kill()
         if self.kind == "worker":
             self.broker.threads.close()
             while self.broker.threads.busy:

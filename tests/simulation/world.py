@@ -156,6 +156,11 @@ class World:
 
     # Processes
 
+    @property
+    def active(self) -> list[Process]:
+        """Those that live, and are not about to end."""
+        return [process for process in self.living if not process.is_leaving]
+
     def number(self) -> int:
         return next(self._numbers)
 
