@@ -31,6 +31,7 @@ FAULTS = (
     "cut off in a burst",
     "freeze",
     "freeze in a load",
+    "freeze in a job",
     "kill",
     "leave",
     "begin",
