@@ -144,9 +144,9 @@ def work(
     lock = threading.Lock()
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
+        async def run(*args: Any) -> Any:
             started = time.monotonic()
-            found = call(*args)
+            found = await call(*args)
             with lock:
                 calls.append(time.monotonic() - started)
                 if call.__name__ == "admit":

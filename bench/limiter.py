@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement, Wait
+from tbcache.io import run
 from tbcache.models import Failure, FetchRequest, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
@@ -71,7 +72,7 @@ class Tbcache:
         while (now := time.monotonic()) < give_up:
             # Pre-warming waits in the queue, which takes a slot only when there is one.
             patience = give_up - now if lane == "interactive" else 0.0
-            verdict = self.admission.admit(Ask(self.source, request, lane, patience=patience))
+            verdict = run(self.admission.admit(Ask(self.source, request, lane, patience=patience)))
             if isinstance(verdict, Wait):
                 time.sleep(min(verdict.seconds, max(0.0, give_up - time.monotonic())))
             elif isinstance(verdict, Go):
@@ -80,7 +81,7 @@ class Tbcache:
                     time.sleep(early)
                 if self.admission.may_send(grant):
                     return functools.partial(self._settle, grant)
-                self.admission.settle(grant, Settlement())
+                run(self.admission.settle(grant, Settlement()))
         return None
 
     def _settle(self, grant: Grant, answer: Answer = ACCEPTED) -> None:
@@ -89,7 +90,7 @@ class Tbcache:
             settlement = Settlement(payload=b"1", pages=1, hints=hints)
         else:
             settlement = Settlement(failure=answer.refusal, closed_by=answer.refusal, pages=1)
-        self.admission.settle(grant, settlement)
+        run(self.admission.settle(grant, settlement))
 
 
 class _Limits:

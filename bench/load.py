@@ -18,8 +18,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tbcache.admission import Admission, Ask, Go, Settlement, Wait
+from tbcache.io import run as run_core
 from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
@@ -77,14 +79,14 @@ def work(plan: Plan, process: int) -> tuple[list[float], int]:
     admission = Admission(store, settings, UsageMonitor(store, settings))
     source = replace(BUILT_IN["twitter"], limits=plan.limits, missing=())
     trips = 0
-    run: Callable[..., object] = store.run
+    ask: Callable[..., Any] = store.ask
 
-    def counted(*args: object) -> object:
+    async def counted(*args: object) -> object:
         nonlocal trips
         trips += 1
-        return run(*args)
+        return await ask(*args)
 
-    store.run = counted  # type: ignore[method-assign, assignment]
+    store.ask = counted  # type: ignore[method-assign, assignment]
     arrivals: list[float] = []
     _all_are_up()
     start = time.monotonic()
@@ -99,7 +101,7 @@ def work(plan: Plan, process: int) -> tuple[list[float], int]:
                 continue
             number += 1
             request = FetchRequest("twitter", f"P{process}T{thread}N{number}")
-            verdict = admission.admit(Ask(source, request, patience=end - now))
+            verdict = run_core(admission.admit(Ask(source, request, patience=end - now)))
             if isinstance(verdict, Go):
                 send(verdict, random_)
             elif isinstance(verdict, Wait):
@@ -108,12 +110,12 @@ def work(plan: Plan, process: int) -> tuple[list[float], int]:
     def send(verdict: Go, random_: random.Random) -> None:
         time.sleep(max(0.0, verdict.grant.starts_at - time.monotonic()))
         if time.monotonic() > min(verdict.grant.send_by, end):
-            admission.settle(verdict.grant, Settlement())
+            run_core(admission.settle(verdict.grant, Settlement()))
             return
         time.sleep(delay(random_, plan.shape))
         arrivals.append(time.monotonic())
         time.sleep(delay(random_, plan.shape))
-        admission.settle(verdict.grant, DONE)
+        run_core(admission.settle(verdict.grant, DONE))
 
     threads = [threading.Thread(target=loop, args=(n,)) for n in range(plan.threads)]
     for thread in threads:

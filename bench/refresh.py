@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import cache, fleet
 from bench.table import Bar, Table
+from tbcache import io
 from tbcache.admission import Ask, Go, Settlement
 from tbcache.models import FetchRequest
 from tests.server import Server
@@ -219,13 +220,13 @@ def late_answers(url: str) -> list[str]:
     admission, found = parts.provider.pipeline.admission, []
     for is_heir_done in (False, True):
         ask = Ask(parts.provider.source, FetchRequest("reddit", f"LATE{int(is_heir_done)}"))
-        late = admission.admit(ask)
+        late = io.run(admission.admit(ask))
         assert isinstance(late, Go)
-        while not isinstance(heir := admission.admit(ask), Go):
+        while not isinstance(heir := io.run(admission.admit(ask)), Go):
             time.sleep(0.01)
         if is_heir_done:
-            admission.settle(heir.grant, Settlement(payload=b'"heir"', pages=1))
-        found.append(admission.settle(late.grant, Settlement(payload=b'"late"', pages=1)))
+            io.run(admission.settle(heir.grant, Settlement(payload=b'"heir"', pages=1)))
+        found.append(io.run(admission.settle(late.grant, Settlement(payload=b'"late"', pages=1))))
     parts.close()
     return found
 

@@ -76,7 +76,7 @@ class Prewarm:
             for symbol in self._settings.common_symbols
         ]
         # All are of the same hours, in which the plan may have nothing yet.
-        if any(self._delay.is_shut(source, request) for request in requests[:1]):
+        if any(run(self._delay.is_shut(source, request)) for request in requests[:1]):
             return
         now, seen = self._look(source, requests)
         for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):

@@ -7,19 +7,19 @@ requests tbcache makes for it never exceed the source's limits together.
 from __future__ import annotations
 
 import contextlib
-import time
-import uuid
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
 
 from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.io import is_cancelled, now, run, token, utc_now, world
 from tbcache.io.singleton import singleton
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
-from tbcache.models import Limit, RateLimitStatus, is_whole, utc_now, wait_seconds
+from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.foreign import printable, quoted
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings
@@ -39,6 +39,8 @@ from tbcache.store.wire import (
 
 #: Of a source that is not configured, so many windows that its calls said are told to the fleet.
 MOST_WINDOWS = 4
+#: What the state of a source says of its closure, and of data that Redis has lost.
+_OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
 class _Answer(NamedTuple):
@@ -68,13 +70,8 @@ class RateLimiter:
     ) -> None:
         """``join`` makes this process known to the fleet, before it takes a slot."""
         self.source = source
-        self._join = join
-        self._store = store
-        self._lease = lease_seconds
-        self._limiter = limiter_of(store)
-        self._own = self._limiter.own(source.name)
-        if source.limits:
-            self._own.configure(source.limits)
+        #: The same as coroutines.
+        self.core = SlidingWindow(source, store, lease_seconds, join)
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
@@ -84,9 +81,7 @@ class RateLimiter:
         Raises:
           InvalidRequest: a limit, window or cost below 1; no limit, of a source that has none of its own.
         """
-        slot = uuid.uuid4().hex
-        answer = self._ask("take", self._limits(limit, window_seconds), cost, held=0.0, slot=slot)
-        return answer.allowed, answer.status
+        return run(self.core.check_rate_limit(limit, window_seconds, cost=cost))
 
     def wait_if_needed(
         self,
@@ -102,7 +97,7 @@ class RateLimiter:
           RateLimited: none comes free in that time; raised as soon as that is known.
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        return self._wait(self._limits(limit, window_seconds), max_wait, cost, held=0.0)[1]
+        return run(self.core.wait_if_needed(limit, window_seconds, max_wait=max_wait, cost=cost))
 
     @contextmanager
     def slot(
@@ -121,11 +116,11 @@ class RateLimiter:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        slot, status = self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._lease)
+        slot, status = run(self.core.begin(limit, window_seconds, max_wait=max_wait, cost=cost))
         try:
             yield status
         finally:
-            self._limiter.commit(self.source.name, slot, cost)
+            run(self.core.end(slot, cost))
 
     def hold(self, *, max_wait: float | None = None, cost: int = 1) -> str:
         """The name of a slot that is held until whoever fetches with it commits it, or its lease ends.
@@ -133,22 +128,18 @@ class RateLimiter:
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
         """
-        return self._wait(self._limits(None, None), max_wait, cost, held=self._lease)[0]
+        return run(self.core.begin(max_wait=max_wait, cost=cost))[0]
 
     def get_status(self, limit: int | None = None, window_seconds: float | None = None) -> RateLimitStatus:
         """Where the tightest limit stands. Counts nothing."""
-        return self._ask("look", self._limits(limit, window_seconds), 1, held=0.0).status
+        return run(self.core.get_status(limit, window_seconds))
 
     def get_limits(self) -> tuple[Limit, ...]:
         """The limits in force: of all processes that share the source, the strictest of each window.
 
         While Redis is away, those that were last heard of.
         """
-        try:
-            found = self._store.call("HGET", self._store.keys.state(self.source.name), "limits")
-        except Unavailable:
-            return self._own.limits
-        return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
+        return run(self.core.get_limits())
 
     def reopen(self) -> bool:
         """Lift the closure of the source, for the whole fleet, and keep every slot; True when it was closed.
@@ -159,53 +150,114 @@ class RateLimiter:
         Raises:
           RedisUnreachable: the closure stands in Redis.
         """
-        return self._store.run(REOPEN, Reopen(self._store.keys.state(self.source.name)))
+        return run(self.core.reopen())
 
     def reset(self) -> None:
         """Forget every slot that was taken, and any closure: the window counts from 0 again.
 
         The upstream does not forget what it has seen. To lift a closure alone, use :meth:`reopen`.
         """
-        self._own.clear()
-        try:
-            with self._store.guard():
-                keys = self._store.keys
-                self._store.client.unlink(keys.slots(self.source.name))
-                self._store.client.hdel(
-                    keys.state(self.source.name),
-                    "closed_until",
-                    "closed_reason",
-                    "strikes",
-                    "lost_at",
-                    "whole_at",
-                )
-        except Unavailable:
-            return
+        run(self.core.reset())
 
-    def _wait(
+
+class SlidingWindow:
+    """What :class:`RateLimiter` does, as coroutines: see there."""
+
+    def __init__(self, source: Source, store: Store, lease_seconds: float, join: Callable[[], None]) -> None:
+        self.source = source
+        self._join = join
+        self._store = store
+        self._lease = lease_seconds
+        self._limiter = limiter_of(store)
+        self._own = self._limiter.own(source.name)
+        if source.limits:
+            self._own.configure(source.limits)
+
+    async def check_rate_limit(
+        self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
+    ) -> tuple[bool, RateLimitStatus]:
+        limits = self._limits(limit, window_seconds)
+        answer = await self._ask("take", limits, cost, held=0.0, slot=token())
+        return answer.allowed, answer.status
+
+    async def wait_if_needed(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> RateLimitStatus:
+        limits = self._limits(limit, window_seconds)
+        return (await self._wait(limits, max_wait, cost, held=0.0))[1]
+
+    async def begin(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> tuple[str, RateLimitStatus]:
+        """Wait for a slot; its name, by which it is held until :meth:`end`, or its lease ends."""
+        return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._lease)
+
+    async def end(self, slot: str, cost: int = 1) -> None:
+        """The answer to what was sent with ``slot`` is in."""
+        await self._limiter.commit(self.source.name, slot, cost)
+
+    async def get_status(
+        self, limit: int | None = None, window_seconds: float | None = None
+    ) -> RateLimitStatus:
+        return (await self._ask("look", self._limits(limit, window_seconds), 1, held=0.0)).status
+
+    async def get_limits(self) -> tuple[Limit, ...]:
+        try:
+            found = await self._store.command("HGET", self._store.keys.state(self.source.name), "limits")
+        except Unavailable:
+            return self._own.limits
+        return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
+
+    async def reopen(self) -> bool:
+        return await self._store.ask(REOPEN, Reopen(self._store.keys.state(self.source.name)))
+
+    async def reset(self) -> None:
+        self._own.clear()
+        keys, name = self._store.keys, self.source.name
+        with contextlib.suppress(Unavailable):
+            await self._store.command("UNLINK", keys.slots(name))
+            await self._store.command("HDEL", keys.state(name), *_OF_CLOSURES_AND_LOSSES)
+
+    async def _wait(
         self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
     ) -> tuple[str, RateLimitStatus]:
         """The slot that was waited for, and where the limit stands with it."""
         longest = max(one.window_seconds for one in limits or self._own.limits)
-        patience = longest if max_wait is None else wait_seconds("max_wait", max_wait)
-        give_up = time.monotonic() + patience
+        give_up = now() + (longest if max_wait is None else wait_seconds("max_wait", max_wait))
         while True:
-            left = max(0.0, give_up - time.monotonic())
+            left = max(0.0, give_up - now())
             # Another name each time: whether Redis holds the last one is perhaps not known.
-            slot = uuid.uuid4().hex
-            allowed, status, wait, _ = self._ask("take", limits, cost, held=held, slot=slot, patience=left)
-            if not allowed and time.monotonic() + wait > give_up:
-                raise RateLimited(self.source.name, status.reset_at, status.reason or "limit reached")
-            is_kept = False
-            try:
-                time.sleep(wait)
-                is_kept = wait == 0.0 or self._own.keeps_promises
-            finally:
-                # Also when interrupted: it was granted for later, and nobody sends with it then.
-                if allowed and not is_kept:
-                    self._limiter.release(self.source.name, slot, cost)
-            if allowed and is_kept:
-                return slot, status
+            slot = token()
+            asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
+            if not asked.allowed and now() + asked.seconds > give_up:
+                reason = asked.status.reason or "limit reached"
+                raise RateLimited(self.source.name, asked.status.reset_at, reason)
+            if await self._is_kept(asked, slot, cost):
+                return slot, asked.status
+
+    async def _is_kept(self, asked: _Answer, slot: str, cost: int) -> bool:
+        """Wait as long as is asked for; True where the slot is there then."""
+        try:
+            await world().sleep(asked.seconds)
+        except BaseException:
+            # It was granted for later, and nobody sends with it then.
+            if asked.allowed:
+                self._take_back(slot, cost)
+            raise
+        is_kept = asked.allowed and (asked.seconds == 0.0 or self._own.keeps_promises)
+        if asked.allowed and not is_kept:
+            await self._limiter.release(self.source.name, slot, cost)
+        return is_kept
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
         """The window that a call asks about; None for all limits in force."""
@@ -242,7 +294,7 @@ class RateLimiter:
                 others = [one for one in known if one.window_seconds != limit.window_seconds]
                 self._own.configure((*others, limit)[-MOST_WINDOWS:])
 
-    def _ask(
+    async def _ask(
         self,
         mode: str,
         limits: tuple[Limit, ...] | None,
@@ -257,21 +309,26 @@ class RateLimiter:
             raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
         if not 1 <= cost <= most:
             raise InvalidRequest(f"cost {quoted(cost)} must be from 1 to the limit, {most}")
-        began = time.monotonic()
+        began = now()
         if mode == "take":
             if not self.source.limits:
                 self._tell(limits or ())
-            self._join()
+            await world().offload(self._join)
         try:
-            found = self._ask_redis(mode, limits, cost, held, slot, patience)
-            while found.is_brief and time.monotonic() - began < GIVING_BACK_SECONDS:
-                time.sleep(found.seconds)
-                found = self._ask_redis(mode, limits, cost, held, slot, patience)
+            found = await self._ask_redis(mode, limits, cost, held, slot, patience)
+            while found.is_brief and now() - began < GIVING_BACK_SECONDS:
+                await world().sleep(found.seconds)
+                found = await self._ask_redis(mode, limits, cost, held, slot, patience)
             return found
         except Unavailable:
             return self._ask_own(mode, limits, cost, held, slot)
+        except BaseException as error:
+            if mode == "take" and is_cancelled(error):
+                # Whether it was granted or not, nobody sends with it.
+                self._take_back(slot, cost)
+            raise
 
-    def _ask_redis(
+    async def _ask_redis(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
     ) -> _Answer:
         name, is_take = self.source.name, mode == "take"
@@ -293,9 +350,9 @@ class RateLimiter:
 
         if not is_take:
             # One that only looks need not be known to the fleet.
-            return self._read(self._limiter.look(TAKE, name, call))
+            return self._read(await self._limiter.look(TAKE, name, call))
         want = Want(name, slot, cost, limits or self.source.limits)
-        return self._read(self._limiter.take(TAKE, want, call).reply)
+        return self._read((await self._limiter.take(TAKE, want, call)).reply)
 
     def _read(self, found: Taken) -> _Answer:
         status = RateLimitStatus(
@@ -343,6 +400,9 @@ class RateLimiter:
             reason=reason,
         )
         return _Answer(wait == 0, status, wait)
+
+    def _take_back(self, slot: str, cost: int) -> None:
+        world().undo(functools.partial(self._limiter.release, self.source.name, slot, cost))
 
 
 @singleton

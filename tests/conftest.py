@@ -72,15 +72,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster refuses a script whose keys lie in several: whatever a test runs must not."""
-    run = Store.run
+    run = Store.ask
 
-    def checked(self: Store, script: Script[Any, Any], call: Any) -> Any:
+    async def checked(self: Store, script: Script[Any, Any], call: Any) -> Any:
         count, *rest = script.pack(call)
         keys = [str(key) for key in rest[: int(count)]]
         assert len({hash_slot(key) for key in keys}) == 1, f"{script.name}: {keys}"
-        return run(self, script, call)
+        return await run(self, script, call)
 
-    monkeypatch.setattr(Store, "run", checked)
+    monkeypatch.setattr(Store, "ask", checked)
 
 
 @pytest.fixture(params=["blocking", "asyncio"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.admission import Admission, Ask, Go, Settlement
+from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.errors import InvalidRequest
 from tbcache.monitoring import UsageMonitor
@@ -24,6 +24,7 @@ from tbcache.sources import get_source
 from tbcache.store import Store, codec
 from tbcache.store import memory as memory_module
 from tbcache.store.memory import Memory
+from tests.blocking import Admission
 from tests.server import Server, sending, sent_here, wait_until
 
 

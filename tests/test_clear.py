@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.prewarm import Prewarm
-from tbcache.admission import Admission, Ask, Failed, Go, Grant, Hit, Join, Settlement
+from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
 from tbcache.cache.script import CLEAR, STRIKE, Clear, Strike
 from tbcache.fleet import Fleet
@@ -23,6 +23,7 @@ from tbcache.sources import get_source
 from tbcache.store import Store, codec
 from tbcache.store.clear import read_log
 from tbcache.store.memory import Memory
+from tests.blocking import Admission
 from tests.server import Server, wait_until
 from workers.sweep import SweepMiddleware
 

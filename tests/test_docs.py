@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from tbcache.admission import Admission, Verdict
+from tbcache.admission import Verdict
 from tbcache.cache import CacheManager
 from tbcache.models import Charge, FetchRequest, Lane, Origin, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -17,6 +17,7 @@ from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests import architecture
+from tests.blocking import Admission, core
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server
 
@@ -101,7 +102,7 @@ def test_the_types_in_the_key_map_are_those_in_redis(
     """Who looks into Redis by the map uses the right command."""
     store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     monitor, keeper = UsageMonitor(store, settings), Kept()
-    pipeline = Pipeline(Admission(store, settings, monitor), lambda: keeper)  # type: ignore[arg-type, return-value]
+    pipeline = Pipeline(core(Admission(store, settings, monitor)), lambda: keeper)  # type: ignore[arg-type, return-value]
     pipeline.run(Upstream(persist_to_db=True), FetchRequest("twitter", "AAPL"))
     CacheManager(store).clear_pattern("reddit:*")
     monitor.record_request("anything")

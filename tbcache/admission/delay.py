@@ -12,12 +12,11 @@ back tells the same.
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import tbcache.io as io
 from tbcache.models import FetchRequest, Item
 from tbcache.settings.log import get_logger
 from tbcache.sources import Source
@@ -69,35 +68,31 @@ class PlanDelay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._renew_lock()
-        store.on_fork(self._renew_lock)
+        self._finding_out = io.Mutex()
+        store.on_fork(self._finding_out.renew)
         self._known: dict[str, _Known] = {}
         #: What this process has written down last, and when.
         self._noted: dict[str, tuple[bytes, float]] = {}
 
-    def _renew_lock(self) -> None:
-        """Also after a fork: another thread of the parent may have held it."""
-        self._lock = threading.Lock()
-
-    def is_shut(self, source: Source, request: FetchRequest) -> bool:
+    async def is_shut(self, source: Source, request: FetchRequest) -> bool:
         """True when nothing can come of ``request``, as far as is known, or as is being found out."""
-        return _lies_within(source, request) and _shuts(self._word(source.name), request.symbol)
+        return _lies_within(source, request) and _shuts(await self._word(source.name), request.symbol)
 
-    def reach(self, source: Source, request: FetchRequest) -> Reach | None:
+    async def reach(self, source: Source, request: FetchRequest) -> Reach | None:
         """What to send for ``request``; None for nothing, as somebody else has begun to find out."""
         if not source.delay_hours:
             return Reach(request, 0.0)
-        word = self._word(source.name)
+        word = await self._word(source.name)
         if word == PROMPT:
             return Reach(request, 0.0)
         if not _lies_within(source, request):
             return Reach(request, source.delay_hours)
-        if _shuts(word, request.symbol) or not self._begin(source.name, word):
+        if _shuts(word, request.symbol) or not await self._begin(source.name, word):
             return None
         hours = min(source.max_hours, 2 * math.ceil(source.delay_hours))
         return Reach(FetchRequest(request.source, request.symbol, hours), source.delay_hours)
 
-    def learn(self, source: Source, sent: FetchRequest, items: Iterable[Item], now: datetime) -> None:
+    async def learn(self, source: Source, sent: FetchRequest, items: Iterable[Item], now: datetime) -> None:
         """Take note of what came of ``sent``: all its items, those of before the asked time included."""
         if not source.delay_hours:
             return
@@ -105,37 +100,37 @@ class PlanDelay:
         # A time that is still to come is a mistake, or a matter of clocks, and shows nothing.
         times = [item.at for item in items if item.at is not None and item.at <= now]
         if any(at > now - NEW_PART * delay for at in times):
-            self._note(source.name, PROMPT, DAY_SECONDS)
+            await self._note(source.name, PROMPT, DAY_SECONDS)
         elif not _lies_within(source, sent):
-            self._doubt(source.name, sent.symbol, _is_sign(times, delay, now))
+            await self._doubt(source.name, sent.symbol, _is_sign(times, delay, now))
 
-    def give_up(self, source: Source) -> None:
+    async def give_up(self, source: Source) -> None:
         """Let others find out at once: the ask that was to do so has failed."""
-        word = self._word(source.name)
+        word = await self._word(source.name)
         if word is not None and _kind(word) == ASKING:
-            self._note(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
+            await self._note(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
 
-    def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
+    async def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
         """Add what ``symbol`` showed, which is nothing new, to what others have."""
-        word = self._word(source)
+        word = await self._word(source)
         if (word is None or _kind(word) != ASKING) and (word == LATE or not is_sign):
             return
         shown = _shown(word) | {symbol.encode(): is_sign}
         if sum(shown.values()) >= ENOUGH_SIGNS:
-            self._note(source, LATE, DAY_SECONDS)
+            await self._note(source, LATE, DAY_SECONDS)
         elif len(shown) >= MOST_ASKED:
-            self._note(source, LATE, UNSURE_SECONDS)
+            await self._note(source, LATE, UNSURE_SECONDS)
         else:
             marked = (name + _SIGN if found else name for name, found in shown.items())
-            self._note(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
+            await self._note(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
 
-    def _word(self, source: str) -> bytes | None:
-        now = time.monotonic()
+    async def _word(self, source: str) -> bytes | None:
+        now = io.now()
         known = self._known.get(source)
         if known is not None and now < min(known.look_at, known.until):
             return known.word
         try:
-            word: bytes | None = self._store.call("GET", self._store.keys.delay(source))
+            word: bytes | None = await self._store.command("GET", self._store.keys.delay(source))
         except Unavailable:
             return known.word if known is not None and now < known.until else None
         if word is None or _kind(word) not in (LATE, PROMPT, ASKING, DOUBT):
@@ -145,13 +140,13 @@ class PlanDelay:
         self._known[source] = _Known(word, look_at, now + DAY_SECONDS)
         return word
 
-    def _begin(self, source: str, word: bytes | None) -> bool:
+    async def _begin(self, source: str, word: bytes | None) -> bool:
         """True for the one that is to find out; ``word`` is what it has found."""
-        with self._lock:
-            now = time.monotonic()
+        async with self._finding_out:
+            now = io.now()
             asking = ASKING + (word or b"").removeprefix(DOUBT)
             try:
-                if not self._replace(source, word, asking):
+                if not await self._replace(source, word, asking):
                     return False
             except Unavailable:
                 known = self._known.get(source)
@@ -160,19 +155,19 @@ class PlanDelay:
             self._known[source] = _Known(asking, now, now + ASKING_SECONDS)
             return True
 
-    def _replace(self, source: str, word: bytes | None, asking: bytes) -> bool:
+    async def _replace(self, source: str, word: bytes | None, asking: bytes) -> bool:
         """Write ``asking`` in the place of ``word``; False where another was quicker."""
         key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
         if word is None:
-            return bool(self._store.call("SET", key, asking, "NX", "PX", milliseconds))
-        found: bytes | None = self._store.call("SET", key, asking, "PX", milliseconds, "GET")
+            return bool(await self._store.command("SET", key, asking, "NX", "PX", milliseconds))
+        found: bytes | None = await self._store.command("SET", key, asking, "PX", milliseconds, "GET")
         if found in (LATE, PROMPT):
             # It was settled in between.
-            self._store.call("SET", key, found, "PX", round(DAY_SECONDS * 1000))
+            await self._store.command("SET", key, found, "PX", round(DAY_SECONDS * 1000))
         return found is None or found == word
 
-    def _note(self, source: str, word: bytes, seconds: float) -> None:
-        now = time.monotonic()
+    async def _note(self, source: str, word: bytes, seconds: float) -> None:
+        now = io.now()
         known, (noted, noted_at) = self._known.get(source), self._noted.get(source, (b"", -math.inf))
         if known is not None and known.word == word == noted and now - noted_at < RENEW_SECONDS:
             return
@@ -182,7 +177,9 @@ class PlanDelay:
         self._known[source] = _Known(word, look_at, now + seconds)
         self._noted[source] = (word, now)
         try:
-            self._store.call("SET", self._store.keys.delay(source), word, "PX", round(seconds * 1000))
+            await self._store.command(
+                "SET", self._store.keys.delay(source), word, "PX", round(seconds * 1000)
+            )
         except Unavailable:
             return
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-import random
-import secrets
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+import tbcache.io as io
 from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
@@ -35,7 +34,7 @@ from tbcache.admission.verdict import (
 )
 from tbcache.limiter import OwnSlots, Replied, Terms, Want, limiter_of
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
-from tbcache.models import Failure, Lane, Limit, RateHint, utc_now
+from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
@@ -103,7 +102,7 @@ class Admission:
         self._seen_fresh: dict[str, float] = {}
         self._logs: dict[str, ClearLog] = {}
         self._ids = itertools.count()
-        self._prefix = f"{secrets.token_hex(8)}."
+        self._prefix = f"{io.token(8)}."
         self._billed = Billed()
         self._local = LocalAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._local.renew)
@@ -123,11 +122,11 @@ class Admission:
         """Now, as the server sees it: the processes of a fleet may have clocks of their own."""
         return self._store.clock.today
 
-    def admit(self, ask: Ask) -> Verdict:
+    async def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            return self._hit(ask) or self._admit(ask, token)
+            return await self._hit(ask) or await self._admit(ask, token)
         except Unavailable:
             is_lost = self._limiter.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
@@ -135,7 +134,7 @@ class Admission:
             return self._note_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
             # Interrupted, or a bug: Redis may have granted it, and nobody must wait for its lease.
-            self._take_back(ask, token)
+            io.world().undo(functools.partial(self._take_back, ask, token))
             raise
 
     def may_send(self, grant: Grant) -> bool:
@@ -146,25 +145,34 @@ class Admission:
             return False
         closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at
-        return time.monotonic() <= grant.send_by and not is_closed
+        return io.now() <= grant.send_by and not is_closed
 
-    def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
+    async def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
         """Commit the slot of the page that came, bill it, and take one for the next."""
         slot = self._new_id()
         if grant.is_local:
             self._count_bill(grant, bill)
-            return self._local.turn(grant, slot)
+            return await self._local.turn(grant, slot)
         try:
-            began, turn = time.monotonic(), self._turn(grant, slot, bill)
-            while isinstance(turn, Wait) and turn.is_brief and time.monotonic() - began < GIVING_BACK_SECONDS:
-                time.sleep(turn.seconds)
-                turn = self._turn(grant, slot, NOTHING)
+            began, turn = io.now(), await self._turn(grant, slot, bill)
+            while isinstance(turn, Wait) and turn.is_brief and io.now() - began < GIVING_BACK_SECONDS:
+                await io.world().sleep(turn.seconds)
+                turn = await self._turn(grant, slot, NOTHING)
             return turn
         except Unavailable:
             self._count_bill(grant, bill)
-            return self._local.turn(grant, slot)
+            return await self._local.turn(grant, slot)
+        except BaseException as error:
+            if io.is_cancelled(error):
+                # Whether it was granted or not, nobody sends with it.
+                io.world().undo(
+                    functools.partial(
+                        self._limiter.release, grant.ask.source.name, slot, grant.ask.source.cost
+                    )
+                )
+            raise
 
-    def settle(self, grant: Grant, settlement: Settlement) -> Settled:
+    async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
         if settlement.bill.is_uncertain:
             self._note_uncertain(grant, settlement.bill)
@@ -172,7 +180,7 @@ class Admission:
             self._close_local(grant.ask.source, settlement.closed_by)
         if not grant.is_local:
             try:
-                return self._settle(grant, settlement)
+                return await self._settle(grant, settlement)
             except Unavailable:
                 pass
         if not grant.is_local or grant.is_lost or settlement.closed_by:
@@ -183,56 +191,55 @@ class Admission:
             )
             self._unsettled.append((grant, rest))
         self._count_settled(grant, settlement)
-        self._local.settle(grant, settlement)
+        await self._local.settle(grant, settlement)
         return "local"
 
-    def give_back(self, ask: Ask) -> None:
+    async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``: it needs none."""
         if ask.slot is not None:
-            self._take_back(ask, ask.slot)
+            await self._take_back(ask, ask.slot)
 
     def count_hit(self, source: Source) -> None:
         """Count a hit that needed no verdict."""
         self._monitor.count(source.name, _ONE_HIT)
 
-    def look(self, source: str, key: str) -> Hit | None:
+    async def look(self, source: str, key: str) -> Hit | None:
         """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""
         try:
-            return self._look(source, key)
+            return await self._look(source, key)
         except Unavailable:
             kept = self.memory.recall(key)
             is_fresh = kept is not None and kept.fresh_seconds > 0
             return Hit(kept.payload, kept.fresh_seconds) if kept is not None and is_fresh else None
 
-    def discard(self, ask: Ask) -> bool:
+    async def discard(self, ask: Ask) -> bool:
         """Remove a value that cannot be read; False when it may still be there."""
         try:
-            with self._store.guard():
-                self._store.client.unlink(self._store.keys.entry(ask.request.key))
+            await self._store.command("UNLINK", self._store.keys.entry(ask.request.key))
         except Unavailable:
             self.memory.discard(ask.request.key)
             # Refused to us alone, Redis is asked again, and has it still.
             return not self._store.is_available
         return True
 
-    def wait_for(self, join: Join, source: str, seconds: float) -> None:
+    async def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
         if join.is_local:
-            self._local.wait_for(join.token, seconds)
+            await self._local.wait_for(join.token, seconds)
             return
-        give_up = time.monotonic() + seconds
+        give_up = io.now() + seconds
         wake = self._store.keys.wake(source, join.token)
         try:
-            while (left := give_up - time.monotonic()) > 0 and self._store.peek_list(wake, left) is None:
+            while (left := give_up - io.now()) > 0 and await self._store.first(wake, left) is None:
                 pass
         except Unavailable:
             # Refused to us alone, the next ask would get the same answer at once.
             if self._store.is_available:
-                time.sleep(min(seconds, REFUSED_SECONDS))
+                await io.world().sleep(min(seconds, REFUSED_SECONDS))
 
     # With Redis
 
-    def _hit(self, ask: Ask) -> Hit | None:
+    async def _hit(self, ask: Ask) -> Hit | None:
         """A hit for the price of a GET, where a hit is all that can come of the ask.
 
         A key seen fresh is expected to be so until it expires. Nothing but reading it is
@@ -242,15 +249,15 @@ class Admission:
         until = self._seen_fresh.get(key)
         if until is None or ask.needed or ask.slot or ask.source.charge == "request":
             return None
-        if time.monotonic() < until and (hit := self._look(ask.source.name, key)) is not None:
+        if io.now() < until and (hit := await self._look(ask.source.name, key)) is not None:
             self.count_hit(ask.source)
             return hit
         self._seen_fresh.pop(key, None)
         return None
 
-    def _look(self, name: str, key: str) -> Hit | None:
+    async def _look(self, name: str, key: str) -> Hit | None:
         keys = self._store.keys
-        entry, log = self._store.call("MGET", keys.entry(key), keys.clears(name))
+        entry, log = await self._store.command("MGET", keys.entry(key), keys.clears(name))
         seen = self._logs[name] = read_log(log)
         left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
         if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
@@ -261,12 +268,12 @@ class Admission:
         if len(self._seen_fresh) >= SEEN_KEYS:
             # Only an expectation: forgetting it costs nothing but the script's time.
             self._seen_fresh.clear()
-        self._seen_fresh[key] = time.monotonic() + seconds
+        self._seen_fresh[key] = io.now() + seconds
 
-    def _admit(self, ask: Ask, token: str) -> Verdict:
-        name, began = ask.source.name, time.monotonic()
+    async def _admit(self, ask: Ask, token: str) -> Verdict:
+        name, began = ask.source.name, io.now()
         while True:
-            answer = self._ask(ask, token)
+            answer = await self._ask(ask, token)
             if isinstance(answer.reply, script.Cleared):
                 self._logs[name] = read_log(answer.reply.log)
                 continue
@@ -274,9 +281,9 @@ class Admission:
             is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
             if not (isinstance(verdict, Wait) and verdict.is_brief and is_in_time):
                 return verdict
-            time.sleep(verdict.seconds)
+            await io.world().sleep(verdict.seconds)
 
-    def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
+    async def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         plan, (usage, purses) = self._plan(source), self._of_today(source.name)
 
@@ -309,7 +316,7 @@ class Admission:
             )
 
         want = Want(source.name, token, source.cost, source.limits, is_alone=ask.slot is None)
-        return self._limiter.take(script.ADMIT, want, call, tries=2)
+        return await self._limiter.take(script.ADMIT, want, call, tries=2)
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Verdict) -> Verdict:
         name, now = ask.source.name, found.now
@@ -336,7 +343,7 @@ class Admission:
             case script.Failed():
                 return Failed(_failure(found.failure))
 
-    def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
+    async def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
         own, today = self._limiter.own(source.name), self._store.clock.today
         plan, (usage, purses) = self._plan(source), self._of_today(source.name)
@@ -371,13 +378,13 @@ class Admission:
             own.commit(grant.slot, source.cost)
 
         want = Want(source.name, slot, source.cost, source.limits, is_alone=False)
-        turn = self._limiter.take(script.TURN, want, call, note=note)
+        turn = await self._limiter.take(script.TURN, want, call, note=note)
         if isinstance(turn.reply, script.Wait):
             return _wait(turn.reply)
         send_by = turn.asked_at + self.send_seconds
         return replace(grant, slot=slot, granted_at=turn.asked_at, starts_at=turn.asked_at, send_by=send_by)
 
-    def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
+    async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, plan = source.name, grant.ask.request.key, self._plan(source)
         own, (closed_until, reason) = self._limiter.own(name), self._closure(source, settlement.closed_by)
@@ -397,7 +404,7 @@ class Admission:
                 worker=self._monitor.worker,
                 kind=settlement.ending,
                 payload=_payload(settlement),
-                fresh_us=to_micros(source.cache_ttl * random.uniform(1 - TTL_JITTER, 1)),
+                fresh_us=to_micros(source.cache_ttl * io.uniform(1 - TTL_JITTER, 1)),
                 stale_us=to_micros(source.stale_ttl),
                 amount=to_micros(settlement.bill.dollars),
                 latency="" if settlement.seconds is None else latency_bucket(settlement.seconds),
@@ -415,7 +422,7 @@ class Admission:
                 once=_once(settlement.bill),
             )
 
-        found = self._limiter.settle(script.SETTLE, name, call)
+        found = await self._limiter.settle(script.SETTLE, name, call)
         self._billed.note(name, day_of(today), settlement.bill)
         own.purse.pay(to_micros(settlement.bill.most))
         _end_slot(own, grant, settlement)
@@ -424,11 +431,11 @@ class Admission:
             self._monitor.count(name, {"go": -1})
         return "stored" if found.is_stored else "dropped"
 
-    def _take_back(self, ask: Ask, token: str) -> None:
+    async def _take_back(self, ask: Ask, token: str) -> None:
         """End a load that never began. What was not granted is left alone."""
         grant = Grant(ask, token, token, 0.0, 0.0, 0.0)
         try:
-            self._settle(grant, Settlement())
+            await self._settle(grant, Settlement())
         except Unavailable:
             self._unsettled.append((grant, Settlement()))
 
@@ -436,7 +443,7 @@ class Admission:
         """End the loads that were over while Redis was away: nobody must wait for their leases."""
         for _ in range(len(self._unsettled)):
             try:
-                self._settle(*self._unsettled[0])
+                io.run(self._settle(*self._unsettled[0]))
             except Refused:
                 # One source's keys are damaged: the others' loads are ended all the same.
                 self._unsettled.rotate(-1)
@@ -474,11 +481,11 @@ class Admission:
     def _now_us(self) -> float:
         """The server's time, as far as it is known."""
         now_us = self._store.clock.time_us()
-        return time.time() * MICROS if now_us is None else now_us
+        return io.clock() * MICROS if now_us is None else now_us
 
     def _server_us(self, moment: datetime) -> int:
         """A moment of our wall clock in the server's time: how far either is off plays no part."""
-        return round(self._now_us() + (moment - utc_now()).total_seconds() * MICROS)
+        return round(self._now_us() + (moment - io.utc_now()).total_seconds() * MICROS)
 
     def _closure(self, source: Source, closed_by: Failure | None) -> tuple[int, str]:
         """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""
@@ -487,7 +494,7 @@ class Admission:
         if closed_by.retry_at is None:
             return -1, closed_by.message
         seconds = _closed_seconds(source, closed_by)
-        until, reason = utc_now() + timedelta(seconds=seconds), closed_by.message
+        until, reason = io.utc_now() + timedelta(seconds=seconds), closed_by.message
         if closed_by.retry_at > until + timedelta(seconds=1):
             named = f"{closed_by.retry_at:%Y-%m-%d %H:%M} UTC"
             log.warning("closure.suspicious", source=source.name, named=named, until=until.isoformat())
@@ -496,7 +503,7 @@ class Admission:
 
     def _pack_hints(self, hints: Iterable[RateHint], limits: Sequence[Limit]) -> str:
         """Each hint with the window it speaks of: the shortest that its reset lies in."""
-        now, by_length = utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
+        now, by_length = io.utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
         parts = []
         for hint in hints:
             left = (hint.reset_at - now).total_seconds()
@@ -571,7 +578,7 @@ def _wait(found: script.Wait) -> Wait:
     """What a script says of a slot that cannot be had yet."""
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
-    return Wait(seconds, utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
+    return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
 
 
 def _fresh_until(entry: bytes) -> int:
@@ -595,7 +602,7 @@ def _closed_seconds(source: Source, closed_by: Failure) -> float:
     """For how long the upstream's word closes ``source``: no longer than its limits can mean."""
     longest = max(limit.window_seconds for limit in source.limits)
     most = max(longest, QUOTA_SECONDS if closed_by.kind == "quota" else THROTTLED_SECONDS)
-    wanted = 0.0 if closed_by.retry_at is None else (closed_by.retry_at - utc_now()).total_seconds()
+    wanted = 0.0 if closed_by.retry_at is None else (closed_by.retry_at - io.utc_now()).total_seconds()
     return min(wanted, most)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cachetools import LRUCache
 
+import tbcache.io as io
 from tbcache.admission.verdict import (
     Ask,
     Failed,
@@ -23,7 +25,7 @@ from tbcache.admission.verdict import (
     Why,
 )
 from tbcache.limiter import OwnSlots, limiter_of
-from tbcache.models import Failure, utc_now
+from tbcache.models import Failure
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.memory import Matches, Memory
@@ -62,24 +64,25 @@ class LocalAdmission:
         and what it has under way comes to its end there, not here."""
         self._loads: LRUCache[str, _Load] = LRUCache(ENTRIES)
         self._lock = threading.Lock()
-        self._over = threading.Condition(self._lock)
+        #: Those who wait for the end of a load, with its token.
+        self._waiting: list[tuple[str, Future[None]]] = []
 
     def forget(self) -> None:
         """Drop every value that was loaded without Redis, and every load: it knows better again."""
         self._memory.forget_alone()
         with self._lock:
             self._loads.clear()
-            self._over.notify_all()
+            self._tell_waiting()
 
     def end(self, matches: Matches) -> None:
         """The keys that match were removed: what is on its way for them is not kept."""
         with self._lock:
             for key in [key for key in self._loads if matches(key)]:
                 del self._loads[key]
-            self._over.notify_all()
+            self._tell_waiting()
 
     def admit(self, ask: Ask, token: str) -> Verdict:
-        key, now = ask.request.key, time.monotonic()
+        key, now = ask.request.key, io.now()
         with self._lock:
             # Under the lock: between this and the lease, another's load could end.
             kept, load = self._memory.recall(key), self._load(key)
@@ -100,19 +103,19 @@ class LocalAdmission:
             load.token, load.lease_until = token, now + self._lease
         return Go(Grant(ask, token, token, now, now, now + self._send, is_local=True), held)
 
-    def turn(self, grant: Grant, slot: str) -> Grant | Wait:
+    async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
-        self._limiter.commit(source.name, grant.slot, source.cost)
+        await self._limiter.commit(source.name, grant.slot, source.cost)
         with self._lock:
             wait = self._take(source, slot)
         if wait is not None:
             return wait
-        now = time.monotonic()
+        now = io.now()
         return replace(grant, slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
 
-    def settle(self, grant: Grant, settlement: Settlement) -> None:
+    async def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source
-        self._end_slot(grant, settlement)
+        await self._end_slot(grant, settlement)
         key = grant.ask.request.key
         with self._lock:
             load = self._load(key)
@@ -126,23 +129,38 @@ class LocalAdmission:
                 load.failure = None
                 self._memory.keep(key, settlement.payload, source.cache_ttl, source.stale_ttl)
             elif is_ours and settlement.failure is not None:
-                load.failure, load.retry_at = settlement.failure, time.monotonic() + BACKOFF_SECONDS
-            self._over.notify_all()
+                load.failure, load.retry_at = settlement.failure, io.now() + BACKOFF_SECONDS
+            self._tell_waiting()
 
-    def wait_for(self, token: str, seconds: float) -> None:
+    async def wait_for(self, token: str, seconds: float) -> None:
         """Return when the load of ``token`` is over, or after ``seconds``."""
+        wait = token, Future[None]()
         with self._lock:
-            self._over.wait_for(
-                lambda: all(load.token != token for load in self._loads.values()), timeout=seconds
-            )
+            self._waiting.append(wait)
+            self._tell_waiting()
+        try:
+            await io.world().wait(wait[1], seconds)
+        except TimeoutError:
+            return
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._waiting.remove(wait)
 
-    def _end_slot(self, grant: Grant, settlement: Settlement) -> None:
+    def _tell_waiting(self) -> None:
+        """With the lock held: whose load is over waits no longer."""
+        if self._waiting:
+            under_way = {load.token for load in self._loads.values()}
+            for token, over in self._waiting:
+                if token not in under_way and not over.done():
+                    over.set_result(None)
+
+    async def _end_slot(self, grant: Grant, settlement: Settlement) -> None:
         """Redis may hold it: it was told of it, or has granted it."""
         source = grant.ask.source
         if settlement.ending == "abandon":
-            self._limiter.release(source.name, grant.slot, source.cost)
+            await self._limiter.release(source.name, grant.slot, source.cost)
         elif settlement.ending != "interrupted":
-            self._limiter.commit(source.name, grant.slot, source.cost)
+            await self._limiter.commit(source.name, grant.slot, source.cost)
 
     def _load(self, key: str) -> _Load:
         if key not in self._loads:
@@ -184,4 +202,4 @@ class LocalAdmission:
 
 def _wait(seconds: float, why: Why, reason: str) -> Wait:
     # Redis may be back, and with it the whole limit, at any moment.
-    return Wait(min(seconds, POLL_SECONDS), utc_now() + timedelta(seconds=seconds), why, reason)
+    return Wait(min(seconds, POLL_SECONDS), io.utc_now() + timedelta(seconds=seconds), why, reason)

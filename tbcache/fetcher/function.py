@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
@@ -16,10 +15,12 @@ from tbcache.fetcher.outcome import FetcherOutcome
 from tbcache.fetcher.share import Shared
 from tbcache.fetcher.tools import Tools
 from tbcache.fetcher.value import Timed, Values
+from tbcache.io import now, run, world
 from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
+from tbcache.io.loop import drive
 from tbcache.models import Lane
-from tbcache.pipeline import Answered, Driver, run
+from tbcache.pipeline import Answered
 from tbcache.settings import LONGEST_SECONDS
 from tbcache.sources import Source
 from tbcache.store.codec import DecodeError
@@ -96,8 +97,8 @@ class _Function(Generic[P, R]):
         except DecodeError:
             return None
 
-    def _look(self, key: str) -> R | None:
-        hit = self._tools.pipeline.admission.look(self._setup.source.name, key)
+    async def _look(self, key: str) -> R | None:
+        hit = await self._tools.pipeline.admission.look(self._setup.source.name, key)
         try:
             return None if hit is None else self._values.decode(hit.payload).value
         except DecodeError:
@@ -113,7 +114,6 @@ class _Function(Generic[P, R]):
         self,
         key: str,
         call: Callable[[float], Coroutine[Any, Any, Any]],
-        driver: Driver,
         lane: Lane,
         needed: float,
     ) -> FetcherOutcome[R]:
@@ -128,9 +128,9 @@ class _Function(Generic[P, R]):
         patience = setup.patience if lane == "interactive" else 0.0
         ask = Ask(setup.source, job.request, lane, needed, None, patience)
         if not self._tools.has_joined:
-            await driver.call(self._tools.join)
+            await world().offload(self._tools.join)
         try:
-            return self._outcome(await pipeline.travel(job, ask, driver))
+            return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
             # Not raised: in a coroutine a StopIteration would become a RuntimeError.
             return FetcherOutcome(None, None, None, as_raised(job, error))
@@ -173,7 +173,7 @@ class Fetcher(_Function[P, R]):
 
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The value while it is fresh, else None. Loads nothing and takes no slot."""
-        return self._look(self.cache_key(*args, **kwargs))
+        return run(self._look(self.cache_key(*args, **kwargs)))
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Load the value now, fresh as it may be, if the limit allows it; else the one that is there.
@@ -214,7 +214,7 @@ class Fetcher(_Function[P, R]):
 
         if not needed and (kept := self._recall(key)) is not None:
             return kept
-        return _successful(run(self._travel(key, call, self._tools.pipeline.blocking, lane, needed)))
+        return _successful(run(self._travel(key, call, lane, needed)))
 
     def _warm(self, arguments: Arguments) -> bool:
         try:
@@ -260,7 +260,7 @@ class AsyncFetcher(_Function[P, R]):
 
     async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """See :meth:`Fetcher.peek`."""
-        return await self._in_thread(self._look, self.cache_key(*args, **kwargs))
+        return await drive(self._look(self.cache_key(*args, **kwargs)))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """See :meth:`Fetcher.refresh`."""
@@ -268,7 +268,8 @@ class AsyncFetcher(_Function[P, R]):
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """See :meth:`Fetcher.invalidate`."""
-        return await self._in_thread(self._tools.cache.delete, self.cache_key(*args, **kwargs))
+        key = self.cache_key(*args, **kwargs)
+        return await drive(_offloaded(lambda: self._tools.cache.delete(key)))
 
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""
@@ -286,12 +287,15 @@ class AsyncFetcher(_Function[P, R]):
         key = self._shaped(self._key(given, kwargs))
 
         async def call(send_by: float) -> Any:
-            async with asyncio.timeout(max(0.0, send_by - time.monotonic())):
+            async with asyncio.timeout(max(0.0, send_by - now())):
                 return await self._function(*given, **kwargs)
 
         if not needed and (kept := self._recall(key)) is not None:
             return kept
-        travel = functools.partial(self._travel, key, call, self._tools.pipeline.asyncio, lane, needed)
+
+        def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:
+            return drive(self._travel(key, call, lane, needed))
+
         # Only what waits for the same, for as long, is the same.
         found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {key}", travel)
         return _successful(found)
@@ -302,8 +306,9 @@ class AsyncFetcher(_Function[P, R]):
         except Exception:
             return False  # The journey has said why.
 
-    async def _in_thread(self, ask: Callable[[str], T], key: str) -> T:
-        return await self._tools.pipeline.asyncio.call(lambda: ask(key))
+
+async def _offloaded(work: Callable[[], T]) -> T:
+    return await world().offload(work)
 
 
 async def _ready(value: T) -> T:

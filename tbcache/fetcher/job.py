@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -11,6 +10,7 @@ from tbcache.admission import Admission, Grant, Settled, Settlement
 from tbcache.errors import UpstreamError
 from tbcache.fetcher.refusal import is_unsent, refusal, refused_by
 from tbcache.fetcher.value import Timed, Values
+from tbcache.io import now
 from tbcache.models.price import NOTHING
 from tbcache.pipeline import Attempt, Loaded, TooLate
 from tbcache.settings.log import get_logger
@@ -102,7 +102,7 @@ class FunctionJob(Generic[T]):
 
     def _look_at_the_clock(self, grant: Grant) -> None:
         """A slot is held until the lease ends: what is sent after that is known to nobody."""
-        if (late := time.monotonic() - grant.send_by) > 0:
+        if (late := now() - grant.send_by) > 0:
             log.warning("fetch.overran", source=self.source.name, function=self._name, seconds=round(late, 3))
 
 

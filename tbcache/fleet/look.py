@@ -171,7 +171,7 @@ class Look:
         is_spent, refused = _is_spent(source, seen), seen.refused.get(source.name)
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
-        is_shut = any(self._delay.is_shut(source, request) for request in common[:1])
+        is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
         return SourceStatus(
             name=source.name,
             state=_state(source, limits, recent, closure, refused, is_spent=is_spent),

@@ -6,6 +6,8 @@ the caller, :mod:`tbcache.io.loop` in an event loop, the simulation in virtual t
 
 from tbcache.io.blocking import Blocking
 from tbcache.io.current import BLOCKING, clock, inside, now, run, token, uniform, utc_now, world
+from tbcache.io.finish import finish, is_cancelled
+from tbcache.io.mutex import Mutex
 from tbcache.io.world import IO, Argument, Connections, Endpoint, Reply, Server
 
 __all__ = [
@@ -15,10 +17,13 @@ __all__ = [
     "Blocking",
     "Connections",
     "Endpoint",
+    "Mutex",
     "Reply",
     "Server",
     "clock",
+    "finish",
     "inside",
+    "is_cancelled",
     "now",
     "run",
     "token",

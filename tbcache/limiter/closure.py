@@ -7,8 +7,9 @@ process, or from Redis before it went.
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
+
+import tbcache.io as io
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class LocalClosure:
     @property
     def seconds(self) -> float:
         """How long it still lasts."""
-        return self.until - time.monotonic()
+        return self.until - io.now()
 
 
 class Closures:
@@ -40,7 +41,7 @@ class Closures:
 
     def close(self, source: str, seconds: float, reason: str, *, is_from_redis: bool = False) -> None:
         """``source`` is to be sent nothing for ``seconds``. None left: it is open again."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             if seconds <= 0:
                 self._found.pop(source, None)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from tbcache.io import now, run, token
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
@@ -50,7 +49,7 @@ class Limiter:
         self.epochs = Epochs()
         self.broken = Broken(store)
         self._own: dict[str, OwnSlots] = {}
-        self._join: Callable[[str], None] | None = None
+        self._join: Callable[[str], Awaitable[None]] | None = None
         store.on_fork(self._renew)
         store.clock.on_jump(self._give_up_windows)
         store.breaker.repair_with(self)
@@ -86,7 +85,7 @@ class Limiter:
 
     # Asks
 
-    def take(
+    async def take(
         self,
         script: SlotScript[C, R],
         want: Want,
@@ -104,13 +103,13 @@ class Limiter:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
         """
         for _ in range(tries):
-            answer = self.try_to_take(script, want, call, note)
+            answer = await self.try_to_take(script, want, call, note)
             if answer is not None:
                 return answer
         # The server is slow, or its clock runs away from ours faster than it answers.
         raise self.store.breaker.overdue()
 
-    def try_to_take(
+    async def try_to_take(
         self,
         script: SlotScript[C, R],
         want: Want,
@@ -118,71 +117,73 @@ class Limiter:
         note: Callable[[R], object],
     ) -> Replied[R] | None:
         """:meth:`take`, once; None where the ask came too late, and nothing was done."""
-        source, asked_at = want.source, time.monotonic()
+        source, asked_at = want.source, now()
         if want.joins:
-            self._join_before(want)
-        with self._asking(want) as deadline_us:
+            await self._join_before(want)
+        # What is not sent is not asked.
+        self.broken.check(source)
+        deadline_us = await self.store.clock.deadline_us(source)
+        with self._asking(want):
             asked = call(self._terms(source, deadline_us))
-            reply = self._run(script, source, asked)
+            reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):
                 starts_at = self._note(want, script.given(asked, reply), asked_at)
                 note(reply)
         if isinstance(reply, Late):
-            self.store.clock.learn(reply.now, asked_at, source)
+            await self.store.clock.learn(reply.now, asked_at, source)
             return None
-        self._learn(source, getattr(reply, "seen", Seen()))
-        self.store.clock.learn(reply.now, asked_at, source)
+        await self._learn(source, getattr(reply, "seen", Seen()))
+        await self.store.clock.learn(reply.now, asked_at, source)
         return Replied(reply, asked_at, starts_at)
 
-    def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
+    async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script that takes nothing, and must not be carried out once nobody waits for it.
 
         Raises:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
         """
-        asked_at = time.monotonic()
-        reply = self._run(script, source, call(self._terms(source, self.store.clock.deadline_us(source))))
+        asked_at = now()
+        reply = await self._run(
+            script, source, call(self._terms(source, await self.store.clock.deadline_us(source)))
+        )
         if isinstance(reply, Late):
-            self.store.clock.learn(reply.now, asked_at, source)
+            await self.store.clock.learn(reply.now, asked_at, source)
             raise self.store.breaker.overdue()
         return reply
 
-    def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
+    async def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script in a way that takes nothing, however late.
 
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.
         """
-        asked_at = time.monotonic()
-        reply: Any = self._run(script, source, call(self._terms(source, deadline_us=0)))
-        self.store.clock.learn(reply.now, asked_at, source)
+        asked_at = now()
+        reply: Any = await self._run(script, source, call(self._terms(source, deadline_us=0)))
+        await self.store.clock.learn(reply.now, asked_at, source)
         found: R = reply
         return found
 
     def _terms(self, source: str, deadline_us: int) -> Terms:
         return Terms(self.window(source), deadline_us, self.epochs.known(source), self.member)
 
-    def _join_before(self, want: Want) -> None:
+    async def _join_before(self, want: Want) -> None:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
-        self.store.check()
+        await self.store.ready()
         self.join_machine()
         if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
-            self._join(want.source)
+            await self._join(want.source)
 
     @contextmanager
-    def _asking(self, want: Want) -> Iterator[int]:
-        """Around a script by which the server learns that this process is there. Gives its deadline.
+    def _asking(self, want: Want) -> Iterator[None]:
+        """Around a script by which the server learns that this process is there, once its deadline is known:
+        the server refuses what we no longer reckon with.
 
         The one place where it is noted that Redis has heard us, and where an answer is lost.
         """
-        own, clock = self.own(want.source), self.store.clock
-        # What is not sent is not asked.
-        self.broken.check(want.source)
-        # In this order: the server refuses what we no longer reckon with.
-        deadline_us = clock.deadline_us(want.source)
-        own.ask(want.slot, want.cost, time.monotonic() + clock.answered_seconds)
+        own = self.own(want.source)
+        own.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
-            yield deadline_us
+            yield
         except Unavailable as error:
             # Whether it took them, who knows.
             own.lose(want.slot, is_heard=error.is_timeout)
@@ -201,7 +202,7 @@ class Limiter:
             own.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
         if given.granted and given.starts_in > 0:
             # Never too early, were our clock a little fast.
-            starts_at = time.monotonic() + given.starts_in * (1 + CLOCK_DRIFT)
+            starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
             own.promise(starts_at, asked_at)
         for slot in given.released:
             own.release(slot, given.cost)
@@ -209,10 +210,10 @@ class Limiter:
             own.spend(given.spent)
         return starts_at
 
-    def _run(self, script: Script[C, R], source: str, call: C) -> R:
+    async def _run(self, script: Script[C, R], source: str, call: C) -> R:
         self.broken.check(source)
         try:
-            return self.store.run(script, call)
+            return await self.store.ask(script, call)
         except Refused as error:
             if source in self._own:
                 self.broken.add(source, error.reason)
@@ -220,14 +221,14 @@ class Limiter:
 
     # The end of a slot
 
-    def commit(self, source: str, slot: str, cost: int) -> None:
+    async def commit(self, source: str, slot: str, cost: int) -> None:
         """The answer to what was sent with ``slot`` is in. Redis is told now, or at its return."""
         own = self.own(source)
         own.owe(slot, cost)
         own.commit(slot, cost)
-        self._try_to_tell_ends(source)
+        await self._try_to_tell_ends(source)
 
-    def release(self, source: str, slot: str, cost: int) -> None:
+    async def release(self, source: str, slot: str, cost: int) -> None:
         """Nothing was sent with ``slot``. Redis is told now, or at its return.
 
         It is not asked for again by this name: Redis may be told so at any later moment.
@@ -235,13 +236,13 @@ class Limiter:
         own = self.own(source)
         own.owe(slot, cost)
         own.release(slot, cost)
-        self._try_to_tell_ends(source)
+        await self._try_to_tell_ends(source)
 
-    def _try_to_tell_ends(self, source: str) -> None:
+    async def _try_to_tell_ends(self, source: str) -> None:
         with contextlib.suppress(Unavailable):
-            self._tell_ends(source)
+            await self._tell_ends(source)
 
-    def _tell_ends(self, source: str) -> None:
+    async def _tell_ends(self, source: str) -> None:
         """Tell Redis of slots that are over, whoever granted them: it would hold them until their lease ends.
 
         Raises:
@@ -249,7 +250,7 @@ class Limiter:
         """
         own, slots = self.own(source), self.store.keys.slots(source)
         for slot, cost, is_unused in own.owed:
-            self._run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
+            await self._run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
             own.told(slot)
 
     # Without Redis
@@ -277,7 +278,7 @@ class Limiter:
 
     # Joining and leaving
 
-    def on_first_ask(self, join: Callable[[str], None] | None) -> None:
+    def on_first_ask(self, join: Callable[[str], Awaitable[None]] | None) -> None:
         """Call ``join`` with the name of a source before this process first asks for its slots; None: it is
         about to leave."""
         self._join, self.epochs.is_leaving = join, join is None
@@ -315,14 +316,14 @@ class Limiter:
 
     # What Redis has lost
 
-    def _learn(self, source: str, seen: Seen) -> None:
+    async def _learn(self, source: str, seen: Seen) -> None:
         """Where Redis has lost the window, or forgotten us, put our own slots back."""
         if not self.epochs.learn(source, seen):
             # Away again, it is mended at the next return.
             with contextlib.suppress(Unavailable):
-                self.restore(source)
+                await self.restore(source)
 
-    def restore(self, source: str) -> None:
+    async def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
         Redis takes note with it that the process is there, and so does the process.
@@ -341,13 +342,13 @@ class Limiter:
             self.epochs.set(source, found.seen)
             own.restored(ages)
 
-        self.take(RESTORE, Want(source, uuid.uuid4().hex, 0, joins=False), call, note=note)
-        self._tell_ends(source)
+        await self.take(RESTORE, Want(source, token(), 0, joins=False), call, note=note)
+        await self._tell_ends(source)
 
     def _restore(self, own: OwnSlots, source: str, terms: Terms, ages: list[tuple[str, float]]) -> Restore:
-        now = time.monotonic()
+        at = now()
         # Who is told of no fleet has this limit to itself.
-        census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, now)
+        census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, at)
         rooms, _, is_alone = own.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
         # After the ages: what another thread takes alone in between is in neither.
@@ -358,12 +359,12 @@ class Limiter:
             horizon=to_micros(own.horizon),
             process=terms.process,
             known=terms.known,
-            epoch=uuid.uuid4().hex,
+            epoch=token(),
             lease_us=to_micros(self.lease_seconds),
             whole=census.epoch,
             members=census.members,
-            left_us=to_micros(max(0.0, census.left_until - now)),
-            told_ago_us=to_micros(now - census.told_at),
+            left_us=to_micros(max(0.0, census.left_until - at)),
+            told_ago_us=to_micros(at - census.told_at),
             deadline_us=terms.deadline_us,
             # One that has left comes back for nobody.
             is_member=own.is_member and self._join is not None,
@@ -372,7 +373,7 @@ class Limiter:
             taken=(*taken, *unused),
         )
 
-    def _give_up_windows(self, source: str) -> None:
+    async def _give_up_windows(self, source: str) -> None:
         """The clock of the server that holds the keys of ``source`` has jumped: the windows are given up,
         and each process puts back its own slots by its own clock."""
         is_cluster = self.store.settings.redis_cluster
@@ -380,13 +381,13 @@ class Limiter:
             for concerned in [source] if is_cluster else self.epochs.sources:
                 # One source whose keys are damaged must not keep the others' stamps: a jump is seen once.
                 with contextlib.suppress(Refused):
-                    self._give_up_window(concerned)
+                    await self._give_up_window(concerned)
 
-    def _give_up_window(self, source: str) -> None:
+    async def _give_up_window(self, source: str) -> None:
         keys, epoch = self.window(source), self.epochs.of(source)
         if epoch:
-            self._run(LOSE, source, Lose(keys.slots, keys.state, epoch, uuid.uuid4().hex))
-            self.restore(source)
+            await self._run(LOSE, source, Lose(keys.slots, keys.state, epoch, token()))
+            await self.restore(source)
 
     # As Redis comes back
 
@@ -406,7 +407,7 @@ class Limiter:
     def repair(self, was_away: bool) -> bool:
         """Tell the server of the slots that were taken without it."""
         # Each of them: one that is mended does not stand for the others.
-        mended = [self._put_back(source) for source in self._concerned(was_away)]
+        mended = [run(self._put_back(source)) for source in self._concerned(was_away)]
         return any(mended)
 
     def done(self) -> None:
@@ -415,27 +416,27 @@ class Limiter:
             self.stay_clean()
         for source in list(self._own):
             # What ended after the slots were put back.
-            self._try_to_tell_ends(source)
+            run(self._try_to_tell_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
         return [source for source in list(self._own) if was_away or source in self.broken]
 
-    def _put_back(self, source: str) -> bool:
+    async def _put_back(self, source: str) -> bool:
         """Tell the server of the slots that were taken without it; False where it cannot note them."""
         try:
             if source in self.broken and self.own(source).limits:
-                self._look_at(source)
-            self.restore(source)
+                await self._look_at(source)
+            await self.restore(source)
             if source in self.broken and self._join is not None:
                 # A beat looks at all that the source's scripts stand on.
-                self._join(source)
+                await self._join(source)
         except Refused:
             return False
         self.own(source).forget_lost()
         self.broken.mended(source)
         return True
 
-    def _look_at(self, source: str) -> None:
+    async def _look_at(self, source: str) -> None:
         """Look at the window as every ask does. Redis takes no note of who looks. A process that is heard
         counts what leaves its part of the window as used by the others, for a window more: if each try were
         heard, it would have nothing to go on with.
@@ -456,7 +457,7 @@ class Limiter:
             process="",
             is_alone=False,
         )
-        self._run(TAKE, source, ask)
+        await self._run(TAKE, source, ask)
 
     def _renew(self) -> None:
         """In a forked child: what Redis has told the parent is not meant for two."""

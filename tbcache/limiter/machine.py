@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
-import secrets
 import socket
 from pathlib import Path
 
+import tbcache.io as io
 from tbcache.limiter.marker import Marker
 from tbcache.store import Store
 
@@ -25,7 +25,7 @@ class Machine:
 
     def renew(self) -> None:
         """As new: a process of another name, which has said nothing yet. Also after a fork."""
-        self.member = f"{_machine()}-{os.getpid()}.{secrets.token_hex(4)}"
+        self.member = f"{_machine()}-{os.getpid()}.{io.token(4)}"
         self.marker = self.marker_of(self.member)
         #: True once the others of the machine were told that Redis knows of all that was sent.
         self.is_marked = False

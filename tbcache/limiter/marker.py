@@ -28,6 +28,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import tbcache.io as io
 from tbcache.io.lock import try_lock
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
@@ -154,7 +155,7 @@ def _is_quiet(file: Path, seconds: float) -> bool:
                 _end(file)
     except FileNotFoundError:
         return True
-    return is_over and time.time() - ended_at >= seconds
+    return is_over and io.clock() - ended_at >= seconds
 
 
 def _lock(file: int) -> None:
@@ -217,7 +218,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _remove_old(folder: Path) -> None:
-    before = time.time() - KEPT_SECONDS
+    before = io.clock() - KEPT_SECONDS
     for file in folder.iterdir():
         # Another process may remove the same ones.
         with contextlib.suppress(OSError):

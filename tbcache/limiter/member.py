@@ -15,9 +15,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import threading
-import time
-import uuid
 import weakref
 from collections.abc import Iterable
 
@@ -25,6 +22,7 @@ import redis
 from redis.client import PubSub
 from redis.exceptions import NoPermissionError
 
+import tbcache.io as io
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
@@ -66,7 +64,7 @@ class Membership:
         self._kept_until: dict[tuple[str, str, str], int] = {}
         #: What was said of other limits in force, by source.
         self._told_limits: dict[str, tuple[Limit, ...]] = {}
-        self._beating = threading.Lock()
+        self._beating = io.Mutex()
         self._thread = BackgroundThread("tbcache-member", self._round)
         self._messages: PubSub | None = None
         self._deaf_until = -math.inf
@@ -77,7 +75,7 @@ class Membership:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
             self._limiter.on_first_ask(self.beat)
-            self._beating = threading.Lock()
+            self._beating.renew()
             self._thread.start()
 
     def stop(self) -> None:
@@ -89,12 +87,12 @@ class Membership:
             for source in list(self._asked_at):
                 # One source whose keys are damaged must not keep the others' shares.
                 with contextlib.suppress(Refused):
-                    self._leave_source(source)
+                    io.run(self._leave_source(source))
         except Unavailable:
             return
         self._limiter.leave_machine()
 
-    def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
+    async def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
 
         Raises:
@@ -102,20 +100,20 @@ class Membership:
         """
         own = self._limiter.own(source)
         # One at a time: each beat says what was learned from the last.
-        with self._beating:
+        async with self._beating:
             # The others know of us what was sent, not what we would have sent.
-            self._store.check()
+            await self._store.ready()
             self._limiter.join_machine()
             if gives_up_rooms:
                 own.give_up_rooms()
-            going_by = self._beat(source, own)
+            going_by = await self._beat(source, own)
             if own.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.
-                self._beat(source, own)
+                await self._beat(source, own)
             if own.purse.budget:
-                self._fill(own.purse, source)
+                await self._fill(own.purse, source)
 
-    def _fill(self, purse: Purse, source: str) -> None:
+    async def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
         keys, today, paid = self._store.keys, self._store.clock.today, purse.paid
         day = day_of(today)
@@ -128,13 +126,13 @@ class Membership:
             slot_price=purse.page,
             going_by=max(0, purse.left(day) or 0),
         )
-        purse.receive(self._store.run(FILL, ask), day, paid)
+        purse.receive(await self._store.ask(FILL, ask), day, paid)
 
-    def _beat(self, source: str, own: OwnSlots) -> float:
+    async def _beat(self, source: str, own: OwnSlots) -> float:
         """Beat once; the share that we went by until then."""
         going_by = own.share if own.is_member else 0.0
         rooms, mark, is_alone = own.report()
-        self._asked_at[source] = asked_at = time.monotonic()
+        self._asked_at[source] = asked_at = io.now()
 
         def call(terms: Terms) -> Beat:
             return Beat(
@@ -147,7 +145,7 @@ class Membership:
                 rooms=rooms,
                 goes_alone=is_alone,
                 known=terms.known,
-                epoch=uuid.uuid4().hex,
+                epoch=io.token(),
                 lease_us=to_micros(self._limiter.lease_seconds),
             )
 
@@ -155,23 +153,23 @@ class Membership:
             own.receive(read_word(told), mark, is_alone=is_alone)
             own.hear_fleet(asked_at, is_whole=told.is_heard)
             if told.is_whole:
-                now = time.monotonic()
+                now = io.now()
                 own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
 
         # One that comes too late is no sign that the server is away: the next one tells.
-        answer = self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
+        answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
         if answer is not None:
-            self._hear(source, own, answer.reply, asked_at)
+            await self._hear(source, own, answer.reply, asked_at)
         return going_by
 
-    def _hear(self, source: str, own: OwnSlots, told: Heard, asked_at: float) -> None:
+    async def _hear(self, source: str, own: OwnSlots, told: Heard, asked_at: float) -> None:
         self._check_limits(source, own)
         if told.closed_until > told.now:
             self._limiter.hear_closure(source, told.closed_until, told.reason)
         else:
             # Who missed the notice that it was reopened learns it here.
             self._limiter.closures.hear_open(source, asked_at)
-        self._bury_dead(source, told.now, told.absent)
+        await self._bury_dead(source, told.now, told.absent)
 
     def _check_limits(self, source: str, own: OwnSlots) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
@@ -193,53 +191,53 @@ class Membership:
             f"{_written(own.limits)}: the strictest of all processes holds"
         )
 
-    def beat_if_idle(self) -> None:
+    async def beat_if_idle(self) -> None:
         """Beat for every source once, where no thread does it all the time.
 
         Raises:
           Unavailable: the server is away.
         """
         if not self._thread.is_running:
-            self._beat_all_sources()
+            await self._beat_all_sources()
 
     def _beat_all(self) -> None:
         """Redis is back: know our part of what is free before it may go again."""
         if self._thread.is_running:
-            self._beat_all_sources()
+            io.run(self._beat_all_sources())
 
-    def _beat_all_sources(self) -> None:
+    async def _beat_all_sources(self) -> None:
         for source in self._limiter.sources_in_use:
             with contextlib.suppress(Refused):
-                self.beat(source)
+                await self.beat(source)
 
     def _round(self) -> float:
         for source in self._limiter.sources_in_use:
             # One source whose keys are damaged must not silence us in the others.
             with contextlib.suppress(Unavailable):
                 if self._is_due(source):
-                    self.beat(source)
-        self._listen(time.monotonic() + BEAT_SECONDS)
+                    io.run(self.beat(source))
+        self._listen(io.now() + BEAT_SECONDS)
         return 0.0
 
     def _listen(self, until: float) -> None:
         """Hear what is told to all, until it is time for the next beat."""
         try:
-            if time.monotonic() < self._deaf_until:
-                self._thread.pause(until - time.monotonic())
+            if io.now() < self._deaf_until:
+                self._thread.pause(until - io.now())
                 return
             if self._messages is None:
                 self._messages = self._store.subscribe()
             messages = self._messages
-            while (left := until - time.monotonic()) > 0 and not self._thread.is_stopping:
+            while (left := until - io.now()) > 0 and not self._thread.is_stopping:
                 message = messages.get_message(timeout=left)
                 wanted = self._limiter.hear_notice(message["data"]) if message is not None else None
                 if wanted in self._limiter.sources_in_use:
-                    self.beat(wanted, gives_up_rooms=True)
+                    io.run(self.beat(wanted, gives_up_rooms=True))
         except (Unavailable, redis.RedisError, OSError) as error:
             self._unsubscribe()
             if isinstance(error, NoPermissionError):
                 self._hear_nothing()
-            self._thread.pause(until - time.monotonic())
+            self._thread.pause(until - io.now())
         except Exception:
             self._unsubscribe()
             raise
@@ -253,21 +251,21 @@ class Membership:
         """Our user has no right to the channel: what is told there we learn with the next beat."""
         if self._deaf_until == -math.inf:
             log.warning("redis.channel_denied", channel=self._store.keys.notices)
-        self._deaf_until = time.monotonic() + DEAF_SECONDS
+        self._deaf_until = io.now() + DEAF_SECONDS
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
-        now, own = time.monotonic(), self._limiter.own(source)
+        now, own = io.now(), self._limiter.own(source)
         is_silent = now - own.heard_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
         left = BEAT_SECONDS if own.is_short else SHARE_SECONDS
         return is_silent or now - self._asked_at.get(source, 0.0) >= left
 
-    def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
+    async def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
             kept_until = self._kept_until.get((source, self._limiter.epochs.of(source), member), 0)
             if now_us >= kept_until and self._is_dead(member):
-                self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
+                await self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
         """True when ``member`` was a process of this machine and is no more."""
@@ -275,23 +273,23 @@ class Membership:
         is_ours = machine == self._limiter.member.rpartition("-")[0]
         return is_ours and pid is not None and not is_alive(pid)
 
-    def _leave_source(self, source: str) -> None:
+    async def _leave_source(self, source: str) -> None:
         own = self._limiter.own(source)
         for _ in range(MOST_LEAVES):
             granted = own.granted
-            self._leave(source, self._limiter.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+            await self._leave(source, self._limiter.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
             # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
             if own.granted == granted:
                 break
         self._limiter.epochs.forget(source)
         own.census = Census()
 
-    def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
+    async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
         keys, kept = self._store.keys, (source, self._limiter.epochs.of(source), member)
         lease_us = to_micros(self._limiter.lease_seconds)
         ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, lease_us, gone_in_us)
-        kept_until = self._store.run(LEAVE, ask)
+        kept_until = await self._store.ask(LEAVE, ask)
         if kept_until:
             self._kept_until[kept] = kept_until
         else:
@@ -299,7 +297,7 @@ class Membership:
             if is_clean:
                 # It has told its whole bill. What a process that was found dead may have spent stays kept for
                 # the day.
-                self._store.call("HDEL", keys.purses(source, self._store.clock.today), member)
+                await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
 def read_word(told: Heard) -> Word:
@@ -320,7 +318,7 @@ def _written(limits: Iterable[Limit]) -> str:
 def _after_fork() -> None:
     # A thread of the parent may have been in the middle of a beat.
     for membership in list(_MEMBERSHIPS):
-        membership._beating = threading.Lock()
+        membership._beating.renew()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import tbcache.io as io
 from tbcache.limiter.purse import Purse
 from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
@@ -207,7 +207,7 @@ class OwnSlots:
         before. A later moment than the true one is safe: whoever is heard of later is missed later."""
         with self._lock:
             self._asked.pop(name, None)
-            self._heard_at = time.monotonic()
+            self._heard_at = io.now()
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""
@@ -264,18 +264,18 @@ class OwnSlots:
     @property
     def keeps_promises(self) -> bool:
         """False when somebody may be going on alone, and take again what was promised to us."""
-        return time.monotonic() - self._whole_at <= PROMISE_SECONDS
+        return io.now() - self._whole_at <= PROMISE_SECONDS
 
     def needs_word(self, seconds: float) -> bool:
         """True while a slot is promised and nothing was heard of the fleet for ``seconds``."""
-        now = time.monotonic()
+        now = io.now()
         return now < self._promised_until and now - self._whole_at >= seconds
 
     # Slots
 
     def commit(self, slot: str, cost: int) -> None:
         """The answer is in: lower the stamps to now."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             for name in _units(slot, cost):
                 if name in self._stamps:
@@ -297,7 +297,7 @@ class OwnSlots:
     @property
     def owed(self) -> list[Ended]:
         """The slots of which Redis is to be told that they are over."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             ended = [
                 Ended(slot, cost, is_unused=slot not in self._stamps) for slot, cost in self._untold.items()
@@ -335,7 +335,7 @@ class OwnSlots:
 
     def restored(self, ages: Iterable[tuple[str, float]]) -> None:
         """Redis knows of these now (see :meth:`ages`), also of those taken alone."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             for slot, age in ages:
                 self._untold.pop(slot, None)
@@ -353,14 +353,14 @@ class OwnSlots:
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""
-        since = time.monotonic() - limit.window_seconds
+        since = io.now() - limit.window_seconds
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > since)
 
     @property
     def held(self) -> int:
         """How many slots are held: their requests may be under way."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > now)
 
@@ -389,13 +389,13 @@ class OwnSlots:
     @property
     def gone_in(self) -> float:
         """In how many seconds the last slot of this process has left the longest window; 0.0 for none."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             return max([0.0, *(stamp + self._horizon - now for stamp in self._stamps.values())])
 
     def ages(self) -> list[tuple[str, float]]:
         """Every slot with its age in seconds; negative while it is held."""
-        now = time.monotonic()
+        now = io.now()
         with self._lock:
             self._forget(now)
             return [(slot, now - stamp) for slot, stamp in self._stamps.items()]
@@ -408,7 +408,7 @@ class OwnSlots:
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
 
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
-        now, window = time.monotonic(), limit.window_seconds
+        now, window = io.now(), limit.window_seconds
         share = self.mine(limit)
         if cost > share:
             return window
@@ -445,7 +445,7 @@ class OwnSlots:
         return min(self._stamps[name], now) + window
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
-        now = time.monotonic()
+        now = io.now()
         windows = (limit.window_seconds for limit in (*limits, *self.limits))
         self._horizon = max(self._horizon, *windows)
         if len(self._stamps) >= self._sweep_at:

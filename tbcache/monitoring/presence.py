@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from tbcache.io import run
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.member import Membership
 from tbcache.models import utc_now
@@ -74,7 +75,7 @@ class Presence:
         """
         self._tell(self._heartbeat(role, started_at, load))
         if role in FETCHING_ROLES:
-            self._membership.beat_if_idle()
+            run(self._membership.beat_if_idle())
 
     def _heartbeat(self, role: str, started_at: datetime, load: Load) -> Heartbeat:
         return Heartbeat(

@@ -1,6 +1,5 @@
 """The pipeline: one request's journey, from the ask to the outcome."""
 
-from tbcache.pipeline.driver import Driver, run
 from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.journey import PATIENCE_SECONDS, Pipeline, get_pipeline
 from tbcache.pipeline.reader import TooLate, Upstream
@@ -9,12 +8,10 @@ __all__ = [
     "PATIENCE_SECONDS",
     "Answered",
     "Attempt",
-    "Driver",
     "Job",
     "Loaded",
     "Pipeline",
     "TooLate",
     "Upstream",
     "get_pipeline",
-    "run",
 ]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tbcache.admission import (
     Admission,
@@ -26,7 +25,6 @@ from tbcache.admission import (
     Settled,
     Settlement,
     Stale,
-    Verdict,
     Wait,
 )
 from tbcache.cache import MISSING, get_cache_manager
@@ -35,6 +33,7 @@ from tbcache.errors import (
     RateLimited,
     UpstreamError,
 )
+from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.io.singleton import singleton
 from tbcache.models import (
@@ -43,12 +42,10 @@ from tbcache.models import (
     Lane,
     Outcome,
     SymbolSentiment,
-    utc_now,
     wait_seconds,
 )
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
-from tbcache.pipeline.driver import Asyncio, Blocking, Driver, run
 from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
 from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
@@ -78,8 +75,6 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._memory = admission.memory
-        #: Who runs its journeys: in the thread of a caller, or in an event loop.
-        self.blocking, self.asyncio = Blocking(), Asyncio()
 
     def run(
         self,
@@ -95,15 +90,19 @@ class Pipeline:
         patience = wait_seconds("patience", patience)
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return self._outcome(request, Answered(kept, "cache"))
-        job = SentimentJob(upstream, request, self.admission, self._outbox)
-        ask = Ask(upstream.source, request, lane, needed, slot, patience)
-        if self.admission.delay.is_shut(upstream.source, request):
-            self.admission.give_back(ask)
+        return run(self.fetch(upstream, Ask(upstream.source, request, lane, needed, slot, patience)))
+
+    async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
+        """:meth:`run`, for what the process itself has not in memory."""
+        request = cast("FetchRequest", ask.request)
+        if await self.admission.delay.is_shut(upstream.source, request):
+            await self.admission.give_back(ask)
             nothing = delayed(upstream, request, self.admission.now)
             return self._outcome(request, Answered(nothing, "cache"))
-        return self._outcome(request, run(self.travel(job, ask, self.blocking)))
+        job = SentimentJob(upstream, request, self.admission, self._outbox)
+        return self._outcome(request, await self.travel(job, ask))
 
-    async def travel(self, job: Job[T], ask: Ask, driver: Driver) -> Answered[T]:
+    async def travel(self, job: Job[T], ask: Ask) -> Answered[T]:
         """What ``ask`` is about, from the cache or by ``job``.
 
         ``ask.patience`` is how many seconds to wait for a slot or for another's load;
@@ -123,21 +122,21 @@ class Pipeline:
         # A load within a load ends before the outer one's slot does: what that sends after is in no window.
         if (left := seconds_left()) < ask.patience:
             ask = replace(ask, patience=max(0.0, left))
-        give_up = time.monotonic() + ask.patience
+        give_up = now() + ask.patience
         while True:
             token = self._memory.begin(key)
-            match await driver.call(functools.partial(self.admission.admit, ask), self._take_back):
+            match await self.admission.admit(ask):
                 case Hit(payload, seconds):
                     value = _peek(job, payload)
                     if value is MISSING:
-                        await self._discard(job, ask, give_up, driver)
+                        await self._discard(job, ask, give_up)
                         continue
                     self._memory.put(key, job.kept(value, payload), seconds, token, len(payload))
                     return Answered(value, "cache")
                 case Stale(payload, failure):
                     value = _peek(job, payload)
                     if value is MISSING:
-                        await self._discard(job, ask, give_up, driver)
+                        await self._discard(job, ask, give_up)
                         continue
                     return Answered(value, "stale", failure)
                 case Failed(failure):
@@ -145,43 +144,38 @@ class Pipeline:
                 case Go(grant, old):
                     stale = _peek(job, old)
                     if stale is not MISSING and ask.lane == "interactive" and not ask.needed and not ask.slot:
-                        driver.spawn(functools.partial(self._load, job, grant, stale, driver))
+                        world().spawn(functools.partial(self._load, job, grant, stale))
                         return Answered(stale, "stale")
                     with contextlib.suppress(TooLate):
-                        return await self._load(job, grant, stale, driver)
+                        return await self._load(job, grant, stale)
                 case Join() as join:
-                    left = give_up - time.monotonic()
+                    left = give_up - now()
                     if left <= 0:
                         raise RateLimited(name, utc_now(), "another worker is still fetching it")
                     seconds = min(join.seconds, left, JOIN_SECONDS)
-                    await driver.wait(functools.partial(self.admission.wait_for, join, name, seconds))
+                    await self.admission.wait_for(join, name, seconds)
                 case Wait(seconds) as wait:
-                    if time.monotonic() + seconds > give_up:
+                    if now() + seconds > give_up:
                         raise _limited(name, wait)
-                    await driver.sleep(seconds)
-            ask = replace(ask, slot=None, patience=max(0.0, give_up - time.monotonic()))
+                    await world().sleep(seconds)
+            ask = replace(ask, slot=None, patience=max(0.0, give_up - now()))
 
     def _outcome(self, request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
         sentiment, origin, failure = answered
         age = (self.admission.now - sentiment.as_of).total_seconds()
         return Outcome(request, sentiment, origin, 0.0 if origin == "live" else max(0.0, age), failure)
 
-    def _take_back(self, verdict: Verdict) -> None:
-        """Nobody is there any more for whom something was granted."""
-        if isinstance(verdict, Go):
-            self.admission.settle(verdict.grant, Settlement())
-
-    async def _discard(self, job: Job[Any], ask: Ask, give_up: float, driver: Driver) -> None:
+    async def _discard(self, job: Job[Any], ask: Ask, give_up: float) -> None:
         """Remove an entry that is damaged."""
         log.warning("cache.corrupt", source=job.source.name, key=job.request.key)
-        if not await driver.call(functools.partial(self.admission.discard, ask)):
-            await self._await_removal(job.source.name, give_up, driver)
+        if not await self.admission.discard(ask):
+            await self._await_removal(job.source.name, give_up)
 
-    async def _await_removal(self, source: str, give_up: float, driver: Driver) -> None:
+    async def _await_removal(self, source: str, give_up: float) -> None:
         """Let somebody else remove a damaged value that Redis does not let us remove."""
-        if time.monotonic() + REMOVAL_SECONDS > give_up:
+        if now() + REMOVAL_SECONDS > give_up:
             raise RateLimited(source, utc_now(), "its cached answer is damaged and cannot be removed")
-        await driver.sleep(REMOVAL_SECONDS)
+        await world().sleep(REMOVAL_SECONDS)
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
         """This process's own copy while it is known to be fresh: a hit without a round trip."""
@@ -199,31 +193,26 @@ class Pipeline:
 
     def close(self) -> None:
         """Wait for refreshes in the background."""
-        self.blocking.close()
-        self.asyncio.close()
+        BLOCKING.close()
 
-    async def _load(self, job: Job[T], grant: Grant, stale: T, driver: Driver) -> Answered[T]:
+    async def _load(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
         """Load and settle; ``stale`` is what stands in where that fails, or MISSING.
 
         Raises TooLate, with everything given back, when nothing was sent.
         """
-        await self._await_start(grant, driver)
-        attempt, started = Attempt(grant), time.monotonic()
-
-        def settle(settlement: Settlement) -> None:
-            self.admission.settle(attempt.grant, settlement)
-
+        await self._await_start(grant)
+        attempt, started = Attempt(grant), now()
         try:
             loaded = await job.load(attempt)
             if loaded.settlement == Settlement():
-                await driver.call(lambda: settle(Settlement()))
+                await self.admission.settle(attempt.grant, Settlement())
                 return Answered(loaded.value, "cache")
-            await self._settle(job, loaded, attempt, time.monotonic() - started, driver)
+            await self._settle(job, loaded, attempt, now() - started)
         except TooLate:
-            await driver.call(lambda: settle(Settlement()))
+            await self.admission.settle(attempt.grant, Settlement())
             raise
         except UpstreamError as error:
-            failure = await self._settle_failure(job, attempt, error, time.monotonic() - started, driver)
+            failure = await self._settle_failure(job, attempt, error, now() - started)
             if stale is MISSING:
                 raise
             return Answered(stale, "stale", failure)
@@ -231,43 +220,41 @@ class Pipeline:
             bug = _bug(job.source.name, error)
             log.error("fetch.broke", source=job.source.name, **job.names, error=repr(error)[:200])
             broken = Settlement(failure=bug, pages=attempt.sent, bill=attempt.bill)
-            await driver.call(lambda: settle(broken))
+            await self.admission.settle(attempt.grant, broken)
             raise
         except BaseException:
             interrupted = Settlement(is_interrupted=True, pages=attempt.sent, bill=attempt.bill)
-            await driver.call(lambda: settle(interrupted))
+            world().undo(functools.partial(self.admission.settle, attempt.grant, interrupted))
             raise
         return Answered(loaded.value, "live")
 
     async def _settle_failure(
-        self, job: Job[T], attempt: Attempt, error: UpstreamError, seconds: float, driver: Driver
+        self, job: Job[T], attempt: Attempt, error: UpstreamError, seconds: float
     ) -> Failure:
         failure = Failure.of(error)
         settlement = Settlement(
             failure=failure, closed_by=closing(error), seconds=seconds, pages=attempt.sent, bill=attempt.bill
         )
-        await driver.call(lambda: self.admission.settle(attempt.grant, settlement))
+        await self.admission.settle(attempt.grant, settlement)
         log.warning(
             "fetch.failed", source=job.source.name, **job.names, kind=failure.kind, reason=failure.message
         )
         return failure
 
-    async def _settle(
-        self, job: Job[T], loaded: Loaded[T], attempt: Attempt, seconds: float, driver: Driver
-    ) -> None:
+    async def _settle(self, job: Job[T], loaded: Loaded[T], attempt: Attempt, seconds: float) -> None:
         settlement = replace(loaded.settlement, seconds=seconds)
 
-        def settle() -> Settled:
-            where = self.admission.settle(loaded.grant, settlement)
+        async def settle() -> Settled:
+            where = await self.admission.settle(loaded.grant, settlement)
             # It is billed, and counted: what breaks after this owes nothing.
             attempt.bill, attempt.sent = NOTHING, 0
             return where
 
-        where = await driver.finish(settle)
+        where = await finish(settle)
         if where != "local":
             # Before the server tells us, or we would read our own old value.
             self._memory.discard(job.request.key)
-        job.settled(loaded, where)
+        await world().offload(lambda: job.settled(loaded, where))
         log.info(
             "fetch.finished",
             source=job.source.name,
@@ -277,13 +264,13 @@ class Pipeline:
             seconds=round(seconds, 3),
         )
 
-    async def _await_start(self, grant: Grant, driver: Driver) -> None:
+    async def _await_start(self, grant: Grant) -> None:
         """Sleep until the promised slot begins; give it back if that is interrupted."""
         try:
-            while (left := grant.starts_at - time.monotonic()) > 0:
-                await driver.sleep(left)
+            while (left := grant.starts_at - now()) > 0:
+                await world().sleep(left)
         except BaseException:
-            await driver.call(lambda: self.admission.settle(grant, Settlement()))
+            world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.errors import UpstreamError, UpstreamPayloadError
+from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
-from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse, utc_now
+from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.price import NOTHING, Bill
 from tbcache.pipeline.coverage import Coverage, Ending
 from tbcache.pipeline.job import Attempt
@@ -25,7 +26,7 @@ CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
 
 #: Commits the slot of the page that came, bills it, and takes a slot for the next.
-Turn = Callable[[Grant, Bill], Grant | Wait]
+Turn = Callable[[Grant, Bill], Awaitable[Grant | Wait]]
 MaySend = Callable[[Grant], bool]
 
 
@@ -46,6 +47,13 @@ class Upstream(Protocol):
     def send(self, request: HttpRequest) -> RawResponse: ...
 
     def parse(self, response: RawResponse) -> Page: ...
+
+
+@runtime_checkable
+class AwaitedUpstream(Protocol):
+    """An upstream that can be awaited as well."""
+
+    async def exchange(self, request: HttpRequest) -> RawResponse: ...
 
 
 class TooLate(Exception):
@@ -100,7 +108,7 @@ class PageReader:
         self._hints: tuple[RateHint, ...] = ()
         self._attempt = attempt
 
-    def read(self) -> Fetched:
+    async def read(self) -> Fetched:
         """Read until the pages are all that was asked for, or no more can or may be read.
 
         Raises:
@@ -109,7 +117,7 @@ class PageReader:
         cursor: str | None = None
         while True:
             try:
-                page = self._page(cursor)
+                page = await self._page(cursor)
             except (UpstreamError, TooLate) as error:
                 # Nothing was read, and that is no answer: what is older may hold more.
                 if not self._kept:
@@ -119,17 +127,17 @@ class PageReader:
                 return self._ended(ending)
             if self._pages == self._upstream.source.pages:
                 return self._fetched("page_budget")
-            turn = self._turn(self._attempt.grant, self._attempt.bill)
+            turn = await self._turn(self._attempt.grant, self._attempt.bill)
             self._attempt.bill = NOTHING
             if isinstance(turn, Wait):
                 return self._fetched("budget" if turn.why == "budget" else "rate_limit")
             cursor, self._attempt.grant = page.next, turn
 
-    def _page(self, cursor: str | None) -> Page:
+    async def _page(self, cursor: str | None) -> Page:
         http = self._upstream.request(self._sent, cursor, self._now)
         if not self._may_send(self._attempt.grant):
             raise TooLate
-        page = self._exchange(http)
+        page = await self._exchange(http)
         self._pages += 1
         self._hints = page.hints
         self._attempt.bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
@@ -137,15 +145,15 @@ class PageReader:
             self._kept.setdefault(item.id, item)
         return page
 
-    def _exchange(self, http: HttpRequest) -> Page:
+    async def _exchange(self, http: HttpRequest) -> Page:
         """Send, and read what comes. Until that is known, the page may cost as much as any."""
         attempt = self._attempt
         attempt.sent, attempt.bill = attempt.sent + 1, self._upstream.source.price.uncertain
         try:
             # Checked again at the socket: who stands still until the slot is over must not send.
             with until(attempt.grant.send_by):
-                response = self._upstream.send(http)
-            return parse_page(self._upstream, response)
+                response = await _sent(self._upstream, http)
+            return await world().offload(lambda: parse_page(self._upstream, response))
         except UpstreamError as error:
             if not _may_be_billed(error):
                 attempt.bill = NOTHING
@@ -186,6 +194,20 @@ class PageReader:
         """True when nothing is newer than the plan's delay: silence then says nothing."""
         newest_allowed = self._now - timedelta(hours=self._delay)
         return bool(self._delay) and all(item.at is None or item.at <= newest_allowed for item in items)
+
+
+async def _sent(upstream: Upstream, http: HttpRequest) -> RawResponse:
+    """The answer to ``http``: in the world that this is awaited in, where the upstream can do that."""
+    if isinstance(upstream, AwaitedUpstream) and not _sends_itself(upstream):
+        return await upstream.exchange(http)
+    return await world().offload(lambda: upstream.send(http))
+
+
+def _sends_itself(upstream: AwaitedUpstream) -> bool:
+    """True where ``send`` was written after ``exchange``, by somebody who knows of the first alone."""
+    places = [vars(upstream), *map(vars, type(upstream).__mro__)]
+    written = next(place for place in places if "send" in place or "exchange" in place)
+    return "exchange" not in written
 
 
 def _may_be_billed(error: UpstreamError) -> bool:

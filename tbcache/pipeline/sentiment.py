@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from tbcache.admission import Admission, Reach, Settled, Settlement
+from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.pipeline.job import Attempt, Loaded
 from tbcache.pipeline.reader import Fetched, PageReader, Upstream
@@ -47,12 +49,15 @@ class SentimentJob:
         return value
 
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
-        reach = self._admission.delay.reach(self.source, self.request)
+        reach = await self._admission.delay.reach(self.source, self.request)
         if reach is None:
             nothing = delayed(self._upstream, self.request, self._admission.now)
             return Loaded(nothing, attempt.grant, Settlement())
-        fetched = self._read_pages(attempt, reach)
-        answer = self._answer = _answer(self._upstream, self.request, fetched, self._admission.now)
+        fetched = await self._read_pages(attempt, reach)
+        as_of = self._admission.now
+        answer = self._answer = await world().offload(
+            lambda: _answer(self._upstream, self.request, fetched, as_of)
+        )
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
             closed_by=fetched.closed_by,
@@ -71,16 +76,16 @@ class SentimentJob:
         else:
             self._outbox().nudge()
 
-    def _read_pages(self, attempt: Attempt, reach: Reach) -> Fetched:
+    async def _read_pages(self, attempt: Attempt, reach: Reach) -> Fetched:
         admission = self._admission
         try:
-            fetched = PageReader(
+            fetched = await PageReader(
                 self._upstream, attempt, admission.turn, admission.may_send, admission.now, reach
             ).read()
         except BaseException:
-            admission.delay.give_up(self.source)
+            world().undo(functools.partial(admission.delay.give_up, self.source))
             raise
-        admission.delay.learn(self.source, reach.request, fetched.read, admission.now)
+        await admission.delay.learn(self.source, reach.request, fetched.read, admission.now)
         return fetched
 
 

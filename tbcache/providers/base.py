@@ -15,6 +15,7 @@ import httpx2
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.core import check_ttl
 from tbcache.errors import RateLimited, UpstreamError
+from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
@@ -126,7 +127,11 @@ class Provider(ABC):
         Raises:
           UpstreamUnavailable: no answer.
         """
-        return self.client.send(request)
+        return run(self.exchange(request))
+
+    async def exchange(self, request: HttpRequest) -> RawResponse:
+        """:meth:`send`, as a coroutine. A subclass that has a ``send`` of its own needs none of this."""
+        return await self.client.exchange(request)
 
     @cached_property
     def client(self) -> HttpClient:

@@ -108,12 +108,12 @@ class TwitterProvider(Provider):
         wanted = FILTER if self.own.query_filter is None else self.own.query_filter
         return f"{asked} {wanted}".rstrip()
 
-    def send(self, request: HttpRequest) -> RawResponse:
+    async def exchange(self, request: HttpRequest) -> RawResponse:
         """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.
 
         So the other query has a slot of its own, and so have those of the next hour.
         """
-        response = super().send(request)
+        response = await super().exchange(request)
         if not request.params["query"].startswith("$"):
             # What is found by a word may speak of something else, and is billed: `status` tells of it.
             self.usage_monitor.count(self.source.name, {"plain": 1})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, cast
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
+from tbcache.io import now, run, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, Result, dead, encode_result
@@ -115,7 +115,7 @@ class PacingConsumer(Consumer):
             self._say_rest()
             self._give_back_unheard()
             # Without a free thread there is nothing to ask for, but claims to renew.
-            self._threads.wait(self._source.name, self._renew_at - time.monotonic())
+            self._threads.wait(self._source.name, self._renew_at - now())
             with self._threads.reserve(self._source.name) as reserved:
                 retry_in = self._dequeue(reserved)
             if not self._buffer and reserved.count and not reserved.is_all:
@@ -123,13 +123,13 @@ class PacingConsumer(Consumer):
         except Unavailable:
             # No suspect comes from there now: the other queues need not wait for it.
             self._threads.set_free_for(self._source.name, False)
-            time.sleep(min(self._timeout, 0.25))
+            run(world().sleep(min(self._timeout, 0.25)))
 
     def _dequeue(self, reserved: Reservation) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
         settings, name, cost = self._shared.settings, self._source.name, self._source.cost
         suffix = f"{self._token}.{next(self._asks):x}."
-        self._renew_at = time.monotonic() + self._timeout
+        self._renew_at = now() + self._timeout
 
         def call(terms: Terms) -> Dequeue:
             return Dequeue(
@@ -160,7 +160,7 @@ class PacingConsumer(Consumer):
 
         want = Want(name, suffix, reserved.count * cost, self._source.limits, is_alone=False)
         try:
-            found = self._limiter.take(DEQUEUE, want, call, note=note).reply
+            found = run(self._limiter.take(DEQUEUE, want, call, note=note)).reply
         except Unavailable as error:
             if error.is_timeout:
                 self._hand.unheard.append(suffix)

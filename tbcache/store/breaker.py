@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -17,6 +16,7 @@ from typing import Protocol
 import redis
 
 from tbcache.errors import ConfigurationError, RedisUnreachable
+from tbcache.io import now
 from tbcache.io.background import BackgroundThread
 from tbcache.settings.log import get_logger
 from tbcache.store.fault import is_passing, is_refusal, may_be_done, reason_of
@@ -177,7 +177,7 @@ class Breaker:
 
     def _plan_probe(self, is_there: bool) -> None:
         """With the lock held: when to ask first; later, where a server is back and refuses again at once."""
-        is_relapse = time.monotonic() - self._returned_at < RELAPSE_SECONDS
+        is_relapse = now() - self._returned_at < RELAPSE_SECONDS
         self._probe_seconds = _longer(self._probe_seconds) if is_relapse and is_there else PROBE_SECONDS
 
     def _probe(self) -> float | None:
@@ -220,7 +220,7 @@ class Breaker:
                     self.reason = "closed" if self.is_closed else None
                 for repair in self._repairs:
                     repair.done()
-                self._returned_at = time.monotonic()
+                self._returned_at = now()
         finally:
             self.is_returning = False
         if was_away:
@@ -229,7 +229,7 @@ class Breaker:
     def _await_quiet(self, was_away: bool) -> None:
         """What is put right must not be changed by what was asked before. Others go on alone meanwhile."""
         quiet_at = max((repair.quiet_at(was_away) for repair in self._repairs), default=-math.inf)
-        if (left := quiet_at - time.monotonic()) > 0:
+        if (left := quiet_at - now()) > 0:
             self._prober.pause(left)
 
     def _put_right(self, was_away: bool) -> bool:

@@ -7,12 +7,11 @@ it has read in answers. The nodes of a cluster have clocks of their own: there, 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from tbcache.models import utc_now
+from tbcache.io import Mutex, now, utc_now
 from tbcache.settings.log import get_logger
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_time
 
@@ -35,10 +34,10 @@ class _Range(NamedTuple):
     high: float
     seen_at: float
 
-    def at(self, now: float) -> _Range:
+    def at(self, moment: float) -> _Range:
         """The same later: the two may have gone apart by their drift."""
-        drift = CLOCK_DRIFT * max(0.0, now - self.seen_at)
-        return _Range(self.low - drift, self.high + drift, now)
+        drift = CLOCK_DRIFT * max(0.0, moment - self.seen_at)
+        return _Range(self.low - drift, self.high + drift, moment)
 
     def narrowed_by(self, other: _Range) -> _Range:
         return _Range(max(self.low, other.low), min(self.high, other.high), self.seen_at)
@@ -47,20 +46,21 @@ class _Range(NamedTuple):
 class ServerClock:
     """What this process knows of the server's time. Moments with ``_us`` are microseconds of that time."""
 
-    def __init__(self, ask: Callable[[str], int], timeout: float, *, is_cluster: bool) -> None:
+    def __init__(self, ask: Callable[[str], Awaitable[int]], timeout: float, *, is_cluster: bool) -> None:
         """``ask`` asks the server that holds a source's keys for its time (us); ``timeout`` (seconds) is
         that of every ask."""
         self._ask = ask
         self._timeout = timeout
         self._is_cluster = is_cluster
-        self._jumped: list[Callable[[str], None]] = []
+        self._jumped: list[Callable[[str], Awaitable[None]]] = []
         self._ranges: dict[str, _Range] = {}
+        self._asking = Mutex()
         self.renew()
 
     def renew(self) -> None:
         """Also after a fork: another thread of the parent may have held a lock. What is known holds."""
         self._lock = threading.Lock()
-        self._asking = threading.Lock()
+        self._asking.renew()
 
     @property
     def is_known(self) -> bool:
@@ -75,23 +75,23 @@ class ServerClock:
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
         known = self._ranges.get(self._name(source))
-        return None if known is None else (time.monotonic() + known.high) * MICROS
+        return None if known is None else (now() + known.high) * MICROS
 
     def recent_us(self, source: str) -> float | None:
         """The server's time (us); None where it was not heard of for a while."""
         known = self._ranges.get(self._name(source))
-        if known is None or time.monotonic() - known.seen_at > CLOCK_SECONDS:
+        if known is None or now() - known.seen_at > CLOCK_SECONDS:
             return None
-        return (time.monotonic() + known.high) * MICROS
+        return (now() + known.high) * MICROS
 
-    def now_us(self, source: str) -> float:
+    async def now_us(self, source: str) -> float:
         """The server's time (us). A round trip where it was not heard of for a while.
 
         Raises:
           Unavailable: the server is away.
         """
         recent = self.recent_us(source)
-        return (time.monotonic() + self._ask_now(source).high) * MICROS if recent is None else recent
+        return (now() + (await self._ask_now(source)).high) * MICROS if recent is None else recent
 
     @property
     def today(self) -> datetime:
@@ -99,7 +99,7 @@ class ServerClock:
         now_us = self.time_us()
         return utc_now() if now_us is None else to_time(now_us)
 
-    def deadline_us(self, source: str) -> int:
+    async def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.
 
         A source's first costs a round trip: a server that is frozen must not act on it when it thaws.
@@ -107,40 +107,40 @@ class ServerClock:
         Raises:
           Unavailable: the server is away.
         """
-        known = self._ranges.get(self._name(source)) or self._ask_first(source)
+        known = self._ranges.get(self._name(source)) or await self._ask_first(source)
         # By the lower end: never later than the part of the timeout that is the ask's.
-        return round((time.monotonic() + known.low + self.answered_seconds) * MICROS)
+        return round((now() + known.low + self.answered_seconds) * MICROS)
 
-    def learn(self, now_us: int, asked_at: float, source: str) -> None:
+    async def learn(self, now_us: int, asked_at: float, source: str) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
 
         One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
         """
-        name, now = self._name(source), time.monotonic()
-        seen = _Range(now_us / MICROS - now, now_us / MICROS - asked_at, now)
+        name, at = self._name(source), now()
+        seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
         with self._lock:
             known = self._ranges.get(name)
-            both = seen if known is None else seen.narrowed_by(known.at(now))
+            both = seen if known is None else seen.narrowed_by(known.at(at))
             # A clock that is being corrected, by some milliseconds a second, has not jumped.
             gap = both.low - both.high
             self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
         if gap > self._timeout and known is not None:
             log.warning("redis.clock_jumped", seconds=round(seen.high - known.high, 3))
             for callback in self._jumped:
-                callback(source)
+                await callback(source)
 
-    def on_jump(self, callback: Callable[[str], None]) -> None:
+    def on_jump(self, callback: Callable[[str], Awaitable[None]]) -> None:
         """Call ``callback`` with a source when the clock of the server that holds its keys has jumped."""
         self._jumped.append(callback)
 
-    def _ask_first(self, source: str) -> _Range:
-        with self._asking:
+    async def _ask_first(self, source: str) -> _Range:
+        async with self._asking:
             # Another thread may have asked while we waited.
-            return self._ranges.get(self._name(source)) or self._ask_now(source)
+            return self._ranges.get(self._name(source)) or await self._ask_now(source)
 
-    def _ask_now(self, source: str) -> _Range:
-        asked_at = time.monotonic()
-        self.learn(self._ask(source), asked_at, source)
+    async def _ask_now(self, source: str) -> _Range:
+        asked_at = now()
+        await self.learn(await self._ask(source), asked_at, source)
         return self._ranges[self._name(source)]
 
     def _name(self, source: str) -> str:

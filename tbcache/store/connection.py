@@ -19,7 +19,7 @@ from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
 from tbcache.errors import ConfigurationError, RedisUnreachable
-from tbcache.io import now, run, world
+from tbcache.io import Mutex, run, world
 from tbcache.io.singleton import singleton
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.settings.log import get_logger
@@ -171,19 +171,8 @@ class Store:
                 yield page
 
     async def now_us(self, source: str) -> float:
-        """The time of the server that holds the source's keys (us). A round trip where it was not heard of
-        for a while.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        known = self.clock.recent_us(source)
-        if known is None:
-            asked_at = now()
-            told = await self.ask(TIME, AskTime(self.keys.state(source)))
-            self.clock.learn(told.seconds * MICROS + told.micros, asked_at, source)
-            known = self.clock.recent_us(source)
-        return self.clock.now_us(source) if known is None else known
+        """See :meth:`tbcache.store.clock.ServerClock.now_us`."""
+        return await self.clock.now_us(source)
 
     async def ready(self) -> None:
         """Whether anything would be sent now.
@@ -192,7 +181,7 @@ class Store:
           Unavailable: the server is away, or was a moment ago.
         """
         if not self._is_ready():
-            await world().offload(self._agree)
+            await self._agree()
 
     def run(self, script: Script[C, R], call: C) -> R:
         """:meth:`ask`, for threads."""
@@ -294,7 +283,7 @@ class Store:
           Unavailable: the server is away, or was a moment ago.
         """
         if not self._is_ready():
-            self._agree()
+            run(self._agree())
 
     def _is_ready(self) -> bool:
         """False where it is not known yet whether this process may use what is in Redis.
@@ -307,19 +296,19 @@ class Store:
         self.breaker.check()
         return self.breaker.is_greeted or self.breaker.reason is not None
 
-    def _agree(self) -> None:
+    async def _agree(self) -> None:
         """Before the first call, and at each return: may this process use what is in Redis (layout.py)?
 
         Raises:
           Unavailable: it may not, or the server is away.
         """
-        with self._agreeing:
+        async with self._agreeing:
             if self.breaker.is_greeted:
                 return
-            # Another thread may have found it away while this one waited.
+            # Another may have found it away while this one waited.
             self.breaker.check()
             try:
-                told = agree(self._server.call, self.keys)
+                told = await agree(self._say, self.keys)
             except OtherLayout as error:
                 self.breaker.is_foreign = True
                 raise self.breaker.open(error) from None
@@ -329,7 +318,10 @@ class Store:
                 raise self.breaker.open(error) from None
             self.breaker.is_greeted, self.breaker.is_foreign = True, False
         if not self.clock.is_known and not self.settings.redis_cluster:
-            self.clock.learn(*told, source="")
+            await self.clock.learn(*told, source="")
+
+    async def _say(self, *command: Argument) -> Any:
+        return await world().call(self._server, command)
 
     def _failed(self, error: Exception, script: str = "", source: str = "") -> Unavailable:
         """What to raise for an error of the server; ``source`` is whose keys ``script`` was run on."""
@@ -390,7 +382,7 @@ class Store:
         """Ask whether the server is back, and may be used."""
         with self.guard():
             self._server.check()
-        self._agree()
+        run(self._agree())
         self.probe()
 
     def probe(self) -> None:
@@ -404,8 +396,8 @@ class Store:
         for source in sorted(sources):
             self.run(PROBE, Probe(self.keys.probe(source), PROBE_TTL_MS))
 
-    def _ask_time(self, source: str) -> int:
-        told = self.run(TIME, AskTime(self.keys.state(source)))
+    async def _ask_time(self, source: str) -> int:
+        told = await self.ask(TIME, AskTime(self.keys.state(source)))
         return told.seconds * MICROS + told.micros
 
     def on_fork(self, callback: Callable[[], None]) -> None:
@@ -442,7 +434,7 @@ class Store:
         self._server.close()
 
     def _open(self) -> None:
-        self._agreeing = threading.Lock()
+        self._agreeing = Mutex()
         url, timeout = self._url or "redis://127.0.0.1:1/0", self.settings.redis_timeout
         self._server: Node | Cluster = (Cluster if self.settings.redis_cluster else Node)(url, timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)

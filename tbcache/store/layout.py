@@ -11,15 +11,14 @@ earlier one lives, and can read what they left.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
-from tbcache.models import utc_now
+from tbcache.io import now, utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
@@ -38,7 +37,7 @@ _MOST_AHEAD_SECONDS = 3600.0
 _NAME_LENGTH = 30
 
 #: Sends one command and gives the answer.
-Call = Callable[..., Any]
+Call = Callable[..., Awaitable[Any]]
 
 
 class OtherLayout(redis.ResponseError):
@@ -82,31 +81,31 @@ class _Mark(msgspec.Struct, frozen=True):
     layout: int = 1
 
 
-def agree(call: Call, keys: Keys) -> ServerTime:
+async def agree(call: Call, keys: Keys) -> ServerTime:
     """Make sure that what is in Redis is, and stays, of this process's layout. Gives the server's time too.
 
     Raises:
       OtherLayout: it is of another, whose processes live or which this one cannot read.
     """
-    layout, version, told = _claim(call, keys, takes_over=False)
+    layout, version, told = await _claim(call, keys, takes_over=False)
     if layout < LAYOUT:
-        _find_older(call, keys)
-        layout, version, told = _claim(call, keys, takes_over=True)
+        await _find_older(call, keys)
+        layout, version, told = await _claim(call, keys, takes_over=True)
     if layout != LAYOUT:
         raise OtherLayout(f"Redis holds the layout of tbcache {version} (layout {layout}); {_ours()}")
     return told
 
 
-def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str, ServerTime]:
+async def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str, ServerTime]:
     """The layout in force, the version of tbcache that wrote it, and the server's time."""
-    ask, asked_at = Agree(keys.layout, LAYOUT, __version__, TTL_MS, takes_over), time.monotonic()
-    found = AGREE.read(call("EVAL", AGREE.text, *AGREE.pack(ask)))
+    ask, asked_at = Agree(keys.layout, LAYOUT, __version__, TTL_MS, takes_over), now()
+    found = AGREE.read(await call("EVAL", AGREE.text, *AGREE.pack(ask)))
     told = ServerTime(found.seconds * MICROS + found.micros, asked_at)
     return found.number, printable(found.version, _NAME_LENGTH), told
 
 
-def _find_older(call: Call, keys: Keys) -> None:
-    fields = iter(_heartbeats(call, keys))
+async def _find_older(call: Call, keys: Keys) -> None:
+    fields = iter(await _heartbeats(call, keys))
     for name, data in zip(fields, fields, strict=True):
         mark = _read(data)
         if mark is not None and mark.layout < LAYOUT:
@@ -114,9 +113,9 @@ def _find_older(call: Call, keys: Keys) -> None:
             raise OtherLayout(f"{who} of tbcache {version} (layout {mark.layout}) uses Redis; {_ours()}")
 
 
-def _heartbeats(call: Call, keys: Keys) -> list[bytes]:
+async def _heartbeats(call: Call, keys: Keys) -> list[bytes]:
     try:
-        found: list[bytes] = call("HGETALL", keys.workers)
+        found: list[bytes] = await call("HGETALL", keys.workers)
     except redis.ResponseError as error:
         if not is_of_call(error, is_script=False):
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+from tbcache.io import run
 from tbcache.models.foreign import printable, whole
 from tbcache.store.connection import Store
 from tbcache.store.reply import flag
@@ -46,7 +47,7 @@ class Minutes:
         Raises:
           Unavailable: Redis is away.
         """
-        now_us = self._store.clock.now_us(source)
+        now_us = run(self._store.clock.now_us(source))
         minute = _minute(now_us)
         if self._kept.get(source) == minute:
             return
@@ -61,7 +62,7 @@ class Minutes:
         Raises:
           Unavailable: Redis is away.
         """
-        now_us = self._store.clock.now_us(source)
+        now_us = run(self._store.clock.now_us(source))
         minute = _minute(now_us)
         wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
         with self._store.guard():

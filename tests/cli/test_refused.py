@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from tbcache.admission import Admission, Go
+from tbcache.admission import Go
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, utc_now
 from tbcache.monitoring import UsageMonitor
@@ -22,6 +23,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store, Unavailable, refusal
+from tests.blocking import Admission
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
 from tests.core.test_queue import Worker
@@ -76,7 +78,7 @@ class Process:
 
     def restore(self) -> None:
         with contextlib.suppress(Unavailable):
-            limiter_of(self.store).restore("stocktwits")
+            run(limiter_of(self.store).restore("stocktwits"))
 
     def close(self) -> None:
         self.worker.consumer.close()

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tbcache.admission import Admission, Go, Settlement
+from tbcache.admission import Go, Settlement
 from tbcache.cli.page import MOST_TROUBLES, status_page
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look
+from tbcache.io import run
 from tbcache.models import Failure, FetchRequest, Limit, utc_now
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
@@ -25,6 +26,7 @@ from tbcache.sources import BUILT_IN, declare, get_declared
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock
 from tbcache.store.server import ServerFacts
+from tests.blocking import Admission
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
 from tests.server import Server
@@ -162,7 +164,7 @@ def minutes(store: Store, monkeypatch: pytest.MonkeyPatch, **kept: str) -> Itera
 
     Gives the key of the day's figures.
     """
-    monkeypatch.setattr(store.clock, "now_us", lambda source="": float(NOON_US))
+    monkeypatch.setattr(store.clock, "now_us", at_noon)
     minute, day = NOON_US // 60_000_000, NOON_US // 86_400_000_000
     key, usage = store.keys.minutes("stocktwits"), store.keys.usage("stocktwits", NOON)
     for back, figures in kept.items():
@@ -209,7 +211,7 @@ def test_the_day_of_a_minute_is_the_servers(
     """One process with a clock ahead made the whole day the last five minutes, near midnight."""
     monkeypatch.setattr("time.time", lambda: NOON_US / 1e6)
     monitor = UsageMonitor(store, settings)
-    now_us = store.clock.now_us("stocktwits")
+    now_us = run(store.clock.now_us("stocktwits"))
     monitor.count("stocktwits", {"go": 1})
     assert monitor.flush()
     days = {int(text.split()[0]) for text in store.client.hvals(store.keys.minutes("stocktwits"))}
@@ -247,8 +249,8 @@ def test_a_beat_keeps_the_minute_once(store: Store, settings: Settings, server: 
     # A minute may begin in between.
     kept = {len(store.client.hgetall(store.keys.minutes(name))) for name in ("twitter", "stocktwits")}
     ran: list[str] = []
-    run = store.run
-    store.run = lambda script, call: (ran.append(script.name), run(script, call))[1]  # type: ignore[method-assign]
+    run = store.ask
+    store.ask = lambda script, call: (ran.append(script.name), run(script, call))[1]  # type: ignore[method-assign]
     for _ in range(20):
         monitor.beat("scheduler", started_at=utc_now())
     assert kept == {1}
@@ -706,3 +708,7 @@ def test_many_troubles_leave_room_for_the_page(settings: Settings, store: Store)
     page = console.export_text()
     assert page.count("mend it") == MOST_TROUBLES
     assert "and 3 more: `tbcache status --check` lists all" in page
+
+
+async def at_noon(source: str) -> float:
+    return float(NOON_US)

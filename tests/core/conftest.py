@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from tbcache.admission import Admission, Ask
+from tbcache.admission import Ask
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
@@ -17,6 +17,7 @@ from tbcache.scoring import get_scorer
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store
+from tests.blocking import Admission, core
 
 TWITTER = replace(
     BUILT_IN["twitter"], limits=(Limit(5, 60.0),), cache_ttl=300.0, stale_ttl=600.0, missing=(), pages=3
@@ -81,6 +82,6 @@ def kept() -> Kept:
 
 @pytest.fixture
 def pipeline(admission: Admission, kept: Kept) -> Iterator[Pipeline]:
-    pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    pipeline = Pipeline(core(admission), lambda: kept)  # type: ignore[arg-type, return-value]
     yield pipeline
     pipeline.close()

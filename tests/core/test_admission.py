@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tbcache.admission import (
-    Admission,
     Failed,
     Go,
     Grant,
@@ -25,8 +24,8 @@ from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
 from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
+from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import Membership
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tbcache.limiter.slot import Word
 from tbcache.models import Failure, Lane, Limit, RateHint
@@ -36,6 +35,7 @@ from tbcache.settings import Settings
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.codec import UNCLEARED
+from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -836,7 +836,7 @@ def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admi
         (round((store.clock.time_us(source) or 0.0) + 3600e6), source) for source in ("reddit", "twitter")
     ]
     for now_us, source in told:
-        store.clock.learn(now_us, time.monotonic(), source)
+        run(store.clock.learn(now_us, time.monotonic(), source))
     assert limiter_of(store).epochs.of("twitter") != epoch
     assert store.client.hexists(store.keys.state("twitter"), "lost_at")
     assert slots(store) == 1
@@ -1039,7 +1039,7 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     """Its asker has given up and kept the answer himself: a thawed server must not count it again."""
     grant = go(admission)
     with monkeypatch.context() as patch:
-        patch.setattr(store.clock, "deadline_us", lambda source: 1)
+        patch.setattr(store.clock, "deadline_us", long_past)
         assert admission.settle(grant, VALUE) == "local"
     assert usage(store, "pages") == 0
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
@@ -1176,3 +1176,8 @@ def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
     ask = returning(store, "one", 1, "a", 1_000_000, deadline_us=1)
     assert isinstance(store.run(RESTORE, ask), Late)
     assert not store.client.exists(*ask.window, ask.back)
+
+
+async def long_past(source: str) -> int:
+    """A deadline that nobody keeps."""
+    return 1

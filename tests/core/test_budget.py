@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from tbcache.admission import Admission, Go, Grant, Settlement, Wait, billed
+from tbcache.admission import Go, Grant, Settlement, Wait, billed
 from tbcache.errors import BudgetExhausted
 from tbcache.limiter import limiter_of
 from tbcache.limiter.purse import Purse
@@ -23,6 +23,7 @@ from tbcache.store import Store
 from tbcache.store.clock import ServerClock
 from tbcache.store.count import BILL_ONCE, BillOnce
 from tbcache.store.wire import day_of
+from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
@@ -205,7 +206,7 @@ def test_one_that_was_told_of_no_money_spends_none(proxy: Proxy) -> None:
     proxy.refuse()
     spender, upstream = Spender({"REDIS_URL": proxy.url}), Upstream(SOURCE)
     with pytest.raises(BudgetExhausted, match="what is left of the day's budget is not known to this"):
-        Pipeline(spender.admission).run(upstream, FetchRequest("twitter", "AAPL"), patience=0.0)
+        Pipeline(core(spender.admission)).run(upstream, FetchRequest("twitter", "AAPL"), patience=0.0)
     assert upstream.sent == []
     spender.end()
 

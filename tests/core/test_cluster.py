@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbcache.admission import Admission, Go
+from tbcache.admission import Go
 from tbcache.cache import CacheManager
 from tbcache.errors import ConfigurationError
 from tbcache.fleet import Fleet
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest, utc_now
@@ -27,6 +28,7 @@ from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.memory import Memory
 from tbcache.store.wire import Seen
+from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
 
@@ -141,13 +143,13 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
     """An hour between two nodes is no jump: no window is given up for it."""
     store, now = store_for(cluster), time.monotonic()
     limiter_of(store).epochs.learn("twitter", Seen("one"))
-    store.clock.learn(1_000_000_000, now, "twitter")
-    store.clock.learn(4_600_000_000, now, "reddit")
+    run(store.clock.learn(1_000_000_000, now, "twitter"))
+    run(store.clock.learn(4_600_000_000, now, "reddit"))
     assert limiter_of(store).epochs.of("twitter") == "one"
-    assert store.clock.deadline_us("reddit") - store.clock.deadline_us("twitter") == pytest.approx(
+    assert run(store.clock.deadline_us("reddit")) - run(store.clock.deadline_us("twitter")) == pytest.approx(
         3.6e9, abs=1e6
     )
-    store.clock.learn(1_000_000_000 + 3_600_000_000, now, "twitter")
+    run(store.clock.learn(1_000_000_000 + 3_600_000_000, now, "twitter"))
     assert limiter_of(store).epochs.of("twitter") != "one"
 
 
@@ -266,7 +268,7 @@ def test_a_primary_that_dies_raises_to_no_caller_and_its_replica_goes_on(
     store, settings = store_for(frail), settings_for(frail)
     admission = Admission(store, settings, UsageMonitor(store, settings))
     kept = Kept()
-    pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    pipeline = Pipeline(core(admission), lambda: kept)  # type: ignore[arg-type, return-value]
     upstream = Upstream(NEWS)
     assert pipeline.run(upstream, FetchRequest("news", "AAPL")).origin == "live"
     primary = frail.node_of("{news}")

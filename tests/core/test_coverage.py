@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tbcache import io
 from tbcache.admission import Ask, Grant
 from tbcache.models import FetchRequest, Item, Outcome, Page, utc_now
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.pipeline.sentiment import _answer
+from tests.blocking import go_on
 from tests.core.conftest import TWITTER, Upstream, item
 
 HOURS = 24
@@ -36,7 +38,7 @@ def posts(*hours: float | None) -> tuple[Item, ...]:
 def fetch(upstream: Upstream, hours: int = HOURS) -> Fetched:
     request = FetchRequest("twitter", "AAPL", hours)
     grant = Grant(Ask(upstream.source, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
-    return PageReader(upstream, Attempt(grant), lambda grant, _: grant, lambda _: True, utc_now()).read()
+    return io.run(PageReader(upstream, Attempt(grant), go_on, lambda _: True, utc_now()).read())
 
 
 def read(*pages: Page) -> Fetched:

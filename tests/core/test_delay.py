@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from scheduler import Prewarm
-from tbcache.admission import Admission, PlanDelay
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
 from tbcache.errors import UpstreamUnavailable
@@ -21,6 +21,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.sources import get_sources
 from tbcache.store import Store
+from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, item
 from tests.server import Server
 
@@ -56,7 +57,7 @@ def ask(symbol: str = "AAPL", hours: int = 24) -> FetchRequest:
 
 
 @pytest.fixture
-def delay(admission: Admission) -> PlanDelay:
+def delay(admission: Admission) -> Any:
     return admission.delay
 
 
@@ -103,13 +104,13 @@ def test_what_one_process_learned_all_know(
     pipeline.run(News(ages=LATE), ask("AAPL"))
     store = store_for(server)
     admission, free = Admission(store, settings, UsageMonitor(store, settings)), News(ages=LATE)
-    other = Pipeline(admission, lambda: Kept())  # type: ignore[arg-type, return-value]
+    other = Pipeline(core(admission), lambda: Kept())  # type: ignore[arg-type, return-value]
     for symbol in ("AAPL", "MSFT", "TSLA"):
         other.run(free, ask(symbol))
     assert free.asked == [48]
 
 
-def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: PlanDelay) -> None:
+def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: Any) -> None:
     """Ten common symbols that are due at once are one request."""
     assert delay.reach(SOURCE, ask("MSFT")) is not None
     free = News(ages=LATE)
@@ -117,9 +118,7 @@ def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: Pl
     assert free.asked == []
 
 
-def test_too_few_articles_settle_nothing_for_the_day(
-    pipeline: Pipeline, store: Store, delay: PlanDelay
-) -> None:
+def test_too_few_articles_settle_nothing_for_the_day(pipeline: Pipeline, store: Store, delay: Any) -> None:
     """A symbol that is seldom written of has none of today on any plan."""
     pipeline.run(News(ages=RARE), ask("AAPL"))
     assert not delay.is_shut(SOURCE, ask("MSFT"))
@@ -131,7 +130,7 @@ def test_too_few_articles_settle_nothing_for_the_day(
 
 @pytest.mark.parametrize("ages", [tuple(30.0 + n for n in range(6)), tuple(24.5 + n for n in range(6)), ()])
 def test_a_symbol_without_news_of_late_shuts_no_other(
-    pipeline: Pipeline, delay: PlanDelay, ages: tuple[float, ...]
+    pipeline: Pipeline, delay: Any, ages: tuple[float, ...]
 ) -> None:
     """On a paid plan all others would be answered with nothing, unasked, for a day."""
     paid = News(ages=ages)
@@ -150,9 +149,7 @@ def test_symbols_without_news_are_not_asked_without_end(pipeline: Pipeline) -> N
     assert len(quiet.asked) == delay_module.MOST_ASKED
 
 
-def test_an_article_of_tomorrow_does_not_show_a_plan_without_a_delay(
-    pipeline: Pipeline, delay: PlanDelay
-) -> None:
+def test_an_article_of_tomorrow_does_not_show_a_plan_without_a_delay(pipeline: Pipeline, delay: Any) -> None:
     """One wrong date would make every empty answer of a late plan a complete one, for a day."""
     for symbol in ("ODD", "AAPL"):
         pipeline.run(News(ages=(-3.0, *LATE)), ask(symbol, 48))
@@ -171,7 +168,7 @@ def _refuse(cursor: str | None) -> Page:
     raise UpstreamUnavailable("news", "no answer", status=500)
 
 
-def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipeline, delay: PlanDelay) -> None:
+def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipeline, delay: Any) -> None:
     """Whoever pays gets the news of today with the first request that shows them, and the reverse."""
     pipeline.run(News(ages=LATE), ask("AAPL"))
     pipeline.run(News(ages=PROMPT), ask("AAPL", 72))
@@ -186,7 +183,7 @@ def test_without_redis_each_process_learns_it_by_itself(settings: Settings) -> N
     bare = Settings.load({})
     store = Store(bare)
     admission = Admission(store, bare, UsageMonitor(store, bare))
-    pipeline, free = Pipeline(admission, lambda: Kept()), News(ages=LATE)  # type: ignore[arg-type, return-value]
+    pipeline, free = Pipeline(core(admission), lambda: Kept()), News(ages=LATE)  # type: ignore[arg-type, return-value]
     for symbol in ("AAPL", "MSFT", "TSLA"):
         assert pipeline.run(free, ask(symbol)).sentiment.reason == "plan_delay"
     assert free.asked == [48, 48]
@@ -194,7 +191,7 @@ def test_without_redis_each_process_learns_it_by_itself(settings: Settings) -> N
 
 
 def test_a_slot_that_the_queue_holds_for_it_is_given_back(
-    pipeline: Pipeline, store: Store, delay: PlanDelay
+    pipeline: Pipeline, store: Store, delay: Any
 ) -> None:
     """The job needs none."""
     delay._note("news", delay_module.LATE, 60.0)
@@ -205,7 +202,7 @@ def test_a_slot_that_the_queue_holds_for_it_is_given_back(
 
 
 def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
-    store: Store, server: Server, settings_for: Callable[..., Settings], delay: PlanDelay
+    store: Store, server: Server, settings_for: Callable[..., Settings], delay: Any
 ) -> None:
     """Ten empty answers are not ten warm ones."""
     settings = settings_for(
@@ -224,7 +221,7 @@ def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
     assert line == "news: its plan's items come 24 h late, too late to be kept warm"
 
 
-def test_items_at_the_very_edge_of_the_delay_show_nothing(delay: PlanDelay) -> None:
+def test_items_at_the_very_edge_of_the_delay_show_nothing(delay: Any) -> None:
     """Clocks differ: a late plan's newest may look some minutes younger than it is."""
     now = datetime.now(UTC)
     assert delay.reach(SOURCE, ask()) is not None

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import dramatiq
 import pytest
 
-from tbcache.admission import Admission, Go, Grant, Settlement
+from tbcache.admission import Go, Grant, Settlement
 from tbcache.errors import RateLimited
 from tbcache.limiter import limiter_of
 from tbcache.limiter.slot import Word
@@ -21,6 +21,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.wire import MICROS
+from tests.blocking import Admission
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import DEADLINE, World, moved_clock
 from tests.proxy import Proxy

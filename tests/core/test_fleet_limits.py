@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from tbcache.admission import Admission, Go, Join, Settlement, Wait
+from tbcache.admission import Go, Join, Settlement, Wait
 from tbcache.errors import BudgetExhausted, RateLimited, UpstreamThrottled
+from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import BEAT_SECONDS, Membership
+from tbcache.limiter.member import BEAT_SECONDS
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.monitoring import UsageMonitor
@@ -30,6 +31,7 @@ from tbcache.settings.log import REPEATED
 from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.script import Script
+from tests.blocking import Admission, Membership, core
 from tests.cli.command import clean_environment
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.server import Server, wait_until
@@ -153,9 +155,9 @@ def test_an_upstreams_words_are_no_codes_of_ours(join: Callable[..., Process], w
         raise UpstreamThrottled("twitter", words, status=429)
 
     with pytest.raises(UpstreamThrottled):
-        Pipeline(first.admission).run(Upstream(WIDE, refuse), FetchRequest("twitter", "AAPL"))
+        Pipeline(core(first.admission)).run(Upstream(WIDE, refuse), FetchRequest("twitter", "AAPL"))
     with pytest.raises(RateLimited, match=words) as caught:
-        Pipeline(second.admission).run(Upstream(WIDE), FetchRequest("twitter", "MSFT"), patience=0.0)
+        Pipeline(core(second.admission)).run(Upstream(WIDE), FetchRequest("twitter", "MSFT"), patience=0.0)
     assert not isinstance(caught.value, BudgetExhausted)
     verdict = second.admission.admit(ask("GME", WIDE))
     assert isinstance(verdict, Wait)
@@ -298,7 +300,7 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
     process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, False))
     limiter_of(process.store).own("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
-    limiter_of(process.store).restore("twitter")
+    run(limiter_of(process.store).restore("twitter"))
     assert loader.limiter.get_status().used == 1
 
 
@@ -358,14 +360,14 @@ def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(
     """Stopped between a look at its clock and the ask: nobody's slots may be given up for that."""
     process = join()
     assert process.takes(1) == 1
-    run = Store.run
+    run = Store.ask
 
-    def slow(self: Store, script: Script[Any, Any], call: Any) -> object:
+    async def slow(self: Store, script: Script[Any, Any], call: Any) -> object:
         time.sleep(0.4)
-        return run(self, script, call)
+        return await run(self, script, call)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "run", slow)
+        patch.setattr(Store, "ask", slow)
         process.limiter.check_rate_limit()
     wait_until(lambda: process.store.is_available)
     process.takes(1)

@@ -13,21 +13,20 @@ from typing import Any
 
 import pytest
 
-from tbcache.admission import Admission
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
 from tbcache.cache.flight import _Flight
-from tbcache.io import IO, background, loop, world
+from tbcache.io import IO, background, loop, run, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.memory import Memory
+from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 
@@ -46,7 +45,7 @@ def _of_closures(store: Store, settings: Settings) -> Held:
 
 def _of_the_delay(store: Store, settings: Settings) -> Held:
     delay = PlanDelay(store)
-    return delay._lock, lambda: delay.reach(LATE, FetchRequest("twitter", "AAPL", 6))
+    return delay._finding_out._lock, lambda: run(delay.reach(LATE, FetchRequest("twitter", "AAPL", 6)))
 
 
 def _without_redis(store: Store, settings: Settings) -> Held:
@@ -72,18 +71,18 @@ def _of_the_store(store: Store, settings: Settings) -> Held:
 def _of_the_servers_time(store: Store, settings: Settings) -> Held:
     def ask_time() -> None:
         store.clock._ranges.clear()
-        store.clock.deadline_us("twitter")
+        run(store.clock.deadline_us("twitter"))
 
-    return store.clock._asking, lambda: _then(store, ask_time)
+    return store.clock._asking._lock, lambda: _then(store, ask_time)
 
 
 def _of_the_layout(store: Store, settings: Settings) -> Held:
-    return store._agreeing, lambda: _then(store, lambda: None)
+    return store._agreeing._lock, lambda: _then(store, lambda: None)
 
 
 def _of_a_beat(store: Store, settings: Settings) -> Held:
     membership = Membership(store)
-    return membership._beating, lambda: membership.beat("twitter")
+    return membership._beating._lock, lambda: membership.beat("twitter")
 
 
 def _of_figures(store: Store, settings: Settings) -> Held:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.admission import Admission, Go, Grant, Settlement, Wait
+from tbcache.admission import Go, Grant, Settlement, Wait
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.store import Store
+from tests.blocking import Admission
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
 

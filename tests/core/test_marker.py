@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter import marker as marker_module
 from tbcache.limiter.marker import KEPT_SECONDS, Marker
@@ -283,7 +284,7 @@ def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., S
     store = store_for(server)
     assert RateLimiter(BUILT_IN["twitter"], store).get_status().allowed > 0
     # As at each return.
-    limiter_of(store).restore("twitter")
+    run(limiter_of(store).restore("twitter"))
     assert not limiter_of(store).machine.marker.is_clean
 
 

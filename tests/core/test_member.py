@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from tbcache.admission import Admission, Go, Settlement, Wait
+from tbcache import io
+from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import slot as own_module
-from tbcache.limiter.member import FORGET_SECONDS, Membership
+from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
 from tbcache.limiter.slot import ABSENT_SECONDS, PROMISE_SECONDS, THEIRS_SECONDS, OwnSlots, Word
 from tbcache.models import Failure, Limit
@@ -29,6 +30,7 @@ from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.script import run
 from tests.server import Server, wait_until
@@ -259,7 +261,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(own_module, "time", clock)
+    monkeypatch.setattr(io.BLOCKING, "now", clock.monotonic)
     return clock
 
 
@@ -465,7 +467,7 @@ def test_a_slot_that_is_over_is_held_no_longer_once_it_is_put_back(
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
     limiter_of(store).own("twitter").commit(verdict.grant.slot, 1)
-    limiter_of(store).restore("twitter")
+    io.run(limiter_of(store).restore("twitter"))
     now_us = store.clock.time_us("twitter")
     assert now_us is not None
     assert store.client.zscore(store.keys.slots("twitter"), verdict.grant.slot) <= now_us + 1000
@@ -646,15 +648,15 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C between the ask and its answer: Redis counts the slot, and so must we, should Redis go."""
-    limiter, run = RateLimiter(TWITTER, store), store.run
+    limiter, run = RateLimiter(TWITTER, store), store.ask
 
-    def interrupted(script: Any, call: Any) -> Any:
-        answer = run(script, call)
+    async def interrupted(script: Any, call: Any) -> Any:
+        answer = await run(script, call)
         if script is TAKE:
             raise KeyboardInterrupt
         return answer
 
-    monkeypatch.setattr(store, "run", interrupted)
+    monkeypatch.setattr(store, "ask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         limiter.check_rate_limit()
     own = limiter_of(store).own("twitter")

@@ -142,16 +142,16 @@ def test_what_is_being_sent_is_counted_once(
     patient = {"TBCACHE_REDIS_TIMEOUT": "10"}
     store = store_for(server, **patient)
     monitor = UsageMonitor(store, settings_for(server, **patient))
-    run, is_held, may_go = store.run, threading.Event(), threading.Event()
+    run, is_held, may_go = store.ask, threading.Event(), threading.Event()
 
-    def hold(script: Any, call: Any) -> Any:
+    async def hold(script: Any, call: Any) -> Any:
         if script is COUNT and not is_held.is_set():
             is_held.set()
             assert may_go.wait(20)
-        return run(script, call)
+        return await run(script, call)
 
     monkeypatch.setattr(recorder, "FLUSH_SECONDS", 3600.0)
-    monkeypatch.setattr(store, "run", hold)
+    monkeypatch.setattr(store, "ask", hold)
     monitor.record_request("news")
     with ThreadPoolExecutor(3) as pool:
         sending = pool.submit(monitor.flush)
@@ -168,15 +168,15 @@ def test_no_error_loses_what_was_counted(
     monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that sends figures outlives an error that nobody foresaw, and so do the figures."""
-    run, broken = store.run, [True]
+    run, broken = store.ask, [True]
 
-    def stumble(script: Any, call: Any) -> Any:
+    async def stumble(script: Any, call: Any) -> Any:
         if script is COUNT and broken.pop(0):
             raise TypeError("nobody foresaw this")
-        return run(script, call)
+        return await run(script, call)
 
     monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.01)
-    monkeypatch.setattr(store, "run", stumble)
+    monkeypatch.setattr(store, "ask", stumble)
     broken.append(False)
     monitor.record_request("twitter")
     key = store.keys.usage("twitter", utc_now())

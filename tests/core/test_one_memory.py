@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from tbcache.admission import Admission, Failed, Go, Grant, Hit, Join, Settlement, Stale
+from tbcache.admission import Failed, Go, Grant, Hit, Join, Settlement, Stale
 from tbcache.cache import CacheManager
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.memory import Memory
+from tests.blocking import Admission
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from tbcache.admission import Admission, Ask, Go, Grant, Join, Verdict
+from tbcache.admission import Ask, Go, Grant, Join, Verdict
 from tbcache.errors import (
     BudgetExhausted,
     RateLimited,
@@ -32,6 +32,7 @@ from tbcache.store import Store
 from tbcache.store.clock import ServerClock
 from tbcache.store.codec import seal
 from tbcache.store.memory import Memory
+from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, sending, sent_here, wait_until
 
@@ -285,13 +286,13 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
         store.breaker.reason = "pulled"
     else:
         far = store_for(server)
-        other = Pipeline(Admission(far, settings, UsageMonitor(far, settings)))
+        other = Pipeline(core(Admission(far, settings, UsageMonitor(far, settings))))
     is_sent, has_joined = threading.Event(), threading.Event()
     wait_for = other.admission.wait_for
 
-    def wait(join: Join, source: str, seconds: float) -> None:
+    async def wait(join: Join, source: str, seconds: float) -> None:
         has_joined.set()
-        wait_for(join, source, seconds)
+        await wait_for(join, source, seconds)
 
     other.admission.wait_for = wait  # type: ignore[method-assign]
 
@@ -322,7 +323,7 @@ def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     store = Store(settings)
     layer = Memory(store, 1 << 20, is_tracking=True)
     admission = Admission(store, settings, UsageMonitor(store, settings), layer)
-    pipeline = Pipeline(admission, lambda: kept)  # type: ignore[arg-type, return-value]
+    pipeline = Pipeline(core(admission), lambda: kept)  # type: ignore[arg-type, return-value]
     upstream = Upstream(replace(TWITTER, limits=(Limit(50, 60.0),)))
     symbols = [FetchRequest("twitter", symbol) for symbol in ("AAPL", "MSFT", "GME", "TSLA")]
     for request in symbols:
@@ -350,16 +351,16 @@ def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
     pipeline: Pipeline, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis may have granted what nobody hears of; nothing was sent, so nothing is to be waited for."""
-    run = store.run
+    run = store.ask
 
-    def broken_off(script: Any, call: Any) -> Any:
-        answer = run(script, call)
+    async def broken_off(script: Any, call: Any) -> Any:
+        answer = await run(script, call)
         if script.name == "admit":
             raise KeyboardInterrupt
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "run", broken_off)
+        patch.setattr(store, "ask", broken_off)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(Upstream(), AAPL)
     assert not store.client.exists(store.keys.lease(AAPL.key))
@@ -371,17 +372,17 @@ def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It went away at that very moment: until its lease ends everybody else would wait for nobody."""
-    run = store.run
+    run = store.ask
 
-    def broken_off(script: Any, call: Any) -> Any:
-        answer = run(script, call)
+    async def broken_off(script: Any, call: Any) -> Any:
+        answer = await run(script, call)
         if script.name == "admit":
             store.breaker.reason = "away"
             raise KeyboardInterrupt
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "run", broken_off)
+        patch.setattr(store, "ask", broken_off)
         with pytest.raises(KeyboardInterrupt):
             admission.admit(ask())
     assert store.client.exists(store.keys.lease(AAPL.key))
@@ -416,7 +417,7 @@ def test_what_a_request_costs_in_round_trips(
     pages = {None: Page((item("1", hours_ago(1)),), next="a"), "a": Page((item("2", hours_ago(30)),))}
     short, long = Upstream(), Upstream(answer=lambda cursor: pages[cursor])
     plain, remembering = (
-        Pipeline(Admission(store, settings, UsageMonitor(store, settings), one), lambda: kept)  # type: ignore[arg-type, return-value]
+        Pipeline(core(Admission(store, settings, UsageMonitor(store, settings), one)), lambda: kept)  # type: ignore[arg-type, return-value]
         for one in (None, layer)
     )
 
@@ -485,8 +486,8 @@ def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(
     grants: list[Grant] = []
     admit = pipeline.admission.admit
 
-    def paused_once(ask: Ask) -> Verdict:
-        verdict = admit(ask)
+    async def paused_once(ask: Ask) -> Verdict:
+        verdict = await admit(ask)
         assert isinstance(verdict, Go)
         grants.append(verdict.grant)
         late = replace(verdict.grant, send_by=0.0) if len(grants) == 1 else verdict.grant

@@ -527,14 +527,14 @@ def worker(store: Store, settings: Settings) -> Callable[..., Worker]:
 def counted(store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
     """How many keys and arguments a script is given, each time that it is run from now on."""
     calls: list[int] = []
-    run = store.run
+    run = store.ask
 
-    def count(script: Any, call: Any) -> Any:
+    async def count(script: Any, call: Any) -> Any:
         if script.name == name:
             calls.append(len(script.pack(call)) - 1)
-        return run(script, call)
+        return await run(script, call)
 
-    monkeypatch.setattr(store, "run", count)
+    monkeypatch.setattr(store, "ask", count)
     return calls
 
 
@@ -597,7 +597,7 @@ def test_ends_that_could_not_be_told_are_told_later(
         raise Unavailable("somewhere", "away")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "run", is_away)
+        patch.setattr(store, "ask", is_away)
         for given in jobs:
             one.consumer.ack(given)
     assert queue.depth("news").running == 2
@@ -1078,7 +1078,7 @@ def test_a_dequeue_past_its_deadline_gives_nothing(
 ) -> None:
     """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(store.clock, "deadline_us", lambda source: 1)
+    monkeypatch.setattr(store.clock, "deadline_us", long_past)
     assert dequeue(store, settings, FAST, 1) == (0.0, [])
     assert queue.depth("news").waiting == 1
     assert store.client.zcard(store.keys.slots("news")) == 0
@@ -1166,7 +1166,7 @@ def test_no_error_takes_a_thread_with_it(
     worker = Worker(store, settings, FAST, threads=2)
     worker.ask()
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(store, "run", broken)
+    monkeypatch.setattr(store, "ask", broken)
     with pytest.raises(ZeroDivisionError):
         worker.ask()
     assert worker.broker.threads.busy == 0
@@ -1606,3 +1606,8 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
     assert [letter.job_id for letter in queue.dead_letters("news")] == [lapsed.job_id]
     assert finish(store, claim, "done") == "done"
+
+
+async def long_past(source: str) -> int:
+    """A deadline that nobody keeps."""
+    return 1

@@ -12,6 +12,7 @@ import pytest
 
 import tbcache
 from tbcache.errors import InvalidRequest, RateLimited
+from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Late, Take
 from tbcache.models import Limit
@@ -54,8 +55,8 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
     limiter.check_rate_limit(limit=1, window_seconds=0.4)
     limiter_of(store).own("twitter").hear_fleet(time.monotonic(), is_whole=True)
     ran: list[str] = []
-    run = store.run
-    monkeypatch.setattr(store, "run", lambda script, call: (ran.append(script.name), run(script, call))[1])
+    run = store.ask
+    monkeypatch.setattr(store, "ask", lambda script, call: (ran.append(script.name), run(script, call))[1])
     limiter.wait_if_needed(limit=1, window_seconds=0.4)
     assert ran == ["take", "release", "take"]
     assert limiter.get_status(limit=1, window_seconds=0.4).used == 1
@@ -211,12 +212,12 @@ def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
     """Ctrl-C while it waits: nothing is sent, and the others have the slot."""
     limiter.check_rate_limit(limit=1, window_seconds=30)
 
-    def interrupt(seconds: float) -> None:
+    async def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
     limiter_of(store).own("twitter").hear_fleet(time.monotonic(), is_whole=True)
     with monkeypatch.context() as patch:
-        patch.setattr("tbcache.rate_limiter.time.sleep", interrupt)
+        patch.setattr(BLOCKING, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             limiter.wait_if_needed(limit=1, window_seconds=30)
     assert store.client.zcard(store.keys.slots("twitter")) == 1

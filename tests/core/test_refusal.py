@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from tbcache.admission import Admission
 from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.errors import ConfigurationError, RateLimited, RedisUnreachable
 from tbcache.fleet import Fleet
@@ -25,6 +24,7 @@ from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.codec import seal
 from tbcache.store.fault import is_of_call, may_be_done, reason_of
+from tests.blocking import Admission, core
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
 
@@ -168,7 +168,7 @@ def process(
     settings = settings_for(private_server, TBCACHE_REDIS_TIMEOUT="1")
     store = Store(settings)
     monitor = UsageMonitor(store, settings)
-    pipeline = Pipeline(Admission(store, settings, monitor), lambda: Kept())  # type: ignore[arg-type, return-value]
+    pipeline = Pipeline(core(Admission(store, settings, monitor)), lambda: Kept())  # type: ignore[arg-type, return-value]
     monitor.keep_beating("client")
     process = Process(store, monitor, pipeline, sent)
     assert process.fetch("FIRST") == "live"

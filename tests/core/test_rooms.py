@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from tbcache.admission import Admission, Go, Wait
+from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import slot as own_module
-from tbcache.limiter.member import Membership
 from tbcache.limiter.script import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
 from tbcache.limiter.slot import OwnSlots, Word
 from tbcache.models import FetchRequest
@@ -26,6 +25,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.wire import MICROS, pack_limits
+from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock
 from tests.proxy import Proxy

@@ -9,12 +9,13 @@ import pytest
 
 from scheduler.leader import Leader
 from scheduler.prewarm import Prewarm
-from tbcache.admission import Admission, Go, Settlement
+from tbcache.admission import Go, Settlement
 from tbcache.models import Failure
 from tbcache.queue import Queue
 from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tests.blocking import Admission
 from tests.core.conftest import ask
 from tests.server import wait_until
 

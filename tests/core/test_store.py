@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import REOPEN, Reopen
 from tbcache.store import Store, Unavailable
@@ -44,7 +45,7 @@ def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> N
 @pytest.mark.parametrize("junk", [b"", b"reddit banana why", b"reddit 1", b"\xff 1e400 \xfe", b"reddit -5 x"])
 def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     """Any program with the right to the channel can say anything there, and all processes hear it."""
-    store.clock.learn(10**15, 0.0, "reddit")
+    run(store.clock.learn(10**15, 0.0, "reddit"))
     limiter_of(store).hear_notice(junk)
     assert limiter_of(store).closures.of("reddit") is None
     limiter_of(store).hear_notice(b"reddit 1100000000000000 quota")
@@ -74,10 +75,10 @@ def test_the_servers_time_is_asked_for_again_after_a_while(
 ) -> None:
     """Its clock may be set, and what is told by ours alone is wrong from then on."""
     store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
-    store.clock.now_us("news")
+    run(store.clock.now_us("news"))
     monkeypatch.setattr(clock_module, "CLOCK_SECONDS", -1.0)
     known = store.clock._ranges[""].seen_at
-    (before, _), told = store.client.time(), store.clock.now_us("news")
+    (before, _), told = store.client.time(), run(store.clock.now_us("news"))
     assert store.clock._ranges[""].seen_at > known
     assert before * 1e6 <= told
 

@@ -12,7 +12,7 @@ from typing import Any
 import dramatiq
 import pytest
 
-from tbcache.admission import Admission, Go, Join, Settlement
+from tbcache.admission import Go, Join, Settlement
 from tbcache.cache.load import Loads
 from tbcache.errors import RedisUnreachable, TbcacheError
 from tbcache.io import run
@@ -24,6 +24,7 @@ from tbcache.sources import BUILT_IN
 from tbcache.store import Refused, Store, Unavailable, waiter
 from tbcache.store.clear import NO_CLEARS
 from tbcache.store.codec import seal
+from tests.blocking import Admission
 from tests.core.conftest import ask
 from tests.server import Server, wait_until
 

@@ -19,30 +19,21 @@ import dramatiq
 import fakeredis
 import pytest
 
-from tbcache import rate_limiter as rate_limiter_module
-from tbcache.admission import Admission, Ask, Go, Grant, Settlement
-from tbcache.admission import gate as gate_module
-from tbcache.admission import local as local_module
-from tbcache.limiter import closure as closure_module
-from tbcache.limiter import limiter as limiter_module
+from tbcache.admission import Ask, Go, Grant, Settlement
+from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
-from tbcache.limiter import member as member_module
-from tbcache.limiter import slot as own_module
-from tbcache.limiter.member import Membership
 from tbcache.limiter.slot import OwnSlots
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
-from tbcache.queue import consumer as consumer_module
 from tbcache.queue.job import actor_name, message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.sources import BUILT_IN, Source
 from tbcache.store import Store, Unavailable
-from tbcache.store import breaker as breaker_module
-from tbcache.store import clock as clock_module
 from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
+from tests.blocking import Admission, Membership
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)
@@ -53,18 +44,6 @@ LEASE = 1.0
 #: So many asks may be under way at once.
 MOST_DEEP = 4
 MOST_PROCESSES = 6
-_MODULES = (
-    own_module,
-    closure_module,
-    breaker_module,
-    clock_module,
-    limiter_module,
-    member_module,
-    gate_module,
-    local_module,
-    rate_limiter_module,
-    consumer_module,
-)
 
 
 class Clock:
@@ -81,15 +60,19 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += max(0.0, seconds)
 
+    async def pass_by(self, seconds: float) -> None:
+        self.sleep(seconds)
+
 
 @contextmanager
 def moved_clock() -> Iterator[Clock]:
-    """Every module that looks at a clock looks at this one."""
+    """Whoever looks at a clock looks at this one, and sleeps by it."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", clock.monotonic)
-        for module in _MODULES:
-            patch.setattr(module, "time", clock)
+        patch.setattr(BLOCKING, "now", clock.monotonic)
+        patch.setattr(BLOCKING, "clock", clock.monotonic)
+        patch.setattr(BLOCKING, "sleep", clock.pass_by)
         yield clock
 
 
@@ -272,7 +255,7 @@ class Process:
         self.limiter = RateLimiter(self.world.source, self.line, LEASE)
         self.admission = Admission(self.line, settings, Monitor())  # type: ignore[arg-type]
         self.membership = Membership(self.line)
-        limiter_of(self.line).on_first_ask(self.membership.beat)
+        limiter_of(self.line).on_first_ask(self.membership.core.beat)
         self.broker = PacingBroker(self.line, settings, [self.world.source])
         self.broker.threads.open(2, 1)
         name = self.world.source.name
@@ -283,7 +266,7 @@ class Process:
     @property
     def is_beating(self) -> bool:
         """True while a beat is under way: another thread of the process would wait for it."""
-        return self.membership._beating.locked()
+        return self.membership._beating.is_held
 
     @property
     def knows_redis(self) -> bool:
@@ -445,7 +428,7 @@ class World:
         name = f"m-{next(self._pids)}.x"
         self.alive.add(name)
         process = Process(self, name)
-        process.membership._is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
+        process.membership.core._is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
         return process
 
     def kill(self, process: Process) -> None:

@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import Any
 
 from tbcache.admission import Ask, Grant
+from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, RawResponse, utc_now
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.providers.base import Provider
 from tbcache.settings import SourceSettings
 from tbcache.sources import BUILT_IN
+from tests.blocking import go_on
 
 NOW = datetime(2026, 7, 28, 21, 0, 0, tzinfo=UTC)
 
@@ -46,4 +48,4 @@ def read_all(upstream: Provider, symbol: str = "AAPL", hours: int = 24) -> Fetch
     """What is made of all the pages that ``upstream`` sends for, where slots are no matter."""
     ask = Ask(upstream.source, FetchRequest(upstream.source.name, symbol, hours))
     grant = Grant(ask, "token", "slot", 0.0, 0.0, time.monotonic() + 60)
-    return PageReader(upstream, Attempt(grant), lambda grant, _: grant, lambda _: True, utc_now()).read()
+    return run(PageReader(upstream, Attempt(grant), go_on, lambda _: True, utc_now()).read())

@@ -31,8 +31,8 @@ _BY_HAND = (
     _bug(
         "an answer other than a beat's does not count as heard",
         f"{OWN}.answered",
-        "self._heard_at = time.monotonic()",
-        "self._heard_at = time.monotonic() if name == 'beat' else self._heard_at",
+        "self._heard_at = io.now()",
+        "self._heard_at = io.now() if name == 'beat' else self._heard_at",
     ),
     _bug(
         "after a loss two processes that are named alike count as one",
@@ -115,7 +115,7 @@ _SHARING = (
     _bug(
         "a promise is kept whoever is silent",
         f"{OWN}.keeps_promises",
-        "return time.monotonic() - self._whole_at <= PROMISE_SECONDS",
+        "return io.now() - self._whole_at <= PROMISE_SECONDS",
         "return True",
     ),
 )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 
 from scheduler.leader import Leader
-from tbcache.admission import Admission
 from tbcache.cache.sweep import Sweeper
 from tbcache.errors import (
     BudgetExhausted,
@@ -21,7 +20,6 @@ from tbcache.errors import (
 from tbcache.io import run
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.pipeline.journey import Pipeline
 from tbcache.queue import PacingBroker
@@ -30,6 +28,7 @@ from tbcache.queue.job import actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.rate_limiter import RateLimiter
 from tbcache.store.connection import Store
+from tests.blocking import Admission, Blocked, Membership, core
 from tests.simulation.chance import Chance
 from tests.simulation.kernel import Killed, Task
 from tests.simulation.line import Line, Node
@@ -109,12 +108,12 @@ class Process:
     def _build(self) -> None:
         world, settings = self.world, self.world.settings
         self.store = Store(settings)
-        self.own = limiter_of(self.store)
+        self.own = Blocked(limiter_of(self.store))
         self.member = self.own.member
         self.membership = Membership(self.store)
         self.limiter = RateLimiter(world.source, self.store, settings.lease_seconds)
         self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
-        self.pipeline = Pipeline(self.admission)
+        self.pipeline = Pipeline(core(self.admission))
         self.queue = Queue(self.store, settings)
         self.sweeper = Sweeper(self.store)
         self.membership.start()
