@@ -48,9 +48,9 @@ end
 -- Whatever is answered below, the process was heard: the asker reckons with that. Where an older note of it
 -- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
 local noted = redis.call('ZSCORE', fleet, process)
-local is_noted = noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0)
-if is_noted then
-    redis.call('ZADD', fleet, string.format('%.0f', now), process)
+if noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0) then
+    redis.call('ZADD', fleet, now, process)
+    noted = now
 end
 
 local head = redis.pcall('GETRANGE', clears, 0, 15)
@@ -97,7 +97,7 @@ local function unneeded()
     end
 end
 
-local seen = meet(window, now, known, id)
+local seen = meet(window, now, known, id, false, noted)
 open_window(window, limits)
 local view = not has_slot and look(window, now, cost, share) or nil
 local retry_at, code, reason, is_certain = 0, '', '', true
@@ -123,7 +123,7 @@ if charge == 'request' then
     end
 end
 
-local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since')
+local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation')
 if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
     -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
     redis.call('UNLINK', lease)
@@ -164,8 +164,10 @@ end
 local start = math.max(now, retry_at)
 hold(window, now, id, cost, lease_us, start, view)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
-redis.call('HSET', lease, 'token', id, 'until', int(start + lease_us), 'waiters', 0, 'since', since)
-redis.call('HDEL', lease, 'generation')
+redis.call('HSET', lease, 'token', id, 'until', start + lease_us, 'waiters', 0, 'since', since)
+if load[6] then
+    redis.call('HDEL', lease, 'generation')
+end
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease, int((start + lease_us - now) / 1000 + 600000))
 return counted('go', reply_go(now, found or '', seen, start))

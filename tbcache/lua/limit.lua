@@ -28,7 +28,7 @@ local function in_force(limits, fleet)
 end
 
 local function limit_name(limit)
-    return int(limit[1]) .. ':' .. int(limit[2])
+    return string.format('%.0f:%.0f', limit[1], limit[2])
 end
 
 local function shortest(limits)

@@ -123,7 +123,7 @@ local function note_lane(window, now, slots, view)
     local memory = shortest(window.limits)
     window.demand = demand_of(window.demand, window.demand_at, now, memory) + slots / memory
     window.demand_at = now
-    redis.call('HSET', window.state, 'demand', window.demand, 'demand_at', int(now))
+    redis.call('HSET', window.state, 'demand', window.demand, 'demand_at', now)
 end
 
 -- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
@@ -131,12 +131,15 @@ end
 -- its taking, every other stamp younger than start - window was counted. `view`: what look said; nil where the
 -- ask was counted in its lane before.
 local function hold_all(window, now, ids, cost, lease, start, view)
-    window.horizon = math.max(window.horizon, longest(window.limits))
-    redis.call('HSET', window.state, 'horizon', int(window.horizon))
+    local span = longest(window.limits)
+    if span > window.horizon then
+        window.horizon = span
+        redis.call('HSET', window.state, 'horizon', span)
+    end
     if view then
         note_lane(window, now, #ids * cost, view)
     end
-    redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', int(now - window.horizon))
+    redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', now - window.horizon)
     for _, id in ipairs(ids) do
         for unit = 1, cost do
             redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)

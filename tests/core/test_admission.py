@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -108,6 +109,25 @@ def test_a_hit_is_one_round_trip_and_a_fetch_two(
     sent.clear()
     admission.settle(go(admission, "MSFT"), VALUE)
     assert sent == ["EVALSHA", "EVALSHA"]
+
+
+@pytest.mark.one_server
+def test_a_granted_ask_reads_and_writes_nothing_twice(admission: Admission, store: Store) -> None:
+    """Each command of a script holds up the thread of the server that all processes wait for."""
+    fleet = store.keys.fleet("twitter")
+    store.client.zadd(fleet, {limiter_of(store).member: 1})
+    store.client.expire(fleet, 60)
+    go(admission, "MSFT")
+    before = calls_by_command(store)
+    go(admission)
+    made = calls_by_command(store) - before
+    # This process in the fleet and its slot; the demand and the lease.
+    assert (made["zscore"], made["zadd"], made["hset"], made["hdel"]) == (1, 2, 2, 0)
+
+
+def calls_by_command(store: Store) -> Counter[str]:
+    stats = store.client.info("commandstats").items()
+    return Counter({name.removeprefix("cmdstat_"): figures["calls"] for name, figures in stats})
 
 
 def test_a_hit_that_was_expected_and_is_none_is_asked_for(admission: Admission, store: Store) -> None:
