@@ -194,4 +194,19 @@ _JOBS = (
     ),
 )
 
-BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS)
+_TASKS = (
+    _bug(
+        "a cancelled task keeps the slot that it asked for",
+        "tbcache.rate_limiter:SlidingWindow._ask",
+        'if mode == "take" and is_cancelled(error):',
+        "if False:",
+    ),
+    _bug(
+        "a cancelled fetch keeps its slot and its lease",
+        "tbcache.admission.gate:Admission.admit",
+        "io.world().undo(functools.partial(self._take_back, ask, token))",
+        "pass",
+    ),
+)
+
+BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_TASKS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
 from scheduler.leader import Leader
+from tbcache.admission import Admission, Ask
 from tbcache.cache.sweep import Sweeper
 from tbcache.errors import (
     BudgetExhausted,
@@ -17,9 +18,10 @@ from tbcache.errors import (
     TbcacheError,
     UpstreamError,
 )
-from tbcache.io import run
+from tbcache.io import now, run, world
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
+from tbcache.limiter.member import Membership
 from tbcache.models import FetchRequest
 from tbcache.pipeline.journey import Pipeline
 from tbcache.queue import PacingBroker
@@ -28,8 +30,8 @@ from tbcache.queue.job import actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.rate_limiter import RateLimiter
 from tbcache.store.connection import Store
-from tests.blocking import Admission, Blocked, Membership, core
 from tests.simulation.chance import Chance
+from tests.simulation.driver import Simulated
 from tests.simulation.kernel import Killed, Task
 from tests.simulation.line import Line, Node
 from tests.simulation.upstream import Load, Provider, load_of
@@ -37,6 +39,8 @@ from tests.simulation.upstream import Load, Provider, load_of
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: The kind of process whose program runs in an event loop.
+LOOP = "loop"
 WORKER_THREADS = 3
 #: One that is to end waits so long (s) for what it has begun.
 MOST_SECONDS_TO_END = 5.0
@@ -108,15 +112,16 @@ class Process:
     def _build(self) -> None:
         world, settings = self.world, self.world.settings
         self.store = Store(settings)
-        self.own = Blocked(limiter_of(self.store))
+        self.own = limiter_of(self.store)
         self.member = self.own.member
         self.membership = Membership(self.store)
-        self.limiter = RateLimiter(world.source, self.store, settings.lease_seconds)
+        self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
         self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
-        self.pipeline = Pipeline(core(self.admission))
+        self.pipeline = Pipeline(self.admission)
         self.queue = Queue(self.store, settings)
         self.sweeper = Sweeper(self.store)
         self.membership.start()
+        self.driver = Simulated(world.kernel, self)
         if self.kind == "worker":
             self._work()
         if self.kind == "scheduler":
@@ -145,22 +150,26 @@ class Process:
 
     # What a bot does
 
-    def do(self, name: str, act: Callable[[], object]) -> None:
-        """Do it as a user of the library would, who knows its errors."""
+    def do(self, name: str, act: Callable[[], Coroutine[Any, Any, object]]) -> Task | None:
+        """Do it as a user of the library would, who knows its errors: in a thread, or in an event loop."""
 
-        def careful() -> None:
+        async def careful() -> None:
             try:
-                act()
+                await act()
             except (RateLimited, UpstreamError, RedisUnreachable, ResultTimeout) as error:
                 self._check_error(error)
 
-        self._spawn(name, careful)
+        if self.is_dead:
+            return None
+        if self.kind == LOOP:
+            return self.driver.run(name, careful)
+        return self.world.kernel.spawn(self, name, lambda: run(careful()))
 
     def _check_error(self, error: TbcacheError) -> None:
         if isinstance(error, BudgetExhausted):
             self.world.broken("words", f"{self.name}: {error!r}, and there is no budget")
 
-    def fetch(
+    async def fetch(
         self,
         symbol: str,
         patience: float,
@@ -173,7 +182,8 @@ class Process:
         oracle, asked, provider = self.world.oracle, self.world.oracle.count, self._provider()
         was_with = self.store.is_available
         request = FetchRequest(self.world.source.name, symbol)
-        outcome = self.pipeline.run(provider, request, patience=patience, needed=needed, slot=slot, lane=lane)
+        ask = Ask(self.world.source, request, lane, needed, slot, patience)
+        outcome = await self.pipeline.fetch(provider, ask)
         load = self.world.upstream.loads.get(load_of(outcome.sentiment.score))
         if load is None:
             self.world.broken("value", f"{self.name} was given a value of {symbol} that nobody loaded")
@@ -201,9 +211,9 @@ class Process:
             1 + self.chance.below(world.source.pages),
         )
 
-    def take(self) -> None:
+    async def take(self) -> None:
         """One slot for a request of one's own, which is off at once."""
-        is_allowed, status = self.limiter.check_rate_limit()
+        is_allowed, status = await self.slots.check_rate_limit()
         if is_allowed:
             # Stamped when Redis answered, or now: a request that takes its time wants a slot that is held.
             is_alone = (status.reason or "").startswith("Redis is away")
@@ -219,33 +229,35 @@ class Process:
         if noted is not None and own.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
 
-    def saturate(self, seconds: float) -> None:
+    async def saturate(self, seconds: float) -> None:
         """Take whatever can be had."""
-        kernel = self.world.kernel
-        until = kernel.now + seconds
-        while kernel.now < until:
-            self.take()
-            kernel.sleep(self.chance.uniform(0.005, 0.06))
+        until = now() + seconds
+        while now() < until:
+            await self.take()
+            await world().sleep(self.chance.uniform(0.005, 0.06))
 
-    def wait_in_line(self, seconds: float) -> None:
+    async def wait_in_line(self, seconds: float) -> None:
         """Have each slot promised as soon as it is known when it comes free."""
-        kernel, window = self.world.kernel, self.world.source.limits[0].window_seconds
-        until = kernel.now + seconds
-        while kernel.now < until:
+        until, window = now() + seconds, self.world.source.limits[0].window_seconds
+        while now() < until:
             try:
-                self.hold(window)
+                await self.hold(window)
             except RateLimited as error:
-                kernel.sleep(min(0.1, max(0.01, error.retry_after)))
+                await world().sleep(min(0.1, max(0.01, error.retry_after)))
 
-    def hold(self, max_wait: float) -> None:
+    async def hold(self, max_wait: float) -> None:
         """A slot that is held around a request of one's own."""
-        slot = self.limiter.hold(max_wait=max_wait)
-        own = self.own.own(self.world.source.name)
-        # Whoever stood still until the lease was over would have to know it himself.
-        if self.world.kernel.now + self.began < own._stamps.get(slot, 0.0) - LATEST_ANSWER:
-            self.world.upstream.arrive(self.name)
-        self.world.kernel.sleep(self.chance.uniform(0.0, 0.1))
-        self.own.commit(self.world.source.name, slot, 1)
+        slot, _ = await self.slots.begin(max_wait=max_wait)
+        try:
+            own = self.own.own(self.world.source.name)
+            # Whoever stood still until the lease was over would have to know it himself.
+            if now() < own._stamps.get(slot, 0.0) - LATEST_ANSWER:
+                self.world.upstream.arrive(self.name)
+            await world().sleep(self.chance.uniform(0.0, 0.1))
+        except BaseException:
+            world().undo(lambda: self.slots.end(slot))
+            raise
+        await self.slots.end(slot)
 
     @property
     def _task(self) -> Task:
@@ -253,17 +265,18 @@ class Process:
         assert task is not None
         return task
 
-    def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
-        handle = self.queue.enqueue(FetchRequest(self.world.source.name, symbol), lane, delay_seconds=delay)
+    async def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
+        request = FetchRequest(self.world.source.name, symbol)
+        handle = await world().offload(lambda: self.queue.enqueue(request, lane, delay_seconds=delay))
         if wait:
-            handle.result(wait)
+            await world().offload(lambda: handle.result(wait))
 
-    def clear(self, pattern: str) -> None:
+    async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
-        run(self.sweeper.note(pattern))
+        await self.sweeper.note(pattern)
         self.world.oracle.clears.append((before, self.world.oracle.count, pattern))
         if self.chance.happens(0.5):
-            run(self.sweeper.sweep(pattern))
+            await self.sweeper.sweep(pattern)
 
     # What a worker does
 
@@ -294,12 +307,14 @@ class Process:
         outcome = error = None
         kwargs = message.kwargs
         try:
-            outcome = self.fetch(
-                kwargs["symbol"],
-                0.0,
-                needed=kwargs["needed"],
-                slot=message.options["slot"],
-                lane=kwargs["lane"],
+            outcome = run(
+                self.fetch(
+                    kwargs["symbol"],
+                    0.0,
+                    needed=kwargs["needed"],
+                    slot=message.options["slot"],
+                    lane=kwargs["lane"],
+                )
             )
         except (RateLimited, UpstreamError) as raised:
             error = raised

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.kernel import MICROS, micros
+from tests.simulation.kernel import MICROS, Coro, micros
 from tests.simulation.plan import Plan, Step
-from tests.simulation.process import Process
-from tests.simulation.world import LEASE, World
+from tests.simulation.process import LOOP, Process
+from tests.simulation.world import World
 
 MOST_PROCESSES = 7
 #: Nobody waits longer for a slot (s).
@@ -150,17 +150,17 @@ class _Run:
             world.run(0.5)
         if world.living and not world.failures:
             world.broken("liveness", f"{[one.name for one in world.living]} do not stop")
+        world.run(0.5)
+        if not world.failures and not world.has_dead:
+            self._check_held()
         # Of one that was killed, a slot may be promised for later.
-        world.run(LEASE + MOST_PATIENCE)
+        world.run(world.lease + MOST_PATIENCE)
 
     def _check_rest(self) -> None:
         """Nothing is left."""
         world, do, source = self.world, self.server.keyspace.do, self.world.source.name
         keys, now = world.oracle.keys, self.server.now_us()
-        held = do("ZRANGEBYSCORE", [keys.slots(source).encode(), b"(%d" % (now + 2000), b"+inf"])
-        # What is older than a clock that was set back may come back from a file.
-        if held and not world.oracle.is_clock_set:
-            world.broken("rest", f"slots are held: {held}")
+        self._check_held()
         fleet = {member.decode() for member in do("ZRANGE", [keys.fleet(source).encode(), b"0", b"-1"])}
         if left := fleet.intersection(self._stopped):
             world.broken("rest", f"processes that have left are in the fleet: {sorted(left)}")
@@ -181,6 +181,15 @@ class _Run:
                 # Where the clock was set back, it holds for as much longer.
                 if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
                     world.broken("rest", f"{key.decode()} is held")
+
+    def _check_held(self) -> None:
+        """No slot is held for anybody."""
+        world, now = self.world, self.server.now_us()
+        slots = world.oracle.keys.slots(world.source.name).encode()
+        held = self.server.keyspace.do("ZRANGEBYSCORE", [slots, b"(%d" % (now + 2000), b"+inf"])
+        # What is older than a clock that was set back may come back from a file.
+        if held and not world.oracle.is_clock_set:
+            world.broken("rest", f"slots are held: {held}")
 
     # What goes wrong
 
@@ -244,7 +253,7 @@ class _Run:
 
     def lose(self, saved: Any, saved_us: int, seconds: float) -> None:
         """Redis loses what came after; what is assumed of that moment stands in docs/limits.md."""
-        spans = micros(self._window + LEASE)
+        spans = micros(self._window + self.world.lease)
         if not self.server.is_up or self.kernel.now_us < self._lost_at + spans + micros(2.0):
             return
         source = self.world.source.name
@@ -285,14 +294,14 @@ class _Run:
 
     def _excuse(self, why: str) -> None:
         self.world.note(f"beyond what is assumed: {why}")
-        self.world.excused_until = self.kernel.now_us + micros(2 * (self._window + LEASE) + 1.0)
+        self.world.excused_until = self.kernel.now_us + micros(2 * (self._window + self.world.lease) + 1.0)
 
     def _excuse_briefly(self) -> None:
         """Until the window is given up Redis knows too little: what is granted in that moment, by a process
         that has noticed the jump in another thread, is over within a lease."""
         world = self.world
         world.note("beyond what is assumed: the clock was set forward")
-        world.excused_until = max(world.excused_until, self.kernel.now_us + micros(0.5 + LEASE))
+        world.excused_until = max(world.excused_until, self.kernel.now_us + micros(0.5 + world.lease))
 
     def _watch(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         """The first who asks after a loss must be one who can know of it."""
@@ -306,7 +315,7 @@ class _Run:
         self._witnesses = None
 
     def set_clock(self, seconds: float) -> None:
-        spans = micros(self._window + LEASE)
+        spans = micros(self._window + self.world.lease)
         if self.kernel.now_us >= self._lost_at + spans + micros(2.0):
             self._lost_at = self.kernel.now_us
             self.server.skew_us += int(seconds * MICROS)
@@ -383,7 +392,7 @@ def _freeze_in_a_load(run: _Run, process: Process, step: Step) -> None:
     process.do("act fetch", lambda: process.fetch(symbol, 1.0))
     run.kernel.after(process.chance.uniform(0.05, 0.6), lambda: run.freeze(process, 1.0 + step.seconds))
     for one in [one for one in run.world.active if one is not process][:2]:
-        after = LEASE + process.chance.uniform(0.0, 1.0)
+        after = run.world.lease + process.chance.uniform(0.0, 1.0)
         run.kernel.after(after, lambda one=one: one.do("act fetch", lambda: one.fetch(symbol, 3.0)))
 
 
@@ -397,6 +406,19 @@ def _freeze_in_a_job(run: _Run, process: Process, step: Step) -> None:
         asleep = run.world.claim_seconds + 0.3 + step.seconds / 2
         run.kernel.after(process.chance.uniform(0.02, 0.3), lambda: run.freeze(workers[0], asleep))
         run.begin("worker", 0.5)
+
+
+def _cancel(run: _Run, process: Process, step: Step) -> None:
+    """Tasks of an event loop are cancelled wherever they stand: nothing of them is left."""
+    loops = [one for one in run.world.active if one.kind == LOOP]
+    if not loops:
+        return
+    process = loops[step.who % len(loops)]
+    symbol = f"T{step.odd % 3}"
+    for act in (process.take, lambda: process.hold(2.0), lambda: process.fetch(symbol, 2.0)):
+        task = process.do("act cancelled", act)
+        if isinstance(task, Coro):
+            run.kernel.after(process.chance.uniform(0.0, 0.01 if step.odd % 2 else 0.5), task.cancel)
 
 
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
@@ -459,6 +481,7 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     "cut off in a burst": _cut_in_a_burst,
     "freeze in a load": _freeze_in_a_load,
     "freeze in a job": _freeze_in_a_job,
+    "cancel": _cancel,
     "freeze": lambda run, process, step: run.freeze(process, step.seconds),
     "kill": _kill,
     "leave": _leave,

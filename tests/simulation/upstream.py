@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tbcache.errors import UpstreamUnavailable
-from tbcache.io import utc_now
+from tbcache.io import run, utc_now, world
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.providers import dialect
 from tbcache.sources import Source
@@ -131,7 +131,7 @@ class Provider:
             self.load = self.upstream.begin(fetch.key, self.home.name, self.carried_out())
         return HttpRequest("GET", "https://upstream", {"page": cursor or "1"})
 
-    def send(self, request: HttpRequest) -> RawResponse:
+    async def exchange(self, request: HttpRequest) -> RawResponse:
         kernel = self.upstream.kernel
         left = min(self.seconds_left(), self.home.send_seconds)
         if left <= 0:
@@ -141,13 +141,16 @@ class Provider:
         if on_way < left:
             kernel.after(on_way, lambda: self.upstream.arrive(self.home.name))
         if on_way >= left or (found := self._answered(on_way, left)) is None:
-            kernel.sleep(left)
+            await world().sleep(left)
             raise self._unanswered("no answer within its time", is_sent=True)
         status, headers, body, seconds = found
-        kernel.sleep(max(0.0, on_way + seconds - (kernel.now - began)))
+        await world().sleep(max(0.0, on_way + seconds - (kernel.now - began)))
         self._sent += 1
         body = {**body, "page": request.params["page"], "load": self.load.number if self.load else 0}
         return RawResponse(status, headers, json.dumps(body).encode(), received_at=utc_now())
+
+    def send(self, request: HttpRequest) -> RawResponse:
+        return run(self.exchange(request))
 
     def _answered(self, on_way: float, left: float) -> Any:
         found = self.upstream.answer()

@@ -18,11 +18,11 @@ from tbcache.store.key import Keys
 from tests.simulation.chance import Chance
 from tests.simulation.kernel import Kernel, Killed, Stuck, Task, inhabited, micros
 from tests.simulation.oracle import Oracle
-from tests.simulation.process import Process
+from tests.simulation.process import LOOP, Process
 from tests.simulation.server import Server
 from tests.simulation.upstream import Upstream
 
-TIMEOUT, LEASE = 0.25, 1.0
+TIMEOUT = 0.25
 #: So much of what came last is shown of a world in which something broke.
 SHOWN = 4000
 
@@ -51,6 +51,8 @@ class Shape:
 
     limits: tuple[Limit, ...] = (Limit(6, 2.0),)
     bots: int = 3
+    #: Bots whose program runs in an event loop.
+    loops: int = 0
     workers: int = 1
     schedulers: int = 0
     pages: int = 1
@@ -58,6 +60,7 @@ class Shape:
     cache_ttl: float = 3.0
     stale_ttl: float = 2.0
     claim_seconds: float = 2.0
+    lease: float = 1.0
     weather: Weather = field(default_factory=Weather)
 
 
@@ -77,7 +80,9 @@ class World:
         self.failures: list[Broken] = []
         #: Nobody asks for anything new; and then: all are to end.
         self.is_calm = self.is_closing = False
-        self.claim_seconds = shape.claim_seconds
+        self.claim_seconds, self.lease = shape.claim_seconds, shape.lease
+        #: Somebody was killed, and has told nobody what it held.
+        self.has_dead = False
         #: Until when what was broken is beyond what is assumed (us).
         self.excused_until = 0
         self._numbers, self._pids = itertools.count(1), itertools.count(101)
@@ -87,7 +92,7 @@ class World:
             {
                 "REDIS_URL": "redis://127.0.0.1:1/0",
                 "TBCACHE_NAMESPACE": "ns",
-                "TBCACHE_LEASE_SECONDS": str(LEASE),
+                "TBCACHE_LEASE_SECONDS": str(shape.lease),
                 "TBCACHE_REDIS_TIMEOUT": str(TIMEOUT),
             }
         )
@@ -106,11 +111,13 @@ class World:
 
     def __enter__(self) -> World:
         self._inhabited.__enter__()
-        kinds = (
-            ["bot"] * self.shape.bots
-            + ["worker"] * self.shape.workers
-            + ["scheduler"] * self.shape.schedulers
+        counts = (
+            ("bot", self.shape.bots),
+            (LOOP, self.shape.loops),
+            ("worker", self.shape.workers),
+            ("scheduler", self.shape.schedulers),
         )
+        kinds = [kind for kind, count in counts for _ in range(count)]
         keys = Keys("ns", frozenset(BUILT_IN_NAMES))
         self.oracle = Oracle(keys, self.source, self.server.keyspace, self.server.now_us, self.broken)
         self.server.listeners.append(self._hear)
@@ -176,6 +183,7 @@ class World:
     def kill(self, process: Process) -> None:
         if process in self.living:
             self.note(f"{process.name} is killed")
+            self.has_dead = True
             self.living.remove(process)
             self.kernel.kill(process)
 
