@@ -89,7 +89,7 @@ def _shape(chance: Chance) -> Shape:
         schedulers=int(chance.happens(0.2)),
         pages=chance.choice((1, 1, 2, 3)),
         cost=2 if count > 3 and chance.happens(0.15) else 1,
-        lease=chance.choice((1.0, 1.0, 1.0, 6.0)),
+        lease=chance.choice((1.0, 1.0, 6.0)),
         cache_ttl=chance.choice((0.5, 2.0, 10.0)),
         stale_ttl=chance.choice((0.0, 2.0, 10.0)),
         weather=chance.choice((Weather(), Weather(), Weather(late=0.3, slow=0.15), Weather(lost=0.01))),

@@ -89,6 +89,7 @@ class _Run:
         world = self.world
         world.is_calm = True
         self._mend_all()
+        self._cancel_some()
         # What was lost before is missed by then.
         world.run(0.6)
         deadline, left = self.kernel.now + CALM, len(world.oracle.open_jobs)
@@ -104,6 +105,8 @@ class _Run:
             world.broken(
                 "liveness", f"not over after {CALM} s: jobs {world.oracle.open_jobs}, acts {waiting}"
             )
+        if not world.failures and not world.has_dead:
+            self._check_held()
         self._stop_all()
         if not world.failures:
             self._check_rest()
@@ -117,6 +120,11 @@ class _Run:
         self.server.thaw()
         world.upstream.mood_until = 0
         world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
+
+    def _cancel_some(self) -> None:
+        """In every loop, tasks that are cancelled while they ask: nothing stays held for them."""
+        for number, process in enumerate([one for one in self.world.active if one.kind == LOOP] * 3):
+            _cancel_acts(self, process, f"C{number}", 0.002)
 
     def _ask_now_and_then(self) -> None:
         """What a refusal has taught of others is forgotten by loads that go well, one in four windows.
@@ -150,9 +158,6 @@ class _Run:
             world.run(0.5)
         if world.living and not world.failures:
             world.broken("liveness", f"{[one.name for one in world.living]} do not stop")
-        world.run(0.5)
-        if not world.failures and not world.has_dead:
-            self._check_held()
         # Of one that was killed, a slot may be promised for later.
         world.run(world.lease + MOST_PATIENCE)
 
@@ -413,12 +418,14 @@ def _cancel(run: _Run, process: Process, step: Step) -> None:
     loops = [one for one in run.world.active if one.kind == LOOP]
     if not loops:
         return
-    process = loops[step.who % len(loops)]
-    symbol = f"T{step.odd % 3}"
+    _cancel_acts(run, loops[step.who % len(loops)], f"T{step.odd % 3}", 0.01 if step.odd % 2 else 0.5)
+
+
+def _cancel_acts(run: _Run, process: Process, symbol: str, most_seconds: float) -> None:
     for act in (process.take, lambda: process.hold(2.0), lambda: process.fetch(symbol, 2.0)):
         task = process.do("act cancelled", act)
         if isinstance(task, Coro):
-            run.kernel.after(process.chance.uniform(0.0, 0.01 if step.odd % 2 else 0.5), task.cancel)
+            run.kernel.after(process.chance.uniform(0.0, most_seconds), task.cancel)
 
 
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
