@@ -93,7 +93,7 @@ def test_a_failure_is_shown_again_by_one_line_with_fewer_steps() -> None:
     with planted(one):
         seed = find(one, 20).seeds - 1
         report = run(plan_of(seed))
-        line = replay_line(seed, report)
+        line = replay_line(seed, report, most=10)
         steps = [int(number) for number in line.partition("--steps ")[2].split(",")]
         assert len(steps) < len(plan_of(seed).steps)
         assert run(plan_of(seed), steps).promise == report.promise
