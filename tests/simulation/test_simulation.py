@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = {
     "a settled load gives its slot back": 0,
     "a share is what would be fair": 0,
-    "a value from before a clear is given out": 30,
+    "the same fetch is queued twice": 0,
 }
 
 
