@@ -1,6 +1,6 @@
 """How fast the default scorer is, and how often it is right, beside plain vaderSentiment.
 
-    python bench/scoring.py [--rounds N] [--sets FOLDER]
+    python -m bench.scoring [--rounds N] [--sets FOLDER]
 
 Both rate the same short posts and headlines in turn; each round's ratio is taken
 alone, so that a busy machine slows both sides of it. Prints the median of them, and

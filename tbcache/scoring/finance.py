@@ -1,10 +1,11 @@
-"""The default scorer: VADER with a trader's dictionary."""
+"""The default scorer: VADER with a trader's dictionary and rules."""
 
 from __future__ import annotations
 
 import functools
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _loading = threading.Lock()
 
+#: Words in lower case, the same with their punctuation, and their valences: the valences by the rules.
+Understand = Callable[[list[str], list[str], list[float]], list[float]]
 Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")  # not "<3"
@@ -75,19 +78,19 @@ class Lexicon:
 
 
 class FinanceVader:
-    """VADER with a trading lexicon, on text freed of links, mentions, cashtags and HTML.
+    """VADER with a trading lexicon and rules, on text freed of links, mentions, cashtags and HTML.
 
     The lexicons are read at the first score. Safe to share between threads.
     """
 
     name = "finance-vader"
-    version = "1"
+    version = "2"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
         with _loading:
-            vader, lexicon = _lexicons()
-        return [_compound(vader, lexicon, text) for text in texts]
+            vader, lexicon, understand = _lexicons()
+        return [_compound(vader, lexicon, understand, text) for text in texts]
 
 
 @functools.cache
@@ -116,8 +119,9 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
 
 
 @functools.cache
-def _lexicons() -> tuple[Vader, Lexicon]:
-    # Here and not above: whoever never scores a text never builds VADER's tables.
+def _lexicons() -> tuple[Vader, Lexicon, Understand]:
+    # Here and not above: whoever never scores a text never builds these tables.
+    from tbcache.scoring.rules import understand
     from tbcache.scoring.vader import Vader
 
     lexicon = Lexicon.read(files("tbcache").joinpath("data/trading_lexicon.tsv").read_text("utf-8"))
@@ -126,17 +130,19 @@ def _lexicons() -> tuple[Vader, Lexicon]:
     # Taken out, not set to 0: VADER would still weigh their capitals ("CREDIT Suisse").
     for word in lexicon.neutral:
         vader.lexicon.pop(word, None)
-    return vader, lexicon
+    return vader, lexicon, understand
 
 
-def _compound(vader: Vader, lexicon: Lexicon, text: str) -> float:
+def _compound(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> float:
     text = vader.spell(clean(text, lexicon.emoji))
-    words = [_bare(token) for token in text.split()]
+    tokens = text.split()
+    # Most tokens are bare already.
+    words = [token if token.isalpha() else _bare(token) for token in tokens]
     lower = [word.lower() for word in words]
     if not lexicon.phrases.keys().isdisjoint(pairwise(lower)):
-        words = _join_phrases(words, lower, lexicon.phrases)
+        words, tokens = _join_phrases(words, tokens, lower, lexicon.phrases)
         lower = [word.lower() for word in words]
-    return vader.weigh(words, lower, text)
+    return vader.total(understand(lower, tokens, vader.valences(words, lower)), lower, text)
 
 
 def _bare(token: str) -> str:
@@ -146,11 +152,15 @@ def _bare(token: str) -> str:
     return word if len(word) > 2 or (len(word) == 2 and word.isalpha()) else token
 
 
-def _join_phrases(words: list[str], lower: list[str], phrases: Phrases) -> list[str]:
-    joined, at = [], 0
+def _join_phrases(
+    words: list[str], tokens: list[str], lower: list[str], phrases: Phrases
+) -> tuple[list[str], list[str]]:
+    """``words`` and ``tokens`` with each phrase as one."""
+    joined, ends, at = [], [], 0
     while at < len(words):
         known = phrases.get((lower[at], lower[at + 1]), ()) if at + 1 < len(words) else ()
         length = next((len(p) for p in known if tuple(lower[at : at + len(p)]) == p), 1)
         joined.append(" ".join(words[at : at + length]))
+        ends.append(tokens[at + length - 1])
         at += length
-    return joined
+    return joined, ends

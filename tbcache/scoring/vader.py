@@ -59,7 +59,12 @@ IDIOMS = {
 _EMPHASIS = frozenset(("so", "this"))
 # A class of the emoji themselves would be exact, but most of them are tried one by one.
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_PHRASES = re.compile("|".join(re.escape(phrase) for phrase in (*IDIOMS, *BOOSTERS) if " " in phrase))
+# A word of each phrase, its rarest.
+_PHRASED = frozenset(
+    ("shit", "bomb", "ass", "stop", "right", "death", "die", "heart", "enough", "kind", "sort")
+)
+# Without one of these, or "n't", no rule changes a word's valence.
+_RULED = NEGATIONS | _EMPHASIS | _PHRASED | BOOSTERS.keys() | {"no", "least"}
 
 
 class Vader:
@@ -80,16 +85,31 @@ class Vader:
 
     def weigh(self, words: list[str], lower: list[str], text: str) -> float:
         """The compound of ``words``, which are ``text``'s; ``lower`` are the same in lower case."""
+        return self.total(self.valences(words, lower), lower, text)
+
+    def valences(self, words: list[str], lower: list[str]) -> list[float]:
+        """The valence of each of ``words``, before a "but" is weighed."""
+        valences = [0.0] * len(words)
         found = [i for i, word in enumerate(lower) if word in self.lexicon]
         if not found:
-            return 0.0
+            return valences
         capitals = sum(map(str.isupper, words))
         some_capitals = 0 < capitals < len(words)
-        phrased = _PHRASES.search(" ".join(lower)) is not None
-        valences = [0.0] * len(words)
+        if _RULED.isdisjoint(lower) and "n't" not in " ".join(lower):
+            # Most texts: what stands before a word changes nothing.
+            for i in found:
+                valences[i] = _raised(self.lexicon[lower[i]], some_capitals and words[i].isupper())
+            return valences
+        phrased = not _PHRASED.isdisjoint(lower)
         for i in found:
             if not _is_modifier(lower, i):
                 valences[i] = self._valence(words, lower, i, some_capitals, phrased)
+        return valences
+
+    def total(self, valences: list[float], lower: list[str], text: str) -> float:
+        """The compound of a text's ``valences``, which are weighed around a "but" in place."""
+        if not any(valences):
+            return 0.0
         if "but" in lower:
             _weigh_around_but(valences, lower.index("but"))
         return _compound(sum(valences), text)
@@ -111,9 +131,7 @@ class Vader:
         self, words: list[str], lower: list[str], i: int, some_capitals: bool, phrased: bool
     ) -> float:
         """The valence of the word at ``i``, by the lexicon and by the three words before it."""
-        valence = self._own_valence(lower, i)
-        if some_capitals and words[i].isupper():
-            valence += _CAPITALS if valence > 0 else -_CAPITALS
+        valence = _raised(self._own_valence(lower, i), some_capitals and words[i].isupper())
         for distance in range(1, min(i, 3) + 1):
             at = i - distance
             if lower[at] in self.lexicon:
@@ -148,6 +166,12 @@ def _rows(name: str) -> list[tuple[str, str]]:
 
 def _is_modifier(lower: list[str], i: int) -> bool:
     return lower[i] in BOOSTERS or (lower[i] == "kind" and lower[i + 1 : i + 2] == ["of"])
+
+
+def _raised(valence: float, shouted: bool) -> float:
+    if not shouted:
+        return valence
+    return valence + (_CAPITALS if valence > 0 else -_CAPITALS)
 
 
 def _boost(word: str, valence: float, shouted: bool) -> float:

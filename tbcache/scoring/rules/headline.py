@@ -1,0 +1,131 @@
+"""Headlines of ratings, targets and results: what counts is where a figure or a rating goes."""
+
+from __future__ import annotations
+
+from tbcache.scoring.rules.amount import Amount, read_amount
+from tbcache.scoring.rules.reading import CLEAR, Reading
+
+_RATINGS = {
+    **dict.fromkeys("sell underperform underweight reduce".split(), 0),
+    **dict.fromkeys("hold neutral equal-weight equalweight in-line perform weight market-perform".split(), 1),
+    **dict.fromkeys("buy outperform overweight accumulate add positive".split(), 2),
+}
+_STEPS = ("market", "sector", "peer", "equal", "strong", "conviction")
+_BEFORE_RATINGS = frozenset((*_RATINGS, *_STEPS, "a", "an"))
+_UP = frozenset("raised raises raise upgraded upgrades upgrade lifted lifts upped ups boosted boosts".split())
+_DOWN = frozenset(
+    "cut cuts lowered lowers lower downgraded downgrades downgrade trimmed trims reduced reduces dropped "
+    "slashed slashes".split()
+)
+_CHANGES = _UP | _DOWN
+_MOVES = (
+    _CHANGES
+    | frozenset(
+        "rose rises rise grew grows fell falls fall up down increased increases increase decreased decreases "
+        "decline declined declines widened widens narrowed narrows jumped jumps dropped drops climbed climbs "
+        "slid slipped surged doubled halved improved swung price-target-raised".split()
+    )
+    | {
+        "price target raised",
+        "price target cut",
+        "loss narrowed",
+        "loss narrows",
+        "loss widened",
+        "loss widens",
+    }
+)
+_METRICS = frozenset(
+    "target pt eps revenue revenues sales profit income earnings guidance outlook forecast margin margins "
+    "dividend price loss losses costs cost expenses debt deficit estimate subscribers deliveries".split()
+)
+#: What is better the less there is of it.
+_BURDENS = frozenset(
+    "loss losses cost costs expenses debt deficit inflation unemployment churn provisions claims "
+    "outflows".split()
+)
+_BENCHMARKS = frozenset(
+    "est ests estimate estimates estimated exp expected consensus forecast expectations cons".split()
+)
+_VERSUS = frozenset(("vs", "versus"))
+TRIGGERS = _VERSUS | {"to"}
+
+
+def read_headlines(reading: Reading, valences: list[float]) -> list[float]:
+    """Rate "from" and "to", and a result beside its estimate, by the order of the two."""
+    valences = list(valences)
+    for i, word in enumerate(reading.words):
+        if word == "to" and i + 1 < len(reading.words):
+            _read_to(reading, i, valences)
+        elif word in _VERSUS:
+            _read_result(reading, i, valences)
+    return valences
+
+
+def _read_to(reading: Reading, i: int, valences: list[float]) -> None:
+    if reading.words[i + 1] in _BEFORE_RATINGS:
+        _read_rating(reading, i, valences)
+    else:
+        _read_move(reading, i, valences)
+
+
+def _read_rating(reading: Reading, i: int, valences: list[float]) -> None:
+    """Rate "to hold from buy", "from buy to hold", or "cut to hold"."""
+    new, moved = _rating(reading, i), reading.find(reading.before(i, 6), _CHANGES)
+    if new is None or moved is None:
+        return
+    from_ = reading.find((*reading.after(i, 4), *reading.before(i, 4)), ("from",))
+    old = None if from_ is None else _rating(reading, from_)
+    change = (1 if reading.words[moved] in _UP else -1) if old is None else new[0] - old[0]
+    for place in (moved, new[1], *(() if old is None else (old[1],))):
+        valences[place] = 0.0
+    valences[i] = CLEAR * ((change > 0) - (change < 0))
+
+
+def _rating(reading: Reading, i: int) -> tuple[float, int] | None:
+    """The rating behind the word at ``i``, and its place."""
+    at = reading.find(reading.after(i, 2), _RATINGS)
+    if at is None or (at == i + 2 and reading.words[i + 1] not in (*_STEPS, "a", "an")):
+        return None
+    is_strongest = reading.words[at - 1] in ("strong", "conviction")
+    return _RATINGS[reading.words[at]] + (0.5 if is_strongest else 0), at
+
+
+def _read_move(reading: Reading, i: int, valences: list[float]) -> None:
+    """Rate "to 3 from 5" and "from 5 to 3"."""
+    new = read_amount(reading.tokens, reading.words, i + 1)
+    if new is None:
+        return
+    from_ = reading.find(
+        (*range(new.end, min(new.end + 2, len(reading.words))), *reading.before(i, 4)), ("from",)
+    )
+    old = None if from_ is None else read_amount(reading.tokens, reading.words, from_ + 1)
+    if old is not None and from_ is not None and not (new.may_be_year and old.may_be_year):
+        _rate(reading, min(i, from_), old, new, valences)
+
+
+def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
+    """Rate "EPS $1.20 vs $1.10 expected"."""
+    bench = reading.find((*reading.after(i, 5), *reading.before(i, 1)), _BENCHMARKS)
+    real = next((a for j in (i - 1, i - 2) if j >= 0 and (a := _ends(reading, j, i))), None)
+    guess = next(
+        (a for j in (i + 1, i + 2, i + 3) if (a := read_amount(reading.tokens, reading.words, j))), None
+    )
+    if bench is not None and real is not None and guess is not None:
+        _rate(reading, i, guess, real, valences)
+
+
+def _ends(reading: Reading, j: int, end: int) -> Amount | None:
+    amount = read_amount(reading.tokens, reading.words, j)
+    return amount if amount is not None and amount.end == end else None
+
+
+def _rate(reading: Reading, i: int, old: Amount, new: Amount, valences: list[float]) -> None:
+    near = (i, *reading.before(i, 8))
+    named = [reading.words[j] for j in near]
+    if not any(word in _MOVES or word in _METRICS for word in named) or old.figure == new.figure:
+        return
+    rises = (new.figure > old.figure) != any(word in _BURDENS or word.startswith("loss ") for word in named)
+    for j in near:
+        if reading.words[j] in _MOVES or reading.words[j] in _METRICS:
+            valences[j] = 0.0
+    valences[i] = CLEAR if rises else -CLEAR

@@ -1,0 +1,139 @@
+"""The scorer's rules: what traders mean where the words alone say something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import SupportsIndex
+
+import pytest
+
+from tbcache.scoring import THRESHOLD, get_scorer
+from tbcache.scoring.rules import RULES, Reading
+
+MEANINGS = {
+    "position": [
+        ("The bears are getting crushed this morning", "bullish"),
+        ("The bulls are getting crushed this morning", "bearish"),
+        ("My puts expired worthless", "bullish"),
+        ("My calls expired worthless", "bearish"),
+        ("Buyers keep squeezing the shorts", "bullish"),
+        ("Sellers keep squeezing the longs", "bearish"),
+        ("The short thesis is dead", "bullish"),
+        ("The bull thesis is dead", "bearish"),
+        ("Bears are winning", "bearish"),
+        ("Longs were destroyed by the bears", "bearish"),
+        ("The puts are not printing", "bullish"),
+    ],
+    "expectation": [
+        ("The loss was smaller than feared", "bullish"),
+        ("The profit was smaller than expected", "bearish"),
+        ("A narrower-than-expected loss at the retailer", "bullish"),
+        ("A wider-than-expected loss at the retailer", "bearish"),
+        ("The decline in sales was less bad than feared", "bullish"),
+        ("Growth was weaker than analysts expected", "bearish"),
+        ("Results were not as bad as feared", "bullish"),
+        ("Results were not as good as hoped", "bearish"),
+        ("Costs came in lower than expected", "bullish"),
+        ("Costs came in higher than expected", "bearish"),
+        ("The fund is older than the bank", "neutral"),
+    ],
+    "negation": [
+        ("I don't think this thing is ever going to rally", "bearish"),
+        ("I don't think this thing is ever going to crash", "bullish"),
+        ("There is no sign of any lasting sort of rebound", "bearish"),
+        ("We see no sign at the stores of a slowdown", "bullish"),
+        ("The company failed to deliver any growth", "bearish"),
+        ("The quarter was far from a collapse", "bullish"),
+        ("I don't see a rally in this name with such a weak demand", "bearish"),
+        ("I'm not kidding, this is going to soar", "bullish"),
+    ],
+    "strategy": [
+        ("Sold puts at 90 for income", "bullish"),
+        ("Bought puts at 90", "bearish"),
+        ("Sold a call at 110", "bearish"),
+        ("Bought calls at 110", "bullish"),
+        ("Opened a bull put spread", "bullish"),
+        ("Opened a bear call spread", "bearish"),
+        ("Sold a put credit spread", "bullish"),
+        ("Sold a call credit spread", "bearish"),
+        ("Bought a call debit spread", "bullish"),
+        ("Bought a put debit spread", "bearish"),
+        ("Sold an iron condor into the print", "neutral"),
+        ("Bought a straddle for the print", "neutral"),
+        ("Wrote calls against my shares", "neutral"),
+    ],
+    "irony": [
+        ("Great quarter, buying more /s", "bearish"),
+        ("Time to panic sell, bankruptcy tomorrow /s", "bullish"),
+        ("Another strong beat, sure 🤡", "bearish"),
+        ("Another weak quarter, crash incoming 🤡", "bearish"),
+        ("Long into the print, what could go wrong", "bearish"),
+    ],
+    "headline": [
+        ("Rating lowered to hold from buy", "bearish"),
+        ("Rating raised to hold from sell", "bullish"),
+        ("Downgraded from outperform to neutral", "bearish"),
+        ("Upgraded from underperform to market perform", "bullish"),
+        ("Broker cuts to buy from strong buy", "bearish"),
+        ("Target goes to $80 from $95", "bearish"),
+        ("Target goes to $95 from $80", "bullish"),
+        ("Net loss went from $9 million to $3 million", "bullish"),
+        ("Net loss went from $3 million to $9 million", "bearish"),
+        ("Debt went from $900 million to $2bn", "bearish"),
+        ("EPS $1.20 vs $1.10 expected", "bullish"),
+        ("EPS $1.05 vs $1.10 expected", "bearish"),
+        ("EPS (0.05) vs (0.10) est", "bullish"),
+        ("The bank moved from 12 to 14 Main Street", "neutral"),
+        ("The guidance covers the years from 2025 to 2027", "neutral"),
+    ],
+}
+CASES = [pytest.param(text, meaning, id=text) for rows in MEANINGS.values() for text, meaning in rows]
+
+
+def label_of(score: float) -> str:
+    return "bullish" if score >= THRESHOLD else "bearish" if score <= -THRESHOLD else "neutral"
+
+
+@pytest.mark.parametrize(("text", "meaning"), CASES)
+def test_a_text_is_read_by_what_it_means_and_not_by_its_words(text: str, meaning: str) -> None:
+    """The wrong sign is worse than no score: each row stands beside its opposite."""
+    assert label_of(get_scorer().score([text])[0]) == meaning
+
+
+class Counting(list[str]):
+    """Words that count how many of them are read."""
+
+    read = 0
+
+    def __getitem__(self, at: SupportsIndex | slice) -> str | list[str]:  # type: ignore[override]
+        found = super().__getitem__(at)
+        self.read += len(found) if isinstance(at, slice) else 1
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        self.read += len(self)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("rule", "triggers"), RULES, ids=[rule.__name__ for rule, _ in RULES])
+def test_twice_the_words_take_a_rule_twice_the_steps(rule, triggers) -> None:  # type: ignore[no-untyped-def]
+    """Anybody may post 40,000 characters, all of them a rule's own words and no full stop among them."""
+    own = [*sorted(triggers), "from", "5", "to", "3", "vs", "est", "spread", "crushed", "think", "sell"]
+
+    def read(times: int) -> int:
+        words = Counting(own * times)
+        rule(Reading(words, list(words)), [1.0] * len(words))
+        return words.read
+
+    assert read(8) > 0
+    assert read(16) <= 2.1 * read(8)
+
+
+@pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=lambda rule: rule.__name__)
+def test_a_rule_leaves_what_it_was_given(rule) -> None:  # type: ignore[no-untyped-def]
+    """The rules are a list: each goes on from what another gave, and none changes it behind its back."""
+    for rows in MEANINGS.values():
+        for text, _ in rows:
+            words, given = text.lower().split(), [1.0] * len(text.split())
+            assert len(rule(Reading(words, words), given)) == len(words)
+            assert given == [1.0] * len(words)
