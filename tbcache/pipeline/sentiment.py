@@ -90,7 +90,7 @@ class SentimentJob:
 
 
 def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched, as_of: datetime) -> Answer:
-    scores = score_items(fetched.items, upstream.analyzer)
+    scores = score_items(fetched.items, upstream.analyzer, request.symbol)
     sentiment = aggregate(
         request,
         fetched.items,

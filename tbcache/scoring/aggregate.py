@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tbcache.models import FetchRequest, Item, SymbolSentiment
-from tbcache.scoring.finance import Scorer, clean
+from tbcache.scoring.finance import Scorer, TargetScorer, clean
 
 #: Where bullish and bearish begin: VADER's own, and what the published comparisons use.
 THRESHOLD = 0.05
@@ -20,16 +20,16 @@ LABEL_SCORE = 0.8
 SCORED_CHARACTERS = 5_000
 
 
-def score_items(items: Sequence[Item], scorer: Scorer) -> list[float | None]:
+def score_items(items: Sequence[Item], scorer: Scorer, symbol: str | None = None) -> list[float | None]:
     """One score an item, -1..1: its own, or its author's label, or its text.
 
     None where it has none of them; texts are rated in one call, each by its first
-    :data:`SCORED_CHARACTERS`.
+    :data:`SCORED_CHARACTERS`, and for ``symbol`` where the scorer can (:class:`TargetScorer`).
     """
     scores = [_stated(item) for item in items]
     texts = {i: _beginning(item.text) for i, item in enumerate(items) if scores[i] is None}
     texts = {i: text for i, text in texts.items() if clean(text)}
-    rated = scorer.score(list(texts.values())) if texts else []
+    rated = _rate(list(texts.values()), scorer, symbol) if texts else []
     for i, figure in zip(texts, rated, strict=True):
         scores[i] = _bounded(figure)
     return scores
@@ -70,6 +70,12 @@ def aggregate(
         reason=reason,
         until=until,
     )
+
+
+def _rate(texts: list[str], scorer: Scorer, symbol: str | None) -> list[float]:
+    if symbol is not None and isinstance(scorer, TargetScorer):
+        return scorer.score_for(texts, symbol)
+    return scorer.score(texts)
 
 
 def _beginning(text: str) -> str:

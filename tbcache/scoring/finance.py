@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from string import punctuation
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tbcache.models.foreign import unescape
+from tbcache.scoring.target import about
 
 if TYPE_CHECKING:
     from tbcache.scoring.vader import Vader
@@ -44,6 +45,15 @@ class Scorer(Protocol):
 
     def score(self, texts: list[str]) -> list[float]:
         """One figure a text, -1 (bearish) .. 1 (bullish), 0 where nothing is said."""
+        ...
+
+
+@runtime_checkable
+class TargetScorer(Scorer, Protocol):
+    """A scorer that tells the tickers of a text apart; of one that does not, ``score`` is called."""
+
+    def score_for(self, texts: list[str], symbol: str) -> list[float]:
+        """One figure a text, as by ``score``, of what it says of ``symbol``."""
         ...
 
 
@@ -91,6 +101,10 @@ class FinanceVader:
         with _loading:
             vader, lexicon, understand = _lexicons()
         return [_compound(vader, lexicon, understand, text) for text in texts]
+
+    def score_for(self, texts: list[str], symbol: str) -> list[float]:
+        """One compound a text, of the clauses that speak of ``symbol`` where it names other tickers too."""
+        return self.score([about(text, symbol) for text in texts])
 
 
 @functools.cache

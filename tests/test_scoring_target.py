@@ -1,0 +1,108 @@
+"""Whom a text speaks of, where it names several tickers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tbcache.models import Item
+from tbcache.scoring import THRESHOLD, FinanceVader, get_scorer, score_items, target
+from tbcache.scoring.target import about
+
+
+def score(text: str, symbol: str | None) -> float:
+    (figure,) = score_items([Item("1", datetime(2026, 3, 2, tzinfo=UTC), text)], get_scorer(), symbol)
+    return figure or 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$UPP soars, $DWN sinks",
+        "$DWN sinks, $UPP soars",
+        "Long $UPP, short $DWN",
+        "$UPP up 5% but $DWN down",
+        "$UPP and $ABC rally while $DWN and $DEF fall",
+        "$UPP beats. Shares surge. $DWN misses. Shares plunge.",
+        "$upp is bullish; $dwn is bearish",
+    ],
+)
+def test_each_ticker_of_a_text_has_its_own_clauses(text: str) -> None:
+    """One post about two companies would count for both with the sum, which is true of neither."""
+    assert score(text, "UPP") >= THRESHOLD
+    assert score(text, "DWN") <= -THRESHOLD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$AAA, $BBB and $CCC are great",
+        "$AAA $BBB $CCC great day",
+        "Great day $AAA $BBB $CCC",
+        "Great, great day for $AAA/$BBB/$CCC",
+    ],
+)
+@pytest.mark.parametrize("symbol", ["AAA", "BBB", "CCC"])
+def test_what_is_said_of_a_list_is_said_of_each_in_it(text: str, symbol: str) -> None:
+    """People put the tickers of a post in a row, before it or behind it."""
+    assert score(text, symbol) >= THRESHOLD
+
+
+@pytest.mark.parametrize(
+    "text", ["$AAA sinks, shares fall", "Shares sink, they say", "$BBB sinks, $CCC falls", "$5 and $6"]
+)
+def test_a_text_that_does_not_tell_tickers_apart_is_taken_whole(text: str) -> None:
+    """It may speak of the symbol by its company's name."""
+    assert about(text, "AAA") == text
+
+
+def test_without_a_symbol_a_text_is_one() -> None:
+    """Who calls as before gets what he got before."""
+    text = "$UPP soars and soars, $DWN sinks"
+    assert score(text, None) == get_scorer().score([text])[0]
+
+
+def test_a_scorer_that_rates_texts_alone_is_given_whole_texts() -> None:
+    """Analyzers of users have `score` and nothing else."""
+
+    class Plain:
+        name, version = "plain", "1"
+
+        def score(self, texts: list[str]) -> list[float]:
+            return [float(texts == ["$AAA up, $BBB down"])]
+
+    item = Item("1", datetime(2026, 3, 2, tzinfo=UTC), "$AAA up, $BBB down")
+    assert score_items([item], Plain(), "AAA") == [1.0]
+
+
+def test_a_scorer_made_from_ours_rates_by_its_own_score() -> None:
+    """Who overrides `score` has said how texts are rated."""
+
+    class Half(FinanceVader):
+        def score(self, texts: list[str]) -> list[float]:
+            return [0.5 for _ in texts]
+
+    assert Half().score_for(["$AAA up, $BBB down"], "BBB") == [0.5]
+
+
+@pytest.mark.parametrize("words", ["$A, ", "$A up, ", "$A and ", "up, ", "$B. ", "$A"])
+def test_a_text_of_twice_the_length_is_looked_at_twice_as_often(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may post 40,000 characters of tickers."""
+    looked = [0]
+    tickers = target._tickers
+
+    def counted(text: str) -> frozenset[str]:
+        looked[0] += len(text)
+        return tickers(text)
+
+    monkeypatch.setattr(target, "_tickers", counted)
+
+    def characters(times: int) -> int:
+        looked[0] = 0
+        about("$C $B " + words * times, "B")
+        return looked[0]
+
+    assert characters(2_000) <= 2.1 * characters(1_000)
