@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: So long a loop that ends waits for what is given back.
-UNDO_SECONDS = 2.0
+UNDO_SECONDS = 5.0
 
 #: They open connections, and ask the nodes of a cluster: Redis must not wait for anything else.
 _CALLS = ThreadPool("tbcache-call", 8)
@@ -78,7 +78,12 @@ class Asyncio(RealTime):
         if not future.done():
             arrived: asyncio.Future[None] = self._loop.create_future()
             future.add_done_callback(lambda _: _tell(self._loop, arrived))
-            await asyncio.wait([arrived], timeout=seconds)
+            timer = None if seconds is None else self._loop.call_later(seconds, _settle, arrived)
+            try:
+                await arrived
+            finally:
+                if timer is not None:
+                    timer.cancel()
             if not future.done():
                 raise TimeoutError
         return future.result()
@@ -292,6 +297,9 @@ def _forget(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> None:
+    if asyncio._get_running_loop() is loop:
+        _settle(arrived)
+        return
     # A loop that is closed has nobody who waits.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(_settle, arrived)

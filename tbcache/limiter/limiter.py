@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tbcache.io import now, run, token
+from tbcache.io import Mutex, now, run, token
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
@@ -50,6 +50,7 @@ class Limiter:
         self.broken = Broken(store)
         self._own: dict[str, OwnSlots] = {}
         self._join: Callable[[str], Awaitable[None]] | None = None
+        self._joining = Mutex()
         store.on_fork(self._renew)
         store.clock.on_jump(self._give_up_windows)
         store.breaker.repair_with(self)
@@ -170,8 +171,12 @@ class Limiter:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
         await self.store.ready()
         self.join_machine()
-        if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
-            await self._join(want.source)
+        if not self.own(want.source).begins_alone(want.is_alone):
+            return
+        async with self._joining:
+            # Of many who come first at once, the first does it for all.
+            if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
+                await self._join(want.source)
 
     @contextmanager
     def _asking(self, want: Want) -> Iterator[None]:
@@ -467,3 +472,4 @@ class Limiter:
         self.epochs.renew()
         self.broken.renew()
         self.machine.renew()
+        self._joining.renew()
