@@ -87,13 +87,26 @@ class Pipeline:
         slot: str | None = None,
     ) -> Outcome:
         """Answer ``request`` from the cache or the upstream; see :meth:`travel`."""
+        return run(self.answer(upstream, request, lane=lane, patience=patience, needed=needed, slot=slot))
+
+    async def answer(
+        self,
+        upstream: Upstream,
+        request: FetchRequest,
+        *,
+        lane: Lane = "interactive",
+        patience: float = PATIENCE_SECONDS,
+        needed: float = 0.0,
+        slot: str | None = None,
+    ) -> Outcome:
+        """:meth:`run`, in the world that it is awaited in."""
         patience = wait_seconds("patience", patience)
         if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
             return self._outcome(request, Answered(kept, "cache"))
-        return run(self.fetch(upstream, Ask(upstream.source, request, lane, needed, slot, patience)))
+        return await self.fetch(upstream, Ask(upstream.source, request, lane, needed, slot, patience))
 
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
-        """:meth:`run`, for what the process itself has not in memory."""
+        """:meth:`answer`, for what the process itself has not in memory."""
         request = cast("FetchRequest", ask.request)
         if await self.admission.delay.is_shut(upstream.source, request):
             await self.admission.give_back(ask)

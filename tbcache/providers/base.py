@@ -102,8 +102,12 @@ class Provider(ABC):
         request = self.source.request(symbol, hours)
         if (kept := self.pipeline.recall(self.source, request)) is not None:
             return kept
+        return run(self.sentiment(request))
+
+    async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
+        """:meth:`get_sentiment` of a checked request, in the world that it is awaited in."""
         try:
-            return self.run(request).sentiment
+            return (await self.answer(request)).sentiment
         except (UpstreamError, RateLimited):
             return None
 
@@ -117,9 +121,23 @@ class Provider(ABC):
         slot: str | None = None,
     ) -> Outcome:
         """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
+        return run(self.answer(request, lane=lane, patience=patience, needed=needed, slot=slot))
+
+    async def answer(
+        self,
+        request: FetchRequest,
+        *,
+        lane: Lane = "interactive",
+        patience: float = PATIENCE_SECONDS,
+        needed: float = 0.0,
+        slot: str | None = None,
+    ) -> Outcome:
+        """:meth:`run`, in the world that it is awaited in."""
         self.source.require()
         self.usage_monitor.keep_beating("client")
-        return self.pipeline.run(self, request, lane=lane, patience=patience, needed=needed, slot=slot)
+        return await self.pipeline.answer(
+            self, request, lane=lane, patience=patience, needed=needed, slot=slot
+        )
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send one request upstream.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from tbcache.errors import ResultTimeout, TbcacheError
+from tbcache.io import now, run
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.foreign import printable, whole
@@ -42,33 +42,37 @@ class Handle:
           ResultTimeout: it did not come in time; the job goes on.
           UpstreamError: what the upstream answered instead. RedisUnreachable: Redis went away.
         """
+        return run(self.arrival(timeout))
+
+    async def arrival(self, timeout: float | None = None) -> Outcome:
+        """:meth:`result`, in the world that it is awaited in."""
         key = self._store.keys.result(self.request.source, self.job_id)
-        give_up = None if timeout is None else time.monotonic() + timeout
-        look_at = time.monotonic() + LOOK_SECONDS
+        give_up = None if timeout is None else now() + timeout
+        look_at = now() + LOOK_SECONDS
         while True:
-            left = LOOK_SECONDS if give_up is None else give_up - time.monotonic()
-            found = self._store.peek_list(key, min(max(left, 0.001), LOOK_SECONDS))
+            left = LOOK_SECONDS if give_up is None else give_up - now()
+            found = await self._store.first(key, min(max(left, 0.001), LOOK_SECONDS))
             if found is not None:
                 return decode_result(found).get(self.request.source)
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_SECONDS
-                if self._is_lost(key):
+            if now() >= look_at:
+                look_at = now() + LOOK_SECONDS
+                if await self._is_lost(key):
                     raise TbcacheError(
                         f"{self.request.source} {self.request.symbol}: Redis has lost the job; queue it again"
                     )
-            if give_up is not None and time.monotonic() >= give_up:
+            if give_up is not None and now() >= give_up:
                 raise ResultTimeout(
                     f"{self.request.source} {self.request.symbol}: no result within {timeout:g} s; "
                     "the job goes on. Is a worker running? `tbcache status` tells."
                 )
 
-    def _is_lost(self, result: str) -> bool:
+    async def _is_lost(self, result: str) -> bool:
         """True when neither the job nor its result is in Redis any more."""
         jobs = self._store.keys.queue(self.request.source, "jobs")
-        with self._store.guard():
-            is_there = self._store.client.hexists(jobs, self.job_id)
-            # In this order: a job that ends in between leaves its result.
-            return not (is_there or self._store.client.exists(result))
+        # In this order: a job that ends in between leaves its result.
+        if await self._store.command("HEXISTS", jobs, self.job_id):
+            return False
+        return not await self._store.command("EXISTS", result)
 
 
 class Queue:
@@ -91,6 +95,17 @@ class Queue:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
+        return run(self.put(request, lane, delay_seconds=delay_seconds, needed=needed))
+
+    async def put(
+        self,
+        request: FetchRequest,
+        lane: Lane = "interactive",
+        *,
+        delay_seconds: float = 0.0,
+        needed: float = 0.0,
+    ) -> Handle:
+        """:meth:`enqueue`, in the world that it is awaited in."""
         job = message(request, lane, needed)
         keys, source = self._store.keys, request.source
         ask = Enqueue(
@@ -103,7 +118,7 @@ class Queue:
             delay_us=to_micros(delay_seconds),
             charge=get_source(source, self._settings).charge,
         )
-        queued = self._store.run(ENQUEUE, ask)
+        queued = await self._store.ask(ENQUEUE, ask)
         return Handle(request, queued.id, queued.is_new, self._store)
 
     def depth(self, source: str) -> QueueDepth:
