@@ -59,14 +59,23 @@ def _own_process(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked ``every_server`` run on each kind; those that kill it, on single servers only."""
+    """Tests marked ``every_server`` run on each kind; those that kill it, on single servers only. Those that
+    use ``every_driver`` run under each, the asyncio driver on one kind of server."""
     marked = metafunc.definition.get_closest_marker
-    if not marked("every_server") or marked("one_server"):
-        return
+    is_everywhere = marked("every_server") and not marked("one_server")
     redis = ["redis"] if REDIS_SERVER else []
+    drivers = ["asyncio"] if "every_driver" in metafunc.fixturenames and not marked("one_driver") else []
     for fixture, kinds in (("server", ["valkey", "cluster"]), ("private_server", ["valkey"])):
-        if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, [*kinds, *redis], indirect=True)
+        if fixture in metafunc.fixturenames and is_everywhere:
+            served = [*kinds, *redis]
+            if drivers:
+                pairs = [*((kind, "blocking") for kind in served), *(("valkey", one) for one in drivers)]
+                metafunc.parametrize((fixture, "every_driver"), pairs, indirect=True)
+                drivers = []
+            else:
+                metafunc.parametrize(fixture, served, indirect=True)
+    if drivers:
+        metafunc.parametrize("every_driver", ["blocking", *drivers], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -83,10 +92,10 @@ def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "ask", checked)
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
+@pytest.fixture
 def every_driver(request: pytest.FixtureRequest) -> Iterator[None]:
     """For a test of the core that goes through the public API: once under each driver."""
-    if request.param == "blocking":
+    if getattr(request, "param", "blocking") == "blocking":
         yield
     else:
         with asyncio_below():

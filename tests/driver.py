@@ -11,11 +11,25 @@ import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from unittest import mock
 
 from tbcache.io import blocking, current
 from tbcache.io.loop import drive
+
+#: The thread that waits for what a loop does.
+_CALLER: ContextVar[str | None] = ContextVar("tests.caller", default=None)
+
+
+def waiting() -> str | None:
+    """The name of the thread that waits for what a loop does now."""
+    return _CALLER.get()
+
+
+def caller() -> str:
+    """The name of the thread that is held up by what blocks now."""
+    return waiting() or threading.current_thread().name
 
 
 class LoopThread:
@@ -36,15 +50,19 @@ class LoopThread:
 
     def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """What it returns; interrupted, it is cancelled."""
-        if threading.current_thread() is self._thread:
-            # A function of the user that the core runs in the loop, and that calls the blocking API.
+        thread = threading.current_thread()
+        if asyncio._get_running_loop() is not None or thread.name.startswith("tbcache-"):
+            # What runs in the background, and what a user's function in a loop calls, blocks in any case.
             return blocking.complete(coroutine)
+        before = _CALLER.set(threading.current_thread().name)
         asked = asyncio.run_coroutine_threadsafe(drive(coroutine), self._loop.result())
         try:
             return asked.result()
         except BaseException:
             asked.cancel()
             raise
+        finally:
+            _CALLER.reset(before)
 
     async def _serve(self) -> None:
         self._loop.set_result(asyncio.get_running_loop())

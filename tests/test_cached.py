@@ -18,6 +18,8 @@ from tbcache.errors import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
 
+pytestmark = pytest.mark.usefixtures("every_driver")
+
 
 @pytest.fixture
 def cache(store: Store) -> CacheManager:
@@ -454,6 +456,7 @@ def test_threads_and_tasks_share_one_call(cache: CacheManager, calls: list[Any])
     assert calls == ["thread"]
 
 
+@pytest.mark.one_driver
 def test_a_thread_gets_what_a_task_loads(cache: CacheManager, calls: list[Any]) -> None:
     """And where the loop ends first, it loads for itself."""
 

@@ -20,6 +20,8 @@ from tbcache.store import Store
 from tests.blocking import Admission
 from tests.server import Server, wait_until
 
+pytestmark = pytest.mark.usefixtures("every_driver")
+
 LOAD_SECONDS = 0.2
 
 

@@ -40,7 +40,7 @@ from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
-pytestmark = pytest.mark.every_server
+pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
 
 VALUE = Settlement(payload=b'{"x":1}', pages=1, seconds=0.1)
 PRICE = Price(per_item=0.005, per_user=0.010, daily_dedupe=True)
@@ -90,6 +90,7 @@ def test_a_hit_spends_no_slot(admission: Admission, store: Store) -> None:
     assert usage(store, "hit") == 20
 
 
+@pytest.mark.one_driver
 def test_a_hit_is_one_round_trip_and_a_fetch_two(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -727,6 +728,7 @@ def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     assert isinstance(admission.admit(ask("B")), Wait | Go)
 
 
+@pytest.mark.one_driver
 @pytest.mark.parametrize("is_taken_alone", [True, False])
 def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     private_server: Server,

@@ -36,7 +36,7 @@ from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, sending, sent_here, wait_until
 
-pytestmark = pytest.mark.every_server
+pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
 
 AAPL = FetchRequest("twitter", "AAPL")
 
@@ -269,6 +269,7 @@ def test_a_bug_in_a_parser_frees_the_key(pipeline: Pipeline, store: Store) -> No
     assert store.client.hget(store.keys.lease(AAPL.key), "token") is None
 
 
+@pytest.mark.one_driver
 @pytest.mark.parametrize("is_away", [False, True])
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, TimeLimitExceeded])
 def test_who_waits_for_an_interrupted_load_loads_instead(
@@ -347,6 +348,7 @@ def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     store.close()
 
 
+@pytest.mark.one_driver
 def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
     pipeline: Pipeline, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +370,7 @@ def test_an_interrupted_ask_leaves_neither_lease_nor_slot(
     assert pipeline.run(Upstream(), AAPL, patience=0).origin == "live"
 
 
+@pytest.mark.one_driver
 def test_an_interrupted_ask_is_taken_back_once_redis_is_there(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +409,7 @@ def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline)
     assert len(upstream.sent) == 1
 
 
+@pytest.mark.one_driver
 @pytest.mark.one_server
 def test_what_a_request_costs_in_round_trips(
     server: Server, store_for: Callable[..., Store], settings: Settings, kept: Kept

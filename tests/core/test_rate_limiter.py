@@ -21,7 +21,7 @@ from tbcache.sources import BUILT_IN
 from tbcache.store import Store, get_store
 from tests.server import Server, sending, sent_here, wait_until
 
-pytestmark = pytest.mark.every_server
+pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
 
 
 @pytest.fixture
@@ -206,6 +206,7 @@ def test_a_wait_that_is_no_number_is_refused_and_for_ever_is_long(
             limiter.wait_if_needed(max_wait=wait)  # type: ignore[arg-type]
 
 
+@pytest.mark.one_driver
 def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
     limiter: RateLimiter, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
