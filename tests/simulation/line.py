@@ -133,7 +133,7 @@ class Line:
 
     def _delay_us(self, after_us: int) -> int:
         """How long a message is under way that does not overtake one that is there at ``after_us``."""
-        return max(micros(self._delay()), after_us + 1 - self.kernel.now_us)
+        return max(micros(self._delay()), after_us - self.kernel.now_us)
 
     def _is_lost(self) -> bool:
         return bool(self.cut) or self._chance.happens(self.weather.lost)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, assert_type
 
 import tbcache
+from tbcache import asyncio as aio
 from tbcache import cache, monitoring, rate_limiter
 from tbcache.cache import CacheManager
 from tbcache.models import Failure
@@ -175,3 +176,41 @@ except tbcache.UpstreamQuotaExhausted as error:
 except tbcache.UpstreamError as error:
     assert_type(error.retry_at, datetime | None)
     assert_type(error.kind, str)
+
+
+async def awaited() -> None:
+    """The same names, awaited."""
+    provider = aio.get_provider("twitter")
+    assert_type(await provider.fetch("AAPL", 24, patience=1.0), tbcache.Outcome)
+    assert_type(await provider.get_sentiment("AAPL"), tbcache.SymbolSentiment | None)
+
+    manager = aio.get_cache_manager()
+    assert_type(await manager.set("key", 1, ttl=60), bool)
+    assert_type(await manager.get_or_load("key", load_later, ttl=60), int)
+    assert_type(await manager.clear_pattern("key:*", wait=False), int)
+
+    limiter = aio.get_rate_limiter("any_name")
+    assert_type(
+        await limiter.check_rate_limit(limit=1, window_seconds=60), tuple[bool, tbcache.RateLimitStatus]
+    )
+    async with limiter.slot(limit=1, window_seconds=60, max_wait=1.0) as status:
+        assert_type(status, tbcache.RateLimitStatus)
+
+    monitor = aio.get_usage_monitor()
+    monitor.record_request("any_name", success=True, cost=0.01)
+    assert_type(await monitor.get_source_metrics("any_name"), SourceMetrics)
+
+    handle = await aio.enqueue("reddit", "GME")
+    assert_type(await handle.result(timeout=1.0), tbcache.Outcome)
+
+    assert_type(await sector_later("AAPL"), str)
+    assert_type(sector_later.cache_key("AAPL"), str)
+
+
+async def load_later() -> int:
+    return 1
+
+
+@aio.cached(ttl=60)
+async def sector_later(symbol: str) -> str:
+    return "Technology"

@@ -1,0 +1,131 @@
+"""The cache manager, awaited, and ``@cached`` for async functions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
+
+from tbcache.asyncio.view import in_thread
+from tbcache.cache import Cached, CacheStatus
+from tbcache.cache import CacheManager as BlockingManager
+from tbcache.cache import cached as keep_results
+from tbcache.cache import get_cache_manager as get_blocking
+from tbcache.io.coroutine import is_coroutine_function
+from tbcache.io.loop import drive
+from tbcache.io.singleton import singleton
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class CacheManager:
+    """Values by key, for the whole fleet, each with a TTL; see :class:`tbcache.CacheManager`.
+
+    ``blocking`` is the same for the blocking API.
+    """
+
+    def __init__(self, blocking: BlockingManager) -> None:
+        self.blocking = blocking
+        self._core = blocking.core
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``, or ``default``.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return await drive(self._core.get(key, default))
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the type that cannot be stored.
+        """
+        return await drive(self._core.set(key, value, ttl))
+
+    async def exists(self, key: str) -> bool:
+        """True when there is a value under ``key``, be it None or 0.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return await drive(self._core.exists(key))
+
+    async def get_ttl(self, key: str) -> int | None:
+        """Seconds until ``key`` is gone, or no longer fresh, rounded up; None when there is no such key.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return await drive(self._core.get_ttl(key))
+
+    async def delete(self, key: str) -> bool:
+        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
+
+        Raises:
+          InvalidRequest: ``key`` cannot be one.
+        """
+        return await drive(self._core.delete(key))
+
+    async def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
+        """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
+
+        They are gone at once, for everyone. With ``wait=False`` their removal from Redis goes on in the
+        background, and 0 is returned.
+
+        Raises:
+          InvalidRequest: ``pattern`` cannot match a key.
+        """
+        return await drive(self._core.clear_pattern(pattern, wait=wait))
+
+    async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
+        """The value under ``key``, or what ``loader`` returns when it is awaited, which is then kept.
+
+        It is loaded once, however many tasks, threads and processes ask for it at the same moment, and goes
+        on though one of them is cancelled. It is not kept where the key was cleared meanwhile. An exception
+        of the loader is raised to all that wait for it in this process, and not kept.
+
+        Raises:
+          InvalidRequest: ``key`` or ``ttl`` cannot be one.
+          TypeError: names the loaded value's type that cannot be stored.
+        """
+        return await drive(self._core.get_or_load(key, loader, ttl))
+
+    async def status(self) -> CacheStatus:
+        """Where the cache stands."""
+        return await in_thread(self.blocking.status)
+
+
+@singleton
+def get_cache_manager() -> CacheManager:
+    """The cache manager of this process."""
+    return CacheManager(get_blocking())
+
+
+def cached(
+    *, ttl: float | None = None, key_prefix: str | None = None, cache: CacheManager | None = None
+) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, Awaitable[R]]]:
+    """Keep what an ``async`` function or method comes to for ``ttl`` seconds (default 300), by its bound
+    arguments; see :func:`tbcache.cached`.
+
+        @cached(ttl=60, key_prefix="quote")
+        async def quote(symbol: str) -> float: ...
+
+        await quote("AAPL")
+        await quote.invalidate("AAPL")
+
+    Raises:
+      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one.
+      TypeError: of the decorated function, where it is not ``async``.
+    """
+    keep = keep_results(ttl=ttl, key_prefix=key_prefix, cache=None if cache is None else cache.blocking)
+
+    def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, Awaitable[R]]:
+        if not is_coroutine_function(function):
+            raise TypeError(f"{function!r} is not async; use tbcache.cached")
+        return keep(function)
+
+    return decorate

@@ -1,0 +1,66 @@
+"""The providers, awaited."""
+
+from __future__ import annotations
+
+from tbcache.io.loop import drive
+from tbcache.io.singleton import singleton
+from tbcache.models import FetchRequest, Lane, Outcome, SymbolSentiment
+from tbcache.pipeline import PATIENCE_SECONDS
+from tbcache.providers import Provider as BlockingProvider
+from tbcache.providers import get_provider as get_blocking
+
+
+class Provider:
+    """One upstream; see :class:`tbcache.Provider`.
+
+    ``blocking`` is the same for the blocking API. What is set there (``analyzer``, ``cache_ttl``,
+    ``persist_to_db``) holds here as well.
+    """
+
+    def __init__(self, blocking: BlockingProvider) -> None:
+        self.blocking = blocking
+
+    async def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
+        """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.
+
+        Waits at most ``patience`` seconds for a slot under the source's limits.
+
+        Raises:
+          InvalidRequest: no ticker, or hours outside what the source can answer.
+          ConfigurationError: the source is off; names the variables that turn it on.
+          RateLimited, BudgetExhausted: no slot within ``patience``.
+          UpstreamError: the upstream's refusal, when nothing older is kept.
+        """
+        return await self.run(self.blocking.source.request(symbol, hours), patience=patience)
+
+    async def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
+        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
+        request = self.blocking.source.request(symbol, hours)
+        if (kept := self.blocking.pipeline.recall(self.blocking.source, request)) is not None:
+            return kept
+        return await drive(self.blocking.sentiment(request))
+
+    async def run(
+        self,
+        request: FetchRequest,
+        *,
+        lane: Lane = "interactive",
+        patience: float = PATIENCE_SECONDS,
+        needed: float = 0.0,
+        slot: str | None = None,
+    ) -> Outcome:
+        """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
+        return await drive(
+            self.blocking.answer(request, lane=lane, patience=patience, needed=needed, slot=slot)
+        )
+
+
+@singleton
+def get_provider(name: str) -> Provider:
+    """The provider of source ``name``.
+
+    Raises:
+      UnknownSource: no such source; names the nearest one.
+      ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
+    """
+    return Provider(get_blocking(name))

@@ -1,0 +1,473 @@
+"""tbcache.asyncio: the names of tbcache, awaited; many tasks, few threads; a cancelled one leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import tbcache
+from tbcache import asyncio as awaited
+from tbcache.asyncio import (
+    cached,
+    enqueue,
+    get_cache_manager,
+    get_provider,
+    get_rate_limiter,
+    get_usage_monitor,
+)
+from tbcache.errors import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
+from tbcache.io.loop import Asyncio
+from tbcache.pipeline import get_pipeline
+from tbcache.store import get_store
+from tbcache.testing import RunningSimulator, simulator
+from tests.io.conftest import Run
+from tests.io.conftest import run as run
+from tests.server import Server, wait_until
+
+SECONDS = 30.0
+#: Of the asyncio driver (calls, work), of the core in the background, and of the loop's own resolver.
+MOST_THREADS = 8 + 8 + 4 + 6
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RunningSimulator]:
+    with simulator() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _this_process(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With Redis, on a machine that may be busy."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    monkeypatch.setenv("TBCACHE_LEASE_SECONDS", "120")
+    yield
+    get_pipeline().close()
+    tbcache.get_usage_monitor().leave()
+
+
+@pytest.fixture
+def sources(upstream: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> RunningSimulator:
+    """The simulator's five sources, whose figures begin afresh."""
+    for name, value in {**upstream.variables, "TBCACHE_STOCKTWITS__PAGES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    upstream.reset()
+    return upstream
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    """Let the loop run until it holds."""
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.01)
+    assert condition(), what
+
+
+async def cancelled(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def slots(source: str) -> int:
+    store = get_store()
+    return int(store.client.zcard(store.keys.slots(source)))
+
+
+def connections(server: Server) -> int:
+    return int(server.client.info("clients")["connected_clients"])
+
+
+# The same names
+
+
+@pytest.mark.parametrize("name", awaited.__all__)
+def test_each_name_is_one_of_the_blocking_api(name: str) -> None:
+    """Who moves to asyncio changes an import and writes `await`."""
+    assert name in tbcache.__all__
+    assert getattr(awaited, name).__name__ == name
+    assert inspect.getdoc(getattr(awaited, name))
+
+
+@pytest.mark.parametrize(
+    "name", ["CacheManager", "Handle", "Provider", "RateLimiter", "UsageMonitor", "enqueue"]
+)
+def test_what_is_awaited_takes_the_same_arguments(name: str) -> None:
+    """And means the same by them: names, order, defaults."""
+    ours, theirs = getattr(awaited, name), getattr(tbcache, name)
+    if inspect.isfunction(ours):
+        assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters
+        return
+    public = [method for method in vars(ours) if not method.startswith("_")]
+    methods = [method for method in public if inspect.isfunction(getattr(ours, method))]
+    assert methods
+    for method in methods:
+        found, expected = (inspect.signature(getattr(one, method)).parameters for one in (ours, theirs))
+        if method == "get_or_load":
+            found, expected = ({**one, "loader": None} for one in (found, expected))
+        assert found == expected, method
+
+
+def test_import_of_the_package_loads_nothing_but_itself() -> None:
+    """A name that a bot does not use costs it nothing."""
+    assert set(dir(awaited)) >= set(awaited.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'get_everything'"):
+        awaited.get_everything  # noqa: B018
+
+
+# Fetching
+
+
+def test_a_provider_is_awaited(sources: RunningSimulator, run: Run) -> None:
+    """What the seed's `get_sentiment` gives, without holding up the loop."""
+
+    async def main() -> None:
+        provider = get_provider("stocktwits")
+        live = await provider.fetch("AAPL")
+        kept = await provider.fetch("AAPL")
+        assert (live.origin, kept.origin) == ("live", "cache")
+        assert await provider.get_sentiment("AAPL") == live.sentiment
+        assert tbcache.get_provider("stocktwits").get_sentiment("AAPL") == live.sentiment
+        with pytest.raises(InvalidRequest):
+            await provider.fetch("no ticker")
+
+    run(main())
+    assert sources.stats()["stocktwits"]["accepted"] == 1
+
+
+def test_an_unknown_source_is_named() -> None:
+    """A typing error is found where it is made."""
+    with pytest.raises(UnknownSource, match="twitter"):
+        get_provider("twiter")
+
+
+def test_a_thousand_tasks_are_one_load_a_symbol_over_a_few_threads(
+    sources: RunningSimulator, server: Server, run: Run
+) -> None:
+    """What a bot asks for at the opening bell: no stampede, no thread or socket for each."""
+    symbols, before = [f"SY{chr(65 + n)}" for n in range(20)], threading.active_count()
+    most = 0
+
+    async def ask(symbol: str) -> str:
+        nonlocal most
+        outcome = await get_provider("stocktwits").fetch(symbol)
+        most = max(most, threading.active_count())
+        return outcome.request.symbol
+
+    async def main() -> list[str]:
+        connected = connections(server)
+        found = await asyncio.gather(*(ask(symbols[n % 20]) for n in range(1000)))
+        assert connections(server) - connected < MOST_THREADS
+        return found
+
+    assert run(main()) == symbols * 50
+    assert sources.stats()["stocktwits"]["accepted"] == 20
+    assert most - before <= MOST_THREADS
+
+
+def test_a_fetch_is_two_round_trips_and_a_hit_one(
+    monkeypatch: pytest.MonkeyPatch, sources: RunningSimulator
+) -> None:
+    """As in the blocking way: what a bot waits for is the network."""
+    monkeypatch.setenv("TBCACHE_LOCAL_CACHE_BYTES", "0")
+    sent = []
+    call = Asyncio.call
+
+    async def counted(driver: Asyncio, server: Any, command: Any) -> Any:
+        sent.append(str(command[0]))
+        return await call(driver, server, command)
+
+    monkeypatch.setattr(Asyncio, "call", counted)
+
+    async def cost(symbol: str) -> list[str]:
+        sent.clear()
+        await get_provider("stocktwits").fetch(symbol)
+        return sent.copy()
+
+    async def main() -> list[list[str]]:
+        return [await cost(symbol) for symbol in (f"SY{letter}" for letter in "AABBCCDDEE")]
+
+    costs = asyncio.run(main())
+    # The first makes the process known as well, and so does one on a machine that stood still.
+    assert min(costs[::2], key=len) == ["EVALSHA", "EVALSHA"]
+    assert min(len(hit) for hit in costs[1::2]) == 1
+
+
+def test_a_fetch_that_is_cancelled_leaves_neither_slot_nor_lease(
+    monkeypatch: pytest.MonkeyPatch, sources: RunningSimulator, run: Run
+) -> None:
+    """The next who asks is neither refused nor kept waiting."""
+    monkeypatch.setenv("TBCACHE_STOCKTWITS__LIMITS", "1/1m")
+    key = get_provider("stocktwits").blocking.source.request("MSFT", 24).key
+    store = get_store()
+
+    def is_leased() -> bool:
+        return bool(store.client.hget(store.keys.lease(key), "token"))
+
+    async def main() -> None:
+        provider = get_provider("stocktwits")
+        await provider.fetch("AAPL")
+        waiting = asyncio.create_task(provider.fetch("MSFT", patience=100.0))
+        await until(lambda: slots("stocktwits") == 2 and is_leased(), "a slot being promised")
+        await cancelled(waiting)
+        await until(lambda: slots("stocktwits") == 1 and not is_leased(), "its being given back")
+
+    run(main())
+
+
+def test_a_loop_that_ends_gives_back_what_its_tasks_had(
+    monkeypatch: pytest.MonkeyPatch, sources: RunningSimulator, server: Server, run: Run
+) -> None:
+    """Ctrl-C in the middle costs nobody a window."""
+    monkeypatch.setenv("TBCACHE_STOCKTWITS__LIMITS", "1/1m")
+    get_store().check()
+    before = connections(server)
+
+    async def main() -> None:
+        provider = get_provider("stocktwits")
+        await provider.fetch("AAPL")
+        asyncio.create_task(provider.fetch("MSFT", patience=100.0))  # noqa: RUF006 -- its end is the test
+        await until(lambda: slots("stocktwits") == 2, "a slot being promised")
+
+    run(main())
+    assert slots("stocktwits") == 1
+    # One for the counting above, and one for the thread of the heartbeats.
+    wait_until(lambda: connections(server) <= before + 4, 20, "the end of the loop's connections")
+
+
+# The cache
+
+
+def test_the_cache_manager_is_awaited_and_shared_with_the_blocking_one(run: Run) -> None:
+    """Half a program may have moved."""
+
+    async def main() -> None:
+        cache = get_cache_manager()
+        assert await cache.set("quote:AAPL", {"price": 1.5}, ttl=60)
+        assert await cache.get("quote:AAPL") == {"price": 1.5}
+        assert tbcache.get_cache_manager().get("quote:AAPL") == {"price": 1.5}
+        assert await cache.exists("quote:AAPL")
+        assert await cache.get_ttl("quote:AAPL") == 60
+        assert await cache.delete("quote:AAPL")
+        assert await cache.get("quote:AAPL", "nothing") == "nothing"
+        await cache.set("quote:MSFT", 1)
+        assert await cache.clear_pattern("quote:*") == 1
+        assert (await cache.status()).is_available
+
+    run(main())
+
+
+def test_one_load_serves_a_thousand_tasks(run: Run) -> None:
+    """And those that want another key are not kept waiting by it."""
+    calls = []
+
+    async def load(key: str) -> str:
+        calls.append(key)
+        await asyncio.sleep(0.01)
+        return key
+
+    async def main() -> list[str]:
+        cache = get_cache_manager()
+        return await asyncio.gather(
+            *(cache.get_or_load(f"k{n % 10}", lambda n=n: load(f"k{n % 10}")) for n in range(1000))
+        )
+
+    assert run(main()) == [f"k{n % 10}" for n in range(1000)]
+    assert sorted(calls) == [f"k{n}" for n in range(10)]
+
+
+def test_an_async_function_is_cached(run: Run) -> None:
+    """By its arguments, as a plain one is; a plain one is not for here."""
+    calls = []
+
+    @cached(ttl=60, key_prefix="quote")
+    async def quote(symbol: str, currency: str = "USD") -> float:
+        calls.append(symbol)
+        return 1.5
+
+    async def main() -> None:
+        assert await quote("AAPL") == await quote("AAPL", "USD") == 1.5
+        assert await quote.invalidate("AAPL")
+        await quote("AAPL")
+
+    run(main())
+    assert calls == ["AAPL", "AAPL"]
+    with pytest.raises(TypeError, match="not async"):
+        cached()(len)  # type: ignore[arg-type]
+
+
+# Limits
+
+
+def test_a_limiter_is_awaited_over_the_slots_of_all(run: Run) -> None:
+    """Requests of a bot's own, blocking or not, never exceed the limit together."""
+    said = {"limit": 3, "window_seconds": 60}
+
+    async def main() -> None:
+        limiter = get_rate_limiter("my_exchange")
+        assert (await limiter.check_rate_limit(**said))[0]
+        assert (await limiter.wait_if_needed(**said)).used == 2
+        assert tbcache.get_rate_limiter("my_exchange").check_rate_limit(**said)[0]
+        allowed, status = await limiter.check_rate_limit(**said)
+        assert (allowed, status.used, (await limiter.get_status(**said)).used) == (False, 3, 3)
+        with pytest.raises(RateLimited):
+            await limiter.wait_if_needed(**said, max_wait=0.1)
+        await limiter.reset()
+        assert (await limiter.get_status(**said)).used == 0
+
+    run(main())
+
+
+def test_a_slot_is_held_around_a_request(run: Run) -> None:
+    """Until the answer is in, however long it takes; then it lasts its window."""
+
+    async def main() -> None:
+        limiter = get_rate_limiter("my_exchange")
+        async with limiter.slot(limit=1, window_seconds=60) as status:
+            assert status.used == 1
+            held = _score()
+        assert _score() < held
+
+    run(main())
+
+
+def test_a_slot_of_a_task_that_is_cancelled_is_committed(run: Run) -> None:
+    """Its request may be out; but the slot is not held for the whole lease."""
+
+    async def main() -> None:
+        entered = asyncio.Event()
+
+        async def hold() -> None:
+            async with get_rate_limiter("my_exchange").slot(limit=1, window_seconds=60):
+                entered.set()
+                await asyncio.sleep(SECONDS)
+
+        task = asyncio.create_task(hold())
+        await entered.wait()
+        held = _score()
+        await cancelled(task)
+        assert _score() < held
+
+    run(main())
+
+
+def _score() -> float:
+    """The stamp of the one slot that is taken."""
+    store = get_store()
+    ((_, stamp),) = store.client.zrange(store.keys.slots("my_exchange"), 0, -1, withscores=True)
+    return float(stamp)
+
+
+def test_a_task_that_is_cancelled_as_it_waits_for_a_slot_leaves_none(run: Run) -> None:
+    """It was promised to it for later, and is somebody else's now."""
+
+    async def main() -> None:
+        limiter = get_rate_limiter("my_exchange")
+        await limiter.check_rate_limit(limit=1, window_seconds=60)
+        waiting = asyncio.create_task(limiter.wait_if_needed(limit=1, window_seconds=60))
+        await until(lambda: slots("my_exchange") == 2, "a slot being promised")
+        await cancelled(waiting)
+        await until(lambda: slots("my_exchange") == 1, "its being given back")
+
+    run(main())
+
+
+# Figures and jobs
+
+
+def test_figures_are_counted_and_read(run: Run) -> None:
+    """`record_request` asks nobody, so it is no coroutine."""
+
+    async def main() -> None:
+        monitor = get_usage_monitor()
+        monitor.record_request("my_exchange", cost=0.25)
+        await monitor.flush()
+        metrics = await monitor.get_source_metrics("my_exchange")
+        assert (metrics.requests_today, metrics.cost_today) == (1, 0.25)
+        assert "my_exchange" in await monitor.get_source_names()
+        assert (await monitor.get_usage_summary())["total_requests_today"] >= 1
+
+    run(main())
+
+
+def test_a_job_is_queued_and_waited_for(sources: RunningSimulator, run: Run) -> None:
+    """Without a worker it does not come, and the loop goes on meanwhile."""
+
+    async def main() -> None:
+        first, second = await enqueue("stocktwits", "AAPL"), await enqueue("stocktwits", "AAPL")
+        assert (first.is_new, second.is_new, first.job_id) == (True, False, second.job_id)
+        assert first.request.symbol == "AAPL"
+        ticks = asyncio.create_task(asyncio.sleep(0))
+        with pytest.raises(ResultTimeout, match=r"no result within 0\.1 s"):
+            await first.result(timeout=0.1)
+        assert ticks.done()
+        store = get_store()
+        waiting = asyncio.create_task(second.result())
+        await asyncio.sleep(0)
+        store.client.rpush(store.keys.result("stocktwits", first.job_id), b'{"kind":"gone","error":"over"}')
+        store.client.expire(store.keys.result("stocktwits", first.job_id), 60)
+        with pytest.raises(tbcache.TbcacheError):
+            await waiting
+
+    run(main())
+
+
+# Loops and processes
+
+
+def test_the_blocking_api_is_used_beside_it_by_threads_and_by_tasks(run: Run) -> None:
+    """One process is one member of the fleet, whatever its drivers."""
+
+    async def main() -> None:
+        ours, theirs = get_cache_manager(), tbcache.get_cache_manager()
+        await ours.set("key", 1)
+        assert theirs.get("key") == 1
+        assert await asyncio.to_thread(theirs.set, "key", 2)
+        assert await ours.get("key") == 2
+        assert ours.blocking is theirs
+
+    run(main())
+
+
+def test_each_loop_of_a_program_works_after_the_other() -> None:
+    """A script calls asyncio.run for each of its steps."""
+    for n in range(3):
+        assert asyncio.run(get_cache_manager().set(f"key{n}", n))
+        assert asyncio.run(get_cache_manager().get(f"key{n}")) == n
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
+def test_a_forked_child_goes_on_with_a_loop_of_its_own() -> None:
+    """A server that forks its workers has asked before."""
+    cache = get_cache_manager()
+    asyncio.run(cache.set("key", 1))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if asyncio.run(cache.get("key")) == 1 and asyncio.run(cache.set("other", 2)) else 1
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert asyncio.run(cache.get("other")) == 2
+
+
+def test_without_redis_everything_goes_on_in_memory(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """No call raises because of Redis."""
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+
+    async def main() -> None:
+        cache = get_cache_manager()
+        await cache.set("key", 1)
+        assert await cache.get("key") == 1
+        assert (await get_rate_limiter("my_exchange").check_rate_limit(limit=1, window_seconds=60))[0]
+        assert not (await cache.status()).is_available
+
+    run(main())
