@@ -7,7 +7,6 @@ import itertools
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
@@ -382,7 +381,8 @@ class Admission:
         if isinstance(turn.reply, script.Wait):
             return _wait(turn.reply)
         send_by = turn.asked_at + self.send_seconds
-        return replace(grant, slot=slot, granted_at=turn.asked_at, starts_at=turn.asked_at, send_by=send_by)
+        at = turn.asked_at
+        return grant._replace(slot=slot, granted_at=at, starts_at=at, send_by=send_by)
 
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
@@ -465,8 +465,9 @@ class Admission:
     def _of_today(self, name: str) -> tuple[str, str]:
         """The usage key and that of the purses, of the server's today."""
         today = self._store.clock.today
-        if day_of(today) != self._day:
-            self._day = day_of(today)
+        day = day_of(today)
+        if day != self._day:
+            self._day = day
             self._daily = {}
         keys = self._daily.get(name)
         if keys is None:
@@ -518,7 +519,7 @@ class Admission:
     def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
         """Redis may have granted what it could not answer: it is told how that ended once it is back."""
         if isinstance(verdict, Go):
-            return replace(verdict, grant=replace(verdict.grant, is_lost=True))
+            return Go(verdict.grant._replace(is_lost=True), verdict.stale)
         self._unsettled.append((Grant(ask, token, token, 0.0, 0.0, 0.0, is_lost=True), Settlement()))
         return verdict
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cachetools import LRUCache
@@ -111,7 +111,7 @@ class LocalAdmission:
         if wait is not None:
             return wait
         now = io.now()
-        return replace(grant, slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
+        return grant._replace(slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
 
     async def settle(self, grant: Grant, settlement: Settlement) -> None:
         source = grant.ask.source

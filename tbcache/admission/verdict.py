@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tbcache.models import Failure, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
@@ -13,8 +13,7 @@ from tbcache.sources import Source
 from tbcache.store.constant import GIVING_BACK
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One question. ``needed`` is the freshness still wanted, in seconds: a value that
     expires sooner counts as expired. ``slot`` is one the queue holds for this ask already.
     ``patience`` is how long (seconds) the asker would wait for a slot.
@@ -28,8 +27,7 @@ class Ask:
     patience: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """A held slot and the lease of a key.
 
     ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
@@ -49,8 +47,7 @@ class Grant:
     is_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A fresh value: its JSON, and for how many seconds it stays fresh."""
 
     payload: bytes

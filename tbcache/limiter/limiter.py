@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tbcache.io import Mutex, now, run, token
@@ -49,6 +48,7 @@ class Limiter:
         self.epochs = Epochs()
         self.broken = Broken(store)
         self._own: dict[str, OwnSlots] = {}
+        self._windows: dict[str, WindowKeys] = {}
         self._join: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
         store.on_fork(self._renew)
@@ -81,8 +81,12 @@ class Limiter:
 
     def window(self, source: str) -> WindowKeys:
         """The keys of a source's window."""
-        keys = self.store.keys
-        return WindowKeys(keys.slots(source), keys.state(source), keys.fleet(source))
+        window = self._windows.get(source)
+        if window is None:
+            keys = self.store.keys
+            window = WindowKeys(keys.slots(source), keys.state(source), keys.fleet(source))
+            self._windows[source] = window
+        return window
 
     # Asks
 
@@ -124,12 +128,20 @@ class Limiter:
         # What is not sent is not asked.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
-        with self._asking(want):
+        own = self.own(source)
+        # By the script the server learns that this process is there, and it refuses what we no longer reckon
+        # with. This is the one place where it is noted that Redis has heard us.
+        own.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
+        try:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):
                 starts_at = self._note(want, script.given(asked, reply), asked_at)
                 note(reply)
+        except BaseException as error:
+            self._note_lost(want, error)
+            raise
+        own.answered(want.slot)
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
@@ -178,27 +190,15 @@ class Limiter:
             if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
                 await self._join(want.source)
 
-    @contextmanager
-    def _asking(self, want: Want) -> Iterator[None]:
-        """Around a script by which the server learns that this process is there, once its deadline is known:
-        the server refuses what we no longer reckon with.
-
-        The one place where it is noted that Redis has heard us, and where an answer is lost.
-        """
+    def _note_lost(self, want: Want, error: BaseException) -> None:
+        """There is no answer to an ask. Whether it took slots, who knows."""
         own = self.own(want.source)
-        own.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
-        try:
-            yield
-        except Unavailable as error:
-            # Whether it took them, who knows.
+        if isinstance(error, Unavailable):
             own.lose(want.slot, is_heard=error.is_timeout)
-            raise
-        except BaseException:
+        else:
             # Interrupted, it may have taken them as well: they count as sent.
             own.grant(want.slot, want.cost, own.limits, self.lease_seconds)
             own.answered(want.slot)
-            raise
-        own.answered(want.slot)
 
     def _note(self, want: Want, given: Given, asked_at: float) -> float:
         """Put what was given on record; from when on it may be used (monotonic)."""

@@ -134,7 +134,7 @@ class Pipeline:
         name, key = job.source.name, job.request.key
         # A load within a load ends before the outer one's slot does: what that sends after is in no window.
         if (left := seconds_left()) < ask.patience:
-            ask = replace(ask, patience=max(0.0, left))
+            ask = ask._replace(patience=max(0.0, left))
         give_up = now() + ask.patience
         while True:
             token = self._memory.begin(key)
@@ -171,7 +171,7 @@ class Pipeline:
                     if now() + seconds > give_up:
                         raise _limited(name, wait)
                     await world().sleep(seconds)
-            ask = replace(ask, slot=None, patience=max(0.0, give_up - now()))
+            ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
 
     def _outcome(self, request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
         sentiment, origin, failure = answered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 import hiredis
 import redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
@@ -22,6 +22,8 @@ BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 1.0
 #: A connection unused for longer may have been closed by the server.
 CHECK_SECONDS = 1.0
+#: At once.
+READ_BYTES = 1 << 16
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
 
@@ -67,17 +69,16 @@ class Node:
             packed = hiredis.pack_command(cast(Any, command))
             if asking:
                 connection.send_packed_command([hiredis.pack_command(("ASKING",))], check_health=False)
-                connection.read_response(disable_decoding=True)
+                _answer(connection)
             connection.send_packed_command([packed], check_health=False)
-            answer = connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            self._checkin(connection)
-            raise
+            answer = _answer(connection)
         except BaseException:
             # Half an answer may still come: nobody must read it as his own.
             connection.disconnect()
             raise
         self._checkin(connection)
+        if isinstance(answer, redis.ResponseError):
+            raise answer
         return answer
 
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
@@ -144,17 +145,35 @@ class Node:
         """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
         now = time.monotonic()
         self._idle.append((connection, now))
-        with contextlib.suppress(IndexError):  # another thread may take it meanwhile
+        try:  # Not suppress(): each call of the server pays for this.
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()
                 oldest.disconnect()
+        except IndexError:
+            return  # Another thread has taken it meanwhile.
 
 
 def _answer(connection: Any) -> Any:
+    """The next answer, or a redis.ResponseError in its place: read by redis-py's own reader, without what it
+    does around it for other uses of a connection.
+
+    Raises:
+      redis.TimeoutError, redis.ConnectionError: there is none.
+    """
+    reader, socket = connection._parser._reader, connection._sock
     try:
-        return connection.read_response(disable_decoding=True)
-    except redis.ResponseError as error:
-        return error
+        while (answer := reader.gets(False)) is NOT_ENOUGH_DATA:
+            if not (data := socket.recv(READ_BYTES)):
+                raise redis.ConnectionError("Connection closed by server.")
+            reader.feed(data)
+    except TimeoutError:
+        raise redis.TimeoutError("Timeout reading from socket") from None
+    except OSError as error:
+        raise redis.ConnectionError(f"Error while reading from socket: {error.args}") from error
+    # That it is still loading, or has too many clients, is no answer to a command.
+    if isinstance(answer, redis.ConnectionError):
+        raise answer
+    return answer
 
 
 def _connect(connection: Any) -> None:

@@ -494,7 +494,7 @@ def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(
         verdict = await admit(ask)
         assert isinstance(verdict, Go)
         grants.append(verdict.grant)
-        late = replace(verdict.grant, send_by=0.0) if len(grants) == 1 else verdict.grant
+        late = verdict.grant._replace(send_by=0.0) if len(grants) == 1 else verdict.grant
         return replace(verdict, grant=late)
 
     monkeypatch.setattr(pipeline.admission, "admit", paused_once)
