@@ -155,8 +155,10 @@ class Admission:
         try:
             began, turn = io.now(), await self._turn(grant, slot, bill)
             while isinstance(turn, Wait) and turn.is_brief and io.now() - began < GIVING_BACK_SECONDS:
+                # The page is billed by now, whatever becomes of the next asks.
+                bill = NOTHING
                 await io.world().sleep(turn.seconds)
-                turn = await self._turn(grant, slot, NOTHING)
+                turn = await self._turn(grant, slot, bill)
             return turn
         except Unavailable:
             self._count_bill(grant, bill)

@@ -404,7 +404,7 @@ class OwnSlots:
     def unused(self) -> list[str]:
         """The slots of asks whose answers were lost, as far as nothing was sent with them."""
         with self._lock:
-            lost = [(name, asked.cost) for name, asked in self._asked.items() if asked.is_lost]
+            lost = [(name, ask.cost) for name, ask in self._asked.items() if ask.is_lost]
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
 
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
@@ -454,9 +454,14 @@ class OwnSlots:
         for name in _units(slot, cost):
             self._stamps[name] = now + held_seconds
 
+    def _is_awaited(self, slot: str) -> bool:
+        """True while Redis is still to be told how it ended, or whether it was used."""
+        return slot in self._untold or slot.partition("#")[0] in self._asked
+
     def _forget(self, now: float) -> None:
-        gone = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon]
-        for slot in gone:
+        # One whose end Redis has yet to be told of is kept: another's window may be longer than ours.
+        old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon]
+        for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
             self._alone.discard(slot)
 

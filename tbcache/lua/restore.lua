@@ -60,14 +60,16 @@ end
 if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))
 end
-redis.call('PEXPIRE', slots, int(horizon / 1000 + 60000))
+local known_horizon = tonumber(redis.call('HGET', state, 'horizon') or 0)
+local kept_ms = math.ceil((math.max(horizon, known_horizon) + longest_lease(state, lease_us)) / 1000) + 60000
+keep_for(slots, kept_ms)
 
 -- The window is whole again once all have put back what they sent, and what was sent by those who
 -- had left by then is old. Who joined after the loss stands for nobody.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
     local left_until, told_at = int(now + left_us), int(now - told_ago_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
-    redis.call('PEXPIRE', back, int(horizon / 1000 + 60000))
+    keep_for(back, kept_ms)
     local told, latest, returned, awaited = {}, 0, 0, 0
     -- Those who joined later may be heard of as late as the first that is silent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US

@@ -13,3 +13,11 @@ local function release(slots_key, id, cost)
         redis.call('ZREM', slots_key, unit == 1 and id or id .. '#' .. unit)
     end
 end
+
+-- Has a key live for at least so long: who knows of shorter windows alone must not end it before its time.
+-- (PEXPIRE with GT leaves a new key without an end.)
+local function keep_for(key, ms)
+    if redis.call('PTTL', key) < ms then
+        redis.call('PEXPIRE', key, int(ms))
+    end
+end

@@ -145,7 +145,7 @@ local function hold_all(window, now, ids, cost, lease, start, view)
             redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)
         end
     end
-    redis.call('PEXPIRE', window.slots, int((start - now + window.horizon + lease) / 1000 + 1000))
+    keep_for(window.slots, math.ceil((start - now + window.horizon + lease) / 1000) + 1000)
     redis.call('PEXPIRE', window.state, STATE_TTL_MS)
     spend(window, #ids * cost)
 end

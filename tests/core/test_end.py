@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import dramatiq
 import pytest
 
-from tbcache.admission import Go, Grant, Settlement
+from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.errors import RateLimited
 from tbcache.limiter import limiter_of
 from tbcache.limiter.slot import Word
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, Limit
+from tbcache.models.price import Bill
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import actor_name, message
@@ -22,8 +24,9 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.wire import MICROS
 from tests.blocking import Admission
+from tests.core import world as world_module
 from tests.core.conftest import TWITTER, ask
-from tests.core.world import DEADLINE, World, moved_clock
+from tests.core.world import DEADLINE, SOURCE, World, moved_clock
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
 
@@ -221,3 +224,119 @@ def test_nothing_that_was_asked_before_is_carried_out_after_a_return() -> None:
         first.mend()
         assert not first.is_away
         assert clock.now >= asked_at + DEADLINE
+
+
+def test_who_has_taken_nothing_does_not_end_the_slots_of_others_by_its_return() -> None:
+    """One that only reads knows of no window: its return must not shorten a day to a minute."""
+    with moved_clock() as clock:
+        world = World(clock, 2, replace(SOURCE, limits=(Limit(6, 600.0),)))
+        bot, idle = world.fleet
+        for process in (bot, idle, bot):
+            process.beat()
+        for _ in range(8):
+            bot.take()
+            idle.beat(gives_up_rooms=True)
+            clock.now += 0.01
+        bot.cut_off()
+        idle.cut_off()
+        idle.limiter.get_status()
+        clock.now += 1.0
+        bot.take()
+        for process in world.fleet:
+            process.mend()
+        for _ in range(61):
+            for process in world.fleet:
+                process.beat()
+            clock.now += 1.0
+        for _ in range(12):
+            bot.take()
+            idle.beat(gives_up_rooms=True)
+            clock.now += 0.01
+        assert 4 <= world.most_in_a_window() <= 6
+
+
+def test_a_slot_that_is_held_for_long_outlives_one_that_is_over_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The key of all slots lives for as long as the one that is held for longest."""
+    monkeypatch.setattr(world_module, "LEASE", 15.0)
+    with moved_clock() as clock:
+        world = World(clock, 1, replace(SOURCE, limits=(Limit(2, 20.0),)))
+        (bot,) = world.fleet
+        limiter = RateLimiter(world.source, bot.line, 15.0)
+        bot.beat()
+        with limiter.slot():
+            bot.take()
+            while clock.now < world.arrivals[0] + 11.4:
+                clock.now += 0.15
+                bot.beat()
+            bot._send()
+        while clock.now < world.arrivals[0] + 21.2:
+            clock.now += 0.15
+            bot.beat()
+        bot.take()
+        bot.take()
+        assert world.most_in_a_window() == 2
+
+
+def test_a_slot_that_was_sent_is_told_of_though_its_own_window_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process may look at a longer window over the same slots."""
+    monkeypatch.setattr(world_module, "LEASE", 15.0)
+    with moved_clock() as clock:
+        world = World(clock, 2, replace(SOURCE, limits=(Limit(6, 2.0),)))
+        bot, guard = world.fleet
+
+        def take_for_a_minute() -> bool:
+            is_allowed, _ = guard.limiter.check_rate_limit(6, 60.0)
+            if is_allowed:
+                guard._send()
+            return is_allowed
+
+        for process in (bot, guard, bot):
+            process.beat()
+        take_for_a_minute()
+        for number in range(5):
+            guard.beat(gives_up_rooms=True)
+            bot.admit(f"S{number}")
+        bot.cut_off()
+        clock.now += 0.1
+        while bot.loads:
+            bot.settle()
+        clock.now += 2.5
+        guard.beat()
+        bot.mend()
+        clock.now += 0.1
+        for _ in range(8):
+            bot.beat(gives_up_rooms=True)
+            take_for_a_minute()
+        assert len(world.arrivals) == 6
+
+
+def test_a_page_is_billed_once_where_redis_goes_before_the_next_has_its_slot() -> None:
+    """The first ask bills it; the next ones, made while others give back what they keep, do not."""
+    with moved_clock() as clock:
+        world = World(clock, 2, replace(SOURCE, limits=(Limit(4, 2.0),)))
+        bot, other = world.fleet
+        bot.own.is_alone = other.own.is_alone = True
+        for _ in range(3):
+            for process in world.fleet:
+                process.beat()
+            clock.now += 0.15
+        granted = [
+            bot.admission.admit(Ask(world.source, FetchRequest(SOURCE.name, f"S{n}"))) for n in range(2)
+        ]
+        grant = next(verdict.grant for verdict in granted if isinstance(verdict, Go))
+        paid, sleep = bot.own.purse.paid, clock.sleep
+        naps: list[float] = []
+
+        def nap(seconds: float) -> None:
+            naps.append(seconds)
+            bot.cut_off()
+            sleep(seconds)
+
+        clock.sleep = nap  # type: ignore[method-assign]
+        bot.admission.turn(grant, Bill(1.0))
+        assert naps
+        assert bot.own.purse.paid - paid == MICROS
