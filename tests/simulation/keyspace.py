@@ -167,6 +167,12 @@ class Keyspace:
     def do_expire(self, key: bytes, seconds: bytes) -> Any:
         return self.do_pexpire(key, b"%d" % (1000 * _whole(seconds)))
 
+    def do_pttl(self, key: bytes) -> Any:
+        if self._find(key) is None:
+            return -2
+        expires = self._expires.get(key)
+        return -1 if expires is None else expires - self._now_us() // 1000
+
     def do_scan(self, cursor: bytes, *options: bytes) -> Any:
         wanted = dict(zip((one.upper() for one in options[::2]), options[1::2], strict=True))
         matching = compile_glob(wanted.get(b"MATCH", b"*").decode())
