@@ -146,7 +146,8 @@ class _TaggedSentiment(msgspec.Struct, gc=False):
 _ENCODER = msgspec.json.Encoder()
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder()
-_SENTIMENT = f"{SymbolSentiment.__module__}:{SymbolSentiment.__qualname__}"
+#: Where the class is found by whoever uses it, and not the module that it is written in: that may move.
+_SENTIMENT = "tbcache.models:SymbolSentiment"
 _SENTIMENT_HEAD = b'{"$dataclass":"%b","v":' % _SENTIMENT.encode()
 _SENTIMENT_DECODER = msgspec.json.Decoder(_TaggedSentiment)
 
