@@ -147,11 +147,13 @@ def test_the_scorer_is_faster_than_plain_vader() -> None:
     get_scorer().score(texts)
 
     def seconds(ours: bool) -> float:
-        start = time.perf_counter()
+        # Of this thread alone, and in turn: what else the machine does slows both.
+        start = time.thread_time()
         get_scorer().score(texts) if ours else [plain.polarity_scores(text) for text in texts]
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
-    assert min(seconds(True) for _ in range(15)) < min(seconds(False) for _ in range(15))
+    rounds = [(seconds(True), seconds(False)) for _ in range(15)]
+    assert min(mine for mine, _ in rounds) < min(theirs for _, theirs in rounds)
 
 
 _LONG = (
