@@ -254,9 +254,10 @@ def test_who_was_never_told_a_share_takes_nothing_beside_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It began while Redis was away: all that is free may be theirs."""
-    old, new = join(), RateLimiter(WIDE, store_for(server))
+    old, store = join(), store_for(server)
+    new = RateLimiter(WIDE, store)
     limiter_of(old.store).stay_clean()
-    monkeypatch.setattr(new._store.breaker, "reason", "away")
+    monkeypatch.setattr(store.breaker, "reason", "away")
     assert not new.check_rate_limit()[0]
     old.membership.stop()
     limiter_of(old.store).leave_machine()
