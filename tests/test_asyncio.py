@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,8 +29,8 @@ from tbcache.testing import RunningSimulator, simulator
 from tests.io.conftest import Run
 from tests.io.conftest import run as run
 from tests.server import Server, wait_until
+from tests.task import SECONDS, cancelled, until
 
-SECONDS = 30.0
 #: Of the asyncio driver (calls, work), of the core in the background, and of the loop's own resolver.
 MOST_THREADS = 8 + 8 + 4 + 6
 
@@ -59,20 +59,6 @@ def sources(upstream: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Runn
         monkeypatch.setenv(name, value)
     upstream.reset()
     return upstream
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Let the loop run until it holds."""
-    async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.01)
-    assert condition(), what
-
-
-async def cancelled(task: asyncio.Future[Any]) -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def slots(source: str) -> int:

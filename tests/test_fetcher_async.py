@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,8 +20,7 @@ from tbcache.errors import RateLimited, UpstreamError
 from tbcache.pipeline import get_pipeline
 from tbcache.store import get_store
 from tests.server import Server, wait_until
-
-SECONDS = 30.0
+from tests.task import SECONDS, cancelled, until
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +55,6 @@ def quote_cost() -> float:
 
 async def peek(fetch: Any) -> Any:
     return await fetch.peek("AAPL")
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Let the loop run until it holds."""
-    async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.01)
-    assert condition(), what
-
-
-async def cancelled(task: asyncio.Future[Any]) -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def test_an_async_function_is_awaited_in_its_own_loop(quotes: tbcache.FunctionSource) -> None:

@@ -34,6 +34,7 @@ from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
 from tests.blocking import Admission, Membership
+from tests.stand_in import Disk, Marker, Monitor
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)
@@ -76,54 +77,8 @@ def moved_clock() -> Iterator[Clock]:
         yield clock
 
 
-class Marker:
-    """The marker of a process, on a disk of the world's own: what each says, and since when it is over."""
-
-    def __init__(self, world: World, member: str) -> None:
-        self._world, self._member = world, member
-
-    def set_clean(self) -> None:
-        self._world.disk[self._member] = "clean", None
-
-    def set_alone(self) -> bool:
-        self._world.disk[self._member] = "", None
-        return True
-
-    def set_over(self) -> None:
-        if self._member in self._world.disk:
-            self._world.disk[self._member] = self._world.disk[self._member][0], self._world.clock.now
-
-    def remove(self) -> None:
-        self._world.disk.pop(self._member, None)
-
-    @property
-    def is_clean(self) -> bool:
-        return self._world.disk.get(self._member, ("", None))[0] == "clean"
-
-    def is_alone(self, seconds: float) -> bool:
-        quiet = [self._is_quiet(member, seconds) for member in self._others()]
-        return all(quiet)
-
-    def _others(self) -> list[str]:
-        return [member for member in self._world.disk if member != self._member]
-
-    def _is_quiet(self, member: str, seconds: float) -> bool:
-        said, over_at = self._world.disk[member]
-        if over_at is None and member not in self._world.alive:
-            self._world.disk[member] = said, self._world.clock.now
-        return over_at is not None and self._world.clock.now - over_at >= seconds
-
-
 class Killed(BaseException):
     """The process is no more: whatever it was about to do, it does not."""
-
-
-class Monitor:
-    """Counts nothing."""
-
-    worker = "w"
-
-    def count(self, *_: object) -> None: ...
 
 
 @dataclass
@@ -148,8 +103,8 @@ class Line(Store):
         self.prober = self.breaker._prober = Prober(world.clock)  # type: ignore[assignment]
         self.breaker._lost = self._lost  # type: ignore[method-assign]
         machine = limiter_of(self).machine
-        machine.member, machine.marker = name, Marker(world, name)  # type: ignore[assignment]
-        machine.marker_of = functools.partial(Marker, world)  # type: ignore[assignment,method-assign]
+        machine.member, machine.marker = name, Marker(world.disk, name)  # type: ignore[assignment]
+        machine.marker_of = functools.partial(Marker, world.disk)  # type: ignore[assignment,method-assign]
 
     async def _run(self, script: Script[Any, Any], packed: Sequence[Any]) -> Any:
         try:
@@ -405,8 +360,8 @@ class World:
             }
         )
         self.arrivals: list[float] = []
-        self.disk: dict[str, tuple[str, float | None]] = {}
         self.alive: set[str] = set()
+        self.disk = Disk(clock.monotonic, self.alive.__contains__)
         self._symbols = itertools.count()
         self._pids = itertools.count(1)
         self._ahead: list[Step] = []

@@ -35,6 +35,7 @@ from tests.simulation.driver import Simulated
 from tests.simulation.kernel import Killed, Task
 from tests.simulation.line import Line, Node
 from tests.simulation.upstream import Load, Provider, load_of
+from tests.stand_in import Marker, Monitor
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -46,53 +47,6 @@ WORKER_THREADS = 3
 MOST_SECONDS_TO_END = 5.0
 #: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
 LATEST_ANSWER = 0.3
-
-
-class Monitor:
-    """Counts nothing."""
-
-    worker = "w"
-
-    def count(self, *_: object) -> None: ...
-    def bill(self, *_: object) -> None: ...
-
-
-class Marker:
-    """The marker of a process, on a disk of its machine: what each says, and since when it is over."""
-
-    def __init__(self, world: World, member: str) -> None:
-        self._world, self._member = world, member
-
-    def set_clean(self) -> None:
-        self._world.disk[self._member] = "clean", None
-
-    def set_alone(self) -> bool:
-        self._world.disk[self._member] = "", None
-        return True
-
-    def set_over(self) -> None:
-        if self._member in self._world.disk:
-            self._world.disk[self._member] = self._world.disk[self._member][0], self._world.kernel.now
-
-    def remove(self) -> None:
-        self._world.disk.pop(self._member, None)
-
-    @property
-    def is_clean(self) -> bool:
-        return self._world.disk.get(self._member, ("", None))[0] == "clean"
-
-    def is_alone(self, seconds: float) -> bool:
-        quiet = [
-            self._is_quiet(member, seconds) for member in list(self._world.disk) if member != self._member
-        ]
-        return all(quiet)
-
-    def _is_quiet(self, member: str, seconds: float) -> bool:
-        said, over_at = self._world.disk[member]
-        if over_at is None and not self._world.is_living(member):
-            over_at = self._world.kernel.now
-            self._world.disk[member] = said, over_at
-        return over_at is not None and self._world.kernel.now - over_at >= seconds
 
 
 class Process:
@@ -143,7 +97,7 @@ class Process:
         return Node(self.line, timeout)
 
     def marker(self, name: str, member: str) -> Marker:
-        return Marker(self.world, member)
+        return Marker(self.world.disk, member)
 
     def is_alive(self, pid: int) -> bool:
         return any(process.pid == pid for process in self.world.living)

@@ -21,6 +21,7 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.process import LOOP, Process
 from tests.simulation.server import Server
 from tests.simulation.upstream import Upstream
+from tests.stand_in import Disk
 
 TIMEOUT = 0.25
 #: So much of what came last is shown of a world in which something broke.
@@ -75,7 +76,7 @@ class World:
         self.kernel = Kernel(Chance(seed, "kernel"))
         self.kernel.ended = self._ended
         self.server = Server(self.kernel)
-        self.disk: dict[str, tuple[str, float | None]] = {}
+        self.disk = Disk(lambda: self.kernel.now, self.is_living)
         self.living: list[Process] = []
         self.failures: list[Broken] = []
         #: Nobody asks for anything new; and then: all are to end.
