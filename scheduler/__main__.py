@@ -8,7 +8,7 @@ import sys
 from tbcache.cache import get_cache_manager
 from tbcache.errors import TbcacheError
 from tbcache.errors.extra import need
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings

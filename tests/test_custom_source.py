@@ -26,7 +26,8 @@ from tbcache import (
     get_usage_monitor,
 )
 from tbcache.errors import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
-from tbcache.models import Limit, utc_now
+from tbcache.io import utc_now
+from tbcache.models import Limit
 from tbcache.settings import Settings
 from tbcache.sources import get_source, get_sources
 from tbcache.sources.source import _resolve

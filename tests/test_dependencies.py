@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tbcache.errors import ConfigurationError, MissingExtra, extra
-from tbcache.models import Item, SymbolSentiment, utc_now
+from tbcache.io import utc_now
+from tbcache.models import Item, SymbolSentiment
 from tbcache.repository import Answer
 from tbcache.repository.handover import Handover
 from tbcache.repository.outbox import get_outbox

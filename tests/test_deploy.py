@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings
 from tbcache.simulator.credential import demo_variables

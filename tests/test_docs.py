@@ -11,7 +11,8 @@ import pytest
 
 from tbcache.admission import Verdict
 from tbcache.cache import CacheManager
-from tbcache.models import Charge, FetchRequest, Lane, Origin, utc_now
+from tbcache.io import utc_now
+from tbcache.models import Charge, FetchRequest, Lane, Origin
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings

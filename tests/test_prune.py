@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from tbcache.errors import ConfigurationError
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.repository import Answer, SentimentRepository, Writer, prune
 from tbcache.repository.outbox import Outbox
 from tbcache.repository.prune import Pruner

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from tbcache.cli.page import status_page, summary
 from tbcache.fleet import Fleet
-from tbcache.models import FetchRequest, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
 from tbcache.monitoring import Load, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter

@@ -9,8 +9,8 @@ import httpx2
 
 from tbcache.cli.view import View
 from tbcache.fleet import Fleet, FleetStatus
+from tbcache.io import utc_now
 from tbcache.io.background import BackgroundThread
-from tbcache.models import utc_now
 from tbcache.settings import Settings
 
 LOOK_SECONDS = 0.5

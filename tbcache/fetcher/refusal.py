@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tbcache.errors import UpstreamError, UpstreamUnavailable
+from tbcache.io import utc_now
 from tbcache.models import RawResponse
 from tbcache.providers import dialect
 
@@ -41,7 +42,8 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
     status, headers = _attribute(response, "status_code"), _attribute(response, "headers")
     if not isinstance(status, int) or not isinstance(headers, Mapping) or status < 400:
         return None
-    raw = RawResponse(status, {str(name): str(value) for name, value in headers.items()}, b"")
+    named = {str(name): str(value) for name, value in headers.items()}
+    raw = RawResponse(status, named, b"", received_at=utc_now())
     return dialect.failure(source, raw, dialect.kind_of(status))
 
 

@@ -15,8 +15,8 @@ from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
-from tbcache.io import run
-from tbcache.models import FetchRequest, Limit, utc_now
+from tbcache.io import run, utc_now
+from tbcache.models import FetchRequest, Limit
 from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue

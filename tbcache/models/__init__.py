@@ -3,7 +3,6 @@
 FetchRequest -> HttpRequest -> RawResponse -> Page -> SymbolSentiment -> Outcome
 """
 
-from tbcache.io import utc_now
 from tbcache.models.answer import Failure, Item, Label, Origin, Outcome, Page, RateHint, SymbolSentiment
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
@@ -29,6 +28,5 @@ __all__ = [
     "SymbolSentiment",
     "is_whole",
     "ticker",
-    "utc_now",
     "wait_seconds",
 ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from tbcache.errors import InvalidRequest
-from tbcache.io import utc_now
 
 Lane = Literal["interactive", "prewarm"]
 
@@ -80,7 +79,7 @@ class RawResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    received_at: datetime = field(default_factory=utc_now, kw_only=True)
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})

@@ -11,10 +11,9 @@ from datetime import datetime
 
 import msgspec
 
-from tbcache.io import run
+from tbcache.io import run, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.member import Membership
-from tbcache.models import utc_now
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings

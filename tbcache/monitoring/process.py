@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.monitoring.heartbeat import Heartbeat
 from tbcache.sources.profile import Profile, read_profile

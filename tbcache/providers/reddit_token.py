@@ -10,8 +10,8 @@ from typing import Any, Self
 import httpx2
 
 from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
-from tbcache.io import now
-from tbcache.models import RawResponse, utc_now
+from tbcache.io import now, utc_now
+from tbcache.models import RawResponse
 from tbcache.providers import dialect
 from tbcache.providers.client import WAIT_SECONDS, Flow
 from tbcache.providers.dialect import Verdict

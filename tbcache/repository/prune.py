@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from tbcache.io import utc_now
 from tbcache.io.background import BackgroundThread
-from tbcache.models import utc_now
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.settings.log import get_logger
 

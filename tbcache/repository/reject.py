@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.repository.answer import Answer, encode_answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.file import write_whole

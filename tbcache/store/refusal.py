@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.sources import is_name
 

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.api.metrics import collect
 from tbcache.fleet import Fleet
-from tbcache.models import FetchRequest, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
 from tbcache.monitoring import Heartbeat, Load, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.monitoring import Load, UsageMonitor, get_usage_monitor
 from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import Settings

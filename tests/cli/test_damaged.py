@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tbcache.cli.error import say
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.models.foreign import escaped, moment, printable, whole
 from tbcache.settings import Settings
 from tbcache.store import Store

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus
-from tbcache.models import FetchRequest, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.queue.job import message

@@ -14,9 +14,9 @@ import pytest
 
 from tbcache.admission import Go
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
-from tbcache.io import run
+from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
-from tbcache.models import FetchRequest, utc_now
+from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.monitoring import process as process_module
 from tbcache.queue import Queue

@@ -17,8 +17,8 @@ from rich.console import Console
 from tbcache.admission import Go, Settlement
 from tbcache.cli.page import MOST_TROUBLES, status_page
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look
-from tbcache.io import run
-from tbcache.models import Failure, FetchRequest, Limit, utc_now
+from tbcache.io import run, utc_now
+from tbcache.models import Failure, FetchRequest, Limit
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings

@@ -12,7 +12,7 @@ from rich.console import Console
 from tbcache.cli.page import status_page
 from tbcache.cli.view import LiveView
 from tbcache.fleet import Fleet, LimitStatus
-from tbcache.models import utc_now
+from tbcache.io import utc_now
 from tbcache.monitoring import SourceMetrics
 from tbcache.settings import Settings
 from tbcache.store import Store

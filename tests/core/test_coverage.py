@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tbcache import io
 from tbcache.admission import Ask, Grant
-from tbcache.models import FetchRequest, Item, Outcome, Page, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, Item, Outcome, Page
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.pipeline.sentiment import _answer

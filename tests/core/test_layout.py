@@ -13,9 +13,9 @@ import pytest
 
 from tbcache import fleet as fleet_module
 from tbcache.errors import ConfigurationError
-from tbcache.io import run
+from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
-from tbcache.models import FetchRequest, Limit, utc_now
+from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings

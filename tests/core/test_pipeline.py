@@ -22,8 +22,9 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
-from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page, utc_now
+from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline

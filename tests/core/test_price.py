@@ -16,7 +16,8 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.price import Price
 from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider

@@ -151,7 +151,8 @@ def test_the_same_fetch_is_queued_once(fleet: Fleet, queue: Queue) -> None:
 
 
 def outcome(symbol: str) -> Any:
-    from tbcache.models import Outcome, SymbolSentiment, utc_now
+    from tbcache.io import utc_now
+    from tbcache.models import Outcome, SymbolSentiment
 
     sentiment = SymbolSentiment(
         "news", symbol, 24, 0.5, 1, 1, 0, 0, utc_now(), complete=True, since=None, scorer="test/1"
@@ -430,7 +431,7 @@ def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
 @pytest.mark.one_server
 def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) -> None:
     """Limits are no failures: however often, the job lives."""
-    from tbcache.models import utc_now
+    from tbcache.io import utc_now
 
     def limited(source: str, symbol: str, slot: str | None) -> Any:
         if len(fleet.ran) <= consumer.MOST_TRIES + 1:

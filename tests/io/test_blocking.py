@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tbcache import io
+from tbcache.io import utc_now
 from tbcache.io.deadline import seconds_left, until
-from tbcache.models import utc_now
 from tests.server import wait_until
 
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from tbcache.admission import Ask, Grant
-from tbcache.io import run
-from tbcache.models import FetchRequest, HttpRequest, RawResponse, utc_now
+from tbcache.io import run, utc_now
+from tbcache.models import FetchRequest, HttpRequest, RawResponse
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.providers.base import Provider

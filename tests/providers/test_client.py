@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from tbcache.errors import ConfigurationError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
-from tbcache.models import HttpRequest, utc_now
+from tbcache.io import utc_now
+from tbcache.models import HttpRequest
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
 

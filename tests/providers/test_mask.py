@@ -19,7 +19,8 @@ import httpx2
 import pytest
 
 from tbcache.errors import UpstreamError
-from tbcache.models import FetchRequest, utc_now
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient

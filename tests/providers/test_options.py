@@ -15,7 +15,8 @@ from tbcache.errors import (
     UpstreamQuotaExhausted,
     UpstreamThrottled,
 )
-from tbcache.models import Item, Page, RateHint, utc_now
+from tbcache.io import utc_now
+from tbcache.models import Item, Page, RateHint
 from tbcache.providers.client import HttpClient
 from tbcache.providers.options import LIMIT, next_reset
 from tests.providers.kit import NOW, answer, first_request, next_request, provider, read_all
