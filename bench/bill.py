@@ -8,8 +8,8 @@ from typing import Any
 from bench import fleet
 from bench.table import Bar, Table
 from tbcache.admission import Admission
-from tbcache.errors import BudgetExhausted, RateLimited
 from tbcache.models import Limit
+from tbcache.models.error import BudgetExhausted, RateLimited
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider

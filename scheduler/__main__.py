@@ -6,9 +6,9 @@ import signal
 import sys
 
 from tbcache.cache import get_cache_manager
-from tbcache.errors import TbcacheError
-from tbcache.errors.extra import need
 from tbcache.io import utc_now
+from tbcache.models.error import TbcacheError
+from tbcache.models.extra import need
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings

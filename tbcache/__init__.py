@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbcache.cache import CacheManager, cached, get_cache_manager
-    from tbcache.errors import (
+    from tbcache.fetcher import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
+    from tbcache.models import (
+        FetchRequest,
+        HttpRequest,
+        Item,
+        Limit,
+        Outcome,
+        Page,
+        RateLimitStatus,
+        RawResponse,
+        SymbolSentiment,
+    )
+    from tbcache.models.error import (
         BudgetExhausted,
         ConfigurationError,
         InvalidRequest,
@@ -31,18 +43,7 @@ if TYPE_CHECKING:
         UpstreamThrottled,
         UpstreamUnavailable,
     )
-    from tbcache.fetcher import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
-    from tbcache.models import (
-        FetchRequest,
-        HttpRequest,
-        Item,
-        Limit,
-        Outcome,
-        Page,
-        RateLimitStatus,
-        RawResponse,
-        SymbolSentiment,
-    )
+    from tbcache.models.version import __version__ as __version__
     from tbcache.monitoring import UsageMonitor, get_usage_monitor
     from tbcache.providers import Provider, get_provider
     from tbcache.queue import Handle, enqueue
@@ -51,9 +52,8 @@ if TYPE_CHECKING:
     from tbcache.scoring import Scorer
     from tbcache.settings import Settings, get_settings
 
-from tbcache.version import __version__ as __version__
-
 _HOME = {
+    "__version__": "models.version",
     # cache
     "CacheManager": "cache",
     "cached": "cache",
@@ -92,25 +92,25 @@ _HOME = {
     "Settings": "settings",
     "get_settings": "settings",
     # errors
-    "TbcacheError": "errors",
-    "TbcacheWarning": "errors",
-    "ConfigurationError": "errors",
-    "UnknownSource": "errors",
-    "MissingExtra": "errors",
-    "InvalidRequest": "errors",
-    "RedisUnreachable": "errors",
-    "RateLimited": "errors",
-    "BudgetExhausted": "errors",
-    "ResultTimeout": "errors",
-    "UpstreamError": "errors",
-    "UpstreamThrottled": "errors",
-    "UpstreamQuotaExhausted": "errors",
-    "UpstreamAuthError": "errors",
-    "UpstreamNotEntitled": "errors",
-    "UpstreamNotFound": "errors",
-    "UpstreamBadRequest": "errors",
-    "UpstreamUnavailable": "errors",
-    "UpstreamPayloadError": "errors",
+    "TbcacheError": "models.error",
+    "TbcacheWarning": "models.error",
+    "ConfigurationError": "models.error",
+    "UnknownSource": "models.error",
+    "MissingExtra": "models.error",
+    "InvalidRequest": "models.error",
+    "RedisUnreachable": "models.error",
+    "RateLimited": "models.error",
+    "BudgetExhausted": "models.error",
+    "ResultTimeout": "models.error",
+    "UpstreamError": "models.error",
+    "UpstreamThrottled": "models.error",
+    "UpstreamQuotaExhausted": "models.error",
+    "UpstreamAuthError": "models.error",
+    "UpstreamNotEntitled": "models.error",
+    "UpstreamNotFound": "models.error",
+    "UpstreamBadRequest": "models.error",
+    "UpstreamUnavailable": "models.error",
+    "UpstreamPayloadError": "models.error",
 }
 
 __all__ = [

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
 
-from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.io import is_cancelled, now, run, token, utc_now, world
 from tbcache.io.singleton import singleton
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
+from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.models.foreign import printable, quoted
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings

@@ -17,7 +17,7 @@ import pytest
 
 from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import CacheManager, get_cache_manager
-from tbcache.errors import InvalidRequest
+from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.sources import get_source

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tbcache.cache import CacheManager, cached
-from tbcache.errors import InvalidRequest
+from tbcache.models.error import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
 

@@ -25,9 +25,9 @@ from tbcache import (
     get_rate_limiter,
     get_usage_monitor,
 )
-from tbcache.errors import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
 from tbcache.io import utc_now
 from tbcache.models import Limit
+from tbcache.models.error import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
 from tbcache.settings import Settings
 from tbcache.sources import get_source, get_sources
 from tbcache.sources.source import _resolve

@@ -19,9 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tbcache.errors import ConfigurationError, MissingExtra, extra
 from tbcache.io import utc_now
-from tbcache.models import Item, SymbolSentiment
+from tbcache.models import Item, SymbolSentiment, extra
+from tbcache.models.error import ConfigurationError, MissingExtra
 from tbcache.repository import Answer
 from tbcache.repository.handover import Handover
 from tbcache.repository.outbox import get_outbox

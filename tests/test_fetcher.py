@@ -26,7 +26,10 @@ from pydantic import BaseModel, Field, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
-from tbcache.errors import (
+from tbcache.fetcher.shape import shape
+from tbcache.fleet import Fleet
+from tbcache.io.deadline import until
+from tbcache.models.error import (
     BudgetExhausted,
     ConfigurationError,
     InvalidRequest,
@@ -35,9 +38,6 @@ from tbcache.errors import (
     UpstreamNotFound,
     UpstreamThrottled,
 )
-from tbcache.fetcher.shape import shape
-from tbcache.fleet import Fleet
-from tbcache.io.deadline import until
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import get_pipeline
 from tbcache.settings import get_settings

@@ -16,7 +16,7 @@ import pytest
 import tbcache
 from tbcache import get_usage_monitor
 from tbcache.admission import Ask, Verdict
-from tbcache.errors import RateLimited, UpstreamError
+from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.pipeline import get_pipeline
 from tbcache.store import get_store
 from tests.server import Server, wait_until

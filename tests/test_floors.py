@@ -29,7 +29,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(tbcache.__path_
 PARTS = ("tbcache", "workers", "scheduler")
 SCRIPTS = sorted((ROOT / "tbcache" / "lua").glob("*.lua"))
 #: So many pairs of packages and modules right below ``tbcache``, of which one imports the other, are enough.
-MOST_ARROWS = 165
+MOST_ARROWS = 140
 
 #: Fails at the first socket, thread, process, folder or file that an import makes.
 _WATCH = """
@@ -119,7 +119,7 @@ def arrows() -> set[tuple[str, str]]:
 def test_the_packages_know_few_of_each_other() -> None:
     """Whoever changes a package has each of those in mind that it imports, and that import it."""
     found = arrows()
-    assert ("tbcache.cli", "tbcache.errors") in found
+    assert ("tbcache.cli", "tbcache.models") in found
     assert len(found) <= MOST_ARROWS, f"{len(found)} arrows between packages"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from tbcache.errors import ConfigurationError
 from tbcache.io import utc_now
+from tbcache.models.error import ConfigurationError
 from tbcache.repository import Answer, SentimentRepository, Writer, prune
 from tbcache.repository.outbox import Outbox
 from tbcache.repository.prune import Pruner

@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy.dialects import postgresql
 
-from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheError
 from tbcache.models import Item, SymbolSentiment
+from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheError
 from tbcache.repository import (
     Answer,
     AnswerRefused,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tbcache.errors import MissingExtra, TbcacheError
+from tbcache.models.error import MissingExtra, TbcacheError
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.testing import RunningServer, server, simulator, wait_until
@@ -97,7 +97,7 @@ def test_a_condition_that_does_not_come_true_is_named() -> None:
 
 def test_what_is_missing_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bot is installed without extras, and its tests are not."""
-    monkeypatch.setattr("tbcache.errors.extra.has", lambda module: False)
+    monkeypatch.setattr("tbcache.models.extra.has", lambda module: False)
     with pytest.raises(MissingExtra, match=r"tbcache\[server\]"), simulator():
         pass
     with pytest.raises(MissingExtra, match=r"tbcache\[embedded\]"), server():

@@ -17,8 +17,8 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from tbcache import enqueue, get_usage_monitor
-from tbcache.errors import UpstreamNotFound
 from tbcache.models import FetchRequest
+from tbcache.models.error import UpstreamNotFound
 from tbcache.monitoring import UsageMonitor, WorkerStatus
 from tbcache.queue import Queue
 from tbcache.settings import Settings

@@ -8,7 +8,7 @@ import sys
 
 import dramatiq
 
-from tbcache.errors import TbcacheError, UnknownSource
+from tbcache.models.error import TbcacheError, UnknownSource
 from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
 from tbcache.settings.log import configure_logging

@@ -8,8 +8,8 @@ from typing import Any
 import dramatiq
 from dramatiq.middleware import CurrentMessage
 
-from tbcache.errors import InvalidRequest, RateLimited, UpstreamError
 from tbcache.models import Lane, Outcome
+from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.providers import get_provider
 from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
 from tbcache.rate_limiter import get_rate_limiter

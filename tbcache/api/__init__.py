@@ -1,7 +1,7 @@
 """The HTTP API: what the fleet does, and how to clear its cache."""
 
 # ruff: noqa: E402 -- what is missing is said before it is imported
-from tbcache.errors.extra import need
+from tbcache.models.extra import need
 
 need("tbcache.api", "fastapi", "uvicorn")
 

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tbcache.api import cache, docs, error, health, limit, metrics, status, usage
 from tbcache.api.access import Access
 from tbcache.api.context import Context
+from tbcache.models.version import __version__
 from tbcache.settings import Settings, get_settings
-from tbcache.version import __version__
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

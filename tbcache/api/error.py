@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tbcache.api.model import Error
-from tbcache.errors import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
+from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
 from tbcache.models.foreign import printable, quoted
 from tbcache.settings import in_plain_words
 

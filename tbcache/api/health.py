@@ -8,7 +8,7 @@ from tbcache.api.context import Ctx
 from tbcache.api.error import REFUSALS
 from tbcache.api.model import Health
 from tbcache.io.background import restart_dead
-from tbcache.version import __version__
+from tbcache.models.version import __version__
 
 router = APIRouter(tags=["health"])
 

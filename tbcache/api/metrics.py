@@ -17,7 +17,7 @@ from fastapi.responses import PlainTextResponse
 from tbcache.api.context import Ctx
 from tbcache.api.exposition import CONTENT_TYPE, Family, render
 from tbcache.fleet import FleetStatus, FleetTrouble, LimitStatus, ServerTrouble, SourceStatus
-from tbcache.version import __version__
+from tbcache.models.version import __version__
 
 router = APIRouter(tags=["monitoring"])
 

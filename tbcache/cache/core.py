@@ -15,9 +15,9 @@ import redis
 from tbcache.cache.flight import Flights
 from tbcache.cache.load import LEASE_SECONDS, Load, Loads
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
-from tbcache.errors import InvalidRequest
 from tbcache.io import run, world
 from tbcache.models import SymbolSentiment
+from tbcache.models.error import InvalidRequest
 from tbcache.settings.log import get_logger
 from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, codec

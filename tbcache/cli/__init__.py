@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tbcache.errors import MissingExtra
-from tbcache.errors.extra import need
+from tbcache.models.error import MissingExtra
+from tbcache.models.extra import need
 
 _SERVED_BY = {
     "up": ("fastapi", "uvicorn"),

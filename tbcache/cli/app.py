@@ -8,7 +8,7 @@ import typer
 
 from tbcache.cli import fetch, part, queue, status, up
 from tbcache.cli.option import DataDir
-from tbcache.version import __version__
+from tbcache.models.version import __version__
 
 app = typer.Typer(
     name="tbcache",

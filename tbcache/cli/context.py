@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tbcache.cli.error import say
-from tbcache.errors import RedisUnreachable
 from tbcache.fleet import Fleet
+from tbcache.models.error import RedisUnreachable
 from tbcache.settings import Settings, get_settings
 from tbcache.settings.log import configure_logging
 

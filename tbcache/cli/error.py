@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from tbcache.cli import interrupt
-from tbcache.errors import (
+from tbcache.models import FetchRequest, foreign
+from tbcache.models.error import (
     ConfigurationError,
     InvalidRequest,
     RateLimited,
@@ -23,7 +24,6 @@ from tbcache.errors import (
     UpstreamNotFound,
     nearest,
 )
-from tbcache.models import FetchRequest, foreign
 from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130

@@ -11,8 +11,8 @@ from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import age, outcome_table
-from tbcache.errors import RedisUnreachable, UpstreamError
 from tbcache.models import Outcome
+from tbcache.models.error import RedisUnreachable, UpstreamError
 from tbcache.settings import Settings
 from tbcache.sources import get_source
 

@@ -13,9 +13,9 @@ from tbcache.cli.context import await_redis, quiet_settings, told_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Part, process_part
-from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.fleet import Fleet
 from tbcache.models import Limit
+from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import Settings
 from tbcache.settings.log import configure_logging

@@ -14,8 +14,8 @@ from tbcache.cli.error import OK, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
-from tbcache.errors import TbcacheError
 from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.models.error import TbcacheError
 from tbcache.queue import Handle, get_queue
 from tbcache.sources import get_source, get_sources
 

@@ -12,8 +12,8 @@ from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
 from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
-from tbcache.errors import nearest
 from tbcache.fleet import FleetStatus
+from tbcache.models.error import nearest
 from tbcache.sources import get_sources
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"

@@ -29,9 +29,9 @@ from tbcache.embedded import (
     process_part,
     python_part,
 )
-from tbcache.errors import ConfigurationError
-from tbcache.errors.extra import need
 from tbcache.fleet import Fleet
+from tbcache.models.error import ConfigurationError
+from tbcache.models.extra import need
 from tbcache.repository.handover import why_unkept
 from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
 from tbcache.sources import BUILT_IN, get_sources

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from tbcache.errors import ConfigurationError
 from tbcache.io.lock import try_lock
+from tbcache.models.error import ConfigurationError
 from tbcache.settings.folder import LOCK, NOTE, Unsound, check_private, make_private, opened
 
 # Whoever looks whether the note counts has the lock for a moment.

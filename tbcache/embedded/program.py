@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tbcache.embedded.part import Part
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

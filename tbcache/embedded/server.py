@@ -19,9 +19,9 @@ from redis.retry import Retry
 
 from tbcache.embedded.part import Part
 from tbcache.embedded.supervisor import Supervisor
-from tbcache.errors import ConfigurationError, TbcacheError
-from tbcache.errors.extra import need
 from tbcache.io.lock import try_lock
+from tbcache.models.error import ConfigurationError, TbcacheError
+from tbcache.models.extra import need
 
 HOST = "127.0.0.1"
 PING_SECONDS = 0.02

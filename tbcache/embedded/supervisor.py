@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tbcache.embedded.group import ProcessGroup
 from tbcache.embedded.part import Part
-from tbcache.errors import TbcacheError
+from tbcache.models.error import TbcacheError
 
 DEATHS = 5
 WITHIN_SECONDS = 30.0

@@ -9,7 +9,6 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeV
 
 from tbcache.admission import Ask
 from tbcache.cache.memo import CallKey
-from tbcache.errors import InvalidRequest, UpstreamError
 from tbcache.fetcher.job import FunctionJob, as_raised
 from tbcache.fetcher.outcome import FetcherOutcome
 from tbcache.fetcher.share import Shared
@@ -20,6 +19,7 @@ from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
 from tbcache.io.loop import drive
 from tbcache.models import Lane
+from tbcache.models.error import InvalidRequest, UpstreamError
 from tbcache.pipeline import Answered
 from tbcache.settings import LONGEST_SECONDS
 from tbcache.sources import Source

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from tbcache.cache.core import check_ttl
-from tbcache.errors import InvalidRequest
 from tbcache.fetcher.closure import is_twin
 from tbcache.fetcher.function import AsyncFetcher, Fetcher, Setup
 from tbcache.fetcher.tools import Tools
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.singleton import singleton
 from tbcache.models import is_whole, wait_seconds
+from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import quoted
 from tbcache.pipeline import PATIENCE_SECONDS
 from tbcache.settings import get_settings

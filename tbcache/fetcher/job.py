@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Settled, Settlement
-from tbcache.errors import UpstreamError
 from tbcache.fetcher.refusal import is_unsent, refusal, refused_by
 from tbcache.fetcher.value import Timed, Values
 from tbcache.io import now
+from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.pipeline import Attempt, Loaded, TooLate
 from tbcache.settings.log import get_logger

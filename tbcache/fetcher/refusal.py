@@ -10,9 +10,9 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from tbcache.errors import UpstreamError, UpstreamUnavailable
 from tbcache.io import utc_now
 from tbcache.models import RawResponse
+from tbcache.models.error import UpstreamError, UpstreamUnavailable
 from tbcache.providers import dialect
 
 #: Of httpx, aiohttp and urllib3: nobody was there to send anything to.

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Self
 
 from tbcache.cache import CacheManager
-from tbcache.errors import ConfigurationError, RedisUnreachable, UnknownSource
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
+from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSource
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import DeadLetter, Queue
 from tbcache.rate_limiter import RateLimiter

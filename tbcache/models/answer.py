@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from tbcache.errors import UPSTREAM_ERRORS, UpstreamError
+from tbcache.models.error import UPSTREAM_ERRORS, UpstreamError
 from tbcache.models.request import FetchRequest
 
 Label = Literal["bullish", "bearish"]

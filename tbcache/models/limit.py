@@ -8,7 +8,7 @@ from datetime import datetime
 from numbers import Integral, Real
 from typing import Literal, Self
 
-from tbcache.errors import InvalidRequest, nearest
+from tbcache.models.error import InvalidRequest, nearest
 from tbcache.models.foreign import quoted
 
 Charge = Literal["fetch", "request"]

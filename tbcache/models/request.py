@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from tbcache.errors import InvalidRequest
+from tbcache.models.error import InvalidRequest
 
 Lane = Literal["interactive", "prewarm"]
 

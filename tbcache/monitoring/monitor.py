@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from numbers import Number
 from typing import Any
 
-from tbcache.errors import InvalidRequest
 from tbcache.io import utc_now
 from tbcache.io.singleton import singleton
+from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import printable, quoted, whole
 from tbcache.models.price import Bill
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics

@@ -14,6 +14,7 @@ import msgspec
 from tbcache.io import run, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.member import Membership
+from tbcache.models.version import __version__
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings
@@ -22,7 +23,6 @@ from tbcache.sources import get_declared
 from tbcache.sources.profile import profile_of
 from tbcache.store import Store
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
-from tbcache.version import __version__
 
 log = get_logger("tbcache.fleet")
 

@@ -28,11 +28,6 @@ from tbcache.admission import (
     Wait,
 )
 from tbcache.cache import MISSING, get_cache_manager
-from tbcache.errors import (
-    BudgetExhausted,
-    RateLimited,
-    UpstreamError,
-)
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.io.singleton import singleton
@@ -43,6 +38,11 @@ from tbcache.models import (
     Outcome,
     SymbolSentiment,
     wait_seconds,
+)
+from tbcache.models.error import (
+    BudgetExhausted,
+    RateLimited,
+    UpstreamError,
 )
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor

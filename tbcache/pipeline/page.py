@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tbcache.errors import UpstreamPayloadError
 from tbcache.models import Item, Page
+from tbcache.models.error import UpstreamPayloadError
 from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.pipeline")

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol, cast, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
-from tbcache.errors import UpstreamError, UpstreamPayloadError
 from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
+from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
 from tbcache.pipeline.coverage import Coverage, Ending
 from tbcache.pipeline.job import Attempt

@@ -14,9 +14,9 @@ import httpx2
 
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.core import check_ttl
-from tbcache.errors import RateLimited, UpstreamError
 from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
+from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
 from tbcache.providers import dialect

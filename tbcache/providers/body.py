@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-from tbcache.errors import UpstreamPayloadError
+from tbcache.models.error import UpstreamPayloadError
 from tbcache.providers.deadline import time_left
 
 #: What we ask for: every upstream and every proxy knows it.

@@ -16,9 +16,9 @@ from typing import Any, Self
 import httpx2
 from pydantic import SecretStr
 
-from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.io import run, world
 from tbcache.models import HttpRequest, RawResponse
+from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.providers import deadline
 from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.dialect import line

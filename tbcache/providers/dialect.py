@@ -15,7 +15,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from tbcache.errors import (
+from tbcache.models import RateHint, RawResponse
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
     UpstreamError,
@@ -26,7 +27,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import RateHint, RawResponse
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.providers.field import count, moment, number, record, records, text
 

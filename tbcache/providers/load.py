@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.providers.base import Provider
 from tbcache.settings import get_settings
 from tbcache.sources import get_source, load_class

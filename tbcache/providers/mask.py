@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote
 import httpx2
 from pydantic import BaseModel, SecretStr
 
-from tbcache.errors import UpstreamError
 from tbcache.models import Failure, RawResponse
+from tbcache.models.error import UpstreamError
 
 MASK = "***"
 #: A shorter one stands in too many words by chance.

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx2
 
-from tbcache.errors import (
+from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
     UpstreamError,
@@ -17,7 +18,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth

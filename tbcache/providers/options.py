@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 
-from tbcache.errors import UpstreamQuotaExhausted
 from tbcache.models import FetchRequest, HttpRequest, Page, RateHint, RawResponse
+from tbcache.models.error import UpstreamQuotaExhausted
 from tbcache.providers import dialect, flow
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth

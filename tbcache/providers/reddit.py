@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx2
 
-from tbcache.errors import UpstreamNotFound
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models.error import UpstreamNotFound
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
 from tbcache.providers.dialect import Verdict

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import httpx2
 
-from tbcache.errors import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
 from tbcache.io import now, utc_now
 from tbcache.models import RawResponse
+from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
 from tbcache.providers import dialect
 from tbcache.providers.client import WAIT_SECONDS, Flow
 from tbcache.providers.dialect import Verdict

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tbcache.errors import ResultTimeout, TbcacheError
 from tbcache.io import now, run
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.foreign import printable, whole
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import dramatiq
 import msgspec
 
-from tbcache.errors import InvalidRequest, RateLimited, TbcacheError, UpstreamError
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
+from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.store.wire import to_time
 

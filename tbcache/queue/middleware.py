@@ -7,9 +7,9 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
-from tbcache.errors import InvalidRequest, RateLimited, UpstreamError
 from tbcache.io import utc_now
 from tbcache.models import Outcome
+from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
 from tbcache.rate_limiter import RateLimiter

@@ -34,9 +34,9 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tbcache.errors import ConfigurationError
-from tbcache.errors.extra import need
 from tbcache.models import Item, SymbolSentiment, ticker
+from tbcache.models.error import ConfigurationError
+from tbcache.models.extra import need
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable

@@ -1,6 +1,6 @@
 """What the repository raises."""
 
-from tbcache.errors import TbcacheError
+from tbcache.models.error import TbcacheError
 
 
 class RepositoryUnavailable(TbcacheError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tbcache.errors import MissingExtra
-from tbcache.errors.extra import need
+from tbcache.models.error import MissingExtra
+from tbcache.models.extra import need
 from tbcache.repository.answer import Answer
 from tbcache.repository.spill import Spill
 from tbcache.settings import Settings

@@ -11,9 +11,9 @@ import atexit
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tbcache.errors.extra import has
 from tbcache.io.background import BackgroundThread
 from tbcache.io.singleton import singleton
+from tbcache.models.extra import has
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
 from tbcache.repository.handover import Handover

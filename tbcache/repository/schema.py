@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, DateTime, inspect, select, update
 
+from tbcache.models.version import __version__
 from tbcache.repository import table
 from tbcache.settings.log import get_logger
-from tbcache.version import __version__
 
 log = get_logger("tbcache.repository")
 

@@ -22,7 +22,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
-from tbcache.errors import TbcacheWarning
+from tbcache.models.error import TbcacheWarning
 from tbcache.models.foreign import LINE, escaped, printable
 from tbcache.settings import Settings
 

@@ -29,10 +29,10 @@ from pydantic import (
     ValidationInfo,
 )
 
-from tbcache.errors import ConfigurationError, UnknownSource, nearest
-from tbcache.errors.extra import has
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, Limit, ticker
+from tbcache.models.error import ConfigurationError, UnknownSource, nearest
+from tbcache.models.extra import has
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings.folder import read_note
 from tbcache.settings.query_filter import check_query_filter

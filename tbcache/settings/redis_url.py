@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from tbcache.errors import nearest
+from tbcache.models.error import nearest
 
 FORM = "it should be redis://HOST:PORT/DB, rediss://... or unix:///PATH"
 TIMEOUTS = {"timeout", "socket_timeout", "socket_connect_timeout"}

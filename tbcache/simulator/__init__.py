@@ -8,7 +8,7 @@ fixed one, as X does. Whichever it is, the figures tell what a sliding one saw.
 """
 
 # ruff: noqa: E402 -- what is missing is said before it is imported
-from tbcache.errors.extra import need
+from tbcache.models.extra import need
 
 need("tbcache.simulator", "fastapi", "uvicorn")
 

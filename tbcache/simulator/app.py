@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.models import Limit, ticker
+from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.credential import DEMO_CREDENTIALS

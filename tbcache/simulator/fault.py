@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from tbcache.errors import InvalidRequest, nearest
 from tbcache.models import Limit
+from tbcache.models.error import InvalidRequest, nearest
 
 EVERY = "*"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tbcache.errors import ConfigurationError, InvalidRequest, nearest
+from tbcache.models.error import ConfigurationError, InvalidRequest, nearest
 from tbcache.models.foreign import read_json
 from tbcache.simulator.answer import JSON, Answer
 from tbcache.sources import BUILT_IN

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tbcache.errors import InvalidRequest, nearest
+from tbcache.models.error import InvalidRequest, nearest
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.dialect import Dialect
 from tbcache.simulator.fault import Fault

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.models.foreign import quoted
 from tbcache.models.price import Price
 from tbcache.settings import LONGEST_HOURS, SourceSettings, in_plain_words

@@ -11,8 +11,8 @@ from itertools import islice
 
 import msgspec
 
-from tbcache.errors import InvalidRequest
 from tbcache.models import Limit, ticker
+from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.settings import MOST_DOLLARS, Settings
 from tbcache.sources import Source, get_declared, get_source, is_name, source_names

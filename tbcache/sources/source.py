@@ -19,9 +19,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tbcache.errors import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
+from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models.foreign import printable, quoted
 from tbcache.models.price import Price
 from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable

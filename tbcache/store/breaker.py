@@ -15,9 +15,9 @@ from typing import Protocol
 
 import redis
 
-from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.io import now
 from tbcache.io.background import BackgroundThread
+from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.settings.log import get_logger
 from tbcache.store.fault import is_passing, is_refusal, may_be_done, reason_of
 

@@ -19,7 +19,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS as HASH_SLOTS
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
 
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.store.node import Node
 from tbcache.store.script import Argument
 

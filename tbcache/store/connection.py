@@ -18,9 +18,9 @@ import redis
 from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
-from tbcache.errors import ConfigurationError, RedisUnreachable
 from tbcache.io import Mutex, run, world
 from tbcache.io.singleton import singleton
+from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.settings.log import get_logger
 from tbcache.store.breaker import Breaker, Refused, Unavailable

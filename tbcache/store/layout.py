@@ -20,12 +20,12 @@ import redis
 
 from tbcache.io import now, utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.models.version import __version__
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys
 from tbcache.store.reply import record
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
-from tbcache.version import __version__
 
 LAYOUT = 2
 #: As long as what anyone wrote may stay.

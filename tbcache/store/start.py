@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tbcache.errors import RedisUnreachable
+from tbcache.models.error import RedisUnreachable
 from tbcache.store.connection import Store
 
 START_SECONDS = 30.0

@@ -20,9 +20,9 @@ from typing import Any
 import redis
 from redis.client import PubSub
 
-from tbcache.errors import RedisUnreachable
 from tbcache.io import now, run, world
 from tbcache.io.background import BackgroundThread
+from tbcache.models.error import RedisUnreachable
 
 #: How often some of the lists are read, though nobody said anything; it also shows a frozen server.
 LOOK_SECONDS = 0.2

@@ -15,8 +15,8 @@ from typing import IO, Any, TypedDict, Unpack
 import httpx2
 
 from tbcache.embedded import ProcessGroup
-from tbcache.errors import TbcacheError
-from tbcache.errors.extra import need
+from tbcache.models.error import TbcacheError
+from tbcache.models.extra import need
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0

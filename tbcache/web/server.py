@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.web.protocol import BoundedProtocol
 
 #: How many connections may wait to be accepted. asyncio accepts as many at once, and should no

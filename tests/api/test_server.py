@@ -16,7 +16,7 @@ import pytest
 
 from tbcache.api import serve
 from tbcache.api.server import STOP_SECONDS, most_connections
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings
 from tests.server import Server
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.embedded import Supervisor
-from tbcache.errors import UpstreamUnavailable
+from tbcache.models.error import UpstreamUnavailable
 from tbcache.queue import Handle
 from tbcache.settings import Settings
 from tbcache.store import Store

@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from tbcache.cli.app import app
+from tbcache.models.version import __version__
 from tbcache.store import Store
-from tbcache.version import __version__
 from tests.cli.command import TBCACHE, Done, clean_environment
 from tests.server import Server, wait_until
 from tests.upstream import SimulatorProcess

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from tbcache.embedded import process_part
-from tbcache.errors import RedisUnreachable
+from tbcache.models.error import RedisUnreachable
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store

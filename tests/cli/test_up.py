@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from tbcache.cli import up
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_alive, running_up, tbcache
 from tests.server import Server, free_port, wait_until
 from tests.soak import settled, untrue

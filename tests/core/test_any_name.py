@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tbcache import TbcacheWarning, get_rate_limiter, get_usage_monitor
-from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.fleet import Fleet
 from tbcache.limiter import limiter_of
+from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store, get_store

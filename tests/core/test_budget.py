@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 
 from tbcache.admission import Go, Grant, Settlement, Wait, billed
-from tbcache.errors import BudgetExhausted
 from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import FILL, Fill
 from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import BudgetExhausted
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor, recorder
 from tbcache.pipeline import Pipeline

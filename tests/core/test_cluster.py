@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Go
 from tbcache.cache import CacheManager
-from tbcache.errors import ConfigurationError
 from tbcache.fleet import Fleet
 from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest
+from tbcache.models.error import ConfigurationError
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.queue.script import queue_keys

@@ -12,9 +12,9 @@ import pytest
 from scheduler import Prewarm
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
-from tbcache.errors import UpstreamUnavailable
 from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
+from tbcache.models.error import UpstreamUnavailable
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.queue import Queue

@@ -10,10 +10,10 @@ import dramatiq
 import pytest
 
 from tbcache.admission import Ask, Go, Grant, Settlement
-from tbcache.errors import RateLimited
 from tbcache.limiter import limiter_of
 from tbcache.limiter.slot import Word
 from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker

@@ -12,17 +12,17 @@ import msgspec
 import pytest
 
 from tbcache import fleet as fleet_module
-from tbcache.errors import ConfigurationError
 from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import ConfigurationError
+from tbcache.models.version import __version__
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
 from tbcache.store.server import TIME, AskTime
-from tbcache.version import __version__
 from tests.core.test_queue import FAST, SLOW, Fleet
 from tests.server import Server, wait_until
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from tbcache.errors import InvalidRequest
 from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
+from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket, recorder
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from tbcache.errors import UpstreamPayloadError
 from tbcache.io import utc_now
 from tbcache.models import Item, Page, RateHint, RawResponse
+from tbcache.models.error import UpstreamPayloadError
 from tbcache.pipeline.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
 from tbcache.pipeline.reader import Upstream, parse_page
 

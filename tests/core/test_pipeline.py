@@ -14,7 +14,10 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from tbcache.admission import Ask, Go, Grant, Join, Verdict
-from tbcache.errors import (
+from tbcache.io import utc_now
+from tbcache.limiter import limiter_of
+from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
+from tbcache.models.error import (
     BudgetExhausted,
     RateLimited,
     UpstreamError,
@@ -22,9 +25,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.io import utc_now
-from tbcache.limiter import limiter_of
-from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline

@@ -10,14 +10,14 @@ from datetime import datetime
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.errors import (
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
+from tbcache.models.error import (
     UpstreamError,
     UpstreamPayloadError,
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.io import utc_now
-from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.price import Price
 from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider

@@ -17,7 +17,9 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from tbcache.errors import (
+from tbcache.limiter import Limiter, limiter_of
+from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import (
     InvalidRequest,
     RateLimited,
     ResultTimeout,
@@ -25,8 +27,6 @@ from tbcache.errors import (
     UpstreamNotFound,
     UpstreamUnavailable,
 )
-from tbcache.limiter import Limiter, limiter_of
-from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import tbcache
-from tbcache.errors import InvalidRequest, RateLimited
 from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Late, Take
 from tbcache.models import Limit
+from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.rate_limiter import RateLimiter
 from tbcache.sources import BUILT_IN
 from tbcache.store import Store, get_store

@@ -14,9 +14,9 @@ import pytest
 
 from tbcache.admission import Go, Join, Settlement
 from tbcache.cache.load import Loads
-from tbcache.errors import RedisUnreachable, TbcacheError
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Limit, Outcome, SymbolSentiment
+from tbcache.models.error import RedisUnreachable, TbcacheError
 from tbcache.queue import PacingBroker, Queue, actor_name
 from tbcache.queue.script import FINISH, FinishJobs, queue_keys
 from tbcache.settings import Settings

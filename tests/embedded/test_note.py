@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.embedded import DataFolder
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings
 
 URL = "redis://:secret@127.0.0.1:4711/0"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.embedded import process_part
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 
 
 def test_a_foreign_workers_package_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tbcache.embedded import EmbeddedServer, ProcessGroup, Supervisor
-from tbcache.errors import ConfigurationError, TbcacheError
+from tbcache.models.error import ConfigurationError, TbcacheError
 from tests.cli.command import is_alive
 from tests.server import wait_until
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from tbcache.errors import UpstreamAuthError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
 from tbcache.models import HttpRequest, RawResponse
+from tbcache.models.error import UpstreamAuthError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
 from tbcache.providers.client import MAX_REQUESTS, HttpClient
 from tests.providers.kit import provider
 from tests.providers.wire import Answer, always, answering, ok

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from tbcache.errors import ConfigurationError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
 from tbcache.io import utc_now
 from tbcache.models import HttpRequest
+from tbcache.models.error import ConfigurationError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tbcache.errors import UpstreamError
 from tbcache.models import RawResponse
+from tbcache.models.error import UpstreamError
 from tbcache.providers import dialect
 from tests.providers.kit import NOW, answer, provider
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.errors import (
+from tbcache.models import RateHint
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
     UpstreamError,
@@ -18,7 +19,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import RateHint
 from tbcache.providers import dialect
 from tests.providers.kit import NOW, answer, provider
 

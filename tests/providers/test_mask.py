@@ -18,9 +18,9 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from tbcache.errors import UpstreamError
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
+from tbcache.models.error import UpstreamError
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tbcache.errors import (
+from tbcache.models import Page
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
     UpstreamError,
@@ -15,7 +16,6 @@ from tbcache.errors import (
     UpstreamQuotaExhausted,
     UpstreamThrottled,
 )
-from tbcache.models import Page
 from tests.providers.kit import NOW, answer, first_request, next_request, provider
 
 DAILY = "You have made too many requests recently. Limited to 100 requests over a 24 hour period."

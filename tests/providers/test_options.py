@@ -8,15 +8,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from tbcache.errors import (
+from tbcache.io import utc_now
+from tbcache.models import Item, Page, RateHint
+from tbcache.models.error import (
     UpstreamError,
     UpstreamNotEntitled,
     UpstreamPayloadError,
     UpstreamQuotaExhausted,
     UpstreamThrottled,
 )
-from tbcache.io import utc_now
-from tbcache.models import Item, Page, RateHint
 from tbcache.providers.client import HttpClient
 from tbcache.providers.options import LIMIT, next_reset
 from tests.providers.kit import NOW, answer, first_request, next_request, provider, read_all

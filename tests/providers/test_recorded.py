@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tbcache.errors import (
+from tbcache.models import Page, RawResponse
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamError,
     UpstreamNotEntitled,
@@ -21,7 +22,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import Page, RawResponse
 from tests.providers.kit import NOW, provider
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[3] / "shared" / "payloads"

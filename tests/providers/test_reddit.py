@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tbcache.errors import UpstreamAuthError, UpstreamError, UpstreamNotFound, UpstreamPayloadError
 from tbcache.models import Page
+from tbcache.models.error import UpstreamAuthError, UpstreamError, UpstreamNotFound, UpstreamPayloadError
 from tbcache.scoring import get_scorer, score_items
 from tests.providers.kit import answer, first_request, next_request, provider
 

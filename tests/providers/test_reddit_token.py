@@ -12,15 +12,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from tbcache.errors import (
+from tbcache.io.loop import drive
+from tbcache.models import HttpRequest
+from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamError,
     UpstreamPayloadError,
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.io.loop import drive
-from tbcache.models import HttpRequest
 from tbcache.providers.client import HttpClient
 from tests.providers.kit import provider
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tbcache.errors import UpstreamThrottled, UpstreamUnavailable
 from tbcache.models import Page
+from tbcache.models.error import UpstreamThrottled, UpstreamUnavailable
 from tests.providers.kit import answer, first_request, next_request, provider
 
 

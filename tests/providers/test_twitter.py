@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tbcache.errors import (
+from tbcache.models import FetchRequest, Page
+from tbcache.models.error import (
     ConfigurationError,
     UpstreamAuthError,
     UpstreamBadRequest,
@@ -24,7 +25,6 @@ from tbcache.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models import FetchRequest, Page
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient
 from tbcache.providers.twitter import PLAIN_SECONDS, TwitterProvider

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import dramatiq.common
 import dramatiq.message
 
-import tbcache.errors
+import tbcache.models.error
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.machine import _machine as real_machine
 from tbcache.limiter.marker import Marker, is_alive
@@ -173,7 +173,7 @@ _FOREIGN: list[tuple[ModuleType, str, Any]] = [
     (dramatiq.message, "uuid", _UUID),
     (dramatiq.message, "time", _TIME),
     (dramatiq.common, "time", _TIME.time),
-    (tbcache.errors, "datetime", _Datetime),
+    (tbcache.models.error, "datetime", _Datetime),
 ]
 #: These have nothing to do with what is simulated.
 _REAL = (

@@ -10,7 +10,12 @@ import dramatiq
 from scheduler.leader import Leader
 from tbcache.admission import Admission, Ask
 from tbcache.cache.sweep import Sweeper
-from tbcache.errors import (
+from tbcache.io import now, run, world
+from tbcache.io.deadline import seconds_left
+from tbcache.limiter import limiter_of
+from tbcache.limiter.member import Membership
+from tbcache.models import FetchRequest
+from tbcache.models.error import (
     BudgetExhausted,
     RateLimited,
     RedisUnreachable,
@@ -18,11 +23,6 @@ from tbcache.errors import (
     TbcacheError,
     UpstreamError,
 )
-from tbcache.io import now, run, world
-from tbcache.io.deadline import seconds_left
-from tbcache.limiter import limiter_of
-from tbcache.limiter.member import Membership
-from tbcache.models import FetchRequest
 from tbcache.pipeline.journey import Pipeline
 from tbcache.queue import PacingBroker
 from tbcache.queue.handle import Queue

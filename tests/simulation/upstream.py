@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tbcache.errors import UpstreamUnavailable
 from tbcache.io import run, utc_now, world
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models.error import UpstreamUnavailable
 from tbcache.providers import dialect
 from tbcache.sources import Source
 from tests.simulation.chance import Chance

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.errors import InvalidRequest, UnknownSource
 from tbcache.models import Limit
+from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.settings import Settings
 from tbcache.simulator import DEMO_CREDENTIALS, create_app, demo_variables
 from tbcache.sources import BUILT_IN, get_sources

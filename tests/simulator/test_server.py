@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tbcache.errors import ConfigurationError
+from tbcache.models.error import ConfigurationError
 from tbcache.simulator import serve
 from tests.server import wait_until
 from tests.upstream import SimulatorProcess, running_simulator

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from tbcache.errors import MissingExtra
+from tbcache.models.error import MissingExtra
 
 #: The modules that each extra brings and that are imported by us.
 MODULES = {
