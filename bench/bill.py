@@ -13,8 +13,7 @@ from tbcache.models.error import BudgetExhausted, RateLimited
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.server import Server
 from tests.upstream import running_simulator

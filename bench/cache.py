@@ -22,8 +22,7 @@ from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResp
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.providers import Provider
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tbcache.store.memory import Memory
 

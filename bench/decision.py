@@ -12,8 +12,7 @@ from bench.limiter import LIMITERS, Build
 from bench.table import Table
 from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.server import Server
 

@@ -18,8 +18,7 @@ from tbcache.admission import Admission, Ask, Go, Grant, Settlement, Wait
 from tbcache.io import run
 from tbcache.models import Failure, FetchRequest, Lane, Limit, RateHint
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 
 #: Where a peer leaves it to the caller how often to ask again.

@@ -24,8 +24,7 @@ from tbcache.admission import Admission, Ask, Go, Settlement, Wait
 from tbcache.io import run as run_core
 from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 
 SHAPES = ("saturated", "bursts", "heavy")

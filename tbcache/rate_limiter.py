@@ -22,8 +22,7 @@ from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.models.foreign import printable, quoted
 from tbcache.monitoring import get_usage_monitor
-from tbcache.settings import get_settings
-from tbcache.sources import Source, get_declared, get_source, source_names, unconfigured
+from tbcache.settings import Source, get_declared, get_settings, get_source, source_names, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.constant import GIVING_BACK
 from tbcache.store.name import MOST_NAMES

@@ -19,8 +19,7 @@ from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store, codec
 from tbcache.store import memory as memory_module
 from tbcache.store.memory import Memory

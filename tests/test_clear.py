@@ -18,8 +18,7 @@ from tbcache.io import run
 from tbcache.models import Failure
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store, codec
 from tbcache.store.clear import read_log
 from tbcache.store.memory import Memory

@@ -28,9 +28,8 @@ from tbcache import (
 from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.models.error import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
-from tbcache.settings import Settings
-from tbcache.sources import get_source, get_sources
-from tbcache.sources.source import _resolve
+from tbcache.settings import Settings, get_source, get_sources
+from tbcache.settings.source import _resolve
 from tests import conftest, readme
 from tests.server import Server
 

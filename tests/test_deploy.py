@@ -22,9 +22,8 @@ import yaml
 
 from tbcache.io import utc_now
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings
+from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_sources
 from tbcache.simulator.credential import demo_variables
-from tbcache.sources import get_sources
 from tbcache.store import Store
 from tests import readme
 from tests.server import Server

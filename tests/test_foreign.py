@@ -9,7 +9,7 @@ import pytest
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.queue.job import decode_result
 from tbcache.repository import CorruptAnswer, decode_answer
-from tbcache.sources.profile import Profile, read_profile
+from tbcache.settings.profile import Profile, read_profile
 
 DEEP = b'{"x":' * 100_000 + b"1" + b"}" * 100_000
 JUNK = [

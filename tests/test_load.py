@@ -14,8 +14,7 @@ import pytest
 from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import MISSING, CacheManager, cached
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tests.blocking import Admission
 from tests.server import Server, wait_until

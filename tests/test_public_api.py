@@ -23,8 +23,7 @@ from tbcache.monitoring import SourceMetrics, UsageMonitor, get_usage_monitor
 from tbcache.providers import Provider, get_provider
 from tbcache.queue import enqueue
 from tbcache.rate_limiter import RateLimiter, get_rate_limiter
-from tbcache.settings import Settings
-from tbcache.sources import AGGREGATED_TTL, BUILT_IN, HISTORICAL_TTL, REAL_TIME_TTL, STATIC_TTL
+from tbcache.settings import AGGREGATED_TTL, BUILT_IN, HISTORICAL_TTL, REAL_TIME_TTL, STATIC_TTL, Settings
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,8 +20,7 @@ from tbcache.api import create_app
 from tbcache.cli.error import exit_code
 from tbcache.cli.page import status_page
 from tbcache.fleet import Fleet
-from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_settings
-from tbcache.sources import BUILT_IN, Source
+from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings, Source, SourceSettings, get_settings
 from tbcache.store import Store
 from tests import readme
 from tests.cli.command import clean_environment

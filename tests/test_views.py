@@ -20,8 +20,7 @@ from tbcache.models import FetchRequest
 from tbcache.monitoring import Load, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tests.api.conftest import client, client_for
 from tests.server import Server, wait_until

@@ -13,8 +13,7 @@ from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.providers import get_provider
 from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
 from tbcache.rate_limiter import get_rate_limiter
-from tbcache.settings import get_settings
-from tbcache.sources import get_sources
+from tbcache.settings import get_settings, get_sources
 from tbcache.store import get_store
 
 from .heartbeat import HeartbeatMiddleware

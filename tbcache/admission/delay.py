@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import tbcache.io as io
 from tbcache.models import FetchRequest, Item
+from tbcache.settings import Source
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.admission")

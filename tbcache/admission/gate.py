@@ -37,9 +37,8 @@ from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
-from tbcache.settings import Settings
+from tbcache.settings import Settings, Source
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES

@@ -26,7 +26,7 @@ from tbcache.admission.verdict import (
 )
 from tbcache.limiter import OwnSlots, limiter_of
 from tbcache.models import Failure
-from tbcache.sources import Source
+from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.memory import Matches, Memory
 from tbcache.store.wire import MICROS, day_of, to_micros

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from tbcache.models import Failure, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
-from tbcache.sources import Source
+from tbcache.settings import Source
 from tbcache.store.constant import GIVING_BACK
 
 

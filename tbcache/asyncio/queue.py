@@ -6,8 +6,7 @@ from tbcache.io.loop import drive
 from tbcache.models import FetchRequest, Outcome
 from tbcache.queue import Handle as BlockingHandle
 from tbcache.queue import get_queue
-from tbcache.settings import get_settings
-from tbcache.sources import get_source
+from tbcache.settings import get_settings, get_source
 
 
 class Handle:

@@ -18,8 +18,8 @@ from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
 from tbcache.models import SymbolSentiment
 from tbcache.models.error import InvalidRequest
+from tbcache.settings import REAL_TIME_TTL
 from tbcache.settings.log import get_logger
-from tbcache.sources import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, codec
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded

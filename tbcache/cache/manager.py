@@ -13,8 +13,7 @@ from tbcache.cache.core import Cache, check_key, check_ttl
 from tbcache.cache.load import LEASE_SECONDS, Load
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton
-from tbcache.settings import get_settings
-from tbcache.sources import REAL_TIME_TTL
+from tbcache.settings import REAL_TIME_TTL, get_settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.memory import MISSING, Memory
 from tbcache.store.server import ask_facts

@@ -13,8 +13,7 @@ from tbcache.cli.output import outcome_data, print_json, print_table, terminal_w
 from tbcache.cli.table import age, outcome_table
 from tbcache.models import Outcome
 from tbcache.models.error import RedisUnreachable, UpstreamError
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 
 EXAMPLE = "Example: tbcache fetch twitter AAPL --hours 24"
 

@@ -17,9 +17,8 @@ from tbcache.fleet import Fleet
 from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.foreign import NotJson, read_json
-from tbcache.settings import Settings
+from tbcache.settings import Settings, get_source, get_sources
 from tbcache.settings.log import configure_logging
-from tbcache.sources import get_source, get_sources
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
 SCHEDULER_EXAMPLE = "Example: tbcache scheduler"

@@ -17,7 +17,7 @@ from tbcache.cli.table import outcome_table, rows_table
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import TbcacheError
 from tbcache.queue import Handle, get_queue
-from tbcache.sources import get_source, get_sources
+from tbcache.settings import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"

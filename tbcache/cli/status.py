@@ -14,7 +14,7 @@ from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
 from tbcache.fleet import FleetStatus
 from tbcache.models.error import nearest
-from tbcache.sources import get_sources
+from tbcache.settings import get_sources
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"

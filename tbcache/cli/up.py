@@ -33,8 +33,7 @@ from tbcache.fleet import Fleet
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
 from tbcache.repository.handover import why_unkept
-from tbcache.settings import CREDENTIALS, PREFIX, Settings, get_settings
-from tbcache.sources import BUILT_IN, get_sources
+from tbcache.settings import BUILT_IN, CREDENTIALS, PREFIX, Settings, get_settings, get_sources
 
 EXAMPLE = "Example: tbcache up --demo"
 

@@ -21,8 +21,7 @@ from tbcache.io.loop import drive
 from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UpstreamError
 from tbcache.pipeline import Answered
-from tbcache.settings import LONGEST_SECONDS
-from tbcache.sources import Source
+from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
 from tbcache.store.memory import Packed
 

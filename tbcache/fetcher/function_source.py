@@ -16,8 +16,7 @@ from tbcache.models import is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import quoted
 from tbcache.pipeline import PATIENCE_SECONDS
-from tbcache.settings import get_settings
-from tbcache.sources import Source, declare
+from tbcache.settings import Source, declare, get_settings
 
 P = ParamSpec("P")
 T = TypeVar("T")

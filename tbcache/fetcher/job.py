@@ -13,8 +13,8 @@ from tbcache.io import now
 from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.pipeline import Attempt, Loaded, TooLate
+from tbcache.settings import Source
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 from tbcache.store.memory import Packed
 
 log = get_logger("tbcache.fetcher")

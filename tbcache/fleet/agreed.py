@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tbcache.monitoring import FETCHING_ROLES, WorkerStatus
-from tbcache.settings import Settings
-from tbcache.sources import Source, get_sources, unconfigured
-from tbcache.sources.profile import Profile, SourceProfile
+from tbcache.settings import Settings, Source, get_sources, unconfigured
+from tbcache.settings.profile import Profile, SourceProfile
 from tbcache.store.wire import strictest
 
 #: Whose word counts: those that fetch, and where there are none, whoever is there.

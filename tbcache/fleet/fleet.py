@@ -17,8 +17,7 @@ from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSo
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import DeadLetter, Queue
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import unconfigured
+from tbcache.settings import Settings, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
 

@@ -21,8 +21,7 @@ from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import Source, get_sources
+from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES

@@ -10,7 +10,7 @@ from typing import Literal
 from tbcache.models import Charge
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
-from tbcache.sources import why_off
+from tbcache.settings import why_off
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
 #: fetched fails. refused: Redis refuses its keys. closed: the upstream said stop. off: credentials are

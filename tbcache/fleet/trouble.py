@@ -11,7 +11,7 @@ from tbcache.models.foreign import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths
 from tbcache.settings import variable
-from tbcache.sources.profile import SourceProfile
+from tbcache.settings.profile import SourceProfile
 from tbcache.store.layout import LAYOUT
 
 #: So many of those that differ are named.

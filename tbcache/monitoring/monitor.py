@@ -25,8 +25,7 @@ from tbcache.monitoring.heartbeat import Load
 from tbcache.monitoring.presence import Presence, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
-from tbcache.settings import Settings, get_settings
-from tbcache.sources import check_name, warn_of_near_miss
+from tbcache.settings import Settings, check_name, get_settings, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER

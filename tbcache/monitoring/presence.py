@@ -17,10 +17,9 @@ from tbcache.limiter.member import Membership
 from tbcache.models.version import __version__
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
-from tbcache.settings import Settings
+from tbcache.settings import Settings, get_declared
 from tbcache.settings.log import get_logger
-from tbcache.sources import get_declared
-from tbcache.sources.profile import profile_of
+from tbcache.settings.profile import profile_of
 from tbcache.store import Store
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 

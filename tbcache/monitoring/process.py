@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from tbcache.io import utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.monitoring.heartbeat import Heartbeat
-from tbcache.sources.profile import Profile, read_profile
+from tbcache.settings.profile import Profile, read_profile
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
 from tbcache.store.refusal import Refusal, read_refusals

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from tbcache.io.background import BackgroundThread
 from tbcache.models.price import Bill
-from tbcache.settings import Settings
-from tbcache.sources import source_names
+from tbcache.settings import Settings, source_names
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.minute import Minutes

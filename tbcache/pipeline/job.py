@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from tbcache.admission import Grant, Settled, Settlement
 from tbcache.models import Failure, Keyed, Origin
 from tbcache.models.price import NOTHING, Bill
-from tbcache.sources import Source
+from tbcache.settings import Source
 
 T = TypeVar("T")
 

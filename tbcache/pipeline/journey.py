@@ -51,9 +51,8 @@ from tbcache.pipeline.reader import TooLate, Upstream, closing
 from tbcache.pipeline.sentiment import SentimentJob, delayed
 from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
-from tbcache.settings import get_settings
+from tbcache.settings import Source, get_settings
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 from tbcache.store import get_store
 from tbcache.store.codec import DecodeError
 

@@ -17,8 +17,8 @@ from tbcache.pipeline.coverage import Coverage, Ending
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.page import bounded
 from tbcache.scoring import Scorer
+from tbcache.settings import Source
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 
 log = get_logger("tbcache.pipeline")
 

@@ -14,7 +14,7 @@ from tbcache.pipeline.reader import Fetched, PageReader, Upstream
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Keeper
 from tbcache.scoring import aggregate, score_items
-from tbcache.sources import Source
+from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
 
 

@@ -25,8 +25,7 @@ from tbcache.providers.mask import secrets_of
 from tbcache.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.repository.outbox import get_repository
 from tbcache.scoring import Scorer, get_scorer
-from tbcache.settings import SourceSettings, get_settings
-from tbcache.sources import Source
+from tbcache.settings import Source, SourceSettings, get_settings
 
 if TYPE_CHECKING:
     from tbcache.repository import SentimentRepository
@@ -40,7 +39,7 @@ class Provider(ABC):
     """
 
     #: What a source of one's own is where no variable says otherwise: fields of
-    #: :class:`tbcache.sources.Source`; limits may be text, like ``"300/15m,10000/1d"``.
+    #: :class:`tbcache.settings.Source`; limits may be text, like ``"300/15m,10000/1d"``.
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, source: Source, own: SourceSettings) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tbcache.models.error import ConfigurationError
 from tbcache.providers.base import Provider
-from tbcache.settings import get_settings
-from tbcache.sources import get_source, load_class
+from tbcache.settings import get_settings, get_source, load_class
 
 
 def load_provider(name: str) -> Provider:

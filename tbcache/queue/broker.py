@@ -14,8 +14,7 @@ from tbcache.queue.hand import Hand
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.queue.thread import Threads
-from tbcache.settings import Settings
-from tbcache.sources import Source
+from tbcache.settings import Settings, Source
 from tbcache.store import Store
 from tbcache.store.wire import to_micros
 

@@ -30,9 +30,8 @@ from tbcache.queue.script import (
     slot_of,
 )
 from tbcache.queue.thread import Reservation, Threads
-from tbcache.settings import Settings
+from tbcache.settings import Settings, Source
 from tbcache.settings.log import get_logger
-from tbcache.sources import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS, pack_limits, to_micros

@@ -15,8 +15,7 @@ from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.foreign import printable, whole
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
-from tbcache.settings import Settings, get_settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import MICROS, to_micros, to_time
 

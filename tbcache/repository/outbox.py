@@ -21,9 +21,8 @@ from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import save_apart
 from tbcache.repository.spill import Spill
 from tbcache.repository.writer import Writer
-from tbcache.settings import Settings, get_settings
+from tbcache.settings import Settings, get_settings, get_sources
 from tbcache.settings.log import get_logger
-from tbcache.sources import get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Settings: what the environment says, read in one place and once."""
+"""Settings: what the environment says, read in one place and once, and what each source is by them."""
 
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
@@ -16,20 +16,56 @@ from tbcache.settings.model import (
     in_plain_words,
     variable,
 )
+from tbcache.settings.source import (
+    AGGREGATED_TTL,
+    BUILT_IN,
+    HISTORICAL_TTL,
+    REAL_TIME_TTL,
+    STATIC_TTL,
+    Source,
+    check_name,
+    declare,
+    get_declared,
+    get_source,
+    get_sources,
+    is_name,
+    load_class,
+    source_names,
+    unconfigured,
+    warn_of_near_miss,
+    why_off,
+)
 
 __all__ = [
+    "AGGREGATED_TTL",
+    "BUILT_IN",
     "BUILT_IN_NAMES",
     "COMMON_SYMBOLS",
     "CREDENTIALS",
     "DATABASE_EXAMPLES",
+    "HISTORICAL_TTL",
     "LONGEST_HOURS",
     "LONGEST_SECONDS",
     "MOST_DOLLARS",
     "NEAR",
     "PREFIX",
+    "REAL_TIME_TTL",
+    "STATIC_TTL",
     "Settings",
+    "Source",
     "SourceSettings",
+    "check_name",
+    "declare",
+    "get_declared",
     "get_settings",
+    "get_source",
+    "get_sources",
     "in_plain_words",
+    "is_name",
+    "load_class",
+    "source_names",
+    "unconfigured",
     "variable",
+    "warn_of_near_miss",
+    "why_off",
 ]

@@ -24,7 +24,7 @@ from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
 from tbcache.models.error import TbcacheWarning
 from tbcache.models.foreign import LINE, escaped, printable
-from tbcache.settings import Settings
+from tbcache.settings.model import Settings
 
 #: The same warning is written once in so many seconds.
 REPEAT_SECONDS = 10.0

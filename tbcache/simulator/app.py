@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.foreign import NotJson, read_json
+from tbcache.settings import BUILT_IN
 from tbcache.simulator.answer import Answer, Call
 from tbcache.simulator.credential import DEMO_CREDENTIALS
 from tbcache.simulator.dialect import Dialect
@@ -35,7 +36,6 @@ from tbcache.simulator.truth import MOST_HOURS, truths
 from tbcache.simulator.twitter import TwitterDialect
 from tbcache.simulator.upstream import Upstream
 from tbcache.simulator.window import Gate
-from tbcache.sources import BUILT_IN
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     dialect.name: dialect
@@ -57,7 +57,7 @@ def create_app(
 ) -> Simulator:
     """Build a simulator of all five sources.
 
-    ``limits`` and ``plans`` are by source, the rest as in ``tbcache.sources`` and
+    ``limits`` and ``plans`` are by source, the rest as in ``tbcache.settings`` and
     each dialect's first plan. ``latency`` is the least and the most seconds an
     answer takes. ``credentials`` are variables as in ``DEMO_CREDENTIALS``.
     ``faults`` are set from the start, in the form that ``POST /_faults`` takes.

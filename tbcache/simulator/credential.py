@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN
 
 #: Good for the simulator and for nothing else.
 DEMO_CREDENTIALS: dict[str, str] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from tbcache.sources import is_name
+from tbcache.settings import is_name
 from tbcache.store.breaker import Unavailable
 from tbcache.store.connection import Store
 from tbcache.store.reply import flag

@@ -16,7 +16,7 @@ import msgspec
 
 from tbcache.io import utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
-from tbcache.sources import is_name
+from tbcache.settings import is_name
 
 #: What is refused still is asked for again within a second or two; what was refused so long ago is over.
 LASTING_SECONDS = 10.0

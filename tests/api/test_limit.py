@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN, get_source
+from tbcache.settings import BUILT_IN, Settings, get_source
 from tbcache.store import Store
 from tests.server import Server
 

@@ -19,8 +19,7 @@ from tbcache.models import FetchRequest
 from tbcache.monitoring import Heartbeat, Load, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tests.server import Server, wait_until
 

@@ -13,8 +13,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tbcache.store.codec import seal
 from tbcache.store.name import Names

@@ -20,8 +20,7 @@ from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.monitoring import process as process_module
 from tbcache.queue import Queue
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable, refusal
 from tests.blocking import Admission
 from tests.cli.command import Done, local_client

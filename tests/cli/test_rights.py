@@ -15,8 +15,7 @@ from tbcache.cache import CacheManager
 from tbcache.limiter import limiter_of
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import get_source
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tbcache.store.memory import Memory
 from tests import readme

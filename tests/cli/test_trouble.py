@@ -21,8 +21,7 @@ from tbcache.io import run, utc_now
 from tbcache.models import Failure, FetchRequest, Limit
 from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN, declare, get_declared
+from tbcache.settings import BUILT_IN, Settings, declare, get_declared
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock
 from tbcache.store.server import ServerFacts

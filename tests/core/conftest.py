@@ -14,8 +14,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.repository import Answer
 from tbcache.scoring import get_scorer
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN, Source
+from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Store
 from tests.blocking import Admission, core
 

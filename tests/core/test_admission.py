@@ -32,8 +32,7 @@ from tbcache.limiter.slot import Word
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
-from tbcache.settings import Settings
-from tbcache.sources import Source
+from tbcache.settings import Settings, Source
 from tbcache.store import Store
 from tbcache.store.codec import UNCLEARED
 from tests.blocking import Admission, Membership

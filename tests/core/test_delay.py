@@ -18,8 +18,7 @@ from tbcache.models.error import UpstreamUnavailable
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.queue import Queue
-from tbcache.settings import Settings
-from tbcache.sources import get_sources
+from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, item

@@ -26,9 +26,8 @@ from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamThrottled
 from tbcache.monitoring import UsageMonitor
 from tbcache.pipeline import Pipeline
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
+from tbcache.settings import Settings, Source
 from tbcache.settings.log import REPEATED
-from tbcache.sources import Source
 from tbcache.store import Store
 from tbcache.store.script import Script
 from tests.blocking import Admission, Membership, core

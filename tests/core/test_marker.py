@@ -20,7 +20,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter import marker as marker_module
 from tbcache.limiter.marker import KEPT_SECONDS, Marker
 from tbcache.rate_limiter import RateLimiter
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN
 from tbcache.store import Store
 from tests.server import Server, wait_until
 

@@ -18,8 +18,7 @@ from tbcache.limiter import limiter_of
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import Load, UsageMonitor, latency_bucket, recorder
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tbcache.store.count import COUNT, Count
 from tbcache.store.layout import LAYOUT

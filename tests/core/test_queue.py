@@ -33,8 +33,7 @@ from tbcache.queue.job import message as queue_message
 from tbcache.queue.script import ENQUEUE, FINISH, PARTS, Enqueue, FinishJobs, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN, Source
+from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.codec import UNCLEARED
 from tests.core.conftest import Upstream

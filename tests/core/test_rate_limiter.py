@@ -17,7 +17,7 @@ from tbcache.limiter.script import TAKE, Late, Take
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.rate_limiter import RateLimiter
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN
 from tbcache.store import Store, get_store
 from tests.server import Server, sending, sent_here, wait_until
 

@@ -19,8 +19,7 @@ from tbcache.models import FetchRequest, Limit, Outcome, SymbolSentiment
 from tbcache.models.error import RedisUnreachable, TbcacheError
 from tbcache.queue import PacingBroker, Queue, actor_name
 from tbcache.queue.script import FINISH, FinishJobs, queue_keys
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Refused, Store, Unavailable, waiter
 from tbcache.store.clear import NO_CLEARS
 from tbcache.store.codec import seal

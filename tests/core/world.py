@@ -27,8 +27,7 @@ from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import actor_name, message
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN, Source
+from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.fault import AWAY
 from tbcache.store.script import Script

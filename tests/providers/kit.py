@@ -15,8 +15,7 @@ from tbcache.models import FetchRequest, HttpRequest, RawResponse
 from tbcache.pipeline.job import Attempt
 from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.providers.base import Provider
-from tbcache.settings import SourceSettings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, SourceSettings
 from tests.blocking import go_on
 
 NOW = datetime(2026, 7, 28, 21, 0, 0, tzinfo=UTC)

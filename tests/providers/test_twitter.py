@@ -28,8 +28,7 @@ from tbcache.models.error import (
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HttpClient
 from tbcache.providers.twitter import PLAIN_SECONDS, TwitterProvider
-from tbcache.settings import Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tests.providers.kit import NOW, answer, first_request, next_request, provider, read_all
 
 POST = {"id": "11", "text": "$AAPL &gt; all", "author_id": "5", "created_at": "2026-07-28T20:00:00.000Z"}

@@ -13,7 +13,7 @@ from tbcache.io import run, utc_now, world
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.error import UpstreamUnavailable
 from tbcache.providers import dialect
-from tbcache.sources import Source
+from tbcache.settings import Source
 from tests.simulation.chance import Chance
 from tests.simulation.kernel import MICROS, Kernel, micros
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tbcache.models import Limit
-from tbcache.settings import BUILT_IN_NAMES, Settings
-from tbcache.sources import BUILT_IN
+from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings
 from tbcache.store.key import Keys
 from tests.simulation.chance import Chance
 from tests.simulation.kernel import Kernel, Killed, Stuck, Task, inhabited, micros

@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.models import Limit
+from tbcache.settings import BUILT_IN
 from tbcache.simulator import create_app
-from tbcache.sources import BUILT_IN
 
 #: Tuesday 2026-06-02 15:00:00 UTC.
 START = 1_780_412_400.0

@@ -12,9 +12,8 @@ from starlette.testclient import TestClient
 
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, UnknownSource
-from tbcache.settings import Settings
+from tbcache.settings import BUILT_IN, Settings, get_sources
 from tbcache.simulator import DEMO_CREDENTIALS, create_app, demo_variables
-from tbcache.sources import BUILT_IN, get_sources
 from tests.simulator import ask
 from tests.simulator.conftest import START, Clock
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from tbcache.models.error import ConfigurationError
 from tbcache.models.foreign import quoted
 from tbcache.models.price import Price
-from tbcache.settings import LONGEST_HOURS, SourceSettings, in_plain_words
+from tbcache.settings.model import LONGEST_HOURS, SourceSettings, in_plain_words
 
 #: What would be right, of fields of which pydantic speaks in its own terms.
 _RIGHT = {

@@ -24,8 +24,8 @@ from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models.foreign import printable, quoted
 from tbcache.models.price import Price
-from tbcache.settings import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
-from tbcache.sources.default import checked
+from tbcache.settings.default import checked
+from tbcache.settings.model import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
 
 REAL_TIME_TTL = 300.0
 AGGREGATED_TTL = 600.0

@@ -14,8 +14,8 @@ import msgspec
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import NotJson, printable, read_json
-from tbcache.settings import MOST_DOLLARS, Settings
-from tbcache.sources import Source, get_declared, get_source, is_name, source_names
+from tbcache.settings.model import MOST_DOLLARS, Settings
+from tbcache.settings.source import Source, get_declared, get_source, is_name, source_names
 
 #: Of what one process tells, so many sources and symbols are believed.
 MOST_SOURCES = 200
