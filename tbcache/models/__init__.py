@@ -3,18 +3,31 @@
 FetchRequest -> HttpRequest -> RawResponse -> Page -> SymbolSentiment -> Outcome
 """
 
-from tbcache.models.answer import Failure, Item, Label, Origin, Outcome, Page, RateHint, SymbolSentiment
+from tbcache.models.answer import (
+    Engagement,
+    Failure,
+    Item,
+    Kind,
+    Label,
+    Origin,
+    Outcome,
+    Page,
+    RateHint,
+    SymbolSentiment,
+)
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
 from tbcache.models.request import FetchRequest, HttpRequest, Keyed, Lane, RawResponse, ticker
 
 __all__ = [
     "Charge",
+    "Engagement",
     "Failure",
     "FetchRequest",
     "HttpRequest",
     "Item",
     "Keyed",
+    "Kind",
     "Label",
     "Lane",
     "Limit",

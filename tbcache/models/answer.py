@@ -10,17 +10,41 @@ from tbcache.models.error import UPSTREAM_ERRORS, UpstreamError
 from tbcache.models.request import FetchRequest
 
 Label = Literal["bullish", "bearish"]
+#: ``repost``: another's words and none of one's own; ``notice``: what a robot wrote, as a daily thread.
+Kind = Literal["post", "reply", "comment", "quote", "repost", "article", "trade", "notice"]
 Origin = Literal["live", "cache", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
+class Engagement:
+    """What others did with an item when it was read; None where the upstream does not say.
+
+    ``followers`` are its author's; ``likes`` of reddit are its score, which may be below 0.
+    """
+
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    followers: int | None = None
+
+
+UNKNOWN_ENGAGEMENT = Engagement()
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One post, article or trade.
+    """One post, article or trade, in one version of it.
 
     ``at`` is UTC-aware, None only where the upstream gave no time; ``author`` is
     None where deleted or unknown. ``label`` is the author's own. ``score``
     (-1..1) is set where the item states its sentiment in figures, as trades do,
     and goes before label and text; ``weight`` is its share in the mean.
+
+    ``lang`` is the language as the upstream names it (``en``), ``symbols`` the tickers that the upstream says
+    it names. ``origin`` is the id of what it repeats or answers. ``first_id`` is the id of its first version,
+    where this is a later one with an id of its own. ``is_gone``: it was deleted or removed, and what stands
+    here is what is left of it. ``seen_at`` is when this version was read first; None of one that a provider
+    has just parsed.
     """
 
     id: str
@@ -30,6 +54,20 @@ class Item:
     label: Label | None = None
     score: float | None = None
     weight: float = 1.0
+    kind: Kind = "post"
+    url: str | None = None
+    lang: str | None = None
+    symbols: tuple[str, ...] = ()
+    engagement: Engagement = UNKNOWN_ENGAGEMENT
+    origin: str | None = None
+    first_id: str | None = None
+    is_gone: bool = False
+    seen_at: datetime | None = None
+
+    @property
+    def identity(self) -> str:
+        """The same for all versions of one item."""
+        return self.first_id or self.id
 
 
 @dataclass(frozen=True, slots=True)

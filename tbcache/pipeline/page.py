@@ -23,6 +23,10 @@ MAX_TEXT = 40_000
 MAX_ID = 512
 MAX_AUTHOR = 256
 MAX_CURSOR = 4_096
+MAX_URL = 2_048
+MAX_LANG = 35
+MAX_SYMBOL = 15
+MAX_SYMBOLS = 100
 
 
 def bounded(source: str, page: Page) -> Page:
@@ -67,7 +71,16 @@ def _bounded(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def _fits(item: Item) -> bool:
-    return _is_key(item.id) and len(item.text) <= MAX_TEXT and len(item.author or "") <= MAX_AUTHOR
+    ids = (item.id, item.origin or "", item.first_id or "")
+    return (
+        all(map(_is_key, ids))
+        and len(item.text) <= MAX_TEXT
+        and len(item.author or "") <= MAX_AUTHOR
+        and len(item.url or "") <= MAX_URL
+        and len(item.lang or "") <= MAX_LANG
+        and len(item.symbols) <= MAX_SYMBOLS
+        and all(len(symbol) <= MAX_SYMBOL for symbol in item.symbols)
+    )
 
 
 def _cut(item: Item) -> Item:
@@ -76,6 +89,12 @@ def _cut(item: Item) -> Item:
         id=_key(item.id),
         text=_shorten(item.text, MAX_TEXT),
         author=item.author and _shorten(item.author, MAX_AUTHOR),
+        # A part of a URL, of a language's name or of a ticker is none.
+        url=None if item.url is None or len(item.url) > MAX_URL else item.url,
+        lang=None if item.lang is None or len(item.lang) > MAX_LANG else item.lang,
+        symbols=tuple(one for one in item.symbols if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS],
+        origin=item.origin and _key(item.origin),
+        first_id=item.first_id and _key(item.first_id),
     )
 
 

@@ -45,6 +45,8 @@ def to_item(row: dict[str, Any]) -> Item:
         label=_label(score),
         score=score,
         weight=premium(row) if counts else 0.0,
+        kind="trade",
+        symbols=tuple(filter(None, (word(row.get("ticker")) or word(row.get("underlying_symbol")),))),
     )
 
 

@@ -126,6 +126,9 @@ def _item(article: dict[str, Any]) -> Item:
         at,
         written,
         author=word(article.get("author")),
+        kind="article",
+        url=word(article.get("url")),
+        lang="en",
     )
 
 

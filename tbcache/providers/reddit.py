@@ -9,12 +9,23 @@ from urllib.parse import quote
 
 import httpx2
 
-from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.error import UpstreamNotFound
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
 from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import fingerprint, holds_records, moment, record, records, text, unique, word
+from tbcache.providers.field import (
+    count,
+    fingerprint,
+    holds_records,
+    moment,
+    number,
+    record,
+    records,
+    text,
+    unique,
+    word,
+)
 from tbcache.providers.reddit_token import RedditAuth, refusal
 
 LIMIT = 100
@@ -26,6 +37,7 @@ _POST, _COMMENT = "t3", "t1"
 _GONE = ("[deleted]", "[removed]")
 #: Reddit's own robot, which posts daily threads and rules.
 _ROBOT = "AutoModerator"
+_MOST_SCORE = 1e9
 
 
 class RedditProvider(Provider):
@@ -97,10 +109,10 @@ def _things(value: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _things(data.get("replies"), depth + 1)
 
 
-def _is_no_opinion(data: dict[str, Any]) -> bool:
-    """True for what was taken down, of which a placeholder is left, and for what no person wrote."""
-    is_gone = any(word(data.get(name)) in _GONE for name in ("selftext", "body"))
-    return is_gone or bool(word(data.get("removed_by_category"))) or word(data.get("author")) == _ROBOT
+def _is_gone(data: dict[str, Any]) -> bool:
+    """True for what was taken down, of which a placeholder is left."""
+    is_blanked = any(word(data.get(name)) in _GONE for name in ("selftext", "body"))
+    return is_blanked or bool(word(data.get("removed_by_category")))
 
 
 def _text(kind: str, data: dict[str, Any]) -> str:
@@ -117,11 +129,26 @@ def _item(kind: str, data: dict[str, Any]) -> Item:
     author, own = word(data.get("author")), word(data.get("id"))
     # What is no opinion has no text, so that nothing of it is scored; it is an item all the same, and says
     # how far back the page reaches.
-    written = "" if _is_no_opinion(data) else _text(kind, data)
+    is_gone, is_robot = _is_gone(data), author == _ROBOT
+    written = "" if is_gone or is_robot else _text(kind, data)
     unnamed = f"{kind}_{own}" if own else fingerprint(kind, author, word(data.get("created_utc")), written)
     return Item(
         word(data.get("name")) or unnamed,
         moment(data.get("created_utc")),
         written,
         author=None if author in _GONE else author,
+        kind="notice" if is_robot else "post" if kind == _POST else "comment",
+        url=None if (path := word(data.get("permalink"))) is None else f"https://www.reddit.com{path}",
+        engagement=_engagement(data),
+        origin=word(data.get("crosspost_parent")),
+        is_gone=is_gone,
+    )
+
+
+def _engagement(data: dict[str, Any]) -> Engagement:
+    score = number(data.get("score"))
+    return Engagement(
+        likes=None if score is None or abs(score) > _MOST_SCORE else int(score),
+        reposts=count(data.get("num_crossposts")),
+        replies=count(data.get("num_comments")),
     )

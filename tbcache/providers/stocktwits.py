@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import httpx2
 
-from tbcache.models import FetchRequest, HttpRequest, Item, Label, Page, RawResponse
+from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Label, Page, RawResponse
 from tbcache.providers import dialect
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
-from tbcache.providers.field import fingerprint, moment, record, records, text, unique, word
+from tbcache.providers.field import count, fingerprint, moment, record, records, text, unique, word
 
 LIMIT = 30
 _LABELS: dict[str, Label] = {"bullish": "bullish", "bearish": "bearish"}
@@ -55,14 +55,25 @@ def _is_message(message: dict[str, Any]) -> bool:
 
 
 def _item(message: dict[str, Any]) -> Item:
-    author = word(record(message.get("user")).get("username"))
+    user, own = record(message.get("user")), word(message.get("id"))
+    author = word(user.get("username"))
     written = text(message.get("body"))
+    names = (word(symbol.get("symbol")) for symbol in records(message.get("symbols")))
+    parent = word(record(message.get("conversation")).get("parent_message_id"))
+    is_reply = parent is not None and parent != own
     return Item(
-        word(message.get("id")) or fingerprint(author, word(message.get("created_at")), written),
+        own or fingerprint(author, word(message.get("created_at")), written),
         moment(message.get("created_at")),
         written,
         author=author,
         label=_label(record(message.get("entities")).get("sentiment")),
+        kind="reply" if is_reply else "post",
+        url=f"https://stocktwits.com/{quote(author, safe='')}/message/{own}" if author and own else None,
+        symbols=tuple(dict.fromkeys(name.upper() for name in names if name)),
+        engagement=Engagement(
+            likes=count(record(message.get("likes")).get("total")), followers=count(user.get("followers"))
+        ),
+        origin=parent if is_reply else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Kind, Page, RawResponse
 from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
@@ -28,6 +28,7 @@ from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 from tbcache.providers.dialect import Verdict
 from tbcache.providers.field import (
+    count,
     fingerprint,
     holds_records,
     moment,
@@ -59,6 +60,7 @@ _QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepl
 _WITHHELD = frozenset(
     ("resource-not-found", "not-authorized-for-resource", "resource-unavailable", "not found error")
 )
+_KINDS: dict[str, Kind] = {"retweeted": "repost", "quoted": "quote", "replied_to": "reply"}
 _PROBLEMS: dict[str, type[UpstreamError]] = {
     "not-authorized-for-resource": UpstreamNotEntitled,
     "not-authorized-for-field": UpstreamNotEntitled,
@@ -94,7 +96,7 @@ class TwitterProvider(Provider):
             "start_time": f"{since:%Y-%m-%dT%H:%M:%SZ}",
             "max_results": str(LIMIT),
             # No expansion: each user that an answer holds is billed at twice the price of a post.
-            "tweet.fields": "created_at,author_id",
+            "tweet.fields": "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities",
         }
         if cursor not in (None, _AGAIN):
             params["next_token"] = str(cursor)
@@ -171,14 +173,49 @@ def _posts(data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _item(post: dict[str, Any], names: dict[str | None, str | None]) -> Item:
-    author = word(post.get("author_id"))
-    written = text(post.get("text"))
+    author, own = word(post.get("author_id")), word(post.get("id"))
+    # The text of a long post is cut; the whole of it stands apart.
+    written = text(record(post.get("note_tweet")).get("text")) or text(post.get("text"))
+    kind, origin = _reference(post)
     return Item(
-        word(post.get("id")) or fingerprint(author, word(post.get("created_at")), written),
+        own or fingerprint(author, word(post.get("created_at")), written),
         moment(post.get("created_at")),
         written,
         author=names.get(author) or author if author is not None else None,
+        kind=kind,
+        url=f"https://x.com/i/status/{own}" if own else None,
+        lang=word(post.get("lang")),
+        symbols=_cashtags(post),
+        engagement=_engagement(post),
+        origin=origin,
+        first_id=_first_id(post, own),
     )
+
+
+def _reference(post: dict[str, Any]) -> tuple[Kind, str | None]:
+    """What the post is to another, and the id of that."""
+    for reference in records(post.get("referenced_tweets")):
+        if (kind := _KINDS.get(word(reference.get("type")) or "")) is not None:
+            return kind, word(reference.get("id"))
+    return "post", None
+
+
+def _cashtags(post: dict[str, Any]) -> tuple[str, ...]:
+    tags = (word(tag.get("tag")) for tag in records(record(post.get("entities")).get("cashtags")))
+    return tuple(dict.fromkeys(tag.upper() for tag in tags if tag))
+
+
+def _engagement(post: dict[str, Any]) -> Engagement:
+    metrics = record(post.get("public_metrics"))
+    names = ("like_count", "retweet_count", "reply_count")
+    return Engagement(*(count(metrics.get(name)) for name in names))
+
+
+def _first_id(post: dict[str, Any], own: str | None) -> str | None:
+    """The id of the first version, where the post was edited: each version has one of its own."""
+    history = post.get("edit_history_tweet_ids")
+    first = word(history[0]) if isinstance(history, list) and history else None
+    return first if first != own else None
 
 
 def _judge(body: Any, response: RawResponse) -> Verdict | None:

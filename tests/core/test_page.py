@@ -44,6 +44,21 @@ def test_a_page_of_too_many_items_is_refused() -> None:
         _read(Page((ITEM,) * (MAX_ITEMS + 1)))
 
 
+def test_what_else_an_item_says_is_bounded_too() -> None:
+    """It goes into Redis and the database as the text does; a part of a URL or of a ticker is none."""
+    long = replace(
+        ITEM,
+        url="h" * 3000,
+        lang="l" * 99,
+        symbols=("A" * 99, *["AAPL"] * 200),
+        origin="o" * 9999,
+        first_id="f",
+    )
+    (item,) = _read(Page((long,))).items
+    assert (item.url, item.lang, item.symbols, item.first_id) == (None, None, ("AAPL",) * 100, "f")
+    assert len(item.origin or "") == 32
+
+
 def test_a_text_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """An item that a reader finds cut off must not look as its author wrote it."""
     caplog.set_level(logging.INFO)

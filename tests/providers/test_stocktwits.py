@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.models import Page
+from tbcache.models import Engagement, Page
 from tbcache.models.error import UpstreamThrottled, UpstreamUnavailable
 from tests.providers.kit import answer, first_request, next_request, provider
 
@@ -42,6 +42,22 @@ def test_a_message_is_read() -> None:
     (item,) = parse(message(7)).items
     assert (item.id, item.text, item.author, item.label) == ("7", "S&P won't", "ann", None)
     assert item.at == datetime(2026, 7, 28, 20, tzinfo=UTC)
+
+
+def test_a_message_says_which_tickers_it_names_and_what_it_answers() -> None:
+    """38% of recorded messages name three tickers or more."""
+    (item,) = parse(
+        message(
+            7,
+            symbols=[{"symbol": "AAPL"}, {"symbol": "BTC.X"}],
+            conversation={"parent_message_id": 5},
+            likes={"total": 3},
+            user={"username": "ann", "followers": 12},
+        )
+    ).items
+    assert (item.kind, item.origin, item.symbols) == ("reply", "5", ("AAPL", "BTC.X"))
+    assert item.engagement == Engagement(likes=3, followers=12)
+    assert item.url == "https://stocktwits.com/ann/message/7"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tbcache.models import FetchRequest, Page
+from tbcache.models import Engagement, FetchRequest, Page
 from tbcache.models.error import (
     ConfigurationError,
     UpstreamAuthError,
@@ -52,8 +52,26 @@ def test_the_request_asks_for_a_cashtag_since_then_with_authors() -> None:
     assert request.params["query"] == "$AAPL -is:retweet lang:en"
     assert request.params["start_time"] == "2026-07-27T21:00:00Z"
     assert request.params["max_results"] == "100"
-    assert request.params["tweet.fields"] == "created_at,author_id"
+    assert {"created_at", "author_id"} <= set(request.params["tweet.fields"].split(","))
     assert request.headers["User-Agent"]
+
+
+def test_a_post_says_what_it_is_beside_its_text() -> None:
+    """A retweet is no voice of its own, an edited post is one with its first version, a long one is cut."""
+    post = POST | {
+        "lang": "en",
+        "edit_history_tweet_ids": ["9", "11"],
+        "referenced_tweets": [{"type": "quoted", "id": "3"}],
+        "note_tweet": {"text": "$AAPL &gt; all of it"},
+        "entities": {"cashtags": [{"start": 0, "end": 5, "tag": "aapl"}]},
+        "public_metrics": {"like_count": 4, "retweet_count": 2, "reply_count": 1},
+    }
+    (item,) = parse({"data": [post], "meta": {"result_count": 1}}).items
+    assert (item.kind, item.origin, item.identity, item.lang) == ("quote", "3", "9", "en")
+    assert (item.text, item.symbols) == ("$AAPL > all of it", ("AAPL",))
+    assert item.engagement == Engagement(likes=4, reposts=2, replies=1)
+    (plain,) = parse({"data": [POST], "meta": {"result_count": 1}}).items
+    assert (plain.kind, plain.identity, plain.engagement) == ("post", "11", Engagement())
 
 
 def test_the_request_asks_for_no_users() -> None:
