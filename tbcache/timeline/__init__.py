@@ -1,0 +1,21 @@
+"""What is known of a symbol's items in one source: every version of each, and of which hours all are known.
+
+Values alone: nothing here asks Redis, an upstream, a database or a clock.
+"""
+
+from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
+from tbcache.timeline.record import Corrupt, Record, decode_record, encode_record
+from tbcache.timeline.timeline import Read, Scored, Timeline
+
+__all__ = [
+    "NO_COVERAGE",
+    "Corrupt",
+    "Coverage",
+    "Read",
+    "Record",
+    "Scored",
+    "Span",
+    "Timeline",
+    "decode_record",
+    "encode_record",
+]

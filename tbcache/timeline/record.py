@@ -1,0 +1,200 @@
+"""A timeline as it is kept for the fleet, and its compact form."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from tbcache.models import Engagement, Item, Kind, Label
+from tbcache.timeline.coverage import Span
+from tbcache.timeline.timeline import Read, Scored, Timeline
+
+#: The compact form of a timeline has at most so many bytes, and so many before it is compressed.
+MOST_BYTES = 1_000_000
+MOST_PLAIN_BYTES = 32_000_000
+MOST_ITEMS = 20_000
+#: What a compact form begins with. Another version of it is not read.
+_FORM = b"tl1\n"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Corrupt(ValueError):
+    """The bytes are no timeline of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A timeline, and what an answer needs beside it.
+
+    ``read_at`` is when the upstream was asked last, ``hours`` the most that it was asked for since the record
+    began, ``reason`` why less is covered, ``scorer`` who gave the scores.
+    """
+
+    timeline: Timeline
+    read_at: datetime
+    hours: int
+    scorer: str
+    reason: str | None = None
+
+
+def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
+    """``record`` in at most ``most_bytes``: where it has more, the oldest items are left out, and what covers
+    them.
+    """
+    data, most = _encode(record), len(record.timeline.versions)
+    while len(data) > most_bytes and most > 1:
+        most = min(most - 1, most * most_bytes // len(data))
+        timeline = record.timeline.compact(record.timeline.versions[0].at, max(1, most))
+        record = replace(record, timeline=timeline)
+        data, most = _encode(record), len(timeline.versions)
+    return data
+
+
+def decode_record(data: bytes) -> Record:
+    """What :func:`encode_record` made ``data`` of.
+
+    Raises:
+      Corrupt: it made it of none.
+    """
+    if not data.startswith(_FORM):
+        raise Corrupt(f"{len(data)} bytes are no timeline")
+    try:
+        plain = _inflate(data[len(_FORM) :])
+        return _DECODER.decode(plain).record()
+    except (ValueError, OverflowError, zlib.error) as error:
+        raise Corrupt(f"{len(data)} bytes are no timeline: {error}"[:200]) from None
+
+
+def _inflate(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    plain = stream.decompress(data, MOST_PLAIN_BYTES)
+    if not stream.eof:
+        raise Corrupt("it is cut, or too long")
+    return plain
+
+
+class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """A version, with times in microseconds since the epoch; what is mostly absent stands last."""
+
+    id: str
+    at: int | None
+    seen_at: int
+    text: str
+    author: str | None = None
+    score: float | None = None
+    label: Label | None = None
+    stated: float | None = None
+    weight: float = 1.0
+    kind: Kind = "post"
+    lang: str | None = None
+    symbols: tuple[str, ...] = ()
+    url: str | None = None
+    engagement: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    origin: str | None = None
+    first_id: str | None = None
+    is_gone: bool = False
+
+    @classmethod
+    def of(cls, version: Scored) -> _Row:
+        item, done = version.item, version.item.engagement
+        return cls(
+            id=item.id,
+            at=None if item.at is None else _micros(item.at),
+            seen_at=_micros(version.seen_at),
+            text=item.text,
+            author=item.author,
+            score=_finite(version.score),
+            label=item.label,
+            stated=_finite(item.score),
+            weight=_finite(item.weight) or 0.0,
+            kind=item.kind,
+            lang=item.lang,
+            symbols=item.symbols,
+            url=item.url,
+            engagement=(done.likes, done.reposts, done.replies, done.followers),
+            origin=item.origin,
+            first_id=item.first_id,
+            is_gone=item.is_gone,
+        )
+
+    def version(self) -> Scored:
+        item = Item(
+            id=self.id,
+            at=None if self.at is None else _moment(self.at),
+            text=self.text,
+            author=self.author,
+            label=self.label,
+            score=self.stated,
+            weight=self.weight,
+            kind=self.kind,
+            url=self.url,
+            lang=self.lang,
+            symbols=self.symbols,
+            engagement=Engagement(*self.engagement),
+            origin=self.origin,
+            first_id=self.first_id,
+            is_gone=self.is_gone,
+            seen_at=_moment(self.seen_at),
+        )
+        return Scored(item, self.score)
+
+
+class _Table(msgspec.Struct, array_like=True):
+    """A record; a read is its start, its end and when it was."""
+
+    read_at: int
+    hours: int
+    scorer: str
+    reason: str | None
+    reads: list[tuple[int, int, int]]
+    rows: list[_Row]
+
+    def record(self) -> Record:
+        reads = (Read(Span(_moment(a), _moment(b)), _moment(at)) for a, b, at in self.reads)
+        timeline = Timeline.of((row.version() for row in self.rows), reads)
+        return Record(timeline, _moment(self.read_at), self.hours, self.scorer, self.reason)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Table)
+
+
+def _encode(record: Record) -> bytes:
+    reads = [
+        (_micros(read.span.start), _micros(read.span.end), _micros(read.at)) for read in record.timeline.reads
+    ]
+    rows = [_Row.of(version) for version in record.timeline.versions]
+    table = _Table(_micros(record.read_at), record.hours, record.scorer, record.reason, reads, rows)
+    # The fastest level: the next ones save little and cost several times as much.
+    return _FORM + zlib.compress(_plain(table), 1)
+
+
+def _plain(table: _Table) -> bytes:
+    try:
+        return _ENCODER.encode(table)
+    except UnicodeEncodeError:
+        # A lone surrogate, as a cut emoji leaves it, has no bytes in UTF-8.
+        return _ENCODER.encode(_map_texts(msgspec.to_builtins(table)))
+
+
+def _map_texts(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return [_map_texts(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _finite(figure: float | None) -> float | None:
+    return figure if figure is not None and math.isfinite(figure) else None

@@ -1,0 +1,76 @@
+"""The compact form of a timeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from tbcache.models import Engagement, Item
+from tbcache.timeline import Corrupt, Read, Record, Scored, Timeline, decode_record, encode_record
+from tests.timeline.kit import moment, seen, span, timelines
+
+ITEM = Item(
+    "9",
+    moment(1),
+    "text",
+    author="ann",
+    label="bullish",
+    score=0.25,
+    weight=3.0,
+    kind="reply",
+    url="https://example.com/9",
+    lang="en",
+    symbols=("AAPL", "BTC-USD"),
+    engagement=Engagement(likes=-4, followers=12),
+    origin="7",
+    first_id="8",
+    is_gone=True,
+    seen_at=moment(2),
+)
+
+
+def _record(timeline: Timeline) -> Record:
+    return Record(timeline, moment(12), 24, "finance/1", "page_budget")
+
+
+@given(timelines)
+def test_a_record_comes_back_as_it_was(timeline: Timeline) -> None:
+    """What another process reads is what this one knew, or its answers would be other ones."""
+    assert decode_record(encode_record(_record(timeline))) == _record(timeline)
+
+
+def test_every_field_of_an_item_comes_back() -> None:
+    """A rule about voices that looks at a field must find it in every process."""
+    record = _record(Timeline.of([Scored(ITEM, -0.5)]))
+    assert decode_record(encode_record(record)) == record
+
+
+def test_what_no_encoding_knows_is_mended() -> None:
+    """A cut emoji, or a weight that is no number, must not cost the answer."""
+    odd = replace(ITEM, text="cut \ud83d", weight=float("nan"), score=float("inf"))
+    (found,) = decode_record(encode_record(_record(Timeline.of([Scored(odd, None)])))).timeline.versions
+    assert (found.item.text, found.item.weight, found.item.score) == ("cut ?", 0.0, None)
+
+
+def test_a_form_is_no_larger_than_its_bound_and_claims_no_more_than_it_holds() -> None:
+    """One symbol must not fill Redis; the oldest are left out, and their time is not covered any more."""
+    versions = [seen(f"{n}", n / 100, 20, f"{n * 7919 % 1009} text {n * 31 % 97}") for n in range(1000)]
+    data = encode_record(_record(Timeline.of(versions, [Read(span(0, 12), moment(12))])), most_bytes=4000)
+    assert len(data) <= 4000
+    kept = decode_record(data).timeline
+    assert 50 < len(kept.versions) < 1000
+    assert kept.versions[-1].item.id == "999"
+    (covered,) = kept.coverage.spans
+    left_out = versions[-len(kept.versions) - 1]
+    assert left_out.at < covered.start <= kept.versions[0].at
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"tl1\n", b"tl0\nx", b"tl1\nx", encode_record(_record(Timeline()))[:-3]]
+)
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    """A damaged timeline counts as none, and is read anew."""
+    with pytest.raises(Corrupt):
+        decode_record(data)
