@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tbcache.admission.rate_limiter import RateLimiter as BlockingLimiter
+from tbcache.admission.rate_limiter import get_rate_limiter as get_blocking
+from tbcache.admission.sliding_window import SlidingWindow
 from tbcache.io import finish
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
 from tbcache.models import Limit, RateLimitStatus
-from tbcache.rate_limiter import RateLimiter as BlockingLimiter
-from tbcache.rate_limiter import SlidingWindow
-from tbcache.rate_limiter import get_rate_limiter as get_blocking
 
 
 class RateLimiter:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
@@ -16,7 +17,6 @@ from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSource
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import DeadLetter, Queue
-from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server

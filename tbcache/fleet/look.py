@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError
 
 from tbcache.admission import PlanDelay
+from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
@@ -20,7 +21,6 @@ from tbcache.models import FetchRequest, Limit
 from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
-from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs

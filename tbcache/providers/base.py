@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
 
+from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.core import check_ttl
 from tbcache.io import run
@@ -22,7 +23,6 @@ from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
 from tbcache.providers import dialect
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
-from tbcache.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.repository.outbox import get_repository
 from tbcache.scoring import Scorer, get_scorer
 from tbcache.settings import Source, SourceSettings, get_settings

@@ -7,12 +7,12 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
+from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.io import utc_now
 from tbcache.models import Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
-from tbcache.rate_limiter import RateLimiter
 
 SOON_SECONDS = 0.25
 RETRY_SECONDS = 5.0

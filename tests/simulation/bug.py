@@ -197,7 +197,7 @@ _JOBS = (
 _TASKS = (
     _bug(
         "a cancelled task keeps the slot that it asked for",
-        "tbcache.rate_limiter:SlidingWindow._ask",
+        "tbcache.admission.sliding_window:SlidingWindow._ask",
         'if mode == "take" and is_cancelled(error):',
         "if False:",
     ),

@@ -1,0 +1,42 @@
+"""How a process becomes known to the fleet as one that takes slots of a source."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from tbcache.models.error import InvalidRequest
+from tbcache.monitoring import get_usage_monitor
+from tbcache.settings import get_settings, source_names
+from tbcache.store import Unavailable
+from tbcache.store.name import MOST_NAMES
+
+
+def joining(source: str) -> Callable[[], None]:
+    """What makes this process known to the fleet as one that takes slots of ``source``, a name.
+
+    Raises:
+      InvalidRequest: it is one name too many; so does what is returned, where it is for the fleet.
+    """
+    monitor, is_configured = get_usage_monitor(), source in source_names(get_settings())
+    if not is_configured and not monitor.names.note(source):
+        raise too_many(source)
+
+    def join() -> None:
+        monitor.keep_beating("client")
+        # While Redis is away nobody is shown the name, nor its figures.
+        with contextlib.suppress(Unavailable):
+            if not is_configured and not monitor.names.tell(source):
+                raise too_many(source)
+            # Now, and not with the next beat: what fails before is of no last minute, and never told.
+            monitor.keep_minute(source)
+
+    return join
+
+
+def too_many(source: str) -> InvalidRequest:
+    """The error for ``source``, a name for which there is no place left."""
+    return InvalidRequest(
+        f"{source!r} is one name too many: beside the configured sources there may be {MOST_NAMES} within a "
+        "day. Name the upstream, not what it is asked for"
+    )

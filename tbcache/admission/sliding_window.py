@@ -1,0 +1,289 @@
+"""One source's window, for slots without a cache: taken and looked at as coroutines."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import NamedTuple
+
+from tbcache.io import is_cancelled, now, token, utc_now, world
+from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
+from tbcache.limiter.slot import GIVING_BACK_SECONDS
+from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
+from tbcache.models.error import InvalidRequest, RateLimited
+from tbcache.models.foreign import printable, quoted
+from tbcache.settings import Source
+from tbcache.store import Store, Unavailable
+from tbcache.store.constant import GIVING_BACK
+from tbcache.store.wire import (
+    CLOCK_DRIFT,
+    MICROS,
+    pack_limits,
+    read_limits,
+    strictest,
+    to_micros,
+    to_time,
+)
+
+#: Of a source that is not configured, so many windows that its calls said are told to the fleet.
+MOST_WINDOWS = 4
+#: What the state of a source says of its closure, and of data that Redis has lost.
+_OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
+
+
+class _Answer(NamedTuple):
+    """Whether a slot was taken, the standing, and the seconds to wait: for the slot's start, or before
+    asking again. ``is_brief``: a slot is free, and only has to be given back by another process."""
+
+    allowed: bool
+    status: RateLimitStatus
+    seconds: float
+    is_brief: bool = False
+
+
+class SlidingWindow:
+    """What :class:`tbcache.RateLimiter` does, as coroutines: see there."""
+
+    def __init__(self, source: Source, store: Store, lease_seconds: float, join: Callable[[], None]) -> None:
+        self.source = source
+        self._join = join
+        self._store = store
+        self._lease = lease_seconds
+        self._limiter = limiter_of(store)
+        self._own = self._limiter.own(source.name)
+        if source.limits:
+            self._own.configure(source.limits)
+
+    async def check_rate_limit(
+        self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
+    ) -> tuple[bool, RateLimitStatus]:
+        limits = self._limits(limit, window_seconds)
+        answer = await self._ask("take", limits, cost, held=0.0, slot=token())
+        return answer.allowed, answer.status
+
+    async def wait_if_needed(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> RateLimitStatus:
+        limits = self._limits(limit, window_seconds)
+        return (await self._wait(limits, max_wait, cost, held=0.0))[1]
+
+    async def begin(
+        self,
+        limit: int | None = None,
+        window_seconds: float | None = None,
+        *,
+        max_wait: float | None = None,
+        cost: int = 1,
+    ) -> tuple[str, RateLimitStatus]:
+        """Wait for a slot; its name, by which it is held until :meth:`end`, or its lease ends."""
+        return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._lease)
+
+    async def end(self, slot: str, cost: int = 1) -> None:
+        """The answer to what was sent with ``slot`` is in."""
+        await self._limiter.commit(self.source.name, slot, cost)
+
+    async def get_status(
+        self, limit: int | None = None, window_seconds: float | None = None
+    ) -> RateLimitStatus:
+        return (await self._ask("look", self._limits(limit, window_seconds), 1, held=0.0)).status
+
+    async def get_limits(self) -> tuple[Limit, ...]:
+        try:
+            found = await self._store.command("HGET", self._store.keys.state(self.source.name), "limits")
+        except Unavailable:
+            return self._own.limits
+        return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
+
+    async def reopen(self) -> bool:
+        return await self._store.ask(REOPEN, Reopen(self._store.keys.state(self.source.name)))
+
+    async def reset(self) -> None:
+        self._own.clear()
+        keys, name = self._store.keys, self.source.name
+        with contextlib.suppress(Unavailable):
+            await self._store.command("UNLINK", keys.slots(name))
+            await self._store.command("HDEL", keys.state(name), *_OF_CLOSURES_AND_LOSSES)
+
+    async def _wait(
+        self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
+    ) -> tuple[str, RateLimitStatus]:
+        """The slot that was waited for, and where the limit stands with it."""
+        longest = max(one.window_seconds for one in limits or self._own.limits)
+        give_up = now() + (longest if max_wait is None else wait_seconds("max_wait", max_wait))
+        while True:
+            left = max(0.0, give_up - now())
+            # Another name each time: whether Redis holds the last one is perhaps not known.
+            slot = token()
+            asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
+            if not asked.allowed and now() + asked.seconds > give_up:
+                reason = asked.status.reason or "limit reached"
+                raise RateLimited(self.source.name, asked.status.reset_at, reason)
+            if await self._is_kept(asked, slot, cost):
+                return slot, asked.status
+
+    async def _is_kept(self, asked: _Answer, slot: str, cost: int) -> bool:
+        """Wait as long as is asked for; True where the slot is there then."""
+        try:
+            await world().sleep(asked.seconds)
+        except BaseException:
+            # It was granted for later, and nobody sends with it then.
+            if asked.allowed:
+                self._take_back(slot, cost)
+            raise
+        is_kept = asked.allowed and (asked.seconds == 0.0 or self._own.keeps_promises)
+        if asked.allowed and not is_kept:
+            await self._limiter.release(self.source.name, slot, cost)
+        return is_kept
+
+    def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
+        """The window that a call asks about; None for all limits in force."""
+        if not self.source.limits:
+            return self._said(limit, window_seconds)
+        if limit is None and window_seconds is None:
+            return None
+        tightest = self.source.limits[0]
+        return (
+            Limit(
+                tightest.count if limit is None else limit,
+                tightest.window_seconds if window_seconds is None else window_seconds,
+            ),
+        )
+
+    def _said(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
+        """The window that a call says of a source that has no limits of its own.
+
+        Raises:
+          InvalidRequest: it says none.
+        """
+        if limit is None or window_seconds is None:
+            raise InvalidRequest(
+                f"{self.source.name} is no configured source, and has no limits of its own: say limit and "
+                "window_seconds, as in check_rate_limit(limit=60, window_seconds=60)"
+            )
+        return (Limit(limit, window_seconds),)
+
+    def _tell(self, said: Iterable[Limit]) -> None:
+        """Have the fleet, and so its views, know the limits that calls say of a source that has none."""
+        known = self._own.configured
+        for limit in said:
+            if limit not in known:
+                others = [one for one in known if one.window_seconds != limit.window_seconds]
+                self._own.configure((*others, limit)[-MOST_WINDOWS:])
+
+    async def _ask(
+        self,
+        mode: str,
+        limits: tuple[Limit, ...] | None,
+        cost: int,
+        *,
+        held: float,
+        slot: str = "",
+        patience: float = 0.0,
+    ) -> _Answer:
+        most = min(limit.count for limit in limits or self._own.limits)
+        if not is_whole(cost):
+            raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
+        if not 1 <= cost <= most:
+            raise InvalidRequest(f"cost {quoted(cost)} must be from 1 to the limit, {most}")
+        began = now()
+        if mode == "take":
+            if not self.source.limits:
+                self._tell(limits or ())
+            await world().offload(self._join)
+        try:
+            found = await self._ask_redis(mode, limits, cost, held, slot, patience)
+            while found.is_brief and now() - began < GIVING_BACK_SECONDS:
+                await world().sleep(found.seconds)
+                found = await self._ask_redis(mode, limits, cost, held, slot, patience)
+            return found
+        except Unavailable:
+            return self._ask_own(mode, limits, cost, held, slot)
+        except BaseException as error:
+            if mode == "take" and is_cancelled(error):
+                # Whether it was granted or not, nobody sends with it.
+                self._take_back(slot, cost)
+            raise
+
+    async def _ask_redis(
+        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
+    ) -> _Answer:
+        name, is_take = self.source.name, mode == "take"
+
+        def call(terms: Terms) -> Take:
+            return Take(
+                window=terms.window,
+                limits=pack_limits(limits or self.source.limits),
+                is_take=is_take,
+                id=slot,
+                cost=cost,
+                held_us=to_micros(held),
+                deadline_us=terms.deadline_us,
+                known=terms.known,
+                patience_us=to_micros(patience),
+                process=terms.process,
+                is_alone=bool(limits),
+            )
+
+        if not is_take:
+            # One that only looks need not be known to the fleet.
+            return self._read(await self._limiter.look(TAKE, name, call))
+        want = Want(name, slot, cost, limits or self.source.limits)
+        return self._read((await self._limiter.take(TAKE, want, call)).reply)
+
+    def _read(self, found: Taken) -> _Answer:
+        status = RateLimitStatus(
+            source=self.source.name,
+            allowed=found.limit,
+            used=found.used,
+            remaining=max(0, found.limit - found.used),
+            reset_at=to_time(found.retry_at),
+            is_limited=not found.is_allowed,
+            window_seconds=found.span / MICROS,
+            reason=printable(found.reason) or None,
+        )
+        until = found.start if found.is_allowed else found.retry_at
+        seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
+        return _Answer(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
+
+    def _ask_own(
+        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
+    ) -> _Answer:
+        """Redis is away: go on with this process's share of the limit."""
+        own, closure = self._own, self._limiter.closures.of(self.source.name)
+        limits = limits or own.limits
+        if closure is not None:
+            wait = closure.seconds
+        elif mode == "take":
+            wait = own.take(slot, cost, limits, held)
+        else:
+            wait = max(own.wait(limit, cost) for limit in limits)
+        tightest = min(limits, key=lambda limit: own.mine(limit) - own.used(limit))
+        count, used = own.mine(tightest), own.used(tightest)
+        if closure is not None:
+            reason = closure.reason
+        elif wait > 0:
+            reason = own.why_not(limits)
+        else:
+            reason = "Redis is away: going on with this process's share"
+        status = RateLimitStatus(
+            source=self.source.name,
+            allowed=count,
+            used=used,
+            remaining=max(0, count - used),
+            reset_at=utc_now() + timedelta(seconds=wait),
+            is_limited=wait > 0,
+            window_seconds=tightest.window_seconds,
+            reason=reason,
+        )
+        return _Answer(wait == 0, status, wait)
+
+    def _take_back(self, slot: str, cost: int) -> None:
+        world().undo(functools.partial(self._limiter.release, self.source.name, slot, cost))
