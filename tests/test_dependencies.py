@@ -42,12 +42,12 @@ PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10", "TBCACHE_LEASE_SECONDS": "120"}
 _BEHIND_DOORS = (
     "tbcache.api",
     "tbcache.cli.",
-    "tbcache.web.protocol",
+    "tbcache.io.web_protocol",
     "tbcache.repository.database",
     "tbcache.repository.schema",
     "tbcache.repository.table",
     "tbcache.simulator",
-    "tbcache.web",
+    "tbcache.io.web_server",
     "tbcache.__main__",
 )
 

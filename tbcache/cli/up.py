@@ -326,7 +326,7 @@ def _listener(demo: bool) -> Iterator[socket.socket | None]:
         yield None
         return
     # It imports a web server, which no other command of this file needs.
-    from tbcache.web import listen
+    from tbcache.io.web_server import listen
 
     listener, _ = listen("the simulator", HOST, 0)
     with listener:

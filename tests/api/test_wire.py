@@ -25,10 +25,10 @@ SECONDS = 0.7
 MOST = 60
 
 PROGRAM = f"""
-import tbcache.web.protocol
+from tbcache.io import web_protocol
 from tbcache.api import server
 
-tbcache.web.protocol.SECONDS.update(head={SECONDS}, body={SECONDS}, rest={SECONDS} / 2, refused={SECONDS} / 2)
+web_protocol.SECONDS.update(head={SECONDS}, body={SECONDS}, rest={SECONDS} / 2, refused={SECONDS} / 2)
 server.MOST_CONNECTIONS, server.IDLE_SECONDS = {MOST}, {SECONDS}
 server.serve("127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
 """

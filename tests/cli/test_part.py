@@ -14,12 +14,12 @@ import httpx2
 import pytest
 
 from tbcache.embedded import process_part
+from tbcache.io.web_server import listen
 from tbcache.models.error import RedisUnreachable
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.start import await_server
-from tbcache.web import listen
 from tests.cli.command import TBCACHE, children_of, clean_environment, is_alive, tbcache
 from tests.server import Server, free_port, wait_until
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import uvicorn
 
+from tbcache.io.web_protocol import BoundedProtocol
 from tbcache.models.error import ConfigurationError
-from tbcache.web.protocol import BoundedProtocol
 
 #: How many connections may wait to be accepted. asyncio accepts as many at once, and should no
 #: file descriptor be left, it says so as often.
