@@ -23,6 +23,7 @@ from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lo
 from tbcache.limiter.slot import Census, OwnSlots
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.clock import Jump
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, pack_limits, to_micros
 
@@ -52,7 +53,7 @@ class Limiter:
         self._join: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
         store.on_fork(self._renew)
-        store.clock.on_jump(self._give_up_windows)
+        store.clock.on_jump(self._give_up_windows, self._put_back_windows)
         store.breaker.repair_with(self)
 
     @property
@@ -378,21 +379,28 @@ class Limiter:
             taken=(*taken, *unused),
         )
 
-    async def _give_up_windows(self, source: str) -> None:
+    async def _give_up_windows(self, source: str, jump: Jump) -> None:
         """The clock of the server that holds the keys of ``source`` has jumped: the windows are given up,
-        and each process puts back its own slots by its own clock."""
-        is_cluster = self.store.settings.redis_cluster
-        with contextlib.suppress(Unavailable):
-            for concerned in [source] if is_cluster else self.epochs.sources:
-                # One source whose keys are damaged must not keep the others' stamps: a jump is seen once.
-                with contextlib.suppress(Refused):
-                    await self._give_up_window(concerned)
+        and each process puts back its own slots by its own clock.
 
-    async def _give_up_window(self, source: str) -> None:
-        keys, epoch = self.window(source), self.epochs.of(source)
-        if epoch:
-            await self._run(LOSE, source, Lose(keys.slots, keys.state, epoch, token()))
-            await self.restore(source)
+        Raises:
+          Unavailable: the server is away.
+        """
+        for concerned in self._of_server(source):
+            # One source whose keys are damaged must not keep the others' stamps.
+            with contextlib.suppress(Refused):
+                keys, epoch = self.window(concerned), self.epochs.of(concerned)
+                await self._run(LOSE, concerned, Lose(keys.slots, keys.state, epoch, token()))
+
+    async def _put_back_windows(self, source: str) -> None:
+        for concerned in self._of_server(source):
+            with contextlib.suppress(Refused):
+                await self.restore(concerned)
+
+    def _of_server(self, source: str) -> list[str]:
+        """The sources of which this process knows something, and whose keys the same server holds."""
+        known = [source] if self.store.settings.redis_cluster else self.epochs.sources
+        return [one for one in known if self.epochs.of(one)]
 
     # As Redis comes back
 

@@ -6,6 +6,7 @@ it has read in answers. The nodes of a cluster have clocks of their own: there, 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from tbcache.io import Mutex, now, utc_now
 from tbcache.settings.log import get_logger
+from tbcache.store.breaker import Unavailable
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_time
 
 log = get_logger("tbcache.store")
@@ -43,6 +45,19 @@ class _Range(NamedTuple):
         return _Range(max(self.low, other.low), min(self.high, other.high), self.seen_at)
 
 
+class Jump(NamedTuple):
+    """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
+    set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic)."""
+
+    seconds: float
+    seen_at: float
+
+
+#: Called with the source whose server it is.
+BeforeJump = Callable[[str, Jump], Awaitable[None]]
+AfterJump = Callable[[str], Awaitable[None]]
+
+
 class ServerClock:
     """What this process knows of the server's time. Moments with ``_us`` are microseconds of that time."""
 
@@ -52,7 +67,7 @@ class ServerClock:
         self._ask = ask
         self._timeout = timeout
         self._is_cluster = is_cluster
-        self._jumped: list[Callable[[str], Awaitable[None]]] = []
+        self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
         self._asking = Mutex()
         self.renew()
@@ -116,22 +131,42 @@ class ServerClock:
 
         One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
         """
-        name, at = self._name(source), now()
+        at = now()
         seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
+        jump = self._compare(seen, asked_at, source)
+        if jump is None:
+            return
+        log.warning("redis.clock_jumped", seconds=round(jump.seconds, 3))
+        # By the time of before, each ask of this process comes too late where the clock was set forward: no
+        # thread of it takes a slot by stamps that look older than they are.
+        with contextlib.suppress(Unavailable):
+            for before, _ in self._jumped:
+                await before(source, jump)
+            self._ranges[self._name(source)] = self._ranges[""] = seen
+            for _, after in self._jumped:
+                await after(source)
+
+    def on_jump(self, before: BeforeJump, after: AfterJump) -> None:
+        """Call both when the clock of a server has jumped: ``before`` while this process still goes by the old
+        time, and ``after`` once it goes by the new one. Should ``before`` find the server away, the jump is
+        noticed again with the next answer."""
+        self._jumped.append((before, after))
+
+    def _compare(self, seen: _Range, asked_at: float, source: str) -> Jump | None:
+        """Go by what was seen; where the clock has jumped, go on as before, and give the jump."""
+        name = self._name(source)
         with self._lock:
             known = self._ranges.get(name)
-            both = seen if known is None else seen.narrowed_by(known.at(at))
+            both = seen if known is None else seen.narrowed_by(known.at(seen.seen_at))
             # A clock that is being corrected, by some milliseconds a second, has not jumped.
             gap = both.low - both.high
-            self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
-        if gap > self._timeout and known is not None:
-            log.warning("redis.clock_jumped", seconds=round(seen.high - known.high, 3))
-            for callback in self._jumped:
-                await callback(source)
-
-    def on_jump(self, callback: Callable[[str], Awaitable[None]]) -> None:
-        """Call ``callback`` with a source when the clock of the server that holds its keys has jumped."""
-        self._jumped.append(callback)
+            if known is None or gap <= self._timeout:
+                self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
+                return None
+        # Of two asks that were under way together, the server may have carried out the other one later.
+        is_later = asked_at >= known.seen_at
+        seconds = seen.high - known.at(seen.seen_at).low
+        return Jump(seconds, known.seen_at) if is_later else None
 
     async def _ask_first(self, source: str) -> _Range:
         async with self._asking:

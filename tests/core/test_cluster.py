@@ -149,7 +149,7 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
     assert run(store.clock.deadline_us("reddit")) - run(store.clock.deadline_us("twitter")) == pytest.approx(
         3.6e9, abs=1e6
     )
-    run(store.clock.learn(1_000_000_000 + 3_600_000_000, now, "twitter"))
+    run(store.clock.learn(1_000_000_000 + 3_600_000_000, time.monotonic(), "twitter"))
     assert limiter_of(store).epochs.of("twitter") != "one"
 
 

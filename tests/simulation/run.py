@@ -305,13 +305,6 @@ class _Run:
         self.world.note(f"beyond what is assumed: {why}")
         self.world.excused_until = self.kernel.now_us + micros(2 * (self._window + self.world.lease) + 1.0)
 
-    def _excuse_briefly(self) -> None:
-        """Until the window is given up Redis knows too little: what is granted in that moment, by a process
-        that has noticed the jump in another thread, is over within a lease."""
-        world = self.world
-        world.note("beyond what is assumed: the clock was set forward")
-        world.excused_until = max(world.excused_until, self.kernel.now_us + micros(0.5 + world.lease))
-
     def _watch(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         """The first who asks after a loss must be one who can know of it."""
         if self._witnesses is None or isinstance(answer, Exception):
@@ -328,8 +321,6 @@ class _Run:
         if self.kernel.now_us >= self._lost_at + spans + micros(2.0):
             self._lost_at = self.kernel.now_us
             self.server.skew_us += int(seconds * MICROS)
-            if seconds > 0:
-                self._excuse_briefly()
             self.world.oracle.set_clock()
             self._await_missing(spans)
 
