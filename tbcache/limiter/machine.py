@@ -6,12 +6,16 @@ import functools
 import os
 import re
 import socket
+import sys
+import uuid
 from pathlib import Path
 
 import tbcache.io as io
-from tbcache.limiter.marker import Marker
+from tbcache.limiter.marker import Marker, is_alive, pid_of
 from tbcache.store import Store
 
+#: The number space of process ids, and what is another one after each start of the machine (Linux).
+_PID_SPACE, _BOOT_ID = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
 #: The names of one machine for itself, in an address.
 _LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
 
@@ -56,12 +60,33 @@ class Machine:
         else:
             self.marker.remove()
 
+    def is_dead(self, member: str) -> bool:
+        """True when ``member`` was a process of this machine and is no more."""
+        machine, ours = member.rpartition("-")[0], self.member.rpartition("-")[0]
+        pid = pid_of(member)
+        if machine == ours:
+            return pid is not None and not is_alive(pid)
+        # From before this machine was started; or another one's of its name, whose file is not here.
+        return _place(machine) == _place(ours) and self.marker_of(member).is_left
+
 
 @functools.cache
 def _machine() -> str:
-    """Where process ids mean the same: the host, and in it the container."""
+    """Where process ids mean the same: a host, a container in it, and the time since it was started.
+
+    The host's name does not do: machines that were made from one image have the same.
+    """
+    return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{_space()}")
+
+
+def _space() -> str:
     try:
-        space = Path("/proc/self/ns/pid").stat().st_ino
+        return f"{_PID_SPACE.stat().st_ino}.{_BOOT_ID.read_text('ascii')[:8]}"
     except OSError:
-        space = 0
-    return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{space}")
+        # Where nothing tells, each process has a space of its own: it cannot be found dead, and is forgotten.
+        return f"0.{io.token(4) if sys.platform == 'linux' else uuid.getnode()}"
+
+
+def _place(machine: str) -> str:
+    """The host and the container, whenever they were started."""
+    return machine.rpartition(".")[0]

@@ -82,6 +82,15 @@ class Marker:
         except OSError:
             return False
 
+    @property
+    def is_left(self) -> bool:
+        """True when the file is there, and its process is over."""
+        try:
+            with self._file.open("rb") as looked_at:
+                return _is_ours(self._file.parent) and _is_left(looked_at.fileno())
+        except OSError:
+            return False
+
     def is_alone(self, seconds: float) -> bool:
         """True when no other process is there, and none that is over sent anything for so long."""
         if self._held is None:

@@ -26,7 +26,6 @@ import tbcache.io as io
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
-from tbcache.limiter.marker import is_alive, pid_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
 from tbcache.limiter.slot import Census, OwnSlots, Word
@@ -268,10 +267,7 @@ class Membership:
                 await self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
-        """True when ``member`` was a process of this machine and is no more."""
-        pid, machine = pid_of(member), member.rpartition("-")[0]
-        is_ours = machine == self._limiter.member.rpartition("-")[0]
-        return is_ours and pid is not None and not is_alive(pid)
+        return self._limiter.machine.is_dead(member)
 
     async def _leave_source(self, source: str) -> None:
         own = self._limiter.own(source)

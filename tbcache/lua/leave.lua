@@ -12,8 +12,12 @@ local now, lease = server_time(), longest_lease(state, lease_us)
 local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, lease)
 -- One without a share sends nothing without Redis.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
-    redis.call('HSETNX', state, 'died:' .. process, int(now))
-    local died_at = tonumber(redis.call('HGET', state, 'died:' .. process))
+    local died_at = tonumber(redis.call('HGET', state, 'died:' .. process) or -1)
+    -- Whoever was heard since then was not dead, and may have sent more.
+    if died_at < tonumber(redis.call('ZSCORE', fleet, process) or 0) then
+        died_at = now
+        redis.call('HSET', state, 'died:' .. process, int(now))
+    end
     gone_at = clear_at(state, died_at, lease)
     if now < gone_at then
         return int(gone_at)

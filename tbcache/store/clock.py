@@ -147,9 +147,9 @@ class ServerClock:
                 await after(source)
 
     def on_jump(self, before: BeforeJump, after: AfterJump) -> None:
-        """Call both when the clock of a server has jumped: ``before`` while this process still goes by the old
-        time, and ``after`` once it goes by the new one. Should ``before`` find the server away, the jump is
-        noticed again with the next answer."""
+        """Call both when the clock of a server has jumped: ``before`` while this process goes by the old
+        time, and ``after`` once it goes by the new one. Should ``before`` find the server away, the jump
+        is noticed again with the next answer."""
         self._jumped.append((before, after))
 
     def _compare(self, seen: _Range, asked_at: float, source: str) -> Jump | None:

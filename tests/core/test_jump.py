@@ -1,4 +1,4 @@
-"""The server's clock is set: what was sent before counts as it did, whoever asks, and nobody waits for long."""
+"""The server's clock is set: what was sent before counts as it did, whoever asks."""
 
 from __future__ import annotations
 

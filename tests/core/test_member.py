@@ -213,6 +213,7 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
     membership.beat("twitter")
     assert ghost in members_of(store)
     assert isinstance(admission.admit(ask("A")), Wait)
+    silence(store, ghost, 77.0)
     died_at, state = us_ago(store, 76.0), store.keys.state("twitter")
     store.client.hset(state, mapping={f"died:{ghost}": died_at, "horizon": 60_000_000})
     membership._kept_until.clear()
