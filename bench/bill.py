@@ -8,10 +8,10 @@ from typing import Any
 from bench import fleet
 from bench.table import Bar, Table
 from tbcache.admission import Admission
+from tbcache.fetch import Pipeline
 from tbcache.models import Limit
 from tbcache.models.error import BudgetExhausted, RateLimited
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store

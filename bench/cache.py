@@ -18,9 +18,9 @@ import redis
 
 from tbcache.admission import Admission
 from tbcache.cache import CacheManager
+from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse, SymbolSentiment
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.providers import Provider
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbcache.cache import CacheManager, cached, get_cache_manager
-    from tbcache.fetcher import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
+    from tbcache.fetch.function import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
     from tbcache.models import (
         FetchRequest,
         HttpRequest,
@@ -67,11 +67,11 @@ _HOME = {
     "UsageMonitor": "monitoring",
     "get_usage_monitor": "monitoring",
     # any function
-    "source": "fetcher",
-    "FunctionSource": "fetcher",
-    "Fetcher": "fetcher",
-    "AsyncFetcher": "fetcher",
-    "FetcherOutcome": "fetcher",
+    "source": "fetch.function",
+    "FunctionSource": "fetch.function",
+    "Fetcher": "fetch.function",
+    "AsyncFetcher": "fetch.function",
+    "FetcherOutcome": "fetch.function",
     # fetching
     "Provider": "providers",
     "get_provider": "providers",

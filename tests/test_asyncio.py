@@ -21,9 +21,9 @@ from tbcache.asyncio import (
     get_rate_limiter,
     get_usage_monitor,
 )
+from tbcache.fetch import get_pipeline
 from tbcache.io.loop import Asyncio
 from tbcache.models.error import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
-from tbcache.pipeline import get_pipeline
 from tbcache.store import get_store
 from tbcache.testing import RunningSimulator, simulator
 from tests.io.conftest import Run

@@ -11,10 +11,10 @@ import pytest
 
 from tbcache.admission import Verdict
 from tbcache.cache import CacheManager
+from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.models import Charge, FetchRequest, Lane, Origin
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests import architecture

@@ -26,7 +26,8 @@ from pydantic import BaseModel, Field, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
-from tbcache.fetcher.shape import shape
+from tbcache.fetch import get_pipeline
+from tbcache.fetch.function.shape import shape
 from tbcache.fleet import Fleet
 from tbcache.io.deadline import until
 from tbcache.models.error import (
@@ -39,7 +40,6 @@ from tbcache.models.error import (
     UpstreamThrottled,
 )
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import get_pipeline
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tests.providers.wire import answering

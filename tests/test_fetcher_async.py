@@ -16,8 +16,8 @@ import pytest
 import tbcache
 from tbcache import get_usage_monitor
 from tbcache.admission import Ask, Verdict
+from tbcache.fetch import get_pipeline
 from tbcache.models.error import RateLimited, UpstreamError
-from tbcache.pipeline import get_pipeline
 from tbcache.store import get_store
 from tests.server import Server, wait_until
 from tests.task import SECONDS, cancelled, until

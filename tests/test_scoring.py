@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from vaderSentiment import vaderSentiment as vader  # noqa: N813
 
 from tbcache.models import FetchRequest, Item, Label
-from tbcache.providers.field import text as field_text
+from tbcache.models.coerce import text as field_text
 from tbcache.scoring import (
     LABEL_SCORE,
     SCORED_CHARACTERS,

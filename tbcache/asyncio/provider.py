@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tbcache.fetch import PATIENCE_SECONDS
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome, SymbolSentiment
-from tbcache.pipeline import PATIENCE_SECONDS
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
 
@@ -49,7 +49,7 @@ class Provider:
         needed: float = 0.0,
         slot: str | None = None,
     ) -> Outcome:
-        """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
+        """Run a request that is already checked; see :meth:`tbcache.fetch.Pipeline.run`."""
         return await drive(
             self.blocking.answer(request, lane=lane, patience=patience, needed=needed, slot=slot)
         )

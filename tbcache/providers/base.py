@@ -15,12 +15,11 @@ import httpx2
 from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.core import check_ttl
+from tbcache.fetch import PATIENCE_SECONDS, Pipeline, get_pipeline, http_response
 from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
-from tbcache.pipeline import PATIENCE_SECONDS, Pipeline, get_pipeline
-from tbcache.providers import dialect
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
 from tbcache.repository.outbox import get_repository
@@ -78,7 +77,7 @@ class Provider(ABC):
         Raises:
           UpstreamError: the one that the answer means, by its status, headers and words.
         """
-        return dialect.page(self.source.name, response)
+        return http_response.page(self.source.name, response)
 
     def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
         """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.
@@ -119,7 +118,7 @@ class Provider(ABC):
         needed: float = 0.0,
         slot: str | None = None,
     ) -> Outcome:
-        """Run a request that is already checked; see :meth:`tbcache.pipeline.Pipeline.run`."""
+        """Run a request that is already checked; see :meth:`tbcache.fetch.Pipeline.run`."""
         return run(self.answer(request, lane=lane, patience=patience, needed=needed, slot=slot))
 
     async def answer(

@@ -16,12 +16,12 @@ from typing import Any, Self
 import httpx2
 from pydantic import SecretStr
 
+from tbcache.fetch.http_response import line
 from tbcache.io import run, world
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.providers import deadline
 from tbcache.providers.body import ACCEPTED, unpack
-from tbcache.providers.dialect import line
 from tbcache.providers.mask import Mask, pairs
 
 MAX_BYTES = 8 * 1024 * 1024

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tbcache.models import Item, Label
-from tbcache.providers.field import fingerprint, moment, number, word
+from tbcache.models.coerce import fingerprint, moment, number, word
 
 _NEUTRAL = 0.05
 _MOST_DOLLARS = 1e12

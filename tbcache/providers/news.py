@@ -8,21 +8,10 @@ from typing import Any
 
 import httpx2
 
+from tbcache.fetch import http_response
+from tbcache.fetch.http_response import Verdict
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
-from tbcache.models.error import (
-    UpstreamAuthError,
-    UpstreamBadRequest,
-    UpstreamError,
-    UpstreamNotEntitled,
-    UpstreamQuotaExhausted,
-    UpstreamThrottled,
-    UpstreamUnavailable,
-)
-from tbcache.providers import dialect
-from tbcache.providers.base import Provider
-from tbcache.providers.client import HeaderAuth
-from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import (
+from tbcache.models.coerce import (
     fingerprint,
     holds_records,
     moment,
@@ -33,6 +22,17 @@ from tbcache.providers.field import (
     unique,
     word,
 )
+from tbcache.models.error import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
 
 LIMIT = 100
 _REMOVED = "[removed]"
@@ -71,9 +71,9 @@ class NewsProvider(Provider):
         return HeaderAuth.of("TBCACHE_NEWS__API_KEY", self.own.api_key, "X-Api-Key")
 
     def parse(self, response: RawResponse) -> Page:
-        body = record(dialect.page(self.source.name, response, _judge))
+        body = record(http_response.page(self.source.name, response, _judge))
         if not holds_records(body.get("articles")):
-            raise dialect.unreadable(self.source.name, response, "the answer holds no articles")
+            raise http_response.unreadable(self.source.name, response, "the answer holds no articles")
         articles = records(body["articles"])
         items = unique(_item(article) for article in articles if _is_article(article))
         removed = sum(not _is_article(article) for article in articles)
@@ -82,7 +82,7 @@ class NewsProvider(Provider):
             items,
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
-            hints=dialect.hints(response),
+            hints=http_response.hints(response),
             # A total that does not fit what came says nothing. One article many times is not as many.
             exhausted=total is not None and total == len(items) + removed,
         )
@@ -105,11 +105,11 @@ def _is_quota(words: str) -> bool:
 
 def _renewal(words: str, response: RawResponse) -> datetime | None:
     """When there is certainly some quota again: by the shortest period that is named, as no header says."""
-    if asked := dialect.retry_after(response):
+    if asked := http_response.retry_after(response):
         return asked
     if periods := [int(hours or 24) for hours in _PER_DAY.findall(words)]:
-        return dialect.after(response, min(periods) * 3600)
-    return dialect.renewal(response, dialect.next_month) if _PER_MONTH.search(words) else None
+        return http_response.after(response, min(periods) * 3600)
+    return http_response.renewal(response, http_response.next_month) if _PER_MONTH.search(words) else None
 
 
 def _is_article(article: dict[str, Any]) -> bool:

@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 
+from tbcache.fetch import http_response
+from tbcache.fetch.http_response import Verdict
 from tbcache.models import FetchRequest, HttpRequest, Page, RateHint, RawResponse
+from tbcache.models.coerce import count, moment, record, unique
 from tbcache.models.error import UpstreamQuotaExhausted
-from tbcache.providers import dialect, flow
+from tbcache.providers import flow
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
-from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import count, moment, record, unique
 
 LIMIT = 200
 #: As many are on a page where no limit is asked for, or where the one that is asked for is not heeded.
@@ -43,18 +44,20 @@ class OptionsProvider(Provider):
         return HeaderAuth.of("TBCACHE_OPTIONS__API_KEY", self.own.api_key, "Authorization", "Bearer")
 
     def parse(self, response: RawResponse) -> Page:
-        body = dialect.page(self.source.name, response, _judge)
+        body = http_response.page(self.source.name, response, _judge)
         rows = list(_rows(body))
-        is_cut = dialect.complains(body)
+        is_cut = http_response.complains(body)
         if not rows and (is_cut or not _is_quiet(body)):
-            raise dialect.unreadable(self.source.name, response, "the answer holds no rows of option flow")
+            raise http_response.unreadable(
+                self.source.name, response, "the answer holds no rows of option flow"
+            )
         items = unique(flow.to_item(row) for row in rows)
         # By what came, not by what could be read: one broken row must not make a full page the last one.
         is_full = max(len(rows), _came(body)) >= DEFAULT_LIMIT
         return Page(
             items,
             next=_older(rows) if is_full else None,
-            hints=(*dialect.hints(response), *_daily_hint(response)),
+            hints=(*http_response.hints(response), *_daily_hint(response)),
             exhausted=not is_full and not is_cut,
         )
 
@@ -70,14 +73,14 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
     is_daily = record(body).get("code") == "daily_request_limit_hit"
     is_spent = response.status == 429 and any(hint.remaining == 0 for hint in _daily_hint(response))
     if is_daily or is_spent:
-        return Verdict(UpstreamQuotaExhausted, dialect.renewal(response, next_reset))
+        return Verdict(UpstreamQuotaExhausted, http_response.renewal(response, next_reset))
     return None
 
 
 def _daily_hint(response: RawResponse) -> tuple[RateHint, ...]:
     used = count(response.headers.get("x-uw-daily-req-count"))
     limit = count(response.headers.get("x-uw-token-req-limit"))
-    reset_at = dialect.renewal(response, next_reset)
+    reset_at = http_response.renewal(response, next_reset)
     if used is None or limit is None or reset_at is None:
         return ()
     return (RateHint(max(0, limit - used), reset_at, limit),)

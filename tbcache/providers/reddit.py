@@ -9,12 +9,10 @@ from urllib.parse import quote
 
 import httpx2
 
+from tbcache.fetch import http_response
+from tbcache.fetch.http_response import Verdict
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Page, RawResponse
-from tbcache.models.error import UpstreamNotFound
-from tbcache.providers import dialect
-from tbcache.providers.base import Provider
-from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import (
+from tbcache.models.coerce import (
     count,
     fingerprint,
     holds_records,
@@ -26,6 +24,8 @@ from tbcache.providers.field import (
     unique,
     word,
 )
+from tbcache.models.error import UpstreamNotFound
+from tbcache.providers.base import Provider
 from tbcache.providers.reddit_token import RedditAuth, refusal
 
 LIMIT = 100
@@ -62,16 +62,16 @@ class RedditProvider(Provider):
         return RedditAuth.of(self.source.name, self.own)
 
     def parse(self, response: RawResponse) -> Page:
-        body = dialect.page(self.source.name, response, _judge)
+        body = http_response.page(self.source.name, response, _judge)
         if not _is_listing(body):
-            raise dialect.unreadable(self.source.name, response, "the answer is no listing")
+            raise http_response.unreadable(self.source.name, response, "the answer is no listing")
         listing = record(record(body).get("data"))
         things = unique(_item(kind, data) for kind, data in _things(body) if not _is_pinned(data))
         return Page(
             things,
             next=word(listing.get("after")),
-            hints=dialect.hints(response),
-            exhausted="after" in listing and listing["after"] is None and not dialect.complains(body),
+            hints=http_response.hints(response),
+            exhausted="after" in listing and listing["after"] is None and not http_response.complains(body),
             depth=DEPTH,
         )
 

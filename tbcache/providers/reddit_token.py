@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import httpx2
 
+from tbcache.fetch import http_response
+from tbcache.fetch.http_response import Verdict
 from tbcache.io import now, utc_now
 from tbcache.models import RawResponse
+from tbcache.models.coerce import number, record
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
-from tbcache.providers import dialect
 from tbcache.providers.client import WAIT_SECONDS, Flow
-from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import number, record
 from tbcache.settings import SourceSettings
 
 _LIFETIME = 3600.0
@@ -113,10 +113,10 @@ class RedditAuth(httpx2.Auth):
         answer = RawResponse(
             response.status_code, dict(response.headers), response.content, received_at=utc_now()
         )
-        body = record(dialect.page(self._source, answer, refusal))
+        body = record(http_response.page(self._source, answer, refusal))
         token = body.get("access_token")
         if not isinstance(token, str) or not _is_sendable(token):
-            raise dialect.unreadable(self._source, answer, "the token endpoint gave no token")
+            raise http_response.unreadable(self._source, answer, "the token endpoint gave no token")
         lifetime = number(body.get("expires_in")) or _LIFETIME
         self._token = token
         self._expires = now() + lifetime - min(_MARGIN, lifetime / 10)

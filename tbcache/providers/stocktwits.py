@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import httpx2
 
+from tbcache.fetch import http_response
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Label, Page, RawResponse
-from tbcache.providers import dialect
+from tbcache.models.coerce import count, fingerprint, moment, record, records, text, unique, word
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
-from tbcache.providers.field import count, fingerprint, moment, record, records, text, unique, word
 
 LIMIT = 30
 _LABELS: dict[str, Label] = {"bullish": "bullish", "bearish": "bearish"}
@@ -35,19 +35,19 @@ class StocktwitsProvider(Provider):
         )
 
     def parse(self, response: RawResponse) -> Page:
-        body = dialect.page(self.source.name, response)
+        body = http_response.page(self.source.name, response)
         messages = record(body).get("messages") if isinstance(body, dict) else body
         if not isinstance(messages, list):
-            raise dialect.unreadable(self.source.name, response, "the answer holds no messages")
+            raise http_response.unreadable(self.source.name, response, "the answer holds no messages")
         items = unique(_item(message) for message in records(messages) if _is_message(message))
-        is_cut = dialect.complains(body)
+        is_cut = http_response.complains(body)
         if not items and (messages or is_cut):
-            raise dialect.unreadable(self.source.name, response, "the answer's messages are not a list")
+            raise http_response.unreadable(self.source.name, response, "the answer's messages are not a list")
         cursor = record(record(body).get("cursor"))
         older = word(cursor.get("max")) if items and cursor.get("more") is True else None
         # Collected streams and broken answers have no such word: they may end anywhere.
         is_end = cursor.get("more") is False and not is_cut
-        return Page(items, next=older, hints=dialect.hints(response), exhausted=is_end)
+        return Page(items, next=older, hints=http_response.hints(response), exhausted=is_end)
 
 
 def _is_message(message: dict[str, Any]) -> bool:

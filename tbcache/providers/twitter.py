@@ -11,23 +11,10 @@ from typing import Any
 
 import httpx2
 
+from tbcache.fetch import http_response
+from tbcache.fetch.http_response import Verdict
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Kind, Page, RawResponse
-from tbcache.models.error import (
-    UpstreamAuthError,
-    UpstreamBadRequest,
-    UpstreamError,
-    UpstreamNotEntitled,
-    UpstreamNotFound,
-    UpstreamPayloadError,
-    UpstreamQuotaExhausted,
-    UpstreamThrottled,
-    UpstreamUnavailable,
-)
-from tbcache.providers import dialect
-from tbcache.providers.base import Provider
-from tbcache.providers.client import HeaderAuth
-from tbcache.providers.dialect import Verdict
-from tbcache.providers.field import (
+from tbcache.models.coerce import (
     count,
     fingerprint,
     holds_records,
@@ -39,6 +26,19 @@ from tbcache.providers.field import (
     unique,
     word,
 )
+from tbcache.models.error import (
+    UpstreamAuthError,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamNotEntitled,
+    UpstreamNotFound,
+    UpstreamPayloadError,
+    UpstreamQuotaExhausted,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from tbcache.providers.base import Provider
+from tbcache.providers.client import HeaderAuth
 from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.providers")
@@ -131,17 +131,19 @@ class TwitterProvider(Provider):
         )
 
     def parse(self, response: RawResponse) -> Page:
-        body = dialect.page(self.source.name, response, _judge)
+        body = http_response.page(self.source.name, response, _judge)
         outer, meta = record(body), record(record(body).get("meta"))
         posts, stated = list(_posts(outer.get("data"))), number(meta.get("result_count"))
         if not _holds_page(outer):
-            raise dialect.unreadable(self.source.name, response, "the answer holds neither posts nor meta")
+            raise http_response.unreadable(
+                self.source.name, response, "the answer holds neither posts nor meta"
+            )
         if stated is not None and stated < 0:
             what = f"the answer speaks of {stated:g} posts"
-            raise dialect.unreadable(self.source.name, response, what)
+            raise http_response.unreadable(self.source.name, response, what)
         if stated is not None and stated > 0 and not outer.get("data"):
             what = f"the answer speaks of {stated:g} posts and holds none"
-            raise dialect.unreadable(self.source.name, response, what)
+            raise http_response.unreadable(self.source.name, response, what)
         users = records(record(outer.get("includes")).get("users"))
         names = {word(user.get("id")): word(user.get("username")) for user in users}
         total = number(meta.get("total_tweet_count"))
@@ -150,7 +152,7 @@ class TwitterProvider(Provider):
             items,
             next=word(meta.get("next_token")),
             total=None if total is None else int(total),
-            hints=dialect.hints(response),
+            hints=http_response.hints(response),
             users=tuple(filter(None, names)),
             # The last page of a search has its count and no token. One post many times is not as many posts.
             exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
@@ -161,7 +163,7 @@ def _lacks_cashtags(response: RawResponse) -> bool:
     """True where X says that the plan has no cashtag operator."""
     if response.status != 400:
         return False
-    errors = records(record(dialect.decode(response.body)).get("errors"))
+    errors = records(record(http_response.decode(response.body)).get("errors"))
     return any(_NO_CASHTAGS.search(word(error.get("message")) or "") for error in errors)
 
 
@@ -232,7 +234,7 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
     if not is_success or not names:
         return None
     known = next((_PROBLEMS[name] for name in names if name in _PROBLEMS), None)
-    return Verdict(known or dialect.named(outer) or UpstreamPayloadError)
+    return Verdict(known or http_response.named(outer) or UpstreamPayloadError)
 
 
 def _is_cut(outer: dict[str, Any]) -> bool:
@@ -263,8 +265,8 @@ def _problem(problem: dict[str, Any]) -> Iterator[str]:
 def _period_end(outer: dict[str, Any], response: RawResponse) -> datetime | None:
     stated = f"{word(outer.get('period'))} {word(outer.get('detail'))}".lower()
     if "daily" in stated:
-        return dialect.renewal(response, dialect.next_midnight)
-    return dialect.renewal(response, dialect.next_month) if "month" in stated else None
+        return http_response.renewal(response, http_response.next_midnight)
+    return http_response.renewal(response, http_response.next_month) if "month" in stated else None
 
 
 def _spent_day(response: RawResponse) -> datetime | None:
@@ -272,5 +274,5 @@ def _spent_day(response: RawResponse) -> datetime | None:
     for whose in ("app", "user"):
         prefix = f"x-{whose}-limit-24hour"
         if number(response.headers.get(f"{prefix}-remaining")) == 0:
-            return dialect.by_our_clock(response, moment(response.headers.get(f"{prefix}-reset")))
+            return http_response.by_our_clock(response, moment(response.headers.get(f"{prefix}-reset")))
     return None

@@ -9,9 +9,9 @@ from datetime import datetime
 import pytest
 
 from tbcache.admission import Ask
+from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.repository import Answer
 from tbcache.scoring import get_scorer
 from tbcache.settings import BUILT_IN, Settings, Source

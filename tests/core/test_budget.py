@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tbcache.admission import Go, Grant, Settlement, Wait, billed
+from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
 from tbcache.limiter.purse import Purse
@@ -18,7 +19,6 @@ from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import BudgetExhausted
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor, recorder
-from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock

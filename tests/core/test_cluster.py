@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Go
 from tbcache.cache import CacheManager
+from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
@@ -21,7 +22,6 @@ from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest
 from tbcache.models.error import ConfigurationError
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tbcache import io
 from tbcache.admission import Ask, Grant
+from tbcache.fetch.job import Attempt
+from tbcache.fetch.reader import Fetched, PageReader
+from tbcache.fetch.sentiment import _answer
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Item, Outcome, Page
-from tbcache.pipeline.job import Attempt
-from tbcache.pipeline.reader import Fetched, PageReader
-from tbcache.pipeline.sentiment import _answer
 from tests.blocking import go_on
 from tests.core.conftest import TWITTER, Upstream, item
 

@@ -12,11 +12,11 @@ import pytest
 from scheduler import Prewarm
 from tbcache.admission import delay as delay_module
 from tbcache.cli.page import delays
+from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.models.error import UpstreamUnavailable
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.queue import Queue
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store

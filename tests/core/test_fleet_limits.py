@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tbcache.admission import Go, Join, Settlement, Wait
+from tbcache.fetch import Pipeline
 from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS
@@ -24,7 +25,6 @@ from tbcache.limiter.script import TAKE, Take
 from tbcache.models import Failure, FetchRequest, Limit, Page, RateHint
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamThrottled
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, Source
 from tbcache.settings.log import REPEATED

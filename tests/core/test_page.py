@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
+from tbcache.fetch.reader import Upstream, parse_page
 from tbcache.io import utc_now
 from tbcache.models import Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamPayloadError
-from tbcache.pipeline.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
-from tbcache.pipeline.reader import Upstream, parse_page
 
 ITEM = Item("1", utc_now(), "up we go", author="me")
 ANSWER = RawResponse(200, {}, b"")

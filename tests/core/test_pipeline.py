@@ -14,6 +14,7 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from tbcache.admission import Ask, Go, Grant, Join, Verdict
+from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
@@ -27,7 +28,6 @@ from tbcache.models.error import (
 )
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock

@@ -10,6 +10,7 @@ from datetime import datetime
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.error import (
@@ -19,7 +20,6 @@ from tbcache.models.error import (
     UpstreamUnavailable,
 )
 from tbcache.models.price import Price
-from tbcache.pipeline import Pipeline
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
 from tbcache.simulator import DEMO_CREDENTIALS

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tbcache.cache.script import BEGIN_LOAD, BeginLoad
+from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.io.background import dead_threads
@@ -20,7 +21,6 @@ from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest
 from tbcache.models.error import ConfigurationError, RateLimited, RedisUnreachable
 from tbcache.monitoring import UsageMonitor
-from tbcache.pipeline import Pipeline
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.codec import seal

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import Any
 
 from tbcache.admission import Ask, Grant
+from tbcache.fetch.job import Attempt
+from tbcache.fetch.reader import Fetched, PageReader
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, HttpRequest, RawResponse
-from tbcache.pipeline.job import Attempt
-from tbcache.pipeline.reader import Fetched, PageReader
 from tbcache.providers.base import Provider
 from tbcache.settings import BUILT_IN, SourceSettings
 from tests.blocking import go_on

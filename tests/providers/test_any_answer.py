@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_TEXT
+from tbcache.fetch.reader import parse_page
 from tbcache.models import Page, RawResponse
 from tbcache.models.error import UpstreamError
-from tbcache.pipeline.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_TEXT
-from tbcache.pipeline.reader import parse_page
 from tests.providers.kit import NOW, provider
 
 ALL = ("twitter", "reddit", "news", "options", "stocktwits")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tbcache.models import Item
-from tbcache.providers.field import fingerprint, moment, number, text, unique, word
+from tbcache.models.coerce import fingerprint, moment, number, text, unique, word
 
 AT = datetime(2023, 12, 12, 16, 35, 52, 168490, tzinfo=UTC)
 

@@ -48,7 +48,7 @@ _BY_HAND = (
     ),
     _bug(
         "an upstream's words are taken for codes",
-        "tbcache.pipeline.journey:_limited",
+        "tbcache.fetch.pipeline:_limited",
         'wait.why == "budget"',
         '"budget" in wait.reason',
     ),

@@ -10,6 +10,7 @@ import dramatiq
 from scheduler.leader import Leader
 from tbcache.admission import Admission, Ask
 from tbcache.cache.sweep import Sweeper
+from tbcache.fetch.pipeline import Pipeline
 from tbcache.io import now, run, world
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
@@ -23,7 +24,6 @@ from tbcache.models.error import (
     TbcacheError,
     UpstreamError,
 )
-from tbcache.pipeline.journey import Pipeline
 from tbcache.queue import PacingBroker
 from tbcache.queue.handle import Queue
 from tbcache.queue.job import actor_name

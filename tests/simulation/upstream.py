@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tbcache.fetch import http_response
 from tbcache.io import run, utc_now, world
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.error import UpstreamUnavailable
-from tbcache.providers import dialect
 from tbcache.settings import Source
 from tests.simulation.chance import Chance
 from tests.simulation.kernel import MICROS, Kernel, micros
@@ -162,7 +162,7 @@ class Provider:
         return error
 
     def parse(self, response: RawResponse) -> Page:
-        body = dialect.page(self.source.name, response)
+        body = http_response.page(self.source.name, response)
         number, at = int(body["page"]), body["load"]
         item = Item(f"{at}.{number}", response.received_at, "", score=at / 1e6)
         more = str(number + 1) if number < self.pages else None

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Settled, Settlement
-from tbcache.fetcher.refusal import is_unsent, refusal, refused_by
-from tbcache.fetcher.value import Timed, Values
+from tbcache.fetch import Attempt, Loaded, TooLate
+from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
+from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now
 from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
-from tbcache.pipeline import Attempt, Loaded, TooLate
 from tbcache.settings import Source
 from tbcache.settings.log import get_logger
 from tbcache.store.memory import Packed
 
-log = get_logger("tbcache.fetcher")
+log = get_logger("tbcache.fetch.function")
 
 T = TypeVar("T")
 

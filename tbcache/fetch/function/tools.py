@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tbcache.admission.join import joining
 from tbcache.cache import CacheManager, get_cache_manager
-from tbcache.pipeline import Pipeline, get_pipeline
+from tbcache.fetch import Pipeline, get_pipeline
 from tbcache.store import get_store
 
 #: So often the fleet is told that the source is in use, and what has stopped is started again.

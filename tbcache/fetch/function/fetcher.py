@@ -9,18 +9,18 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeV
 
 from tbcache.admission import Ask
 from tbcache.cache.memo import CallKey
-from tbcache.fetcher.job import FunctionJob, as_raised
-from tbcache.fetcher.outcome import FetcherOutcome
-from tbcache.fetcher.share import Shared
-from tbcache.fetcher.tools import Tools
-from tbcache.fetcher.value import Timed, Values
+from tbcache.fetch import Answered
+from tbcache.fetch.function.job import FunctionJob, as_raised
+from tbcache.fetch.function.outcome import FetcherOutcome
+from tbcache.fetch.function.share import Shared
+from tbcache.fetch.function.tools import Tools
+from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now, run, world
 from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
 from tbcache.io.loop import drive
 from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UpstreamError
-from tbcache.pipeline import Answered
 from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
 from tbcache.store.memory import Packed

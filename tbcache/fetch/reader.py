@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 from typing import Protocol, cast, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
+from tbcache.fetch.coverage import Coverage, Ending
+from tbcache.fetch.job import Attempt
+from tbcache.fetch.page import bounded
 from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
-from tbcache.pipeline.coverage import Coverage, Ending
-from tbcache.pipeline.job import Attempt
-from tbcache.pipeline.page import bounded
 from tbcache.scoring import Scorer
 from tbcache.settings import Source
 from tbcache.settings.log import get_logger
 
-log = get_logger("tbcache.pipeline")
+log = get_logger("tbcache.fetch")
 
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0

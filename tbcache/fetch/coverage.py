@@ -10,8 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from tbcache.fetch.order import Order
 from tbcache.models import Item, Page
-from tbcache.pipeline.order import Order
 
 #: How the pages end. ``whole``: they reach back to the start, or the upstream states that there is no more.
 #: All others leave an answer incomplete, by that reason.

@@ -14,7 +14,7 @@ from tbcache.models import Item, Page
 from tbcache.models.error import UpstreamPayloadError
 from tbcache.settings.log import get_logger
 
-log = get_logger("tbcache.pipeline")
+log = get_logger("tbcache.fetch")
 
 #: Far above what is asked for. Of users as well.
 MAX_ITEMS = 5_000

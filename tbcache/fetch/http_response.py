@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from tbcache.models import RateHint, RawResponse
+from tbcache.models.coerce import count, moment, number, record, records, text
 from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
@@ -28,7 +29,6 @@ from tbcache.models.error import (
     UpstreamUnavailable,
 )
 from tbcache.models.foreign import NotJson, read_json
-from tbcache.providers.field import count, moment, number, record, records, text
 
 _MESSAGE_LENGTH = 200
 #: So much of an error, and of each of its words, is looked at: it may be as long as an answer may be.

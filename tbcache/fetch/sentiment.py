@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from tbcache.admission import Admission, Reach, Settled, Settlement
+from tbcache.fetch.job import Attempt, Loaded
+from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
-from tbcache.pipeline.job import Attempt, Loaded
-from tbcache.pipeline.reader import Fetched, PageReader, Upstream
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import Keeper
 from tbcache.scoring import aggregate, score_items

@@ -3,7 +3,7 @@
 Request -> admit -> [hit | stale | go | join | wait] -> load -> settle
 
 What is loaded is a job's own: the sentiment of a symbol (``sentiment.py``), or what a function returns
-(``tbcache.fetcher``).
+(``tbcache.fetch.function``).
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from tbcache.admission import (
     Wait,
 )
 from tbcache.cache import MISSING, get_cache_manager
+from tbcache.fetch.job import Answered, Attempt, Job, Loaded
+from tbcache.fetch.reader import TooLate, Upstream, closing
+from tbcache.fetch.sentiment import SentimentJob, delayed
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.io.singleton import singleton
@@ -46,9 +49,6 @@ from tbcache.models.error import (
 )
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
-from tbcache.pipeline.job import Answered, Attempt, Job, Loaded
-from tbcache.pipeline.reader import TooLate, Upstream, closing
-from tbcache.pipeline.sentiment import SentimentJob, delayed
 from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import Source, get_settings
@@ -56,7 +56,7 @@ from tbcache.settings.log import get_logger
 from tbcache.store import get_store
 from tbcache.store.codec import DecodeError
 
-log = get_logger("tbcache.pipeline")
+log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
 

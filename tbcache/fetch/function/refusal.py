@@ -10,10 +10,10 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from tbcache.fetch import http_response
 from tbcache.io import utc_now
 from tbcache.models import RawResponse
 from tbcache.models.error import UpstreamError, UpstreamUnavailable
-from tbcache.providers import dialect
 
 #: Of httpx, aiohttp and urllib3: nobody was there to send anything to.
 _UNSENT = {
@@ -44,7 +44,7 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
         return None
     named = {str(name): str(value) for name, value in headers.items()}
     raw = RawResponse(status, named, b"", received_at=utc_now())
-    return dialect.failure(source, raw, dialect.kind_of(status))
+    return http_response.failure(source, raw, http_response.kind_of(status))
 
 
 def is_unsent(error: Exception) -> bool:

@@ -16,8 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from tbcache.fetcher.fidelity import is_kept
-from tbcache.fetcher.shape import shape
+from tbcache.fetch.function.fidelity import is_kept
+from tbcache.fetch.function.shape import shape
 from tbcache.models.foreign import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
