@@ -15,11 +15,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tbcache import cli, errors
+from tbcache import cli
 from tbcache.api import create_app
 from tbcache.cli.error import exit_code
 from tbcache.cli.page import status_page
 from tbcache.fleet import Fleet
+from tbcache.models import error as errors
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings, Source, SourceSettings, get_settings
 from tbcache.store import Store
 from tests import readme
