@@ -16,6 +16,7 @@ import tbcache.io as io
 from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
+from tbcache.admission.fresh import Fresh, fresh_until, value_of
 from tbcache.admission.local import LocalAdmission
 from tbcache.admission.verdict import (
     Ask,
@@ -40,8 +41,7 @@ from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.settings.log import get_logger
 from tbcache.store import Refused, Store, Unavailable
-from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
-from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.clear import NO_CLEARS, read_log
 from tbcache.store.memory import Memory
 from tbcache.store.wire import MICROS, day_of, pack_limits, to_micros
 
@@ -49,7 +49,6 @@ from tbcache.store.wire import MICROS, day_of, pack_limits, to_micros
 #: the difference between our clock's rate and the server's.
 SEND_PART = 0.8
 TTL_JITTER = 0.05
-SEEN_KEYS = 10_000
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
@@ -97,8 +96,7 @@ class Admission:
         self._plans: dict[Source, _Plan] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
-        self._seen_fresh: dict[str, float] = {}
-        self._logs: dict[str, ClearLog] = {}
+        self._fresh = Fresh(store)
         self._ids = itertools.count()
         self._prefix = f"{io.token(8)}."
         self._billed = Billed()
@@ -124,7 +122,7 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            return await self._hit(ask) or await self._admit(ask, token)
+            return await self._find(ask) or await self._admit(ask, token)
         except Unavailable:
             is_lost = self._limiter.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
@@ -206,7 +204,7 @@ class Admission:
     async def look(self, source: str, key: str) -> Hit | None:
         """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""
         try:
-            return await self._look(source, key)
+            return await self._fresh.look(source, key)
         except Unavailable:
             kept = self.memory.recall(key)
             is_fresh = kept is not None and kept.fresh_seconds > 0
@@ -239,43 +237,27 @@ class Admission:
 
     # With Redis
 
-    async def _hit(self, ask: Ask) -> Hit | None:
-        """A hit for the price of a GET, where a hit is all that can come of the ask.
+    async def _find(self, ask: Ask) -> Hit | None:
+        """What :meth:`find` gives, where a fresh value is all that is asked for."""
+        return None if ask.needed or ask.slot else await self.find(ask.source, ask.request.key)
 
-        A key seen fresh is expected to be so until it expires. Nothing but reading it is
-        needed then: the script is for those who might go upstream.
+    async def find(self, source: Source, key: str) -> Hit | None:
+        """The value under ``key``, where it is expected to be fresh, and is: for the price of a GET.
+
+        Raises:
+          Unavailable: Redis is away.
         """
-        key = ask.request.key
-        until = self._seen_fresh.get(key)
-        if until is None or ask.needed or ask.slot or ask.source.charge == "request":
-            return None
-        if io.now() < until and (hit := await self._look(ask.source.name, key)) is not None:
-            self.count_hit(ask.source)
-            return hit
-        self._seen_fresh.pop(key, None)
-        return None
-
-    async def _look(self, name: str, key: str) -> Hit | None:
-        keys = self._store.keys
-        entry, log = await self._store.command("MGET", keys.entry(key), keys.clears(name))
-        seen = self._logs[name] = read_log(log)
-        left = (_fresh_until(entry) - self._now_us()) / MICROS if entry else 0.0
-        if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
-            return None
-        return Hit(_value(entry), left)
-
-    def _expect_hits(self, key: str, seconds: float) -> None:
-        if len(self._seen_fresh) >= SEEN_KEYS:
-            # Only an expectation: forgetting it costs nothing but the script's time.
-            self._seen_fresh.clear()
-        self._seen_fresh[key] = io.now() + seconds
+        hit = await self._fresh.find(source.name, key) if source.charge == "fetch" else None
+        if hit is not None:
+            self.count_hit(source)
+        return hit
 
     async def _admit(self, ask: Ask, token: str) -> Verdict:
         name, began = ask.source.name, io.now()
         while True:
             answer = await self._ask(ask, token)
             if isinstance(answer.reply, script.Cleared):
-                self._logs[name] = read_log(answer.reply.log)
+                self._fresh.logs[name] = read_log(answer.reply.log)
                 continue
             verdict = self._read(ask, token, answer, answer.reply)
             is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
@@ -288,7 +270,7 @@ class Admission:
         plan, (usage, purses) = self._plan(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Admit:
-            log = self._logs.get(source.name, NO_CLEARS)
+            log = self._fresh.logs.get(source.name, NO_CLEARS)
             return script.Admit(
                 window=terms.window,
                 entry=keys.entry(key),
@@ -322,16 +304,16 @@ class Admission:
         name, now = ask.source.name, found.now
         match found:
             case script.Hit():
-                left = (_fresh_until(found.entry) - now) / MICROS
-                self._expect_hits(ask.request.key, left)
-                return Hit(_value(found.entry), left)
+                until = fresh_until(found.entry)
+                self._fresh.expect(name, ask.request.key, until)
+                return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.Stale():
-                return Stale(_value(found.entry), _failure(found.failure) if found.failure else None)
+                return Stale(value_of(found.entry), _failure(found.failure) if found.failure else None)
             case script.Go():
                 # Not from when the answer was read: who stood still meanwhile would send too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by)
-                return Go(grant, _value(found.entry) if found.entry else None)
+                return Go(grant, value_of(found.entry) if found.entry else None)
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
             case script.Wait():
@@ -480,14 +462,9 @@ class Admission:
         # The pid keeps a forked child's ids apart from its parent's.
         return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
 
-    def _now_us(self) -> float:
-        """The server's time, as far as it is known."""
-        now_us = self._store.clock.time_us()
-        return io.clock() * MICROS if now_us is None else now_us
-
     def _server_us(self, moment: datetime) -> int:
         """A moment of our wall clock in the server's time: how far either is off plays no part."""
-        return round(self._now_us() + (moment - io.utc_now()).total_seconds() * MICROS)
+        return round(self._fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
 
     def _closure(self, source: Source, closed_by: Failure | None) -> tuple[int, str]:
         """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""
@@ -581,23 +558,6 @@ def _wait(found: script.Wait) -> Wait:
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
     return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
-
-
-def _fresh_until(entry: bytes) -> int:
-    """Until when (us) an entry is fresh; 0 for one that is damaged."""
-    head = entry[5:21]
-    return int(head) if head.isdigit() else 0
-
-
-def _birth(entry: bytes) -> int:
-    """The last clear that an entry's writer knew of; 0 for one that is damaged."""
-    birth = entry[26:42]
-    return int(birth) if birth.isdigit() else 0
-
-
-def _value(entry: bytes) -> bytes:
-    """The value inside an entry's envelope, see ``codec.seal``."""
-    return entry[HEAD_BYTES:-1]
 
 
 def _closed_seconds(source: Source, closed_by: Failure) -> float:

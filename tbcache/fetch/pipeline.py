@@ -53,8 +53,8 @@ from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import Source, get_settings
 from tbcache.settings.log import get_logger
-from tbcache.store import get_store
-from tbcache.store.codec import DecodeError
+from tbcache.store import Unavailable, get_store
+from tbcache.store.codec import DecodeError, decode_sentiment
 
 log = get_logger("tbcache.fetch")
 
@@ -100,8 +100,10 @@ class Pipeline:
     ) -> Outcome:
         """:meth:`run`, in the world that it is awaited in."""
         patience = wait_seconds("patience", patience)
-        if not needed and slot is None and (kept := self.recall(upstream.source, request)) is not None:
-            return self._outcome(request, Answered(kept, "cache"))
+        if not needed and slot is None:
+            known = self.recall(upstream.source, request) or await self.find(upstream.source, request)
+            if known is not None:
+                return self._outcome(request, Answered(known, "cache"))
         return await self.fetch(upstream, Ask(upstream.source, request, lane, needed, slot, patience))
 
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
@@ -202,6 +204,30 @@ class Pipeline:
             return None
         self.admission.count_hit(source)
         return kept
+
+    async def find(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
+        """What Redis has for ``request``, where a fresh value is expected there: a hit for the price of a
+        GET. Whatever may come of it instead is for :meth:`fetch` to say."""
+        if request.hours <= source.delay_hours:
+            return None
+        return await self.find_kept(source, request.key, decode_sentiment, lambda value, payload: value)
+
+    async def find_kept(
+        self, source: Source, key: str, read: Callable[[bytes], T], kept: Callable[[T, bytes], object]
+    ) -> T | None:
+        """:meth:`find`, of any job: ``read`` and ``kept`` are its own."""
+        memory = self._memory
+        token = memory.begin(key) if memory.is_tracking else None
+        try:
+            hit = await self.admission.find(source, key)
+            if hit is None:
+                return None
+            value = read(hit.payload)
+        except (Unavailable, DecodeError):
+            return None
+        if token is not None:
+            memory.put(key, kept(value, hit.payload), hit.fresh_seconds, token, len(hit.payload))
+        return value
 
     def close(self) -> None:
         """Wait for refreshes in the background."""

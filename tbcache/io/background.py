@@ -60,15 +60,17 @@ class BackgroundThread:
         """True once it was told to stop, until it is started again."""
         return self._stopping.is_set()
 
-    def start(self, after: float = 0.0) -> None:
+    def start(self, after: float = 0.0) -> bool:
         """Have a round begin: now, or ``after`` so many seconds where the thread does not run yet.
 
-        While it runs, its step is called once more before the thread may end.
+        While it runs, its step is called once more before the thread may end. False where the system allows
+        no more threads now.
         """
         with self._lock:
             self._is_wanted = True
             if self._thread is None or not self._thread.is_alive():
                 self._begin(after)
+            return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout: float = 1.0) -> None:
         """End it after the round that is under way, for which this waits ``timeout`` seconds at most."""

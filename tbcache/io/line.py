@@ -12,10 +12,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-#: At once: more than a record of TLS, or its rest would lie where no selector sees it.
-READ_BYTES = 1 << 16
-#: A connection over which nothing came for longer may have been closed by the server.
-CHECK_SECONDS = 1.0
+from tbcache.io.link import CHECK_SECONDS, READ_BYTES, nothing_of
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -36,7 +33,7 @@ class Line:
     def __init__(self, connection: Any, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
         self._connection, self._timeout, self._loop = connection, timeout, loop
         self._socket, self._reader = connection._sock, connection._parser._reader
-        self._nothing = _nothing_of(self._reader)
+        self._nothing = nothing_of(self._reader)
         self._asked: deque[_Asked] = deque()
         self._unsent: list[bytes] = []
         self._is_sending = self._is_watched = False
@@ -147,8 +144,3 @@ class Line:
                 return
             self._is_watched = True
             self._loop.call_later(left, self._watch)
-
-
-def _nothing_of(reader: Any) -> Any:
-    """What the reader gives where there is no whole answer."""
-    return reader.gets(False)

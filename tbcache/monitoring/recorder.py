@@ -19,7 +19,7 @@ from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
-from tbcache.store.wire import day_of, midnight_of, to_micros
+from tbcache.store.wire import midnight_of, to_micros
 
 FLUSH_SECONDS = 1.0
 #: So many ids that are billed once a day are kept for Redis while it is away; what is read beyond them
@@ -60,7 +60,7 @@ class Recorder:
         #: By the same, what Redis must be told of that is billed once a day; there are figures beside it.
         self._owed: dict[tuple[str, int], dict[str, int]] = {}
         self._sending: list[_Batch] = []
-        self._is_known_at_exit = False
+        self._is_known_at_exit = self._is_flushing = False
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
         # Before Redis takes note of us: what it does not know of yet must not be given away again.
         store.breaker.on_return(self._tell, is_first=True)
@@ -68,14 +68,17 @@ class Recorder:
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, day_of(self._store.clock.today))
+        key = (source, self._store.clock.day)
         with self._lock:
             counter = self._counted.get(key)
+            # Where there are figures already, they are waited for already.
+            is_awaited = self._is_flushing and counter is not None
             if counter is None:
                 counter = self._counted[key] = Counter()
             for metric, by in figures.items():
                 counter[metric] += by
-        self._start_flushing()
+        if not is_awaited:
+            self._start_flushing()
 
     def bill(self, source: str, bill: Bill) -> None:
         """Add what answers cost that were read while Redis was away.
@@ -83,7 +86,7 @@ class Recorder:
         Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
         is back.
         """
-        key, dollars = (source, day_of(self._store.clock.today)), bill.dollars
+        key, dollars = (source, self._store.clock.day), bill.dollars
         with self._lock:
             owed = self._owed.setdefault(key, {})
             if self._store.is_shared and len(owed) + len(bill.once) <= MOST_OWED:
@@ -168,7 +171,7 @@ class Recorder:
             self._is_known_at_exit = True
             atexit.register(self.flush)
         # Also while it runs: this may be its last round.
-        self._flusher.start(after=FLUSH_SECONDS)
+        self._is_flushing = self._flusher.start(after=FLUSH_SECONDS)
 
     def _flush_round(self) -> float | None:
         is_done = self.flush()
@@ -221,6 +224,8 @@ def _after_fork() -> None:
     # A thread of the parent may have been counting, or sending.
     for recorder in list(_RECORDERS):
         recorder._lock, recorder._flushing = threading.Lock(), threading.Lock()
+        # The parent sends what it has counted itself.
+        recorder._counted, recorder._owed, recorder._sending = {}, {}, []
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -103,9 +103,12 @@ class Provider(ABC):
         return run(self.sentiment(request))
 
     async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
-        """:meth:`get_sentiment` of a checked request, in the world that it is awaited in."""
+        """:meth:`get_sentiment` of a checked request that the process itself has not in memory, in the world
+        that it is awaited in."""
+        self.source.require()
         try:
-            return (await self.answer(request)).sentiment
+            known = await self.pipeline.find(self.source, request)
+            return (await self.answer(request)).sentiment if known is None else known
         except (UpstreamError, RateLimited):
             return None
 

@@ -79,8 +79,8 @@ class Source:
         Raises:
           ConfigurationError: it is off; says what turns it on.
         """
-        if (reason := why_off(self.name, self.missing)) is not None:
-            raise ConfigurationError(reason)
+        if self.missing:
+            raise ConfigurationError(why_off(self.name, self.missing))
 
     def request(self, symbol: str, hours: int = 24) -> FetchRequest:
         """Build a request this source can answer.

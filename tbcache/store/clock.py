@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tbcache.io import Mutex, now, utc_now
 from tbcache.settings.log import get_logger
 from tbcache.store.breaker import Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_time
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_at, day_of, to_time
 
 log = get_logger("tbcache.store")
 
@@ -89,7 +89,7 @@ class ServerClock:
 
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
-        known = self._ranges.get(self._name(source))
+        known = self._ranges.get(source if self._is_cluster else "")
         return None if known is None else (now() + known.high) * MICROS
 
     def recent_us(self, source: str) -> float | None:
@@ -113,6 +113,12 @@ class ServerClock:
         """Now, as the server sees it; by our own clock before its time is known."""
         now_us = self.time_us()
         return utc_now() if now_us is None else to_time(now_us)
+
+    @property
+    def day(self) -> int:
+        """The UTC day of :attr:`today`, counted since the epoch: that of figures, budgets and bills."""
+        now_us = self.time_us()
+        return day_of(utc_now()) if now_us is None else day_at(now_us)
 
     async def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.

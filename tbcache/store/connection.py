@@ -293,8 +293,10 @@ class Store:
         """
         if self._pid != os.getpid():
             self._after_fork()
+        if self.breaker.reason is None:
+            return self.breaker.is_greeted
         self.breaker.check()
-        return self.breaker.is_greeted or self.breaker.reason is not None
+        return True
 
     async def _agree(self) -> None:
         """Before the first call, and at each return: may this process use what is in Redis (layout.py)?

@@ -10,22 +10,20 @@ from urllib.parse import urlsplit
 
 import hiredis
 import redis
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
 from tbcache.io.error import Unsent
+from tbcache.io.link import CHECK_SECONDS, Link
 from tbcache.store.script import Argument
 
 BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 1.0
-#: A connection unused for longer may have been closed by the server.
-CHECK_SECONDS = 1.0
-#: At once.
-READ_BYTES = 1 << 16
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
+
+_ASKING = hiredis.pack_command(("ASKING",))
 
 
 class Node:
@@ -42,7 +40,7 @@ class Node:
         self.client = _client(url, timeout)
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._idle: deque[tuple[Link, float]] = deque()
         #: Of its connections: what was opened in an earlier one is forgotten.
         self.generation = 0
 
@@ -64,35 +62,21 @@ class Node:
 
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """One command, straight over a connection: half of what the client's own path costs."""
-        connection = self._checkout()
-        try:
-            packed = hiredis.pack_command(cast(Any, command))
-            if asking:
-                connection.send_packed_command([hiredis.pack_command(("ASKING",))], check_health=False)
-                _answer(connection)
-            connection.send_packed_command([packed], check_health=False)
-            answer = _answer(connection)
-        except BaseException:
-            # Half an answer may still come: nobody must read it as his own.
-            connection.disconnect()
-            raise
-        self._checkin(connection)
+        packed = hiredis.pack_command(cast(Any, command))
+        link = self._checkout()
+        answer = link.ask_all(_ASKING + packed, 2)[1] if asking else link.ask(packed)
+        # Only here, where the answer was read to its end: one that raises is closed, and never used again.
+        self._checkin(link)
         if isinstance(answer, redis.ResponseError):
             raise answer
         return answer
 
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
-        connection = self._checkout()
-        try:
-            packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
-            connection.send_packed_command([packed], check_health=False)
-            answers = [_answer(connection) for _ in commands]
-        except BaseException:
-            # Half an answer may still come: nobody must read it as his own.
-            connection.disconnect()
-            raise
-        self._checkin(connection)
+        packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
+        link = self._checkout()
+        answers = link.ask_all(packed, len(commands))
+        self._checkin(link)
         return answers
 
     def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
@@ -123,7 +107,7 @@ class Node:
     def disconnect(self) -> None:
         self.generation += 1
         while self._idle:
-            self._idle.pop()[0].disconnect()
+            self._idle.pop()[0].close()
         self.client.connection_pool.disconnect()
 
     def close(self) -> None:
@@ -131,49 +115,31 @@ class Node:
         self._blocking.close()
         self._patient.close()
 
-    def _checkout(self) -> Any:
-        try:
-            connection, idle_since = self._idle.pop()
-        except IndexError:
-            return self.connect()
-        if time.monotonic() - idle_since > CHECK_SECONDS and _is_closed(connection):
-            connection.disconnect()
-            _connect(connection)
-        return connection
+    def _checkout(self) -> Link:
+        """A link that nobody else has until it is checked in again.
 
-    def _checkin(self, connection: Any) -> None:
+        Raises:
+          Unsent: there is none. redis.ResponseError: the server refuses the login.
+        """
+        try:
+            link, idle_since = self._idle.pop()
+        except IndexError:
+            return Link(self.connect())
+        if time.monotonic() - idle_since > CHECK_SECONDS and not link.is_sound:
+            link.close()
+            return Link(self.connect())
+        return link
+
+    def _checkin(self, link: Link) -> None:
         """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
         now = time.monotonic()
-        self._idle.append((connection, now))
+        self._idle.append((link, now))
         try:  # Not suppress(): each call of the server pays for this.
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()
-                oldest.disconnect()
+                oldest.close()
         except IndexError:
             return  # Another thread has taken it meanwhile.
-
-
-def _answer(connection: Any) -> Any:
-    """The next answer, or a redis.ResponseError in its place: read by redis-py's own reader, without what it
-    does around it for other uses of a connection.
-
-    Raises:
-      redis.TimeoutError, redis.ConnectionError: there is none.
-    """
-    reader, socket = connection._parser._reader, connection._sock
-    try:
-        while (answer := reader.gets(False)) is NOT_ENOUGH_DATA:
-            if not (data := socket.recv(READ_BYTES)):
-                raise redis.ConnectionError("Connection closed by server.")
-            reader.feed(data)
-    except TimeoutError:
-        raise redis.TimeoutError("Timeout reading from socket") from None
-    except OSError as error:
-        raise redis.ConnectionError(f"Error while reading from socket: {error.args}") from error
-    # That it is still loading, or has too many clients, is no answer to a command.
-    if isinstance(answer, redis.ConnectionError):
-        raise answer
-    return answer
 
 
 def _connect(connection: Any) -> None:
@@ -196,14 +162,6 @@ def _ask(client: redis.Redis, command: tuple[Argument, ...], options: Mapping[st
     pipe.execute_command("ASKING")
     pipe.execute_command(*command, **options)
     return pipe.execute()[1]
-
-
-def _is_closed(connection: Any) -> bool:
-    """True when there is something to read where nothing was asked: the end, that is."""
-    try:
-        return bool(connection.can_read(timeout=0))
-    except (redis.ConnectionError, redis.TimeoutError, OSError):
-        return True
 
 
 def _client(url: str, timeout: float) -> redis.Redis:

@@ -14,8 +14,8 @@ from tbcache.monitoring import Load, UsageMonitor, get_usage_monitor
 from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.clock import ServerClock
 from tests.server import Server
+from tests.today import set_today
 
 PATH = "/api/monitoring/usage"
 
@@ -146,7 +146,7 @@ def test_the_days_are_the_servers(
 ) -> None:
     """An API whose clock is ahead showed a day of zeros, while the day's figures stood under yesterday."""
     theirs = utc_now() - timedelta(days=2)
-    monkeypatch.setattr(ServerClock, "today", theirs)
+    set_today(monkeypatch, theirs)
     monitor.record_request("twitter")
     assert monitor.flush()
     usage = client.get(PATH, params={"days": 2}).json()

@@ -23,12 +23,12 @@ from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import BUILT_IN, Settings, declare, get_declared
 from tbcache.store import Store
-from tbcache.store.clock import ServerClock
 from tbcache.store.server import ServerFacts
 from tests.blocking import Admission
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
 from tests.server import Server
+from tests.today import set_today
 
 SettingsFor = Callable[..., Settings]
 Cli = Callable[..., Done]
@@ -493,7 +493,7 @@ def test_the_moment_at_which_a_budget_was_spent_is_kept(
 ) -> None:
     """It was the minute of the last bill, of the last hour: of a budget spent in the morning nobody knew."""
     # The day may end while this runs.
-    monkeypatch.setattr(ServerClock, "today", utc_now())
+    set_today(monkeypatch, utc_now())
     budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
     monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
     monitor.record_request("twitter", cost=1.2)

@@ -21,13 +21,13 @@ from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor, recorder
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.clock import ServerClock
 from tbcache.store.count import BILL_ONCE, BillOnce
 from tbcache.store.wire import day_of
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
+from tests.today import set_today
 
 #: Ten pages a day.
 SOURCE = replace(
@@ -148,7 +148,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
 ) -> None:
     """The upstream bills it once a day, whoever reads it, and whether Redis is there or not."""
     # The day may end while this runs.
-    monkeypatch.setattr(ServerClock, "today", utc_now())
+    set_today(monkeypatch, utc_now())
     monkeypatch.setattr(recorder, "MOST_BILLED", 2)
     near, far = join(), join(proxy)
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
@@ -180,7 +180,7 @@ def test_more_posts_than_are_kept_for_redis_count_as_new(
     server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long Redis is away a process stays small, and what it pays is never too little."""
-    monkeypatch.setattr(ServerClock, "today", utc_now())
+    set_today(monkeypatch, utc_now())
     monkeypatch.setattr(recorder, "MOST_OWED", 3)
     spender = join(proxy)
     wait_until(lambda: spender.purse == 10 * PAGE_COST)
@@ -313,7 +313,7 @@ def test_past_midnight_nobody_knows_of_money_without_redis(
     proxy.refuse()
     assert spender.spend(1) == 1
     tomorrow = spender.store.clock.today + timedelta(days=1)
-    monkeypatch.setattr(ServerClock, "today", property(lambda store: tomorrow))
+    set_today(monkeypatch, tomorrow)
     assert spender.spend() == 0
 
 

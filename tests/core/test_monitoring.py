@@ -163,6 +163,15 @@ def test_what_is_being_sent_is_counted_once(
     assert store.client.hvals(store.keys.usage("news", utc_now())) == [b"1"]
 
 
+def test_a_forked_child_sends_nothing_of_what_its_parent_counted(monitor: UsageMonitor) -> None:
+    """Both would send it, and the day would have it twice."""
+    monitor.count("news", {"hit": 3})
+    recorder._after_fork()
+    monitor.count("news", {"hit": 1})
+    monitor.flush()
+    assert monitor.get_source_metrics("news").hits_today == 1
+
+
 def test_no_error_loses_what_was_counted(
     monitor: UsageMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dramatiq.middleware import TimeLimitExceeded
 
 from tbcache.admission import Ask, Go, Grant, Join, Verdict
 from tbcache.fetch import Pipeline
-from tbcache.io import utc_now
+from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
 from tbcache.models.error import (
@@ -30,12 +31,12 @@ from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.clock import ServerClock
 from tbcache.store.codec import seal
 from tbcache.store.memory import Memory
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, sending, sent_here, wait_until
+from tests.today import set_today
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
 
@@ -75,7 +76,7 @@ def test_hours_are_counted_back_from_the_servers_time(
 ) -> None:
     """A process whose clock is ahead asked for the wrong day, and called it complete."""
     theirs = hours_ago(10)
-    monkeypatch.setattr(ServerClock, "today", theirs)
+    set_today(monkeypatch, theirs)
     asked: list[datetime] = []
 
     class Noting(Upstream):
@@ -439,6 +440,30 @@ def test_what_a_request_costs_in_round_trips(
     assert cost(plain, short, "AAPL") == 1
     wait_until(lambda: cost(remembering, short, "AAPL") == 0, what="the answer's being remembered")
     layer.close()
+
+
+@pytest.mark.one_driver
+def test_a_hit_goes_through_few_layers(
+    server: Server, store_for: Callable[..., Store], settings: Settings
+) -> None:
+    """Redis answers sooner than a few dozen calls of Python return: they are what a hit costs."""
+    store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
+    pipeline, upstream = Pipeline(core(Admission(store, settings, UsageMonitor(store, settings)))), Upstream()  # type: ignore[arg-type]
+    for _ in range(3):
+        pipeline.run(upstream, AAPL)
+    called: list[str] = []
+
+    def note(frame: Any, event: str, _: object) -> None:
+        if event == "call":
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        found = run(pipeline.find(upstream.source, AAPL))
+    finally:
+        sys.setprofile(None)
+    assert found is not None
+    assert len(called) <= 60, called
 
 
 def test_an_answer_for_the_database_takes_no_further_round_trip(

@@ -24,8 +24,8 @@ from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
 from tbcache.simulator import DEMO_CREDENTIALS
 from tbcache.simulator.app import create_app
-from tbcache.store.clock import ServerClock
 from tests.core.conftest import TWITTER, Upstream, item
+from tests.today import set_today
 
 
 def test_a_price_list_bills_requests_items_and_users() -> None:
@@ -61,7 +61,7 @@ AAPL = FetchRequest("twitter", "AAPL")
 @pytest.fixture(autouse=True)
 def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """The day may end while a test runs, and with it the day's bill."""
-    monkeypatch.setattr(ServerClock, "today", utc_now())
+    set_today(monkeypatch, utc_now())
 
 
 def unanswered() -> UpstreamError:

@@ -123,11 +123,15 @@ class _Function(Generic[P, R]):
           RateLimited: no slot in time.
         """
         setup, pipeline = self._setup, self._tools.pipeline
+        if not self._tools.has_joined:
+            await world().offload(self._tools.join)
+        if not needed:
+            found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
+            if found is not None:
+                return self._outcome(Answered(found, "cache"))
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
         patience = setup.patience if lane == "interactive" else 0.0
         ask = Ask(setup.source, job.request, lane, needed, None, patience)
-        if not self._tools.has_joined:
-            await world().offload(self._tools.join)
         try:
             return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
@@ -308,6 +312,10 @@ class AsyncFetcher(_Function[P, R]):
 
 async def _offloaded(work: Callable[[], T]) -> T:
     return await world().offload(work)
+
+
+def _packed(value: Timed[Any], payload: bytes) -> Packed:
+    return Packed(payload)
 
 
 async def _ready(value: T) -> T:

@@ -1,0 +1,104 @@
+"""Values that are fresh, read from Redis for the price of a GET."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tbcache.admission.verdict import Hit
+from tbcache.io import clock
+from tbcache.store import Store
+from tbcache.store.clear import ClearLog, read_log
+from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.wire import MICROS
+
+SEEN_KEYS = 10_000
+
+
+class _Seen(NamedTuple):
+    """Until when (us) a key's value was seen to be fresh, and the command that reads it with the log of
+    clears that may hide it."""
+
+    fresh_until: int
+    read: tuple[str, str, str]
+
+
+class Fresh:
+    """The fresh values of one process's sources.
+
+    A key that was seen fresh is expected to be so until it expires. Nothing but reading it is needed then:
+    the script is for those who might go upstream.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen: dict[str, _Seen] = {}
+        #: Of each source, as it was last read.
+        self.logs: dict[str, ClearLog] = {}
+        # A forked child makes itself known to the fleet with the first ask that goes the whole way.
+        store.on_fork(self._seen.clear)
+
+    def expect(self, source: str, key: str, fresh_until: int) -> None:
+        """The value under ``key`` was seen to be fresh until then (us)."""
+        if len(self._seen) >= SEEN_KEYS:
+            # Only an expectation: forgetting it costs nothing but the script's time.
+            self._seen.clear()
+        self._seen[key] = _Seen(fresh_until, self._reading(source, key))
+
+    async def find(self, source: str, key: str) -> Hit | None:
+        """The value under ``key``, where it is expected to be fresh, and is.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        seen = self._seen.get(key)
+        if seen is None:
+            return None
+        now_us = self.now_us
+        hit = await self._read(source, key, now_us, seen.read) if now_us < seen.fresh_until else None
+        if hit is None:
+            self._seen.pop(key, None)
+        return hit
+
+    async def look(self, source: str, key: str) -> Hit | None:
+        """The value under ``key``, if it is fresh.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return await self._read(source, key, self.now_us, self._reading(source, key))
+
+    @property
+    def now_us(self) -> float:
+        """The server's time, as far as it is known."""
+        now_us = self._store.clock.time_us()
+        return clock() * MICROS if now_us is None else now_us
+
+    def _reading(self, source: str, key: str) -> tuple[str, str, str]:
+        keys = self._store.keys
+        return "MGET", keys.entry(key), keys.clears(source)
+
+    async def _read(self, source: str, key: str, now_us: float, reading: tuple[str, str, str]) -> Hit | None:
+        entry, log = await self._store.command(*reading)
+        seen = self.logs[source] = read_log(log)
+        # As of when it was asked for: what counts its seconds from then on never takes it for fresher.
+        left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0
+        if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
+            return None
+        return Hit(value_of(entry), left)
+
+
+def fresh_until(entry: bytes) -> int:
+    """Until when (us) an entry is fresh; 0 for one that is damaged."""
+    head = entry[5:21]
+    return int(head) if head.isdigit() else 0
+
+
+def value_of(entry: bytes) -> bytes:
+    """The value inside an entry's envelope, see ``codec.seal``."""
+    return entry[HEAD_BYTES:-1]
+
+
+def _birth(entry: bytes) -> int:
+    """The last clear that an entry's writer knew of; 0 for one that is damaged."""
+    birth = entry[26:42]
+    return int(birth) if birth.isdigit() else 0
