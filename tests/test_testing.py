@@ -39,7 +39,7 @@ def test_the_page_of_tests_is_a_suite_that_passes(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
     assert not (tmp_path / ".tbcache").exists()
 
 

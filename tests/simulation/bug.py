@@ -140,9 +140,9 @@ _LOSS = (
     ),
     _bug(
         "a clock that jumped changes nothing",
-        f"{CLOCK}.learn",
-        "if gap > self._timeout and known is not None:",
-        "if False:",
+        f"{CLOCK}._compare",
+        "if known is None or gap <= self._timeout:",
+        "if True:",
     ),
 )
 _LOADS = (

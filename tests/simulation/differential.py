@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 
-from tests.simulation.kernel import MICROS
-from tests.simulation.keyspace import Keyspace, ZSet
+from tbcache.testing.simulated.kernel import MICROS
+from tbcache.testing.simulated.keyspace import Keyspace, ZSet
 from tests.simulation.plan import Plan
 from tests.simulation.run import run
 from tests.simulation.world import World

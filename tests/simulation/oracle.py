@@ -15,8 +15,8 @@ from typing import Any
 from tbcache.store.codec import decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
-from tests.simulation.kernel import MICROS, START
-from tests.simulation.keyspace import Keyspace
+from tbcache.testing.simulated.kernel import MICROS, START
+from tbcache.testing.simulated.keyspace import Keyspace
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
 

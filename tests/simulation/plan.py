@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tbcache.models import Limit
-from tests.simulation.chance import Chance
-from tests.simulation.world import Shape, Weather
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.line import Weather
+from tests.simulation.world import Shape
 
 #: What users do.
 ACTS = (

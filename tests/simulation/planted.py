@@ -2,6 +2,7 @@
 
 A bug is a piece of text in place of another, in a Lua file or in the source of a function. Where the text
 is not there any more, planting it fails: the bug has to be planted anew where its subject has gone.
+``found.json`` has for each bug the seed that found it last, which is tried first.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ import argparse
 import functools
 import importlib
 import inspect
+import json
 import statistics
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tbcache.store import script as script_module
-from tests.simulation.attach import attached
+from tbcache.testing.simulated.attach import attached
 from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.plan import plan_of
 from tests.simulation.run import run
 from tests.simulation.scripts import declared
+
+KNOWN = Path(__file__).with_name("found.json")
 
 
 class Gone(Exception):
@@ -93,43 +98,84 @@ def _in_python(one: Bug, change: Change) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """After how many seeds a bug was found, and by which broken promise; None: it was not."""
+    """``seed`` is the first of those tried whose world broke a promise with the bug, and only with it."""
 
     bug: Bug
-    seeds: int
-    promise: str | None
-    seconds: float
+    seed: int | None
+    promise: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def within(self) -> int:
+        """A search through 0, 1, 2... has found it after so many seeds."""
+        return 0 if self.seed is None else self.seed + 1
 
 
-def find(one: Bug, most: int, first: int = 0) -> Found:
-    """Run seed after seed until a promise is broken."""
+def known() -> dict[str, tuple[int, str]]:
+    """By bug: the seed that found it last, and the promise that was broken there."""
+    found = json.loads(KNOWN.read_text("utf-8"))
+    return {name: (int(seed), str(promise)) for name, (seed, promise) in found.items()}
+
+
+def find(one: Bug, seeds: Iterable[int]) -> Found:
+    """Run one seed after the other until a promise is broken that holds without the bug."""
     began = time.monotonic()
-    with planted(one):
-        for seed in range(first, first + most):
-            report = run(plan_of(seed))
-            if report.promise is not None:
-                return Found(one, seed - first + 1, report.promise, time.monotonic() - began)
-    return Found(one, most, None, time.monotonic() - began)
+    for seed in seeds:
+        with planted(one):
+            promise = run(plan_of(seed)).promise
+        if promise is not None and _is_well(seed):
+            return Found(one, seed, promise, time.monotonic() - began)
+    return Found(one, None, None, time.monotonic() - began)
+
+
+@functools.cache
+def _is_well(seed: int) -> bool:
+    """A world that breaks a promise anyway says nothing about a bug."""
+    return run(plan_of(seed)).promise is None
+
+
+def _order(one: Bug, most: int) -> Iterator[int]:
+    """The seed that has found it before comes first."""
+    before, _ = known().get(one.name, (None, ""))
+    if before is not None:
+        yield before
+    yield from (seed for seed in range(most) if seed != before)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many worlds to try for each")
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="begin with seed 0, whatever was found before")
+    parser.add_argument("--write", action="store_true", help="note which seed has found what")
     parser.add_argument("--only", default="", help="bugs with this in their name")
     options = parser.parse_args()
     results = []
     with attached():
-        for one in BUGS:
-            if options.only in one.name:
-                found = find(one, options.seeds, options.first)
-                results.append(found)
-                what = found.promise or "not found"
-                print(f"{found.seeds:5d} seeds {found.seconds:6.1f} s  {one.name}: {what}", flush=True)
-    missed = [found for found in results if found.promise is None]
-    median = statistics.median(found.seeds for found in results)
-    print(f"{len(results) - len(missed)} of {len(results)} found, in {median:g} seeds at the median")
+        for one in (one for one in BUGS if options.only in one.name):
+            seeds = range(options.seeds) if options.fresh else _order(one, options.seeds)
+            results.append(find(one, seeds))
+            print(_line(results[-1]), flush=True)
+            if options.write:
+                _note(results[-1])
+    missed = [found for found in results if found.seed is None]
+    median = statistics.median(found.within or options.seeds for found in results)
+    print(f"{len(results) - len(missed)} of {len(results)} found, within {median:g} seeds at the median")
     return 1 if missed else 0
+
+
+def _line(found: Found) -> str:
+    what = "not found" if found.seed is None else f"{found.promise}, within {found.within} seeds"
+    return f"{found.seconds:7.1f} s  {found.bug.name}: {what}"
+
+
+def _note(found: Found) -> None:
+    noted: dict[str, Any] = dict(known())
+    noted.pop(found.bug.name, None)
+    if found.seed is not None:
+        noted[found.bug.name] = (found.seed, found.promise)
+    names = [one.name for one in BUGS]
+    lines = [f"  {json.dumps(name)}: {json.dumps(noted[name])}" for name in names if name in noted]
+    KNOWN.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
 
 if __name__ == "__main__":

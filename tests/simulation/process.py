@@ -9,6 +9,7 @@ import dramatiq
 
 from scheduler.leader import Leader
 from tbcache.admission import Admission, Ask
+from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache.sweep import Sweeper
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.io import now, run, world
@@ -28,14 +29,13 @@ from tbcache.queue import PacingBroker
 from tbcache.queue.handle import Queue
 from tbcache.queue.job import actor_name
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.rate_limiter import RateLimiter
 from tbcache.store.connection import Store
-from tests.simulation.chance import Chance
-from tests.simulation.driver import Simulated
-from tests.simulation.kernel import Killed, Task
-from tests.simulation.line import Line, Node
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.driver import Simulated
+from tbcache.testing.simulated.host import Host
+from tbcache.testing.simulated.kernel import Killed, Task
 from tests.simulation.upstream import Load, Provider, load_of
-from tests.stand_in import Marker, Monitor
+from tests.stand_in import Monitor
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -49,16 +49,12 @@ MOST_SECONDS_TO_END = 5.0
 LATEST_ANSWER = 0.3
 
 
-class Process:
+class Process(Host):
     """One process: a store of its own, and what stands on it."""
 
     def __init__(self, world: World, name: str, kind: str) -> None:
-        self.world, self.name, self.kind = world, name, kind
-        self.is_dead, self.is_leaving, self.frozen_until = False, False, 0
-        self.pid, self.machine = world.next_pid(), "machine"
-        self.chance = Chance(world.seed, name)
-        self.skew, self.began = self.chance.uniform(-5, 5), self.chance.uniform(1e3, 1e5)
-        self.line = Line(world.kernel, world.server, self, world.weather, Chance(world.seed, name, "line"))
+        super().__init__(world, name, {})
+        self.world, self.kind, self.is_leaving = world, kind, False
         self.send_seconds = world.settings.lease_seconds * 0.8
         with world.kernel.visiting(self):
             self._build()
@@ -80,27 +76,13 @@ class Process:
             self._work()
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name)
-            self._spawn("schedule", self._schedule)
+            self.spawn("schedule", self._schedule)
 
     @property
     def acts(self) -> list[Task]:
         """What its user has it do, as far as that is not over."""
         tasks = self.world.kernel.tasks
         return [task for task in tasks if task.home is self and task.name.startswith("act ")]
-
-    def _spawn(self, name: str, act: Callable[[], object]) -> None:
-        self.world.kernel.spawn(self, name, act)
-
-    # For the core: see attach.Host
-
-    def node(self, url: str, timeout: float) -> Node:
-        return Node(self.line, timeout)
-
-    def marker(self, name: str, member: str) -> Marker:
-        return Marker(self.world.disk, member)
-
-    def is_alive(self, pid: int) -> bool:
-        return any(process.pid == pid for process in self.world.living)
 
     # What a bot does
 
@@ -117,7 +99,7 @@ class Process:
             return None
         if self.kind == LOOP:
             return self.driver.run(name, careful)
-        return self.world.kernel.spawn(self, name, lambda: run(careful()))
+        return self.spawn(name, lambda: run(careful()))
 
     def _check_error(self, error: TbcacheError) -> None:
         if isinstance(error, BudgetExhausted):
@@ -178,7 +160,7 @@ class Process:
     def _check_heard(self) -> None:
         """Who goes alone takes itself for silent no earlier than the others do."""
         own = self.own.own(self.world.source.name)
-        known = max(own.heard_at, own.heard_until) - self.began
+        known = self.moment(max(own.heard_at, own.heard_until))
         noted = self.world.oracle.heard_at(self.member)
         if noted is not None and own.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
@@ -247,13 +229,13 @@ class Process:
         self.broker.threads.open(WORKER_THREADS, 1)
         self.consumer = self.broker.consume(name, timeout=1000)
         self._middleware = JobMiddleware()
-        self._spawn("consumer", self._consume)
+        self.spawn("consumer", self._consume)
 
     def _consume(self) -> None:
         while not self.world.is_closing:
             message = next(self.consumer)
             if message is not None:
-                self._spawn("job", lambda message=message: self._run(message))
+                self.spawn("job", lambda message=message: self._run(message))
             else:
                 self.world.kernel.sleep(1e-6)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.kernel import MICROS, Coro, micros
+from tbcache.testing.simulated.kernel import MICROS, Coro, micros
 from tests.simulation.plan import Plan, Step
 from tests.simulation.process import LOOP, Process
 from tests.simulation.world import World

@@ -14,8 +14,8 @@ from tbcache.io import run, utc_now, world
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.error import UpstreamUnavailable
 from tbcache.settings import Source
-from tests.simulation.chance import Chance
-from tests.simulation.kernel import MICROS, Kernel, micros
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.kernel import MICROS, Kernel, micros
 
 #: What an upstream may say as it refuses: words that are also words of ours.
 WORDS = ("budget", "limit exceeded", "budget", "closed", "budget", "slow down", "")

@@ -14,13 +14,13 @@ from typing import Any
 from tbcache.models import Limit
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings
 from tbcache.store.key import Keys
-from tests.simulation.chance import Chance
-from tests.simulation.kernel import Kernel, Killed, Stuck, Task, inhabited, micros
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.kernel import Killed, Stuck, Task, inhabited, micros
+from tbcache.testing.simulated.line import Weather
+from tbcache.testing.simulated.machine import Machine
 from tests.simulation.oracle import Oracle
 from tests.simulation.process import LOOP, Process
-from tests.simulation.server import Server
 from tests.simulation.upstream import Upstream
-from tests.stand_in import Disk
 
 TIMEOUT = 0.25
 #: So much of what came last is shown of a world in which something broke.
@@ -33,16 +33,6 @@ class Broken(Exception):
     def __init__(self, promise: str, what: str) -> None:
         super().__init__(f"{promise}: {what}")
         self.promise, self.what = promise, what
-
-
-@dataclass(slots=True)
-class Weather:
-    """See line.Weather."""
-
-    quick: float = 0.001
-    slow: float = 0.05
-    late: float = 0.05
-    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +54,16 @@ class Shape:
     weather: Weather = field(default_factory=Weather)
 
 
-class World:
+class World(Machine):
     """Begins with everything well. Use it as a context: it ends all that runs in it."""
 
     def __init__(
         self, seed: int, shape: Shape, watch: Callable[[World], object] = lambda world: None
     ) -> None:
         """``watch`` is called before anything happens."""
-        self.seed, self.shape, self.weather = seed, shape, replace(shape.weather)
-        self.kernel = Kernel(Chance(seed, "kernel"))
+        super().__init__(seed, replace(shape.weather))
+        self.shape = shape
         self.kernel.ended = self._ended
-        self.server = Server(self.kernel)
-        self.disk = Disk(lambda: self.kernel.now, self.is_living)
-        self.living: list[Process] = []
         self.failures: list[Broken] = []
         #: Nobody asks for anything new; and then: all are to end.
         self.is_calm = self.is_closing = False
@@ -85,7 +72,7 @@ class World:
         self.has_dead = False
         #: Until when what was broken is beyond what is assumed (us).
         self.excused_until = 0
-        self._numbers, self._pids = itertools.count(1), itertools.count(101)
+        self._numbers = itertools.count(1)
         self._digest = hashlib.sha256()
         self.last: deque[str] = deque(maxlen=SHOWN)
         self.settings = Settings.load(
@@ -171,9 +158,6 @@ class World:
     def number(self) -> int:
         return next(self._numbers)
 
-    def next_pid(self) -> int:
-        return next(self._pids)
-
     def begin(self, kind: str) -> Process:
         process = Process(self, f"{kind}-{self.number()}", kind)
         self.living.append(process)
@@ -192,9 +176,6 @@ class World:
             self.note(f"{process.name} is over")
             self.living.remove(process)
             self.kernel.after(0.0, lambda: self.kernel.kill(process))
-
-    def is_living(self, member: str) -> bool:
-        return any(process.member == member for process in self.living)
 
     # Time
 

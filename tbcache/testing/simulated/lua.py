@@ -10,6 +10,8 @@ from typing import Any
 import redis
 from lupa import lua51
 
+from tbcache.models.foreign import read_json
+
 #: Carries out a command of a script.
 Call = Callable[[str, list[bytes]], Any]
 
@@ -76,7 +78,7 @@ class Lua:
         return json.dumps(self._to_python(value), separators=(",", ":")).encode()
 
     def _decode(self, text: bytes) -> Any:
-        return self._of_json(json.loads(text))
+        return self._of_json(read_json(text))
 
     def _to_lua(self, reply: Any) -> Any:
         if reply is None:
@@ -94,7 +96,7 @@ class Lua:
             return value
         if (error := value[b"err"]) is not None:
             raise redis.ResponseError(error.decode())
-        items = []
+        items: list[Any] = []
         while (item := value[len(items) + 1]) is not None:
             items.append(self._to_reply(item))
         return items

@@ -7,10 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from tbcache.io.current import BLOCKING, enter
-from tests.simulation.attach import Host
-from tests.simulation.kernel import START, Coro, Kernel, Killed, Suspended, Task
-from tests.simulation.line import Node
-from tests.simulation.sync import Future
+from tbcache.testing.simulated.host import Host
+from tbcache.testing.simulated.kernel import Coro, Kernel, Killed, Suspended, Task
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, object]]
@@ -23,10 +21,10 @@ class Simulated:
         self._kernel, self._home = kernel, home
 
     def now(self) -> float:
-        return self._kernel.now + self._home.began
+        return self._home.now()
 
     def clock(self) -> float:
-        return START + self._kernel.now + self._home.skew
+        return self._home.clock()
 
     def token(self, size: int) -> str:
         return self._home.chance.token(size)
@@ -34,26 +32,27 @@ class Simulated:
     def uniform(self, low: float, high: float) -> float:
         return self._home.chance.uniform(low, high)
 
-    async def call(self, server: Node, command: Sequence[Any]) -> Any:
+    async def call(self, server: Any, command: Sequence[Any]) -> Any:
         (answer,) = await server.call_in_turn([command])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def pipeline(self, server: Node, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        return await server.call_in_turn(commands)
+    async def pipeline(self, server: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        answers: list[Any] = await server.call_in_turn(commands)
+        return answers
 
     async def sleep(self, seconds: float) -> None:
         task = self._task()
-        self._kernel.after(max(0.0, seconds), _resuming(task))
+        self._kernel.after_by(self._home, seconds, _resuming(task))
         await Suspended()
 
-    async def wait(self, future: Future, seconds: float | None = None) -> Any:
+    async def wait(self, future: Any, seconds: float | None = None) -> Any:
         if not future.done():
             task = self._task()
             future.wake_when_done(task)
             if seconds is not None:
-                self._kernel.after(max(0.0, seconds), _resuming(task))
+                self._kernel.after_by(self._home, seconds, _resuming(task))
             await Suspended()
         if not future.done():
             raise TimeoutError
@@ -63,16 +62,27 @@ class Simulated:
         raise RuntimeError("a simulated upstream is not reached over HTTP")
 
     async def offload(self, work: Callable[[], T]) -> T:
-        context, task, found = contextvars.copy_context(), self._task(), list[T]()
+        context, found = contextvars.copy_context(), list[T]()
         context.run(enter, BLOCKING)
-        fiber = self._kernel.spawn(self._home, "offload", lambda: found.append(work()), context)
-        # What it raises is the caller's to tell of.
-        fiber.is_awaited = True
-        fiber.on_end(_resuming(task))
-        await Suspended()
-        if fiber.error is not None:
-            raise fiber.error
+        await self._end(self._kernel.spawn(self._home, "offload", lambda: found.append(work()), context))
         return found[0]
+
+    async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        found = list[T]()
+
+        async def keep() -> None:
+            found.append(await work())
+
+        await self._end(self._kernel.start(self._home, "detached", keep(), contextvars.copy_context()))
+        return found[0]
+
+    async def _end(self, work: Task) -> None:
+        # What it raises is the caller's to tell of.
+        work.is_awaited = True
+        work.on_end(_resuming(self._task()))
+        await Suspended()
+        if work.error is not None:
+            raise work.error
 
     def spawn(self, work: Work) -> None:
         self.run("background", work)

@@ -10,9 +10,9 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from tests.simulation.kernel import MICROS, START, Kernel, micros
-from tests.simulation.keyspace import Keyspace
-from tests.simulation.lua import runtime
+from tbcache.testing.simulated.kernel import MICROS, START, Kernel, micros
+from tbcache.testing.simulated.keyspace import Keyspace
+from tbcache.testing.simulated.lua import runtime
 
 #: Told of each command that was carried out: who asked, the command, its answer or error.
 Listener = Callable[[str, tuple[bytes, ...], Any], None]
@@ -72,7 +72,11 @@ class Server:
         """It does nothing for so long, and then all that it was asked meanwhile."""
         self.is_frozen = True
         self._thaws_at = max(self._thaws_at, self._kernel.now_us + micros(seconds))
-        self._kernel.at(self._thaws_at, lambda: self._kernel.now_us < self._thaws_at or self.thaw())
+        self._kernel.at(self._thaws_at, self._thaw_in_time)
+
+    def _thaw_in_time(self) -> None:
+        if self._kernel.now_us >= self._thaws_at:
+            self.thaw()
 
     def thaw(self) -> None:
         self.is_frozen, self._thaws_at = False, 0

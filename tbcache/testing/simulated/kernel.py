@@ -11,11 +11,11 @@ import contextvars
 import functools
 import heapq
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
-from tests.simulation.chance import Chance
+from tbcache.testing.simulated.chance import Chance
 
 #: Seconds since 1970 at which each world begins.
 START = 1_800_000_000
@@ -60,6 +60,8 @@ class Home(Protocol):
 
     name: str
     is_dead: bool
+    #: How fast its clocks are.
+    rate: float
     #: Until when (us) nothing of it runs.
     frozen_until: int
 
@@ -67,7 +69,7 @@ class Home(Protocol):
 class Suspended:
     """What a coroutine awaits until it is resumed."""
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         return (yield)
 
 
@@ -227,8 +229,10 @@ class _Carrier:
     def _run(self) -> None:
         while True:
             self._wanted.acquire()
-            assert self._job is not None
-            (fiber, work), self._job = self._job, None
+            job, self._job = self._job, None
+            if job is None:
+                continue
+            fiber, work = job
             # Idle from here on: by the time that it is wanted again, the kernel has the turn.
             fiber.carry(functools.partial(self._carry, work))
 
@@ -264,6 +268,20 @@ class Kernel:
         """The process whose code runs."""
         return self.current.home if self.current is not None else self.visitor
 
+    @property
+    def task(self) -> Task:
+        """What runs at this moment, and may wait."""
+        if self.current is None:
+            raise RuntimeError("only a task can wait")
+        return self.current
+
+    @property
+    def host(self) -> Home:
+        """The process whose code runs, where it must be that of one."""
+        if self.home is None:
+            raise RuntimeError("this is no process's code")
+        return self.home
+
     @contextmanager
     def visiting(self, home: Home) -> Iterator[None]:
         """What runs meanwhile, which waits for nothing, is code of that process."""
@@ -280,6 +298,10 @@ class Kernel:
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         self.at(self.now_us + micros(seconds), act)
+
+    def after_by(self, home: Home, seconds: float, act: Callable[[], None]) -> None:
+        """:meth:`after`, by the clock of that process."""
+        self.after(max(0.0, seconds) / home.rate, act)
 
     def spawn(
         self, home: Home, name: str, work: Callable[[], object], context: contextvars.Context | None = None
@@ -310,19 +332,18 @@ class Kernel:
 
     def wait(self) -> Any:
         """In a fiber: wait until the task is resumed with the ticket that it has now."""
-        task = self.current
-        if task is None or not isinstance(task, Fiber):
-            raise RuntimeError("only a task can wait")
+        task = self.task
+        if not isinstance(task, Fiber):
+            raise RuntimeError("a coroutine cannot wait as a thread does")
         if task.home.is_dead:
             raise Killed
         return task.suspend()
 
     def sleep(self, seconds: float) -> None:
         """In a fiber."""
-        task = self.current
-        assert task is not None
+        task = self.task
         ticket = task.ticket
-        self.after(seconds, lambda: task.resume(ticket))
+        self.after_by(task.home, seconds, lambda: task.resume(ticket))
         self.wait()
 
     def run(self, until_us: int, is_over: Callable[[], bool] = lambda: False) -> None:

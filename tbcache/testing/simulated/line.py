@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import redis
 
-from tbcache.store.fault import Unsent
-from tests.simulation.chance import Chance
-from tests.simulation.kernel import Home, Kernel, Killed, Suspended, micros
-from tests.simulation.server import Server
+from tbcache.io.error import Unsent
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.kernel import Home, Kernel, Killed, Suspended, micros
+from tbcache.testing.simulated.server import Server
 
 
-class Weather(Protocol):
+@dataclass(slots=True)
+class Weather:
     """How the network is: seconds that a message takes, and the parts of all that are late or lost."""
 
-    quick: float
-    slow: float
-    late: float
-    lost: float
+    quick: float = 0.001
+    slow: float = 0.05
+    late: float = 0.05
+    lost: float = 0.0
 
 
 class Line:
@@ -39,7 +41,8 @@ class Line:
         Raises:
           redis.ConnectionError, redis.TimeoutError: there are none.
         """
-        return self._exchange(timeout, self._doing(commands))
+        found: list[Any] = self._exchange(timeout, self._doing(commands))
+        return found
 
     async def ask_in_turn(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
         """:meth:`ask`, for coroutines: all of a process over one connection, in the order of asking."""
@@ -176,8 +179,7 @@ class Subscription:
         if self._life != line.server.life:
             raise redis.ConnectionError("Connection closed by server.")
         if not self._heard and timeout > 0:
-            task = line.kernel.current
-            assert task is not None
+            task = line.kernel.task
             ticket = task.ticket
             self._waiting.append((task, ticket))
             line.kernel.after(timeout, lambda: task.resume(ticket, False))

@@ -14,8 +14,6 @@ from typing import Any
 
 import redis
 
-from tbcache.store.glob import compile_glob
-
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 NOT_INTEGER = "value is not an integer or out of range"
 NOT_FLOAT = "value is not a valid float"
@@ -175,7 +173,7 @@ class Keyspace:
 
     def do_scan(self, cursor: bytes, *options: bytes) -> Any:
         wanted = dict(zip((one.upper() for one in options[::2]), options[1::2], strict=True))
-        matching = compile_glob(wanted.get(b"MATCH", b"*").decode())
+        matching = _glob(wanted.get(b"MATCH", b"*"))
         return [b"0", [key for key in self.names() if matching.fullmatch(key)]]
 
     def do_publish(self, channel: bytes, message: bytes) -> Any:
@@ -435,3 +433,17 @@ def _number(score: float) -> bytes:
 def _bound(text: bytes) -> tuple[float, bool]:
     """A bound, and whether it is left out itself."""
     return (_score(text[1:]), True) if text[:1] == b"(" else (_score(text), False)
+
+
+#: What a glob is made of: an escaped byte, a class, or any other.
+_GLOB = re.compile(rb"\\(.)|(\[\^?(?:\\.|[^\]])*\])|(.)", re.DOTALL)
+
+
+def _glob(pattern: bytes) -> re.Pattern[bytes]:
+    """What matches as Redis' ``MATCH`` does."""
+
+    def expression(found: re.Match[bytes]) -> bytes:
+        escaped, some, one = found.groups()
+        return some or {b"*": b".*", b"?": b"."}.get(one) or re.escape(escaped or one)
+
+    return re.compile(_GLOB.sub(expression, pattern), re.DOTALL)

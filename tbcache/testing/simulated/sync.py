@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.kernel import Kernel, Task, here
+from tbcache.testing.simulated.kernel import Kernel, Task, here
 
 
 def _kernel() -> Kernel:
@@ -25,14 +26,12 @@ class Queue:
     def wait(self, seconds: float | None) -> bool:
         """False where nobody woke it in time."""
         kernel = _kernel()
-        task = kernel.current
-        if task is None:
-            raise RuntimeError("only a task can wait")
+        task = kernel.task
         ticket = task.ticket
         entry = (task, ticket)
         self._waiting.append(entry)
         if seconds is not None:
-            kernel.after(max(0.0, seconds), lambda: task.resume(ticket, False))
+            kernel.after_by(task.home, seconds, lambda: task.resume(ticket, False))
         try:
             return bool(kernel.wait())
         finally:
@@ -43,7 +42,7 @@ class Queue:
         kernel = _kernel()
         while self._waiting and count > 0:
             task, ticket = self._waiting.popleft()
-            kernel.at(kernel.now_us, lambda task=task, ticket=ticket: task.resume(ticket, True))
+            kernel.at(kernel.now_us, functools.partial(task.resume, ticket, True))
             count -= 1
 
     def wake_all(self) -> None:
@@ -179,9 +178,7 @@ class Pool:
 
     def submit(self, work: Callable[..., object], *arguments: Any) -> None:
         kernel = _kernel()
-        home = kernel.home
-        assert home is not None
-        kernel.spawn(home, "background", lambda: work(*arguments))
+        kernel.spawn(kernel.host, "background", lambda: work(*arguments))
 
     def shutdown(self, wait: bool = True) -> None: ...
 
@@ -192,8 +189,7 @@ class Thread:
     def __init__(self, name: str, step: Callable[[], float | None]) -> None:
         self.name, self._step = name, step
         kernel = _kernel()
-        assert kernel.home is not None
-        self._kernel, self._home = kernel, kernel.home
+        self._kernel, self._home = kernel, kernel.host
         self._task: Task | None = None
         self._is_wanted = False
         self._stopping = Event()

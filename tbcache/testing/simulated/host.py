@@ -1,0 +1,70 @@
+"""One process of a simulated world, as its code sees it: its clocks, its chance, its way to the server."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.kernel import START, Task
+from tbcache.testing.simulated.line import Line, Node
+from tbcache.testing.simulated.machine import Machine
+from tbcache.testing.simulated.marker import Marker
+
+#: Clocks differ by less than 0.1% (docs/limits.md): so much may one be faster than the server's, or slower.
+MOST_DRIFT = 0.0
+
+
+class Host:
+    """A process without anything that runs in it."""
+
+    def __init__(self, machine: Machine, name: str, environ: Mapping[str, str]) -> None:
+        self.machine, self.name, self.environ = machine, name, environ
+        #: What it is called in the fleet; nothing, until it has asked Redis.
+        self.member = ""
+        self.is_dead, self.frozen_until = False, 0
+        self.pid, self.machine_name = machine.next_pid(), "machine"
+        self.chance = Chance(machine.seed, name)
+        #: How far its wall clock is off, where its monotonic one began (s), and how fast both are.
+        self.skew, self.began = self.chance.uniform(-5, 5), self.chance.uniform(1e3, 1e5)
+        self.rate = 1.0 + self.chance.uniform(-MOST_DRIFT, MOST_DRIFT)
+        #: What this process has one of, and what it does as it ends in good order.
+        self.made: dict[Any, Any] = {}
+        self.at_exit: list[Callable[[], object]] = []
+        self.line = Line(
+            machine.kernel, machine.server, self, machine.weather, Chance(machine.seed, name, "line")
+        )
+
+    def own(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What this process has one of; made when it is first asked for."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+    def now(self) -> float:
+        """Its monotonic clock."""
+        return self.machine.kernel.now * self.rate + self.began
+
+    def clock(self) -> float:
+        """Its wall clock."""
+        return START + self.machine.kernel.now * self.rate + self.skew
+
+    def moment(self, monotonic: float) -> float:
+        """When its monotonic clock says that, in seconds of the world."""
+        return (monotonic - self.began) / self.rate
+
+    def node(self, url: str, timeout: float) -> Node:
+        return Node(self.line, timeout)
+
+    def marker(self, fleet: str, member: str) -> Marker:
+        # Its own is the first that it makes.
+        self.member = self.member or member
+        return Marker(self.machine.disk, member)
+
+    def is_alive(self, pid: int) -> bool:
+        return any(one.pid == pid for one in self.machine.living)
+
+    def spawn(self, name: str, work: Callable[[], object]) -> Task:
+        """Run ``work`` in a thread of it."""
+        return self.machine.kernel.spawn(self, name, work, contextvars.Context())

@@ -1,0 +1,54 @@
+"""The markers of a simulated machine, in place of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The markers of a machine: what each says, and since when its process is over.
+
+    ``now`` is the machine's clock in seconds, and ``is_living`` whether a process is there.
+    """
+
+    now: Callable[[], float]
+    is_living: Callable[[str], bool]
+    said: dict[str, tuple[str, float | None]] = field(default_factory=dict)
+
+
+class Marker:
+    """The marker of one process, as :class:`tbcache.limiter.marker.Marker` keeps it in a file."""
+
+    def __init__(self, disk: Disk, member: str) -> None:
+        self._disk, self._member = disk, member
+
+    def set_clean(self) -> None:
+        self._disk.said[self._member] = "clean", None
+
+    def set_alone(self) -> bool:
+        self._disk.said[self._member] = "", None
+        return True
+
+    def set_over(self) -> None:
+        if self._member in self._disk.said:
+            self._disk.said[self._member] = self._disk.said[self._member][0], self._disk.now()
+
+    def remove(self) -> None:
+        self._disk.said.pop(self._member, None)
+
+    @property
+    def is_clean(self) -> bool:
+        return self._disk.said.get(self._member, ("", None))[0] == "clean"
+
+    def is_alone(self, seconds: float) -> bool:
+        # Of all, as each that is found to be over is noted by it.
+        quiet = [self._is_quiet(member, seconds) for member in self._disk.said if member != self._member]
+        return all(quiet)
+
+    def _is_quiet(self, member: str, seconds: float) -> bool:
+        said, over_at = self._disk.said[member]
+        if over_at is None and not self._disk.is_living(member):
+            self._disk.said[member] = said, self._disk.now()
+        return over_at is not None and self._disk.now() - over_at >= seconds
