@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import SupportsIndex
 
 import pytest
@@ -87,6 +88,7 @@ MEANINGS = {
         ("The guidance covers the years from 2025 to 2027", "neutral"),
     ],
 }
+MORE = Path(__file__).parent / "data" / "trader_sentences.tsv"
 CASES = [pytest.param(text, meaning, id=text) for rows in MEANINGS.values() for text, meaning in rows]
 
 
@@ -97,6 +99,28 @@ def label_of(score: float) -> str:
 @pytest.mark.parametrize(("text", "meaning"), CASES)
 def test_a_text_is_read_by_what_it_means_and_not_by_its_words(text: str, meaning: str) -> None:
     """The wrong sign is worse than no score: each row stands beside its opposite."""
+    assert label_of(get_scorer().score([text])[0]) == meaning
+
+
+def test_what_traders_write_is_read_by_its_sense() -> None:
+    """Positions, trades, negations, movements and irony as people write them, each beside its opposite."""
+    rows = [line.split("\t") for line in MORE.read_text("utf-8").splitlines() if line[0] != "#"]
+    scores = get_scorer().score([text for _, text in rows])
+    misread = [text for (label, text), score in zip(rows, scores, strict=True) if label_of(score) != label]
+    assert misread == []
+    assert len(rows) > 200
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("Bankruptcy is certain. Great job, management /s", "bearish"),
+        ("Growth is strong, profits soar and margins surge. Sure, what a crash /s", "bullish"),
+        ("The stock soars to a record high. Oh great, my broker is out of coffee", "bullish"),
+    ],
+)
+def test_a_mark_of_irony_turns_its_sentence_alone(text: str, meaning: str) -> None:
+    """Who mocks one thing means the others."""
     assert label_of(get_scorer().score([text])[0]) == meaning
 
 

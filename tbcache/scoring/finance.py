@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
 from string import punctuation
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -62,13 +61,14 @@ class Lexicon:
     """What traders mean by words: valences (-4..4), words that mean nothing here, emoji as words.
 
     ``phrases`` maps the first two words of each phrase to the phrases that begin so,
-    longest first; a phrase counts as one word.
+    longest first; a phrase counts as one word. ``firsts`` are their first words.
     """
 
     valences: dict[str, float]
     neutral: frozenset[str]
     emoji: dict[str, str]
     phrases: Phrases
+    firsts: frozenset[str]
 
     @classmethod
     def read(cls, text: str) -> Lexicon:
@@ -84,7 +84,23 @@ class Lexicon:
             neutral=frozenset(word for word, value in figures.items() if not value),
             emoji={emoji: f" {value[1:]} " for emoji, value in rows if value.startswith("=")},
             phrases=phrases,
+            firsts=frozenset(first for first, _ in phrases),
         )
+
+    def find_phrases(self, words: list[str]) -> list[tuple[int, int]]:
+        """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
+        found, done = list[tuple[int, int]](), 0
+        if self.firsts.isdisjoint(words):
+            return found
+        # Most words begin none, and of those that do few are followed by the second word of one.
+        for at in [at for at, word in enumerate(words) if word in self.firsts]:
+            known = self.phrases.get((words[at], words[at + 1])) if at + 1 < len(words) else None
+            if known and at >= done:
+                end = next((at + len(p) for p in known if tuple(words[at : at + len(p)]) == p), 0)
+                if end:
+                    found.append((at, end))
+                    done = end
+        return found
 
 
 class FinanceVader:
@@ -94,7 +110,7 @@ class FinanceVader:
     """
 
     name = "finance-vader"
-    version = "2"
+    version = "3"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
@@ -149,13 +165,13 @@ def _lexicons() -> tuple[Vader, Lexicon, Understand]:
 
 def _compound(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> float:
     text = vader.spell(clean(text, lexicon.emoji))
-    tokens = text.split()
+    # With their punctuation, which has no capitals.
+    words = tokens = text.split()
     # Most tokens are bare already.
-    words = [token if token.isalpha() else _bare(token) for token in tokens]
-    lower = [word.lower() for word in words]
-    if not lexicon.phrases.keys().isdisjoint(pairwise(lower)):
-        words, tokens = _join_phrases(words, tokens, lower, lexicon.phrases)
-        lower = [word.lower() for word in words]
+    lower = [token if token.isalpha() else _bare(token) for token in text.lower().split()]
+    if found := lexicon.find_phrases(lower):
+        tokens = [tokens[end - 1] for end in _ends(len(tokens), found)]
+        words, lower = _join(words, found), _join(lower, found)
     return vader.total(understand(lower, tokens, vader.valences(words, lower)), lower, text)
 
 
@@ -166,15 +182,19 @@ def _bare(token: str) -> str:
     return word if len(word) > 2 or (len(word) == 2 and word.isalpha()) else token
 
 
-def _join_phrases(
-    words: list[str], tokens: list[str], lower: list[str], phrases: Phrases
-) -> tuple[list[str], list[str]]:
-    """``words`` and ``tokens`` with each phrase as one."""
-    joined, ends, at = [], [], 0
-    while at < len(words):
-        known = phrases.get((lower[at], lower[at + 1]), ()) if at + 1 < len(words) else ()
-        length = next((len(p) for p in known if tuple(lower[at : at + len(p)]) == p), 1)
-        joined.append(" ".join(words[at : at + length]))
-        ends.append(tokens[at + length - 1])
-        at += length
-    return joined, ends
+def _join(words: list[str], found: list[tuple[int, int]]) -> list[str]:
+    """``words`` with each of the phrases that were found as one."""
+    joined, done = list[str](), 0
+    for start, end in found:
+        joined += words[done:start]
+        joined.append(" ".join(words[start:end]))
+        done = end
+    return joined + words[done:]
+
+
+def _ends(length: int, found: list[tuple[int, int]]) -> list[int]:
+    """The place behind each of as many words, those of a phrase that was found being one."""
+    ends = list(range(1, length + 1))
+    for start, end in reversed(found):
+        del ends[start : end - 1]
+    return ends

@@ -56,7 +56,9 @@ IDIOMS = {
     "to die for": 3.0,
     "beating heart": 3.5,
 }
-_EMPHASIS = frozenset(("so", "this"))
+#: Words that stress what follows them.
+#: What stands behind these is stressed.
+EMPHASIS = frozenset(("so", "this"))
 # A class of the emoji themselves would be exact, but most of them are tried one by one.
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # A word of each phrase, its rarest.
@@ -64,7 +66,7 @@ _PHRASED = frozenset(
     ("shit", "bomb", "ass", "stop", "right", "death", "die", "heart", "enough", "kind", "sort")
 )
 # Without one of these, or "n't", no rule changes a word's valence.
-_RULED = NEGATIONS | _EMPHASIS | _PHRASED | BOOSTERS.keys() | {"no", "least"}
+_RULED = NEGATIONS | EMPHASIS | _PHRASED | BOOSTERS.keys() | {"no", "least"}
 
 
 class Vader:
@@ -89,20 +91,21 @@ class Vader:
 
     def valences(self, words: list[str], lower: list[str]) -> list[float]:
         """The valence of each of ``words``, before a "but" is weighed."""
-        valences = [0.0] * len(words)
-        found = [i for i, word in enumerate(lower) if word in self.lexicon]
+        valences, lexicon = [0.0] * len(words), self.lexicon
+        found = [i for i, word in enumerate(lower) if word in lexicon]
         if not found:
             return valences
         capitals = sum(map(str.isupper, words))
         some_capitals = 0 < capitals < len(words)
-        if _RULED.isdisjoint(lower) and "n't" not in " ".join(lower):
-            # Most texts: what stands before a word changes nothing.
-            for i in found:
-                valences[i] = _raised(self.lexicon[lower[i]], some_capitals and words[i].isupper())
-            return valences
-        phrased = not _PHRASED.isdisjoint(lower)
+        is_plain = _RULED.isdisjoint(lower) and "n't" not in " ".join(lower)
+        phrased = not is_plain and not _PHRASED.isdisjoint(lower)
+        contracted = not is_plain and "n't" in " ".join(lower)
         for i in found:
-            if not _is_modifier(lower, i):
+            # What stands before most words changes nothing.
+            if is_plain or not (phrased or contracted or _is_ruled(lower, i)):
+                valence = lexicon[lower[i]]
+                valences[i] = _raised(valence, words[i].isupper()) if some_capitals else valence
+            elif not _is_modifier(lower, i):
                 valences[i] = self._valence(words, lower, i, some_capitals, phrased)
         return valences
 
@@ -164,6 +167,11 @@ def _rows(name: str) -> list[tuple[str, str]]:
     return [(word, meaning) for word, _, meaning in rows]
 
 
+def _is_ruled(lower: list[str], i: int) -> bool:
+    """Whether the word at ``i``, or one of the three before it, is one that a rule looks at."""
+    return not _RULED.isdisjoint(lower[i - 3 if i > 3 else 0 : i + 1])
+
+
 def _is_modifier(lower: list[str], i: int) -> bool:
     return lower[i] in BOOSTERS or (lower[i] == "kind" and lower[i + 1 : i + 2] == ["of"])
 
@@ -185,9 +193,9 @@ def _boost(word: str, valence: float, shouted: bool) -> float:
 def _negate(valence: float, before: list[str]) -> float:
     """``valence`` after the first of the words ``before``, of which the last stands next to the rated one."""
     first, *between = before
-    never_so = first == "never" and not _EMPHASIS.isdisjoint(between[:1])
+    never_so = first == "never" and not EMPHASIS.isdisjoint(between[:1])
     # By VADER's rule the third word before may be any one where the next is "so" or "this".
-    if never_so or not _EMPHASIS.isdisjoint(between[1:]):
+    if never_so or not EMPHASIS.isdisjoint(between[1:]):
         return valence * 1.25
     if first == "without" and "doubt" in between:
         return valence

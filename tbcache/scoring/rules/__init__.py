@@ -4,29 +4,51 @@ A rule takes the words and their valences and gives valences; the next one goes 
 a bounded number of words around each word, so that the time grows with the length of the text and no faster.
 """
 
-from tbcache.scoring.rules import expectation, headline, irony, negation, position, strategy
+from tbcache.scoring.rules import (
+    bargain,
+    contrast,
+    expectation,
+    headline,
+    irony,
+    movement,
+    negation,
+    position,
+    strategy,
+)
 from tbcache.scoring.rules.reading import Reading, Rule
 
 #: Each with the words without which it says nothing, in their order: what a clause is about, then who
 #: denies it, then who does not mean it.
 RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
+    (bargain.read_bargains, bargain.TRIGGERS),
+    (movement.read_movements, movement.TRIGGERS),
     (headline.read_headlines, headline.TRIGGERS),
     (strategy.read_strategies, strategy.TRIGGERS),
     (negation.read_negations, negation.TRIGGERS),
     (position.read_positions, position.TRIGGERS),
     (expectation.read_expectations, expectation.TRIGGERS),
+    (contrast.read_contrasts, contrast.TRIGGERS),
     (irony.read_irony, irony.TRIGGERS),
 )
-_ANY = frozenset[str]().union(*(triggers for _, triggers in RULES))
+#: The rules that each trigger calls for, as bits in their order.
+_CALLED = {
+    word: sum(1 << k for k, (_, triggers) in enumerate(RULES) if word in triggers)
+    for word in frozenset[str]().union(*(triggers for _, triggers in RULES))
+}
+_TRIGGERS = frozenset(_CALLED)
+_BITS = [(rule, 1 << k) for k, (rule, _) in enumerate(RULES)]
 
 
 def understand(words: list[str], tokens: list[str], valences: list[float]) -> list[float]:
     """The ``valences`` of ``words`` by all the rules; ``tokens`` are the words with their punctuation."""
     # Most posts have none of these words.
-    if found := _ANY.intersection(words):
+    if found := _TRIGGERS.intersection(words):
+        called = 0
+        for word in found:
+            called |= _CALLED[word]
         reading = Reading(words, tokens)
-        for rule, triggers in RULES:
-            if not triggers.isdisjoint(found):
+        for rule, bit in _BITS:
+            if called & bit:
                 valences = rule(reading, valences)
     return valences
 

@@ -11,7 +11,7 @@ _NUMBER = re.compile(
 _UNITS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "mln": 1e6, "million": 1e6}
 _UNITS |= {"b": 1e9, "bn": 1e9, "bln": 1e9, "billion": 1e9, "tn": 1e12, "trillion": 1e12}
 #: What may stand before the number.
-_LEADS = frozenset("eur usd gbp cad aud chf sek nok dkk jpy us a an about around just only nearly".split())
+LEADS = frozenset("eur usd gbp cad aud chf sek nok dkk jpy us a an about around just only nearly".split())
 
 
 class Amount(NamedTuple):
@@ -24,7 +24,7 @@ class Amount(NamedTuple):
 
 def read_amount(tokens: list[str], words: list[str], i: int) -> Amount | None:
     """The amount that begins at ``i``; None where there is none."""
-    if i < len(words) and words[i] in _LEADS:
+    if i < len(words) and words[i] in LEADS:
         i += 1
     if i >= len(words) or (found := _NUMBER.fullmatch(tokens[i])) is None:
         return None

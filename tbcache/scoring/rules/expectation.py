@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tbcache.scoring.rules.reading import CLEAR, Reading, is_negation
+from tbcache.scoring.rules.burden import BURDENS
+from tbcache.scoring.rules.reading import UNDERSTOOD, Reading, is_negation
 
 _BENCHMARKS = frozenset(
     "expected feared forecast forecasts estimate estimates estimated anticipated thought hoped consensus "
@@ -17,28 +18,29 @@ _MORE = frozenset(
     "bigger wider larger higher more steeper deeper hotter faster greater heavier longer".split()
 )
 _COMPARATIVES = _GOOD | _BAD | _LESS | _MORE
-#: What is bad news the more there is of it.
-_BURDENS = frozenset(
-    "loss losses decline declines drop drops fall slump cost costs inflation cpi ppi charge charges layoffs "
-    "debt churn claims unemployment slowdown writedown writedowns impairment deficit outflows defaults "
-    "damage dilution cuts burn miss tariffs tariff delay delays provisions shortfall".split()
-)
+#: Falls are burdens here: "a decline that is smaller than feared".
+_FALLS = frozenset("decline declines drop drops fall slump slowdown cut cuts".split())
 _QUALITIES = {
     **dict.fromkeys("bad terrible awful ugly scary dire weak bearish horrible poor steep severe".split(), -1),
     **dict.fromkeys("good great strong bullish impressive rosy robust cheap".split(), 1),
 }
-TRIGGERS = frozenset(("than", "as")) | {
+_JOINED = frozenset(
     f"{comparative}-than-{benchmark}" for comparative in _COMPARATIVES for benchmark in _BENCHMARKS
-}
+)
+TRIGGERS = frozenset(("than", "as")) | _JOINED
+#: Without one of these nothing is compared.
+_COMPARED = _JOINED | _BENCHMARKS | _QUALITIES.keys()
 
 
 def read_expectations(reading: Reading, valences: list[float]) -> list[float]:
     """Rate a clause by how the news compares with what was expected, and not by the news itself."""
     words = reading.words
+    if _COMPARED.isdisjoint(words):
+        return valences
     valences = list(valences)
     for i, word in enumerate(words):
         if word in TRIGGERS and (surprise := _surprise(reading, i)):
-            _rate(reading, i, CLEAR * surprise, valences)
+            _rate(reading, i, UNDERSTOOD * surprise, valences)
     return valences
 
 
@@ -77,7 +79,7 @@ def _compare(reading: Reading, i: int, comparative: str, benchmark: str) -> int:
 
 
 def _is_burden(word: str) -> bool:
-    return word in _BURDENS or ("loss" in word and " " in word)
+    return word in BURDENS or word in _FALLS or ("loss" in word and " " in word)
 
 
 def _not_as(reading: Reading, i: int) -> int:

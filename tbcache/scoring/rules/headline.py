@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tbcache.scoring.rules.amount import Amount, read_amount
-from tbcache.scoring.rules.reading import CLEAR, Reading
+from tbcache.scoring.rules.amount import LEADS, Amount, read_amount
+from tbcache.scoring.rules.burden import BURDENS
+from tbcache.scoring.rules.reading import UNDERSTOOD, Reading
 
 _RATINGS = {
     **dict.fromkeys("sell underperform underweight reduce".split(), 0),
@@ -21,9 +22,9 @@ _CHANGES = _UP | _DOWN
 _MOVES = (
     _CHANGES
     | frozenset(
-        "rose rises rise grew grows fell falls fall up down increased increases increase decreased decreases "
-        "decline declined declines widened widens narrowed narrows jumped jumps dropped drops climbed climbs "
-        "slid slipped surged doubled halved improved swung price-target-raised".split()
+        "rose rises rise grew grows fell falls fall up down increased increases increase decreased "
+        "decreases decline declined declines widened widens narrowed narrows jumped jumps dropped drops "
+        "climbed climbs slid slipped surged doubled halved improved swung price-target-raised".split()
     )
     | {
         "price target raised",
@@ -38,27 +39,36 @@ _METRICS = frozenset(
     "target pt eps revenue revenues sales profit income earnings guidance outlook forecast margin margins "
     "dividend price loss losses costs cost expenses debt deficit estimate subscribers deliveries".split()
 )
-#: What is better the less there is of it.
-_BURDENS = frozenset(
-    "loss losses cost costs expenses debt deficit inflation unemployment churn provisions claims "
-    "outflows".split()
-)
 _BENCHMARKS = frozenset(
-    "est ests estimate estimates estimated exp expected consensus forecast expectations cons".split()
+    "est ests estimate estimates estimated exp expected consensus forecast expectations cons ago earlier "
+    "prior previous".split()
 )
 _VERSUS = frozenset(("vs", "versus"))
 TRIGGERS = _VERSUS | {"to"}
+#: Without one of these nothing is compared.
+_COMPARED = _VERSUS | _RATINGS.keys() | {"from"}
 
 
 def read_headlines(reading: Reading, valences: list[float]) -> list[float]:
     """Rate "from" and "to", and a result beside its estimate, by the order of the two."""
+    if _COMPARED.isdisjoint(reading.words):
+        return valences
+    places = [i for i, word in enumerate(reading.words) if word in TRIGGERS and _may_compare(reading, i)]
+    if not places:
+        return valences
     valences = list(valences)
-    for i, word in enumerate(reading.words):
-        if word == "to" and i + 1 < len(reading.words):
-            _read_to(reading, i, valences)
-        elif word in _VERSUS:
-            _read_result(reading, i, valences)
+    for i in places:
+        read = _read_to if reading.words[i] == "to" else _read_result
+        read(reading, i, valences)
     return valences
+
+
+def _may_compare(reading: Reading, i: int) -> bool:
+    """False for most: what stands behind a "to" is a verb as a rule."""
+    if i + 1 == len(reading.words):
+        return False
+    word = reading.words[i + 1]
+    return reading.words[i] != "to" or not word.isalpha() or word in _BEFORE_RATINGS or word in LEADS
 
 
 def _read_to(reading: Reading, i: int, valences: list[float]) -> None:
@@ -78,7 +88,7 @@ def _read_rating(reading: Reading, i: int, valences: list[float]) -> None:
     change = (1 if reading.words[moved] in _UP else -1) if old is None else new[0] - old[0]
     for place in (moved, new[1], *(() if old is None else (old[1],))):
         valences[place] = 0.0
-    valences[i] = CLEAR * ((change > 0) - (change < 0))
+    valences[i] = UNDERSTOOD * ((change > 0) - (change < 0))
 
 
 def _rating(reading: Reading, i: int) -> tuple[float, int] | None:
@@ -105,7 +115,7 @@ def _read_move(reading: Reading, i: int, valences: list[float]) -> None:
 
 def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
     """Rate "EPS $1.20 vs $1.10 expected"."""
-    bench = reading.find((*reading.after(i, 5), *reading.before(i, 1)), _BENCHMARKS)
+    bench = reading.find((*reading.after(i, 7), *reading.before(i, 1)), _BENCHMARKS)
     real = next((a for j in (i - 1, i - 2) if j >= 0 and (a := _ends(reading, j, i))), None)
     guess = next(
         (a for j in (i + 1, i + 2, i + 3) if (a := read_amount(reading.tokens, reading.words, j))), None
@@ -124,8 +134,8 @@ def _rate(reading: Reading, i: int, old: Amount, new: Amount, valences: list[flo
     named = [reading.words[j] for j in near]
     if not any(word in _MOVES or word in _METRICS for word in named) or old.figure == new.figure:
         return
-    rises = (new.figure > old.figure) != any(word in _BURDENS or word.startswith("loss ") for word in named)
+    rises = (new.figure > old.figure) != any(word in BURDENS or word.startswith("loss ") for word in named)
     for j in near:
         if reading.words[j] in _MOVES or reading.words[j] in _METRICS:
             valences[j] = 0.0
-    valences[i] = CLEAR if rises else -CLEAR
+    valences[i] = UNDERSTOOD if rises else -UNDERSTOOD

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from tbcache.scoring.rules.option import is_option
 from tbcache.scoring.rules.reading import Reading
 
 _BET = 1.6
 _LEGS = {"calls": 1, "call": 1, "puts": -1, "put": -1, "csp": 1, "csps": 1}
 _LEGS |= {"call options": 1, "call option": 1, "put options": -1, "put option": -1}
 _SELLS = frozenset(
-    "sold sell selling sells wrote write writing writes short shorted shorting naked closed closing "
-    "dumped dumping unloaded cash-secured secured".split()
+    "sold sell selling sells wrote write writing writes short shorted shorting naked closed closing dumped "
+    "dumping unloaded cash-secured secured".split()
 )
 _BUYS = frozenset(
     "bought buy buying buys long loaded loading grabbed opened added adding own holding hold".split()
-) | {"loaded up", "bought back"}
+) | {"loaded up", "bought back", "doubled down", "doubling down", "long"}
 _TRADES = _SELLS | _BUYS
-# A single put is a verb as well ("put them aside"), and a single call a talk.
-_ARTICLES = frozenset(("a", "an", "one", "my", "some", "otm", "itm", "atm"))
+#: Trades that are named behind their options: "huge put buying".
+_FLOWS = {"buying": 1, "buys": 1, "sweep": 1, "sweeps": 1, "selling": -1, "writing": -1}
+#: A trade does not reach beyond these to its options: "closed lower as puts traded".
+_BARRIERS = frozenset(
+    "as when while and or because at for with after before by from if so that who which is are was were "
+    "lower higher up down flat red green shares stock stocks".split()
+)
+_AMBIGUOUS = frozenset(("call", "calls", "put", "puts"))
 _SPREADS = frozenset(("spread", "spreads"))
 _STYLES = {"bull": 1, "bear": -1}
 #: Strategies that bet on no direction, or protect what one has.
@@ -43,14 +50,28 @@ def read_strategies(reading: Reading, valences: list[float]) -> list[float]:
 
 def _rate_leg(reading: Reading, i: int, valences: list[float]) -> None:
     words = reading.words
-    if words[i] in ("call", "put") and not _is_noun(words, i):
+    if (flow := _FLOWS.get(reading.next_word(i))) is not None and words[i] in _AMBIGUOUS:
+        valences[i], valences[i + 1] = _BET * _LEGS[words[i]] * flow, 0.0
         return
-    trade = reading.find(reading.before(i, 5), _TRADES)
+    if words[i] in _AMBIGUOUS and not is_option(reading, i):
+        valences[i] = 0.0  # A verb or a talk, which says nothing itself.
+        return
+    trade = _trade(reading, i)
     if reading.find(reading.before(i, 2), _PROTECTS) is not None or "against" in words[i + 1 : i + 3]:
         _rate(reading, i, 0.0, valences)
     elif trade is not None:
         bet = _LEGS[words[i]] * (-1 if words[trade] in _SELLS and not words[i].startswith("csp") else 1)
         _rate(reading, i, _BET * bet, valences)
+
+
+def _trade(reading: Reading, i: int) -> int | None:
+    """The place of the trade that has the options at ``i`` as its object."""
+    for j in reading.before(i, 5):
+        if reading.words[j] in _TRADES:
+            return j
+        if reading.words[j] in _BARRIERS:
+            return None
+    return None
 
 
 def _rate_spread(reading: Reading, i: int, valences: list[float]) -> None:
@@ -73,10 +94,6 @@ def _rate(reading: Reading, i: int, figure: float, valences: list[float]) -> Non
         if reading.words[j] in _TRADES or reading.words[j] in _LEGS or reading.words[j] in _STYLES:
             valences[j] = 0.0
     valences[i] = figure * (-0.5 if reading.is_negated(i) else 1.0)
-
-
-def _is_noun(words: list[str], i: int) -> bool:
-    return i > 0 and (words[i - 1] in _ARTICLES or words[i - 1][0].isdigit() or words[i - 1] in _TRADES)
 
 
 def _is_spread(words: list[str], i: int) -> bool:
