@@ -18,6 +18,8 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Source, get_declared, get_settings, get_source, source_names, unconfigured
 from tbcache.store import Store, get_store
 
+__all__ = ["RateLimitStatus", "RateLimiter", "get_rate_limiter"]
+
 
 class RateLimiter:
     """One source's sliding window.

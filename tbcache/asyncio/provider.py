@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tbcache.fetch import PATIENCE_SECONDS
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
-from tbcache.models import FetchRequest, Lane, Outcome, SymbolSentiment
+from tbcache.models import PATIENCE_SECONDS, FetchRequest, Lane, Outcome, SymbolSentiment
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from tbcache.io.loop import drive
 from tbcache.models import FetchRequest, Outcome
 from tbcache.queue import Handle as BlockingHandle
-from tbcache.queue import get_queue
-from tbcache.settings import get_settings, get_source
+from tbcache.queue import put
 
 
 class Handle:
@@ -50,5 +49,4 @@ async def enqueue(source: str, symbol: str, hours: int = 24) -> Handle:
       UnknownSource: no such source. InvalidRequest: no ticker, or hours out of range.
       RedisUnreachable: there is no queue without Redis.
     """
-    request = get_source(source, get_settings()).request(symbol, hours)
-    return Handle(await drive(get_queue().put(request)))
+    return Handle(await drive(put(source, symbol, hours)))

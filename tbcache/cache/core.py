@@ -18,6 +18,7 @@ from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
 from tbcache.models import SymbolSentiment
 from tbcache.models.error import InvalidRequest
+from tbcache.models.ttl import check_ttl
 from tbcache.settings import REAL_TIME_TTL
 from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable, codec
@@ -32,7 +33,6 @@ log = get_logger("tbcache.cache")
 T = TypeVar("T")
 
 MAX_KEY_CHARS = 512
-MAX_TTL = 10 * 365 * 86400
 BATCH = 100
 #: So often what was changed meanwhile is put right as well; what is left is, by whoever uses Redis first.
 ROUNDS = 5
@@ -489,17 +489,6 @@ def check_key(key: str, what: str = "key") -> None:
         )
     if _CONTROL.search(key):
         raise InvalidRequest(f"cache {what} {key[:60]!r} has control characters")
-
-
-def check_ttl(ttl: float) -> float:
-    """``ttl`` in seconds.
-
-    Raises:
-      InvalidRequest: not a number, not above 0, or more than ten years.
-    """
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
-        raise InvalidRequest(f"TTL {ttl!r:.40} must be a number of seconds above 0, at most {MAX_TTL}")
-    return float(ttl)
 
 
 def _to_ms(seconds: float) -> int:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import redis
 
-from tbcache.cache.core import Cache, check_key, check_ttl
+from tbcache.cache.core import Cache, check_key
 from tbcache.cache.load import LEASE_SECONDS, Load
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton
+from tbcache.models.ttl import check_ttl
 from tbcache.settings import REAL_TIME_TTL, get_settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.memory import MISSING, Memory

@@ -12,10 +12,11 @@ from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from tbcache.cache.core import check_key, check_ttl
+from tbcache.cache.core import check_key
 from tbcache.cache.manager import CacheManager, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.loop import drive
+from tbcache.models.ttl import check_ttl
 from tbcache.store import codec
 from tbcache.store.memory import MISSING
 

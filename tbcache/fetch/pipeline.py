@@ -35,6 +35,7 @@ from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.io.singleton import singleton
 from tbcache.models import (
+    PATIENCE_SECONDS,
     Failure,
     FetchRequest,
     Lane,
@@ -60,7 +61,6 @@ log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30.0
 #: Those who joined ask again at least so often: another may have taken over a dead loader's job.
 JOIN_SECONDS = 2.0
 #: How soon to look again at a damaged value that could not be removed.

@@ -17,9 +17,18 @@ from tbcache.models.answer import (
 )
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
-from tbcache.models.request import FetchRequest, HttpRequest, Keyed, Lane, RawResponse, ticker
+from tbcache.models.request import (
+    PATIENCE_SECONDS,
+    FetchRequest,
+    HttpRequest,
+    Keyed,
+    Lane,
+    RawResponse,
+    ticker,
+)
 
 __all__ = [
+    "PATIENCE_SECONDS",
     "Charge",
     "Engagement",
     "Failure",

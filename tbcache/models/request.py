@@ -12,6 +12,9 @@ from tbcache.models.error import InvalidRequest
 
 Lane = Literal["interactive", "prewarm"]
 
+#: For how long a caller waits, where it does not say.
+PATIENCE_SECONDS = 30.0
+
 # Tickers of US and foreign listings, share classes, crypto pairs: BRK.B, BTC-USD, 0700.HK, HYPE.X
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}\Z")
 

@@ -8,29 +8,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import httpx2
 
-from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
-from tbcache.cache import CacheManager, get_cache_manager
-from tbcache.cache.core import check_ttl
-from tbcache.fetch import PATIENCE_SECONDS, Pipeline, get_pipeline, http_response
+from tbcache.fetch import http_response
+from tbcache.fetch.tools import Tools
 from tbcache.io import run
-from tbcache.models import FetchRequest, HttpRequest, Lane, Outcome, Page, RawResponse, SymbolSentiment
+from tbcache.models import (
+    PATIENCE_SECONDS,
+    FetchRequest,
+    HttpRequest,
+    Lane,
+    Outcome,
+    Page,
+    RawResponse,
+    SymbolSentiment,
+)
 from tbcache.models.error import RateLimited, UpstreamError
-from tbcache.monitoring import UsageMonitor, get_usage_monitor
+from tbcache.models.ttl import check_ttl
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
-from tbcache.repository.outbox import get_repository
-from tbcache.scoring import Scorer, get_scorer
 from tbcache.settings import Source, SourceSettings, get_settings
 
-if TYPE_CHECKING:
-    from tbcache.repository import SentimentRepository
 
-
-class Provider(ABC):
+class Provider(Tools, ABC):
     """One upstream. A subclass says how to ask it (:meth:`request`), how to sign (:meth:`auth`)
     and how to read what it answers (:meth:`parse`).
 
@@ -162,27 +164,3 @@ class Provider(ABC):
         )
         atexit.register(client.close)
         return client
-
-    @cached_property
-    def pipeline(self) -> Pipeline:
-        return get_pipeline()
-
-    @cached_property
-    def analyzer(self) -> Scorer:
-        return get_scorer()
-
-    @cached_property
-    def cache(self) -> CacheManager:
-        return get_cache_manager()
-
-    @cached_property
-    def rate_limiter(self) -> RateLimiter:
-        return get_rate_limiter(self.source.name)
-
-    @cached_property
-    def usage_monitor(self) -> UsageMonitor:
-        return get_usage_monitor()
-
-    @cached_property
-    def repository(self) -> SentimentRepository:
-        return get_repository()

@@ -1,7 +1,7 @@
 """The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
 
 from tbcache.queue.broker import PacingBroker
-from tbcache.queue.handle import Handle, Queue, enqueue, get_queue
+from tbcache.queue.handle import Handle, Queue, enqueue, get_queue, put
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
 from tbcache.queue.middleware import RateLimitMiddleware
 
@@ -16,4 +16,5 @@ __all__ = [
     "actor_name",
     "enqueue",
     "get_queue",
+    "put",
 ]

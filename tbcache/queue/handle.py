@@ -232,4 +232,9 @@ def enqueue(source: str, symbol: str, hours: int = 24) -> Handle:
       UnknownSource: no such source. InvalidRequest: no ticker, or hours out of range.
       RedisUnreachable: there is no queue without Redis.
     """
-    return get_queue().enqueue(get_source(source, get_settings()).request(symbol, hours))
+    return run(put(source, symbol, hours))
+
+
+async def put(source: str, symbol: str, hours: int = 24) -> Handle:
+    """:func:`enqueue`, in the world that it is awaited in."""
+    return await get_queue().put(get_source(source, get_settings()).request(symbol, hours))

@@ -21,7 +21,7 @@ from tbcache.store.connection import Store
 log = get_logger("tbcache.store")
 
 PING_SECONDS = 1.0
-PATIENCE_SECONDS = 1.0
+PONG_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
@@ -121,7 +121,7 @@ class Tracking:
             if is_answered and now - asked >= PING_SECONDS:
                 asked, is_answered = now, False
                 connection.send_command("PING")
-            due = asked + (PING_SECONDS if is_answered else PATIENCE_SECONDS)
+            due = asked + (PING_SECONDS if is_answered else PONG_SECONDS)
             if connection.can_read(timeout=max(0.0, due - now)):
                 message = connection.read_response(push_request=True)
                 if isinstance(message, list):
@@ -146,7 +146,7 @@ class Tracking:
     def _answered(self, asked: float) -> None:
         """The server has answered what was asked then: all changes until then are known."""
         self._is_on = True
-        self._listener.trust(asked + PING_SECONDS + PATIENCE_SECONDS)
+        self._listener.trust(asked + PING_SECONDS + PONG_SECONDS)
 
     def _lost(self, error: Exception) -> None:
         was_on, self._is_on = self._is_on, False

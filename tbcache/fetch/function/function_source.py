@@ -6,16 +6,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from tbcache.cache.core import check_ttl
-from tbcache.fetch import PATIENCE_SECONDS
 from tbcache.fetch.function.closure import is_twin
 from tbcache.fetch.function.fetcher import AsyncFetcher, Fetcher, Setup
 from tbcache.fetch.function.tools import Tools
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.singleton import singleton
-from tbcache.models import is_whole, wait_seconds
+from tbcache.models import PATIENCE_SECONDS, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import quoted
+from tbcache.models.ttl import check_ttl
 from tbcache.settings import Source, declare, get_settings
 
 P = ParamSpec("P")

@@ -1,0 +1,47 @@
+"""What a source stands on in this process."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
+from tbcache.cache import CacheManager, get_cache_manager
+from tbcache.fetch.pipeline import Pipeline, get_pipeline
+from tbcache.monitoring import UsageMonitor, get_usage_monitor
+from tbcache.repository.outbox import get_repository
+from tbcache.scoring import Scorer, get_scorer
+from tbcache.settings import Source
+
+if TYPE_CHECKING:
+    from tbcache.repository import SentimentRepository
+
+
+class Tools:
+    """Each tool is made when it is first used, and may be replaced: ``provider.analyzer = MyScorer()``."""
+
+    source: Source
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        return get_pipeline()
+
+    @cached_property
+    def analyzer(self) -> Scorer:
+        return get_scorer()
+
+    @cached_property
+    def cache(self) -> CacheManager:
+        return get_cache_manager()
+
+    @cached_property
+    def rate_limiter(self) -> RateLimiter:
+        return get_rate_limiter(self.source.name)
+
+    @cached_property
+    def usage_monitor(self) -> UsageMonitor:
+        return get_usage_monitor()
+
+    @cached_property
+    def repository(self) -> SentimentRepository:
+        return get_repository()
