@@ -7,12 +7,12 @@ import sys
 
 from tbcache.cache import get_cache_manager
 from tbcache.io import utc_now
+from tbcache.io.log import configure_logging
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings
-from tbcache.settings.log import configure_logging
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         need("the scheduler", "apscheduler")
         settings = get_settings()
-        configure_logging(settings)
+        configure_logging(settings.log_level, settings.log_format)
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0
     except TbcacheError as error:

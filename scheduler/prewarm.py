@@ -9,11 +9,11 @@ from typing import Any
 
 from tbcache.admission import PlanDelay
 from tbcache.io import run
+from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.queue import Queue
 from tbcache.settings import Settings, Source, get_sources
-from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from tbcache.io.log import REPEATED
 from tbcache.settings import Settings
-from tbcache.settings.log import REPEATED
 from tbcache.store import Store
 from tbcache.store.cluster import hash_slot
 from tbcache.store.script import Script

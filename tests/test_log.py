@@ -6,12 +6,12 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import tbcache
-from tbcache.settings import Settings
-from tbcache.settings.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
+from tbcache.io.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +25,10 @@ def _root_as_before() -> Iterator[None]:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_traceback_shows_no_variables(
-    form: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    form: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Among them are passwords, and logs are read by many."""
-    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": form}, data_dir=tmp_path))
+    configure_logging("info", form)
     password = "hunter" + str(2)
     try:
         raise ValueError(f"no good: {len(password)}")
@@ -40,9 +40,9 @@ def test_a_traceback_shows_no_variables(
     assert "hunter2" not in said
 
 
-def test_a_json_log_has_one_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_json_log_has_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     """Tracebacks included: what collects logs reads line by line."""
-    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": "json"}, data_dir=tmp_path))
+    configure_logging("info", "json")
     try:
         raise ValueError("no good")
     except ValueError:
@@ -63,11 +63,9 @@ def test_every_event_goes_through_our_logger() -> None:
 
 
 @pytest.mark.parametrize("name", ["tbcache.test", "asyncio"])
-def test_a_warning_that_repeats_is_written_once(
-    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_warning_that_repeats_is_written_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A server out of file descriptors says so ten thousand times a second, and fills the disk."""
-    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": "json"}, data_dir=tmp_path))
+    configure_logging("info", "json")
     for number in range(1000):
         if name == "asyncio":
             logging.getLogger(name).error("accept() is out of resources: fd=%d", number)
@@ -116,10 +114,10 @@ def test_what_is_no_failure_is_never_left_out(caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_what_commands_a_terminal_is_not_written(
-    form: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    form: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An upstream's message could clear the screen of whoever reads the log."""
-    configure_logging(Settings.load({"TBCACHE_LOG_FORMAT": form}, data_dir=tmp_path))
+    configure_logging("info", form)
     escapes = "\x1b[2J\x9b2J\u202ek"
     try:
         raise ValueError(escapes)

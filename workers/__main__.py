@@ -8,10 +8,10 @@ import sys
 
 import dramatiq
 
+from tbcache.io.log import configure_logging
 from tbcache.models.error import TbcacheError, UnknownSource
 from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
-from tbcache.settings.log import configure_logging
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -33,7 +33,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = get_settings()
-        configure_logging(settings)
+        configure_logging(settings.log_level, settings.log_format)
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0
         if settings.persist:

@@ -10,7 +10,7 @@ from threading import Thread
 from dramatiq import Worker
 
 from tbcache.io.background import BackgroundThread
-from tbcache.settings.log import get_logger
+from tbcache.io.log import get_logger
 
 log = get_logger("tbcache.worker")
 

@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import tbcache.io as io
+from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item
 from tbcache.settings import Source
-from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.admission")

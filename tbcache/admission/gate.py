@@ -32,6 +32,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
+from tbcache.io.log import get_logger
 from tbcache.limiter import OwnSlots, Replied, Terms, Want, limiter_of
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Failure, Lane, Limit, RateHint
@@ -39,7 +40,6 @@ from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
-from tbcache.settings.log import get_logger
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, read_log
 from tbcache.store.memory import Memory

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from tbcache.api.app import create_app
 from tbcache.api.security import is_loopback
+from tbcache.io.log import get_logger
 from tbcache.io.web_server import WebServer, configure, inherit, listen
 from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings, get_settings
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.api")
 

@@ -16,11 +16,11 @@ from tbcache.cache.flight import Flights
 from tbcache.cache.load import LEASE_SECONDS, Load, Loads
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
+from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.models.error import InvalidRequest
 from tbcache.models.ttl import check_ttl
 from tbcache.settings import REAL_TIME_TTL
-from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable, codec
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded

@@ -9,7 +9,7 @@ from typing import Literal
 from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
 from tbcache.io import now, run, token, world
 from tbcache.io.background import BackgroundThread
-from tbcache.settings.log import get_logger
+from tbcache.io.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
 from tbcache.store.key import EVERYTHING

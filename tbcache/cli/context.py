@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tbcache.cli.error import say
 from tbcache.fleet import Fleet
+from tbcache.io.log import configure_logging
 from tbcache.models.error import RedisUnreachable
 from tbcache.settings import Settings, get_settings
-from tbcache.settings.log import configure_logging
 
 
 def told_settings() -> Settings:
@@ -21,7 +21,7 @@ def quiet_settings() -> Settings:
     """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
     settings = told_settings()
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
-    configure_logging(settings.model_copy(update={"log_level": level}))
+    configure_logging(level, settings.log_format)
     return settings
 
 

@@ -14,11 +14,11 @@ from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Part, process_part
 from tbcache.fleet import Fleet
+from tbcache.io.log import configure_logging
 from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import Settings, get_source, get_sources
-from tbcache.settings.log import configure_logging
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
 SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
@@ -90,7 +90,7 @@ def api(
     from tbcache.api import serve
 
     settings = told_settings()
-    configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
         Fleet.of_process(settings).require()

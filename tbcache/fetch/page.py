@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tbcache.io.log import get_logger
 from tbcache.models import Item, Page
 from tbcache.models.error import UpstreamPayloadError
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.fetch")
 

@@ -33,6 +33,7 @@ from tbcache.fetch.reader import TooLate, Upstream, closing
 from tbcache.fetch.sentiment import SentimentJob, delayed
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
+from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.models import (
     PATIENCE_SECONDS,
@@ -53,7 +54,6 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import Keeper, get_outbox
 from tbcache.settings import Source, get_settings
-from tbcache.settings.log import get_logger
 from tbcache.store import Unavailable, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
 

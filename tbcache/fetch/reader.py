@@ -13,12 +13,12 @@ from tbcache.fetch.job import Attempt
 from tbcache.fetch.page import bounded
 from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
+from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
 from tbcache.scoring import Scorer
 from tbcache.settings import Source
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.fetch")
 

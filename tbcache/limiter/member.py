@@ -24,13 +24,13 @@ from redis.exceptions import NoPermissionError
 
 import tbcache.io as io
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger, warn_unheard
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
 from tbcache.limiter.slot import Census, OwnSlots, Word
 from tbcache.models import Limit
-from tbcache.settings.log import get_logger, warn_unheard
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.constant import ABSENT_SECONDS, FORGET_SECONDS
 from tbcache.store.wire import MICROS, day_of, pack_limits, read_limits, to_micros

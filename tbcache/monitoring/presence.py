@@ -13,12 +13,12 @@ import msgspec
 
 from tbcache.io import run, utc_now
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger
 from tbcache.limiter.member import Membership
 from tbcache.models.version import __version__
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings, get_declared
-from tbcache.settings.log import get_logger
 from tbcache.settings.profile import profile_of
 from tbcache.store import Store
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS

@@ -13,6 +13,7 @@ import httpx2
 
 from tbcache.fetch import http_response
 from tbcache.fetch.http_response import Verdict
+from tbcache.io.log import get_logger
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Kind, Page, RawResponse
 from tbcache.models.coerce import (
     count,
@@ -39,7 +40,6 @@ from tbcache.models.error import (
 )
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.providers")
 

@@ -15,6 +15,7 @@ import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.io import now, run, world
+from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, Result, dead, encode_result
@@ -31,7 +32,6 @@ from tbcache.queue.script import (
 )
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings, Source
-from tbcache.settings.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS, pack_limits, to_micros

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from tbcache.io.log import get_logger
 from tbcache.models.error import MissingExtra
 from tbcache.models.extra import need
 from tbcache.repository.answer import Answer
 from tbcache.repository.spill import Spill
 from tbcache.settings import Settings
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.repository")
 

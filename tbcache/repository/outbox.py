@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.models.extra import has
 from tbcache.repository.answer import Answer, decode_answer
@@ -22,7 +23,6 @@ from tbcache.repository.reject import save_apart
 from tbcache.repository.spill import Spill
 from tbcache.repository.writer import Writer
 from tbcache.settings import Settings, get_settings, get_sources
-from tbcache.settings.log import get_logger
 from tbcache.store import Refused, Store, Unavailable, get_store
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tbcache.io import utc_now
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger
 from tbcache.repository.error import RepositoryUnavailable
-from tbcache.settings.log import get_logger
 
 if TYPE_CHECKING:
     from tbcache.repository.database import SentimentRepository

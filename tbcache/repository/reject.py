@@ -13,10 +13,10 @@ from typing import Protocol
 import msgspec
 
 from tbcache.io import utc_now
+from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer, encode_answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.file import write_whole
-from tbcache.settings.log import get_logger
 
 SUFFIX = ".rejected"
 KEPT_SECONDS = 30 * 86400.0

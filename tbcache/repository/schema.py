@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, DateTime, inspect, select, update
 
+from tbcache.io.log import get_logger
 from tbcache.models.version import __version__
 from tbcache.repository import table
-from tbcache.settings.log import get_logger
 
 log = get_logger("tbcache.repository")
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
+from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import CorruptAnswer
 from tbcache.repository.file import write_whole
-from tbcache.settings.log import get_logger
 
 _BATCH = ".jsonl"
 _serial = count()

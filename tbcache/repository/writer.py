@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
 from tbcache.repository.reject import Rejects, Saves, save_apart
 from tbcache.repository.spill import Spill
-from tbcache.settings.log import get_logger
 
 BATCH = 200
 FIRST_WAIT_SECONDS = 0.1

@@ -17,8 +17,8 @@ import redis
 
 from tbcache.io import now
 from tbcache.io.background import BackgroundThread
+from tbcache.io.log import get_logger
 from tbcache.models.error import ConfigurationError, RedisUnreachable
-from tbcache.settings.log import get_logger
 from tbcache.store.fault import is_passing, is_refusal, may_be_done, reason_of
 
 log = get_logger("tbcache.store")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tbcache.io import Mutex, now, utc_now
-from tbcache.settings.log import get_logger
+from tbcache.io.log import get_logger
 from tbcache.store.breaker import Unavailable
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_at, day_of, to_time
 

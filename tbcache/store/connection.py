@@ -19,10 +19,10 @@ from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
 from tbcache.io import Mutex, run, world
+from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
-from tbcache.settings.log import get_logger
 from tbcache.store.breaker import Breaker, Refused, Unavailable
 from tbcache.store.clock import ServerClock
 from tbcache.store.cluster import Cluster

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import redis
 
 from tbcache.io.background import BackgroundThread
-from tbcache.settings.log import get_logger
+from tbcache.io.log import get_logger
 from tbcache.store.connection import Store
 
 log = get_logger("tbcache.store")

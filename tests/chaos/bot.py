@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tbcache import Outcome, enqueue, get_provider, get_rate_limiter, get_settings, get_usage_monitor
-from tbcache.settings.log import configure_logging
+from tbcache.io.log import configure_logging
 from tests.chaos.record import Record
 
 SOURCES = ("twitter", "reddit", "news", "options", "stocktwits")
@@ -133,7 +133,7 @@ def _name(error: BaseException) -> str:
 
 
 def main(path: Path, seed: str, simulator: str) -> None:
-    configure_logging(get_settings())
+    configure_logging(get_settings().log_level, get_settings().log_format)
     Bot(Record(path), seed, simulator).run()
     get_usage_monitor().leave()
 

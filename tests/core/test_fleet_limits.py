@@ -19,6 +19,7 @@ import pytest
 from tbcache.admission import Go, Join, Settlement, Wait
 from tbcache.fetch import Pipeline
 from tbcache.io import run
+from tbcache.io.log import REPEATED
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS
 from tbcache.limiter.script import TAKE, Take
@@ -27,7 +28,6 @@ from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamThrottled
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, Source
-from tbcache.settings.log import REPEATED
 from tbcache.store import Store
 from tbcache.store.script import Script
 from tests.blocking import Admission, Membership, core

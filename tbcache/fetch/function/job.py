@@ -11,10 +11,10 @@ from tbcache.fetch import Attempt, Loaded, TooLate
 from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
 from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now
+from tbcache.io.log import get_logger
 from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.settings import Source
-from tbcache.settings.log import get_logger
 from tbcache.store.memory import Packed
 
 log = get_logger("tbcache.fetch.function")

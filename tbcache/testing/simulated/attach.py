@@ -216,7 +216,7 @@ _ABSENT = object()
 #: These have nothing to do with what is simulated.
 _REAL = (
     "tbcache.io.background",
-    "tbcache.settings.log",
+    "tbcache.io.log",
     "tbcache.simulator",
     "tbcache.testing",
     "tbcache.cli",

@@ -17,14 +17,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
 from tbcache.models.error import TbcacheWarning
 from tbcache.models.foreign import LINE, escaped, printable
-from tbcache.settings.model import Settings
 
 #: The same warning is written once in so many seconds.
 REPEAT_SECONDS = 10.0
@@ -124,8 +123,8 @@ def warn_unheard(message: str) -> None:
             warnings.warn(message, TbcacheWarning, stacklevel=2)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send our events, and the warnings of libraries, to stderr in the form the settings ask for."""
+def configure_logging(level: str, form: Literal["console", "json"]) -> None:
+    """Send our events of ``level`` and above, and the warnings of libraries, to stderr in ``form``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Foreign())
     handler.setFormatter(
@@ -135,11 +134,11 @@ def configure_logging(settings: Settings) -> None:
                 ExtraAdder(),
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
             ],
-            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(form)],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("tbcache").setLevel(settings.log_level.upper())
+    logging.getLogger("tbcache").setLevel(level.upper())
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, ...]:
@@ -150,8 +149,8 @@ def _kind(record: logging.LogRecord) -> tuple[str, ...]:
     return (record.name, record.levelname, *(_NUMBER.sub("#", text[:200]) for text in said))
 
 
-def _renderers(settings: Settings) -> tuple[structlog.typing.Processor, ...]:
-    if settings.log_format == "json":
+def _renderers(form: Literal["console", "json"]) -> tuple[structlog.typing.Processor, ...]:
+    if form == "json":
         return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
     colors = sys.stderr.isatty()
     return _shown, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_format_exception)
