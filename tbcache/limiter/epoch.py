@@ -29,6 +29,10 @@ class Epochs:
         """The epoch of the source's window that this process has seen, "" for none."""
         return self._seen.get(source, Seen()).epoch
 
+    def heard_us(self, source: str) -> int:
+        """When Redis last noted that this process was heard, as it said (us); 0 for never."""
+        return self._seen.get(source, Seen()).heard_us
+
     def known(self, source: str) -> str:
         """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
         seen = self._seen.get(source, Seen())

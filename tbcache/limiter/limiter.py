@@ -142,7 +142,8 @@ class Limiter:
         except BaseException as error:
             self._note_lost(want, error)
             raise
-        own.answered(want.slot)
+        ahead_us = self.epochs.heard_us(source) - reply.now
+        own.answered(want.slot, max(0.0, ahead_us / MICROS))
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
@@ -380,8 +381,8 @@ class Limiter:
         )
 
     async def _give_up_windows(self, source: str, jump: Jump) -> None:
-        """The clock of the server that holds the keys of ``source`` has jumped: the windows are given up,
-        and each process puts back its own slots by its own clock.
+        """The clock of the server that holds the keys of ``source`` has jumped: their windows' stamps are
+        off by as much, until each process puts back its own slots by its own clock.
 
         Raises:
           Unavailable: the server is away.
@@ -389,8 +390,9 @@ class Limiter:
         for concerned in self._of_server(source):
             # One source whose keys are damaged must not keep the others' stamps.
             with contextlib.suppress(Refused):
-                keys, epoch = self.window(concerned), self.epochs.of(concerned)
-                await self._run(LOSE, concerned, Lose(keys.slots, keys.state, epoch, token()))
+                ago_us = to_micros(now() - jump.seen_at)
+                lose = Lose(self.window(concerned), to_micros(jump.seconds), ago_us, token())
+                await self._run(LOSE, concerned, lose)
 
     async def _put_back_windows(self, source: str) -> None:
         for concerned in self._of_server(source):

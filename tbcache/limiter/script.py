@@ -121,11 +121,12 @@ class Restored(NamedTuple):
 
 
 class Lose(NamedTuple):
-    """Give a window up whose stamps can no longer be trusted. False when another process was first."""
+    """The server's clock was set, and every stamp of the window is off by as much. False when another process
+    was first."""
 
-    slots: Key
-    state: Key
-    seen: str
+    window: WindowKeys
+    step_us: int
+    ago_us: int
     epoch: str
 
 

@@ -202,12 +202,13 @@ class OwnSlots:
         """True while that ask is under way, or its answer was lost."""
         return name in self._asked
 
-    def answered(self, name: str) -> None:
+    def answered(self, name: str, ahead: float = 0.0) -> None:
         """The ask is over, and Redis has taken note that we are there; what it granted has been noted
-        before. A later moment than the true one is safe: whoever is heard of later is missed later."""
+        before. A later moment than the true one is safe: whoever is heard of later is missed later.
+        So many seconds later is what Redis has noted, where its clock was set back: it keeps that."""
         with self._lock:
             self._asked.pop(name, None)
-            self._heard_at = io.now()
+            self._heard_at = io.now() + ahead
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""

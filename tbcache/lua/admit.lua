@@ -49,8 +49,8 @@ end
 -- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
 local noted = redis.call('ZSCORE', fleet, process)
 if noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0) then
-    redis.call('ZADD', fleet, now, process)
-    noted = now
+    noted = math.max(now, tonumber(noted))
+    redis.call('ZADD', fleet, noted, process)
 end
 
 local head = redis.pcall('GETRANGE', clears, 0, 15)

@@ -33,6 +33,13 @@ local function is_overwritten(slots_key)
     return type(found) == 'table' and string.find(tostring(found.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
+-- Whether Redis has lost data besides, in an epoch that began as its clock was set: the process has heard something
+-- that was not noted before.
+local function has_lost_besides(window, current, heard)
+    local told = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
+    return told[1] == current and heard > tonumber(told[2] or 0)
+end
+
 -- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
 -- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis noted that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
@@ -61,8 +68,9 @@ local function meet(window, now, seen, name, joins, noted)
         end
     elseif known and known ~= current then
         -- The epoch in force may be that of one who knew of no loss, or of long ago.
-        if state[2] ~= known then
+        if state[2] ~= known or not is_forgotten and has_lost_besides(window, current, heard) then
             lose(window.state, now, known)
+            redis.call('HDEL', window.state, 'stepped')
         end
         window.is_behind = true
     elseif known and are_lost or heard > (noted or 0) and not is_forgotten then
@@ -72,7 +80,8 @@ local function meet(window, now, seen, name, joins, noted)
         window.is_behind = true
     end
     window.is_behind = window.is_behind or is_forgotten
-    if (noted or joins) and noted ~= now then
+    if (noted or joins) and (noted or 0) < now then
+        -- Never earlier than it was told: a clock that was set back has lost nothing.
         redis.call('ZADD', window.fleet, now, window.process)
     end
     if are_lost then

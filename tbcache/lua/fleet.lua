@@ -36,7 +36,9 @@ local function forget(state_key, fleet_key, process, gone_at)
         redis.call('HSET', state_key, 'left_until', int(gone_at))
     end
     redis.call('ZREM', fleet_key, process)
-    redis.call('HDEL', state_key, 'share:' .. process, 'rooms:' .. process, 'limits:' .. process, 'died:' .. process)
+    for _, name in ipairs({'share:', 'rooms:', 'limits:', 'died:', 'noted:'}) do
+        redis.call('HDEL', state_key, name .. process)
+    end
 end
 
 -- From when on nothing that a process sent can be in a window (us). All of it

@@ -1,15 +1,52 @@
 --@include epoch
--- lose: gives a window up whose stamps can no longer be trusted: the server's clock jumped.
--- Every process then puts back its own slots by its own clock (restore.lua).
+--@include fleet
+--@include slot
+-- lose: mends a window as the server's clock was set, so that every stamp of it is off by as much.
+-- Those that look too old by now are made so much later, and those that are too late count for longer. Every
+-- process then puts back its own slots by its own clock (restore.lua).
 --
--- KEYS  slots, state   (see state.lua)
--- ARGV  seen   the epoch that the asker has seen
---       epoch  the name for a new one
+-- KEYS  window   (see state.lua)
+-- ARGV  step_us  by how much it was set, at most; below 0: it was set back
+--       ago_us   so long ago it was as before
+--       epoch    the name for a new one
 -- Replies 1, or 0 when another process was first.
-if redis.call('HGET', state, 'epoch') ~= seen then
+local now, later = server_time(), math.max(0, step_us)
+local told = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
+if not told[1] or tonumber(told[2] or 0) >= now - ago_us then
     return 0
 end
-redis.call('DEL', slots)
-lose(state, server_time(), seen)
-redis.call('HSET', state, 'epoch', epoch)
+
+local lease = tonumber(told[5] or 0)
+-- No slot is held beyond that.
+local latest = clear_at(state, now, lease)
+local found = redis.call('ZRANGE', slots, 0, -1, 'WITHSCORES')
+for i = 1, #found, 2 do
+    redis.call('ZADD', slots, int(math.min(tonumber(found[i + 1]) + later, latest)), found[i])
+end
+for _, name in ipairs(redis.call('HKEYS', state)) do
+    if name == 'left_until' or name == 'returned_at' or string.find(name, '^died:') then
+        redis.call('HSET', state, name, int((tonumber(redis.call('HGET', state, name)) or 0) + later))
+    end
+end
+redis.call('HDEL', state, 'wanted_until')
+
+-- Nobody has been heard by the new time: each counts as silent until it is, and what was noted of it before
+-- tells whether Redis has lost something besides (see meet).
+local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
+for i = 1, #members, 2 do
+    redis.call('HSET', state, 'noted:' .. members[i], int(tonumber(members[i + 1])))
+    redis.call('ZADD', fleet, int(now - ABSENT_US - 1), members[i])
+end
+
+-- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
+local lost_at, whole_at = tonumber(told[3] or nil), tonumber(told[4] or nil)
+local was_whole = not lost_at or now - step_us >= (whole_at or clear_at(state, lost_at, lease))
+if was_whole and (found[1] or step_us < 0) then
+    redis.call('HDEL', state, 'lost_at', 'whole_at')
+    redis.call('HSET', state, 'past', told[1])
+    keep_for(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
+else
+    lose(state, now, told[1])
+end
+redis.call('HSET', state, 'epoch', epoch, 'stepped', epoch, 'stepped_at', int(now))
 return 1

@@ -15,10 +15,14 @@
 --                            all that it took is known again (us), where that is known;
 --                            lease: for how long a request may be under way (us): the longest
 --                            that a process has named;
+--                            stepped: the epoch that began as the server's clock was set, if
+--                            nothing was lost; stepped_at: when that was noticed (us);
 --                            left_until: when the last slot of those who are members no more
 --                            leaves the longest window (us);
 --                            returned_at: when a process last came back from an outage
 --                            and put its slots here (us);
+--                            noted:<process>: when it was last heard of before the clock
+--                            was set, by the clock of then (us);
 --                            died:<process>: when others of its machine found it dead (us);
 --                            limits:<process>: the limits that a process was started with,
 --                            "count:span_us,..."; limits: those in force for all of them,

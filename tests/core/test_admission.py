@@ -859,7 +859,7 @@ def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admi
     for now_us, source in told:
         run(store.clock.learn(now_us, time.monotonic(), source))
     assert limiter_of(store).epochs.of("twitter") != epoch
-    assert store.client.hexists(store.keys.state("twitter"), "lost_at")
+    assert store.client.hexists(store.keys.state("twitter"), "stepped")
     assert slots(store) == 1
     store.client.delete(damaged)
 
@@ -1108,19 +1108,16 @@ def test_refusals_together_teach_once(admission: Admission, store: Store) -> Non
     assert store.client.hget(store.keys.state("twitter"), "learned:60000000") == b"16"
 
 
-def test_a_window_is_given_up_by_one_process_only(admission: Admission, store: Store) -> None:
+def test_a_window_is_mended_by_one_process_only(admission: Admission, store: Store) -> None:
     """The second to notice the jump must not undo what the first has mended."""
     go(admission, "A")
-    keys = limiter_of(store).window("twitter")
-    epoch = limiter_of(store).epochs.of("twitter")
-    assert store.run(LOSE, Lose(keys.slots, keys.state, epoch, "second"))
-    assert slots(store) == 0
-    state = store.client.hgetall(store.keys.state("twitter"))
-    assert (state[b"epoch"], b"lost_at" in state) == (b"second", True)
-    store.client.zadd(keys[0], {"mended": us_ago(store, 0)})
-    store.client.expire(keys[0], 60)
-    assert not store.run(LOSE, Lose(keys.slots, keys.state, epoch, "third"))
-    assert slots(store) == 1
+    window = limiter_of(store).window("twitter")
+    ((_, before),) = store.client.zrange(window.slots, 0, -1, withscores=True)
+    assert store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "second"))
+    assert not store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "third"))
+    ((_, after),) = store.client.zrange(window.slots, 0, -1, withscores=True)
+    assert after - before == 3_000_000
+    assert store.client.hget(window.state, "epoch") == b"second"
 
 
 def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store, server: Server) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from tbcache.limiter.script import LOSE
 from tbcache.store.script import Script
-from tests.core.test_loss import beat, begin
-from tests.core.world import LIMIT, Clock, Process, moved_clock
+from tests.core.test_loss import LONG, beat, begin, give_up_rooms
+from tests.core.world import LIMIT, Clock, Process, World, moved_clock
 
 
 class ServersClock(Clock):
@@ -48,6 +48,18 @@ def before_the_window_is_given_up(process: Process, act: Callable[[], object]) -
     process.line._run = act_and_run  # type: ignore[method-assign]
 
 
+def ask_around(world: World, *processes: Process) -> int:
+    """How many slots these get in a second."""
+    before = len(world.arrivals)
+    for _ in range(5):
+        give_up_rooms(world, *processes)
+        for process in processes:
+            while process.take():
+                pass
+        world.clock.now += 0.1
+    return len(world.arrivals) - before
+
+
 @pytest.mark.parametrize("seconds", [1.95, 30.0])
 def test_nobody_takes_a_slot_between_the_notice_of_a_jump_and_its_mend(
     clock: ServersClock, seconds: float
@@ -60,3 +72,91 @@ def test_nobody_takes_a_slot_between_the_notice_of_a_jump_and_its_mend(
     beat(busy, other, busy, other)
     assert tried == [False]
     assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [0.5, -0.5, 400.0, -1e6, 1e6])
+def test_a_step_of_the_clock_shuts_nobody_out_for_those_who_have_left(
+    clock: ServersClock, seconds: float
+) -> None:
+    """A failover to a server whose clock is half a second off would shut a daily limit for a day."""
+    world, (old, gone, busy) = begin(clock, 1, 2, 1, source=LONG)
+    world.leave(gone)
+    beat(old, busy)
+    clock.ahead += seconds
+    beat(old, busy)
+    # What stood in a key that has come to its end by the new time is lost, and said by nobody.
+    expected = 2 if seconds < LONG.limits[0].window_seconds else 0
+    assert ask_around(world, old, busy) == expected
+
+
+@pytest.mark.parametrize("way", ["take", "admit", "turn", "work", "beat"])
+def test_whatever_is_asked_first_after_a_clock_was_set_back_finds_no_loss(
+    clock: ServersClock, way: str
+) -> None:
+    """Redis has noted a later moment than it knows now: nothing is missing for that."""
+    world, (asker, gone) = begin(clock, 1, 2, source=LONG)
+    asker.admit("A")
+    world.leave(gone)
+    beat(asker)
+    clock.ahead -= 0.5
+    ways = {"take": asker.take, "admit": lambda: asker.admit("B"), "turn": asker.turn, "work": asker.work}
+    ways.get(way, asker.beat)()
+    beat(asker)
+    assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
+
+
+@pytest.mark.parametrize("seconds", [-0.5, 400.0])
+def test_what_is_sent_after_a_step_counts_for_no_longer_than_a_window(
+    clock: ServersClock, seconds: float
+) -> None:
+    """Those who are there know by their own clocks how old their slots are."""
+    world, (one, other) = begin(clock, 3, 3, source=LONG)
+    clock.ahead += seconds
+    assert ask_around(world, one, other) == 0
+    clock.now += LONG.limits[0].window_seconds - 0.5
+    assert ask_around(world, one, other) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [0.5, -0.5, 30.0, -30.0])
+def test_data_that_is_lost_as_the_clock_is_set_is_missed(clock: ServersClock, seconds: float) -> None:
+    """A replica that lagged by a moment is promoted, and its clock differs: what it lacks, nobody has."""
+    world, (old, gone, busy) = begin(clock, 1, 0, 1, source=LONG)
+    saved = world.save()
+    clock.now += 0.05
+    give_up_rooms(world)
+    assert [gone.take() for _ in range(2)] == [True, True]
+    clock.now += 0.01
+    beat(old, busy)
+    world.kill(gone)
+    world.rewind(saved)
+    clock.ahead += seconds
+    assert ask_around(world, old, busy, world.fleet[1]) == 0
+    clock.now += 100.0
+    assert ask_around(world, old, busy, world.fleet[1]) == 0
+
+
+def test_one_that_is_cut_off_as_the_clock_is_set_keeps_its_share(clock: ServersClock) -> None:
+    """By the new time it would look as if it had been heard just now."""
+    world, (alone, *others) = begin(clock, 1, 1, 1)
+    alone.cut_off()
+    clock.now += 3.2
+    beat(*others)
+    clock.ahead -= 3.0
+    beat(*others)
+    assert ask_around(world, *others) == 4
+    assert [alone.take() for _ in range(3)] == [True, True, False]
+
+
+def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clock: ServersClock) -> None:
+    """A laptop that was suspended: its own clock stood still meanwhile, and the server's seems to be set."""
+    world, (laptop, gone, old) = begin(clock, 1, 2, 1, source=LONG)
+    world.leave(gone)
+    beat(laptop, old)
+    server = laptop.line.clock
+    server._ranges = {
+        name: known._replace(low=known.low - 12.0, high=known.high - 12.0)
+        for name, known in server._ranges.items()
+    }
+    beat(laptop, old)
+    assert ask_around(world, old, laptop) == 2

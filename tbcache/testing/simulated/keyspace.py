@@ -236,6 +236,9 @@ class Keyspace:
     def do_hgetall(self, key: bytes) -> Any:
         return [part for pair in (self._of(key, dict) or {}).items() for part in pair]
 
+    def do_hkeys(self, key: bytes) -> Any:
+        return list(self._of(key, dict) or ())
+
     def do_hvals(self, key: bytes) -> Any:
         return list((self._of(key, dict) or {}).values())
 
