@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench.table import Bar, Table
+from tbcache.embedded.simulator import DEMO_CREDENTIALS
+from tbcache.embedded.simulator.answer import Call
+from tbcache.embedded.simulator.app import create_app
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import BUILT_IN, SourceSettings
-from tbcache.simulator import DEMO_CREDENTIALS
-from tbcache.simulator.answer import Call
-from tbcache.simulator.app import create_app
 
 SYMBOLS = ("AAPL", "TSLA", "NVDA", "MSFT", "GME", "AMD", "META", "AMZN", "GOOGL", "SPY")
 MIDNIGHT = datetime(2026, 6, 2, tzinfo=UTC).timestamp()

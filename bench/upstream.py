@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from bench.limiter import Answer
+from tbcache.embedded.simulator.window import Arrival, Gate
 from tbcache.models import Failure, Limit, RateHint
-from tbcache.simulator.window import Arrival, Gate
 
 #: What was said, what is left, seconds until a counted arrival leaves or the gate opens again.
 _ANSWER = struct.Struct("!cId")

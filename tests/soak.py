@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx2
 
+from tbcache.embedded.simulator.mix import MIXES
 from tbcache.settings import SourceSettings
-from tbcache.simulator.mix import MIXES
 from tests.cli.command import Up, running_up
 from tests.server import wait_until
 

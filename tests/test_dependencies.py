@@ -46,7 +46,7 @@ _BEHIND_DOORS = (
     "tbcache.repository.database",
     "tbcache.repository.schema",
     "tbcache.repository.table",
-    "tbcache.simulator",
+    "tbcache.embedded.simulator",
     "tbcache.io.web_server",
     "tbcache.testing.simulated.",
     "tbcache.__main__",
@@ -223,7 +223,7 @@ import scheduler.__main__, workers.__main__
 sys.argv = ["x"]
 with contextlib.redirect_stderr(sys.stdout):
     assert (scheduler.__main__.main(), workers.__main__.main()) == (2, 2)
-for name in ("tbcache.api", "tbcache.simulator", "tbcache.SentimentRepository"):
+for name in ("tbcache.api", "tbcache.embedded.simulator", "tbcache.SentimentRepository"):
     try:
         exec(f"from {name.rpartition('.')[0]} import {name.rpartition('.')[2]}")
     except ImportError as error:
@@ -248,7 +248,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_extra(server: Server, tmp_
         "tbcache scheduler: the scheduler needs apscheduler: pip install 'tbcache[server]'",
         f"tbcache worker: {database}",
         "tbcache.api needs fastapi and uvicorn: pip install 'tbcache[server]'",
-        "tbcache.simulator needs fastapi and uvicorn: pip install 'tbcache[server]'",
+        "tbcache.embedded.simulator needs fastapi and uvicorn: pip install 'tbcache[server]'",
         database,
     ]
 

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tbcache.embedded.simulator.credential import demo_variables
 from tbcache.io import utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_sources
-from tbcache.simulator.credential import demo_variables
 from tbcache.store import Store
 from tests import readme
 from tests.server import Server

@@ -109,7 +109,7 @@ def simulator(
     data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
-    from tbcache.simulator import serve
+    from tbcache.embedded.simulator import serve
 
     plans = _by_source("--plan", plan or [], "PLAN, like news=paid")
     options: dict[str, Any] = {"credentials": _own_credentials(told_settings()), "plans": plans}
@@ -158,7 +158,7 @@ def _become(part: Part) -> int:
 
 def _own_credentials(settings: Settings) -> dict[str, str]:
     """The user's own credentials: the simulator knows them too, so a demo works in any shell."""
-    from tbcache.simulator import DEMO_CREDENTIALS
+    from tbcache.embedded.simulator import DEMO_CREDENTIALS
 
     found = {}
     for variable in DEMO_CREDENTIALS:

@@ -213,7 +213,7 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
     if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
         variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
     if plan.simulator is not None:
-        from tbcache.simulator import demo_variables
+        from tbcache.embedded.simulator import demo_variables
 
         # As its simulator's paid plan has it: the free one's news come a day late.
         variables["TBCACHE_NEWS__DELAY_HOURS"] = "0"
@@ -295,7 +295,7 @@ def _warn_of_environment(plan: Plan, variables: dict[str, str], view: View) -> N
 
 
 def _check_replay(replay: Path, demo: bool) -> None:
-    from tbcache.simulator.replay import Replay as Recorded
+    from tbcache.embedded.simulator.replay import Replay as Recorded
 
     if not demo:
         raise ConfigurationError("--replay is for the simulator: use it together with --demo")

@@ -1,4 +1,7 @@
-"""What ``tbcache up`` runs: an embedded server, and child processes that never outlive it."""
+"""What ``tbcache up`` runs: an embedded server, and child processes that never outlive it.
+
+The upstreams that it simulates are in :mod:`tbcache.embedded.simulator`.
+"""
 
 from tbcache.embedded.group import ProcessGroup
 from tbcache.embedded.note import DataFolder

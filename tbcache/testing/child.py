@@ -12,7 +12,7 @@ from tbcache.models.foreign import read_json
 def main(options: str) -> None:
     """Serve on a free port until SIGTERM; say on stdout where."""
     # Not above: it comes with an extra.
-    from tbcache.simulator import serve
+    from tbcache.embedded.simulator import serve
 
     given = read_json(options)
     given["limits"] = {name: Limit.parse_all(text) for name, text in given["limits"].items()}

@@ -53,7 +53,7 @@ class RunningSimulator:
     def variables(self) -> dict[str, str]:
         """The variables that point tbcache here, credentials included."""
         # Not above: it comes with an extra.
-        from tbcache.simulator import demo_variables
+        from tbcache.embedded.simulator import demo_variables
 
         return {**demo_variables(self.url), **self._credentials}
 

@@ -20,7 +20,7 @@ import httpx2
 import redis
 
 from tbcache.embedded import ProcessGroup
-from tbcache.simulator import demo_variables
+from tbcache.embedded.simulator import demo_variables
 from tests.chaos.plan import Shape
 from tests.chaos.record import Record
 from tests.proxy import Proxy

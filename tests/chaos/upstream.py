@@ -14,9 +14,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tbcache.embedded.simulator.app import create_app
 from tbcache.io.web_server import WebServer, inherit
 from tbcache.models import Limit
-from tbcache.simulator.app import create_app
 from tests.chaos.record import Record
 
 #: What spends nothing of Reddit's limit.

@@ -10,6 +10,8 @@ from datetime import datetime
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator import DEMO_CREDENTIALS
+from tbcache.embedded.simulator.app import create_app
 from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
@@ -22,8 +24,6 @@ from tbcache.models.error import (
 from tbcache.models.price import Price
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
-from tbcache.simulator import DEMO_CREDENTIALS
-from tbcache.simulator.app import create_app
 from tests.core.conftest import TWITTER, Upstream, item
 from tests.today import set_today
 

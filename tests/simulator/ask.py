@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 from starlette.testclient import TestClient
 
-from tbcache.simulator import DEMO_CREDENTIALS
+from tbcache.embedded.simulator import DEMO_CREDENTIALS
 
 BEARER = {"Authorization": f"Bearer {DEMO_CREDENTIALS['TBCACHE_TWITTER__BEARER_TOKEN']}"}
 NEWS_KEY = {"X-Api-Key": DEMO_CREDENTIALS["TBCACHE_NEWS__API_KEY"]}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator import create_app
 from tbcache.models import Limit
 from tbcache.settings import BUILT_IN
-from tbcache.simulator import create_app
 
 #: Tuesday 2026-06-02 15:00:00 UTC.
 START = 1_780_412_400.0

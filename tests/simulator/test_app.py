@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator import DEMO_CREDENTIALS, create_app, demo_variables
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.settings import BUILT_IN, Settings, get_sources
-from tbcache.simulator import DEMO_CREDENTIALS, create_app, demo_variables
 from tests.simulator import ask
 from tests.simulator.conftest import START, Clock
 

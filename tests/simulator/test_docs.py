@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from tbcache.cli import part
-from tbcache.simulator import create_app
-from tbcache.simulator.fault import Fault
+from tbcache.embedded.simulator import create_app
+from tbcache.embedded.simulator.fault import Fault
 
 TEXT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache.simulator.mix import MIXES
+from tbcache.embedded.simulator.mix import MIXES
 from tests.simulator import ask
 from tests.simulator.conftest import truth
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator.replay import FOLDERS, Replay
 from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError
-from tbcache.simulator.replay import FOLDERS, Replay
 from tests.simulator import ask
 from tests.simulator.conftest import START, Clock
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from tbcache.embedded.simulator import serve
 from tbcache.models.error import ConfigurationError
-from tbcache.simulator import serve
 from tests.server import wait_until
 from tests.upstream import SimulatorProcess, running_simulator
 

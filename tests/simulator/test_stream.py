@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbcache.simulator.search import has_cashtag_operator, symbols
-from tbcache.simulator.stream import Stream, newest_first
+from tbcache.embedded.simulator.search import has_cashtag_operator, symbols
+from tbcache.embedded.simulator.stream import Stream, newest_first
 from tests.simulator.conftest import START
 
 

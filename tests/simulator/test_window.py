@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbcache.embedded.simulator import window
+from tbcache.embedded.simulator.window import FixedWindow, Gate, Window
 from tbcache.models import Limit
-from tbcache.simulator import window
-from tbcache.simulator.window import FixedWindow, Gate, Window
 
 ARRIVALS = st.lists(st.integers(0, 40), min_size=1, max_size=120).map(sorted)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbcache.simulator.x_query import DEEPEST, BadQuery, Subject, read
+from tbcache.embedded.simulator.x_query import DEEPEST, BadQuery, Subject, read
 
 POST = Subject(
     text="$aapl next stop 300, says @gamma_reader",

@@ -217,7 +217,7 @@ _ABSENT = object()
 _REAL = (
     "tbcache.io.background",
     "tbcache.io.log",
-    "tbcache.simulator",
+    "tbcache.embedded.simulator",
     "tbcache.testing",
     "tbcache.cli",
 )

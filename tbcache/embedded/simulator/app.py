@@ -17,25 +17,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.credential import DEMO_CREDENTIALS
+from tbcache.embedded.simulator.dialect import Dialect
+from tbcache.embedded.simulator.fault import Fault, parse_faults
+from tbcache.embedded.simulator.ledger import Ledger
+from tbcache.embedded.simulator.mix import MIXES
+from tbcache.embedded.simulator.news import NewsDialect
+from tbcache.embedded.simulator.options import OptionsDialect
+from tbcache.embedded.simulator.reddit import RedditDialect
+from tbcache.embedded.simulator.replay import Replay
+from tbcache.embedded.simulator.stocktwits import StocktwitsDialect
+from tbcache.embedded.simulator.truth import MOST_HOURS, truths
+from tbcache.embedded.simulator.twitter import TwitterDialect
+from tbcache.embedded.simulator.upstream import Upstream
+from tbcache.embedded.simulator.window import Gate
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import BUILT_IN
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.credential import DEMO_CREDENTIALS
-from tbcache.simulator.dialect import Dialect
-from tbcache.simulator.fault import Fault, parse_faults
-from tbcache.simulator.ledger import Ledger
-from tbcache.simulator.mix import MIXES
-from tbcache.simulator.news import NewsDialect
-from tbcache.simulator.options import OptionsDialect
-from tbcache.simulator.reddit import RedditDialect
-from tbcache.simulator.replay import Replay
-from tbcache.simulator.stocktwits import StocktwitsDialect
-from tbcache.simulator.truth import MOST_HOURS, truths
-from tbcache.simulator.twitter import TwitterDialect
-from tbcache.simulator.upstream import Upstream
-from tbcache.simulator.window import Gate
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     dialect.name: dialect

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from tbcache.simulator import headline, post
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
-from tbcache.simulator.search import symbols
-from tbcache.simulator.stream import DAY, POPULARITY, Stream
-from tbcache.simulator.window import Arrival
+from tbcache.embedded.simulator import headline, post
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
+from tbcache.embedded.simulator.search import symbols
+from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
+from tbcache.embedded.simulator.window import Arrival
 
 EVERYTHING = "/v2/everything"
 HEADLINES = "/v2/top-headlines"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tbcache.embedded.simulator.answer import Answer
+from tbcache.embedded.simulator.dialect import stamp
+from tbcache.embedded.simulator.stream import DAY
+from tbcache.embedded.simulator.window import Window
 from tbcache.models.price import Price
-from tbcache.simulator.answer import Answer
-from tbcache.simulator.dialect import stamp
-from tbcache.simulator.stream import DAY
-from tbcache.simulator.window import Window
 
 DROPPED = "dropped"
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tbcache.simulator import tongue
-from tbcache.simulator.chatter import Stance
+from tbcache.embedded.simulator import tongue
+from tbcache.embedded.simulator.chatter import Stance
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from tbcache.embedded.simulator.app import create_app
 from tbcache.io.web_server import WebServer, configure, inherit, listen
 from tbcache.models import Limit
-from tbcache.simulator.app import create_app
 
 
 class Options(TypedDict, total=False):

@@ -10,10 +10,10 @@ fixed one, as X does. Whichever it is, the figures tell what a sliding one saw.
 # ruff: noqa: E402 -- what is missing is said before it is imported
 from tbcache.models.extra import need
 
-need("tbcache.simulator", "fastapi", "uvicorn")
+need("tbcache.embedded.simulator", "fastapi", "uvicorn")
 
-from tbcache.simulator.app import Simulator, create_app
-from tbcache.simulator.credential import DEMO_CREDENTIALS, demo_variables
-from tbcache.simulator.server import serve
+from tbcache.embedded.simulator.app import Simulator, create_app
+from tbcache.embedded.simulator.credential import DEMO_CREDENTIALS, demo_variables
+from tbcache.embedded.simulator.server import serve
 
 __all__ = ["DEMO_CREDENTIALS", "Simulator", "create_app", "demo_variables", "serve"]

@@ -10,10 +10,10 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from tbcache.simulator import chatter, tongue
-from tbcache.simulator.chatter import Person, Stance
-from tbcache.simulator.mix import mix_of
-from tbcache.simulator.stream import CROWD, DAY, POPULARITY, Stream
+from tbcache.embedded.simulator import chatter, tongue
+from tbcache.embedded.simulator.chatter import Person, Stance
+from tbcache.embedded.simulator.mix import mix_of
+from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream
 
 Kind = Literal["original", "retweet", "quote", "reply", "copy", "spam"]
 

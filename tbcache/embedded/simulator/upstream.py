@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.dialect import Dialect
+from tbcache.embedded.simulator.fault import Fault
+from tbcache.embedded.simulator.ledger import Ledger
+from tbcache.embedded.simulator.replay import Envelope, Replay
+from tbcache.embedded.simulator.stream import DAY
+from tbcache.embedded.simulator.window import Arrival, Gate
 from tbcache.models.error import InvalidRequest, nearest
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import Dialect
-from tbcache.simulator.fault import Fault
-from tbcache.simulator.ledger import Ledger
-from tbcache.simulator.replay import Envelope, Replay
-from tbcache.simulator.stream import DAY
-from tbcache.simulator.window import Arrival, Gate
 
 
 class Upstream:

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from tbcache.embedded.simulator.answer import JSON, Answer
 from tbcache.models.error import ConfigurationError, InvalidRequest, nearest
 from tbcache.models.foreign import read_json
 from tbcache.settings import BUILT_IN
-from tbcache.simulator.answer import JSON, Answer
 
 #: Which source a folder of recordings belongs to.
 FOLDERS = {"newsapi": "news", "unusual_whales": "options", **{name: name for name in BUILT_IN}}

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from tbcache.simulator import post
-from tbcache.simulator.chatter import Person
-from tbcache.simulator.dialect import stamp
-from tbcache.simulator.stream import Stream
-from tbcache.simulator.x_query import Subject
+from tbcache.embedded.simulator import post
+from tbcache.embedded.simulator.chatter import Person
+from tbcache.embedded.simulator.dialect import stamp
+from tbcache.embedded.simulator.stream import Stream
+from tbcache.embedded.simulator.x_query import Subject
 
 _EPOCH_MS = 1_288_834_974_657
 _FORM = "%Y-%m-%dT%H:%M:%S.000Z"

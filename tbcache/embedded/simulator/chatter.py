@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tbcache.simulator.stream import Stream
+from tbcache.embedded.simulator.stream import Stream
 
 Stance = Literal["bullish", "bearish", "neutral"]
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from tbcache.simulator import submission
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import Dialect, bearer, whole_seconds
-from tbcache.simulator.search import symbols
-from tbcache.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
-from tbcache.simulator.window import Arrival
+from tbcache.embedded.simulator import submission
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.dialect import Dialect, bearer, whole_seconds
+from tbcache.embedded.simulator.search import symbols
+from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
+from tbcache.embedded.simulator.window import Arrival
 
 TOKEN = "/api/v1/access_token"  # noqa: S105 -- a path, no secret
 TOKEN_SECONDS = DAY

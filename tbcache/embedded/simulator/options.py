@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from tbcache.embedded.simulator import chatter
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment
+from tbcache.embedded.simulator.stream import DAY, Stream, is_known
+from tbcache.embedded.simulator.window import Arrival, tightest
 from tbcache.settings import COMMON_SYMBOLS
-from tbcache.simulator import chatter
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment
-from tbcache.simulator.stream import DAY, Stream, is_known
-from tbcache.simulator.window import Arrival, tightest
 
 ALERTS = "/api/option-trades/flow-alerts"
 DAILY_REQUESTS = 15_000

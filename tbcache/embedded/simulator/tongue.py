@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tbcache.simulator.chatter import Stance
+from tbcache.embedded.simulator.chatter import Stance
 
 _TEXTS: dict[str, dict[Stance, tuple[str, ...]]] = {
     "es": {

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from tbcache.simulator import base36, chatter, post
-from tbcache.simulator.dialect import stamp
-from tbcache.simulator.stream import DAY, Stream
+from tbcache.embedded.simulator import base36, chatter, post
+from tbcache.embedded.simulator.dialect import stamp
+from tbcache.embedded.simulator.stream import DAY, Stream
 
 COMMENTS = "reddit-comments"
 STICKIES = 2

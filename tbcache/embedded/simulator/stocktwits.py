@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from tbcache.simulator import chatter, post
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.dialect import BadParameter, Dialect, bearer, stamp, whole_seconds
-from tbcache.simulator.stream import CROWD, DAY, POPULARITY, Stream, is_known, mood_salt
-from tbcache.simulator.window import Arrival
+from tbcache.embedded.simulator import chatter, post
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, stamp, whole_seconds
+from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream, is_known, mood_salt
+from tbcache.embedded.simulator.window import Arrival
 
 PREFIX = "/api/2/streams/"
 TOKEN_VARIABLE = "TBCACHE_STOCKTWITS__ACCESS_TOKEN"  # noqa: S105 -- a variable's name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tbcache.simulator import post
-from tbcache.simulator.dialect import Dialect, stamp
-from tbcache.simulator.stream import Stream
+from tbcache.embedded.simulator import post
+from tbcache.embedded.simulator.dialect import Dialect, stamp
+from tbcache.embedded.simulator.stream import Stream
 
 #: So far back at most: thirty days of a busy symbol are 40,000 items.
 MOST_HOURS = 720

@@ -11,11 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from tbcache.simulator import post
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.mix import mix_of
-from tbcache.simulator.stream import CROWD, POPULARITY, Order, Stream, is_known, newest_first, open_stream
-from tbcache.simulator.window import Arrival, Window
+from tbcache.embedded.simulator import post
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.mix import mix_of
+from tbcache.embedded.simulator.stream import (
+    CROWD,
+    POPULARITY,
+    Order,
+    Stream,
+    is_known,
+    newest_first,
+    open_stream,
+)
+from tbcache.embedded.simulator.window import Arrival, Window
 
 
 class Dialect(ABC):

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tbcache.simulator import base36, post, tweet, x_field, x_query
-from tbcache.simulator.answer import Answer, Call
-from tbcache.simulator.chatter import Person
-from tbcache.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
-from tbcache.simulator.search import has_cashtag_operator, symbols
-from tbcache.simulator.stream import DAY, POPULARITY, Stream
-from tbcache.simulator.window import Arrival, FixedWindow
+from tbcache.embedded.simulator import base36, post, tweet, x_field, x_query
+from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.chatter import Person
+from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
+from tbcache.embedded.simulator.search import has_cashtag_operator, symbols
+from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
+from tbcache.embedded.simulator.window import Arrival, FixedWindow
 
 SEARCH = "/2/tweets/search/recent"
 COUNTS = "/2/tweets/counts/recent"
