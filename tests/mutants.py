@@ -59,10 +59,10 @@ SUITES = {
     "dequeue": [*QUEUE, *MEMBER],
     "finish": QUEUE,
     "clear": CLEAR,
-    "strike": CLEAR,
+    "compact": CLEAR,
     "sweep": CLEAR,
-    "load": LOAD,
-    "keep": LOAD,
+    "begin_load": LOAD,
+    "end_load": LOAD,
     # What others include.
     "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],

@@ -366,7 +366,7 @@ def test_a_call_that_is_cancelled_while_it_asks_leaves_no_lease(
     is_asking, ask = asyncio.Event(), store.ask
 
     async def cut_off(script: Any, call: Any) -> object:
-        if script.name != "load":
+        if script.name != "begin_load":
             return await ask(script, call)
         asking = asyncio.create_task(ask(script, call))
         if has_come:
@@ -488,7 +488,7 @@ def test_a_thread_gets_what_a_task_loads(cache: CacheManager, calls: list[Any]) 
 
 def waiting(cache: CacheManager) -> bool:
     """Whether a thread waits for the load of another."""
-    flights = cache.core._flights._flights.values()
+    flights = cache.core._single_flight._flights.values()
     return any(flight.future._condition._waiters for flight in list(flights))  # type: ignore[attr-defined]
 
 
@@ -520,7 +520,7 @@ def test_a_blocking_call_waits_for_no_lease_that_a_task_of_its_loop_is_about_to_
 
     async def late(script: Any, call: Any) -> Any:
         answer = await ask(script, call)
-        if script.name == "load" and not here:
+        if script.name == "begin_load" and not here:
             here.append("")
             here[0] = cache.get_or_load(load.cache_key(), lambda: "here")
         return answer

@@ -12,7 +12,7 @@ import pytest
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
-from tbcache.cache.script import CLEAR, STRIKE, Clear, Strike
+from tbcache.cache.script import CLEAR, COMPACT, Clear, Compact
 from tbcache.fleet import Fleet
 from tbcache.io import run
 from tbcache.models import Failure
@@ -501,13 +501,13 @@ def test_a_sequence_does_not_count_backwards(store: Store) -> None:
 
 
 def test_a_log_that_is_gone_is_not_made_by_the_end_of_a_sweep(store: Store, server: Server) -> None:
-    """Emptied meanwhile, or of another type: there is nothing to strike off."""
+    """Emptied meanwhile, or of another type: there is nothing to take off."""
     name = store.keys.clears("twitter")
-    store.run(STRIKE, Strike(name, ("1767000000000000 a",)))
+    store.run(COMPACT, Compact(name, ("1767000000000000 a",)))
     assert not server.client.exists(name)
     server.client.hset(name, "a", "b")
     server.client.expire(name, 60)
-    store.run(STRIKE, Strike(name, ("1767000000000000 a",)))
+    store.run(COMPACT, Compact(name, ("1767000000000000 a",)))
     assert server.client.hgetall(name) == {b"a": b"b"}
 
 

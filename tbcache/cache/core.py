@@ -12,8 +12,8 @@ from uuid import UUID
 
 import redis
 
-from tbcache.cache.flight import Flights
 from tbcache.cache.load import LEASE_SECONDS, Load, Loads
+from tbcache.cache.single_flight import SingleFlight
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
 from tbcache.io.log import get_logger
@@ -54,11 +54,11 @@ class Cache:
         self.memory = memory
         self.hits = 0
         self.misses = 0
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
         self._sweeper = Sweeper(store)
         self._loads = Loads(store, lease_seconds)
         self._logs: dict[str, ClearLog] = {}
-        store.on_fork(self._flights.renew)
+        store.on_fork(self._single_flight.renew)
         store.breaker.on_return(lambda: run(self._put_right()))
 
     async def get(self, key: str, default: Any = None) -> Any:
@@ -176,7 +176,7 @@ class Cache:
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         value: T = await self.get(key, MISSING)
         if value is MISSING:
-            value = await self._flights.share(key, lambda: self._load(key, loader, seconds))
+            value = await self._single_flight.run(key, lambda: self._load(key, loader, seconds))
         return value
 
     async def begin_load(self, key: str) -> tuple[Any, Load | None]:
@@ -445,7 +445,7 @@ class Cache:
 
     async def _hide(self, pattern: str) -> None:
         """Note a clear in Redis: what matches is hidden from now on."""
-        self._logs |= await self._sweeper.note(pattern)
+        self._logs |= await self._sweeper.hide(pattern)
 
     def _reply(self, reply: Any) -> Any:
         """A reply, when it is no error.

@@ -58,7 +58,7 @@ class Clear(NamedTuple):
     cleared: str
 
 
-class Strike(NamedTuple):
+class Compact(NamedTuple):
     """Take lines of a log off it: what they hid has been removed."""
 
     log: Key
@@ -73,8 +73,8 @@ class Sweep(NamedTuple):
     sequences: tuple[int, ...]
 
 
-BEGIN_LOAD: Script[BeginLoad, Hit | Go | Join] = Script("load", BeginLoad, one_of(Hit, Go, Join))
-END_LOAD = Script("keep", EndLoad, flag)
+BEGIN_LOAD: Script[BeginLoad, Hit | Go | Join] = Script("begin_load", BeginLoad, one_of(Hit, Go, Join))
+END_LOAD = Script("end_load", EndLoad, flag)
 CLEAR = Script("clear", Clear, text)
-STRIKE = Script("strike", Strike, nothing)
+COMPACT = Script("compact", Compact, nothing)
 SWEEP = Script("sweep", Sweep, number)

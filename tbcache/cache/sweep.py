@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from tbcache.cache.script import CLEAR, STRIKE, SWEEP, Clear, Strike, Sweep
+from tbcache.cache.script import CLEAR, COMPACT, SWEEP, Clear, Compact, Sweep
 from tbcache.io import now, run, token, world
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
@@ -40,7 +40,7 @@ class Sweeper:
         self._store = store
         self._thread = BackgroundThread("tbcache-sweep", self._resume_once)
 
-    async def note(self, pattern: str) -> Logs:
+    async def hide(self, pattern: str) -> Logs:
         """Hide everything that matches, from everyone and at once.
 
         Returns the logs as they are now, those that this process reads.
@@ -122,7 +122,7 @@ class Sweeper:
         return {**logs, **await read_logs(self._store, sorted(more))} if more else logs
 
     async def _sweep(self, logs: Logs, claim: str) -> int:
-        """Remove what the logs hide, and strike it off them.
+        """Remove what the logs hide, and take it off them.
 
         Leases go first: without its lease no answer under way is stored, so that whatever
         was loaded before the clear is there, to be found, once the entries are looked through.
@@ -134,7 +134,7 @@ class Sweeper:
         # The one that has them all is the last: until then, another finds what is left to do.
         for name, one in reversed(logs.items()):
             if one.clears:
-                await self._store.ask(STRIKE, Strike(name, tuple(clear.line for clear in one.clears)))
+                await self._store.ask(COMPACT, Compact(name, tuple(clear.line for clear in one.clears)))
         return count
 
     async def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:

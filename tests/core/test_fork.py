@@ -15,7 +15,7 @@ import pytest
 
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
-from tbcache.cache.flight import _Flight
+from tbcache.cache.single_flight import _Flight
 from tbcache.io import IO, background, loop, run, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
@@ -108,8 +108,8 @@ def _of_joining(store: Store, settings: Settings) -> Held:
 def _of_loads(store: Store, settings: Settings) -> Held:
     cache = CacheManager(store)
     # The load of another thread.
-    cache.core._flights._flights["key"] = _Flight()
-    return cache.core._flights._lock, lambda: _then(store, lambda: cache.get_or_load("key", lambda: 1))
+    cache.core._single_flight._flights["key"] = _Flight()
+    return cache.core._single_flight._lock, lambda: _then(store, lambda: cache.get_or_load("key", lambda: 1))
 
 
 def _of_the_layer(store: Store, settings: Settings) -> Held:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 from tbcache.admission import Ask
-from tbcache.cache.memo import CallKey
+from tbcache.cache.decorator import CallKey
 from tbcache.fetch import Answered
 from tbcache.fetch.function.job import FunctionJob, as_raised
 from tbcache.fetch.function.outcome import FetcherOutcome

@@ -1,4 +1,4 @@
--- strike: the sweep of these patterns is over.
+-- compact: takes the patterns off a log of clears whose sweep is over.
 -- KEYS  log    (see clear.lua)
 -- ARGV  swept  the lines that go; a pattern cleared again meanwhile has a new one, which stays
 -- Replies nothing. The sequence stays as it is.
@@ -8,13 +8,13 @@ local written = redis.pcall('GET', log)
 if type(written) ~= 'string' then
     return
 end
-local is_struck = {}
+local is_swept = {}
 for _, line in ipairs(swept) do
-    is_struck[line] = true
+    is_swept[line] = true
 end
 local lines = {string.match(written, '^[^\n]*')}
 for line in string.gmatch(written, '\n([^\n]+)') do
-    if not is_struck[line] then
+    if not is_swept[line] then
         lines[#lines + 1] = line
     end
 end

@@ -1,5 +1,5 @@
 --@include wake
--- keep: the end of a load that load.lua allowed.
+-- end_load: the end of a load that begin_load.lua allowed.
 -- KEYS  entry, lease, woken   (see admit.lua, settle.lua)
 -- ARGV  token, generation
 --       value   the entry; "" where the load failed

@@ -38,7 +38,7 @@ class _Flight:
 _FLIGHTS: ContextVar[frozenset[_Flight]] = ContextVar("tbcache.flights", default=frozenset())
 
 
-class Flights:
+class SingleFlight:
     """Loads under way, by key."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
 
-    async def share(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run ``load``, or wait for who does; its exception is everyone's. A caller who is cancelled does
         not end it."""
         while True:

@@ -1,6 +1,6 @@
 --@include envelope
 --@include number
--- load: may this process load the value of a key, or does another do so already?
+-- begin_load: may this process load the value of a key, or does another do so already?
 -- KEYS  entry, lease   (see admit.lua; the lease also has
 --            generation: the token of the first load since the key was last cleared)
 -- ARGV  token
