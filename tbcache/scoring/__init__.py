@@ -1,13 +1,17 @@
 """Scoring: what items say of a symbol, as one figure from -1 (bearish) to 1 (bullish)."""
 
-from tbcache.scoring.aggregate import LABEL_SCORE, SCORED_CHARACTERS, THRESHOLD, aggregate, score_items
-from tbcache.scoring.finance import FinanceVader, Scorer, TargetScorer, get_scorer
+from tbcache.scoring.aggregate import LABEL_SCORE, SCORED_CHARACTERS, aggregate, score_items
+from tbcache.scoring.confidence import THRESHOLD
+from tbcache.scoring.finance import FinanceVader, get_scorer
+from tbcache.scoring.scorer import ConfidentScorer, Rating, Scorer, TargetScorer
 
 __all__ = [
     "LABEL_SCORE",
     "SCORED_CHARACTERS",
     "THRESHOLD",
+    "ConfidentScorer",
     "FinanceVader",
+    "Rating",
     "Scorer",
     "TargetScorer",
     "aggregate",

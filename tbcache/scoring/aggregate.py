@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tbcache.models import FetchRequest, Item, SymbolSentiment
-from tbcache.scoring.finance import Scorer, TargetScorer, clean
+from tbcache.scoring.confidence import THRESHOLD
+from tbcache.scoring.finance import clean
+from tbcache.scoring.scorer import Scorer, TargetScorer
 
-#: Where bullish and bearish begin: VADER's own, and what the published comparisons use.
-THRESHOLD = 0.05
 #: What an author's own label counts: clearly more than the texts that say the same in words
 #: (their mean is near 0.5), and less than 1, which belongs to a figure that says so.
 LABEL_SCORE = 0.8

@@ -6,12 +6,14 @@ import functools
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.resources import files
 from string import punctuation
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from tbcache.models.foreign import unescape
+from tbcache.scoring.confidence import Evidence, confidence
+from tbcache.scoring.lexicon import Lexicon
+from tbcache.scoring.scorer import Rating, Scorer
 from tbcache.scoring.target import about
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ _loading = threading.Lock()
 
 #: Words in lower case, the same with their punctuation, and their valences: the valences by the rules.
 Understand = Callable[[list[str], list[str], list[float]], list[float]]
-Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
+
+# A text that was cleaned, its words in lower case, and their valences by VADER alone and by all rules: a
+# plain tuple, as one is made for each text.
+_Weighed = tuple[str, list[str], list[float], list[float]]
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")  # not "<3"
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
@@ -31,76 +36,6 @@ _SIGNED_PERCENT = re.compile(r"(?<![\w.,])([+\-−])(?=\d[\d.,]*\s?%)")
 _DIRECTION = {"+": " up ", "-": " down ", "−": " down "}
 # VADER knows the typewriter's signs only: "don’t" would not negate, and “beat” would be no word.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": " ", "—": " - ", "–": " - "})
-
-
-class Scorer(Protocol):
-    """Rates texts. ``name`` and ``version`` travel with each score."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    def score(self, texts: list[str]) -> list[float]:
-        """One figure a text, -1 (bearish) .. 1 (bullish), 0 where nothing is said."""
-        ...
-
-
-@runtime_checkable
-class TargetScorer(Scorer, Protocol):
-    """A scorer that tells the tickers of a text apart; of one that does not, ``score`` is called."""
-
-    def score_for(self, texts: list[str], symbol: str) -> list[float]:
-        """One figure a text, as by ``score``, of what it says of ``symbol``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Lexicon:
-    """What traders mean by words: valences (-4..4), words that mean nothing here, emoji as words.
-
-    ``phrases`` maps the first two words of each phrase to the phrases that begin so,
-    longest first; a phrase counts as one word. ``firsts`` are their first words.
-    """
-
-    valences: dict[str, float]
-    neutral: frozenset[str]
-    emoji: dict[str, str]
-    phrases: Phrases
-    firsts: frozenset[str]
-
-    @classmethod
-    def read(cls, text: str) -> Lexicon:
-        """Read ``word<TAB>valence`` rows; a valence of ``=word`` stands for that word."""
-        rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
-        figures = {word: float(value) for word, value in rows if not value.startswith("=")}
-        phrases: Phrases = {}
-        for phrase in sorted((word for word in figures if " " in word), key=len, reverse=True):
-            first, second, *rest = phrase.split(" ")
-            phrases[first, second] = (*phrases.get((first, second), ()), (first, second, *rest))
-        return cls(
-            valences={word: value for word, value in figures.items() if value},
-            neutral=frozenset(word for word, value in figures.items() if not value),
-            emoji={emoji: f" {value[1:]} " for emoji, value in rows if value.startswith("=")},
-            phrases=phrases,
-            firsts=frozenset(first for first, _ in phrases),
-        )
-
-    def find_phrases(self, words: list[str]) -> list[tuple[int, int]]:
-        """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
-        found, done = list[tuple[int, int]](), 0
-        if self.firsts.isdisjoint(words):
-            return found
-        # Most words begin none, and of those that do few are followed by the second word of one.
-        for at in [at for at, word in enumerate(words) if word in self.firsts]:
-            known = self.phrases.get((words[at], words[at + 1])) if at + 1 < len(words) else None
-            if known and at >= done:
-                end = next((at + len(p) for p in known if tuple(words[at : at + len(p)]) == p), 0)
-                if end:
-                    found.append((at, end))
-                    done = end
-        return found
 
 
 class FinanceVader:
@@ -114,9 +49,19 @@ class FinanceVader:
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
-        with _loading:
-            vader, lexicon, understand = _lexicons()
-        return [_compound(vader, lexicon, understand, text) for text in texts]
+        tables = _load()
+        return [_compound(tables[0], _weigh(*tables, text)) for text in texts]
+
+    def read(self, texts: list[str]) -> list[Evidence]:
+        """What each score is made of."""
+        tables = _load()
+        return [_evidence(tables[0], _weigh(*tables, text)) for text in texts]
+
+    def rate(self, texts: list[str], symbol: str | None = None) -> list[Rating]:
+        """One score a text, as by ``score`` or ``score_for``, with its confidence."""
+        if symbol is not None:
+            texts = [about(text, symbol) for text in texts]
+        return [Rating(evidence.compound, confidence(evidence)) for evidence in self.read(texts)]
 
     def score_for(self, texts: list[str], symbol: str) -> list[float]:
         """One compound a text, of the clauses that speak of ``symbol`` where it names other tickers too."""
@@ -148,6 +93,11 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
     return text.strip()
 
 
+def _load() -> tuple[Vader, Lexicon, Understand]:
+    with _loading:
+        return _lexicons()
+
+
 @functools.cache
 def _lexicons() -> tuple[Vader, Lexicon, Understand]:
     # Here and not above: whoever never scores a text never builds these tables.
@@ -163,7 +113,7 @@ def _lexicons() -> tuple[Vader, Lexicon, Understand]:
     return vader, lexicon, understand
 
 
-def _compound(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> float:
+def _weigh(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> _Weighed:
     text = vader.spell(clean(text, lexicon.emoji))
     # With their punctuation, which has no capitals.
     words = tokens = text.split()
@@ -172,7 +122,19 @@ def _compound(vader: Vader, lexicon: Lexicon, understand: Understand, text: str)
     if found := lexicon.find_phrases(lower):
         tokens = [tokens[end - 1] for end in _ends(len(tokens), found)]
         words, lower = _join(words, found), _join(lower, found)
-    return vader.total(understand(lower, tokens, vader.valences(words, lower)), lower, text)
+    plain = vader.valences(words, lower)
+    return text, lower, plain, understand(lower, tokens, plain)
+
+
+def _compound(vader: Vader, weighed: _Weighed) -> float:
+    text, lower, _, valences = weighed
+    return vader.total(valences, lower, text)
+
+
+def _evidence(vader: Vader, weighed: _Weighed) -> Evidence:
+    text, lower, plain, valences = weighed
+    compound = vader.total(list(valences), lower, text)
+    return Evidence.of(compound, valences, rules=valences != plain)
 
 
 def _bare(token: str) -> str:

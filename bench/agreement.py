@@ -1,0 +1,39 @@
+"""How far labels agree with the truth, and confidences with how often they are right."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from tbcache.scoring import THRESHOLD
+
+#: Confidences are compared in so many bins of equal width.
+BINS = 10
+
+
+def label_of(score: float) -> str:
+    return "bullish" if score >= THRESHOLD else "bearish" if score <= -THRESHOLD else "neutral"
+
+
+def macro_f1(truths: Sequence[str], guesses: Sequence[str]) -> float:
+    """The mean F1 of the classes that the truths have."""
+    figures = []
+    for label in sorted(set(truths)):
+        hits = sum(guess == truth == label for guess, truth in zip(guesses, truths, strict=True))
+        figures.append(2 * hits / (list(guesses).count(label) + list(truths).count(label)))
+    return statistics.mean(figures)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
+    """The expected calibration error: the mean distance of confidence and share of right labels."""
+    bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
+    for sure, is_right in zip(confidences, right, strict=True):
+        bins[min(int(sure * BINS), BINS - 1)].append((sure, is_right))
+    gaps = (abs(sum(sure for sure, _ in part) - sum(is_right for _, is_right in part)) for part in bins)
+    return sum(gaps) / len(confidences)
+
+
+def most_confident(confidences: Sequence[float], share: float) -> list[int]:
+    """The places of the ``share`` of texts that the scorer is surest of."""
+    order = sorted(range(len(confidences)), key=lambda i: -confidences[i])
+    return order[: round(share * len(order))]

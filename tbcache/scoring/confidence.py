@@ -1,0 +1,58 @@
+"""How likely it is that the label of a text (bullish, bearish or neutral) is right.
+
+A logistic function of what the scorer saw, one for texts that have an opinion and one for those that are
+neutral. Its numbers are fitted by ``python -m bench.calibrate`` on sentences that were written for it before
+they were scored, and stand here so that nothing is fitted where texts are scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+#: Where bullish and bearish begin: VADER's own, and what the published comparisons use.
+THRESHOLD = 0.05
+
+
+class Evidence(NamedTuple):
+    """What a score was made of: ``compound`` (-1..1), how many ``words`` the text has and how many of them
+    are ``rated``, how far those agree (0: as much for as against; 1: all of one side), and whether ``rules``
+    have changed what the words alone say.
+    """
+
+    compound: float
+    words: int
+    rated: int
+    agreement: float
+    rules: bool
+
+    @classmethod
+    def of(cls, compound: float, valences: Sequence[float], rules: bool) -> Evidence:
+        size = math.fsum(map(abs, valences))
+        agreement = abs(math.fsum(valences)) / size if size else 1.0
+        return cls(compound, len(valences), sum(map(bool, valences)), agreement, rules)
+
+
+#: The constant, then one weight for each of :func:`features`.
+OPINION = (-0.810, 0.680, 1.153, 0.176, 0.532)
+NEUTRAL = (-0.907, 0.577, -0.956)
+
+
+def features(evidence: Evidence) -> tuple[float, ...]:
+    """What the confidence is a function of."""
+    if is_opinion(evidence):
+        size = abs(evidence.compound)
+        return size, evidence.agreement, math.log1p(evidence.rated), float(evidence.rules)
+    return math.log1p(evidence.words), float(evidence.rated > 0)
+
+
+def confidence(evidence: Evidence) -> float:
+    """The probability, 0..1, that the text's label is right."""
+    constant, *weights = OPINION if is_opinion(evidence) else NEUTRAL
+    total = constant + sum(w * x for w, x in zip(weights, features(evidence), strict=True))
+    return round(1 / (1 + math.exp(-total)), 4)
+
+
+def is_opinion(evidence: Evidence) -> bool:
+    return abs(evidence.compound) >= THRESHOLD
