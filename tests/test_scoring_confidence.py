@@ -22,9 +22,10 @@ def test_a_rating_has_the_score_that_the_text_has() -> None:
     scorer = get_scorer()
     assert isinstance(scorer, ConfidentScorer)
     assert [rating.score for rating in scorer.rate(TEXTS)] == scorer.score(TEXTS)
-    assert scorer.rate(["$UPP soars, $DWN sinks"], "DWN")[0].score == FinanceVader().score_for(
-        ["$UPP soars, $DWN sinks"], "DWN"
-    )[0]
+    assert (
+        scorer.rate(["$UPP soars, $DWN sinks"], "DWN")[0].score
+        == FinanceVader().score_for(["$UPP soars, $DWN sinks"], "DWN")[0]
+    )
 
 
 def test_it_is_right_about_as_often_as_it_says() -> None:
