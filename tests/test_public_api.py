@@ -235,6 +235,6 @@ def test_calls_of_users_type_check_strictly() -> None:
 
 def test_a_library_says_nothing_unless_asked(capfd: pytest.CaptureFixture[str]) -> None:
     """A bot's own output is the bot's: our warnings go to its logging, or nowhere."""
-    code = "from tbcache.settings import log; log.get_logger('tbcache.x').warning('fetch.failed', why='x')"
+    code = "from tbcache.io import log; log.get_logger('tbcache.x').warning('fetch.failed', why='x')"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert capfd.readouterr() == ("", "")
