@@ -17,8 +17,8 @@ from rich.console import Console
 
 from tbcache import cli
 from tbcache.api import create_app
+from tbcache.cli.dashboard import dashboard
 from tbcache.cli.error import exit_code
-from tbcache.cli.page import status_page
 from tbcache.fleet import Fleet
 from tbcache.models import error as errors
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings, Source, SourceSettings, get_settings
@@ -139,7 +139,7 @@ def test_the_page_that_is_shown_has_the_columns_of_the_code() -> None:
 def page_columns(width: int) -> list[str]:
     settings = Settings.load({})
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(status_page(Fleet(settings, Store(settings)).status(), width))
+    console.print(dashboard(Fleet(settings, Store(settings)).status(), width))
     (line,) = [line for line in console.export_text().splitlines() if line.startswith("source ")]
     return re.split(r"\s{2,}", line.strip())
 

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tbcache.cli.page import status_page, summary
+from tbcache.cli.dashboard import dashboard, summary
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
-from tbcache.monitoring import Load, UsageMonitor
+from tbcache.monitoring import UsageMonitor, Workload
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
@@ -53,7 +53,7 @@ class Views:
 def shown(views: Views) -> str:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(status_page(views.seen, 200))
+        console.print(dashboard(views.seen, 200))
     return captured.get()
 
 
@@ -66,7 +66,7 @@ def test_every_view_tells_the_same_of_a_fleet(settings: Settings, store: Store, 
     store.client.hset(key, mapping={"closed_until": int(until * 1e6), "closed_reason": "quota"})
     store.client.expire(key, 60)
     monitor = UsageMonitor(store, settings)
-    monitor.beat("worker", started_at=utc_now(), load=Load(threads=8, busy=3))
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=8, busy=3))
     # Of a source that is off by now: what it cost today was paid.
     monitor.record_request("twitter", cost=0.25)
     for cached in (True, True, False):

@@ -8,7 +8,7 @@ from dramatiq import Worker
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
-from tbcache.monitoring import Load, get_usage_monitor
+from tbcache.monitoring import Workload, get_usage_monitor
 from tbcache.queue import PacingBroker
 
 from .health import living_threads
@@ -49,8 +49,8 @@ class HeartbeatMiddleware(Middleware):
         get_usage_monitor().flush()
         get_usage_monitor().leave()
 
-    def _load(self) -> Load:
+    def _load(self) -> Workload:
         threads = self._broker.threads
         living = threads.total if self._worker is None else living_threads(self._worker)
         doing = tuple(sorted(self._doing.copy().values()))
-        return Load(living, threads.busy, doing, tuple(self._broker.sources))
+        return Workload(living, threads.busy, doing, tuple(self._broker.sources))

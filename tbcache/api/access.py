@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tbcache.api.error import answer
+from tbcache.api.error import error_response
 from tbcache.api.security import (
     NOT_LET_IN,
     NOT_LOCAL,
@@ -64,26 +64,26 @@ class Access:
             # The server stops. uvicorn would say so as plain text, and log it as an error of the app.
             if is_begun:
                 raise
-            await answer(503, "the API stops")(scope, receive, send)
+            await error_response(503, "the API stops")(scope, receive, send)
 
     def _refuse(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         given = headers.get("host")
         host = read_host(f"//{given}")
         if not self._token and given is not None and not (is_loopback(host) or is_address(host)):
-            return answer(
+            return error_response(
                 403,
                 "without a token the Host must be localhost or an address: ask that way, "
                 "or set TBCACHE_API_TOKEN where the API runs",
             )
         if given is not None and host is None:
-            return answer(400, "the Host header names no host")
+            return error_response(400, "the Host header names no host")
         if (scope["path"].rstrip("/") or "/") not in OPEN and not is_of_this_machine(scope, headers):
             if not self._token:
-                return answer(403, NOT_LOCAL)
+                return error_response(403, NOT_LOCAL)
             if not has_token(headers, self._token):
-                return answer(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
+                return error_response(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
-            return answer(413, _TOO_LARGE)
+            return error_response(413, _TOO_LARGE)
         return None
 
 

@@ -37,7 +37,7 @@ def install(app: FastAPI) -> None:
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return answer(error.status_code, _text(request, error), dict(error.headers or {}))
+    return error_response(error.status_code, _text(request, error), dict(error.headers or {}))
 
 
 def _text(request: Request, error: HTTPException) -> str:
@@ -56,8 +56,8 @@ def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
     if first["type"] == "json_invalid":
-        return answer(422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
-    return answer(422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
+        return error_response(422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
+    return error_response(422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
 
 
 def _given(error: Mapping[str, Any]) -> str:
@@ -68,15 +68,15 @@ def _given(error: Mapping[str, Any]) -> str:
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return answer(status, str(error))
+    return error_response(status, str(error))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # What it says may hold anything, secrets too; it is in the log.
-    return answer(500, f"internal error ({type(error).__name__}); the API's log has the rest")
+    return error_response(500, f"internal error ({type(error).__name__}); the API's log has the rest")
 
 
-def answer(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error in the one form; what of ``text`` is no valid Unicode is replaced."""
     sound = text.encode(errors="replace").decode()
     return JSONResponse({"error": sound}, status, headers={"Cache-Control": "no-store", **(headers or {})})

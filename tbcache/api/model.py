@@ -23,24 +23,24 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-class Answer(BaseModel):
+class Schema(BaseModel):
     """Reads dataclasses; times are UTC, money US dollars, durations seconds."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
-class Error(Answer):
+class Error(Schema):
     """What went wrong, in one line."""
 
     error: str
 
 
-class Health(Answer):
+class Health(Schema):
     status: str
     version: str
 
 
-class CacheHealth(Answer):
+class CacheHealth(Schema):
     """The cache that all workers share; what only Redis knows is null while it is away."""
 
     is_available: bool
@@ -62,12 +62,12 @@ class ClearRequest(BaseModel):
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
 
 
-class Cleared(Answer):
+class Cleared(Schema):
     pattern: str
     cleared: int
 
 
-class LimitStatus(Answer):
+class LimitStatus(Schema):
     """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
 
     limit: str = Field(examples=["300/15m"])
@@ -80,7 +80,7 @@ class LimitStatus(Answer):
     reason: str | None
 
 
-class SourceLimits(Answer):
+class SourceLimits(Schema):
     is_enabled: bool
     missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
     charge: Charge
@@ -91,12 +91,12 @@ class SourceLimits(Answer):
     configured: list[str] = Field(description="Those that the API itself was started with.")
 
 
-class RateLimits(Answer):
+class RateLimits(Schema):
     is_available: bool = Field(description="False: what only Redis knows is null.")
     sources: dict[str, SourceLimits]
 
 
-class SourceUsage(Answer):
+class SourceUsage(Schema):
     requests_today: int
     hits_today: int
     stale_today: int
@@ -113,7 +113,7 @@ class SourceUsage(Answer):
     latency_p95: float | None
 
 
-class RecentUsage(Answer):
+class RecentUsage(Schema):
     """A source in the last minutes: ``seconds`` is how many seconds that is, 5 to 6 minutes as a rule."""
 
     seconds: float
@@ -128,7 +128,7 @@ class RecentUsage(Answer):
     latency_p95: float | None
 
 
-class Worker(Answer):
+class Worker(Schema):
     """A process of the fleet; ``age`` is the seconds since its last heartbeat."""
 
     name: str
@@ -144,14 +144,14 @@ class Worker(Answer):
     is_alive: bool
 
 
-class DaySource(Answer):
+class DaySource(Schema):
     requests: int = Field(validation_alias="requests_today")
     errors: int = Field(validation_alias="errors_today")
     cost: float = Field(validation_alias="cost_today")
     cache_hit_rate: float
 
 
-class Day(Answer):
+class Day(Schema):
     """One UTC day."""
 
     day: date
@@ -162,7 +162,7 @@ class Day(Answer):
     sources: dict[str, DaySource]
 
 
-class Usage(Answer):
+class Usage(Schema):
     """Today (UTC) so far; ``history`` has the days asked for, today first, when more than one was."""
 
     is_available: bool = Field(description="False: nothing is known, and every figure is null.")
@@ -178,7 +178,7 @@ class Usage(Answer):
     history: list[Day]
 
 
-class Trouble(Answer):
+class Trouble(Schema):
     """One thing that somebody should know; moments that are not known are null."""
 
     kind: str
@@ -189,7 +189,7 @@ class Trouble(Answer):
     until: datetime | None
 
 
-class Server(Answer):
+class Server(Schema):
     address: str
     is_available: bool
     reason: str | None
@@ -199,7 +199,7 @@ class Server(Answer):
     clients: int | None
 
 
-class SourceState(Answer):
+class SourceState(Schema):
     """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `off`; `unknown` while Redis is away."""
 
     name: str
@@ -216,7 +216,7 @@ class SourceState(Answer):
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
 
 
-class FleetState(Answer):
+class FleetState(Schema):
     """The fleet, by the word of its own processes."""
 
     at: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
 
-from tbcache.asyncio.view import in_thread
+from tbcache.asyncio.thread import in_thread
 from tbcache.cache import Cached, CacheStatus
 from tbcache.cache import CacheManager as BlockingManager
 from tbcache.cache import cached as keep_results

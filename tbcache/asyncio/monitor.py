@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tbcache.asyncio.view import in_thread
+from tbcache.asyncio.thread import in_thread
 from tbcache.io.singleton import singleton
 from tbcache.monitoring import RecentMetrics, SourceMetrics, WorkerStatus
 from tbcache.monitoring import UsageMonitor as BlockingMonitor

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import fetch, part, queue, status, up
+from tbcache.cli import fetch, process, queue, status, up
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -51,7 +51,7 @@ app.command(epilog=status.STATUS_EXAMPLE)(status.status)
 app.command(epilog=status.LIMITS_EXAMPLE)(status.limits)
 cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)
 app.add_typer(cache, name="cache")
-app.command(epilog=part.WORKER_EXAMPLE)(part.worker)
-app.command(epilog=part.SCHEDULER_EXAMPLE)(part.scheduler)
-app.command(epilog=part.API_EXAMPLE)(part.api)
-app.command(epilog=part.SIMULATOR_EXAMPLE)(part.simulator)
+app.command(epilog=process.WORKER_EXAMPLE)(process.worker)
+app.command(epilog=process.SCHEDULER_EXAMPLE)(process.scheduler)
+app.command(epilog=process.API_EXAMPLE)(process.api)
+app.command(epilog=process.SIMULATOR_EXAMPLE)(process.simulator)

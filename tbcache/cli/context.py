@@ -10,10 +10,10 @@ from tbcache.settings import Settings, get_settings
 
 
 def told_settings() -> Settings:
-    """The settings of this process; says so when a note that is not to be believed was left out of them."""
+    """The settings of this process; says why the runtime file was ignored, if it was."""
     settings = get_settings()
-    if settings.note_problem is not None:
-        say(settings.note_problem)
+    if settings.runtime_file_problem is not None:
+        say(settings.runtime_file_problem)
     return settings
 
 

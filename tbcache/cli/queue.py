@@ -91,7 +91,7 @@ def dead(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Result:
     """What became of a queued fetch: an outcome or an error."""
 
     request: FetchRequest
@@ -108,7 +108,7 @@ class _Answer:
 def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: float, as_json: bool) -> None:
     handles = [get_queue().enqueue(request, lane) for request in requests]
     if wait:
-        _show_answers(_wait(handles, timeout), as_json)
+        _show_results(_wait(handles, timeout), as_json)
     elif wants_json(as_json):
         print_json([{**asdict(h.request), "job_id": h.job_id, "is_new": h.is_new} for h in handles])
     else:
@@ -119,33 +119,33 @@ def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: fl
         print_table(rows_table(("source", "symbol", "job", "state"), rows))
 
 
-def _wait(handles: Sequence[Handle], timeout: float) -> list[_Answer]:
+def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:
     give_up = time.monotonic() + timeout
-    answers = []
+    results = []
     for handle in handles:
         try:
             outcome = handle.result(max(0.0, give_up - time.monotonic()))
-            answers.append(_Answer(handle.request, outcome))
+            results.append(_Result(handle.request, outcome))
         except TbcacheError as error:
-            answers.append(_Answer(handle.request, error=error))
-    return answers
+            results.append(_Result(handle.request, error=error))
+    return results
 
 
-def _show_answers(answers: Sequence[_Answer], as_json: bool) -> None:
+def _show_results(results: Sequence[_Result], as_json: bool) -> None:
     """Print what came, and what did not; the first error gives the exit code."""
     if wants_json(as_json):
-        print_json([answer.to_data() for answer in answers])
+        print_json([result.to_data() for result in results])
     else:
-        _show_table(answers)
-    errors = [answer.error for answer in answers if answer.error is not None]
+        _show_table(results)
+    errors = [result.error for result in results if result.error is not None]
     raise typer.Exit(exit_code(errors[0]) if errors else OK)
 
 
-def _show_table(answers: Sequence[_Answer]) -> None:
-    outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
+def _show_table(results: Sequence[_Result]) -> None:
+    outcomes = [result.outcome for result in results if result.outcome is not None]
     if outcomes:
         print_table(outcome_table(outcomes, terminal_width()))
     sources = get_sources(quiet_settings())
-    for answer in answers:
-        if answer.error is not None:
-            say(failure(answer.request, answer.error, sources[answer.request.source].variables))
+    for result in results:
+        if result.error is not None:
+            say(failure(result.request, result.error, sources[result.request.source].variables))

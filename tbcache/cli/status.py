@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
+from tbcache.cli.dashboard import dashboard, differences
 from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
-from tbcache.cli.page import differences, status_page
 from tbcache.cli.table import limit_table
 from tbcache.fleet import FleetStatus
 from tbcache.models.error import nearest
@@ -36,7 +36,7 @@ def status(
     if wants_json(as_json):
         print_json(seen)
     else:
-        print_table(status_page(seen, terminal_width()))
+        print_table(dashboard(seen, terminal_width()))
     return OK
 
 

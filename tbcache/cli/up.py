@@ -15,19 +15,19 @@ from typing import Annotated
 
 import typer
 
+from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.cli.stop import StopSignal
-from tbcache.cli.view import View, open_view
 from tbcache.cli.watch import Watcher
 from tbcache.embedded import (
     DataFolder,
     EmbeddedServer,
-    Part,
     ProcessGroup,
+    Program,
     Supervisor,
-    process_part,
-    python_part,
+    process_program,
+    python_program,
 )
 from tbcache.fleet import Fleet
 from tbcache.models.error import ConfigurationError
@@ -47,7 +47,7 @@ WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class UpOptions:
     """What to start. ``api_listener`` is the API's, None: no API; ``listener`` the simulator's, in the demo.
 
     They listen before anything starts: who asks too early waits, and is not refused. ``example`` is a source
@@ -114,8 +114,8 @@ def up(
         _check_replay(replay, demo)
     started = time.monotonic()
     folder = DataFolder(get_settings().data_dir)
-    with folder.own(), _listener(demo) as listener, ExitStack() as stack:
-        # What was read may have been the note of one that was killed.
+    with folder.locked(), _listener(demo) as listener, ExitStack() as stack:
+        # What was read may have been the runtime file of one that was killed.
         get_settings.cache_clear()
         settings = get_settings()
         sources = get_sources(settings)
@@ -126,8 +126,8 @@ def up(
         api_listener = stack.enter_context(_api_listener(port)) if api else None
         example = next((name for name, one in sources.items() if demo or one.is_enabled), "twitter")
         is_moved = port is None and api_listener is not None and api_listener.getsockname()[1] != API_PORT
-        plan = Plan(listener, replay, api_listener, processes, threads, example, is_moved)
-        return _run(plan, settings, folder, started)
+        options = UpOptions(listener, replay, api_listener, processes, threads, example, is_moved)
+        return _run(options, settings, folder, started)
 
 
 def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) -> int:
@@ -140,7 +140,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
                 name = f"worker-{number}"
                 own = settings.worker_name
                 variables = {"TBCACHE_WORKER_NAME": f"{own}-{number}"} if own else {}
-                supervisor.start(process_part(name, "workers", arguments, variables))
+                supervisor.start(process_program(name, "workers", arguments, variables))
             while not stop.wait(LOOP_SECONDS):
                 supervisor.watch()
         finally:
@@ -161,58 +161,58 @@ def _check_database(settings: Settings) -> None:
         get_repository()
 
 
-def _run(plan: Plan, settings: Settings, folder: DataFolder, started: float) -> int:
+def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: float) -> int:
     with StopSignal() as stop, ExitStack() as stack:
-        view = open_view(plan.hints)
-        stack.callback(view.close)
-        supervisor = Supervisor(stack.enter_context(ProcessGroup()), view.say)
-        variables = _variables(plan, settings, folder)
+        display = open_display(options.hints)
+        stack.callback(display.close)
+        supervisor = Supervisor(stack.enter_context(ProcessGroup()), display.say)
+        variables = _variables(options, settings, folder)
         if settings.redis is None:
-            variables["REDIS_URL"] = _start_server(plan, folder, supervisor, stop, stack)
+            variables["REDIS_URL"] = _start_server(options, folder, supervisor, stop, stack)
         else:
             variables["REDIS_URL"] = settings.redis
-            if not _await_own(settings, view, stop):
+            if not _await_own(settings, display, stop):
                 return 0
-        stack.callback(_stop, supervisor, folder, view, stop)
-        for part in _parts(plan, variables, folder, settings):
-            supervisor.start(part)
-        folder.write_note(variables, plan.api)
-        _warn_of_environment(plan, variables, view)
+        stack.callback(_stop, supervisor, folder, display, stop)
+        for program in _programs(options, variables, folder, settings):
+            supervisor.start(program)
+        folder.write_runtime_file(variables, options.api)
+        _warn_of_environment(options, variables, display)
         if (reason := why_unkept(settings)) is not None:
-            view.say(reason)
-        if plan.is_moved:
-            view.say(f"port {API_PORT} is taken: the API is at {plan.api}")
-        watcher = Watcher(Settings.load({**os.environ, **variables}), view, started, plan.simulator)
+            display.say(reason)
+        if options.is_moved:
+            display.say(f"port {API_PORT} is taken: the API is at {options.api}")
+        watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)
         stack.callback(watcher.close)
-        _watch(plan, supervisor, view, stop, started)
+        _watch(options, supervisor, display, stop, started)
     return 0
 
 
 def _start_server(
-    plan: Plan, folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack
+    options: UpOptions, folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack
 ) -> str:
     """Start the embedded server; its URL."""
-    server = EmbeddedServer(plan.home(folder) / "valkey", folder.path / "logs" / "valkey.log")
-    fd = stack.enter_context(server.own())
+    server = EmbeddedServer(options.home(folder) / "valkey", folder.path / "logs" / "valkey.log")
+    fd = stack.enter_context(server.locked())
     stack.callback(supervisor.stop)
     server.start(supervisor, fd, stop.is_set)
     return server.url
 
 
-def _await_own(settings: Settings, view: View, stop: StopSignal) -> bool:
+def _await_own(settings: Settings, display: Display, stop: StopSignal) -> bool:
     """Wait for the user's own server; False when we are to stop first."""
     with closing(Fleet.on_its_own(settings)) as fleet:
-        return fleet.wait_for_server(view.say, stop.is_set)
+        return fleet.wait_for_server(display.say, stop.is_set)
 
 
-def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, str]:
-    """What we set for our processes, and note for other commands."""
+def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:
+    """What we set for our processes, and tell other commands."""
     variables: dict[str, str] = {}
-    if plan.demo or settings.database_url is None:
-        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{plan.home(folder) / 'tbcache.sqlite3'}"
-    if plan.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
+    if options.demo or settings.database_url is None:
+        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
+    if options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
         variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
-    if plan.simulator is not None:
+    if options.simulator is not None:
         from tbcache.embedded.simulator import demo_variables
 
         # As its simulator's paid plan has it: the free one's news come a day late.
@@ -221,34 +221,36 @@ def _variables(plan: Plan, settings: Settings, folder: DataFolder) -> dict[str, 
         variables |= {
             f"{PREFIX}{source.upper()}__{field.upper()}": "" for source in BUILT_IN for field in CREDENTIALS
         }
-        variables |= demo_variables(plan.simulator)
+        variables |= demo_variables(options.simulator)
     return variables
 
 
-def _parts(plan: Plan, variables: dict[str, str], folder: DataFolder, settings: Settings) -> Iterator[Part]:
+def _programs(
+    options: UpOptions, variables: dict[str, str], folder: DataFolder, settings: Settings
+) -> Iterator[Program]:
     """All but the server, in the order of starting."""
-    env = {**variables, "TBCACHE_DATA_DIR": str(plan.home(folder))}
+    env = {**variables, "TBCACHE_DATA_DIR": str(options.home(folder))}
     logs = folder.path / "logs"
-    if plan.listener is not None:
-        replay = ("--replay", str(plan.replay)) if plan.replay is not None else ()
+    if options.listener is not None:
+        replay = ("--replay", str(options.replay)) if options.replay is not None else ()
         arguments = ("simulator", "--plan", "news=paid", *replay)
-        part = python_part("simulator", arguments, env, logs / "simulator.log", stage=1)
-        yield _listening(part, plan.listener)
-    for number in range(1, plan.processes + 1):
+        program = python_program("simulator", arguments, env, logs / "simulator.log", stage=1)
+        yield _listening(program, options.listener)
+    for number in range(1, options.processes + 1):
         name = f"worker-{number}"
         own = env | _worker_name(name, settings)
-        yield process_part(name, "workers", ("--threads", str(plan.threads)), own, logs / f"{name}.log")
+        yield process_program(name, "workers", ("--threads", str(options.threads)), own, logs / f"{name}.log")
     own = env | _worker_name("scheduler", settings)
-    yield process_part("scheduler", "scheduler", (), own, logs / "scheduler.log")
-    if plan.api_listener is not None:
+    yield process_program("scheduler", "scheduler", (), own, logs / "scheduler.log")
+    if options.api_listener is not None:
         own = env | _worker_name("api", settings)
-        yield _listening(python_part("api", ("api",), own, logs / "api.log"), plan.api_listener)
+        yield _listening(python_program("api", ("api",), own, logs / "api.log"), options.api_listener)
 
 
-def _listening(part: Part, listener: socket.socket) -> Part:
-    """``part`` with a socket that listens already."""
+def _listening(program: Program, listener: socket.socket) -> Program:
+    """``program`` with a socket that listens already."""
     fd = listener.fileno()
-    return dataclasses.replace(part, command=(*part.command, "--fd", str(fd)), keep_fds=(fd,))
+    return dataclasses.replace(program, command=(*program.command, "--fd", str(fd)), keep_fds=(fd,))
 
 
 def _base_url(listener: socket.socket | None) -> str | None:
@@ -266,32 +268,36 @@ def _worker_name(name: str, settings: Settings) -> dict[str, str]:
     return {"TBCACHE_WORKER_NAME": name} if settings.redis is None else {}
 
 
-def _watch(plan: Plan, supervisor: Supervisor, view: View, stop: StopSignal, started: float) -> None:
-    waiting = [base for base in (plan.simulator, plan.api) if base is not None]
+def _watch(
+    options: UpOptions, supervisor: Supervisor, display: Display, stop: StopSignal, started: float
+) -> None:
+    waiting = [base for base in (options.simulator, options.api) if base is not None]
     is_ready, trim_at = False, started + TRIM_SECONDS
     while not stop.wait(LOOP_SECONDS):
         supervisor.watch()
         if not is_ready and all(_answers(base) for base in waiting):
             is_ready = True
-            where = f": API at {plan.api}, its documentation at {plan.api}/docs" if plan.api else ""
-            view.say(f"ready after {time.monotonic() - started:.1f} s{where}")
+            where = f": API at {options.api}, its documentation at {options.api}/docs" if options.api else ""
+            display.say(f"ready after {time.monotonic() - started:.1f} s{where}")
         if time.monotonic() > trim_at:
             trim_at += TRIM_SECONDS
             supervisor.trim_logs()
 
 
-def _stop(supervisor: Supervisor, folder: DataFolder, view: View, stop: StopSignal) -> None:
-    folder.remove_note()
-    view.say("stopping")
+def _stop(supervisor: Supervisor, folder: DataFolder, display: Display, stop: StopSignal) -> None:
+    folder.remove_runtime_file()
+    display.say("stopping")
     supervisor.stop(hurry=stop.is_urgent)
-    view.say("stopped")
+    display.say("stopped")
 
 
-def _warn_of_environment(plan: Plan, variables: dict[str, str], view: View) -> None:
+def _warn_of_environment(options: UpOptions, variables: dict[str, str], display: Display) -> None:
     """Other commands in this shell would go past the demo; that must not be a surprise."""
-    for name in sorted(variables) if plan.demo else ():
+    for name in sorted(variables) if options.demo else ():
         if name.endswith("_URL") and name.startswith("TBCACHE_") and os.environ.get(name, "") != "":
-            view.say(f"{name} of your environment is not used in the demo, but by other commands here it is")
+            display.say(
+                f"{name} of your environment is not used in the demo, but by other commands here it is"
+            )
 
 
 def _check_replay(replay: Path, demo: bool) -> None:

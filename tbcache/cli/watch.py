@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx2
 
-from tbcache.cli.view import View
+from tbcache.cli.display import Display
 from tbcache.fleet import Fleet, FleetStatus
 from tbcache.io import utc_now
 from tbcache.io.background import BackgroundThread
@@ -48,11 +48,11 @@ class Milestones:
 
 
 class Watcher:
-    """Shows the fleet in ``view`` until closed. ``simulator`` is its base URL, in the demo."""
+    """Shows the fleet in ``display`` until closed. ``simulator`` is its base URL, in the demo."""
 
-    def __init__(self, settings: Settings, view: View, started: float, simulator: str | None) -> None:
+    def __init__(self, settings: Settings, display: Display, started: float, simulator: str | None) -> None:
         self._fleet = Fleet.on_its_own(settings, started_at=utc_now())
-        self._view = view
+        self._display = display
         self._milestones = Milestones(started)
         self._simulator = simulator
         self._client = httpx2.Client(timeout=0.5, trust_env=False)
@@ -71,8 +71,8 @@ class Watcher:
     def _look(self) -> None:
         status = self._fleet.status()
         for line in self._milestones.new(status):
-            self._view.say(line)
-        self._view.show(status, self._refused())
+            self._display.say(line)
+        self._display.show(status, self._refused())
 
     def _refused(self) -> int | None:
         if self._simulator is None:

@@ -3,10 +3,10 @@
 The upstreams that it simulates are in :mod:`tbcache.embedded.simulator`.
 """
 
+from tbcache.embedded.command import process_program, python_program
+from tbcache.embedded.data_folder import DataFolder
 from tbcache.embedded.group import ProcessGroup
-from tbcache.embedded.note import DataFolder
-from tbcache.embedded.part import Part
-from tbcache.embedded.program import process_part, python_part
+from tbcache.embedded.program import Program
 from tbcache.embedded.server import EmbeddedServer
 from tbcache.embedded.supervisor import KeepsDying, Supervisor
 
@@ -14,9 +14,9 @@ __all__ = [
     "DataFolder",
     "EmbeddedServer",
     "KeepsDying",
-    "Part",
     "ProcessGroup",
+    "Program",
     "Supervisor",
-    "process_part",
-    "python_part",
+    "process_program",
+    "python_program",
 ]

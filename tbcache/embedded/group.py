@@ -20,13 +20,13 @@ class ProcessGroup:
         self._id = 0
 
     def __enter__(self) -> Self:
-        self.keep()
+        self.ensure_keeper()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def keep(self) -> None:
+    def ensure_keeper(self) -> None:
         """See that the keeper lives; start it, or another one in its place."""
         if self._keeper is not None and self._keeper.poll() is None:
             return
@@ -36,7 +36,7 @@ class ProcessGroup:
 
     def spawn(self, command: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         """Start a process in the group; ``options`` are those of :class:`subprocess.Popen`."""
-        self.keep()
+        self.ensure_keeper()
         return self._start(command, **options)
 
     def close(self) -> None:

@@ -1,74 +1,46 @@
-"""How our own programs are started as processes."""
+"""A program that is run, and kept running."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from tbcache.embedded.part import Part
-from tbcache.models.error import ConfigurationError
-
-_PACKAGE = Path(__file__).resolve().parents[1]
+LOG_BYTES = 20 * 1024 * 1024
+TAIL_BYTES = 4096
 
 
-def process_part(
-    name: str,
-    process: Literal["workers", "scheduler"],
-    arguments: tuple[str, ...] = (),
-    variables: Mapping[str, str] | None = None,
-    log: Path | None = None,
-) -> Part:
-    """The part that runs a worker or the scheduler.
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program under a name.
 
-    Raises:
-      ConfigurationError: this installation lacks it.
+    ``log`` takes its output, None: our own stderr. ``stage`` is its place in the order
+    of stopping: the highest stops first. ``feed`` is written to its standard input,
+    which is closed then. ``started`` is called with the pid of each of its processes.
     """
-    module, root = _find(process)
-    return _part(name, module, arguments, variables or {}, log, stage=2, root=root)
 
+    name: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+    log: Path | None = None
+    stage: int = 2
+    feed: bytes = b""
+    folder: Path | None = None
+    keep_fds: tuple[int, ...] = ()
+    started: Callable[[int], None] = lambda pid: None
 
-def python_part(
-    name: str,
-    arguments: tuple[str, ...],
-    variables: Mapping[str, str] | None = None,
-    log: Path | None = None,
-    stage: int = 2,
-) -> Part:
-    """The part that runs ``tbcache ARGUMENTS``."""
-    return _part(name, "tbcache", arguments, variables or {}, log, stage=stage, root=None)
+    def tail(self, lines: int = 3) -> tuple[str, ...]:
+        """The last lines of its log that say something."""
+        if self.log is None or not self.log.exists():
+            return ()
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+        return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-lines:]
 
-
-def _part(
-    name: str,
-    module: str,
-    arguments: tuple[str, ...],
-    variables: Mapping[str, str],
-    log: Path | None,
-    *,
-    stage: int,
-    root: Path | None,
-) -> Part:
-    # -P: a folder named `workers`, or any other module, in the working folder is not ours.
-    command = (sys.executable, "-P", "-m", module, *arguments)
-    paths = [str(root) if root else "", os.environ.get("PYTHONPATH", "")]
-    path = os.pathsep.join(part for part in paths if part)
-    return Part(name, command, {**os.environ, **variables, "PYTHONPATH": path}, log, stage)
-
-
-def _find(process: str) -> tuple[str, Path | None]:
-    """The module of a process, and the folder it must be imported from.
-
-    The wheel has it inside the package; a checkout beside it. Other distributions
-    install a ``workers`` too, so the name alone finds nothing.
-    """
-    if (_PACKAGE / "processes" / process / "__main__.py").is_file():
-        return f"tbcache.processes.{process}", None
-    if (_PACKAGE.parent / process / "__main__.py").is_file():
-        return process, _PACKAGE.parent
-    raise ConfigurationError(
-        f"this installation of tbcache lacks its process {process!r} (looked in {_PACKAGE / 'processes'} "
-        f"and {_PACKAGE.parent}); install tbcache again"
-    )
+    def trim_log(self) -> None:
+        """Begin the log again when it has grown too long; what it had is kept beside it, once."""
+        if self.log is not None and self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            # Its writer has the file open to append, so it is emptied and not moved.
+            self.log.with_suffix(".old.log").write_bytes(self.log.read_bytes())
+            self.log.write_bytes(b"")

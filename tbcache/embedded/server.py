@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tbcache.embedded.part import Part
+from tbcache.embedded.program import Program
 from tbcache.embedded.supervisor import Supervisor
 from tbcache.io.lock import try_lock
 from tbcache.models.error import ConfigurationError, TbcacheError
@@ -52,7 +52,7 @@ class EmbeddedServer:
     """A Valkey server that appends to ``folder`` and asks for a password of its own.
 
     On the loopback, but a machine may have other users: the password is random and
-    stands only in the note of the data folder.
+    stands only in the runtime file of the data folder.
     """
 
     def __init__(self, folder: Path, log: Path | None = None) -> None:
@@ -67,7 +67,7 @@ class EmbeddedServer:
         return f"redis://:{self._password}@{HOST}:{self.port}/0"
 
     @contextmanager
-    def own(self) -> Iterator[int]:
+    def locked(self) -> Iterator[int]:
         """Have the server's folder for ourselves; a server that was left there is stopped first.
 
         Gives a file descriptor for the server to inherit: as long as one lives, it holds the lock.
@@ -89,10 +89,10 @@ class EmbeddedServer:
           TbcacheError: it did not start; with the end of its log.
         """
         for _ in range(ATTEMPTS):
-            supervisor.start(self._part(fd))
+            supervisor.start(self._program(fd))
             if self._wait(supervisor, is_stopping):
                 return
-            how, said = supervisor.forget("valkey"), self._part(fd).tail()
+            how, said = supervisor.forget("valkey"), self._program(fd).tail()
             if not any("bind" in line.lower() for line in said):
                 break
             # Someone else was quicker to the port.
@@ -102,9 +102,9 @@ class EmbeddedServer:
             + "".join(f"\n  {line}" for line in said)
         )
 
-    def _part(self, fd: int) -> Part:
+    def _program(self, fd: int) -> Program:
         config = _CONFIG.format(host=HOST, port=self.port, password=self._password)
-        return Part(
+        return Program(
             name="valkey",
             command=(str(_binary()), "-"),
             env={**os.environ, **ALLOCATOR},

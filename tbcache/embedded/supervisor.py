@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tbcache.embedded.group import ProcessGroup
-from tbcache.embedded.part import Part
+from tbcache.embedded.program import Program
 from tbcache.models.error import TbcacheError
 
 DEATHS = 5
@@ -25,20 +25,20 @@ STDERR = 2
 
 
 class KeepsDying(TbcacheError):
-    """A part died too often to be started once more."""
+    """A program died too often to be started once more."""
 
-    def __init__(self, part: Part, how: str) -> None:
-        self.part = part
-        said = "".join(f"\n  {line}" for line in part.tail())
-        where = f"; the end of {part.log}:{said}" if said else ""
+    def __init__(self, program: Program, how: str) -> None:
+        self.program = program
+        said = "".join(f"\n  {line}" for line in program.tail())
+        where = f"; the end of {program.log}:{said}" if said else ""
         super().__init__(
-            f"{part.name} keeps dying ({DEATHS} times within {WITHIN_SECONDS:g} s, last: {how}){where}"
+            f"{program.name} keeps dying ({DEATHS} times within {WITHIN_SECONDS:g} s, last: {how}){where}"
         )
 
 
 @dataclass(slots=True)
 class _Child:
-    part: Part
+    program: Program
     process: subprocess.Popen[bytes] | None = None
     deaths: deque[float] = field(default_factory=deque)
     start_at: float = 0.0
@@ -55,27 +55,27 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The pid of every part that runs."""
+        """The pid of every program that runs."""
         return {
             name: child.process.pid
             for name, child in self._children.items()
             if child.process is not None and child.process.poll() is None
         }
 
-    def start(self, part: Part) -> None:
-        """Start a part; its log begins anew."""
-        if part.log is not None:
-            part.log.parent.mkdir(parents=True, exist_ok=True)
-            part.log.write_bytes(b"")
-        child = self._children[part.name] = _Child(part)
+    def start(self, program: Program) -> None:
+        """Start a program; its log begins anew."""
+        if program.log is not None:
+            program.log.parent.mkdir(parents=True, exist_ok=True)
+            program.log.write_bytes(b"")
+        child = self._children[program.name] = _Child(program)
         self._spawn(child)
-        self._say(f"{part.name} started")
+        self._say(f"{program.name} started")
 
     def is_running(self, name: str) -> bool:
         return name in self.pids
 
     def forget(self, name: str) -> str:
-        """Watch a dead part no longer; how it died."""
+        """Watch a dead program no longer; how it died."""
         process = self._children.pop(name).process
         return _how(process.wait()) if process is not None else ""
 
@@ -85,18 +85,18 @@ class Supervisor:
         Raises:
           KeepsDying: one died too often.
         """
-        self._group.keep()
+        self._group.ensure_keeper()
         now = time.monotonic()
         for child in self._children.values():
             if child.process is not None and (code := child.process.poll()) is not None:
-                self._bury(child, now, _how(code))
+                self._record_death(child, now, _how(code))
             if child.process is None and child.start_at <= now:
                 self._spawn(child)
-                self._say(f"{child.part.name} died ({child.how}); started again")
+                self._say(f"{child.program.name} died ({child.how}); started again")
 
     def trim_logs(self) -> None:
         for child in self._children.values():
-            child.part.trim_log()
+            child.program.trim_log()
 
     def stop(
         self,
@@ -109,13 +109,13 @@ class Supervisor:
         """
         began = time.monotonic()
         for stage in reversed(range(len(by_seconds))):
-            going = [child for child in self._running() if child.part.stage == stage]
+            going = [child for child in self._running() if child.program.stage == stage]
             for child in reversed(going):
                 _send(child, signal.SIGTERM)
             while _alive(going) and time.monotonic() < began + by_seconds[stage] and not hurry():
                 time.sleep(POLL_SECONDS)
             for child in _alive(going):
-                self._say(f"{child.part.name} did not stop in time and was killed")
+                self._say(f"{child.program.name} did not stop in time and was killed")
                 _send(child, signal.SIGKILL)
         for child in self._running():
             if child.process is not None:
@@ -125,33 +125,33 @@ class Supervisor:
     def _running(self) -> list[_Child]:
         return [child for child in self._children.values() if child.process is not None]
 
-    def _bury(self, child: _Child, now: float, how: str) -> None:
+    def _record_death(self, child: _Child, now: float, how: str) -> None:
         child.process, child.how = None, how
         child.deaths.append(now)
         while child.deaths[0] < now - WITHIN_SECONDS:
             child.deaths.popleft()
         if len(child.deaths) >= DEATHS:
-            raise KeepsDying(child.part, how)
+            raise KeepsDying(child.program, how)
         child.start_at = now + BACKOFF_SECONDS[len(child.deaths) - 1]
 
     def _spawn(self, child: _Child) -> None:
-        part = child.part
+        program = child.program
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(part.log.open("ab")) if part.log is not None else STDERR
+            output = stack.enter_context(program.log.open("ab")) if program.log is not None else STDERR
             child.process = self._group.spawn(
-                part.command,
-                env=part.env,
-                cwd=part.folder,
-                stdin=subprocess.PIPE if part.feed else subprocess.DEVNULL,
+                program.command,
+                env=program.env,
+                cwd=program.folder,
+                stdin=subprocess.PIPE if program.feed else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=part.keep_fds,
+                pass_fds=program.keep_fds,
             )
-        part.started(child.process.pid)
+        program.started(child.process.pid)
         if child.process.stdin is not None:
             # It may have died before it read all of it; that is seen at the next look.
             with contextlib.suppress(BrokenPipeError), child.process.stdin as feed:
-                feed.write(part.feed)
+                feed.write(program.feed)
 
 
 def _alive(children: Iterable[_Child]) -> list[_Child]:

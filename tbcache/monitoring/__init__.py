@@ -5,7 +5,7 @@ the workers, made when they are read.
 """
 
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, latency_bucket
-from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
+from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
 from tbcache.monitoring.process import WorkerStatus
 
@@ -13,12 +13,12 @@ __all__ = [
     "FETCHING_ROLES",
     "KEPT_DAYS",
     "Heartbeat",
-    "Load",
     "RecentMetrics",
     "SourceMetrics",
     "Totals",
     "UsageMonitor",
     "WorkerStatus",
+    "Workload",
     "get_usage_monitor",
     "latency_bucket",
 ]

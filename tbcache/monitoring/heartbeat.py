@@ -13,7 +13,7 @@ FETCHING_ROLES = {"worker", "client"}
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What a process does at the moment: its threads, the busy ones, the jobs in hand.
 
     ``serves`` are the sources whose jobs a worker takes; None where it does not say.

@@ -21,7 +21,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import printable, quoted, whole
 from tbcache.models.price import Bill
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
-from tbcache.monitoring.heartbeat import Load
+from tbcache.monitoring.heartbeat import Workload
 from tbcache.monitoring.presence import Presence, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
@@ -209,22 +209,22 @@ class UsageMonitor:
 
     # Heartbeats
 
-    def keep_beating(self, role: str, report: Callable[[], Load] = lambda: Load()) -> None:
+    def keep_beating(self, role: str, report: Callable[[], Workload] = lambda: Workload()) -> None:
         """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done."""
         with self._joining:
             if self._presence.is_kept:
                 return
             started_at = utc_now()
-            self._presence.keep(role, lambda: self.beat(role, started_at=started_at, load=report()))
+            self._presence.keep(role, lambda: self.beat(role, started_at=started_at, workload=report()))
             atexit.register(self.leave)
 
-    def beat(self, role: str, *, started_at: datetime, load: Load | None = None) -> None:
+    def beat(self, role: str, *, started_at: datetime, workload: Workload | None = None) -> None:
         """Say that this process is alive, and shares its sources' limits where ``role`` does.
 
         Does nothing while Redis is away.
         """
         with contextlib.suppress(Unavailable):
-            self._presence.beat(role, started_at, load or Load())
+            self._presence.beat(role, started_at, workload or Workload())
             self._recorder.keep_minutes()
             self._presence.look_for_others()
 

@@ -16,7 +16,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.limiter.member import Membership
 from tbcache.models.version import __version__
-from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Load
+from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings, get_declared
 from tbcache.settings.profile import profile_of
@@ -65,29 +65,29 @@ class Presence:
         self._round()
         return HEARTBEAT_SECONDS
 
-    def beat(self, role: str, started_at: datetime, load: Load) -> None:
+    def beat(self, role: str, started_at: datetime, workload: Workload) -> None:
         """Say that this process is alive, and shares its sources' limits where ``role`` does.
 
         Raises:
           Unavailable: Redis is away.
         """
-        self._tell(self._heartbeat(role, started_at, load))
+        self._tell(self._heartbeat(role, started_at, workload))
         if role in FETCHING_ROLES:
             run(self._membership.beat_if_idle())
 
-    def _heartbeat(self, role: str, started_at: datetime, load: Load) -> Heartbeat:
+    def _heartbeat(self, role: str, started_at: datetime, workload: Workload) -> Heartbeat:
         return Heartbeat(
             role,
             os.getpid(),
             socket.gethostname(),
-            load.threads,
-            load.busy,
-            load.doing,
+            workload.threads,
+            workload.busy,
+            workload.doing,
             started_at,
             utc_now(),
             __version__,
             LAYOUT,
-            self._profile(load.serves),
+            self._profile(workload.serves),
             msgspec.Raw(msgspec.json.encode(self._store.refusals.lasting())),
         )
 

@@ -1,7 +1,7 @@
-"""The data folder: whose it is, and the note that a running ``tbcache up`` leaves in it.
+"""The data folder: whose it is, and the runtime file that a running ``tbcache up`` leaves in it.
 
 Anyone can plant files: in a repository that is cloned, in a folder that is shared. So what lies in a
-data folder counts only where nobody but this user may have put it there, and the note only while its
+data folder counts only where nobody but this user may have put it there, and the runtime file only while its
 writer runs, which the writer's lock shows.
 """
 
@@ -20,7 +20,7 @@ import msgspec
 from tbcache.io.lock import try_lock
 from tbcache.models.foreign import NotJson, read_json
 
-NOTE = "up.json"
+RUNTIME_FILE = "up.json"
 LOCK = "up.lock"
 MOST_BYTES = 65536
 
@@ -33,7 +33,7 @@ class Unsound(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class RuntimeFile:
     """The variables that a running ``tbcache up`` chose. ``problem``: why the one found does not count."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class _Written(msgspec.Struct, frozen=True):
     variables: dict[str, str]
 
 
-def read_note(folder: Path) -> Note:
-    """The note of the ``tbcache up`` that runs with ``folder``; an empty one where there is none."""
+def read_runtime_file(folder: Path) -> RuntimeFile:
+    """The runtime file of the ``tbcache up`` that runs with ``folder``; an empty one where there is none."""
     try:
-        return Note(_read(folder))
+        return RuntimeFile(_read(folder))
     except FileNotFoundError:
-        return Note()
+        return RuntimeFile()
     except (Unsound, OSError, NotJson) as error:
-        return Note(problem=f"{folder / NOTE} is ignored: {_reason(error)}")
+        return RuntimeFile(problem=f"{folder / RUNTIME_FILE} is ignored: {_reason(error)}")
 
 
 def make_private(folder: Path) -> None:
@@ -89,15 +89,15 @@ def opened(path: str | Path, flags: int = 0, folder: int | None = None) -> Itera
 
 def _read(folder: Path) -> dict[str, str]:
     # Everything is looked at through descriptors: what is checked is what is read.
-    os.lstat(folder / NOTE)
+    os.lstat(folder / RUNTIME_FILE)
     if folder.is_symlink():
         raise Unsound("its folder is a symbolic link")
     with ExitStack() as stack:
         home = stack.enter_context(opened(folder, os.O_DIRECTORY))
-        note = stack.enter_context(opened(NOTE, folder=home))
+        file = stack.enter_context(opened(RUNTIME_FILE, folder=home))
         check_private(os.fstat(home), "its folder")
-        check_private(os.fstat(note), "it")
-        written = read_json(_text(note), _Written)
+        check_private(os.fstat(file), "it")
+        written = read_json(_text(file), _Written)
         _check_writer(home, written.pid)
     _check_addresses(written.variables)
     return written.variables
@@ -110,7 +110,7 @@ def _text(fd: int) -> bytes:
 
 
 def _check_writer(home: int, pid: int) -> None:
-    """See that the process that wrote the note runs: it holds the lock, in which its pid stands.
+    """See that the process that wrote the runtime file runs: it holds the lock, in which its pid stands.
 
     Its pid alone shows nothing: it may long be that of another process. The lock's file is closed to
     others, so nobody else can hold the lock.

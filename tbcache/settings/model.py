@@ -1,8 +1,8 @@
 """Settings: the only reader of the environment.
 
 Variables are ``REDIS_*`` and ``TBCACHE_*``; a source's own are nested by ``__``,
-as in ``TBCACHE_TWITTER__LIMITS``. ``tbcache up`` leaves a note of the variables it
-chose in the data folder. The environment goes before the note, except for what belongs
+as in ``TBCACHE_TWITTER__LIMITS``. ``tbcache up`` leaves a runtime file of the variables it
+chose in the data folder. The environment goes before the runtime file, except for what belongs
 together: a source's address and its credentials are all of one of the two.
 """
 
@@ -34,7 +34,7 @@ from tbcache.models import Charge, Limit, ticker
 from tbcache.models.error import ConfigurationError, UnknownSource, nearest
 from tbcache.models.extra import has
 from tbcache.models.foreign import NotJson, read_json
-from tbcache.settings.folder import read_note
+from tbcache.settings.folder import read_runtime_file
 from tbcache.settings.query_filter import check_query_filter
 from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host
 
@@ -212,11 +212,11 @@ class Settings(BaseModel):
     stocktwits: SourceSettings = SourceSettings()
     custom: dict[str, SourceSettings] = Field(default_factory=dict)
 
-    _note_problem: str | None = PrivateAttr(default=None)
+    _runtime_file_problem: str | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
-        """Read the environment and the note of a running ``tbcache up``.
+        """Read the environment and the runtime file of a running ``tbcache up``.
 
         Raises:
           ConfigurationError: names the variable, its value, and what would be right.
@@ -224,12 +224,12 @@ class Settings(BaseModel):
         env = dict(os.environ if environ is None else environ)
         if data_dir is not None:
             env[f"{PREFIX}DATA_DIR"] = str(data_dir)
-        note = read_note(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
+        found = read_runtime_file(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
         settings = cls._of(env)
-        # Another Redis than the note's: its demo, or its database, is not meant either.
-        if note.variables and settings.redis in (None, note.variables.get("REDIS_URL")):
-            settings = cls._of(_with_note(env, note.variables))
-        settings._note_problem = note.problem
+        # Another Redis than the runtime file's: its demo, or its database, is not meant either.
+        if found.variables and settings.redis in (None, found.variables.get("REDIS_URL")):
+            settings = cls._of(_with_runtime_file(env, found.variables))
+        settings._runtime_file_problem = found.problem
         return settings
 
     @classmethod
@@ -240,9 +240,9 @@ class Settings(BaseModel):
             raise ConfigurationError(_explain(error, variables)) from None
 
     @property
-    def note_problem(self) -> str | None:
-        """Why the note in the data folder was ignored, in one line; None where there is none or it counts."""
-        return self._note_problem
+    def runtime_file_problem(self) -> str | None:
+        """Why the runtime file was ignored, in one line; None where there is none, or it counts."""
+        return self._runtime_file_problem
 
     def declared(self, name: str) -> SourceSettings:
         """What the variables say of a source that code declares; nothing, where there are none.
@@ -296,8 +296,8 @@ _PLAIN = {
     "missing": "it is missing",
     "extra_forbidden": "it is not known here",
 }
-#: What a note may say of the fleet as a whole. What it would run, or what is secret, never.
-_FROM_NOTE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
+#: What the runtime file may say of the fleet as a whole. What it would run, or what is secret, never.
+_FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
 
 @singleton
@@ -313,19 +313,19 @@ def address_of(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _with_note(env: Mapping[str, str], note: Mapping[str, str]) -> dict[str, str]:
-    """The variables in force; of the note's, only those of a fixed list count.
+def _with_runtime_file(env: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
+    """The variables in force; of the runtime file's, only those of a fixed list count.
 
-    A source that only the note has an address for is the demo's: its credentials are the note's
+    A source that only the runtime file has an address for is the demo's: its credentials are the file's
     too, and the user's own never reach an address that stands in a file.
     """
-    variables = {**{name: note[name] for name in _FROM_NOTE if name in note}, **env}
+    variables = {**{name: written[name] for name in _FROM_RUNTIME_FILE if name in written}, **env}
     for source in BUILT_IN_NAMES:
         addresses, credentials = _variables_of(source, ADDRESSES), _variables_of(source, CREDENTIALS)
-        if addresses[0] in note and not any(env.get(name) for name in addresses):
+        if addresses[0] in written and not any(env.get(name) for name in addresses):
             variables |= dict.fromkeys(credentials, "")
             chosen = (*addresses, *credentials, *_variables_of(source, ("delay_hours",)))
-            variables |= {name: note[name] for name in chosen if name in note}
+            variables |= {name: written[name] for name in chosen if name in written}
     return variables
 
 

@@ -63,7 +63,7 @@ def server() -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory(prefix="tbcache-testing-") as folder, ProcessGroup() as group:
         embedded = EmbeddedServer(Path(folder, "valkey"), Path(folder, "valkey.log"))
         supervisor = Supervisor(group, lambda event: None)
-        with embedded.own() as fd:
+        with embedded.locked() as fd:
             running = RunningServer(embedded, supervisor, fd)
             try:
                 running.start()

@@ -16,7 +16,7 @@ from tbcache.api.metrics import collect
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
-from tbcache.monitoring import Heartbeat, Load, UsageMonitor
+from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
@@ -122,7 +122,7 @@ def test_queue_and_workers_are_exposed(
     queue = Queue(store, settings)
     queue.enqueue(FetchRequest("twitter", "AAPL"))
     queue.enqueue(FetchRequest("twitter", "MSFT"), "prewarm")
-    monitor.beat("worker", started_at=utc_now(), load=Load(threads=8, busy=3))
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=8, busy=3))
     monitor.worker = "scheduler-1"
     monitor.beat("scheduler", started_at=utc_now())
     a_minute_ago = utc_now() - timedelta(minutes=1)
@@ -234,7 +234,7 @@ def test_a_look_that_loses_redis_halfway_gives_no_half_truth(
 
 def test_symbols_and_workers_are_never_labels(client: TestClient, monitor: UsageMonitor) -> None:
     """A label with a new value per symbol or process grows a time series database without end."""
-    monitor.beat("worker", started_at=utc_now(), load=Load(doing=("twitter AAPL",)))
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(doing=("twitter AAPL",)))
     monitor.record_request("twitter")
     assert monitor.flush()
     labels = {name for _, pairs in scrape(client) for name, _ in pairs}

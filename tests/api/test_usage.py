@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.io import utc_now
-from tbcache.monitoring import Load, UsageMonitor, get_usage_monitor
+from tbcache.monitoring import UsageMonitor, Workload, get_usage_monitor
 from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -59,7 +59,9 @@ def test_each_worker_has_its_own_figures(client: TestClient, store: Store, monit
 def test_workers_are_listed_with_what_they_do(client: TestClient, monitor: UsageMonitor) -> None:
     """Who is alive, and on what, is the next question after any trouble."""
     monitor.worker = "box-1"
-    monitor.beat("worker", started_at=utc_now(), load=Load(threads=8, busy=1, doing=("twitter AAPL",)))
+    monitor.beat(
+        "worker", started_at=utc_now(), workload=Workload(threads=8, busy=1, doing=("twitter AAPL",))
+    )
     [worker] = client.get(PATH).json()["workers"]
     assert (worker["name"], worker["role"], worker["threads"]) == ("box-1", "worker", 8)
     assert worker["doing"] == ["twitter AAPL"]

@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from tbcache.admission import Go, Settlement
-from tbcache.cli.page import MOST_TROUBLES, status_page
+from tbcache.cli.dashboard import MOST_TROUBLES, dashboard
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look
 from tbcache.io import run, utc_now
 from tbcache.models import Failure, FetchRequest, Limit
-from tbcache.monitoring import Load, RecentMetrics, UsageMonitor
+from tbcache.monitoring import RecentMetrics, UsageMonitor, Workload
 from tbcache.queue import Queue
 from tbcache.settings import BUILT_IN, Settings, declare, get_declared
 from tbcache.store import Store
@@ -55,11 +55,13 @@ def _has_started(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def say(store: Store, settings: Settings, role: str, name: str, load: Load | None = None) -> UsageMonitor:
+def say(
+    store: Store, settings: Settings, role: str, name: str, workload: Workload | None = None
+) -> UsageMonitor:
     """Have a process of the fleet beat once."""
     monitor = UsageMonitor(store, settings)
     monitor.worker = name
-    monitor.beat(role, started_at=utc_now(), load=load)
+    monitor.beat(role, started_at=utc_now(), workload=workload)
     return monitor
 
 
@@ -468,7 +470,7 @@ def test_a_long_trouble_is_shown_to_its_end(settings: Settings, store: Store) ->
     """What to do stands last, and was cut off."""
     long = Trouble("x", "it broke " + "x" * 200, "mend it with this command")
     console = Console(width=400, record=True, file=io.StringIO())
-    console.print(status_page(replace(view(settings, store), troubles=(long,)), 400))
+    console.print(dashboard(replace(view(settings, store), troubles=(long,)), 400))
     assert "mend it with this command" in console.export_text()
 
 
@@ -559,7 +561,7 @@ def test_while_redis_is_away_no_figure_is_a_zero(tmp_path: Path) -> None:
     with closing(Store(nowhere)) as store:
         seen = Fleet(nowhere, store).status()
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(status_page(seen, 200))
+    console.print(dashboard(seen, 200))
     page = console.export_text()
     (line,) = [line for line in page.splitlines() if line.startswith("stocktwits")]
     assert line.split()[1] == "unknown"
@@ -691,7 +693,7 @@ def test_processes_that_were_started_with_other_settings_are_named(
 
 def test_jobs_that_no_worker_takes_are_told(store: Store, settings: Settings) -> None:
     """Workers are there and idle, and the job waits for days."""
-    say(store, settings, "worker", "worker-1", Load(2, 0, (), ("twitter",)))
+    say(store, settings, "worker", "worker-1", Workload(2, 0, (), ("twitter",)))
     Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
     (trouble,) = view(settings, store).troubles
     assert trouble.what == "stocktwits: 1 queued, and no worker takes them"
@@ -703,7 +705,7 @@ def test_many_troubles_leave_room_for_the_page(settings: Settings, store: Store)
     """The rest is one command away."""
     many = tuple(Trouble("x", f"trouble {number}", "mend it") for number in range(MOST_TROUBLES + 3))
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(status_page(replace(view(settings, store), troubles=many), 100))
+    console.print(dashboard(replace(view(settings, store), troubles=many), 100))
     page = console.export_text()
     assert page.count("mend it") == MOST_TROUBLES
     assert "and 3 more: `tbcache status --check` lists all" in page

@@ -11,7 +11,7 @@ import pytest
 
 from scheduler import Prewarm
 from tbcache.admission import delay as delay_module
-from tbcache.cli.page import delays
+from tbcache.cli.dashboard import delays
 from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page

@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError
 from tbcache.io import utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models.error import InvalidRequest
-from tbcache.monitoring import Load, UsageMonitor, latency_bucket, recorder
+from tbcache.monitoring import UsageMonitor, Workload, latency_bucket, recorder
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
@@ -202,7 +202,7 @@ def test_a_batch_that_came_already_is_not_counted_again(monitor: UsageMonitor, s
 
 def test_a_heartbeat_shows_a_worker_and_its_silence(monitor: UsageMonitor, store: Store) -> None:
     """Who is alive, and what each does."""
-    monitor.beat("worker", started_at=utc_now(), load=Load(8, 3, ("twitter AAPL",)))
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(8, 3, ("twitter AAPL",)))
     [worker] = monitor.get_workers()
     assert (worker.role, worker.threads, worker.busy, worker.doing) == ("worker", 8, 3, ("twitter AAPL",))
     assert worker.is_alive

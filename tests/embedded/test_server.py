@@ -23,7 +23,7 @@ from tests.server import wait_until
 @contextmanager
 def running(folder: Path) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(folder, folder.parent / "valkey.log")
-    with ProcessGroup() as group, server.own() as fd:
+    with ProcessGroup() as group, server.locked() as fd:
         supervisor = Supervisor(group, lambda event: None)
         server.start(supervisor, fd, lambda: False)
         try:
@@ -65,7 +65,7 @@ def test_what_is_freed_in_small_blocks_is_not_put_together_all_at_once(tmp_path:
 def test_it_takes_another_port_when_someone_was_quicker(tmp_path: Path) -> None:
     """A port that was free a moment ago may not be any more."""
     server = EmbeddedServer(tmp_path / "valkey", tmp_path / "valkey.log")
-    with running(tmp_path / "other") as other, ProcessGroup() as group, server.own() as fd:
+    with running(tmp_path / "other") as other, ProcessGroup() as group, server.locked() as fd:
         server.port = other.port
         supervisor = Supervisor(group, lambda event: None)
         server.start(supervisor, fd, lambda: False)
@@ -90,7 +90,7 @@ LEFT_BEHIND = """
     from pathlib import Path
     from tbcache.embedded import EmbeddedServer, ProcessGroup, Supervisor
     server = EmbeddedServer(Path(sys.argv[1]))
-    with ProcessGroup() as group, server.own() as fd:
+    with ProcessGroup() as group, server.locked() as fd:
         supervisor = Supervisor(group, lambda event: None)
         server.start(supervisor, fd, lambda: False)
         print(group._keeper.pid, supervisor.pids["valkey"], flush=True)
@@ -132,7 +132,7 @@ def test_a_folder_in_use_by_someone_unknown_is_left_alone(
     with running(tmp_path / "valkey") as server:
         (tmp_path / "valkey" / "server.pid").unlink()
         second = EmbeddedServer(tmp_path / "valkey")
-        with pytest.raises(ConfigurationError, match="pid unknown"), second.own():
+        with pytest.raises(ConfigurationError, match="pid unknown"), second.locked():
             pass
         with connected(server.url) as client:
             assert client.ping()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tbcache.embedded import KeepsDying, Part, ProcessGroup, Supervisor
+from tbcache.embedded import KeepsDying, ProcessGroup, Program, Supervisor
 from tests.cli.command import is_alive
 from tests.server import wait_until
 
@@ -43,7 +43,7 @@ def world() -> Iterator[World]:
 
 def test_a_part_that_dies_is_started_again_and_said_so(world: World) -> None:
     """One crash must not cost the fleet a worker."""
-    world.supervisor.start(Part("sleeper", ("/bin/sleep", "60")))
+    world.supervisor.start(Program("sleeper", ("/bin/sleep", "60")))
     first = world.supervisor.pids["sleeper"]
     subprocess.run(["kill", "-9", str(first)], check=True)
     world.watch_until("sleeper died (signal 9); started again")
@@ -52,7 +52,7 @@ def test_a_part_that_dies_is_started_again_and_said_so(world: World) -> None:
 
 def test_a_part_that_keeps_dying_ends_the_whole_with_the_end_of_its_log(world: World, tmp_path: Path) -> None:
     """Started again for ever it would only fill the log; its last words are the reason."""
-    part = Part("broken", ("/bin/sh", "-c", "echo no such table >&2; exit 7"), log=tmp_path / "broken.log")
+    part = Program("broken", ("/bin/sh", "-c", "echo no such table >&2; exit 7"), log=tmp_path / "broken.log")
     world.supervisor.start(part)
     with pytest.raises(KeepsDying) as caught:
         world.watch_until("never")
@@ -64,7 +64,7 @@ def test_a_part_that_keeps_dying_ends_the_whole_with_the_end_of_its_log(world: W
 
 def test_one_that_cannot_be_stopped_is_killed_in_time(world: World, tmp_path: Path) -> None:
     """`up` promises to be gone within 5 s, whatever a child does."""
-    part = Part("deaf", STUBBORN, log=tmp_path / "deaf.log")
+    part = Program("deaf", STUBBORN, log=tmp_path / "deaf.log")
     world.supervisor.start(part)
     wait_until(lambda: part.tail() == ("deaf",))
     pid, began = world.supervisor.pids["deaf"], time.monotonic()
@@ -76,7 +76,7 @@ def test_one_that_cannot_be_stopped_is_killed_in_time(world: World, tmp_path: Pa
 
 def test_an_urgent_stop_waits_for_nobody(world: World, tmp_path: Path) -> None:
     """The second Ctrl-C means: now."""
-    part = Part("deaf", STUBBORN, log=tmp_path / "deaf.log")
+    part = Program("deaf", STUBBORN, log=tmp_path / "deaf.log")
     world.supervisor.start(part)
     wait_until(lambda: part.tail() == ("deaf",))
     began = time.monotonic()
@@ -91,7 +91,7 @@ def test_lower_stages_stop_after_higher_ones(world: World, tmp_path: Path) -> No
         script = (
             f"trap 'sleep 0.05; echo {name} >> {order}; exit 0' TERM; echo up; while :; do sleep 0.02; done"
         )
-        part = Part(name, ("/bin/sh", "-c", script), log=tmp_path / f"{name}.log", stage=stage)
+        part = Program(name, ("/bin/sh", "-c", script), log=tmp_path / f"{name}.log", stage=stage)
         world.supervisor.start(part)
         wait_until(lambda part=part: part.tail() == ("up",))
     world.supervisor.stop()
@@ -102,7 +102,7 @@ def test_a_log_begins_anew_at_the_start_and_goes_on_after_a_death(world: World, 
     """The words before a crash are the ones that matter; those of last week are not."""
     log = tmp_path / "part.log"
     log.write_text("last week\n")
-    part = Part("part", ("/bin/sh", "-c", "echo today; exec sleep 60"), log=log)
+    part = Program("part", ("/bin/sh", "-c", "echo today; exec sleep 60"), log=log)
     world.supervisor.start(part)
     wait_until(lambda: part.tail() == ("today",))
     subprocess.run(["kill", "-9", str(world.supervisor.pids["part"])], check=True)
@@ -114,8 +114,8 @@ def test_a_log_that_has_grown_too_long_is_begun_again(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An `up` that runs for a year must not fill the disk."""
-    monkeypatch.setattr("tbcache.embedded.part.LOG_BYTES", 10)
-    part = Part(
+    monkeypatch.setattr("tbcache.embedded.program.LOG_BYTES", 10)
+    part = Program(
         "part", ("/bin/sh", "-c", "echo more than ten bytes; exec sleep 60"), log=tmp_path / "part.log"
     )
     world.supervisor.start(part)
@@ -134,7 +134,7 @@ OWNER = """
         if {kill_guard}:
             group._keeper.kill()
             group._keeper.wait()
-            group.keep()
+            group.ensure_keeper()
         print(group._keeper.pid, *(child.pid for child in children), flush=True)
         time.sleep(60)
 """

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from tbcache.cli import part
+from tbcache.cli import process
 from tbcache.embedded.simulator import create_app
 from tbcache.embedded.simulator.fault import Fault
 
@@ -27,7 +27,9 @@ def _names(heading: str) -> set[str]:
 def test_every_option_and_every_fault_is_documented() -> None:
     """What nobody can find is not there."""
     options = {
-        name.replace("_", "-") for name in inspect.signature(part.simulator).parameters if name not in _OTHERS
+        name.replace("_", "-")
+        for name in inspect.signature(process.simulator).parameters
+        if name not in _OTHERS
     }
     assert _names("Option") == {f"--{name}" for name in options}
     assert _names("Fault") == set(Fault.model_fields)

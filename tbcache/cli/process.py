@@ -1,4 +1,4 @@
-"""``tbcache worker``, ``scheduler``, ``api`` and ``simulator``: one part of the fleet each."""
+"""``tbcache worker``, ``scheduler``, ``api`` and ``simulator``: one process of the fleet each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from tbcache.cli.context import await_redis, quiet_settings, told_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
-from tbcache.embedded import Part, process_part
+from tbcache.embedded import Program, process_program
 from tbcache.fleet import Fleet
 from tbcache.io.log import configure_logging
 from tbcache.models import Limit
@@ -63,7 +63,7 @@ def worker(
     await_redis(settings)
     arguments = (*(sources or []), "--threads", str(threads))
     if processes == 1:
-        return _become(process_part("worker", "workers", arguments))
+        return _become(process_program("worker", "workers", arguments))
     from tbcache.cli.up import run_workers
 
     return run_workers(processes, arguments, settings)
@@ -77,7 +77,7 @@ def scheduler(data_dir: DataDir = None) -> int:
     settings = quiet_settings()
     get_sources(settings)
     await_redis(settings)
-    return _become(process_part("scheduler", "scheduler"))
+    return _become(process_program("scheduler", "scheduler"))
 
 
 def api(
@@ -150,10 +150,10 @@ def _check_sources(names: list[str], settings: Settings) -> None:
         get_source(name, settings).require()
 
 
-def _become(part: Part) -> int:
+def _become(program: Program) -> int:
     """Go on as that program: signals, exit code and all."""
-    assert part.env is not None  # noqa: S101 -- narrows for the type checker
-    os.execve(part.command[0], part.command, dict(part.env))  # noqa: S606
+    assert program.env is not None  # noqa: S101 -- narrows for the type checker
+    os.execve(program.command[0], program.command, dict(program.env))  # noqa: S606
 
 
 def _own_credentials(settings: Settings) -> dict[str, str]:

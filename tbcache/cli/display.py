@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tbcache.cli.page import off_lines, status_page, summary
+from tbcache.cli.dashboard import dashboard, off_lines, summary
 from tbcache.fleet import FleetStatus
 from tbcache.models.foreign import LINE, printable
 
@@ -23,7 +23,7 @@ EVENTS = 6
 SUMMARY_SECONDS = 10.0
 
 
-class View(Protocol):
+class Display(Protocol):
     """What is told to people. May be called from any thread."""
 
     def say(self, event: str) -> None:
@@ -36,7 +36,7 @@ class View(Protocol):
         """The last is said."""
 
 
-class PlainView:
+class PlainDisplay:
     """One line per event, and a summary every ten seconds: for logs."""
 
     def __init__(self) -> None:
@@ -61,15 +61,15 @@ class PlainView:
         pass
 
 
-class LiveView:
+class LiveDisplay:
     """The status page, the last events, and where to go next."""
 
     def __init__(self, hints: Sequence[str]) -> None:
         self._hints = hints
         self._lock = threading.Lock()
         self._events: deque[str] = deque(maxlen=EVENTS)
-        self._page: RenderableType = Text("starting ...")
-        self._live = Live(self._page, console=Console(), auto_refresh=False)
+        self._dashboard: RenderableType = Text("starting ...")
+        self._live = Live(self._dashboard, console=Console(), auto_refresh=False)
         self._live.start()
         self._size = self._live.console.size
 
@@ -81,7 +81,7 @@ class LiveView:
     def show(self, status: FleetStatus, refused: int | None) -> None:
         extra = [] if refused is None else [_refusals(refused)]
         with self._lock:
-            self._page = status_page(status, self._live.console.width, extra)
+            self._dashboard = dashboard(status, self._live.console.width, extra)
             self._refresh()
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class LiveView:
         hints = [Text(hint, style="cyan") for hint in self._hints]
         console = self._live.console
         # Two empty lines, and the cursor's. What is cut off would be the newest.
-        room = console.height - len(console.render_lines(self._page)) - 3
+        room = console.height - len(console.render_lines(self._dashboard)) - 3
         if room > len(hints):
             room -= len(hints)
         else:
@@ -104,12 +104,12 @@ class LiveView:
                 # It has wrapped the lines of the last page anew: how many they are now, nobody knows.
                 self._size = console.size
                 console.clear()
-            self._live.update(Group(self._page, Text(), *hints, Text(), *events), refresh=True)
+            self._live.update(Group(self._dashboard, Text(), *hints, Text(), *events), refresh=True)
 
 
-def open_view(hints: Sequence[str]) -> View:
-    """The view that fits where stdout goes."""
-    return LiveView(hints) if sys.stdout.isatty() else PlainView()
+def open_display(hints: Sequence[str]) -> Display:
+    """The display that fits where stdout goes."""
+    return LiveDisplay(hints) if sys.stdout.isatty() else PlainDisplay()
 
 
 def _line(event: str) -> str:

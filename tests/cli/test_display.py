@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from tbcache.cli.page import status_page
-from tbcache.cli.view import LiveView
+from tbcache.cli.dashboard import dashboard
+from tbcache.cli.display import LiveDisplay
 from tbcache.fleet import Fleet, LimitStatus
 from tbcache.io import utc_now
 from tbcache.monitoring import SourceMetrics
@@ -29,13 +29,13 @@ def test_the_newest_event_is_seen_on_a_terminal_of_any_height(
     """What has just gone wrong must not be what is cut off."""
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "80"), ("LINES", str(lines))):
         monkeypatch.setenv(name, value)
-    view = LiveView(("try", "API", "stop"))
-    view.show(Fleet(settings, store).status(), 0)
+    display = LiveDisplay(("try", "API", "stop"))
+    display.show(Fleet(settings, store).status(), 0)
     capsys.readouterr()
     for number in range(9):
-        view.say(f"event {number}")
+        display.say(f"event {number}")
     page = capsys.readouterr().out
-    view.close()
+    display.close()
     last_frame = page.rpartition("as the simulator counts them: 0")[2]
     assert "event 8" in last_frame
     assert ("event 5" in last_frame) is (lines == 60)
@@ -48,14 +48,14 @@ def test_a_terminal_that_changes_its_size_is_drawn_anew(
     """A narrower one wraps what stands there: to go up by as many lines as before leaves some behind."""
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150"), ("LINES", "50")):
         monkeypatch.setenv(name, value)
-    view, status = LiveView(()), Fleet(settings, store).status()
+    display, status = LiveDisplay(()), Fleet(settings, store).status()
     frames = []
     for width in (150, 150, 80, 80):
-        view._live.console.size = (width, 50)  # type: ignore[assignment]
+        display._live.console.size = (width, 50)  # type: ignore[assignment]
         capsys.readouterr()
-        view.show(status, None)
+        display.show(status, None)
         frames.append(capsys.readouterr().out)
-    view.close()
+    display.close()
     assert ["\x1b[2J" in frame for frame in frames] == [False, False, True, False]
     assert ["missed" in frame for frame in frames] == [True, True, False, False]
     assert all("cost" in frame for frame in frames)
@@ -71,7 +71,7 @@ def test_what_a_page_shows_fits_its_terminal_and_has_the_cost(
     limits = (LimitStatus("300/15m", 300, 900.0, 299, 1, utc_now() + timedelta(hours=3)),)
     full = tuple(replace(one, usage=usage, limits=limits, state="limited") for one in seen.sources)
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(status_page(replace(seen, sources=full), width))
+    console.print(dashboard(replace(seen, sources=full), width))
     lines = console.export_text().splitlines()
     (head,) = [line for line in lines if line.startswith("source ")]
     (row,) = [line for line in lines if line.startswith("stocktwits ")]

@@ -1,4 +1,4 @@
-"""The data folder of ``tbcache up``: one at a time, and a note for the commands that look for it."""
+"""The data folder of ``tbcache up``: one at a time, and a runtime file for the commands that look for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import msgspec
 
 from tbcache.io.lock import try_lock
 from tbcache.models.error import ConfigurationError
-from tbcache.settings.folder import LOCK, NOTE, Unsound, check_private, make_private, opened
+from tbcache.settings.folder import LOCK, RUNTIME_FILE, Unsound, check_private, make_private, opened
 
-# Whoever looks whether the note counts has the lock for a moment.
+# Whoever looks whether the runtime file counts has the lock for a moment.
 LOOK_SECONDS = 0.2
 POLL_SECONDS = 0.01
 
@@ -29,7 +29,7 @@ class DataFolder:
         self.path = path.resolve()
 
     @contextmanager
-    def own(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Have the folder for ourselves; the lock ends with this process, however it ends.
 
         Raises:
@@ -46,21 +46,21 @@ class DataFolder:
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
             # Left by one that was killed; our pid may be the one it names.
-            self.remove_note()
-            stack.callback(self.remove_note)
+            self.remove_runtime_file()
+            stack.callback(self.remove_runtime_file)
             yield
 
-    def write_note(self, variables: Mapping[str, str], api: str | None = None) -> None:
-        """Note what other commands need to find us. It holds secrets: no one else may read it."""
-        note = {"pid": os.getpid(), "variables": dict(variables), "api": api}
-        draft = self.path / f"{NOTE}.{os.getpid()}"
+    def write_runtime_file(self, variables: Mapping[str, str], api: str | None = None) -> None:
+        """RuntimeFile what other commands need to find us. It holds secrets: no one else may read it."""
+        content = {"pid": os.getpid(), "variables": dict(variables), "api": api}
+        draft = self.path / f"{RUNTIME_FILE}.{os.getpid()}"
         draft.unlink(missing_ok=True)
         with opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
-            os.write(fd, msgspec.json.encode(note))
-        draft.replace(self.path / NOTE)
+            os.write(fd, msgspec.json.encode(content))
+        draft.replace(self.path / RUNTIME_FILE)
 
-    def remove_note(self) -> None:
-        (self.path / NOTE).unlink(missing_ok=True)
+    def remove_runtime_file(self) -> None:
+        (self.path / RUNTIME_FILE).unlink(missing_ok=True)
 
     def _open(self, stack: contextlib.ExitStack) -> int:
         """The descriptor of the lock, which we hold."""

@@ -52,7 +52,7 @@ UNHEARD = "which processes run is not known until Redis is back"
 NOT_TOLD = "no process has told its settings: those shown are this shell's"
 
 
-def status_page(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
+def dashboard(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
     """Everything on one page of ``width`` characters; ``extra`` comes below."""
     return Group(
         _headline(status),
@@ -121,10 +121,10 @@ def _headline(status: FleetStatus) -> Text:
     if not server.is_available:
         return Text("\n").join(shown(line, "bold red", LINE) for line in status.lines)
     head = Text.assemble(("tbcache  ", "bold"), shown(_server(server)))
-    return Text("\n").join((head, *_verdict(status)))
+    return Text("\n").join((head, *_findings(status)))
 
 
-def _verdict(status: FleetStatus) -> Iterator[Text]:
+def _findings(status: FleetStatus) -> Iterator[Text]:
     """That all is well, or what is not."""
     for line in status.lines[:MOST_TROUBLES]:
         yield shown(line, "yellow", LINE)

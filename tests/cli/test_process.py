@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tbcache.embedded import process_part
+from tbcache.embedded import process_program
 from tbcache.io.web_server import listen
 from tbcache.models.error import RedisUnreachable
 from tbcache.monitoring import UsageMonitor
@@ -171,7 +171,7 @@ def test_a_server_that_is_frozen_at_the_start_is_waited_for(
 
 def test_a_worker_that_waits_for_redis_can_be_stopped(private_server: Server, tmp_path: Path) -> None:
     """A service manager must not have to kill it."""
-    part = process_part("worker", "workers")
+    part = process_program("worker", "workers")
     env = clean_environment(REDIS_URL=private_server.url, TBCACHE_DATA_DIR=str(tmp_path))
     env["PYTHONPATH"] = (part.env or {})["PYTHONPATH"]
     log = tmp_path / "said"

@@ -37,14 +37,14 @@ def problem_of(folder: Path) -> str:
     """Why the note in ``folder`` was left out; the settings must be as without one."""
     settings = Settings.load({}, data_dir=folder)
     assert settings.redis is None
-    return settings.note_problem or ""
+    return settings.runtime_file_problem or ""
 
 
 def test_the_note_lives_as_long_as_its_owner_and_only_they_can_read_it(tmp_path: Path) -> None:
     """It holds the server's password; and a note of nobody leads to nowhere."""
     folder = DataFolder(tmp_path / "data")
-    with folder.own():
-        folder.write_note({"REDIS_URL": URL}, "http://127.0.0.1:8000")
+    with folder.locked():
+        folder.write_runtime_file({"REDIS_URL": URL}, "http://127.0.0.1:8000")
         note = tmp_path / "data" / "up.json"
         assert stat.S_IMODE(note.stat().st_mode) == 0o600
         assert json.loads(note.read_text()) == {
@@ -59,8 +59,8 @@ def test_the_note_lives_as_long_as_its_owner_and_only_they_can_read_it(tmp_path:
 def test_the_environment_goes_before_the_note(tmp_path: Path) -> None:
     """Who says where Redis is must not be led elsewhere by a file."""
     folder = DataFolder(tmp_path)
-    with folder.own():
-        folder.write_note({"REDIS_URL": URL})
+    with folder.locked():
+        folder.write_runtime_file({"REDIS_URL": URL})
         env = {"REDIS_HOST": "example.test"}
         assert Settings.load(env, data_dir=tmp_path).redis == "redis://example.test:6379/0"
 
@@ -68,19 +68,19 @@ def test_the_environment_goes_before_the_note(tmp_path: Path) -> None:
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     """The second must learn who the first is."""
     with (
-        DataFolder(tmp_path).own(),
+        DataFolder(tmp_path).locked(),
         pytest.raises(ConfigurationError, match=rf"another `tbcache up` \(pid {os.getpid()}\)"),
-        DataFolder(tmp_path).own(),
+        DataFolder(tmp_path).locked(),
     ):
         pass
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         pass
 
 
 def test_the_note_of_one_that_was_killed_is_removed_first(tmp_path: Path) -> None:
     """In a container the new process may have the old one's pid, and would believe the note."""
     (tmp_path / "up.json").write_text(json.dumps({"pid": os.getpid(), "variables": {"REDIS_URL": URL}}))
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         assert Settings.load({}, data_dir=tmp_path).redis is None
 
 
@@ -89,7 +89,7 @@ def test_the_note_of_one_that_was_killed_is_removed_first(tmp_path: Path) -> Non
 )
 def test_a_damaged_note_is_none_and_said_so(tmp_path: Path, note: bytes) -> None:
     """A full disk leaves half a file, and every command reads it."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         (tmp_path / "up.json").write_bytes(note)
         (tmp_path / "up.json").chmod(0o600)
         assert problem_of(tmp_path) == f"{tmp_path / 'up.json'} is ignored: it is damaged"
@@ -100,8 +100,8 @@ def test_a_damaged_note_is_none_and_said_so(tmp_path: Path, note: bytes) -> None
 
 def test_without_a_note_there_is_nothing_to_say(tmp_path: Path) -> None:
     """A folder of one's own that nothing runs in is the usual case."""
-    assert Settings.load({}, data_dir=tmp_path).note_problem is None
-    assert Settings.load({}, data_dir=tmp_path / "none").note_problem is None
+    assert Settings.load({}, data_dir=tmp_path).runtime_file_problem is None
+    assert Settings.load({}, data_dir=tmp_path / "none").runtime_file_problem is None
 
 
 @pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 1], ids=["ours", "our parent's", "the first"])
@@ -120,7 +120,7 @@ def test_a_planted_note_without_a_lock_is_not_believed(tmp_path: Path) -> None:
 
 def test_the_lock_must_be_that_of_the_process_that_wrote_the_note(tmp_path: Path) -> None:
     """The pid of one that was killed may be another's by now."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
         assert Settings.load({}, data_dir=tmp_path).redis == URL
         (tmp_path / "up.json").write_text(json.dumps({"pid": 1, "variables": DEMO}))
@@ -187,7 +187,7 @@ def test_a_note_that_others_may_have_written_is_not_believed(
 
 def test_a_note_of_another_user_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Theirs may be closed to all others as well, us included but for root."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
         monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
         assert f"its folder belongs to another user (uid {tmp_path.stat().st_uid})" in problem_of(tmp_path)
@@ -198,7 +198,7 @@ def test_a_note_of_another_user_is_not_believed(tmp_path: Path, monkeypatch: pyt
 
 def test_only_a_fixed_list_of_variables_is_taken_from_a_note(tmp_path: Path) -> None:
     """A file must not choose what is run, nor where secrets go, even if all else is right with it."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         chosen = {"TBCACHE_NAMESPACE": "demo", "TBCACHE_DATABASE_URL": "sqlite:////x.db"}
         plant(
             tmp_path,
@@ -222,7 +222,7 @@ def test_only_a_fixed_list_of_variables_is_taken_from_a_note(tmp_path: Path) -> 
 )
 def test_a_note_leads_to_no_upstream_but_on_this_machine(tmp_path: Path, address: str) -> None:
     """A demo's simulator is the only upstream that a note has a reason to name."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO | {"TBCACHE_TWITTER__BASE_URL": address})
         assert "its TBCACHE_TWITTER__BASE_URL is no simulator on this machine" in problem_of(tmp_path)
 
@@ -230,7 +230,7 @@ def test_a_note_leads_to_no_upstream_but_on_this_machine(tmp_path: Path, address
 def test_to_an_address_of_a_note_go_the_credentials_of_the_note_alone(tmp_path: Path) -> None:
     """The user's own are for the real upstream, and the demo needs none of them."""
     own = {"TBCACHE_TWITTER__BEARER_TOKEN": "real", "TBCACHE_TWITTER__API_KEY": "real"}
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
         twitter = Settings.load(own, data_dir=tmp_path).twitter
         assert twitter.bearer_token is not None
@@ -246,7 +246,7 @@ def test_to_an_address_of_a_note_go_the_credentials_of_the_note_alone(tmp_path: 
 
 def test_a_source_whose_address_the_user_has_set_is_theirs_altogether(tmp_path: Path) -> None:
     """Half of the demo and half of the user's own would send one's credentials to the other's address."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
         own = {"TBCACHE_TWITTER__BASE_URL": "https://api.x.com"}
         twitter = Settings.load(own, data_dir=tmp_path).twitter
@@ -255,7 +255,7 @@ def test_a_source_whose_address_the_user_has_set_is_theirs_altogether(tmp_path: 
 
 def test_with_another_redis_a_note_counts_for_nothing(tmp_path: Path) -> None:
     """A demo's answers in the user's own Redis would pass for real ones."""
-    with DataFolder(tmp_path).own():
+    with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
         settings = Settings.load({"REDIS_URL": "redis://example.test/0"}, data_dir=tmp_path)
         assert settings.twitter.base_url is None
@@ -301,7 +301,7 @@ def test_a_folder_that_others_may_have_filled_is_not_used(
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     change(folder)
-    with pytest.raises(ConfigurationError) as caught, DataFolder(folder).own():
+    with pytest.raises(ConfigurationError) as caught, DataFolder(folder).locked():
         pass
     assert expected in str(caught.value).lower()
     assert "choose another --data-dir" in str(caught.value)
@@ -313,7 +313,7 @@ def test_a_folder_with_what_belongs_to_another_user_is_not_used(
 ) -> None:
     """Whoever owns the database can change it at any time."""
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    with pytest.raises(ConfigurationError, match="belongs to another user"), DataFolder(tmp_path).own():
+    with pytest.raises(ConfigurationError, match="belongs to another user"), DataFolder(tmp_path).locked():
         pass
 
 
@@ -321,5 +321,5 @@ def test_an_empty_folder_is_closed_to_others_when_it_is_taken(tmp_path: Path) ->
     """A volume of a container is open at first, and nothing lies in it that could have been planted."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
-    with DataFolder(folder).own():
+    with DataFolder(folder).locked():
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
