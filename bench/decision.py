@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable
 
 import redis
 
 from bench import timing
-from bench.limiter import LIMITERS, Build
+from bench.limiter import LIMITERS, Build, Tbcache
 from bench.table import Table
+from tbcache.admission import Ask, Go, Settlement, Verdict
+from tbcache.io import run
 from tbcache.models import Limit
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
@@ -53,22 +55,21 @@ def measure(server: Server, peers: dict[str, Build], *, rounds: int, calls: int)
 
 
 def _settled(url: str) -> timing.Block:
-    """Blocks of ``admit``; the settlements that give the slots back are not timed."""
-    limiter = LIMITERS["tbcache"](url, LIMIT, "bench")
+    """Blocks of ``admit``, each of a symbol of its own. Neither the requests, which a bot has made before,
+    nor the settlements that give the slots back are timed."""
+    limiter, numbers = Tbcache(url, LIMIT, "bench"), itertools.count()
+    admission, source = limiter.admission, limiter.source
 
-    def run(count: int) -> list[float]:
-        done: list[Callable[[], None] | None] = []
-        seconds = timing.block(lambda: done.append(limiter.acquire(time.monotonic() + 60)))(count)
-        _call_all(done)
+    def block(count: int) -> list[float]:
+        asks = iter([Ask(source, source.request(f"N{next(numbers)}"), patience=60.0) for _ in range(count)])
+        verdicts: list[Verdict] = []
+        seconds = timing.block(lambda: verdicts.append(run(admission.admit(next(asks)))))(count)
+        for verdict in verdicts:
+            if isinstance(verdict, Go):
+                run(admission.settle(verdict.grant, Settlement(payload=b"1", pages=1)))
         return seconds
 
-    return run
-
-
-def _call_all(calls: Iterable[Callable[[], None] | None]) -> None:
-    for call in calls:
-        if call is not None:
-            call()
+    return block
 
 
 def _alone(url: str) -> timing.Block:

@@ -69,6 +69,8 @@ SUITES = {
     "epoch": LOSS,
     "fleet": ["core/test_fleet_limits.py", "core/test_headroom.py", *LOSS],
     "headroom": ["core/test_headroom.py", *ADMISSION],
+    "borrow": ["core/test_admission.py", *LIMITER, *QUEUE],
+    "call": ADMISSION,
     "lane": ["core/test_admission.py", *LIMITER, *QUEUE],
     "limit": ["core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],
     "member": ["core/test_member.py", "core/test_headroom.py", *LOSS],

@@ -44,6 +44,10 @@ class Fresh:
             self._seen.clear()
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
+    def is_expected(self, key: str) -> bool:
+        """True where :meth:`find` would look for a value under ``key``."""
+        return key in self._seen
+
     async def find(self, source: str, key: str) -> Hit | None:
         """The value under ``key``, where it is expected to be fresh, and is.
 

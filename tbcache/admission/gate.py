@@ -72,6 +72,7 @@ _encode = msgspec.json.Encoder().encode
 class _Plan(NamedTuple):
     """What every ask of a source has in common; money in millionths of a dollar."""
 
+    source: Source
     limits: str
     budget: int
     page: int
@@ -93,7 +94,8 @@ class Admission:
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
-        self._plans: dict[Source, _Plan] = {}
+        #: By the identity of a source, which its plan holds: each ask would pay for a hash of all its fields.
+        self._plans: dict[int, _Plan] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
         self._fresh = Fresh(store)
@@ -122,7 +124,9 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            return await self._find(ask) or await self._admit(ask, token)
+            is_hit_enough = not ask.needed and ask.slot is None
+            hit = await self.find(ask.source, ask.request.key) if is_hit_enough else None
+            return await self._admit(ask, token) if hit is None else hit
         except Unavailable:
             is_lost = self._limiter.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
@@ -237,18 +241,15 @@ class Admission:
 
     # With Redis
 
-    async def _find(self, ask: Ask) -> Hit | None:
-        """What :meth:`find` gives, where a fresh value is all that is asked for."""
-        return None if ask.needed or ask.slot else await self.find(ask.source, ask.request.key)
-
     async def find(self, source: Source, key: str) -> Hit | None:
         """The value under ``key``, where it is expected to be fresh, and is: for the price of a GET.
 
         Raises:
           Unavailable: Redis is away.
         """
-        hit = await self._fresh.find(source.name, key) if source.charge == "fetch" else None
-        if hit is not None:
+        if source.charge == "request" or not self._fresh.is_expected(key):
+            return None
+        if (hit := await self._fresh.find(source.name, key)) is not None:
             self.count_hit(source)
         return hit
 
@@ -435,25 +436,24 @@ class Admission:
 
     def _plan(self, source: Source) -> _Plan:
         """What every ask of a source has in common."""
-        plan = self._plans.get(source)
+        plan = self._plans.get(id(source))
         if plan is None:
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
             own = self._limiter.own(source.name)
             own.configure(source.limits)
             own.purse.configure(budget, page // source.cost)
-            plan = self._plans[source] = _Plan(limits, budget, page)
+            plan = self._plans[id(source)] = _Plan(source, limits, budget, page)
         return plan
 
     def _of_today(self, name: str) -> tuple[str, str]:
         """The usage key and that of the purses, of the server's today."""
-        today = self._store.clock.today
-        day = day_of(today)
-        if day != self._day:
+        if (day := self._store.clock.day) != self._day:
             self._day = day
             self._daily = {}
         keys = self._daily.get(name)
         if keys is None:
+            today = self._store.clock.today
             keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
             self._daily[name] = keys
         return keys

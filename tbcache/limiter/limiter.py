@@ -123,13 +123,12 @@ class Limiter:
         note: Callable[[R], object],
     ) -> Replied[R] | None:
         """:meth:`take`, once; None where the ask came too late, and nothing was done."""
-        source, asked_at = want.source, now()
+        source, asked_at, own = want.source, now(), self.own(want.source)
         if want.joins:
-            await self._join_before(want)
+            await self._join_before(want, own)
         # What is not sent is not asked.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
-        own = self.own(source)
         # By the script the server learns that this process is there, and it refuses what we no longer reckon
         # with. This is the one place where it is noted that Redis has heard us.
         own.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
@@ -137,7 +136,7 @@ class Limiter:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):
-                starts_at = self._note(want, script.given(asked, reply), asked_at)
+                starts_at = self._note(want, own, script.given(asked, reply), asked_at)
                 note(reply)
         except BaseException as error:
             self._note_lost(want, error)
@@ -181,15 +180,15 @@ class Limiter:
     def _terms(self, source: str, deadline_us: int) -> Terms:
         return Terms(self.window(source), deadline_us, self.epochs.known(source), self.member)
 
-    async def _join_before(self, want: Want) -> None:
+    async def _join_before(self, want: Want, own: OwnSlots) -> None:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
         await self.store.ready()
         self.join_machine()
-        if not self.own(want.source).begins_alone(want.is_alone):
+        if not own.begins_alone(want.is_alone) or self._join is None:
             return
         async with self._joining:
             # Of many who come first at once, the first does it for all.
-            if self.own(want.source).begins_alone(want.is_alone) and self._join is not None:
+            if own.begins_alone(want.is_alone) and self._join is not None:
                 await self._join(want.source)
 
     def _note_lost(self, want: Want, error: BaseException) -> None:
@@ -202,9 +201,9 @@ class Limiter:
             own.grant(want.slot, want.cost, own.limits, self.lease_seconds)
             own.answered(want.slot)
 
-    def _note(self, want: Want, given: Given, asked_at: float) -> float:
+    def _note(self, want: Want, own: OwnSlots, given: Given, asked_at: float) -> float:
         """Put what was given on record; from when on it may be used (monotonic)."""
-        own, starts_at = self.own(want.source), asked_at
+        starts_at = asked_at
         for slot in given.granted:
             own.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
         if given.granted and given.starts_in > 0:

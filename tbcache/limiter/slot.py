@@ -447,8 +447,9 @@ class OwnSlots:
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         now = io.now()
-        windows = (limit.window_seconds for limit in (*limits, *self.limits))
-        self._horizon = max(self._horizon, *windows)
+        for limit in (*limits, *self.limits):
+            if limit.window_seconds > self._horizon:
+                self._horizon = limit.window_seconds
         if len(self._stamps) >= self._sweep_at:
             self._forget(now)
             self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
@@ -477,4 +478,6 @@ def _until(leaving: Sequence[float], over: int, now: float) -> float:
 
 
 def _units(slot: str, cost: int) -> list[str]:
+    if cost == 1:
+        return [slot]
     return [slot if unit == 1 else f"{slot}#{unit}" for unit in range(1, cost + 1)]

@@ -53,17 +53,23 @@ if noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0) th
     redis.call('ZADD', fleet, noted, process)
 end
 
-local head = redis.pcall('GETRANGE', clears, 0, 15)
--- An error, here and below: a key of another type, which is nobody's.
-head = type(head) == 'string' and head or ''
-if head ~= log_head then
-    return reply_cleared(now, head ~= '' and redis.call('GET', clears) or '')
+-- A key of another type is nobody's, here and below.
+local read = redis.pcall('MGET', clears, entry)
+if read.err then
+    -- The right to one of them may be missing.
+    for at, key in ipairs({clears, entry}) do
+        local text = redis.pcall('GET', key)
+        read[at] = type(text) == 'string' and text or false
+    end
+end
+local log = read[1] or ''
+if string.sub(log, 1, 16) ~= log_head then
+    return reply_cleared(now, log)
 end
 
 -- First the way most asks go, before anything that only the others need.
 --@include envelope
-local found = redis.pcall('GET', entry)
-found = type(found) == 'string' and found or false
+local found = read[2] or false
 if found and cleared > 0 and birth_of(found) < cleared then
     found = false
 end
@@ -81,7 +87,7 @@ if is_fresh and charge == 'fetch' then
 end
 
 --@include window
---@include budget
+--@include usage
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
@@ -97,13 +103,13 @@ local function unneeded()
     end
 end
 
-local seen = meet(window, now, known, id, false, noted)
-open_window(window, limits)
+local seen = enter(window, now, limits, known, id, false, noted)
 local view = not has_slot and look(window, now, cost, share) or nil
 local retry_at, code, reason, is_certain = 0, '', '', true
 if view then
     retry_at, code, reason, is_certain = view.retry_at, view.code, view.text, view.is_certain
     if code == GIVING_BACK then
+--@include call
         call_for_rooms(window, now)
     end
 end
@@ -149,10 +155,14 @@ if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return counted('join', reply_join(now, load[1], moment(load[2])))
 end
-local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, has_slot and cost or 0)
-if funds_at > retry_at then
-    retry_at, code, reason, is_certain = funds_at, BUDGET, lack, false
-    unneeded()
+if budget > 0 then
+--@include budget
+    local mine = has_slot and cost or 0
+    local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, mine)
+    if funds_at > retry_at then
+        retry_at, code, reason, is_certain = funds_at, BUDGET, lack, false
+        unneeded()
+    end
 end
 if retry_at > 0 and found then
     return counted('stale', reply_stale(now, found, failure or ''))

@@ -38,8 +38,7 @@ local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, 0, false, '', {})
 end
-local seen = meet(window, now, known, suffix)
-open_window(window, limits)
+local seen = enter(window, now, limits, known, suffix)
 for _, claim in ipairs(in_hand) do
     redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)
 end
@@ -104,6 +103,7 @@ local function may_go(part)
     local is_room = is_room_for(1, part)
     if not is_room then
         if view.code == GIVING_BACK then
+--@include call
             call_for_rooms(window, now)
         end
         ask_again_at(view.retry_at)

@@ -45,15 +45,18 @@ end
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
 -- back. Where the fleet has no such note of it, Redis went back to an older state: that is a loss as well, and
 -- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is noted, and the
--- script ends here with the server's error. `noted`: when the fleet was told of it last, where that is known to the
--- script. Replies "EPOCH HEARD".
+-- script ends here with the server's error. `noted`: when the fleet was told of it last, false for never, nil where
+-- that is not known to the script. Replies "EPOCH HEARD".
 local function meet(window, now, seen, name, joins, noted)
     local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
     heard = tonumber(heard or 0) or 0
-    local state = redis.call('HMGET', window.state, 'epoch', 'past')
+    local state = window.told or redis.call('HMGET', window.state, 'epoch', 'past')
     -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
     local current = state[1] and string.match(state[1], '^[%w%p]+$')
-    noted = tonumber(noted or redis.call('ZSCORE', window.fleet, window.process) or nil)
+    if noted == nil then
+        noted = redis.call('ZSCORE', window.fleet, window.process)
+    end
+    noted = tonumber(noted or nil)
     -- One that was silent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
     local are_lost = is_overwritten(window.slots)
@@ -80,6 +83,10 @@ local function meet(window, now, seen, name, joins, noted)
         window.is_behind = true
     end
     window.is_behind = window.is_behind or is_forgotten
+    if window.is_behind or current ~= state[1] then
+        -- What was read before is not what stands there now.
+        window.told = nil
+    end
     if (noted or joins) and (noted or 0) < now then
         -- Never earlier than it was told: a clock that was set back has lost nothing.
         redis.call('ZADD', window.fleet, now, window.process)

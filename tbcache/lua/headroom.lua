@@ -4,23 +4,26 @@
 local FOREIGN_POLL_US = 100000
 
 -- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds. `own` are our slots in it.
-local function foreign(slots_key, state_key, limit, span, now, own)
-    local name = int(span)
-    local told = redis.call('HMGET', state_key,
-        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
-    local until_ = tonumber(told[2] or 0)
+-- refusals taught, and until when that holds. `own` are our slots in it; `told` has, from `at` on,
+-- what these fields hold, where that was read before.
+local function foreign(slots_key, state_key, limit, span, now, own, told, at)
+    if not told then
+        local name = int(span)
+        told, at = redis.call('HMGET', state_key,
+            'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name), 1
+    end
+    local others, until_, learned, slides = told[at], tonumber(told[at + 1] or 0), told[at + 2], told[at + 3]
     if until_ > now then
-        return tonumber(told[1]), until_
+        return tonumber(others), until_
     end
-    if told[4] == '1' then
-        return tonumber(told[1]), now + span
+    if slides == '1' then
+        return tonumber(others), now + span
     end
-    if told[3] or not told[1] then
-        return tonumber(told[3] or 0), now + span
+    if learned or not others then
+        return tonumber(learned or 0), now + span
     end
     -- The first word is past: windows may reset, or slide. One request goes to hear the next.
-    local others = tonumber(told[1])
+    others = tonumber(others)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
         others = math.max(0, math.min(others, limit - own - 1))
     end

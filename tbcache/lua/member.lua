@@ -1,6 +1,5 @@
 --@include number
 --@include limit
---@include notice
 -- member: the processes that take slots of a source, and what is kept for each of them.
 
 local MOST_VALUES = 4000
@@ -60,11 +59,12 @@ end
 -- What of a limit is kept for those who are silent, and what for the others' rooms; of the
 -- taker's own room, what is left of it after `cost`.
 local function kept_of(window, limit, now, cost)
-    local members, name, silent, rooms = members_of(window, now), limit_name(limit), 0, 0
+    local members, silent, rooms, name = members_of(window, now), 0, 0, nil
     for _, share in ipairs(members.silent) do
         silent = silent + math.floor(limit[1] * share + ROUNDING)
     end
     for process, room in pairs(window.process and members.rooms or {}) do
+        name = name or limit_name(limit)
         rooms = rooms + math.max(0, (room[name] or 0) - (process == window.process and cost or 0))
     end
     return silent, rooms
@@ -84,19 +84,6 @@ local function write_rooms(window, rooms)
     end
 end
 
--- Notes the share ("" for none) and the rooms that the process goes by, or the larger ones that are known.
-local function keep_parts(window, share, rooms)
-    local state, process = window.state, window.process
-    if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
-        redis.call('HSET', state, 'share:' .. process, share)
-    end
-    local kept = read_rooms(redis.call('HGET', state, 'rooms:' .. process) or '')
-    for name, room in pairs(read_rooms(rooms)) do
-        kept[name] = math.max(room, kept[name] or 0)
-    end
-    write_rooms(window, kept)
-end
-
 -- What the taker takes is of his own room first. Where nobody looked, it was taken before.
 local function spend(window, cost)
     local rooms = window.members and window.members.rooms[window.process]
@@ -107,13 +94,5 @@ local function spend(window, cost)
         end
         window.members.rooms[window.process] = left
         write_rooms(window, left)
-    end
-end
-
--- Asks all for their rooms, once.
-local function call_for_rooms(window, now)
-    if tonumber(redis.call('HGET', window.state, 'wanted_until') or 0) <= now then
-        redis.call('HSET', window.state, 'wanted_until', int(now + ABSENT_US))
-        tell(window.state, '')
     end
 end

@@ -27,6 +27,19 @@
 -- Replies
 --       restored: now, seen   seen: what meet replies
 --       late: now             past the deadline: nothing was done
+-- Notes the share ("" for none) and the rooms that the process goes by, or the larger ones that are known.
+local function keep_parts(window, share, rooms)
+    local state, process = window.state, window.process
+    if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
+        redis.call('HSET', state, 'share:' .. process, share)
+    end
+    local kept = read_rooms(redis.call('HGET', state, 'rooms:' .. process) or '')
+    for name, room in pairs(read_rooms(rooms)) do
+        kept[name] = math.max(room, kept[name] or 0)
+    end
+    write_rooms(window, kept)
+end
+
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)

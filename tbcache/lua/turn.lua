@@ -31,9 +31,8 @@ commit(slots, now, id, cost)
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
-local seen = meet(window, now, known, next_id)
+local seen = enter(window, now, limits, known, next_id)
 bill(usage, billed, now, worker, budget, amount, once)
-open_window(window, limits)
 local view = look(window, now, cost, 1)
 local retry_at, code, reason = view.retry_at, view.code, view.text
 local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, 0)
@@ -42,6 +41,7 @@ if funds_at > retry_at then
 end
 if retry_at > 0 then
     if code == GIVING_BACK then
+--@include call
         call_for_rooms(window, now)
     end
     return reply_wait(now, retry_at, code, reason, seen)

@@ -15,16 +15,39 @@
 
 local ROOM_POLL_US = 5000
 
--- Opens the window for an asker with these limits (text). The fleet's hold as well, unless `is_alone`.
-local function open_window(window, limits, is_alone)
-    local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'lost_at', 'whole_at',
-        'lease', 'horizon', 'demand', 'demand_at')
-    local own = parse_limits(limits)
-    window.limits = told[1] and not is_alone and in_force(own, told[1]) or own
-    window.closed_until, window.closed_reason = moment(told[2]), told[3] or 'closed'
-    window.lost_at, window.whole_at, window.lease = told[4], told[5], tonumber(told[6] or 0)
-    window.horizon, window.demand, window.demand_at = tonumber(told[7] or 0), told[8], told[9]
+-- Reads at once what `meet` and `open_window` need to know of the state, and what others use of the first of the
+-- asker's limits: after FOREIGN_AT.
+local FOREIGN_AT = 12
+local function read_state(window, own)
+    local span = own[1][2]
+    local name = int(span)
+    window.foreign_span = span
+    window.told = redis.call('HMGET', window.state, 'epoch', 'past', 'limits', 'closed_until', 'closed_reason', 'lost_at',
+        'whole_at', 'lease', 'horizon', 'demand', 'demand_at',
+        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
+end
+
+-- Opens the window for an asker with these limits. The fleet's hold as well, unless `is_alone`.
+local function open_window(window, limits, own, is_alone)
+    if not window.told then
+        read_state(window, own)
+    end
+    local told = window.told
+    -- Mostly they are the same.
+    window.limits = told[3] and told[3] ~= limits and not is_alone and in_force(own, told[3]) or own
+    window.closed_until, window.closed_reason = moment(told[4]), told[5] or 'closed'
+    window.lost_at, window.whole_at, window.lease = told[6], told[7], tonumber(told[8] or 0)
+    window.horizon, window.demand, window.demand_at = tonumber(told[9] or 0), told[10], told[11]
     return window
+end
+
+-- The process is heard (see meet), and the window is opened.
+local function enter(window, now, limits, known, name, joins, noted)
+    local own = parse_limits(limits)
+    read_state(window, own)
+    local seen = meet(window, now, known, name, joins, noted)
+    open_window(window, limits, own)
+    return seen
 end
 
 -- When the slot comes free whose leaving makes room (`over` more are wanted than there are), and whether that is
@@ -41,9 +64,10 @@ end
 local function look_at_limit(window, limit, now, cost, share)
     local count, span = limit[1], limit[2]
     local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local others, others_until = foreign(window.slots, window.state, count, span, now, own)
+    local others, others_until = foreign(window.slots, window.state, count, span, now, own,
+        span == window.foreign_span and window.told, FOREIGN_AT)
     local kept, rooms = kept_of(window, limit, now, cost)
-    local found = {free_at = 0, code = 'limit', text = 'limit ' .. count, used = own + others + kept, is_certain = true}
+    local found = {free_at = 0, code = 'limit', used = own + others + kept, is_certain = true}
     local over = found.used + cost - count
     if over > own then
         found.free_at, found.is_certain = others > 0 and others_until or now + span, false
@@ -53,6 +77,7 @@ local function look_at_limit(window, limit, now, cost, share)
             found.free_at, found.is_certain = math.min(found.free_at, others_until), false
         end
     elseif share < 1 then
+--@include borrow
         local demand = demand_of(window.demand, window.demand_at, now, shortest(window.limits))
         found.free_at = borrow(window.slots, limit, now, -over, share, demand)
         -- Slots taken in a burst come free in a burst, and an interactive ask in between
@@ -63,6 +88,7 @@ local function look_at_limit(window, limit, now, cost, share)
             found.paced_at = math.max(paced_at, now) + cost * span / count
         end
     end
+    found.text = found.free_at > 0 and 'limit ' .. count or ''
     if kept > 0 and found.free_at > now + LOST_POLL_US then
         -- The absent may be back, or be forgotten, at any moment.
         found.free_at, found.is_certain = now + LOST_POLL_US, false
@@ -79,7 +105,7 @@ local function look_at_limit(window, limit, now, cost, share)
         -- Every process may have put its own slots back at any moment, so the asker looks again soon.
         found.free_at = math.max(found.free_at, math.min(known_at, now + LOST_POLL_US))
         found.used, found.is_certain = count, false
-        found.text = found.text .. ', shut until what Redis has lost is known again'
+        found.text = 'limit ' .. count .. ', shut until what Redis has lost is known again'
     end
     return found
 end
@@ -126,6 +152,12 @@ local function note_lane(window, now, slots, view)
     redis.call('HSET', window.state, 'demand', window.demand, 'demand_at', now)
 end
 
+-- Whether an interactive slot was taken in the same period of so many us, and whoever took the first of it was here.
+local HOUR_US = 3600000000
+local function is_lately(window, now, period)
+    return math.floor((tonumber(window.demand_at) or 0) / period) == math.floor(now / period)
+end
+
 -- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
 -- promised by look) until start + lease. A slot promised for later keeps the bound as well: at
 -- its taking, every other stamp younger than start - window was counted. `view`: what look said; nil where the
@@ -136,17 +168,22 @@ local function hold_all(window, now, ids, cost, lease, start, view)
         window.horizon = span
         redis.call('HSET', window.state, 'horizon', span)
     end
+    -- What nothing depends on is done now and then: first by whoever comes after a sixteenth of the window.
+    if not is_lately(window, now, window.horizon / 16) then
+        redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', now - window.horizon)
+    end
+    if not is_lately(window, now, HOUR_US) then
+        redis.call('PEXPIRE', window.state, STATE_TTL_MS)
+    end
     if view then
         note_lane(window, now, #ids * cost, view)
     end
-    redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', now - window.horizon)
     for _, id in ipairs(ids) do
         for unit = 1, cost do
             redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)
         end
     end
     keep_for(window.slots, math.ceil((start - now + window.horizon + lease) / 1000) + 1000)
-    redis.call('PEXPIRE', window.state, STATE_TTL_MS)
     spend(window, #ids * cost)
 end
 

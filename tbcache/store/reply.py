@@ -89,8 +89,16 @@ def _many_of(read: Read) -> Read:
 
 
 def _record_of(kind: Any) -> Read:
-    readers = [_reader_of(type_) for type_ in fields_of(kind).values()]
-    return lambda answer: kind(*[read(part) for read, part in zip(readers, answer, strict=True)])
+    readers = [(at, _reader_of(type_)) for at, type_ in enumerate(fields_of(kind).values())]
+    readers = [(at, read) for at, read in readers if read is not _as_is]
+
+    def read_record(answer: Any) -> Any:
+        parts = list(answer)
+        for at, read in readers:
+            parts[at] = read(parts[at])
+        return kind._make(parts)
+
+    return read_record
 
 
 def _as_is(answer: Any) -> Any:

@@ -927,9 +927,10 @@ def us_ago(store: Store, seconds: float) -> int:
 
 
 def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> None:
-    """Its epoch must not lapse after a month of good service."""
+    """Its epoch must not lapse after a month of good service. The first slot of each hour renews its life."""
     go(admission, "A")
     store.client.expire(store.keys.state("twitter"), 100)
+    store.client.hset(store.keys.state("twitter"), "demand_at", us_ago(store, 3600.0))
     go(admission, "B")
     assert store.client.ttl(store.keys.state("twitter")) > 30 * 86400
 

@@ -209,7 +209,7 @@ class Process(Host):
 
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
-        await self.sweeper.note(pattern)
+        await self.sweeper.hide(pattern)
         self.world.oracle.clears.append((before, self.world.oracle.count, pattern))
         if self.chance.happens(0.5):
             await self.sweeper.sweep(pattern)
