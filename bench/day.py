@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from bench.table import Bar, Table
 from tbcache.embedded.simulator import DEMO_CREDENTIALS
-from tbcache.embedded.simulator.answer import Call
 from tbcache.embedded.simulator.app import create_app
+from tbcache.embedded.simulator.reply import Call
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import BUILT_IN, SourceSettings

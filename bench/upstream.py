@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from bench.limiter import Answer
-from tbcache.embedded.simulator.window import Arrival, Gate
+from bench.limiter import Reply
+from tbcache.embedded.simulator.window import Arrival, LimitSet
 from tbcache.models import Failure, Limit, RateHint
 
 #: What was said, what is left, seconds until a counted arrival leaves or the gate opens again.
@@ -31,7 +31,7 @@ class StrictUpstream:
     """
 
     def __init__(self, limit: Limit) -> None:
-        self._gate = Gate([limit])
+        self._gate = LimitSet([limit])
         self._lock = threading.Lock()
         #: When something arrived (monotonic), and whether it was accepted.
         self.arrivals: list[tuple[float, bool]] = []
@@ -91,16 +91,16 @@ class Line:
         self._tells_figures = tells_figures
         self._socket = socket.create_connection(address)
 
-    def send(self) -> Answer:
+    def send(self) -> Reply:
         """One request, and what was said to it. Figures come as real upstreams give them: whole
         seconds of the clock, rounded up."""
         self._socket.sendall(b"?")
         said, remaining, opens_in = _ANSWER.unpack(self._socket.recv(_ANSWER.size, socket.MSG_WAITALL))
         reset_at = datetime.fromtimestamp(math.ceil(time.time() + opens_in), UTC)
         if said == _ACCEPTED:
-            return Answer(hint=RateHint(remaining, reset_at) if self._tells_figures else None)
+            return Reply(hint=RateHint(remaining, reset_at) if self._tells_figures else None)
         retry_at = reset_at if self._tells_figures or said != _OVER else None
-        return Answer(Failure(_KINDS[said], "no", 429, retry_at))
+        return Reply(Failure(_KINDS[said], "no", 429, retry_at))
 
     def close(self) -> None:
         self._socket.close()

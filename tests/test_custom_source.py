@@ -147,7 +147,7 @@ def test_the_class_of_the_readme_is_about_20_lines() -> None:
 
 
 def test_it_fetches_pages_scores_and_caches(bluesky: object, upstream: Bluesky) -> None:
-    """The whole journey, by two methods of the user's."""
+    """The whole pipeline, by two methods of the user's."""
     provider = get_provider("bluesky")
     live = provider.fetch("AAPL", hours=2)
     assert (live.origin, live.complete) == ("live", True)

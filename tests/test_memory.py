@@ -97,10 +97,10 @@ def test_a_value_read_before_a_change_is_not_put_after_it(
     server: Server, store: Store, layer: Memory
 ) -> None:
     """The classic race: its invalidation has come and gone, and the old value would stay."""
-    token = layer.begin(KEY)
+    start = layer.begin(KEY)
     change(server, store, KEY)
-    wait_until(lambda: layer.begin(KEY).changes > token.changes, what="the invalidation")
-    assert not layer.put(KEY, "old", 60, token, 10)
+    wait_until(lambda: layer.begin(KEY).changes > start.changes, what="the invalidation")
+    assert not layer.put(KEY, "old", 60, start, 10)
     assert layer.get(KEY) is MISSING
     assert keep(layer, KEY, "new")
 
@@ -108,21 +108,21 @@ def test_a_value_read_before_a_change_is_not_put_after_it(
 @pytest.mark.parametrize("event", ["discard", "flush"])
 def test_own_changes_refuse_values_read_before_them(layer: Memory, event: str) -> None:
     """A thread that writes must not be overtaken by one that was reading."""
-    token = layer.begin(KEY)
+    start = layer.begin(KEY)
     if event == "discard":
         layer.discard(KEY)
     else:
         layer.flush()
-    assert not layer.put(KEY, "old", 60, token, 10)
+    assert not layer.put(KEY, "old", 60, start, 10)
 
 
 def test_a_flush_of_the_server_empties_it(server: Server, layer: Memory) -> None:
     """FLUSHALL names no keys, it means all of them."""
     keep(layer, KEY, "value")
-    token = layer.begin(KEY)
+    start = layer.begin(KEY)
     server.client.flushall()
     wait_until(lambda: layer.get(KEY) is MISSING, what="the flush")
-    assert not layer.put(KEY, "value", 60, token, 10)
+    assert not layer.put(KEY, "value", 60, start, 10)
     assert layer.is_on
 
 
@@ -131,9 +131,9 @@ def test_an_entry_ends_with_its_ttl(layer: Memory, monkeypatch: pytest.MonkeyPat
     now = time.monotonic()
     clock = [now]
     monkeypatch.setattr(memory_module.time, "monotonic", lambda: clock[0])
-    token = layer.begin(KEY)
+    start = layer.begin(KEY)
     clock[0] = now + 0.3
-    assert layer.put(KEY, "value", 0.5, token, 10)
+    assert layer.put(KEY, "value", 0.5, start, 10)
     assert layer.get(KEY) == "value"
     clock[0] = now + 0.5
     assert layer.get(KEY) is MISSING
@@ -173,16 +173,16 @@ def test_a_killed_server_turns_it_off_and_its_return_on(
     """Nobody tells of changes made while we were cut off."""
     layer = layer_for(store_for(private_server))
     keep(layer, KEY, "value")
-    token = layer.begin(KEY)
+    start = layer.begin(KEY)
     private_server.kill()
     wait_until(lambda: not layer.is_on, what="noticing the kill")
     assert layer.get(KEY) is MISSING
-    assert not layer.put(KEY, "value", 60, token, 10)
+    assert not layer.put(KEY, "value", 60, start, 10)
     cut_off = layer.begin(KEY)
     private_server.start()
     wait_until(lambda: layer.is_on, what="coming back")
     assert layer.get(KEY) is MISSING
-    assert not layer.put(KEY, "value", 60, token, 10)
+    assert not layer.put(KEY, "value", 60, start, 10)
     assert not layer.put(KEY, "value", 60, cut_off, 10)
     assert keep(layer, KEY, "new")
 
@@ -260,9 +260,9 @@ def test_a_frozen_server_is_noticed(
 def test_a_lost_connection_is_replaced(server: Server, layer: Memory) -> None:
     """Someone's CLIENT KILL or a firewall's idle timeout is no reason to stay off."""
     keep(layer, KEY, "value")
-    epoch = layer.begin(KEY).epoch
+    generation = layer.begin(KEY).generation
     server.client.client_kill_filter(_type="normal", skipme=True)
-    wait_until(lambda: layer.begin(KEY).epoch > epoch and layer.is_on, what="a new connection")
+    wait_until(lambda: layer.begin(KEY).generation > generation and layer.is_on, what="a new connection")
     assert layer.get(KEY) is MISSING
 
 
@@ -284,9 +284,9 @@ def test_no_reader_sees_an_old_value_once_its_invalidation_is_in(
             for key in keys:
                 value = layer.get(key)
                 if value is MISSING:
-                    token = layer.begin(key)
+                    start = layer.begin(key)
                     value = int(store.client.get(store.keys.entry(key)) or 0)
-                    layer.put(key, value, 60, token, 10)
+                    layer.put(key, value, 60, start, 10)
                 if value < newest[key]:
                     wrong.append(f"{key}: {value} after {newest[key]}")
                 newest[key] = value

@@ -5,8 +5,8 @@ allowed. ``turn`` stands between two pages of one answer. While Redis is away th
 questions are answered in process, within this process's share of the limits.
 """
 
+from tbcache.admission.admission import Admission
 from tbcache.admission.delay import PlanDelay, Reach
-from tbcache.admission.gate import Admission
 from tbcache.admission.verdict import (
     Ask,
     Failed,

@@ -29,7 +29,7 @@ def joining(source: str) -> Callable[[], None]:
             if not is_configured and not monitor.names.tell(source):
                 raise too_many(source)
             # Now, and not with the next beat: what fails before is of no last minute, and never told.
-            monitor.keep_minute(source)
+            monitor.mark_minute(source)
 
     return join
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
-from tbcache.io import is_cancelled, now, token, utc_now, world
+from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
 from tbcache.limiter.slot import GIVING_BACK_SECONDS
@@ -34,7 +34,7 @@ MOST_WINDOWS = 4
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
-class _Answer(NamedTuple):
+class _Decision(NamedTuple):
     """Whether a slot was taken, the standing, and the seconds to wait: for the slot's start, or before
     asking again. ``is_brief``: a slot is free, and only has to be given back by another process."""
 
@@ -61,8 +61,8 @@ class SlidingWindow:
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
     ) -> tuple[bool, RateLimitStatus]:
         limits = self._limits(limit, window_seconds)
-        answer = await self._ask("take", limits, cost, held=0.0, slot=token())
-        return answer.allowed, answer.status
+        decision = await self._ask("take", limits, cost, held=0.0, slot=random_id())
+        return decision.allowed, decision.status
 
     async def wait_if_needed(
         self,
@@ -121,15 +121,15 @@ class SlidingWindow:
         while True:
             left = max(0.0, give_up - now())
             # Another name each time: whether Redis holds the last one is perhaps not known.
-            slot = token()
+            slot = random_id()
             asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not asked.allowed and now() + asked.seconds > give_up:
                 reason = asked.status.reason or "limit reached"
                 raise RateLimited(self.source.name, asked.status.reset_at, reason)
-            if await self._is_kept(asked, slot, cost):
+            if await self._holds_slot(asked, slot, cost):
                 return slot, asked.status
 
-    async def _is_kept(self, asked: _Answer, slot: str, cost: int) -> bool:
+    async def _holds_slot(self, asked: _Decision, slot: str, cost: int) -> bool:
         """Wait as long as is asked for; True where the slot is there then."""
         try:
             await world().sleep(asked.seconds)
@@ -138,10 +138,10 @@ class SlidingWindow:
             if asked.allowed:
                 self._take_back(slot, cost)
             raise
-        is_kept = asked.allowed and (asked.seconds == 0.0 or self._own.keeps_promises)
-        if asked.allowed and not is_kept:
+        is_held = asked.allowed and (asked.seconds == 0.0 or self._own.keeps_promises)
+        if asked.allowed and not is_held:
             await self._limiter.release(self.source.name, slot, cost)
-        return is_kept
+        return is_held
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
         """The window that a call asks about; None for all limits in force."""
@@ -187,7 +187,7 @@ class SlidingWindow:
         held: float,
         slot: str = "",
         patience: float = 0.0,
-    ) -> _Answer:
+    ) -> _Decision:
         most = min(limit.count for limit in limits or self._own.limits)
         if not is_whole(cost):
             raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
@@ -214,7 +214,7 @@ class SlidingWindow:
 
     async def _ask_redis(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
-    ) -> _Answer:
+    ) -> _Decision:
         name, is_take = self.source.name, mode == "take"
 
         def call(terms: Terms) -> Take:
@@ -238,7 +238,7 @@ class SlidingWindow:
         want = Want(name, slot, cost, limits or self.source.limits)
         return self._read((await self._limiter.take(TAKE, want, call)).reply)
 
-    def _read(self, found: Taken) -> _Answer:
+    def _read(self, found: Taken) -> _Decision:
         status = RateLimitStatus(
             source=self.source.name,
             allowed=found.limit,
@@ -251,11 +251,11 @@ class SlidingWindow:
         )
         until = found.start if found.is_allowed else found.retry_at
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
-        return _Answer(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
+        return _Decision(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
 
     def _ask_own(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
-    ) -> _Answer:
+    ) -> _Decision:
         """Redis is away: go on with this process's share of the limit."""
         own, closure = self._own, self._limiter.closures.of(self.source.name)
         limits = limits or own.limits
@@ -283,7 +283,7 @@ class SlidingWindow:
             window_seconds=tightest.window_seconds,
             reason=reason,
         )
-        return _Answer(wait == 0, status, wait)
+        return _Decision(wait == 0, status, wait)
 
     def _take_back(self, slot: str, cost: int) -> None:
         world().undo(functools.partial(self._limiter.release, self.source.name, slot, cost))

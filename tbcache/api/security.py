@@ -54,7 +54,7 @@ def check_write(request: Request, token: SecretStr | None) -> None:
     if token:
         _check_token(request, token)
     else:
-        _check_local(request)
+        _check_loopback(request)
     if _has_body(request) and _media_type(request) != "application/json":
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
@@ -98,7 +98,7 @@ def _bearer(headers: Headers) -> str:
     return given.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check_local(request: Request) -> None:
+def _check_loopback(request: Request) -> None:
     if not is_of_this_machine(request.scope, request.headers):
         raise HTTPException(403, NOT_LOCAL)
     # A page in a browser on this machine comes from loopback, too: by its Origin, or, where its

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad, Go, Hit, Join
-from tbcache.io import now, token, world
+from tbcache.io import now, random_id, world
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog
 
@@ -38,7 +38,7 @@ class Loads:
         Who is patient waits while another loads it, and who is not loads it for himself.
         ``known`` is the log that may hide the key.
         """
-        name = f"load.{token()}"
+        name = f"load.{random_id()}"
         # Before it is asked for: none of ours waits for it, though its answer may not be read yet.
         self._tokens.add(name)
         load = None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from tbcache.cache.script import CLEAR, COMPACT, SWEEP, Clear, Compact, Sweep
-from tbcache.io import now, run, token, world
+from tbcache.io import now, random_id, run, world
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.store import Store, Unavailable
@@ -55,7 +55,7 @@ class Sweeper:
     async def sweep(self, pattern: str) -> int:
         """Remove what a clear of ``pattern`` hides; how many entries that were."""
         logs = {name: one.only(pattern) for name, one in (await self._read()).items()}
-        async with self._claimed(token()) as claim:
+        async with self._claimed(random_id()) as claim:
             count = await self._sweep(logs, claim)
         # Who cleared meanwhile saw the claim and left it to us.
         if _patterns(await self._read()):
@@ -64,12 +64,12 @@ class Sweeper:
 
     async def sweep_all(self) -> int:
         """Remove what any clear hides, also where another does the same."""
-        async with self._claimed(token()) as claim:
+        async with self._claimed(random_id()) as claim:
             return await self._sweep(await self._read(), claim)
 
     async def resume(self) -> int:
         """Go on with what nobody sweeps, until nothing is left; how many entries that were."""
-        count, claim = 0, token()
+        count, claim = 0, random_id()
         # Looked at again after the claim is given back: who cleared meanwhile left it to us.
         while _patterns(logs := await self._read()):
             async with self._claimed(claim) as is_ours:

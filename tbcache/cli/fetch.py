@@ -1,4 +1,4 @@
-"""``tbcache fetch``: one answer, by the whole journey, in this process."""
+"""``tbcache fetch``: one answer, by the whole pipeline, in this process."""
 
 from __future__ import annotations
 

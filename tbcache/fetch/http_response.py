@@ -36,7 +36,7 @@ _MOST_READ = 8192
 _MOST_WORDS = 32
 #: In a whole answer; the largest that is known has 8,314.
 _MOST_VALUES = 500_000
-_EPOCH = 1e9
+_FIRST_TIMESTAMP = 1e9
 _LONGEST_WAIT = 366 * 86400.0
 _LONGEST_AGE = 366 * 86400.0
 _BY_STATUS: dict[int, type[UpstreamError]] = {
@@ -64,14 +64,14 @@ _RESETS = ("x-rate-limit-reset", "x-ratelimit-reset")
 _UW_RESET = "x-uw-req-per-minute-reset"
 
 
-class Verdict(NamedTuple):
+class ErrorMeaning(NamedTuple):
     """What an upstream's own error code means, where it says more than the status."""
 
     kind: type[UpstreamError]
     until: datetime | None = None
 
 
-Judge = Callable[[Any, RawResponse], Verdict | None]
+Judge = Callable[[Any, RawResponse], ErrorMeaning | None]
 
 
 def page(source: str, response: RawResponse, judge: Judge | None = None) -> Any:
@@ -313,7 +313,7 @@ def _reset(response: RawResponse, name: str) -> datetime | None:
         return None
     if name == _UW_RESET:
         return after(response, value / 1000)
-    return by_our_clock(response, moment(value)) if value >= _EPOCH else after(response, value)
+    return by_our_clock(response, moment(value)) if value >= _FIRST_TIMESTAMP else after(response, value)
 
 
 def _http_date(value: str) -> datetime | None:

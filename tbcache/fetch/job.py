@@ -1,4 +1,4 @@
-"""What the journey is asked for, and how it is got: all that it knows of either."""
+"""What the pipeline is asked for, and how it is loaded: all that it knows of either."""
 
 from __future__ import annotations
 

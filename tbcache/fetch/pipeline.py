@@ -1,4 +1,4 @@
-"""The journey of one request, top to bottom.
+"""What one request goes through, top to bottom.
 
 Request -> admit -> [hit | stale | go | join | wait] -> load -> settle
 
@@ -52,7 +52,7 @@ from tbcache.models.error import (
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
 from tbcache.repository.handover import why_unkept
-from tbcache.repository.outbox import Keeper, get_outbox
+from tbcache.repository.outbox import AnswerSink, get_outbox
 from tbcache.settings import Source, get_settings
 from tbcache.store import Unavailable, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
@@ -70,7 +70,7 @@ REMOVAL_SECONDS = 0.25
 class Pipeline:
     """Runs requests through admission, an upstream and back."""
 
-    def __init__(self, admission: Admission, outbox: Callable[[], Keeper] = get_outbox) -> None:
+    def __init__(self, admission: Admission, outbox: Callable[[], AnswerSink] = get_outbox) -> None:
         self.admission = admission
         self._outbox = outbox
         self._memory = admission.memory

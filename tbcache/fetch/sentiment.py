@@ -1,4 +1,4 @@
-"""The sentiment of a symbol, as a job of the journey: fetch pages -> parse -> score."""
+"""The sentiment of a symbol, as a job of the pipeline: fetch pages -> parse -> score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.repository import Answer, encode_answer
-from tbcache.repository.outbox import Keeper
+from tbcache.repository.outbox import AnswerSink
 from tbcache.scoring import aggregate, score_items
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
@@ -26,7 +26,7 @@ class SentimentJob:
         upstream: Upstream,
         request: FetchRequest,
         admission: Admission,
-        outbox: Callable[[], Keeper],
+        outbox: Callable[[], AnswerSink],
     ) -> None:
         self._upstream = upstream
         self._admission = admission

@@ -5,7 +5,7 @@ the caller, :mod:`tbcache.io.loop` in an event loop, the simulation in virtual t
 """
 
 from tbcache.io.blocking import Blocking
-from tbcache.io.current import BLOCKING, clock, inside, now, run, token, uniform, utc_now, world
+from tbcache.io.current import BLOCKING, clock, inside, now, random_id, run, uniform, utc_now, world
 from tbcache.io.finish import finish, is_cancelled
 from tbcache.io.mutex import Mutex
 from tbcache.io.world import IO, Argument, Connections, Endpoint, Reply, Server
@@ -25,8 +25,8 @@ __all__ = [
     "inside",
     "is_cancelled",
     "now",
+    "random_id",
     "run",
-    "token",
     "uniform",
     "utc_now",
     "world",

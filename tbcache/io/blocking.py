@@ -34,7 +34,7 @@ class RealTime:
     def clock(self) -> float:
         return time.time()
 
-    def token(self, size: int) -> str:
+    def random_id(self, size: int) -> str:
         return secrets.token_hex(size)
 
     def uniform(self, low: float, high: float) -> float:

@@ -38,9 +38,9 @@ def utc_now() -> datetime:
     return datetime.fromtimestamp(_WORLD.get().clock(), UTC)
 
 
-def token(size: int = 16) -> str:
+def random_id(size: int = 16) -> str:
     """``size`` random bytes as hexadecimal digits: a name that nobody else has."""
-    return _WORLD.get().token(size)
+    return _WORLD.get().random_id(size)
 
 
 def uniform(low: float, high: float) -> float:

@@ -77,7 +77,7 @@ class IO(Protocol):
     def clock(self) -> float:
         """The wall clock: seconds since 1970, which may be set back and forth."""
 
-    def token(self, size: int) -> str:
+    def random_id(self, size: int) -> str:
         """``size`` random bytes as hexadecimal digits: a name that nobody else has."""
 
     def uniform(self, low: float, high: float) -> float:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from tbcache.io import Mutex, now, run, token
+from tbcache.io import Mutex, now, random_id, run
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
@@ -348,7 +348,7 @@ class Limiter:
             self.epochs.set(source, found.seen)
             own.restored(ages)
 
-        await self.take(RESTORE, Want(source, token(), 0, joins=False), call, note=note)
+        await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, note=note)
         await self._tell_ends(source)
 
     def _restore(self, own: OwnSlots, source: str, terms: Terms, ages: list[tuple[str, float]]) -> Restore:
@@ -365,7 +365,7 @@ class Limiter:
             horizon=to_micros(own.horizon),
             process=terms.process,
             known=terms.known,
-            epoch=token(),
+            epoch=random_id(),
             lease_us=to_micros(self.lease_seconds),
             whole=census.epoch,
             members=census.members,
@@ -390,7 +390,7 @@ class Limiter:
             # One source whose keys are damaged must not keep the others' stamps.
             with contextlib.suppress(Refused):
                 ago_us = to_micros(now() - jump.seen_at)
-                lose = Lose(self.window(concerned), to_micros(jump.seconds), ago_us, token())
+                lose = Lose(self.window(concerned), to_micros(jump.seconds), ago_us, random_id())
                 await self._run(LOSE, concerned, lose)
 
     async def _put_back_windows(self, source: str) -> None:

@@ -29,7 +29,7 @@ class Machine:
 
     def renew(self) -> None:
         """As new: a process of another name, which has said nothing yet. Also after a fork."""
-        self.member = f"{_machine()}-{os.getpid()}.{io.token(4)}"
+        self.member = f"{_machine()}-{os.getpid()}.{io.random_id(4)}"
         self.marker = self.marker_of(self.member)
         #: True once the others of the machine were told that Redis knows of all that was sent.
         self.is_marked = False
@@ -84,7 +84,7 @@ def _space() -> str:
         return f"{_PID_SPACE.stat().st_ino}.{_BOOT_ID.read_text('ascii')[:8]}"
     except OSError:
         # Where nothing tells, each process has a space of its own: it cannot be found dead, and is forgotten.
-        return f"0.{io.token(4) if sys.platform == 'linux' else uuid.getnode()}"
+        return f"0.{io.random_id(4) if sys.platform == 'linux' else uuid.getnode()}"
 
 
 def _place(machine: str) -> str:

@@ -144,7 +144,7 @@ class Membership:
                 rooms=rooms,
                 goes_alone=is_alone,
                 known=terms.known,
-                epoch=io.token(),
+                epoch=io.random_id(),
                 lease_us=to_micros(self._limiter.lease_seconds),
             )
 

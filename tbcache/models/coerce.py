@@ -11,7 +11,7 @@ from typing import Any
 from tbcache.models import Item
 from tbcache.models.foreign import unescape
 
-_MIN_EPOCH_DIGITS = 9
+_MIN_TIMESTAMP_DIGITS = 9
 _MOST = 1e9
 
 
@@ -36,15 +36,15 @@ def count(value: object) -> int | None:
 
 def moment(value: object) -> datetime | None:
     """A time (UTC), given as ISO 8601 or as seconds, milliseconds or microseconds since 1970."""
-    if isinstance(value, str) and not _is_epoch(value):
+    if isinstance(value, str) and not _is_timestamp(value):
         return _iso(value)
     epoch = number(value)
-    return None if epoch is None else _from_epoch(epoch)
+    return None if epoch is None else _from_timestamp(epoch)
 
 
-def _is_epoch(value: str) -> bool:
+def _is_timestamp(value: str) -> bool:
     digits = value.strip().partition(".")[0]
-    return digits.isascii() and digits.isdigit() and len(digits) >= _MIN_EPOCH_DIGITS
+    return digits.isascii() and digits.isdigit() and len(digits) >= _MIN_TIMESTAMP_DIGITS
 
 
 def _iso(value: str) -> datetime | None:
@@ -55,7 +55,7 @@ def _iso(value: str) -> datetime | None:
         return None
 
 
-def _from_epoch(value: float) -> datetime | None:
+def _from_timestamp(value: float) -> datetime | None:
     # Seconds stay below 1e11 until the year 5138, milliseconds reach it in 1973.
     for ceiling, per_second in ((1e11, 1), (1e14, 1e3), (1e17, 1e6)):
         if 0 <= value < ceiling:

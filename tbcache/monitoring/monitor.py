@@ -113,7 +113,7 @@ class UsageMonitor:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         return self._recorder.flush()
 
-    def keep_minute(self, source: str) -> None:
+    def mark_minute(self, source: str) -> None:
         """See to it that what there was of ``source`` when this minute began is kept.
 
         To be called before anything is asked: what is counted before it is of no last minute.
@@ -121,7 +121,7 @@ class UsageMonitor:
         Raises:
           Unavailable: Redis is away.
         """
-        self._recorder.keep_minute(source)
+        self._recorder.mark_minute(source)
 
     # Reading
 
@@ -225,7 +225,7 @@ class UsageMonitor:
         """
         with contextlib.suppress(Unavailable):
             self._presence.beat(role, started_at, workload or Workload())
-            self._recorder.keep_minutes()
+            self._recorder.mark_minutes()
             self._presence.look_for_others()
 
     def leave(self) -> None:

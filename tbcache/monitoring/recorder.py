@@ -145,7 +145,7 @@ class Recorder:
             source = OTHER
             self.names.tell(source)
         # Before: what is kept of a minute is what there was at its start.
-        self.keep_minute(source)
+        self.mark_minute(source)
         self._send_bill(source, batch)
         figures = tuple(part for item in batch.figures.items() for part in item)
         usage, mark = keys.usage(source, midnight_of(batch.day)), keys.wake(source, f"batch-{batch.id}")
@@ -197,7 +197,7 @@ class Recorder:
                     figures[self.worker, "cost"] += sum(owed.values())
         return figures
 
-    def keep_minutes(self) -> None:
+    def mark_minutes(self) -> None:
         """Keep the minute of every source.
 
         Raises:
@@ -205,9 +205,9 @@ class Recorder:
         """
         # Also of names that nobody has configured: what a script counts of them is not sent from here.
         for source in (*self.known, *self.names.noted):
-            self.keep_minute(source)
+            self.mark_minute(source)
 
-    def keep_minute(self, source: str) -> None:
+    def mark_minute(self, source: str) -> None:
         """See to it that what there was of ``source`` when this minute began is kept.
 
         To be called before anything is asked: what is counted before it is of no last minute.
@@ -217,7 +217,7 @@ class Recorder:
         """
         # Where its keys are damaged, it is told without; nothing else is the worse for it.
         with contextlib.suppress(Refused):
-            self._minutes.keep(source)
+            self._minutes.mark(source)
 
 
 def _after_fork() -> None:

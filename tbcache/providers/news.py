@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.http_response import Verdict
+from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.coerce import (
     fingerprint,
@@ -88,15 +88,15 @@ class NewsProvider(Provider):
         )
 
 
-def _judge(body: Any, response: RawResponse) -> Verdict | None:
+def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
     """Tell a quota from a window, and name the error of a 200 that is one."""
     code = record(body).get("code")
     if record(body).get("status") != "error" or not isinstance(code, str):
         return None
     words = (word(record(body).get("message")) or "").lower()
     if code == "apiKeyExhausted" or (code == "rateLimited" and _is_quota(words)):
-        return Verdict(UpstreamQuotaExhausted, _renewal(words, response))
-    return Verdict(_CODES.get(code, UpstreamBadRequest)) if response.status == 200 else None
+        return ErrorMeaning(UpstreamQuotaExhausted, _renewal(words, response))
+    return ErrorMeaning(_CODES.get(code, UpstreamBadRequest)) if response.status == 200 else None
 
 
 def _is_quota(words: str) -> bool:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.http_response import Verdict
+from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import FetchRequest, HttpRequest, Page, RateHint, RawResponse
 from tbcache.models.coerce import count, moment, record, unique
 from tbcache.models.error import UpstreamQuotaExhausted
@@ -69,11 +69,11 @@ def next_reset(start: datetime) -> datetime:
     return (reset if reset > local else reset + timedelta(days=1)).astimezone(UTC)
 
 
-def _judge(body: Any, response: RawResponse) -> Verdict | None:
+def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
     is_daily = record(body).get("code") == "daily_request_limit_hit"
     is_spent = response.status == 429 and any(hint.remaining == 0 for hint in _daily_hint(response))
     if is_daily or is_spent:
-        return Verdict(UpstreamQuotaExhausted, http_response.renewal(response, next_reset))
+        return ErrorMeaning(UpstreamQuotaExhausted, http_response.renewal(response, next_reset))
     return None
 
 

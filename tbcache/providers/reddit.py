@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.http_response import Verdict
+from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.coerce import (
     count,
@@ -76,10 +76,10 @@ class RedditProvider(Provider):
         )
 
 
-def _judge(body: Any, response: RawResponse) -> Verdict | None:
+def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
     # A subreddit that does not exist is a redirect to the search for one.
     if 300 <= response.status < 400 and "subreddits/search" in response.headers.get("location", ""):
-        return Verdict(UpstreamNotFound)
+        return ErrorMeaning(UpstreamNotFound)
     return refusal(body, response)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.http_response import Verdict
+from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.io import now, utc_now
 from tbcache.models import RawResponse
 from tbcache.models.coerce import number, record
@@ -23,10 +23,10 @@ _MARGIN = 60.0
 _LONGEST = 8192
 
 
-def refusal(body: Any, response: RawResponse) -> Verdict | None:
+def refusal(body: Any, response: RawResponse) -> ErrorMeaning | None:
     """The token endpoint refuses in OAuth's words, ``{"error": "invalid_grant"}``, with 200 too."""
     if isinstance(record(body).get("error"), str) and response.status in (200, 400):
-        return Verdict(UpstreamAuthError)
+        return ErrorMeaning(UpstreamAuthError)
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.http_response import Verdict
+from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.io.log import get_logger
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Kind, Page, RawResponse
 from tbcache.models.coerce import (
@@ -220,7 +220,7 @@ def _first_id(post: dict[str, Any], own: str | None) -> str | None:
     return first if first != own else None
 
 
-def _judge(body: Any, response: RawResponse) -> Verdict | None:
+def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
     """Tell a quota from a window, and name the error of a 200 that holds nothing else."""
     outer = record(body)
     is_success = 200 <= response.status < 300
@@ -228,13 +228,13 @@ def _judge(body: Any, response: RawResponse) -> Verdict | None:
         return None
     names = list(_names(outer))
     if not _QUOTAS.isdisjoint(names):
-        return Verdict(UpstreamQuotaExhausted, _period_end(outer, response))
+        return ErrorMeaning(UpstreamQuotaExhausted, _period_end(outer, response))
     if response.status == 429 and (spent := _spent_day(response)):
-        return Verdict(UpstreamQuotaExhausted, spent)
+        return ErrorMeaning(UpstreamQuotaExhausted, spent)
     if not is_success or not names:
         return None
     known = next((_PROBLEMS[name] for name in names if name in _PROBLEMS), None)
-    return Verdict(known or http_response.named(outer) or UpstreamPayloadError)
+    return ErrorMeaning(known or http_response.named(outer) or UpstreamPayloadError)
 
 
 def _is_cut(outer: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import dramatiq
 from dramatiq.broker import Broker, Consumer
 from dramatiq.middleware import CurrentMessage, Middleware
 
-from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, Shared
+from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
@@ -40,12 +40,12 @@ class PacingBroker(Broker):
         self.threads = Threads()
         self.hands = {source: Hand(self.threads, source) for source in self.sources}
         self.queues: dict[str, None] = {}
-        self.shared = Shared(store, settings, self.threads, self.actors, claim_seconds)
+        self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
         self.add_middleware(_Boot(self))
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> Consumer:
         """A consumer of ``queue_name``; ``timeout`` (ms) is the longest it blocks."""
-        return PacingConsumer(self.shared, self.hands[queue_name], self.sources[queue_name], timeout / 1000)
+        return PacingConsumer(self.context, self.hands[queue_name], self.sources[queue_name], timeout / 1000)
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:

@@ -52,7 +52,7 @@ UNBEGUN = Finish("back", is_begun=False)
 
 
 @dataclass(slots=True)
-class Shared:
+class WorkerContext:
     """What the consumers of one worker have in common. ``claim_seconds`` is for how long a job is a worker's
     that says nothing more; ``actors`` are those that it runs, by name."""
 
@@ -71,13 +71,13 @@ class PacingConsumer(Consumer):
     at later ones each with nothing beside it.
     """
 
-    def __init__(self, shared: Shared, hand: Hand, source: Source, timeout: float) -> None:
+    def __init__(self, context: WorkerContext, hand: Hand, source: Source, timeout: float) -> None:
         """``timeout`` (seconds) is the longest that it blocks."""
-        self._shared, self._store, self._threads = shared, shared.store, shared.threads
+        self._shared, self._store, self._threads = context, context.store, context.threads
         self._source = source
-        self._timeout = min(timeout, shared.claim_seconds / RENEWALS)
-        self._keys = queue_keys(shared.store.keys, source.name)
-        self._limiter = limiter_of(shared.store)
+        self._timeout = min(timeout, context.claim_seconds / RENEWALS)
+        self._keys = queue_keys(context.store.keys, source.name)
+        self._limiter = limiter_of(context.store)
         self._own = self._limiter.own(source.name)
         self._own.configure(source.limits)
         self._hand = hand

@@ -155,7 +155,7 @@ def get_repository() -> SentimentRepository:
     return SentimentRepository(database_url(get_settings()))
 
 
-class Keeper(Protocol):
+class AnswerSink(Protocol):
     """What of an outbox whoever fetches needs."""
 
     def accept(self, answer: Answer) -> None: ...

@@ -138,7 +138,7 @@ class Breaker:
         """The server is there, and something that it holds cannot be used: see :class:`Repair`."""
         if is_news:
             with self._lock:
-                self._plan_probe(is_there=True)
+                self._schedule_probe(is_there=True)
         # What is under way is over by then.
         self._prober.start(after=max(self._timeout, self._probe_seconds))
 
@@ -170,12 +170,12 @@ class Breaker:
             is_news, self.reason = self.reason is None, reason
             self.is_refusing = is_there
             if is_news:
-                self._plan_probe(is_there)
+                self._schedule_probe(is_there)
         if is_news:
             log.warning("redis.lost", address=self._address, reason=reason)
             self._prober.start(after=self._probe_seconds)
 
-    def _plan_probe(self, is_there: bool) -> None:
+    def _schedule_probe(self, is_there: bool) -> None:
         """With the lock held: when to ask first; later, where a server is back and refuses again at once."""
         is_relapse = now() - self._returned_at < RELAPSE_SECONDS
         self._probe_seconds = _longer(self._probe_seconds) if is_relapse and is_there else PROBE_SECONDS

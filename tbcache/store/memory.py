@@ -9,7 +9,7 @@ Redis is back: nothing of either. What was changed without it is out of date the
 anyone uses it, see :attr:`Memory.changes`.
 
 A value that was read before a change and put after it would stay; hence the order
-``token = begin(key)``, read, ``put(..., token)``: the put is refused if the key was changed in between.
+``start = begin(key)``, read, ``put(..., start)``: the put is refused if the key was changed in between.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _MEMORIES: weakref.WeakSet[Memory] = weakref.WeakSet()
 Matches = Callable[[str], object]
 
 
-class Token(NamedTuple):
+class ReadStart(NamedTuple):
     """What was true when a read began."""
 
-    epoch: int
+    generation: int
     changes: int
     started: float
 
@@ -125,7 +125,7 @@ class Memory:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._keys: set[str] = set()
         self._patterns: set[str] = set()
-        self._epoch = 0
+        self._generation = 0
         self._reset()
         _MEMORIES.add(self)
         # What others change from now on is told to nobody who is not connected yet.
@@ -183,23 +183,23 @@ class Memory:
             self._hits += 1
             return entry.value
 
-    def begin(self, key: str) -> Token:
+    def begin(self, key: str) -> ReadStart:
         """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
         if self._tracking is not None and not self._tracking.is_running:
             with self._lock:
                 if not self._is_closed:
                     self._tracking.start()
-        return Token(self._epoch, self._changes[hash(key) % _STRIPES], time.monotonic())
+        return ReadStart(self._generation, self._changes[hash(key) % _STRIPES], time.monotonic())
 
-    def put(self, key: str, value: Any, ttl: float, token: Token, size: int) -> bool:
-        """Keep ``value`` (``size`` bytes), which was read from Redis, for ``ttl`` seconds from ``token`` on.
+    def put(self, key: str, value: Any, ttl: float, start: ReadStart, size: int) -> bool:
+        """Keep ``value`` (``size`` bytes), which was read from Redis, for ``ttl`` seconds from ``start`` on.
 
         False when it was not kept: the key has changed since, changes are not told of, what was set without
         Redis is not put right yet, or the value is too large.
         """
-        until = token.started + ttl
+        until = start.started + ttl
         with self._lock:
-            if (self._epoch, self._changes[hash(key) % _STRIPES]) != token[:2] or not self.is_on:
+            if (self._generation, self._changes[hash(key) % _STRIPES]) != start[:2] or not self.is_on:
                 return False
             entry = self._entries.get(key)
             if entry is not None and entry.is_alone and time.monotonic() < entry.gone_at:
@@ -265,7 +265,7 @@ class Memory:
             return glob.fullmatch(key.encode())
 
         with self._lock:
-            self._epoch += 1
+            self._generation += 1
             found = [key for key in self._entries if matches(key)]
             now = time.monotonic()
             count = sum(now < self._drop(key).gone_at for key in found)
@@ -320,7 +320,7 @@ class Memory:
     def flush(self) -> None:
         """Drop everything that was read from Redis, and refuse what was read until now."""
         with self._lock:
-            self._epoch += 1
+            self._generation += 1
             alone = [(key, entry) for key, entry in self._entries.items() if entry.is_alone]
             self._entries = OrderedDict(alone)
             self._bytes = sum(entry.size for _, entry in alone)
@@ -381,7 +381,7 @@ class Memory:
         self._bytes = self._hits = 0
         self._keys, self._patterns = set(), set()
         self._sure_until = 0.0
-        self._epoch += 1
+        self._generation += 1
         # Counters shared by keys of one hash: a put refused for a neighbour's sake
         # costs one read, counters for every key would cost memory for ever.
         self._changes = [0] * _STRIPES

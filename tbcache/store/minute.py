@@ -22,7 +22,7 @@ RECENT_MINUTES = 5
 _DAY_MINUTES = 1440
 
 
-class KeepMinute(NamedTuple):
+class MarkMinute(NamedTuple):
     """Keep the sums of the day as a minute begins. False where they are kept already."""
 
     usage: Key
@@ -31,7 +31,7 @@ class KeepMinute(NamedTuple):
     kept: int
 
 
-KEEP_MINUTE = Script("minute", KeepMinute, flag)
+KEEP_MINUTE = Script("minute", MarkMinute, flag)
 
 
 class Minutes:
@@ -41,7 +41,7 @@ class Minutes:
         self._store = store
         self._kept: dict[str, int] = {}
 
-    def keep(self, source: str) -> None:
+    def mark(self, source: str) -> None:
         """See to it that the sums of this minute are kept. It and its day are by the server's clock.
 
         Raises:
@@ -53,7 +53,7 @@ class Minutes:
             return
         keys, day = self._store.keys, minute // _DAY_MINUTES
         usage = keys.usage(source, to_time(now_us))
-        self._store.run(KEEP_MINUTE, KeepMinute(usage, keys.minutes(source), day, RECENT_MINUTES + 1))
+        self._store.run(KEEP_MINUTE, MarkMinute(usage, keys.minutes(source), day, RECENT_MINUTES + 1))
         self._kept[source] = minute
 
     def recent(self, source: str) -> tuple[float, Counter[str]]:

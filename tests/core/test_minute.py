@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tbcache.store import Store
-from tbcache.store.minute import KEEP_MINUTE, KeepMinute
+from tbcache.store.minute import KEEP_MINUTE, MarkMinute
 from tests.server import Server
 
 #: What is kept of one day; which it is, is the asker's to say.
@@ -27,7 +27,7 @@ def keep(store: Store, **figures: object) -> bool:
     if figures:
         store.client.hset(usage, mapping={name.replace("_", ":", 1): n for name, n in figures.items()})  # type: ignore[misc]
         store.client.expire(usage, 60)
-    return store.run(KEEP_MINUTE, KeepMinute(usage, store.keys.minutes("news"), DAY, KEPT))
+    return store.run(KEEP_MINUTE, MarkMinute(usage, store.keys.minutes("news"), DAY, KEPT))
 
 
 def kept(store: Store) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The journey: pages, coverage, errors, stale answers, joins."""
+"""The pipeline: pages, coverage, errors, stale answers, joins."""
 
 from __future__ import annotations
 

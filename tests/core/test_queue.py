@@ -459,7 +459,7 @@ def test_a_dead_workers_job_is_taken_over(
 @pytest.mark.one_server
 def test_a_live_workers_job_is_not(fleet: Fleet, queue: Queue, store: Store) -> None:
     """However long it takes: the claim is renewed while the worker lives."""
-    fleet.broker.shared.claim_seconds = 2.0
+    fleet.broker.context.claim_seconds = 2.0
     release = threading.Event()
     fleet.act = lambda source, symbol, slot: release.wait(30) and None
     queue.enqueue(job("news", "AAPL"))
@@ -972,7 +972,7 @@ def test_a_stalled_worker_does_not_renew_the_claim_of_another(
     claim = heir.await_job().claim
     claims = store.keys.queue("news", "claims")
     until = store.client.zscore(claims, claim)
-    stalled.broker.shared.claim_seconds = 60.0
+    stalled.broker.context.claim_seconds = 60.0
     stalled.ask()
     assert store.client.zrange(claims, 0, -1, withscores=True) == [(claim, until)]
     heir.ask()

@@ -27,7 +27,7 @@ class Elsewhere(io.Blocking):
     def clock(self) -> float:
         return 86_400.0
 
-    def token(self, size: int) -> str:
+    def random_id(self, size: int) -> str:
         return "ab" * size
 
     def uniform(self, low: float, high: float) -> float:
@@ -84,7 +84,7 @@ def test_a_wait_ends_in_time_and_leaves_what_it_waited_for() -> None:
 def test_clocks_and_chance_are_those_of_the_world() -> None:
     """What the core does must be the same in virtual time, to the last digit."""
     with io.inside(Elsewhere()):
-        assert (io.now(), io.clock(), io.token(2), io.uniform(1.0, 2.0)) == (100.0, 86_400.0, "abab", 2.0)
+        assert (io.now(), io.clock(), io.random_id(2), io.uniform(1.0, 2.0)) == (100.0, 86_400.0, "abab", 2.0)
         assert utc_now() == datetime(1970, 1, 2, tzinfo=UTC)
         with until(130.0), until(150.0):
             assert seconds_left() == 30.0

@@ -203,7 +203,7 @@ _TASKS = (
     ),
     _bug(
         "a cancelled fetch keeps its slot and its lease",
-        "tbcache.admission.gate:Admission.admit",
+        "tbcache.admission.admission:Admission.admit",
         "io.world().undo(functools.partial(self._take_back, ask, token))",
         "pass",
     ),

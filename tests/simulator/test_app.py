@@ -34,7 +34,7 @@ def _fault(client: TestClient, source: str, **fault: Any) -> None:
 def test_the_request_after_the_last_allowed_one_is_refused(
     simulator: Callable[..., TestClient], clock: Clock, source: str
 ) -> None:
-    """Every dialect has a 429; every one lets the caller in again when the window has moved on."""
+    """Every API has a 429; every one lets the caller in again when the window has moved on."""
     client = simulator(limits={source: [Limit(3, 60)]})
     statuses = [ask.EACH[source](client).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
@@ -49,7 +49,7 @@ def test_the_request_after_the_last_allowed_one_is_refused(
 @ALL
 def test_the_default_limits_are_those_tbcache_keeps(source: str) -> None:
     """A demo whose two ends disagree about the limits would show refusals, or prove nothing."""
-    windows = create_app().upstreams[source].gate.windows
+    windows = create_app().upstreams[source].limits.windows
     assert tuple(window.limit for window in windows) == BUILT_IN[source].limits
 
 
@@ -127,7 +127,7 @@ def test_an_outage_answers_503_in_the_dialect_and_ends(client: TestClient, sourc
 
 @ALL
 def test_every_status_can_be_had_on_request(client: TestClient, source: str) -> None:
-    """Clients have to tell them apart, and no dialect may stumble over one it never words."""
+    """Clients have to tell them apart, and none may stumble over one it never words."""
     for status in (400, 401, 402, 403, 404, 422, 429, 451, 500, 502, 503, 522):
         _fault(client, source, status=status)
         assert ask.EACH[source](client).status_code == status

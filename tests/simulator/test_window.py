@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbcache.embedded.simulator import window
-from tbcache.embedded.simulator.window import FixedWindow, Gate, Window
+from tbcache.embedded.simulator.window import FixedWindow, LimitSet, Window
 from tbcache.models import Limit
 
 ARRIVALS = st.lists(st.integers(0, 40), min_size=1, max_size=120).map(sorted)
@@ -17,11 +17,11 @@ def test_a_window_never_holds_more_than_its_limit_and_refuses_only_when_full(
     times: list[int], count: int, seconds: int
 ) -> None:
     """What tbcache is measured against must itself be exact, to both sides."""
-    gate = Gate([Limit(count, seconds)])
+    limits = LimitSet([Limit(count, seconds)])
     accepted: list[int] = []
     for at in times:
         inside = [each for each in accepted if each > at - seconds]
-        verdict = gate.arrive(at).accepted
+        verdict = limits.arrive(at).accepted
         assert verdict == (len(inside) < count)
         accepted += [at] * verdict
 
@@ -31,7 +31,7 @@ def test_a_fixed_window_opens_with_an_arrival_and_ends_as_a_whole(
     times: list[int], count: int, seconds: int
 ) -> None:
     """Who keeps to a sliding window is never refused by it, or a demo would blame the wrong side."""
-    fixed, sliding = Gate([Limit(count, seconds)], FixedWindow), Gate([Limit(count, seconds)])
+    fixed, sliding = LimitSet([Limit(count, seconds)], FixedWindow), LimitSet([Limit(count, seconds)])
     opened, used = -1000, 0
     for at in times:
         opened, used = (at, 0) if at >= opened + seconds else (opened, used)
@@ -39,7 +39,7 @@ def test_a_fixed_window_opens_with_an_arrival_and_ends_as_a_whole(
         assert arrival.accepted == (used < count)
         assert arrival.tightest.opens_in == opened + seconds - at
         used += arrival.accepted
-    careful = Gate([Limit(count, seconds)], FixedWindow)
+    careful = LimitSet([Limit(count, seconds)], FixedWindow)
     assert all(careful.arrive(at).accepted for at in times if sliding.arrive(at).accepted)
 
 
@@ -47,50 +47,50 @@ def test_a_fixed_window_opens_with_an_arrival_and_ends_as_a_whole(
 def test_of_several_limits_every_one_holds(times: list[int]) -> None:
     """A source can have a limit per minute and one per day; an arrival must fit both."""
     limits = [Limit(3, 4), Limit(5, 20)]
-    gate = Gate(limits)
+    both = LimitSet(limits)
     accepted: list[int] = []
     for at in times:
         fits = all(
             sum(each > at - limit.window_seconds for each in accepted) < limit.count for limit in limits
         )
-        assert gate.arrive(at).accepted == fits
+        assert both.arrive(at).accepted == fits
         accepted += [at] * fits
 
 
 @given(ARRIVALS, st.integers(1, 4))
 def test_most_counts_every_arrival_of_the_fullest_window(times: list[int], count: int) -> None:
     """A figure of accepted arrivals alone could never show that a client went over."""
-    gate = Gate([Limit(count, 10)])
+    limits = LimitSet([Limit(count, 10)])
     for at in times:
-        gate.arrive(at)
+        limits.arrive(at)
     fullest = max(sum(end - 10 < each <= end for each in times[: i + 1]) for i, end in enumerate(times))
-    assert gate.windows[0].most == fullest
+    assert limits.windows[0].most == fullest
 
 
 def test_a_refused_arrival_takes_no_room() -> None:
     """A client that keeps knocking is let in as soon as one that was let in has left the window."""
-    gate = Gate([Limit(1, 10)])
-    assert [gate.arrive(at).accepted for at in (0, 4, 8, 10)] == [True, False, False, True]
+    limits = LimitSet([Limit(1, 10)])
+    assert [limits.arrive(at).accepted for at in (0, 4, 8, 10)] == [True, False, False, True]
 
 
 def test_a_reading_says_when_the_next_arrival_fits() -> None:
     """The hints in headers are made of it; one that is early costs its reader a refusal."""
-    gate = Gate([Limit(2, 10), Limit(100, 60)])
-    gate.arrive(0)
-    gate.arrive(3)
-    reading = gate.arrive(4).tightest
+    limits = LimitSet([Limit(2, 10), Limit(100, 60)])
+    limits.arrive(0)
+    limits.arrive(3)
+    reading = limits.arrive(4).tightest
     assert (reading.limit.count, reading.remaining, reading.opens_in) == (2, 0, 6)
-    assert not gate.arrive(9.99).accepted
-    assert gate.arrive(10).accepted
+    assert not limits.arrive(9.99).accepted
+    assert limits.arrive(10).accepted
 
 
 def test_lowered_limits_hold_beside_the_own_ones() -> None:
     """A fault makes an upstream stricter, never more generous."""
-    gate = Gate([Limit(3, 10)])
-    gate.lower([Limit(1, 2)])
-    assert [gate.arrive(at).accepted for at in (0, 1, 2, 4, 6)] == [True, False, True, True, False]
-    gate.lower([])
-    assert [gate.arrive(at).accepted for at in (7, 10)] == [False, True]
+    limits = LimitSet([Limit(3, 10)])
+    limits.lower([Limit(1, 2)])
+    assert [limits.arrive(at).accepted for at in (0, 1, 2, 4, 6)] == [True, False, True, True, False]
+    limits.lower([])
+    assert [limits.arrive(at).accepted for at in (7, 10)] == [False, True]
 
 
 def test_what_a_window_remembers_is_bounded(monkeypatch) -> None:

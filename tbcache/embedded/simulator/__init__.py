@@ -1,7 +1,7 @@
 """A faithful local stand-in for the five upstream APIs, for demos and tests.
 
 One port serves all of them under ``/twitter``, ``/reddit``, ``/news``, ``/options``
-and ``/stocktwits``, each in its own dialect: authentication, pages, headers,
+and ``/stocktwits``, each as the real one answers: authentication, pages, headers,
 errors, prices. Limits are enforced by arrival, in a strict sliding window; X's in a
 fixed one, as X does. Whichever it is, the figures tell what a sliding one saw.
 ``GET /_stats`` says what arrived, ``POST /_faults`` makes things go wrong.

@@ -17,29 +17,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.api import Api
 from tbcache.embedded.simulator.credential import DEMO_CREDENTIALS
-from tbcache.embedded.simulator.dialect import Dialect
 from tbcache.embedded.simulator.fault import Fault, parse_faults
 from tbcache.embedded.simulator.ledger import Ledger
 from tbcache.embedded.simulator.mix import MIXES
-from tbcache.embedded.simulator.news import NewsDialect
-from tbcache.embedded.simulator.options import OptionsDialect
-from tbcache.embedded.simulator.reddit import RedditDialect
+from tbcache.embedded.simulator.news import NewsApi
+from tbcache.embedded.simulator.options import OptionsApi
+from tbcache.embedded.simulator.reddit import RedditApi
 from tbcache.embedded.simulator.replay import Replay
-from tbcache.embedded.simulator.stocktwits import StocktwitsDialect
+from tbcache.embedded.simulator.reply import Call, Reply
+from tbcache.embedded.simulator.stocktwits import StocktwitsApi
 from tbcache.embedded.simulator.truth import MOST_HOURS, truths
-from tbcache.embedded.simulator.twitter import TwitterDialect
+from tbcache.embedded.simulator.twitter import TwitterApi
 from tbcache.embedded.simulator.upstream import Upstream
-from tbcache.embedded.simulator.window import Gate
+from tbcache.embedded.simulator.window import LimitSet
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.settings import BUILT_IN
 
-DIALECTS: Mapping[str, type[Dialect]] = {
-    dialect.name: dialect
-    for dialect in (TwitterDialect, RedditDialect, NewsDialect, OptionsDialect, StocktwitsDialect)
+APIS: Mapping[str, type[Api]] = {
+    api.name: api for api in (TwitterApi, RedditApi, NewsApi, OptionsApi, StocktwitsApi)
 }
 
 
@@ -58,7 +57,7 @@ def create_app(
     """Build a simulator of all five sources.
 
     ``limits`` and ``plans`` are by source, the rest as in ``tbcache.settings`` and
-    each dialect's first plan. ``latency`` is the least and the most seconds an
+    each api's first plan. ``latency`` is the least and the most seconds an
     answer takes. ``credentials`` are variables as in ``DEMO_CREDENTIALS``.
     ``faults`` are set from the start, in the form that ``POST /_faults`` takes.
     ``clock`` (monotonic seconds) is what limits go by, ``now`` (Unix seconds) what
@@ -70,21 +69,21 @@ def create_app(
       InvalidRequest: no such plan, or no such fault.
     """
     for name in (*(limits or {}), *(plans or {})):
-        if name not in DIALECTS:
-            raise UnknownSource(name, DIALECTS)
+        if name not in APIS:
+            raise UnknownSource(name, APIS)
     recorded = Replay.load(replay) if replay is not None else None
     known = {**DEMO_CREDENTIALS, **(credentials or {})}
     upstreams = {
         name: Upstream(
-            dialect(seed, known),
-            Gate((limits or {}).get(name, BUILT_IN[name].limits), dialect.window),
+            api(seed, known),
+            LimitSet((limits or {}).get(name, BUILT_IN[name].limits), api.window),
             Ledger(BUILT_IN[name].price),
             latency=latency,
-            plan=(plans or {}).get(name, dialect.plans[0]),
+            plan=(plans or {}).get(name, api.plans[0]),
             replay=recorded,
             now=now,
         )
-        for name, dialect in DIALECTS.items()
+        for name, api in APIS.items()
     }
     simulator = Simulator(upstreams, clock)
     simulator.set_faults({} if faults is None else faults)
@@ -145,7 +144,7 @@ class Simulator(Starlette):
             return _json({"error": str(error)}, 422)
         upstream = self.upstreams[source]
         now = upstream.now()
-        return _json(truths(upstream.dialect, symbol, now - int(hours) * 3600, now))
+        return _json(truths(upstream.api, symbol, now - int(hours) * 3600, now))
 
     async def _get_faults(self, request: Request) -> Response:
         return _json({name: upstream.fault.as_data() for name, upstream in self.upstreams.items()})
@@ -211,7 +210,7 @@ def _call(path: str, scope: Scope) -> Call:
     )
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: Reply, send: Send) -> None:
     headers = [
         (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
     ]

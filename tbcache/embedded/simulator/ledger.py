@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tbcache.embedded.simulator.answer import Answer
-from tbcache.embedded.simulator.dialect import stamp
+from tbcache.embedded.simulator.api import stamp
+from tbcache.embedded.simulator.reply import Reply
 from tbcache.embedded.simulator.stream import DAY
 from tbcache.embedded.simulator.window import Window
 from tbcache.models.price import Price
@@ -44,7 +44,7 @@ class Ledger:
         self.first = now if self.first is None else self.first
         self.last = now
 
-    def record(self, answer: Answer | None, now: float) -> None:
+    def record(self, answer: Reply | None, now: float) -> None:
         """Note what became of it; None is a connection that was closed without an answer."""
         if answer is None:
             self.by_status[DROPPED] += 1

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from tbcache.embedded.simulator import headline, post
-from tbcache.embedded.simulator.answer import Answer, Call
-from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp
+from tbcache.embedded.simulator.api import Api, BadParameter, bearer, moment, stamp
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.search import symbols
 from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.embedded.simulator.window import Arrival
@@ -66,21 +66,21 @@ _REMOVED = {
 }
 
 
-class NewsDialect(Dialect):
+class NewsApi(Api):
     """Plans: ``free``, whose articles come 24 h late, and ``paid``."""
 
     name = "news"
     plans = ("free", "paid")
     per_day = 80.0
 
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         key = _key(call)
         if not key:
             message = "Your API key is missing. Send it as the apiKey param or in the X-Api-Key header."
             return _failure(401, "apiKeyMissing", message)
         return None if key == self.credentials["TBCACHE_NEWS__API_KEY"] else self.error(401)
 
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
         handlers = {EVERYTHING: self._everything, HEADLINES: self._headlines, SOURCES: _sources}
         if call.path not in handlers or call.method != "GET":
             return self.error(404)
@@ -89,10 +89,10 @@ class NewsDialect(Dialect):
         except BadParameter as bad:
             return _failure(400, bad.name, bad.message)
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         return _failure(status, *_MESSAGES.get(status, _UNEXPECTED))
 
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         limit = arrival.tightest.limit
         if limit.window_seconds < _HALF_DAY:
             return self.error(429)
@@ -102,7 +102,7 @@ class NewsDialect(Dialect):
         )
         return _failure(429, "rateLimited", message)
 
-    def quota_exhausted(self, now: float) -> Answer:
+    def quota_exhausted(self, now: float) -> Reply:
         return _failure(429, "apiKeyExhausted", "Your API key has no more requests available.")
 
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class NewsDialect(Dialect):
     def place(self, stream: Stream, k: int) -> str | None:
         return _outlet(stream, k).domain
 
-    def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+    def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         _check(params)
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 100, 100)
         if plan == "free" and page * size > FREE_RESULTS:
@@ -128,7 +128,7 @@ class NewsDialect(Dialect):
             found.sort(key=lambda item: item[0].draw(item[1], _RELEVANCE))
         return _listed(found, page, size, now)
 
-    def _headlines(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+    def _headlines(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         """What is new today, on every plan; by country and category all outlets here are of one."""
         if not any(params.get(name) for name in _KNOWN[HEADLINES][:6]):
             raise BadParameter(*_MESSAGES[400])
@@ -143,17 +143,17 @@ class NewsDialect(Dialect):
         return [item for item in newest_first if _is_wanted(*item, params)]
 
 
-def _listed(found: list[tuple[Stream, int]], page: int, size: int, now: float) -> Answer:
+def _listed(found: list[tuple[Stream, int]], page: int, size: int, now: float) -> Reply:
     rows = found[(page - 1) * size : page * size]
     body = {
         "status": "ok",
         "totalResults": len(found),
         "articles": [_article(*row, post.is_gone(*row, now)) for row in rows],
     }
-    return Answer.page(body, tuple(_url(*row) for row in rows))
+    return Reply.page(body, tuple(_url(*row) for row in rows))
 
 
-def _sources(params: Mapping[str, str], now: float, plan: str) -> Answer:
+def _sources(params: Mapping[str, str], now: float, plan: str) -> Reply:
     """The outlets that have an id."""
     rows = [
         {
@@ -170,7 +170,7 @@ def _sources(params: Mapping[str, str], now: float, plan: str) -> Answer:
     ]
     wanted = [name for name in ("category", "language", "country") if params.get(name)]
     found = [row for row in rows if all(row[name] == params[name] for name in wanted)]
-    return Answer.json(200, {"status": "ok", "sources": found})
+    return Reply.json(200, {"status": "ok", "sources": found})
 
 
 def _named(params: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
@@ -282,7 +282,7 @@ def _cut(text: str, length: int) -> str:
     return f"{whole[:200]}… [+{length - 200} chars]"
 
 
-def _too_many_results(page: int, size: int) -> Answer:
+def _too_many_results(page: int, size: int) -> Reply:
     message = (
         f"You have requested too many results. Developer accounts are limited to a max of {FREE_RESULTS} "
         f"results. You are trying to request results {(page - 1) * size} to {page * size}. "
@@ -291,7 +291,7 @@ def _too_many_results(page: int, size: int) -> Answer:
     return _failure(426, "maximumResultsReached", message)
 
 
-def _too_old(oldest: float, asked: float) -> Answer:
+def _too_old(oldest: float, asked: float) -> Reply:
     message = (
         "You are trying to request results too far in the past. Your plan permits you to request articles as "
         f"far back as {stamp(oldest, '%Y-%m-%d')}, but you have requested {stamp(asked)}. "
@@ -300,5 +300,5 @@ def _too_old(oldest: float, asked: float) -> Answer:
     return _failure(426, "parameterInvalid", message)
 
 
-def _failure(status: int, code: str, message: str) -> Answer:
-    return Answer.json(status, {"status": "error", "code": code, "message": message})
+def _failure(status: int, code: str, message: str) -> Reply:
+    return Reply.json(status, {"status": "error", "code": code, "message": message})

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tbcache.embedded.simulator import chatter
-from tbcache.embedded.simulator.answer import Answer, Call
-from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment
+from tbcache.embedded.simulator.api import Api, BadParameter, bearer, moment
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.stream import DAY, Stream, is_known
 from tbcache.embedded.simulator.window import Arrival, tightest
 from tbcache.settings import COMMON_SYMBOLS
@@ -23,46 +23,46 @@ DAILY_REQUESTS = 15_000
 HISTORY_SECONDS = 30 * DAY
 RECENT = 50
 
-Handler = Callable[[Mapping[str, str], float], Answer]
-StockHandler = Callable[[str, Mapping[str, str], float], Answer]
+Handler = Callable[[Mapping[str, str], float], Reply]
+StockHandler = Callable[[str, Mapping[str, str], float], Reply]
 
 _SIDES = ("ALL", "ASK", "BID", "MID")
 _WORDS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
-class OptionsDialect(Dialect):
+class OptionsApi(Api):
     """Trades come around the clock and at weekends, so that a demo shows some at any hour."""
 
     name = "options"
     per_day = 500.0
 
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         return None if bearer(call) == self.credentials["TBCACHE_OPTIONS__API_KEY"] else self.error(401)
 
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
         handler = self._route(call)
         if handler is None:
-            return Answer.json(404, {"error": "Route not found"})
+            return Reply.json(404, {"error": "Route not found"})
         try:
             return handler(call.params, now)
         except BadParameter as bad:
-            return Answer.json(
+            return Reply.json(
                 422,
                 {"path": call.path, "msg": f"{bad.name}: {bad.message}", "query": urlencode(call.params)},
             )
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         if status >= 500:
             words = _WORDS.get(status, "Internal Server Error")
-            return Answer(status, words.encode(), {"content-type": "text/plain; charset=utf-8"})
+            return Reply(status, words.encode(), {"content-type": "text/plain; charset=utf-8"})
         codes = {401: "unauthorized", 403: "advanced_tier_required", 429: "minute_request_limit_hit"}
-        return Answer.json(status, {"code": codes[status]} if status in codes else {})
+        return Reply.json(status, {"code": codes[status]} if status in codes else {})
 
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         return self.quota_exhausted(now) if arrival.tightest.limit.window_seconds >= DAY else self.error(429)
 
-    def quota_exhausted(self, now: float) -> Answer:
-        return Answer.json(429, {"code": "daily_request_limit_hit"})
+    def quota_exhausted(self, now: float) -> Reply:
+        return Reply.json(429, {"code": "daily_request_limit_hit"})
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
         # Its headers know one window; the day has a counter.
@@ -92,17 +92,17 @@ class OptionsDialect(Dialect):
         handler = of_stock.get(parts[3])
         return functools.partial(self._of_stock, handler, parts[2].upper()) if handler else None
 
-    def _of_stock(self, handler: StockHandler, symbol: str, params: Mapping[str, str], now: float) -> Answer:
-        return handler(symbol, params, now) if is_known(symbol) else Answer.json(404, {})
+    def _of_stock(self, handler: StockHandler, symbol: str, params: Mapping[str, str], now: float) -> Reply:
+        return handler(symbol, params, now) if is_known(symbol) else Reply.json(404, {})
 
-    def _stock_alerts(self, symbol: str, params: Mapping[str, str], now: float) -> Answer:
+    def _stock_alerts(self, symbol: str, params: Mapping[str, str], now: float) -> Reply:
         return self._alerts({**params, "ticker_symbol": symbol}, now)
 
-    def _alerts(self, params: Mapping[str, str], now: float) -> Answer:
+    def _alerts(self, params: Mapping[str, str], now: float) -> Reply:
         asked = [part.strip().upper() for part in params.get("ticker_symbol", "").split(",") if part.strip()]
         symbols = asked or list(COMMON_SYMBOLS)
         if not any(is_known(symbol) for symbol in symbols):
-            return Answer.json(404, {})
+            return Reply.json(404, {})
         limit = _count(params, "limit", 100, 200)
         newer = _time(params, "newer_than", now - HISTORY_SECONDS)
         older = _time(params, "older_than", now)
@@ -110,7 +110,7 @@ class OptionsDialect(Dialect):
         found = self._between(symbols, max(newer, now - HISTORY_SECONDS), min(older, now))
         rows = list(itertools.islice((item for item in found if wanted(_alert(*item))), limit))
         body = {"data": [_alert(*item) for item in rows]}
-        return Answer.page(body, tuple(f"{stream.symbol}-{k}" for stream, k in rows))
+        return Reply.page(body, tuple(f"{stream.symbol}-{k}" for stream, k in rows))
 
     def _between(self, symbols: list[str], newer: float, older: float) -> Iterator[tuple[Stream, int]]:
         """Alerts with ``newer < created_at < older``: these times have fractions."""
@@ -118,7 +118,7 @@ class OptionsDialect(Dialect):
             if newer < _at(stream, k) < older:
                 yield stream, k
 
-    def _recent(self, symbol: str, params: Mapping[str, str], now: float) -> Answer:
+    def _recent(self, symbol: str, params: Mapping[str, str], now: float) -> Reply:
         side = params.get("side", "ALL").upper()
         if side not in _SIDES:
             raise BadParameter("side", f"{side!r} is not one of {', '.join(_SIDES)}")
@@ -128,15 +128,15 @@ class OptionsDialect(Dialect):
         rows = list(itertools.islice(wanted, RECENT))
         # The live answer repeats trades now and then.
         body = rows + rows[-1:]
-        return Answer.page(body, tuple(row["id"] for row in rows))
+        return Reply.page(body, tuple(row["id"] for row in rows))
 
-    def _volume(self, symbol: str, params: Mapping[str, str], now: float) -> Answer:
+    def _volume(self, symbol: str, params: Mapping[str, str], now: float) -> Reply:
         limit = _count(params, "limit", 1, 500)
         today = datetime.fromtimestamp(now, UTC).date()
         days = (today - timedelta(days=back) for back in itertools.count())
         trading = itertools.islice((day for day in days if day.weekday() < 5), limit)
         rows = [_volume_row(self.stream(symbol), day.isoformat()) for day in trading]
-        return Answer.page({"data": rows}, tuple(row["date"] for row in rows))
+        return Reply.page({"data": rows}, tuple(row["date"] for row in rows))
 
 
 def _at(stream: Stream, k: int) -> float:

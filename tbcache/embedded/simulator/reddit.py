@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tbcache.embedded.simulator import submission
-from tbcache.embedded.simulator.answer import Answer, Call
-from tbcache.embedded.simulator.dialect import Dialect, bearer, whole_seconds
+from tbcache.embedded.simulator.api import Api, bearer, whole_seconds
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.search import symbols
 from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
 from tbcache.embedded.simulator.window import Arrival
@@ -56,7 +56,7 @@ Item = tuple[Stream, int]
 _ALL = frozenset({"all"})
 
 
-class RedditDialect(Dialect):
+class RedditApi(Api):
     name = "reddit"
     silent = frozenset({401, 429})
     per_day = 130.0
@@ -64,14 +64,14 @@ class RedditDialect(Dialect):
     def is_counted(self, call: Call) -> bool:
         return call.path != TOKEN
 
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         if not _names_itself(call):
             return _too_many_tokens() if call.path == TOKEN else _too_many()
         if call.path == TOKEN:
             return None if self._is_client(call) else self.error(401)
         return None if self._is_valid(bearer(call), now) else self.error(401)
 
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
         if call.path == TOKEN:
             return self._token(call, now)
         path = call.path.removesuffix(".json").rstrip("/")
@@ -94,23 +94,23 @@ class RedditDialect(Dialect):
     def comments(self, symbol: str) -> Stream:
         return open_stream(self.seed, submission.COMMENTS, symbol, self.per_day * COMMENTS_PER_POST)
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         if status == 429:
             return _too_many()
         if status >= 500:
             # Its front servers answer for it, with nothing.
-            return Answer(status, b"", {"content-type": "text/html"})
+            return Reply(status, b"", {"content-type": "text/html"})
         if status == 400:
-            return Answer.html(400, "<html><body><h1>400 Bad request</h1></body></html>")
+            return Reply.html(400, "<html><body><h1>400 Bad request</h1></body></html>")
         words = {
             401: "Unauthorized",
             403: "Forbidden",
             404: "Not Found",
             451: "Unavailable For Legal Reasons",
         }
-        return Answer.json(status, {"message": words.get(status, "Error"), "error": status})
+        return Reply.json(status, {"message": words.get(status, "Error"), "error": status})
 
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         return _too_many(max(1, whole_seconds(arrival.tightest.opens_in)))
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
@@ -132,12 +132,12 @@ class RedditDialect(Dialect):
             f"{known['TBCACHE_REDDIT__CLIENT_ID']}:{known['TBCACHE_REDDIT__CLIENT_SECRET']}"
         )
 
-    def _token(self, call: Call, now: float) -> Answer:
+    def _token(self, call: Call, now: float) -> Reply:
         if call.method != "POST":
             return self.error(404)
         if parse_qs(call.body.decode(errors="replace")).get("grant_type") != ["client_credentials"]:
             # A failure, and yet a 200.
-            return Answer.json(200, {"error": "unsupported_grant_type"})
+            return Reply.json(200, {"error": "unsupported_grant_type"})
         until = int(now) + TOKEN_SECONDS
         token = {
             "access_token": self._sign(until),
@@ -145,7 +145,7 @@ class RedditDialect(Dialect):
             "expires_in": TOKEN_SECONDS,
             "scope": "*",
         }
-        return Answer.json(200, token)
+        return Reply.json(200, token)
 
     def _sign(self, until: int) -> str:
         """A token that says itself how long it is good for: nothing to remember, and a restart loses none."""
@@ -160,7 +160,7 @@ class RedditDialect(Dialect):
             and hmac.compare_digest(token.encode(), self._sign(int(until)).encode())
         )
 
-    def _search(self, subreddits: frozenset[str], params: Mapping[str, str], now: float) -> Answer:
+    def _search(self, subreddits: frozenset[str], params: Mapping[str, str], now: float) -> Reply:
         """Without stickies: those stand on ``hot`` alone."""
         where = subreddits if params.get("restrict_sr", "").lower() in ("1", "true", "on") else _ALL
         span = _SPANS.get(params.get("t", "all"), _SPANS["all"])
@@ -168,7 +168,7 @@ class RedditDialect(Dialect):
         order = _ORDERS.get(params.get("sort") or "relevance")
         return _page(_ordered(_within(matches, where), order, SEARCH_DEPTH), params, now)
 
-    def _browse(self, subreddits: frozenset[str], name: str, params: Mapping[str, str], now: float) -> Answer:
+    def _browse(self, subreddits: frozenset[str], name: str, params: Mapping[str, str], now: float) -> Reply:
         """A listing of whatever is said of the symbols that everybody talks about."""
         span = _SPANS.get(params.get("t", "day"), DAY) if name == "top" else _SPANS["month"]
         if name == "comments":
@@ -179,7 +179,7 @@ class RedditDialect(Dialect):
         pinned = submission.stickies(now) if name == "hot" and not params.get("after") else []
         return _page(_ordered(_within(items, subreddits), order, LISTING_DEPTH), params, now, pinned)
 
-    def _info(self, params: Mapping[str, str], now: float) -> Answer:
+    def _info(self, params: Mapping[str, str], now: float) -> Reply:
         """What became of known posts and comments; those that never were are left out."""
         asked = [name for name in params.get("id", "").split(",") if name][:100]
         found = [item for name in asked if (item := self._find(name, now)) is not None]
@@ -212,7 +212,7 @@ def _ordered(items: Iterator[Item], order: Callable[[Stream, int], float] | None
 
 def _page(
     found: list[Item], params: Mapping[str, str], now: float, pinned: Sequence[dict[str, Any]] = ()
-) -> Answer:
+) -> Reply:
     """One page of a listing; what is pinned rides on top of a full page: 102 where 100 were asked for."""
     limit = min(100, int(text)) if (text := params.get("limit", "")).isdecimal() and int(text) else 25
     rest = found[_start(found, params.get("after", "")) :]
@@ -221,7 +221,7 @@ def _page(
     return _listed(rows, page, submission.fullname(*page[-1]) if len(rest) > limit else None)
 
 
-def _listed(rows: list[Any], page: list[Item], after: str | None) -> Answer:
+def _listed(rows: list[Any], page: list[Item], after: str | None) -> Reply:
     data = {
         "after": after,
         "dist": len(rows),
@@ -230,7 +230,7 @@ def _listed(rows: list[Any], page: list[Item], after: str | None) -> Answer:
         "children": rows,
         "before": None,
     }
-    return Answer.page({"kind": "Listing", "data": data}, tuple(submission.fullname(*item) for item in page))
+    return Reply.page({"kind": "Listing", "data": data}, tuple(submission.fullname(*item) for item in page))
 
 
 def _names_itself(call: Call) -> bool:
@@ -238,13 +238,13 @@ def _names_itself(call: Call) -> bool:
     return bool(agent) and not agent.startswith(_LIBRARY_AGENTS)
 
 
-def _too_many_tokens() -> Answer:
+def _too_many_tokens() -> Reply:
     """Without a hint when to come back."""
-    return Answer.json(429, {"message": "Too Many Requests", "error": 429})
+    return Reply.json(429, {"message": "Too Many Requests", "error": 429})
 
 
-def _too_many(seconds: int = 4) -> Answer:
-    return Answer.html(429, _PAGE_429.format(seconds=seconds)).with_headers({"retry-after": str(seconds)})
+def _too_many(seconds: int = 4) -> Reply:
+    return Reply.html(429, _PAGE_429.format(seconds=seconds)).with_headers({"retry-after": str(seconds)})
 
 
 def _listing(path: str) -> tuple[frozenset[str], str] | None:

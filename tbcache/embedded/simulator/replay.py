@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tbcache.embedded.simulator.answer import JSON, Answer
+from tbcache.embedded.simulator.reply import JSON, Reply
 from tbcache.models.error import ConfigurationError, InvalidRequest, nearest
 from tbcache.models.foreign import read_json
 from tbcache.settings import BUILT_IN
@@ -48,18 +48,18 @@ class Envelope:
     _moved_at: float | None = field(default=None, init=False)
     _moved_body: bytes = field(default=b"", init=False)
 
-    def answer(self, now: float) -> Answer:
+    def answer(self, now: float) -> Reply:
         """The recorded answer as if it were made at ``now`` (Unix seconds)."""
         if self.rows is None:
             body = self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
-            return Answer(self.status, body, self._headers())
+            return Reply(self.status, body, self._headers())
         if self._moved_at is None or now - self._moved_at > FRESH_SECONDS:
             self._moved_at = now
             self._moved_body = msgspec.json.encode(
                 _moved(self.body, _TIME_FIELDS[self.source], self._delay(now))
             )
         users = _users(self.body) if self.source == "twitter" else ()
-        return Answer(self.status, self._moved_body, self._headers(), self._ids(), users, is_page=True)
+        return Reply(self.status, self._moved_body, self._headers(), self._ids(), users, is_page=True)
 
     def _headers(self) -> dict[str, str]:
         kept = {
@@ -108,7 +108,7 @@ class Replay:
             )
         return cls([_read(path) for path in paths])
 
-    def next_page(self, source: str, now: float) -> Answer | None:
+    def next_page(self, source: str, now: float) -> Reply | None:
         """The next page of ``source``, in turn; None where nothing was recorded."""
         pages = self._pages[source]
         if not pages:

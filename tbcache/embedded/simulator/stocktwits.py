@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from tbcache.embedded.simulator import chatter, post
-from tbcache.embedded.simulator.answer import Answer, Call
-from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, stamp, whole_seconds
+from tbcache.embedded.simulator.api import Api, BadParameter, bearer, stamp, whole_seconds
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream, is_known, mood_salt
 from tbcache.embedded.simulator.window import Arrival
 
@@ -28,17 +28,17 @@ LABELLED = 0.42
 MOST = 30
 
 
-class StocktwitsDialect(Dialect):
+class StocktwitsApi(Api):
     name = "stocktwits"
     per_day = 1400.0
 
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         """No token is fine; a wrong one is not, where the right one is known."""
         given = bearer(call) or call.params.get("access_token", "")
         known = self.credentials.get(TOKEN_VARIABLE)
         return self.error(401) if given and known and given != known else None
 
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
         parts = call.path.removeprefix(PREFIX).removesuffix(".json").split("/")
         is_path = call.path.startswith(PREFIX) and call.path.endswith(".json") and len(parts) == 2
         if not is_path or parts[0] not in ("symbol", "user") or call.method != "GET":
@@ -53,7 +53,7 @@ class StocktwitsDialect(Dialect):
         except BadParameter as bad:
             return _failure(400, bad.message)
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         words = {
             400: "Bad request",
             401: "Invalid or missing access token",
@@ -63,7 +63,7 @@ class StocktwitsDialect(Dialect):
         }
         return _failure(status, words.get(status, "Something went wrong"))
 
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         limit = arrival.tightest.limit
         period = {60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}.get(limit.window_seconds, "at once")
         message = f"Rate limit exceeded. Client may not make more than {limit.count} requests {period}."
@@ -80,13 +80,13 @@ class StocktwitsDialect(Dialect):
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return (str(message_id(stream, k)),)
 
-    def _of_symbol(self, symbol: str, call: Call, now: float) -> Answer:
+    def _of_symbol(self, symbol: str, call: Call, now: float) -> Reply:
         if not symbol or not is_known(symbol):
             return _failure(404, "Symbol not found")
         head = {"symbol": _symbol(self.seed, symbol)}
         return self._page((symbol,), None, head, call.params, now)
 
-    def _of_user(self, name: str, call: Call, now: float) -> Answer:
+    def _of_user(self, name: str, call: Call, now: float) -> Reply:
         """What somebody posts about the symbols that everybody talks about, of the last days."""
         person = chatter.named(name)
         if person is None:
@@ -100,7 +100,7 @@ class StocktwitsDialect(Dialect):
         head: dict[str, Any],
         params: Mapping[str, str],
         now: float,
-    ) -> Answer:
+    ) -> Reply:
         """A page of what names one of ``symbols``, of ``author`` alone where there is one."""
         limit = min(MOST, _number(params, "limit", MOST))
         since = _number(params, "since", 0)
@@ -123,7 +123,7 @@ class StocktwitsDialect(Dialect):
             },
             "messages": [_message(*item) for item in page],
         }
-        return Answer.page(body, tuple(map(str, ids)))
+        return Reply.page(body, tuple(map(str, ids)))
 
     def _between(
         self, symbols: Iterable[str], since: int, newest: int, now: float
@@ -212,5 +212,5 @@ def _symbol(seed: int, symbol: str) -> dict[str, Any]:
     }
 
 
-def _failure(status: int, message: str) -> Answer:
-    return Answer.json(status, {"response": {"status": status}, "errors": [{"message": message}]})
+def _failure(status: int, message: str) -> Reply:
+    return Reply.json(status, {"response": {"status": status}, "errors": [{"message": message}]})

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tbcache.embedded.simulator import base36, chatter, post
-from tbcache.embedded.simulator.dialect import stamp
+from tbcache.embedded.simulator.api import stamp
 from tbcache.embedded.simulator.stream import DAY, Stream
 
 COMMENTS = "reddit-comments"

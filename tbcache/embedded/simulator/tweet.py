@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from tbcache.embedded.simulator import post
+from tbcache.embedded.simulator.api import stamp
 from tbcache.embedded.simulator.chatter import Person
-from tbcache.embedded.simulator.dialect import stamp
 from tbcache.embedded.simulator.stream import Stream
 from tbcache.embedded.simulator.x_query import Subject
 

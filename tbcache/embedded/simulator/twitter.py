@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tbcache.embedded.simulator import base36, post, tweet, x_field, x_query
-from tbcache.embedded.simulator.answer import Answer, Call
+from tbcache.embedded.simulator.api import Api, BadParameter, bearer, moment, stamp, whole_seconds
 from tbcache.embedded.simulator.chatter import Person
-from tbcache.embedded.simulator.dialect import BadParameter, Dialect, bearer, moment, stamp, whole_seconds
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.search import has_cashtag_operator, symbols
 from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.embedded.simulator.window import Arrival, FixedWindow
@@ -31,7 +31,7 @@ _TITLES = {
 Item = tuple[Stream, int]
 
 
-class TwitterDialect(Dialect):
+class TwitterApi(Api):
     """Plans: ``pro``, and ``basic``, which has no cashtag operator."""
 
     name = "twitter"
@@ -39,12 +39,12 @@ class TwitterDialect(Dialect):
     per_day = 600.0
     window = FixedWindow
 
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         if bearer(call) == self.credentials["TBCACHE_TWITTER__BEARER_TOKEN"]:
             return None
         return self.error(401)
 
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
         handlers = {SEARCH: self._search, COUNTS: self._counts}
         if call.path not in handlers or call.method != "GET":
             return self.error(404)
@@ -53,7 +53,7 @@ class TwitterDialect(Dialect):
         except BadParameter as bad:
             return _invalid(bad.name, call.params.get(bad.name, ""), bad.message)
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         if status == 402:
             detail = "Your account has no credits left to fulfill this request."
             return _problem(402, "CreditsDepleted", detail, "https://api.twitter.com/2/problems/credits")
@@ -64,12 +64,12 @@ class TwitterDialect(Dialect):
         title = _TITLES.get(status, "Service Unavailable")
         return _problem(status, title, title)
 
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         if arrival.tightest.limit.window_seconds >= DAY:
             return _usage_capped("Daily")
         return self.error(429)
 
-    def quota_exhausted(self, now: float) -> Answer:
+    def quota_exhausted(self, now: float) -> Reply:
         return _usage_capped("Monthly")
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
@@ -80,13 +80,13 @@ class TwitterDialect(Dialect):
             "x-rate-limit-reset": str(whole_seconds(now + reading.opens_in)),
         }
 
-    def _search(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+    def _search(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         x_field.check(params, x_field.SEARCH_PARAMS)
         limit = _max_results(params)
         found = list(itertools.islice(self._matches(params, now, plan), limit + 1))
         return _page(found[:limit], params, now, has_more=len(found) > limit)
 
-    def _counts(self, params: Mapping[str, str], now: float, plan: str) -> Answer:
+    def _counts(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         x_field.check(params, x_field.COUNTS_PARAMS)
         size = _GRANULARITY.get(params.get("granularity", "hour"))
         if size is None:
@@ -96,8 +96,8 @@ class TwitterDialect(Dialect):
         start, end = _span(params, now)
         times = sorted(tweet.moment_of(tweet.number(*item, now)) for item in self._matches(params, now, plan))
         body = {"data": _buckets(times, start, end, size), "meta": {"total_tweet_count": len(times)}}
-        answer = Answer.json(200, body)
-        return Answer(200, answer.body, answer.headers, cost=COUNTS_PRICE)
+        answer = Reply.json(200, body)
+        return Reply(200, answer.body, answer.headers, cost=COUNTS_PRICE)
 
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return tuple(map(str, tweet.versions(stream, k)))
@@ -213,11 +213,11 @@ def _max_results(params: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: bool) -> Answer:
+def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: bool) -> Reply:
     ids = tuple(str(tweet.number(*item, now)) for item in page)
     if not ids:
         # Not even an empty list: the key is missing.
-        return Answer.page({"meta": {"result_count": 0}}, ())
+        return Reply.page({"meta": {"result_count": 0}}, ())
     fields = x_field.tweet_fields(params)
     rows = [tweet.show(*item, fields, now) for item in page]
     if params.get("sort_order") == "relevancy":
@@ -226,7 +226,7 @@ def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: 
     if has_more:
         meta["next_token"] = _TOKEN_PREFIX + base36.encode(int(ids[-1]))
     more = _Includes(page, params, now)
-    return Answer.page({"data": rows, **more.as_data(fields), "meta": meta}, ids + more.ids, more.user_ids)
+    return Reply.page({"data": rows, **more.as_data(fields), "meta": meta}, ids + more.ids, more.user_ids)
 
 
 class _Includes:
@@ -299,12 +299,12 @@ def _buckets(times: list[float], start: float, end: float, size: int) -> list[di
     ]
 
 
-def _problem(status: int, title: str, detail: str, kind: str = "about:blank", **more: str) -> Answer:
+def _problem(status: int, title: str, detail: str, kind: str = "about:blank", **more: str) -> Reply:
     body = {"title": title, "detail": detail, "type": kind, "status": status, **more}
-    return Answer.json(status, body, content_type=_PROBLEM)
+    return Reply.json(status, body, content_type=_PROBLEM)
 
 
-def _usage_capped(period: str) -> Answer:
+def _usage_capped(period: str) -> Reply:
     body = {
         "title": "UsageCapExceeded",
         "detail": f"Usage cap exceeded: {period} product cap",
@@ -312,14 +312,14 @@ def _usage_capped(period: str) -> Answer:
         "period": period,
         "scope": "Product",
     }
-    return Answer.json(429, body, content_type=_PROBLEM)
+    return Reply.json(429, body, content_type=_PROBLEM)
 
 
-def _invalid(name: str, value: str, message: str) -> Answer:
+def _invalid(name: str, value: str, message: str) -> Reply:
     body = {
         "errors": [{"parameters": {name: [value]}, "message": message}],
         "title": "Invalid Request",
         "detail": "One or more parameters to your request was invalid.",
         "type": "https://api.twitter.com/2/problems/invalid-request",
     }
-    return Answer.json(400, body, content_type=_PROBLEM)
+    return Reply.json(400, body, content_type=_PROBLEM)

@@ -80,7 +80,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What became of one request at the gate, and where every limit stands after it."""
+    """What became of one request, and where every limit stands after it."""
 
     accepted: bool
     readings: tuple[Reading, ...]
@@ -96,7 +96,7 @@ def tightest(readings: Sequence[Reading]) -> Reading:
     return min(readings, key=lambda reading: (reading.remaining, -reading.opens_in))
 
 
-class Gate:
+class LimitSet:
     """All limits of one source; an arrival is accepted when every one of them has room.
 
     ``lower`` puts further limits beside the source's own, counting from then on.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from tbcache.embedded.simulator.dialect import BadParameter
+from tbcache.embedded.simulator.api import BadParameter
 
 _SPAN_PARAMS = frozenset(
     {"query", "start_time", "end_time", "since_id", "until_id", "next_token", "pagination_token"}

@@ -12,7 +12,7 @@ from tbcache.cache.decorator import CallKey
 from tbcache.fetch import Answered
 from tbcache.fetch.function.job import FunctionJob, as_raised
 from tbcache.fetch.function.outcome import FetcherOutcome
-from tbcache.fetch.function.share import Shared
+from tbcache.fetch.function.shared_load import SharedLoads
 from tbcache.fetch.function.tools import Tools
 from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now, run, world
@@ -116,7 +116,7 @@ class _Function(Generic[P, R]):
         lane: Lane,
         needed: float,
     ) -> FetcherOutcome[R]:
-        """The journey of one call; without a value, its ``error`` is what the function raised, or an
+        """What one call comes to; without a value, its ``error`` is what the function raised, or an
         UpstreamError where another ran it.
 
         Raises:
@@ -223,7 +223,7 @@ class Fetcher(_Function[P, R]):
         try:
             return self._ask(*arguments, lane="prewarm").origin == "live"
         except Exception:
-            return False  # The journey has said why.
+            return False  # The pipeline has said why.
 
 
 class AsyncFetcher(_Function[P, R]):
@@ -236,7 +236,7 @@ class AsyncFetcher(_Function[P, R]):
 
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
         super().__init__(function, setup)
-        self._shared = Shared()
+        self._shared = SharedLoads()
         mark_coroutine_function(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -307,7 +307,7 @@ class AsyncFetcher(_Function[P, R]):
         try:
             return (await self._ask(*arguments, lane="prewarm")).origin == "live"
         except Exception:
-            return False  # The journey has said why.
+            return False  # The pipeline has said why.
 
 
 async def _offloaded(work: Callable[[], T]) -> T:
@@ -319,7 +319,7 @@ def _packed(value: Timed[Any], payload: bytes) -> Packed:
 
 
 async def _ready(value: T) -> T:
-    """For the journey to await; it was made before, where it could raise anything."""
+    """For the pipeline to await; it was made before, where it could raise anything."""
     return value
 
 

@@ -1,4 +1,4 @@
-"""One call of a function, as a job of the journey."""
+"""One call of a function, as a job of the pipeline."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Tools:
         return pid == os.getpid() and time.monotonic() - at < JOIN_SECONDS
 
     def join(self) -> None:
-        """Make this process known to the fleet; to be called before each journey. May ask Redis.
+        """Make this process known to the fleet; to be called before each request. May ask Redis.
 
         Raises:
           InvalidRequest: the source's name is one too many.

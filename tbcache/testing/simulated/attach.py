@@ -85,13 +85,13 @@ class _Time(_Module):
 class _Uuid(_Module):
     def uuid4(self) -> uuid.UUID:
         home = _home()
-        return uuid.uuid4() if home is None else uuid.UUID(hex=home.chance.token(16), version=4)
+        return uuid.uuid4() if home is None else uuid.UUID(hex=home.chance.random_id(16), version=4)
 
 
 class _Secrets(_Module):
     def token_hex(self, size: int = 32) -> str:
         home = _home()
-        return secrets.token_hex(size) if home is None else str(home.chance.token(size))
+        return secrets.token_hex(size) if home is None else str(home.chance.random_id(size))
 
 
 class _Random(_Module):

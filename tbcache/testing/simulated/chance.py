@@ -32,6 +32,6 @@ class Chance:
         """True in ``part`` of all cases."""
         return self._next() < part
 
-    def token(self, size: int) -> str:
+    def random_id(self, size: int) -> str:
         """The hex of ``size`` bytes."""
         return "".join(f"{self.below(256):02x}" for _ in range(size))

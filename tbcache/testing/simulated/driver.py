@@ -26,8 +26,8 @@ class Simulated:
     def clock(self) -> float:
         return self._home.clock()
 
-    def token(self, size: int) -> str:
-        return self._home.chance.token(size)
+    def random_id(self, size: int) -> str:
+        return self._home.chance.random_id(size)
 
     def uniform(self, low: float, high: float) -> float:
         return self._home.chance.uniform(low, high)

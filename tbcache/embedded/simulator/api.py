@@ -1,6 +1,6 @@
 """What the simulated APIs have in common.
 
-A dialect is pure: the same call at the same moment gets the same answer.
+An API is pure: the same call at the same moment gets the same answer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from tbcache.embedded.simulator import post
-from tbcache.embedded.simulator.answer import Answer, Call
 from tbcache.embedded.simulator.mix import mix_of
+from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.stream import (
     CROWD,
     POPULARITY,
@@ -26,7 +26,7 @@ from tbcache.embedded.simulator.stream import (
 from tbcache.embedded.simulator.window import Arrival, Window
 
 
-class Dialect(ABC):
+class Api(ABC):
     """One upstream's manners: how it checks a caller, answers, refuses and fails.
 
     ``plans`` are the plans an account can have, the default first. ``credentials``
@@ -46,26 +46,26 @@ class Dialect(ABC):
         self.credentials = credentials
 
     @abstractmethod
-    def authorize(self, call: Call, now: float) -> Answer | None:
+    def authorize(self, call: Call, now: float) -> Reply | None:
         """Return the refusal of a caller without the right credentials, None for one with them."""
 
     @abstractmethod
-    def answer(self, call: Call, now: float, plan: str) -> Answer:
-        """Answer an authorized ``call`` made at ``now`` (Unix seconds)."""
+    def answer(self, call: Call, now: float, plan: str) -> Reply:
+        """Reply an authorized ``call`` made at ``now`` (Unix seconds)."""
 
     @abstractmethod
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Reply:
         """How this API words an error of ``status``."""
 
     @abstractmethod
-    def refuse(self, arrival: Arrival, now: float) -> Answer:
+    def refuse(self, arrival: Arrival, now: float) -> Reply:
         """The 429 of a caller who is over a limit, with the hints this API gives."""
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
         """What this API tells every caller about the limits; nothing, where it does not."""
         return {}
 
-    def quota_exhausted(self, now: float) -> Answer:
+    def quota_exhausted(self, now: float) -> Reply:
         """The refusal of an account whose day's or month's allowance is used up.
 
         An API that knows no such thing refuses as it always does.

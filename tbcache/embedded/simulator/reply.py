@@ -1,4 +1,4 @@
-"""What a dialect says, before it is bytes on a wire: a call and its answer."""
+"""What a simulated API says, before it is bytes on a wire: a call and its answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """Status, headers, body; ``items`` and ``users`` are the ids of what it holds.
 
     ``cost`` (US dollars) is what the request costs beyond its items;

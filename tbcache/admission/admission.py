@@ -69,7 +69,7 @@ _ONE_HIT = {"hit": 1}
 _encode = msgspec.json.Encoder().encode
 
 
-class _Plan(NamedTuple):
+class _Constants(NamedTuple):
     """What every ask of a source has in common; money in millionths of a dollar."""
 
     source: Source
@@ -94,13 +94,13 @@ class Admission:
         self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
-        #: By the identity of a source, which its plan holds: each ask would pay for a hash of all its fields.
-        self._plans: dict[int, _Plan] = {}
+        #: By the identity of a source, which they hold: each ask would pay for a hash of all its fields.
+        self._constants: dict[int, _Constants] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
         self._fresh = Fresh(store)
         self._ids = itertools.count()
-        self._prefix = f"{io.token(8)}."
+        self._prefix = f"{io.random_id(8)}."
         self._billed = Billed()
         self._local = LocalAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._local.renew)
@@ -268,7 +268,7 @@ class Admission:
 
     async def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
-        plan, (usage, purses) = self._plan(source), self._of_today(source.name)
+        constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Admit:
             log = self._fresh.logs.get(source.name, NO_CLEARS)
@@ -279,7 +279,7 @@ class Admission:
                 usage=usage,
                 clears=keys.clears(source.name),
                 purses=purses,
-                limits=plan.limits,
+                limits=constants.limits,
                 share=self._shares[ask.lane],
                 charge=source.charge,
                 lease_us=self._lease_us,
@@ -291,8 +291,8 @@ class Admission:
                 is_held=bool(ask.slot),
                 known=terms.known,
                 patience_us=to_micros(ask.patience),
-                budget=plan.budget,
-                page_price=plan.page,
+                budget=constants.budget,
+                page_price=constants.page,
                 log_head=log.head,
                 cleared=log.cleared_at(key),
                 process=terms.process,
@@ -329,7 +329,7 @@ class Admission:
     async def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
         own, today = self._limiter.own(source.name), self._store.clock.today
-        plan, (usage, purses) = self._plan(source), self._of_today(source.name)
+        constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Turn:
             return script.Turn(
@@ -338,7 +338,7 @@ class Admission:
                 usage=usage,
                 billed=keys.billed(source.name, today),
                 purses=purses,
-                limits=plan.limits,
+                limits=constants.limits,
                 lease_us=self._lease_us,
                 id=grant.slot,
                 next_id=slot,
@@ -346,8 +346,8 @@ class Admission:
                 deadline_us=terms.deadline_us,
                 token=grant.token,
                 worker=self._monitor.worker,
-                budget=plan.budget,
-                page_price=plan.page,
+                budget=constants.budget,
+                page_price=constants.page,
                 amount=to_micros(bill.dollars),
                 process=terms.process,
                 known=terms.known,
@@ -370,7 +370,7 @@ class Admission:
 
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
-        name, key, plan = source.name, grant.ask.request.key, self._plan(source)
+        name, key, constants = source.name, grant.ask.request.key, self._constants_of(source)
         own, (closed_until, reason) = self._limiter.own(name), self._closure(source, settlement.closed_by)
 
         def call(terms: Terms) -> script.Settle:
@@ -400,9 +400,9 @@ class Admission:
                 pages=settlement.pages,
                 token=grant.token,
                 hints=self._pack_hints(settlement.hints, own.limits),
-                limits=plan.limits,
+                limits=constants.limits,
                 deadline_us=terms.deadline_us,
-                budget=plan.budget,
+                budget=constants.budget,
                 once=_once(settlement.bill),
             )
 
@@ -434,17 +434,17 @@ class Admission:
             else:
                 self._unsettled.popleft()
 
-    def _plan(self, source: Source) -> _Plan:
+    def _constants_of(self, source: Source) -> _Constants:
         """What every ask of a source has in common."""
-        plan = self._plans.get(id(source))
-        if plan is None:
+        constants = self._constants.get(id(source))
+        if constants is None:
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
             own = self._limiter.own(source.name)
             own.configure(source.limits)
             own.purse.configure(budget, page // source.cost)
-            plan = self._plans[id(source)] = _Plan(source, limits, budget, page)
-        return plan
+            constants = self._constants[id(source)] = _Constants(source, limits, budget, page)
+        return constants
 
     def _of_today(self, name: str) -> tuple[str, str]:
         """The usage key and that of the purses, of the server's today."""

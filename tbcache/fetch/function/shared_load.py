@@ -9,19 +9,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-class _Shared:
+class _SharedLoad:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.waiting = 0
 
 
-class Shared:
+class SharedLoads:
     """Loads under way by key, in each loop. One for which nobody waits any more is cancelled."""
 
     def __init__(self) -> None:
         # Loops of other threads come and go; what is in each is its own.
         self._lock = threading.Lock()
-        self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = (
+        self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedLoad]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -31,7 +31,7 @@ class Shared:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
         if shared is None:
-            shared = loads[key] = _Shared(asyncio.create_task(load()))
+            shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
         elif shared.task is asyncio.current_task():
             # A load that asks for its own key would wait for itself.
@@ -46,6 +46,6 @@ class Shared:
                 self._end(loads, key, shared)
                 shared.task.cancel()
 
-    def _end(self, loads: dict[str, _Shared], key: str, shared: _Shared) -> None:
+    def _end(self, loads: dict[str, _SharedLoad], key: str, shared: _SharedLoad) -> None:
         if loads.get(key) is shared:
             del loads[key]
