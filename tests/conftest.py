@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,6 +36,9 @@ REDIS_SERVER = shutil.which("redis-server")
 #: Further functions with ``cache_clear``, named otherwise; a test module may append its own.
 SINGLETONS: list[Any] = []
 
+_LOOKED_AT: dict[str, ModuleType] = {}
+_GETTERS: dict[int, Any] = {}
+
 
 @pytest.fixture(autouse=True)
 def _own_process(
@@ -52,6 +56,7 @@ def _own_process(
     monkeypatch.setenv("TMPDIR", str(machine))
     _forget_singletons()
     REPEATED.forget()
+    _look_at_modules()
     # Commands that ran in this process have set it.
     logging.getLogger("tbcache").setLevel(logging.NOTSET)
     yield
@@ -212,7 +217,7 @@ def _check_ttls(server: Server) -> None:
 def _forget_singletons() -> None:
     """Close and forget what the cached ``get_*()`` functions of our packages made."""
     functions = [*_cached_getters(), *SINGLETONS]
-    made = [one() for one in functions if not inspect.signature(one).parameters and one.cache_info().currsize]
+    made = [one() for one in functions if one.cache_info().currsize and not inspect.signature(one).parameters]
     # Heartbeats end first: a process that is over must not put its slots back into the next test's.
     # The store ends last: the others still use it.
     for end in ("leave", "close"):
@@ -222,12 +227,32 @@ def _forget_singletons() -> None:
         function.cache_clear()
 
 
+def _look_at_modules() -> None:
+    """Remember the getters of the modules that are new, while no test has put anything in their place."""
+    for module in _new_modules():
+        _LOOKED_AT[module.__name__] = module
+        _GETTERS.update(_getters_of(module))
+
+
 def _cached_getters() -> list[Any]:
-    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PACKAGES]
-    found = {
+    found = dict(_GETTERS)
+    for module in _new_modules():
+        found.update(_getters_of(module))
+    return list(found.values())
+
+
+def _new_modules() -> list[ModuleType]:
+    """Those of ours that no test before this one has imported; to look at all takes longer than a test."""
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith(PACKAGES) and _LOOKED_AT.get(name) is not module
+    ]
+
+
+def _getters_of(module: ModuleType) -> dict[int, Any]:
+    return {
         id(value): value
-        for module in modules
         for name, value in vars(module).items()
         if name.startswith("get_") and hasattr(value, "cache_clear")
     }
-    return list(found.values())
