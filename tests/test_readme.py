@@ -82,8 +82,9 @@ def test_the_python_examples_type_check_strictly(tmp_path: Path) -> None:
     paths = []
     for number, block in enumerate(readme.blocks("python")):
         paths.append(tmp_path / f"example_{number}.py")
-        paths[-1].write_text(block)
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-warn-unreachable", *map(str, paths)]
+        # Said in the file: said to the command, all that `make types` keeps of tbcache would be of no use.
+        paths[-1].write_text(f"# mypy: no-warn-unreachable\n{block}")
+    command = [sys.executable, "-m", "mypy", *map(str, paths)]
     done = subprocess.run(command, cwd=readme.ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout
 
