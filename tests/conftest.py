@@ -30,6 +30,24 @@ from tests.server import ClusterServer, Server
 #: Packages whose cached ``get_*()`` functions are the singletons of a process.
 PACKAGES = ("tbcache", "workers", "scheduler")
 
+TESTS = Path(__file__).parent
+
+#: The longest first; what starts many processes is not next to its like.
+LONG = (
+    "cli/test_up.py",
+    "core/test_queue.py",
+    "simulation/test_simulation.py",
+    "test_chaos.py",
+    "core/test_rooms.py",
+    "clients/test_clients.py",
+    "test_repository_writer.py",
+    "core/test_loss.py",
+    "test_bench.py",
+    "test_deploy.py",
+    "core/test_admission.py",
+    "test_readme.py",
+)
+
 #: Debian's, where it is installed.
 REDIS_SERVER = shutil.which("redis-server")
 
@@ -61,6 +79,15 @@ def _own_process(
     logging.getLogger("tbcache").setLevel(logging.NOTSET)
     yield
     _forget_singletons()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: one that is left for the end has the other cores idle."""
+    items.sort(key=lambda item: LONG.index(name) if (name := _file_of(item)) in LONG else len(LONG))
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

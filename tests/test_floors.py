@@ -21,6 +21,7 @@ import pytest
 import tbcache
 from tbcache.queue.script import PARTS as PARTS_OF_QUEUE
 from tbcache.store.script import Script
+from tests.conftest import LONG
 from tests.mutants import SUITES
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,11 @@ def python(program: str, *args: str, folder: Path = ROOT) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_files_that_take_long_are_there() -> None:
+    """One that is renamed would run at the end, and everybody would wait for it alone."""
+    assert [name for name in LONG if not (ROOT / "tests" / name).is_file()] == []
 
 
 # Imports
