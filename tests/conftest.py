@@ -136,21 +136,21 @@ def every_driver(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _valkey() -> Iterator[Server]:
-    server = Server().start()
+    server = Server(always_answers=True).start()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def _redis() -> Iterator[Server]:
-    server = Server(program=REDIS_SERVER).start()
+    server = Server(program=REDIS_SERVER, always_answers=True).start()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def _cluster() -> Iterator[ClusterServer]:
-    server = ClusterServer().start()
+    server = ClusterServer(always_answers=True).start()
     yield server
     server.close()
 

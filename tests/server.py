@@ -24,6 +24,8 @@ from tests.driver import caller, waiting
 
 #: A server on a machine that has much else to do, with a long log to read.
 READY_SECONDS = 60.0
+#: For a server that is sure to answer: a busy machine takes longer than the default for a long script.
+PATIENT = {"TBCACHE_REDIS_TIMEOUT": "20"}
 PRIMARIES = 3
 HASH_SLOTS = 16384
 
@@ -79,11 +81,20 @@ class Server:
 
     Nothing is persisted unless ``append_only``: then what was written before a
     ``kill()`` is there after the next ``start()``. ``config`` are lines of valkey.conf.
-    ``program`` runs in place of Valkey: Redis understands the same.
+    ``program`` runs in place of Valkey: Redis understands the same. One that ``always_answers`` is never
+    killed nor frozen: who asks it may wait for long.
     """
 
-    def __init__(self, *, append_only: bool = False, program: str | None = None, **config: str) -> None:
+    def __init__(
+        self,
+        *,
+        append_only: bool = False,
+        program: str | None = None,
+        always_answers: bool = False,
+        **config: str,
+    ) -> None:
         self.port = 0
+        self.always_answers = always_answers
         self._program = program
         self.folder = Path(tempfile.mkdtemp(prefix="tbcache-test-"))
         # fsync at every write: a kill must lose nothing.
@@ -100,7 +111,7 @@ class Server:
     @property
     def variables(self) -> dict[str, str]:
         """The settings that point at it."""
-        return {"REDIS_URL": self.url}
+        return {"REDIS_URL": self.url, **(PATIENT if self.always_answers else {})}
 
     @property
     def is_running(self) -> bool:
@@ -211,7 +222,8 @@ class ClusterServer:
     As far as a test needs, it is used like a :class:`Server`.
     """
 
-    def __init__(self, *, replicas: int = 0) -> None:
+    def __init__(self, *, replicas: int = 0, always_answers: bool = False) -> None:
+        self.always_answers = always_answers
         self.nodes = [self._node() for _ in range(PRIMARIES + replicas)]
         self._client: redis.RedisCluster | None = None
 
@@ -222,7 +234,8 @@ class ClusterServer:
     @property
     def variables(self) -> dict[str, str]:
         """The settings that point at it."""
-        return {"REDIS_URL": self.url, "REDIS_CLUSTER": "true"}
+        patience = PATIENT if self.always_answers else {}
+        return {"REDIS_URL": self.url, "REDIS_CLUSTER": "true", **patience}
 
     @property
     def is_running(self) -> bool:
