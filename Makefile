@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons mutants simulate planted chaos soak lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate planted chaos soak lock clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ unit: setup clients
 # Every import and the examples on the other Pythons that are supported, where they are at hand.
 pythons: setup
 	@$(BIN)/python -m tests.pythons 3.12 3.13 3.14
+
+# The steps of the Dockerfile that install, without a container engine: the environment has what the lock says.
+image: setup
+	$(BIN)/pytest tests/image.py
 
 # Deletes each line of each Lua script in turn and names those that no test misses; takes an hour.
 mutants: setup
