@@ -98,7 +98,8 @@ class Admission:
         self._constants: dict[int, _Constants] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
-        self._fresh = Fresh(store)
+        #: The values that are fresh.
+        self.fresh = Fresh(store, self.count_hit)
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
         self._billed = Billed()
@@ -125,7 +126,7 @@ class Admission:
         token = ask.slot or self._new_id()
         try:
             is_hit_enough = not ask.needed and ask.slot is None
-            hit = await self.find(ask.source, ask.request.key) if is_hit_enough else None
+            hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
             return await self._admit(ask, token) if hit is None else hit
         except Unavailable:
             is_lost = self._limiter.own(ask.source.name).is_asked(token)
@@ -208,7 +209,7 @@ class Admission:
     async def look(self, source: str, key: str) -> Hit | None:
         """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""
         try:
-            return await self._fresh.look(source, key)
+            return await self.fresh.look(source, key)
         except Unavailable:
             kept = self.memory.recall(key)
             is_fresh = kept is not None and kept.fresh_seconds > 0
@@ -241,24 +242,12 @@ class Admission:
 
     # With Redis
 
-    async def find(self, source: Source, key: str) -> Hit | None:
-        """The value under ``key``, where it is expected to be fresh, and is: for the price of a GET.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        if source.charge == "request" or not self._fresh.is_expected(key):
-            return None
-        if (hit := await self._fresh.find(source.name, key)) is not None:
-            self.count_hit(source)
-        return hit
-
     async def _admit(self, ask: Ask, token: str) -> Verdict:
         name, began = ask.source.name, io.now()
         while True:
             answer = await self._ask(ask, token)
             if isinstance(answer.reply, script.Cleared):
-                self._fresh.logs[name] = read_log(answer.reply.log)
+                self.fresh.logs[name] = read_log(answer.reply.log)
                 continue
             verdict = self._read(ask, token, answer, answer.reply)
             is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
@@ -271,7 +260,7 @@ class Admission:
         constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Admit:
-            log = self._fresh.logs.get(source.name, NO_CLEARS)
+            log = self.fresh.logs.get(source.name, NO_CLEARS)
             return script.Admit(
                 window=terms.window,
                 entry=keys.entry(key),
@@ -306,7 +295,7 @@ class Admission:
         match found:
             case script.Hit():
                 until = fresh_until(found.entry)
-                self._fresh.expect(name, ask.request.key, until)
+                self.fresh.expect(name, ask.request.key, until)
                 return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.Stale():
                 return Stale(value_of(found.entry), _failure(found.failure) if found.failure else None)
@@ -464,7 +453,7 @@ class Admission:
 
     def _server_us(self, moment: datetime) -> int:
         """A moment of our wall clock in the server's time: how far either is off plays no part."""
-        return round(self._fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
+        return round(self.fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
 
     def _closure(self, source: Source, closed_by: Failure | None) -> tuple[int, str]:
         """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""

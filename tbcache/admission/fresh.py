@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tbcache.admission.verdict import Hit
 from tbcache.io import clock
+from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog, read_log
 from tbcache.store.codec import HEAD_BYTES
@@ -29,8 +31,9 @@ class Fresh:
     the script is for those who might go upstream.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, count_hit: Callable[[Source], None]) -> None:
+        """``count_hit`` counts a hit of :meth:`find`."""
+        self._store, self._count_hit = store, count_hit
         self._seen: dict[str, _Seen] = {}
         #: Of each source, as it was last read.
         self.logs: dict[str, ClearLog] = {}
@@ -44,23 +47,22 @@ class Fresh:
             self._seen.clear()
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
-    def is_expected(self, key: str) -> bool:
-        """True where :meth:`find` would look for a value under ``key``."""
-        return key in self._seen
-
-    async def find(self, source: str, key: str) -> Hit | None:
-        """The value under ``key``, where it is expected to be fresh, and is.
+    async def find(self, source: Source, key: str) -> Hit | None:
+        """The value under ``key``, where it is expected to be fresh, and is: for the price of a GET.
 
         Raises:
           Unavailable: Redis is away.
         """
         seen = self._seen.get(key)
-        if seen is None:
+        if seen is None or source.charge == "request":
             return None
-        now_us = self.now_us
-        hit = await self._read(source, key, now_us, seen.read) if now_us < seen.fresh_until else None
+        hit, now_us = None, self.now_us
+        if now_us < seen.fresh_until:
+            hit = self._opened(source.name, key, now_us, await self._store.command(*seen.read))
         if hit is None:
             self._seen.pop(key, None)
+        else:
+            self._count_hit(source)
         return hit
 
     async def look(self, source: str, key: str) -> Hit | None:
@@ -69,7 +71,8 @@ class Fresh:
         Raises:
           Unavailable: Redis is away.
         """
-        return await self._read(source, key, self.now_us, self._reading(source, key))
+        now_us = self.now_us
+        return self._opened(source, key, now_us, await self._store.command(*self._reading(source, key)))
 
     @property
     def now_us(self) -> float:
@@ -81,8 +84,9 @@ class Fresh:
         keys = self._store.keys
         return "MGET", keys.entry(key), keys.clears(source)
 
-    async def _read(self, source: str, key: str, now_us: float, reading: tuple[str, str, str]) -> Hit | None:
-        entry, log = await self._store.command(*reading)
+    def _opened(self, source: str, key: str, now_us: float, found: Any) -> Hit | None:
+        """What an entry and its log of clears come to, which were asked for at ``now_us``."""
+        entry, log = found
         seen = self.logs[source] = read_log(log)
         # As of when it was asked for: what counts its seconds from then on never takes it for fresher.
         left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -205,12 +205,12 @@ class Pipeline:
         self.admission.count_hit(source)
         return kept
 
-    async def find(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
+    def find(self, source: Source, request: FetchRequest) -> Coroutine[Any, Any, SymbolSentiment | None]:
         """What Redis has for ``request``, where a fresh value is expected there: a hit for the price of a
         GET. Whatever may come of it instead is for :meth:`fetch` to say."""
         if request.hours <= source.delay_hours:
-            return None
-        return await self.find_kept(source, request.key, decode_sentiment, lambda value, payload: value)
+            return _nothing()
+        return self.find_kept(source, request.key, decode_sentiment, _as_it_is)
 
     async def find_kept(
         self, source: Source, key: str, read: Callable[[bytes], T], kept: Callable[[T, bytes], object]
@@ -219,7 +219,7 @@ class Pipeline:
         memory = self._memory
         token = memory.begin(key) if memory.is_tracking else None
         try:
-            hit = await self.admission.find(source, key)
+            hit = await self.admission.fresh.find(source, key)
             if hit is None:
                 return None
             value = read(hit.payload)
@@ -310,6 +310,14 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _as_it_is(value: T, payload: bytes) -> T:
+    return value
 
 
 def _peek(job: Job[T], payload: bytes | None) -> Any:

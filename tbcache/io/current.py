@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -48,9 +48,15 @@ def uniform(low: float, high: float) -> float:
     return _WORLD.get().uniform(low, high)
 
 
-def enter(driver: IO) -> None:
-    """What runs from here on, in the context that is current, is in the world of ``driver``."""
-    _WORLD.set(driver)
+def enter(driver: IO) -> Token[IO]:
+    """What runs from here on, in the context that is current, is in the world of ``driver``, until
+    :func:`leave` is given what this returns."""
+    return _WORLD.set(driver)
+
+
+def leave(entered: Token[IO]) -> None:
+    """Be in the world of before again."""
+    _WORLD.reset(entered)
 
 
 @contextmanager

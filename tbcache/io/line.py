@@ -8,7 +8,7 @@ import copy
 import ssl
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
@@ -17,9 +17,8 @@ from tbcache.io.link import CHECK_SECONDS, READ_BYTES, nothing_of
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class _Asked(NamedTuple):
-    answer: asyncio.Future[Any]
-    until: float
+#: An answer that is waited for, and until when. A plain tuple: each ask pays for it.
+_Asked = tuple[asyncio.Future[Any], float]
 
 
 class Line:
@@ -52,7 +51,7 @@ class Line:
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """The answer to a command, or the error that there is none."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._asked.append(_Asked(answer, time.monotonic() + self._timeout))
+        self._asked.append((answer, time.monotonic() + self._timeout))
         self._unsent.append(packed)
         if not self._is_sending:
             # What other tasks ask in this round of the loop goes with it.
@@ -73,10 +72,10 @@ class Line:
             self._loop.remove_writer(self._socket.fileno())
         self.drop()
         asked, self._asked = self._asked, deque()
-        for one in asked:
-            if not one.answer.done() and not self._loop.is_closed():
+        for answer, _ in asked:
+            if not answer.done() and not self._loop.is_closed():
                 # Each has its own: what is raised in several tasks collects their traces.
-                one.answer.set_exception(copy.copy(error or redis.ConnectionError("Connection closed")))
+                answer.set_exception(copy.copy(error or redis.ConnectionError("Connection closed")))
 
     def drop(self) -> None:
         """Close this process's side of it, without a word to the loop."""
@@ -123,7 +122,7 @@ class Line:
     def _deliver(self, answer: Any) -> None:
         if not self._asked:
             raise redis.InvalidResponse("Redis answered what nobody had asked")
-        future = self._asked.popleft().answer
+        future, _ = self._asked.popleft()
         if future.done():
             return
         if isinstance(answer, Exception):
@@ -134,11 +133,11 @@ class Line:
     def _watch(self) -> None:
         """Give the connection up where an answer is overdue, or look again when the next one would be."""
         self._is_watched = False
-        if self._asked and self._asked[0].until <= time.monotonic():
+        if self._asked and self._asked[0][1] <= time.monotonic():
             # A loop that stood still has not read what came in time.
             self._receive()
         if self._asked:
-            left = self._asked[0].until - time.monotonic()
+            left = self._asked[0][1] - time.monotonic()
             if left <= 0:
                 self.close(redis.TimeoutError("Timeout reading from socket"))
                 return

@@ -11,7 +11,7 @@ import asyncio
 import copy
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
@@ -21,7 +21,7 @@ import hiredis
 import redis
 
 from tbcache.io.blocking import RealTime, log_failure
-from tbcache.io.current import BLOCKING, enter, inside
+from tbcache.io.current import BLOCKING, enter, inside, leave
 from tbcache.io.error import Unsent
 from tbcache.io.line import Line
 from tbcache.io.thread import ThreadPool
@@ -58,11 +58,13 @@ class Asyncio(RealTime):
         """Be closed with the loop."""
         await anext(self._life)
 
-    async def call(self, server: Server, command: Sequence[Argument]) -> Any:
+    def call(self, server: Server, command: Sequence[Argument]) -> Awaitable[Any]:
         endpoint = server.endpoint
         if endpoint is None:
-            return await self._in_thread(lambda: server.call(*command))
-        return await (self._line(endpoint) or await self._dial(endpoint)).ask(_packed(command))
+            return self._in_thread(lambda: server.call(*command))
+        # Mostly there is a connection, and its answer is all that there is to wait for.
+        line = self._line(endpoint)
+        return self._dial_and_ask(endpoint, command) if line is None else line.ask(_packed(command))
 
     async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         endpoint = server.endpoint
@@ -191,6 +193,9 @@ class Asyncio(RealTime):
             return None
         return dialled.line
 
+    async def _dial_and_ask(self, endpoint: Endpoint, command: Sequence[Argument]) -> Any:
+        return await (await self._dial(endpoint)).ask(_packed(command))
+
     async def _dial(self, endpoint: Endpoint) -> Line:
         """A new connection, which all who ask meanwhile wait for.
 
@@ -250,8 +255,12 @@ class _Dial(NamedTuple):
 
 async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     """What ``coroutine`` of the core returns, in the world of the loop that runs."""
-    with inside(_WORLDS.get(asyncio.get_running_loop()) or await _begin()):
+    # Without a context manager: each call of the awaited API pays for this.
+    entered = enter(_WORLDS.get(asyncio.get_running_loop()) or await _begin())
+    try:
         return await coroutine
+    finally:
+        leave(entered)
 
 
 _LOCK = threading.Lock()

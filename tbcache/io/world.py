@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -83,7 +83,7 @@ class IO(Protocol):
     def uniform(self, low: float, high: float) -> float:
         """A random number between ``low`` and ``high``."""
 
-    async def call(self, server: Server, command: Sequence[Argument]) -> Any:
+    def call(self, server: Server, command: Sequence[Argument]) -> Awaitable[Any]:
         """The answer of ``server`` to one command. Bytes stay bytes.
 
         What is sent in one world to one server is carried out in the order in which it was sent. A caller

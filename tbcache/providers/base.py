@@ -107,7 +107,8 @@ class Provider(Tools, ABC):
     async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
         """:meth:`get_sentiment` of a checked request that the process itself has not in memory, in the world
         that it is awaited in."""
-        self.source.require()
+        if self.source.missing:
+            self.source.require()
         try:
             known = await self.pipeline.find(self.source, request)
             return (await self.answer(request)).sentiment if known is None else known

@@ -167,6 +167,8 @@ class Memory:
 
     def get(self, key: str) -> Any:
         """The value that Redis has, or ``MISSING``."""
+        if not self._entries:
+            return MISSING
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:

@@ -41,30 +41,22 @@ def to_micros(seconds: float) -> int:
 
 def to_time(stamp_us: float) -> datetime:
     """Microseconds since the epoch as UTC; what the calendar does not have is its nearest end."""
-    return datetime.fromtimestamp(_seconds_of(stamp_us), UTC)
+    return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), _LAST_SECOND), UTC)
 
 
 def day_at(stamp_us: float) -> int:
     """:func:`day_of` the moment that :func:`to_time` gives."""
-    return _day(_seconds_of(stamp_us))
+    return int(min(max(stamp_us / MICROS, 0.0), _LAST_SECOND)) // DAY_SECONDS
 
 
 def day_of(moment: datetime) -> int:
     """The UTC day of ``moment``, counted since the epoch: that of figures, budgets and bills."""
-    return _day(moment.timestamp())
+    return day_at(moment.timestamp() * MICROS)
 
 
 def midnight_of(day: int) -> datetime:
     """When a day that :func:`day_of` gave begins."""
     return datetime.fromtimestamp(day * DAY_SECONDS, UTC)
-
-
-def _day(seconds: float) -> int:
-    return int(seconds) // DAY_SECONDS
-
-
-def _seconds_of(stamp_us: float) -> float:
-    return min(max(stamp_us / MICROS, 0.0), _LAST_SECOND)
 
 
 def pack_limits(limits: Iterable[Limit]) -> str:
