@@ -310,6 +310,32 @@ def test_a_limiter_is_awaited_over_the_slots_of_all(run: Run) -> None:
     run(main())
 
 
+def test_a_slot_and_a_value_that_is_forgotten_need_no_thread(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fleet knows the process after the first; a thread for each of thousands would be the cost of it."""
+    quotes = tbcache.source("my_quotes", limits="1000/1m", ttl=60)
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        return 1.5
+
+    async def main() -> None:
+        limiter = get_rate_limiter("my_exchange")
+        said = {"limit": 100, "window_seconds": 60}
+        await limiter.check_rate_limit(**said)
+        await quote("AAPL")
+        offloaded: list[Any] = []
+        monkeypatch.setattr(Asyncio, "offload", lambda driver, work: offloaded.append(work))
+        for _ in range(3):
+            assert (await limiter.check_rate_limit(**said))[0]
+        assert await quote.invalidate("AAPL")
+        assert await quote.peek("AAPL") is None
+        assert offloaded == []
+
+    run(main())
+
+
 def test_a_slot_is_held_around_a_request(run: Run) -> None:
     """Until the answer is in, however long it takes; then it lasts its window."""
 

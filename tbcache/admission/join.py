@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Callable
 
 from tbcache.models.error import InvalidRequest
@@ -10,6 +12,27 @@ from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings, source_names
 from tbcache.store import Unavailable
 from tbcache.store.name import MOST_NAMES
+
+#: So often the fleet is told that a source is in use, and what has stopped is started again.
+JOIN_SECONDS = 10.0
+
+
+class Join:
+    """Calls ``join`` where that is due: it may ask Redis, and so costs an event loop a thread."""
+
+    def __init__(self, join: Callable[[], None]) -> None:
+        self._join = join
+        self._joined: tuple[int, float] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """False while the fleet knows this process, which is another one in a forked child."""
+        pid, at = self._joined or (0, 0.0)
+        return pid != os.getpid() or time.monotonic() - at >= JOIN_SECONDS
+
+    def __call__(self) -> None:
+        self._join()
+        self._joined = os.getpid(), time.monotonic()
 
 
 def joining(source: str) -> Callable[[], None]:

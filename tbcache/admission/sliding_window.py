@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
+from tbcache.admission.join import Join
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
@@ -49,7 +50,7 @@ class SlidingWindow:
 
     def __init__(self, source: Source, store: Store, lease_seconds: float, join: Callable[[], None]) -> None:
         self.source = source
-        self._join = join
+        self._join = Join(join)
         self._store = store
         self._lease = lease_seconds
         self._limiter = limiter_of(store)
@@ -197,7 +198,8 @@ class SlidingWindow:
         if mode == "take":
             if not self.source.limits:
                 self._tell(limits or ())
-            await world().offload(self._join)
+            if self._join.is_due:
+                await world().offload(self._join)
         try:
             found = await self._ask_redis(mode, limits, cost, held, slot, patience)
             while found.is_brief and now() - began < GIVING_BACK_SECONDS:

@@ -123,7 +123,7 @@ class _Function(Generic[P, R]):
           RateLimited: no slot in time.
         """
         setup, pipeline = self._setup, self._tools.pipeline
-        if not self._tools.has_joined:
+        if self._tools.join.is_due:
             await world().offload(self._tools.join)
         if not needed:
             found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
@@ -271,8 +271,7 @@ class AsyncFetcher(_Function[P, R]):
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """See :meth:`Fetcher.invalidate`."""
-        key = self.cache_key(*args, **kwargs)
-        return await drive(_offloaded(lambda: self._tools.cache.delete(key)))
+        return await drive(self._tools.cache.core.delete(self.cache_key(*args, **kwargs)))
 
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""
@@ -308,10 +307,6 @@ class AsyncFetcher(_Function[P, R]):
             return (await self._ask(*arguments, lane="prewarm")).origin == "live"
         except Exception:
             return False  # The pipeline has said why.
-
-
-async def _offloaded(work: Callable[[], T]) -> T:
-    return await world().offload(work)
 
 
 def _packed(value: Timed[Any], payload: bytes) -> Packed:
