@@ -925,6 +925,7 @@ def was_away(store: Store, claim: bytes, *, asked_ago: float, lapsed_ago: float 
         store.client.zadd(store.keys.queue("news", "claims"), {claim: round((now - lapsed_ago) * 1e6)})
 
 
+@pytest.mark.one_server
 def test_nothing_is_done_again_after_redis_was_frozen(
     private_server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store]
 ) -> None:
