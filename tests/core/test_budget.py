@@ -42,15 +42,15 @@ class Spender:
     """One process of the fleet, as far as a test's own can be several."""
 
     def __init__(self, variables: dict[str, str]) -> None:
-        # An answer that a busy machine loses in time would be paid twice.
-        settings = Settings.load({**variables, "TBCACHE_REDIS_TIMEOUT": "10"})
+        # An answer that a busy machine loses in time would be paid twice; and each return waits as long.
+        settings = Settings.load({**variables, "TBCACHE_REDIS_TIMEOUT": "3"})
         self.store = Store(settings)
         self.monitor = UsageMonitor(self.store, settings)
         self.admission = Admission(self.store, settings, self.monitor)
 
     def join(self) -> None:
         """Become a member, and beat from now on."""
-        self.admission._plan(SOURCE)
+        self.admission._constants_of(SOURCE)
         limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
         self.monitor._presence._membership.start()
 
