@@ -20,7 +20,7 @@ from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
-from tbcache.limiter.slot import Census, OwnSlots
+from tbcache.limiter.slot import SLOWEST, Census, OwnSlots
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Jump
@@ -369,7 +369,7 @@ class Limiter:
             lease_us=to_micros(self.lease_seconds),
             whole=census.epoch,
             members=census.members,
-            left_us=to_micros(max(0.0, census.left_until - at)),
+            left_us=to_micros(max(0.0, census.left_until - at) * SLOWEST),
             told_ago_us=to_micros(at - census.told_at),
             deadline_us=terms.deadline_us,
             # One that has left comes back for nobody.

@@ -30,13 +30,16 @@ import tbcache.io as io
 from tbcache.limiter.purse import Purse
 from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
-from tbcache.store.wire import pack_limits
+from tbcache.store.wire import CLOCK_DRIFT, pack_limits
 
 SWEEP_FROM = 256
 #: A promise is kept for so long after it was known that nobody is silent.
 PROMISE_SECONDS = 0.25
 #: Until when the others may use what leaves of ours, once we are silent.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
+#: So much longer is a time by our clock than by the slowest of the others: what has to be over for them,
+#: too, is waited for by as much more (docs/limits.md).
+SLOWEST = 1 + CLOCK_DRIFT
 #: Redis is just coming back: how soon to ask again.
 RETURN_SECONDS = 0.01
 #: For how long even those without patience wait for slots that other processes are giving back.
@@ -265,7 +268,7 @@ class OwnSlots:
     @property
     def keeps_promises(self) -> bool:
         """False when somebody may be going on alone, and take again what was promised to us."""
-        return io.now() - self._whole_at <= PROMISE_SECONDS
+        return io.now() - self._whole_at <= PROMISE_SECONDS / SLOWEST
 
     def needs_word(self, seconds: float) -> bool:
         """True while a slot is promised and nothing was heard of the fleet for ``seconds``."""
@@ -354,7 +357,7 @@ class OwnSlots:
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""
-        since = io.now() - limit.window_seconds
+        since = io.now() - limit.window_seconds * SLOWEST
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > since)
 
@@ -392,14 +395,15 @@ class OwnSlots:
         """In how many seconds the last slot of this process has left the longest window; 0.0 for none."""
         now = io.now()
         with self._lock:
-            return max([0.0, *(stamp + self._horizon - now for stamp in self._stamps.values())])
+            left = [stamp + self._horizon - now for stamp in self._stamps.values()]
+            return max([0.0, *left]) * SLOWEST
 
     def ages(self) -> list[tuple[str, float]]:
         """Every slot with its age in seconds; negative while it is held."""
         now = io.now()
         with self._lock:
             self._forget(now)
-            return [(slot, now - stamp) for slot, stamp in self._stamps.items()]
+            return [(slot, _age(now - stamp)) for slot, stamp in self._stamps.items()]
 
     @property
     def unused(self) -> list[str]:
@@ -409,7 +413,7 @@ class OwnSlots:
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
 
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
-        now, window = io.now(), limit.window_seconds
+        now, window = io.now(), limit.window_seconds * SLOWEST
         share = self.mine(limit)
         if cost > share:
             return window
@@ -417,7 +421,7 @@ class OwnSlots:
         waits = [_until(alone, len(alone) + cost - share, now)]
         # Redis may have heard what it could not answer.
         heard = [self._heard_at, *(asked.heard_until for asked in self._asked.values())]
-        noticed = max(heard) + THEIRS_SECONDS
+        noticed = max(heard) + THEIRS_SECONDS * SLOWEST
         if self._rooms is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
             # as there were then; of what was free, each may take his room.
@@ -462,7 +466,7 @@ class OwnSlots:
 
     def _forget(self, now: float) -> None:
         # One whose end Redis has yet to be told of is kept: another's window may be longer than ours.
-        old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon]
+        old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon * SLOWEST]
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
             self._alone.discard(slot)
@@ -475,6 +479,11 @@ def _until(leaving: Sequence[float], over: int, now: float) -> float:
     # A window that is full of others opens when they say so: look again soon.
     at = leaving[over - 1] if over <= len(leaving) else now + ABSENT_SECONDS
     return max(0.001, at - now)
+
+
+def _age(seconds: float) -> float:
+    """An age as Redis is told it: never older than it is by another clock, and never held for less."""
+    return seconds / SLOWEST if seconds > 0 else seconds * SLOWEST
 
 
 def _units(slot: str, cost: int) -> list[str]:

@@ -210,7 +210,8 @@ def test_what_was_answered_while_redis_was_away_counts_from_then_on() -> None:
         clock.now += 1.5
         first.mend()
         ((_, stamp),) = world.redis.zrange(first.line.keys.slots("reddit"), 0, -1, withscores=True)
-        assert stamp == answered_at * MICROS
+        # By another clock it may be younger, by 0.1% of its age.
+        assert 0 <= stamp / MICROS - answered_at <= 1.5 * 0.0011
 
 
 def test_nothing_that_was_asked_before_is_carried_out_after_a_return() -> None:
