@@ -194,6 +194,43 @@ _JOBS = (
     ),
 )
 
+_VALUES = (
+    _bug(
+        "a value whose load began before a clear is kept",
+        "end_load.lua",
+        "if load[2] == generation and value ~= '' then",
+        "if value ~= '' then",
+    ),
+    _bug(
+        "the lease of a value does not keep others from loading it",
+        "begin_load.lua",
+        "if load[1] and left > 0 and left < KEPT_MS * 1000 then",
+        "if false then",
+    ),
+    _bug(
+        "a value that was deleted while it was being loaded is kept",
+        "tbcache.cache.core:Cache.delete",
+        "await self._unlink([key]) > 0",
+        "await self.store.command('UNLINK', self.store.keys.entry(key)) > 0",
+    ),
+)
+
+_MONEY = (
+    _bug("a purse is all that is left", "purse.lua", "math.min(share * left, left - others)", "left"),
+    _bug(
+        "what is kept for silent processes is spent by others",
+        "budget.lua",
+        "local kept = purses_of(window, purses_key, now)",
+        "local kept = 0",
+    ),
+    _bug(
+        "what was paid without Redis is not told",
+        "tbcache.admission.admission:Admission._count_bill",
+        "self._monitor.bill(name, due)",
+        "pass",
+    ),
+)
+
 _TASKS = (
     _bug(
         "a cancelled task keeps the slot that it asked for",
@@ -207,6 +244,12 @@ _TASKS = (
         "io.world().undo(functools.partial(self._take_back, ask, token))",
         "pass",
     ),
+    _bug(
+        "a cancelled ask for a value keeps its lease",
+        "tbcache.cache.load:Loads._ask",
+        'world().undo(lambda: self._end(Load(key, name), b"", 1))',
+        "pass",
+    ),
 )
 
-BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_TASKS)
+BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS)

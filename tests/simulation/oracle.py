@@ -7,15 +7,16 @@ what is in Redis where the promise is about that.
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tbcache.store.codec import decode_sentiment
+from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
-from tbcache.testing.simulated.kernel import MICROS, START
+from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
@@ -54,7 +55,7 @@ class Oracle:
         )
         self._scripts = Scripts()
         self.is_clock_set = False
-        self._lost_us = 0
+        self._lost_us, self._start_us = 0, now_us()
         #: How many commands were carried out.
         self.count = 0
         #: Clears that are over: how many commands had been carried out before and after, and the pattern.
@@ -71,11 +72,15 @@ class Oracle:
         self.ran: set[str] = set()
         #: Loads whose values were refused, as their leases were not their own any more.
         self.refused: set[int] = set()
+        #: Slots whose requests may still be on their way: they are held until their leases are over.
+        self.interrupted: set[str] = set()
         self._looks: dict[str, Callable[[str, Call, Any], None]] = {
             "admit": self._admit,
             "turn": self._turn,
             "take": self._take,
             "settle": self._settle,
+            "begin_load": self._load,
+            "end_load": self._keep,
             "beat": self._beat,
             "enqueue": self._enqueue,
             "dequeue": self._dequeue,
@@ -107,6 +112,10 @@ class Oracle:
         self.count += 1
         call = self._scripts.read(command)
         if call is None:
+            if command[0] == b"UNLINK":
+                # What is deleted is loaded anew.
+                for key in command[1:]:
+                    self.leases.pop(key.decode(), None)
             return " ".join(part[:30].decode(errors="replace") for part in command[:6])
         if not isinstance(answer, Exception):
             look = self._looks.get(call.script.name)
@@ -184,6 +193,19 @@ class Oracle:
                 self._granted(who, call, found.start)
             self._begin_load(who, call, found)
 
+    def _load(self, who: str, call: Call, found: Any) -> None:
+        key, now, known = call.text("lease"), self.now_us(), self.leases.get(call.text("lease"))
+        if type(found).__name__ != "Go":
+            return
+        if known is not None and known.until > now:
+            self.broken("one load", f"{who} may load {key} while {known.process} does")
+        self.leases[key] = Lease(call.text("token"), now + call.number("lease_us"), who)
+
+    def _keep(self, who: str, call: Call, _: bool) -> None:
+        lease = self.leases.get(call.text("lease"))
+        if lease is not None and lease.token == call.text("token"):
+            del self.leases[call.text("lease")]
+
     def _begin_load(self, who: str, call: Call, found: Any) -> None:
         key, token = call.text("lease"), call.text("id")
         known = self.leases.get(key)
@@ -197,6 +219,8 @@ class Oracle:
     def _settle(self, who: str, call: Call, found: Any) -> None:
         if type(found).__name__ != "Settled":
             return
+        if call.arguments["kind"] == b"interrupted":
+            self.interrupted.add(call.text("id"))
         key, token = call.text("lease"), call.text("token")
         lease = self.leases.get(key)
         if found.is_stored and lease is not None and lease.token != token:
@@ -204,7 +228,7 @@ class Oracle:
                 "fencing", f"{who} stored a value of {key} with a lease that is {lease.process}'s by now"
             )
         if not found.is_stored and call.arguments["kind"] == b"value":
-            self.refused.add(load_of(decode_sentiment(call.arguments["payload"]).score))
+            self.refused.add(_load_of(call.arguments["payload"]))
         if lease is not None and lease.token == token:
             del self.leases[key]
         if call.number("closed_until") != 0:
@@ -294,7 +318,7 @@ class Oracle:
     def heard_at(self, member: str) -> float | None:
         """When Redis last took note of a process (s of the world); None where that cannot be said."""
         noted = self._number("ZSCORE", self.keys.fleet(self.source.name), member)
-        return (noted - START * MICROS) / MICROS if noted and not self.is_clock_set else None
+        return (noted - self._start_us) / MICROS if noted and not self.is_clock_set else None
 
     # What is in Redis
 
@@ -308,6 +332,14 @@ class Oracle:
             name.decode(): value.decode(errors="replace")
             for name, value in zip(found[::2], found[1::2], strict=True)
         }
+
+
+def _load_of(payload: bytes) -> int:
+    """The number of the load that an answer comes from, be it a sentiment or a function's value."""
+    try:
+        return load_of(decode_sentiment(payload).score)
+    except DecodeError:
+        return int(json.loads(payload)["v"])
 
 
 def _rooms(text: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tbcache.models import Limit
 from tbcache.testing.simulated.chance import Chance
@@ -22,6 +22,19 @@ ACTS = (
     "enqueue and wait",
     "prewarm",
     "clear",
+)
+#: What some worlds have beside them: values of the cache's own, and of functions.
+VALUES = (
+    "load a value",
+    "load a value",
+    "load a value",
+    "set a value",
+    "delete a value",
+    "ask a function",
+    "ask a function",
+    "clear values",
+    "hide in a load",
+    "hide in a load",
 )
 #: What goes wrong; each seed has some of it.
 FAULTS = (
@@ -47,6 +60,7 @@ FAULTS = (
     "refuse",
     "storm",
 )
+LOSING = ("lose all", "lose beside one that is cut off", "go back", "set the clock")
 #: Seconds between two steps, in windows' halves: most come at once.
 PAUSES = (0.0,) * 10 + (0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9)
 LASTING = (0.05, 0.1, 0.3, 0.3, 0.5, 0.5, 0.8, 1.0, 2.0, 3.0)
@@ -72,9 +86,46 @@ class Plan:
 
 def plan_of(seed: int) -> Plan:
     """The plan of a seed: the same for ever."""
-    chance = Chance(seed, "plan")
-    shape = _shape(chance)
-    return Plan(seed, shape, _steps(chance, shape))
+    chance, more = Chance(seed, "plan"), Chance(seed, "more")
+    shape = _with_budget(more, _shape(chance))
+    steps = _steps(chance, shape)
+    end, added = steps[-1].at, list[Step]()
+    if more.happens(0.35):
+        added += _scattered(more, VALUES, 8 + more.below(16), end)
+    if shape.budget:
+        added += [Step(at, "spend", more.below(6), more.below(12), 1.0) for at in (1.0, 19.0)]
+        # With its data Redis loses the day's bill, and with its clock it has another day than the upstream.
+        steps = tuple(step for step in steps if step.what not in LOSING)
+    return Plan(seed, shape, tuple(sorted((*steps, *added), key=lambda step: step.at)))
+
+
+def _with_budget(chance: Chance, shape: Shape) -> Shape:
+    if not chance.happens(0.15):
+        return shape
+    midnight = chance.uniform(4.0, 18.0) if chance.happens(0.4) else 0.0
+    # A day's money is spent in seconds, and more than may be over is kept for one that is silent.
+    return replace(
+        shape,
+        budget=20 + chance.below(10),
+        to_midnight=midnight,
+        limits=(Limit(4, 1.0),),
+        cost=1,
+        bots=2,
+        loops=min(1, shape.loops),
+        workers=0,
+        schedulers=0,
+    )
+
+
+def _scattered(chance: Chance, acts: tuple[str, ...], count: int, end: float) -> list[Step]:
+    """So many of ``acts``, at any time until then; half of them with another at the same moment."""
+    steps = list[Step]()
+    for _ in range(count):
+        is_beside = steps and chance.happens(0.5)
+        at = steps[-1].at if is_beside else round(chance.uniform(0.6, end), 6)
+        who, odd = chance.below(6), steps[-1].odd if is_beside else chance.below(12)
+        steps.append(Step(at, chance.choice(acts), who, odd, chance.choice(LASTING)))
+    return steps
 
 
 def _shape(chance: Chance) -> Shape:

@@ -25,6 +25,7 @@ from tbcache.models.error import (
     TbcacheError,
     UpstreamError,
 )
+from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
 from tbcache.queue.handle import Queue
 from tbcache.queue.job import actor_name
@@ -35,6 +36,7 @@ from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
 from tbcache.testing.simulated.kernel import Killed, Task
 from tests.simulation.upstream import Load, Provider, load_of
+from tests.simulation.value import Values
 from tests.stand_in import Monitor
 
 if TYPE_CHECKING:
@@ -66,10 +68,11 @@ class Process(Host):
         self.member = self.own.member
         self.membership = Membership(self.store)
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
-        self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
+        self.admission = Admission(self.store, settings, self._monitor())
         self.pipeline = Pipeline(self.admission)
         self.queue = Queue(self.store, settings)
         self.sweeper = Sweeper(self.store)
+        self.values = Values(self)
         self.membership.start()
         self.driver = Simulated(world.kernel, self)
         if self.kind == "worker":
@@ -77,6 +80,13 @@ class Process(Host):
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name)
             self.spawn("schedule", self._schedule)
+
+    def _monitor(self) -> Any:
+        if not self.world.shape.budget:
+            return Monitor()
+        monitor = UsageMonitor(self.store, self.world.settings)
+        monitor.worker = self.name
+        return monitor
 
     @property
     def acts(self) -> list[Task]:
@@ -102,7 +112,7 @@ class Process(Host):
         return self.spawn(name, lambda: run(careful()))
 
     def _check_error(self, error: TbcacheError) -> None:
-        if isinstance(error, BudgetExhausted):
+        if isinstance(error, BudgetExhausted) and not self.world.shape.budget:
             self.world.broken("words", f"{self.name}: {error!r}, and there is no budget")
 
     async def fetch(
@@ -115,7 +125,7 @@ class Process(Host):
         lane: Any = "interactive",
     ) -> Any:
         """Ask the pipeline."""
-        oracle, asked, provider = self.world.oracle, self.world.oracle.count, self._provider()
+        oracle, asked, provider = self.world.oracle, self.world.oracle.count, self.provider()
         was_with = self.store.is_available
         request = FetchRequest(self.world.source.name, symbol)
         ask = Ask(self.world.source, request, lane, needed, slot, patience)
@@ -126,17 +136,17 @@ class Process(Host):
         elif load.key != request.key:
             self.world.broken("value", f"{self.name} asked for {request.key}, and was given {load.key}")
         elif load is not provider.load and was_with and self.store.is_available:
-            self._check_value(load, oracle.is_cleared(load.key, load.began, asked))
+            self.check_value(load, oracle.is_cleared(load.key, load.began, asked))
         return outcome
 
-    def _check_value(self, load: Load, is_cleared: bool) -> None:
+    def check_value(self, load: Load, is_cleared: bool) -> None:
         """What another has loaded, and Redis has given out."""
         if is_cleared:
             self.world.broken("cleared", f"{self.name} was given a value of {load.key} from before a clear")
         if load.number in self.world.oracle.refused:
             self.world.broken("fencing", f"{self.name} was given a value of {load.key} that a dead lease had")
 
-    def _provider(self) -> Provider:
+    def provider(self) -> Provider:
         world = self.world
         return Provider(
             world.upstream,
@@ -164,6 +174,15 @@ class Process(Host):
         noted = self.world.oracle.heard_at(self.member)
         if noted is not None and own.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
+
+    async def spend(self, seconds: float) -> None:
+        """Fetch one after the other, while there is money."""
+        until = now() + seconds
+        while now() < until:
+            try:
+                await self.fetch(f"M{self.world.number()}", 0.0)
+            except (RateLimited, UpstreamError):
+                await world().sleep(0.15)
 
     async def saturate(self, seconds: float) -> None:
         """Take whatever can be had."""
@@ -284,6 +303,8 @@ class Process(Host):
             while self.broker.threads.busy:
                 self.world.kernel.sleep(0.05)
             self.consumer.close()
+        for act in reversed(self.at_exit):
+            act()
         self.membership.stop()
         self.store.close()
         self.world.gone(self)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tbcache.testing.simulated.kernel import MICROS, Coro, micros
-from tests.simulation.plan import Plan, Step
+from tests.simulation.plan import VALUES, Plan, Step
 from tests.simulation.process import LOOP, Process
 from tests.simulation.world import World
 
@@ -19,6 +19,12 @@ MOST_PATIENCE = 5.0
 CALM = 120.0
 #: A process that comes back tells Redis of what it has sent within so many seconds.
 RETURN = 1.5
+#: The parts of a queue that are empty when all is over, by how they are read.
+QUEUE = {
+    "LRANGE": ("interactive", "prewarm", "suspects"),
+    "ZRANGE": ("claims", "delayed"),
+    "HGETALL": ("jobs", "pending", "keys", "lanes", "tries", "deaths"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +70,14 @@ class _Run:
         self._up_at = -micros(1000.0)
         self._storm_until = 0
         self._asked = 0
+        self.has_values = False
         self._witnesses: set[str] | None = None
         self._window = max(limit.window_seconds for limit in world.source.limits)
         self._last_pick: Process | None = None
         self.server.listeners.append(self._watch)
 
     def play(self, steps: Sequence[Step]) -> None:
+        self.has_values = any(step.what in VALUES for step in steps)
         for step in steps:
             self.kernel.at(micros(step.at), lambda step=step: self._do(step))
         self.world.run(max((step.at for step in steps), default=0.0) + 0.5)
@@ -139,8 +147,15 @@ class _Run:
     def _acts(self) -> list[Any]:
         return [task for task in self.kernel.tasks if task.name.startswith("act ") or task.name == "job"]
 
+    @property
+    def _waits_for_jobs(self) -> bool:
+        """Whether a job is open that may run today."""
+        # What one that died might have spent is kept until midnight.
+        is_kept = bool(self.world.shape.budget) and self.world.has_dead
+        return bool(self.world.oracle.open_jobs) and not (is_kept or self.world.upstream.is_spent)
+
     def _is_quiet(self) -> bool:
-        return not self.world.oracle.open_jobs and not self._acts() and self._is_all_with()
+        return not self._waits_for_jobs and not self._acts() and self._is_all_with()
 
     def _is_all_with(self) -> bool:
         return all(process.store.is_available for process in self.world.living)
@@ -164,41 +179,46 @@ class _Run:
     def _check_rest(self) -> None:
         """Nothing is left."""
         world, do, source = self.world, self.server.keyspace.do, self.world.source.name
-        keys, now = world.oracle.keys, self.server.now_us()
+        keys = world.oracle.keys
         self._check_held()
         fleet = {member.decode() for member in do("ZRANGE", [keys.fleet(source).encode(), b"0", b"-1"])}
         if left := fleet.intersection(self._stopped):
             world.broken("rest", f"processes that have left are in the fleet: {sorted(left)}")
-        for part in ("interactive", "prewarm", "suspects"):
-            if left := do("LRANGE", [keys.queue(source, part).encode(), b"0", b"-1"]):
-                world.broken("rest", f"queue {part}: {left}")
-        for part in ("claims", "delayed"):
-            if left := do("ZRANGE", [keys.queue(source, part).encode(), b"0", b"-1"]):
-                world.broken("rest", f"queue {part}: {left}")
-        for part in ("jobs", "pending", "keys", "lanes", "tries", "deaths"):
-            if left := do("HGETALL", [keys.queue(source, part).encode()]):
-                world.broken("rest", f"queue {part}: {left}")
+        self._check_queue()
         for key in self.server.keyspace.names():
             if self.server.keyspace.expires_at(key) is None:
                 world.broken("rest", f"{key.decode()} has no TTL")
-            if key.startswith(b"ns:lease:"):
-                until = int(float(do("HGET", [key, b"until"]) or 0))
-                # Where the clock was set back, it holds for as much longer.
-                if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
-                    world.broken("rest", f"{key.decode()} is held")
+
+    def _check_queue(self) -> None:
+        if self.world.oracle.open_jobs:
+            # There is no money for them.
+            return
+        source = self.world.source.name
+        for command, parts in QUEUE.items():
+            for part in parts:
+                span = [] if command == "HGETALL" else [b"0", b"-1"]
+                key = self.world.oracle.keys.queue(source, part).encode()
+                if left := self.server.keyspace.do(command, [key, *span]):
+                    self.world.broken("rest", f"queue {part}: {left}")
 
     def _is_loss_long_ago(self) -> bool:
         """What ends while a loss is mended may be held until its lease is over."""
         return self.kernel.now_us > self._lost_at + micros(self.world.lease + RETURN)
 
     def _check_held(self) -> None:
-        """No slot is held for anybody."""
-        world, now = self.world, self.server.now_us()
+        """No slot is held for anybody, and no key's lease."""
+        world, now, do = self.world, self.server.now_us(), self.server.keyspace.do
         slots = world.oracle.keys.slots(world.source.name).encode()
         held = self.server.keyspace.do("ZRANGEBYSCORE", [slots, b"(%d" % (now + 2000), b"+inf"])
+        held = [slot for slot in held if slot.decode().partition("#")[0] not in world.oracle.interrupted]
         # What is older than a clock that was set back may come back from a file.
         if held and not world.oracle.is_clock_set:
             world.broken("rest", f"slots are held: {held}")
+        for key in [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]:
+            until = int(float(do("HGET", [key, b"until"]) or 0))
+            # Where the clock was set back, it holds for as much longer.
+            if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
+                world.broken("rest", f"{key.decode()} is held")
 
     # What goes wrong
 
@@ -207,6 +227,7 @@ class _Run:
         self.kernel.after(seconds, lambda: setattr(process.line, "cut", ""))
 
     def freeze(self, process: Process, seconds: float) -> None:
+        self.world.upstream.forgo(process.name)
         process.frozen_until = max(process.frozen_until, self.kernel.now_us + micros(seconds))
 
     def storm(self, seconds: float) -> None:
@@ -265,7 +286,7 @@ class _Run:
         spans = micros(self._window + self.world.lease)
         if not self.server.is_up or self.kernel.now_us < self._lost_at + spans + micros(2.0):
             return
-        source = self.world.source.name
+        source, self.world.upstream.is_budget_lost = self.world.source.name, True
         self._lost_at = self.kernel.now_us
         self._witnesses = {
             one.name
@@ -357,6 +378,31 @@ def _clear(run: _Run, process: Process, step: Step) -> None:
     process.do("act clear", lambda: process.clear(pattern))
 
 
+def _hide_in_a_load(run: _Run, process: Process, step: Step) -> None:
+    """A value is deleted, or all are cleared, while one is being loaded; then others ask for it."""
+    name, others = f"V{step.odd % 3}", run.world.active
+    process.do("act load", lambda: process.values.load(name))
+    hider, reader = others[step.odd % len(others)], others[(step.odd + 1) % len(others)]
+    hide = (lambda: hider.values.delete(name)) if step.odd % 4 else (lambda: hider.clear("values:*"))
+    run.kernel.after(process.chance.uniform(0.005, 0.25), lambda: hider.do("act hide", hide))
+    run.kernel.after(0.4, lambda: reader.do("act load", lambda: reader.values.load(name)))
+
+
+def _spend(run: _Run, process: Process, step: Step) -> None:
+    """One, or all, go on without Redis for a while, and everyone fetches as much as there is money for."""
+    for one in run.world.active * 3:
+        one.do("act spend", lambda one=one: one.spend(16.0))
+    apart = run.world.active if step.odd % 2 else [process]
+    for one in apart if step.odd % 6 else []:
+        after = process.chance.uniform(0.2, 1.0)
+        run.kernel.after(after, lambda one=one: run.cut(one, ("refused", "silent")[step.who % 2], 15.0))
+
+
+def _clear_values(run: _Run, process: Process, step: Step) -> None:
+    pattern = ("values:*", "values:V1", "reddit:quote:*", "*")[step.odd % 4]
+    process.do("act clear", lambda: process.clear(pattern))
+
+
 def _kill(run: _Run, process: Process, step: Step) -> None:
     run.world.kill(process)
     run.begin(process.kind, step.seconds)
@@ -417,10 +463,14 @@ def _cancel(run: _Run, process: Process, step: Step) -> None:
 
 
 def _cancel_acts(run: _Run, process: Process, symbol: str, most_seconds: float) -> None:
-    for act in (process.take, lambda: process.hold(2.0), lambda: process.fetch(symbol, 2.0)):
+    acts = [(process.take, 1), (lambda: process.hold(2.0), 1), (lambda: process.fetch(symbol, 2.0), 1)]
+    if run.has_values:
+        # It is asked for after a look at the cache, and at the clears.
+        acts.append((lambda: process.values.load(symbol), 3))
+    for act, trips in acts:
         task = process.do("act cancelled", act)
         if isinstance(task, Coro):
-            run.kernel.after(process.chance.uniform(0.0, most_seconds), task.cancel)
+            run.kernel.after(process.chance.uniform(0.0, trips * most_seconds), task.cancel)
 
 
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
@@ -494,6 +544,21 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     "lose beside one that is cut off": _lose_beside,
     "go back": _go_back,
     "save": lambda run, process, step: run.save(),
+    "spend": _spend,
+    "hide in a load": _hide_in_a_load,
+    "load a value": lambda run, process, step: process.do(
+        "act load", lambda: process.values.load(f"V{step.odd % 3}")
+    ),
+    "set a value": lambda run, process, step: process.do(
+        "act set", lambda: process.values.set(f"V{step.odd % 3}")
+    ),
+    "delete a value": lambda run, process, step: process.do(
+        "act delete", lambda: process.values.delete(f"V{step.odd % 3}")
+    ),
+    "ask a function": lambda run, process, step: process.do(
+        "act ask", lambda: process.values.ask(f"F{step.odd % 3}")
+    ),
+    "clear values": _clear_values,
     "set the clock": lambda run, process, step: run.set_clock(
         (-30.0, -5.0, -1.0, 1.0, 5.0, 30.0)[step.odd % 6]
     ),

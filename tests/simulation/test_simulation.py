@@ -26,7 +26,7 @@ QUICK = ("a settled load gives its slot back", "a share is what would be fair", 
 
 
 #: Quick worlds, in which much goes wrong.
-SEEDS = (19, 25, 26, 47, 54)
+SEEDS = (26, 35, 47, 54, 57)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def world() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", [0, 13, 19, 25, 50])
+@pytest.mark.parametrize("seed", [13, 18, 35, 57, 61])
 def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
     """Limits, loads, jobs, values: with processes, the server, the network and the upstream failing."""
     report = run(plan_of(seed))
@@ -56,7 +56,7 @@ def test_a_seed_is_the_same_world_in_any_process() -> None:
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", [39, 57])
+@pytest.mark.parametrize("seed", [18, 57])
 def test_a_real_server_answers_as_the_simulated_one(private_server: Server, seed: int) -> None:
     """What is simulated is Redis: otherwise a promise that holds there says nothing."""
     compared, different = compare(plan_of(seed), private_server.client)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,7 +54,34 @@ class Upstream:
         self.mood, self.mood_until = "", 0
         self.loads: dict[int, Load] = {}
         self.slowest = 0.3
+        #: Dollars by day (since 1970). More than the budget may they be by the pages of a window, as
+        #: purses are a second old, and by those under way (docs/limits.md).
+        self.billed: Counter[int] = Counter()
+        self.most_over = 0.0
+        #: Pages that processes have asked for, and not read yet.
+        self.under_way: Counter[str] = Counter()
+        #: Redis has lost the day's bill.
+        self.is_budget_lost = False
         self.is_counting: Callable[[], bool] = lambda: True
+
+    def bill(self) -> None:
+        """A page was read, or would have been."""
+        if not self.source.daily_budget or not self.is_counting():
+            return
+        self.billed[self._day] += self.source.price.per_page
+        spent, budget = self.billed[self._day], self.source.daily_budget
+        if spent > budget + self.most_over + 1e-9 and not self.is_budget_lost:
+            self._broken("budget", f"{spent:.2f} of {budget:.2f} dollars are spent in a day")
+
+    @property
+    def _day(self) -> int:
+        return int(self.kernel.begins_at + self.kernel.now) // 86400
+
+    @property
+    def is_spent(self) -> bool:
+        """Nothing more is asked for on this day."""
+        budget, page = self.source.daily_budget, self.source.price.per_page
+        return budget is not None and self.billed[self._day] > budget - self.most_over - page
 
     def arrive(self, who: str, at_us: int | None = None) -> None:
         """A request is there."""
@@ -77,6 +106,15 @@ class Upstream:
                 return
             if self.arrivals[first] > at:
                 return
+
+    @property
+    def is_serving(self) -> bool:
+        """What comes in now is read, and billed, whether its answer arrives or not."""
+        return self.kernel.now_us >= self.mood_until or self.mood in ("", "stalled")
+
+    def forgo(self, process: str) -> None:
+        """Nobody tells Redis in time what the pages cost that a process has under way."""
+        self.most_over += self.under_way[process] * self.source.price.per_page
 
     def answer(self) -> tuple[int, dict[str, str], dict[str, Any], float] | None:
         """Status, headers, body and seconds until it is there; None where it never is."""
@@ -139,15 +177,23 @@ class Provider:
         on_way = self.chance.uniform(0.001, 0.05 if self.chance.happens(0.8) else 1.2 * left)
         began = kernel.now
         if on_way < left:
-            kernel.after(on_way, lambda: self.upstream.arrive(self.home.name))
+            kernel.after(on_way, functools.partial(self._arrive, self.upstream.is_serving))
+        self.upstream.under_way[self.home.name] += 1
         if on_way >= left or (found := self._answered(on_way, left)) is None:
             await world().sleep(left)
+            self.upstream.under_way[self.home.name] -= 1
             raise self._unanswered("no answer within its time", is_sent=True)
         status, headers, body, seconds = found
         await world().sleep(max(0.0, on_way + seconds - (kernel.now - began)))
+        self.upstream.under_way[self.home.name] -= 1
         self._sent += 1
         body = {**body, "page": request.params["page"], "load": self.load.number if self.load else 0}
         return RawResponse(status, headers, json.dumps(body).encode(), received_at=utc_now())
+
+    def _arrive(self, is_billed: bool) -> None:
+        self.upstream.arrive(self.home.name)
+        if is_billed:
+            self.upstream.bill()
 
     def send(self, request: HttpRequest) -> RawResponse:
         return run(self.exchange(request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import math
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
@@ -12,17 +13,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tbcache.models import Limit
+from tbcache.models.price import Price
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings
 from tbcache.store.key import Keys
 from tbcache.testing.simulated.chance import Chance
-from tbcache.testing.simulated.kernel import Killed, Stuck, Task, inhabited, micros
+from tbcache.testing.simulated.kernel import START, Killed, Stuck, Task, inhabited, micros
 from tbcache.testing.simulated.line import Weather
 from tbcache.testing.simulated.machine import Machine
 from tests.simulation.oracle import Oracle
-from tests.simulation.process import LOOP, Process
+from tests.simulation.process import LOOP, WORKER_THREADS, Process
 from tests.simulation.upstream import Upstream
 
-TIMEOUT = 0.25
+TIMEOUT, PAGE_DOLLARS = 0.25, 0.01
+FREE = Price()
+#: The first one after a world's beginning.
+MIDNIGHT = START - START % 86400 + 86400
 #: So much of what came last is shown of a world in which something broke.
 SHOWN = 4000
 
@@ -51,6 +56,10 @@ class Shape:
     stale_ttl: float = 2.0
     claim_seconds: float = 2.0
     lease: float = 1.0
+    #: A day's budget, in pages; 0: none.
+    budget: int = 0
+    #: Seconds from its beginning to midnight (UTC); 0: many.
+    to_midnight: float = 0.0
     weather: Weather = field(default_factory=Weather)
 
 
@@ -64,6 +73,8 @@ class World(Machine):
         super().__init__(seed, replace(shape.weather))
         self.shape = shape
         self.kernel.ended = self._ended
+        if shape.to_midnight:
+            self.kernel.begins_at = MIDNIGHT - round(shape.to_midnight)
         self.failures: list[Broken] = []
         #: Nobody asks for anything new; and then: all are to end.
         self.is_calm = self.is_closing = False
@@ -91,8 +102,11 @@ class World(Machine):
             cost=shape.cost,
             cache_ttl=shape.cache_ttl,
             stale_ttl=shape.stale_ttl,
+            price=Price(per_request=PAGE_DOLLARS) if shape.budget else FREE,
+            daily_budget=shape.budget * PAGE_DOLLARS or None,
         )
         self.upstream = Upstream(self.kernel, self.source, Chance(seed, "upstream"), self.broken)
+        self.upstream.most_over = self.source.price.per_page * _pages_over(shape)
         self.upstream.is_counting = lambda: self.kernel.now_us >= self.excused_until
         self._inhabited, self._watch = inhabited(self.kernel), watch
 
@@ -168,6 +182,7 @@ class World(Machine):
         if process in self.living:
             self.note(f"{process.name} is killed")
             self.has_dead = True
+            self.upstream.forgo(process.name)
             self.living.remove(process)
             self.kernel.kill(process)
 
@@ -192,3 +207,10 @@ def _short(value: Any) -> str:
     if isinstance(value, bytes):
         return value[:40].decode(errors="replace").replace("\n", " ")
     return str(value)[:40]
+
+
+def _pages_over(shape: Shape) -> int:
+    """By so many pages the day's bill may be over the budget, see docs/limits.md: one that Redis allowed,
+    those that workers have under way, and what others pay in the second that a purse is old."""
+    a_second = sum(math.ceil(limit.count / min(1.0, limit.window_seconds)) for limit in shape.limits[:1])
+    return 1 + WORKER_THREADS * (shape.workers + 1) + a_second

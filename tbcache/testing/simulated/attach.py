@@ -45,7 +45,7 @@ class _Own:
     def __get__(self, instance: Any, owner: type) -> Any:
         home = _home()
         if home is not None:
-            return home.own((instance, self._name), lambda: self._make(instance))
+            return home.one_of((instance, self._name), lambda: self._make(instance))
         return vars(instance)[self._name] if self._real is None else self._real.__get__(instance, owner)
 
     def __set__(self, instance: Any, value: Any) -> None:
@@ -160,7 +160,7 @@ def _one_each(self: Any, *args: Any, **kwargs: Any) -> Any:
     home = _home()
     if home is None:
         return _ONE(self, *args, **kwargs)
-    return home.own((self, args, *sorted(kwargs.items())), lambda: _one(self, *args, **kwargs))
+    return home.one_of((self, args, *sorted(kwargs.items())), lambda: _one(self, *args, **kwargs))
 
 
 def _one(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tbcache.testing.simulated.chance import Chance
-from tbcache.testing.simulated.kernel import START, Task
+from tbcache.testing.simulated.kernel import Task
 from tbcache.testing.simulated.line import Line, Node
 from tbcache.testing.simulated.machine import Machine
 from tbcache.testing.simulated.marker import Marker
 
 #: Clocks differ by less than 0.1% (docs/limits.md): so much may one be faster than the server's, or slower.
-MOST_DRIFT = 0.0
+MOST_DRIFT = 0.0004
 
 
 class Host:
@@ -36,7 +36,7 @@ class Host:
             machine.kernel, machine.server, self, machine.weather, Chance(machine.seed, name, "line")
         )
 
-    def own(self, key: Any, make: Callable[[], Any]) -> Any:
+    def one_of(self, key: Any, make: Callable[[], Any]) -> Any:
         """What this process has one of; made when it is first asked for."""
         if key not in self.made:
             self.made[key] = make()
@@ -48,7 +48,8 @@ class Host:
 
     def clock(self) -> float:
         """Its wall clock."""
-        return START + self.machine.kernel.now * self.rate + self.skew
+        kernel = self.machine.kernel
+        return kernel.begins_at + kernel.now * self.rate + self.skew
 
     def moment(self, monotonic: float) -> float:
         """When its monotonic clock says that, in seconds of the world."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 from tbcache.testing.simulated.chance import Chance
 
-#: Seconds since 1970 at which each world begins.
+#: Seconds since 1970 at which a world begins: 8:00 of a day.
 START = 1_800_000_000
 MICROS = 1_000_000
 Resume = Callable[[], None]
@@ -248,6 +248,8 @@ class Kernel:
 
     def __init__(self, chance: Chance, most_events: int = 400_000) -> None:
         self.now_us = 0
+        #: When the world begins (s since 1970).
+        self.begins_at = START
         self.current: Task | None = None
         #: Whose code runs outside of any task.
         self.visitor: Home | None = None

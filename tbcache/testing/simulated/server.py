@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from tbcache.testing.simulated.kernel import MICROS, START, Kernel, micros
+from tbcache.testing.simulated.kernel import MICROS, Kernel, micros
 from tbcache.testing.simulated.keyspace import Keyspace
 from tbcache.testing.simulated.lua import runtime
 
@@ -41,7 +41,7 @@ class Server:
         self._blocked: dict[bytes, list[Answer]] = defaultdict(list)
 
     def now_us(self) -> int:
-        return START * MICROS + self._kernel.now_us + self.skew_us
+        return self._kernel.begins_at * MICROS + self._kernel.now_us + self.skew_us
 
     def stop(self) -> None:
         """It dies: nobody is answered any more."""
