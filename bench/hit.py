@@ -59,7 +59,7 @@ def measure(server: Server, peers: dict[str, timing.Block | str], *, rounds: int
         [*([name, str(ratio)] for name, ratio in ratios.items()), *refused],
         [
             _bar("1.0 x GET without the in-process layer", ratios[WITHOUT_LOCAL], 1.0),
-            _bar("0.10 x GET with it", ratios[WITH_LOCAL], 0.10),
+            _bar("0.05 x GET with it", ratios[WITH_LOCAL], 0.05),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbcache.admission import Go
+from tbcache.asyncio.cache import CacheManager as AwaitedCache
 from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.io import run, utc_now
+from tbcache.io.loop import drive
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import TAKE, Take
 from tbcache.models import FetchRequest
@@ -117,6 +120,54 @@ def test_the_cache_is_cleared_on_every_node(cluster: ClusterServer, store_for: S
     assert cache.clear_pattern("head1*:x") == 11
     assert cache.clear_pattern("*") == 29
     assert not cache.exists("head2:x")
+
+
+def test_the_tasks_of_a_loop_ask_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
+    """A loop has no connection of its own to a node: a few threads ask, and each task gets its own answer."""
+    store = store_for(cluster, TBCACHE_REDIS_TIMEOUT="10")
+    cache = AwaitedCache(CacheManager(store))
+    own = limiter_of(store)
+
+    async def ask(number: int) -> tuple[Any, Any, Any]:
+        key = f"head{number}:x"
+        await cache.set(key, number)
+        ttls = await drive(store.pipeline(("PTTL", store.keys.entry(key)), ("GET", store.keys.entry("no:x"))))
+        said = Take(own.window(f"s{number}"), "5:60000000", False, "", 1, 0, 0, "", 0, own.member, True)
+        return await cache.get(key), ttls, (await drive(store.ask(TAKE, said))).limit
+
+    async def main() -> list[tuple[Any, Any, Any]]:
+        found = await asyncio.gather(*(ask(number) for number in range(40)))
+        asking = [thread for thread in threading.enumerate() if thread.name.startswith("tbcache-call")]
+        assert 1 <= len(asking) <= 8
+        return found
+
+    for number, (value, (ttl, nothing), limit) in enumerate(asyncio.run(main())):
+        assert (value, nothing, limit) == (number, None, 5)
+        assert ttl > 0
+    assert all(node.client.dbsize() for node in cluster.nodes)
+
+
+def test_a_task_that_is_cancelled_as_it_asks_a_cluster_leaves_the_answers_of_the_others(
+    cluster: ClusterServer, store_for: StoreFor
+) -> None:
+    """Its thread has the answer to itself, and goes on to the next ask."""
+    store = store_for(cluster, TBCACHE_REDIS_TIMEOUT="10")
+
+    async def ask(number: int) -> Any:
+        key = f"echo{number}"
+        await drive(store.command("SET", key, number, "EX", 60))
+        return await drive(store.command("GET", key))
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.create_task(ask(number)) for number in range(60)]
+        await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    for number, found in enumerate(asyncio.run(main())):
+        assert isinstance(found, asyncio.CancelledError) if number % 3 == 0 else found == str(number).encode()
+    assert [store.call("GET", f"echo{number}") for number in (1, 2, 4)] == [b"1", b"2", b"4"]
 
 
 def test_the_fleet_is_seen_through_a_cluster(
