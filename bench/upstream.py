@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from bench.limiter import Reply
+from bench.limiter import Answer
 from tbcache.embedded.simulator.window import Arrival, LimitSet
 from tbcache.models import Failure, Limit, RateHint
 
@@ -91,16 +91,16 @@ class Line:
         self._tells_figures = tells_figures
         self._socket = socket.create_connection(address)
 
-    def send(self) -> Reply:
+    def send(self) -> Answer:
         """One request, and what was said to it. Figures come as real upstreams give them: whole
         seconds of the clock, rounded up."""
         self._socket.sendall(b"?")
         said, remaining, opens_in = _ANSWER.unpack(self._socket.recv(_ANSWER.size, socket.MSG_WAITALL))
         reset_at = datetime.fromtimestamp(math.ceil(time.time() + opens_in), UTC)
         if said == _ACCEPTED:
-            return Reply(hint=RateHint(remaining, reset_at) if self._tells_figures else None)
+            return Answer(hint=RateHint(remaining, reset_at) if self._tells_figures else None)
         retry_at = reset_at if self._tells_figures or said != _OVER else None
-        return Reply(Failure(_KINDS[said], "no", 429, retry_at))
+        return Answer(Failure(_KINDS[said], "no", 429, retry_at))
 
     def close(self) -> None:
         self._socket.close()
