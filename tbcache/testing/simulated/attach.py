@@ -201,7 +201,7 @@ _INSTEAD: dict[Any, Any] = {
 }
 _TOOLS = _core_of("tbcache.fetch.function.tools:Tools")
 #: What a source that is declared in code has of its process.
-_OF_TOOLS = ("pipeline", "cache", "_join")
+_OF_TOOLS = ("pipeline", "cache", "join")
 #: The same, where it has another form.
 _FOREIGN: list[tuple[Any, str, Any]] = [
     (dramatiq.message, "uuid", _UUID),
@@ -210,7 +210,6 @@ _FOREIGN: list[tuple[Any, str, Any]] = [
     (importlib.import_module("tbcache.models.error"), "datetime", _Datetime),
     (singleton, "__call__", _one_each),
     *((_TOOLS, name, _Own(name, vars(_TOOLS)[name], vars(_TOOLS)[name].func)) for name in _OF_TOOLS),
-    (_TOOLS, "_joined", _Own("_joined", None, lambda _: None)),
 ]
 _ABSENT = object()
 #: These have nothing to do with what is simulated.
