@@ -18,6 +18,12 @@ TTL = 2.0
 NEVER = 10**12
 
 
+class Joined:
+    """The fleet knows the process already."""
+
+    is_due = False
+
+
 class Refused(Exception):
     """The upstream's answer to a function, as clients raise it."""
 
@@ -39,7 +45,7 @@ class Values:
         self._cache = CacheManager(process.store, lease_seconds=process.world.settings.lease_seconds).core
         functions = FunctionSource(self._world.source)
         tools: Any = functions._tools
-        given = {"pipeline": process.pipeline, "cache": self._cache, "_join": lambda: None}
+        given = {"pipeline": process.pipeline, "cache": self._cache, "join": Joined}
         process.made.update({(tools, name): one for name, one in given.items()})
         self._quote = functions.fetcher(self._ask_upstream, name="quote")
 

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -39,21 +40,18 @@ def _home() -> Any:
 class _Own:
     """In place of an attribute of what all processes of a world would share: each has its own."""
 
-    def __init__(self, name: str, real: Any, make: Callable[[Any], Any]) -> None:
-        self._name, self._real, self._make = name, real, make
+    def __init__(self, real: cached_property[Any]) -> None:
+        self._real = real
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        home = _home()
-        if home is not None:
-            return home.one_of((instance, self._name), lambda: self._make(instance))
-        return vars(instance)[self._name] if self._real is None else self._real.__get__(instance, owner)
+        home, name = _home(), self._real.attrname
+        if home is None:
+            return self._real.__get__(instance, owner)
+        return home.one_of((instance, name), lambda: self._real.func(instance))
 
     def __set__(self, instance: Any, value: Any) -> None:
-        home = _home()
-        if home is None:
-            vars(instance)[self._name] = value
-        else:
-            home.made[instance, self._name] = value
+        # Whoever has this goes before what the object holds.
+        raise AttributeError(self._real.attrname)
 
 
 class _Module:
@@ -200,8 +198,6 @@ _INSTEAD: dict[Any, Any] = {
     **dict(_CORE),
 }
 _TOOLS = _core_of("tbcache.fetch.function.tools:Tools")
-#: What a source that is declared in code has of its process.
-_OF_TOOLS = ("pipeline", "cache", "join")
 #: The same, where it has another form.
 _FOREIGN: list[tuple[Any, str, Any]] = [
     (dramatiq.message, "uuid", _UUID),
@@ -209,7 +205,8 @@ _FOREIGN: list[tuple[Any, str, Any]] = [
     (dramatiq.common, "time", _TIME.time),
     (importlib.import_module("tbcache.models.error"), "datetime", _Datetime),
     (singleton, "__call__", _one_each),
-    *((_TOOLS, name, _Own(name, vars(_TOOLS)[name], vars(_TOOLS)[name].func)) for name in _OF_TOOLS),
+    # What a source that is declared in code has of its process.
+    *((_TOOLS, name, _Own(one)) for name, one in vars(_TOOLS).items() if isinstance(one, cached_property)),
 ]
 _ABSENT = object()
 #: These have nothing to do with what is simulated.
