@@ -33,7 +33,7 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
             found.symbol,
             _covered(found),
             _score(found),
-            str(found.count),
+            _items(found),
             *mood,
             age(outcome.age),
             outcome.origin,
@@ -95,6 +95,11 @@ def _score(found: SymbolSentiment) -> Text:
     return Text(
         f"{found.score:+.2f}", style="green" if found.score > 0.05 else "red" if found.score < -0.05 else ""
     )
+
+
+def _items(found: SymbolSentiment) -> str:
+    """``84/120``: how many count as voices, of how many items; ``120`` where all of them do."""
+    return f"{found.voices:.0f}/{found.count}" if found.voices and found.dropped else str(found.count)
 
 
 def _covered(found: SymbolSentiment) -> str:

@@ -17,7 +17,7 @@ from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
-from tbcache.scoring import Scorer
+from tbcache.scoring import Scorer, VoiceRule
 from tbcache.settings import Source
 
 log = get_logger("tbcache.fetch")
@@ -38,6 +38,9 @@ class Upstream(Protocol):
 
     @property
     def analyzer(self) -> Scorer: ...
+
+    @property
+    def voices(self) -> Sequence[VoiceRule]: ...
 
     @property
     def persist_to_db(self) -> bool: ...

@@ -101,6 +101,7 @@ def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched, as_of: 
         reason=fetched.reason,
         until=fetched.until,
         scorer=upstream.analyzer,
+        voices=upstream.voices,
     )
     return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
 

@@ -10,8 +10,8 @@ from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.repository.outbox import get_repository
-from tbcache.scoring import Scorer, get_scorer
-from tbcache.settings import Source
+from tbcache.scoring import Scorer, VoiceRule, get_scorer, voice_rules
+from tbcache.settings import Source, get_settings
 
 if TYPE_CHECKING:
     from tbcache.repository import SentimentRepository
@@ -29,6 +29,12 @@ class Tools:
     @cached_property
     def analyzer(self) -> Scorer:
         return get_scorer()
+
+    @cached_property
+    def voices(self) -> tuple[VoiceRule, ...]:
+        """The rules of how much of each item counts."""
+        own = get_settings()
+        return voice_rules(times=own.author_times, languages=own.languages, engagement=own.weigh_engagement)
 
     @cached_property
     def cache(self) -> CacheManager:

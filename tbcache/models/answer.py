@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Self
 
@@ -109,6 +110,11 @@ class SymbolSentiment:
     ``complete`` says that the answer covers all ``hours``; if not, ``since`` is
     how far back it is true and ``reason`` why no further. ``until`` is how far up to
     ``as_of`` it is true, where a plan's items come late; None where up to ``as_of`` itself.
+
+    ``count`` is all the items; ``bullish``, ``bearish`` and ``neutral`` are those that count and have a
+    score. ``voices`` is how many they come to, where a copy is none and some count in part; None of an
+    answer that was read from the database. ``dropped`` says how many items each rule took out of ``count``:
+    a part of one counts in part.
     """
 
     source: str
@@ -125,6 +131,8 @@ class SymbolSentiment:
     scorer: str
     reason: str | None = None
     until: datetime | None = None
+    voices: float | None = None
+    dropped: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def covered_hours(self) -> float:

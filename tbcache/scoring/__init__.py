@@ -4,17 +4,21 @@ from tbcache.scoring.aggregate import LABEL_SCORE, SCORED_CHARACTERS, aggregate,
 from tbcache.scoring.confidence import THRESHOLD
 from tbcache.scoring.finance import FinanceVader, get_scorer
 from tbcache.scoring.scorer import ConfidentScorer, Rating, Scorer, TargetScorer
+from tbcache.scoring.voices import VOICES, VoiceRule, voice_rules
 
 __all__ = [
     "LABEL_SCORE",
     "SCORED_CHARACTERS",
     "THRESHOLD",
+    "VOICES",
     "ConfidentScorer",
     "FinanceVader",
     "Rating",
     "Scorer",
     "TargetScorer",
+    "VoiceRule",
     "aggregate",
     "get_scorer",
     "score_items",
+    "voice_rules",
 ]

@@ -10,6 +10,7 @@ from tbcache.models import FetchRequest, Item, SymbolSentiment
 from tbcache.scoring.confidence import THRESHOLD
 from tbcache.scoring.finance import clean
 from tbcache.scoring.scorer import Scorer, TargetScorer
+from tbcache.scoring.voices import VOICES, VoiceRule, hear
 
 #: What an author's own label counts: clearly more than the texts that say the same in words
 #: (their mean is near 0.5), and less than 1, which belongs to a figure that says so.
@@ -46,19 +47,26 @@ def aggregate(
     reason: str | None,
     scorer: Scorer,
     until: datetime | None = None,
+    voices: Sequence[VoiceRule] = VOICES,
 ) -> SymbolSentiment:
     """The mean of ``scores`` by the items' weights, None where none weighs anything.
 
-    ``count`` is all the items; bullish, bearish and neutral are those that have a score.
+    ``voices`` are the rules of how much of each item counts. ``count`` is all the items; bullish, bearish and
+    neutral are those that count and have a score.
     """
-    rated = [(item, score) for item, score in zip(items, scores, strict=True) if score is not None]
-    bullish = sum(score >= THRESHOLD for _, score in rated)
-    bearish = sum(score <= -THRESHOLD for _, score in rated)
+    heard = hear(items, voices)
+    rated = [
+        (item, share, score)
+        for item, share, score in zip(items, heard.shares, scores, strict=True)
+        if score is not None and share > 0
+    ]
+    bullish = sum(score >= THRESHOLD for _, _, score in rated)
+    bearish = sum(score <= -THRESHOLD for _, _, score in rated)
     return SymbolSentiment(
         source=request.source,
         symbol=request.symbol,
         hours=request.hours,
-        score=_mean([(score, _weight(item)) for item, score in rated]),
+        score=_mean([(score, share * _weight(item)) for item, share, score in rated]),
         count=len(items),
         bullish=bullish,
         bearish=bearish,
@@ -69,6 +77,8 @@ def aggregate(
         scorer=f"{scorer.name}/{scorer.version}",
         reason=reason,
         until=until,
+        voices=round(math.fsum(share for _, share, _ in rated), 3),
+        dropped=heard.dropped,
     )
 
 

@@ -25,7 +25,7 @@ def about(text: str, symbol: str) -> str:
     symbol, kept, pending = symbol.upper(), list[str](), list[str]()
     named, listed = frozenset[str](), set[str]()
     for clause in _clauses(text):
-        found = _tickers(clause)
+        found = tickers(clause)
         pending.append(clause)
         listed |= found
         if found and not _JOINS.sub("", _CASHTAG.sub("", clause)):
@@ -39,11 +39,12 @@ def about(text: str, symbol: str) -> str:
 
 
 def _names_others_too(text: str, symbol: str) -> bool:
-    tickers = _tickers(text)
-    return len(tickers) > 1 and symbol in tickers
+    named = tickers(text)
+    return len(named) > 1 and symbol in named
 
 
-def _tickers(text: str) -> frozenset[str]:
+def tickers(text: str) -> frozenset[str]:
+    """The tickers that ``text`` names by cashtag."""
     return frozenset(ticker.rstrip(".").upper() for ticker in _CASHTAG.findall(text))
 
 

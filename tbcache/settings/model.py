@@ -73,6 +73,16 @@ def _symbols(value: object) -> object:
     return tuple(ticker(name) for name in names) if isinstance(names, list | tuple) else names
 
 
+def _languages(value: object) -> object:
+    names = _split(value)
+    if not isinstance(names, list | tuple):
+        return names
+    wrong = [name for name in names if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})?", str(name))]
+    if wrong or not names:
+        raise ValueError("it should be one or more codes of languages, like en or en,de")
+    return tuple(names)
+
+
 def _pairs(value: object) -> object:
     """Read ``name=module:Class,...`` as a mapping."""
     if not isinstance(value, str):
@@ -200,6 +210,10 @@ class Settings(BaseModel):
     persist: bool = Field(default_factory=lambda: has("sqlalchemy"))
     #: 0 keeps everything for ever.
     keep_days: Annotated[int, Field(ge=0, le=36500)] = 90
+    #: How much of what is posted counts: see ``tbcache.scoring.voices``.
+    author_times: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+    languages: Annotated[tuple[str, ...], BeforeValidator(_languages)] = ("en",)
+    weigh_engagement: bool = False
     worker_name: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

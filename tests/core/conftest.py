@@ -13,7 +13,7 @@ from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
 from tbcache.monitoring import UsageMonitor
 from tbcache.repository import Answer
-from tbcache.scoring import get_scorer
+from tbcache.scoring import VOICES, get_scorer
 from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Store
 from tests.blocking import Admission, core
@@ -37,6 +37,7 @@ class Upstream:
     sent: list[str | None] = field(default_factory=list)
 
     analyzer = property(lambda self: get_scorer())
+    voices = VOICES
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         return HttpRequest("GET", f"https://upstream.test/{fetch.symbol}", {"cursor": cursor or ""})

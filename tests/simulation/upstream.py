@@ -152,6 +152,7 @@ class Provider:
     _sent: int = field(default=0)
 
     name = version = "simulated"
+    voices = ()
 
     @property
     def source(self) -> Source:

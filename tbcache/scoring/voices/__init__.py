@@ -1,0 +1,55 @@
+"""Voices: which items of an answer count, and how much. A copy is no second voice, a robot is none."""
+
+from tbcache.scoring.voices.common import (
+    at_most,
+    by_engagement,
+    by_tickers,
+    in_languages,
+    without_copies,
+    without_gone,
+    without_notices,
+    without_reposts,
+)
+from tbcache.scoring.voices.rule import Heard, Voice, VoiceRule, hear
+
+#: An author counts as so many items of one answer, where nothing else is said.
+TIMES = 3
+
+
+def voice_rules(
+    *, times: int = TIMES, languages: tuple[str, ...] = ("en",), engagement: bool = False
+) -> tuple[VoiceRule, ...]:
+    """The rules in their order: an author counts as ``times`` items at most, texts in other ``languages`` do
+    not count, and with ``engagement`` what others liked counts more.
+    """
+    rules = (
+        VoiceRule("gone", without_gone),
+        VoiceRule("notice", without_notices),
+        VoiceRule("language", in_languages(languages)),
+        VoiceRule("repost", without_reposts),
+        VoiceRule("copy", without_copies),
+        VoiceRule("tickers", by_tickers),
+        VoiceRule("author", at_most(times)),
+    )
+    return (*rules, VoiceRule("engagement", by_engagement)) if engagement else rules
+
+
+#: The rules that hold where nothing else is said.
+VOICES = voice_rules()
+
+__all__ = [
+    "VOICES",
+    "Heard",
+    "Voice",
+    "VoiceRule",
+    "at_most",
+    "by_engagement",
+    "by_tickers",
+    "hear",
+    "in_languages",
+    "voice_rules",
+    "without_copies",
+    "without_gone",
+    "without_notices",
+    "without_reposts",
+]

@@ -1,0 +1,133 @@
+"""The rules that count where nothing else is said, each a pure function of the voices of one answer."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from tbcache.models import Item
+from tbcache.scoring.target import tickers
+from tbcache.scoring.voices.language import NONE, is_english
+from tbcache.scoring.voices.rule import Shares, Voice
+from tbcache.scoring.voices.sketch import Shelf, sketch_of, words_of
+
+#: What a reader is shown of an item that was taken away.
+_TOMBSTONES = frozenset(("[removed]", "[deleted]", "[removed by moderator]", "[deleted by user]"))
+#: Robots and moderators, who open threads and have no opinion.
+_ROBOTS = frozenset(("automoderator", "visualmod", "remindmebot", "wsbvotebot"))
+
+
+def without_gone(voices: Sequence[Voice]) -> list[float]:
+    """What was deleted or removed does not count."""
+    return [
+        float(not voice.item.is_gone and voice.item.text.strip().lower() not in _TOMBSTONES)
+        for voice in voices
+    ]
+
+
+def without_notices(voices: Sequence[Voice]) -> list[float]:
+    """What a robot or a moderator put up for others to write below does not count."""
+    return [
+        float(voice.item.kind != "notice" and _author(voice.item).lower() not in _ROBOTS) for voice in voices
+    ]
+
+
+def in_languages(languages: Collection[str]) -> Shares:
+    """Texts in other languages do not count, unless their authors or figures say what they are.
+
+    ``languages`` are codes like ``en``. Where an upstream names no language, English is told from the rest by
+    the words, and counts if it is among them.
+    """
+    wanted = frozenset(language.lower().split("-")[0] for language in languages)
+
+    def shares(voices: Sequence[Voice]) -> list[float]:
+        return [float(voice.says_itself or _is_in(voice.item, wanted)) for voice in voices]
+
+    return shares
+
+
+def without_reposts(voices: Sequence[Voice]) -> list[float]:
+    """A repost does not count beside what it repeats; of several of what is not here, the first counts."""
+    known = {voice.item.identity for voice in voices} | {voice.item.id for voice in voices}
+    left = []
+    for voice in voices:
+        if voice.item.kind != "repost":
+            left.append(1.0)
+            continue
+        origin = voice.item.origin or " ".join(words_of(voice.item.text))
+        left.append(float(origin not in known))
+        known.add(origin)
+    return left
+
+
+def without_copies(voices: Sequence[Voice]) -> list[float]:
+    """Of texts that are nearly the same the oldest counts; one author's may differ in numbers as well."""
+    shelf, own = Shelf(), Shelf()
+    return [float(not _is_copy(voice.item, shelf, own)) for voice in voices]
+
+
+def at_most(times: int) -> Shares:
+    """An author counts as ``times`` items at most, each of theirs with the same share of it.
+
+    Authors that are not known, and the bylines of articles, are not counted together.
+    """
+    if times < 1:
+        raise ValueError(f"an author counts at least once, and not {times} times")
+
+    def shares(voices: Sequence[Voice]) -> list[float]:
+        weights = defaultdict[str, float](float)
+        for voice in voices:
+            weights[_person(voice.item)] += voice.share
+        return [min(1.0, times / weights[name]) if (name := _person(voice.item)) else 1.0 for voice in voices]
+
+    return shares
+
+
+def by_tickers(voices: Sequence[Voice]) -> list[float]:
+    """An item that names three tickers or more counts in part: of four, half."""
+    return [2 / max(2, len(_tickers(voice.item))) for voice in voices]
+
+
+def by_engagement(voices: Sequence[Voice]) -> list[float]:
+    """An item counts the more, the more others did with it, by the logarithm."""
+    return [1.0 + math.log1p(max(0, _reactions(voice.item))) for voice in voices]
+
+
+def _reactions(item: Item) -> int:
+    done = item.engagement
+    return (done.likes or 0) + 2 * (done.reposts or 0) + (done.replies or 0)
+
+
+def _tickers(item: Item) -> frozenset[str]:
+    return frozenset(item.symbols) or tickers(item.text)
+
+
+def _author(item: Item) -> str:
+    return item.author or ""
+
+
+def _person(item: Item) -> str:
+    return "" if item.kind in ("article", "trade") else _author(item)
+
+
+def _is_in(item: Item, wanted: frozenset[str]) -> bool:
+    stated = (item.lang or "").lower().split("-")[0]
+    if stated and stated not in NONE:
+        return stated in wanted
+    english = is_english(item.text)
+    return english is None or english == ("en" in wanted) or len(wanted) > 1
+
+
+#: Less says nothing of its author: many people write "to the moon".
+_FEWEST = 5
+
+
+def _is_copy(item: Item, shelf: Shelf, own: Shelf) -> bool:
+    words = words_of(item.text)
+    if item.kind == "trade" or len(words) < _FEWEST:
+        return False
+    if shelf.holds_like(sketch_of(words)):
+        return True
+    person = _person(item)
+    return bool(person) and own.holds_like(sketch_of(words_of(item.text, digits=False)), person)

@@ -1,0 +1,77 @@
+"""How much of each item counts: rules, one after the other, each of which may take something away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tbcache.models import Item
+
+
+class Voice(NamedTuple):
+    """An item that counts, and how much of it, by the rules before: 1.0 is all."""
+
+    item: Item
+    share: float
+
+    @property
+    def says_itself(self) -> bool:
+        """Whether its author or its figures say what it is, so that nobody has to understand its text."""
+        return self.item.label is not None or self.item.score is not None
+
+
+#: What is left of each voice, in their order: 1.0 all, 0.0 nothing; above 1.0 it counts more than others. A
+#: rule sees the items of one answer that still count, the oldest first, and looks at nothing else.
+Shares = Callable[[Sequence[Voice]], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceRule:
+    """A rule by the name under which an answer tells what it took out."""
+
+    name: str
+    shares: Shares
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The ``shares`` of the items, in their order, and how many items, or parts, each rule took out."""
+
+    shares: tuple[float, ...]
+    dropped: Mapping[str, float]
+
+
+def hear(items: Sequence[Item], rules: Sequence[VoiceRule]) -> Heard:
+    """What is left of each of ``items`` by ``rules``.
+
+    The order of the items does not matter: two that are of the same moment are told apart by their ids.
+
+    Raises:
+      ValueError: a rule gave another number of shares than there were voices, or one that is below 0.
+    """
+    shares, dropped = [1.0] * len(items), dict[str, float]()
+    order = sorted(range(len(items)), key=lambda i: _place(items[i]))
+    for rule in rules:
+        places = [i for i in order if shares[i] > 0]
+        left = _checked(rule, rule.shares([Voice(items[i], shares[i]) for i in places]), len(places))
+        taken = math.fsum(shares[i] * (1 - share) for i, share in zip(places, left, strict=True) if share < 1)
+        if taken:
+            dropped[rule.name] = round(taken, 3)
+        for i, share in zip(places, left, strict=True):
+            shares[i] *= share
+    return Heard(tuple(shares), dropped)
+
+
+def _checked(rule: VoiceRule, shares: Sequence[float], count: int) -> Sequence[float]:
+    if len(shares) != count or not all(math.isfinite(share) and share >= 0 for share in shares):
+        raise ValueError(
+            f"voice rule {rule.name!r} must give {count} shares of at least 0, one a voice; it gave "
+            f"{len(shares)}: {list(shares)[:5]}"
+        )
+    return shares
+
+
+def _place(item: Item) -> tuple[bool, float, str]:
+    return item.at is None, 0.0 if item.at is None else item.at.timestamp(), item.identity

@@ -1,0 +1,71 @@
+"""Which texts are nearly the same: by the pairs of words that they share.
+
+A sketch is the smallest few of the hashes of a text's pairs of words, a sample of them that is the same
+for the same pairs (MinHash, bottom-k). The hash is CRC-32, which is the same in every process and quick.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from itertools import pairwise
+
+#: So many hashes a sketch, and the least share of them that near copies have in common.
+SIZE = 24
+ALIKE = 0.8
+#: A copy is looked for among so many others that share a hash, at most: the time stays linear.
+_LOOKED_AT = 8
+#: A copy shares one of its so many smallest hashes, all but surely.
+_KEYS = 4
+
+Sketch = frozenset[int]
+
+_LINK = re.compile(r"(?:https?://|www\.)\S+")
+_LEAD = re.compile(r"\A(?:rt\s+)?(?:@\w+:?\s+)*", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+(?:['.,][^\W_]+)*")
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def words_of(text: str, *, digits: bool = True) -> list[str]:
+    """The words of ``text`` that tell it from others: no links, no "RT @name:" before it, no punctuation.
+
+    Without ``digits`` all numbers are one word: advertisements differ in them alone.
+    """
+    text = _LEAD.sub("", _LINK.sub(" ", text).strip()).lower()
+    return _WORD.findall(text if digits else _DIGITS.sub("0", text))
+
+
+def sketch_of(words: list[str]) -> Sketch:
+    """The sketch of a text by its words; of fewer than two words, of the word alone."""
+    pairs = pairwise(words) if len(words) > 1 else ((word, "") for word in words)
+    return frozenset(
+        heapq.nsmallest(SIZE, {zlib.crc32(" ".join(pair).encode("utf-8", "replace")) for pair in pairs})
+    )
+
+
+def likeness(one: Sketch, other: Sketch) -> float:
+    """The share of all pairs that both have, estimated: 0..1."""
+    sample = heapq.nsmallest(SIZE, one | other)
+    return sum(hash_ in one and hash_ in other for hash_ in sample) / len(sample) if sample else 0.0
+
+
+class Shelf:
+    """Sketches, each with the group that it belongs to."""
+
+    def __init__(self) -> None:
+        self._by_key: defaultdict[Hashable, list[Sketch]] = defaultdict(list)
+
+    def holds_like(self, sketch: Sketch, owner: Hashable = None) -> bool:
+        """Whether nearly the same was put here for the same ``owner``; if not, this one is put as well."""
+        keys = [(owner, hash_) for hash_ in heapq.nsmallest(_KEYS, sketch)]
+        if any(likeness(sketch, other) >= ALIKE for other in self._near(keys)):
+            return True
+        for key in keys:
+            self._by_key[key].append(sketch)
+        return False
+
+    def _near(self, keys: Iterable[Hashable]) -> Iterable[Sketch]:
+        return dict.fromkeys(other for key in keys for other in self._by_key.get(key, ())[-_LOOKED_AT:])
