@@ -17,16 +17,17 @@ from tbcache.io.link import CHECK_SECONDS, READ_BYTES, nothing_of
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-#: An answer that is waited for, and until when. A plain tuple: each ask pays for it.
+#: An answer that is waited for, and since when. A plain tuple: each ask pays for it.
 _Asked = tuple[asyncio.Future[Any], float]
 
 
 class Line:
     """``connection`` is one of redis-py's, blocking and logged in: its socket is used, and the reader that
-    knows its errors. Nothing is waited for longer than ``timeout`` seconds. Used in ``loop`` alone.
+    knows its errors. Used in ``loop`` alone.
 
-    A task that is cancelled leaves its answer, which is dropped when it comes. Where one is overdue the
-    connection is given up, and with it whatever was asked after: it waits behind the first.
+    A task that is cancelled leaves its answer, which is dropped when it comes. Where nothing came for
+    ``timeout`` seconds though something was asked, the connection is given up, and with it whatever was asked
+    after: it waits behind the first. Answers that keep coming are waited for, as many large ones do.
     """
 
     def __init__(self, connection: Any, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -51,7 +52,7 @@ class Line:
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """The answer to a command, or the error that there is none."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._asked.append((answer, time.monotonic() + self._timeout))
+        self._asked.append((answer, time.monotonic()))
         self._unsent.append(packed)
         if not self._is_sending:
             # What other tasks ask in this round of the loop goes with it.
@@ -131,15 +132,19 @@ class Line:
             future.set_result(answer)
 
     def _watch(self) -> None:
-        """Give the connection up where an answer is overdue, or look again when the next one would be."""
+        """Give the connection up where it is silent for too long, or look again when it would be."""
         self._is_watched = False
-        if self._asked and self._asked[0][1] <= time.monotonic():
+        if self._asked and self._seconds_left() <= 0:
             # A loop that stood still has not read what came in time.
             self._receive()
-        if self._asked:
-            left = self._asked[0][1] - time.monotonic()
-            if left <= 0:
-                self.close(redis.TimeoutError("Timeout reading from socket"))
-                return
-            self._is_watched = True
-            self._loop.call_later(left, self._watch)
+        if not self._asked:
+            return
+        if (left := self._seconds_left()) <= 0:
+            self.close(redis.TimeoutError("Timeout reading from socket"))
+            return
+        self._is_watched = True
+        self._loop.call_later(left, self._watch)
+
+    def _seconds_left(self) -> float:
+        """Until the server has been silent for too long, though it was asked."""
+        return max(self._asked[0][1], self._heard_at) + self._timeout - time.monotonic()

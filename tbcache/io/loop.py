@@ -204,6 +204,8 @@ class Asyncio(RealTime):
         """
         dial = self._dials.get(endpoint)
         if dial is None or dial.is_of_no_use(endpoint.generation):
+            if dial is not None:
+                dial.connection.add_done_callback(_hang_up)
             dial = _Dial(_CALLS.run(endpoint.connect), endpoint.generation)
             self._dials[endpoint] = dial
         try:
@@ -216,7 +218,8 @@ class Asyncio(RealTime):
         if self._dials.get(endpoint) is dial:
             del self._dials[endpoint]
             self._replace(endpoint, _Dialled(Line(connection, endpoint.timeout, self._loop), dial.generation))
-        return self._lines[endpoint].line
+        # Not the one that was dialled where the generation is another by now, or the server has closed it.
+        return self._line(endpoint) or await self._dial(endpoint)
 
     def _replace(self, endpoint: Endpoint, dialled: _Dialled) -> None:
         before, self._lines[endpoint] = self._lines.get(endpoint), dialled

@@ -222,7 +222,7 @@ def test_an_answer_that_came_while_the_loop_stood_still_is_in_time(node: Node, r
         assert Node.call(patient, "PING") == b"PONG"
         time.sleep(2 * node.timeout)
         # Some loops look at their timers before they look at what came.
-        loop._WORLDS[asyncio.get_running_loop()]._lines[node].line._watch()
+        _line_to(node)._watch()
         assert await asking == b"here"
 
     patient = Node(node._url, PATIENT)
@@ -231,8 +231,104 @@ def test_an_answer_that_came_while_the_loop_stood_still_is_in_time(node: Node, r
 
 
 def _is_sent(node: Node) -> bool:
-    dialled = loop._WORLDS[asyncio.get_running_loop()]._lines[node]
-    return bool(dialled.line._asked) and not dialled.line._unsent
+    return bool(_line_to(node)._asked) and not _line_to(node)._unsent
+
+
+def _line_to(node: Node) -> line.Line:
+    found: line.Line = _lines()[node].line
+    return found
+
+
+def _lines() -> dict[Any, Any]:
+    world = loop._WORLDS.get(asyncio.get_running_loop())
+    return {} if world is None else world._lines
+
+
+class MovedClock:
+    """The monotonic clock, and by how much it is ahead."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@contextmanager
+def answering_by_hand() -> Iterator[tuple[str, Callable[[bytes], None]]]:
+    """A server that takes one connection, and what makes it say something. Gone, it has read all."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as over:
+        taken: Future[socket.socket] = Future()
+        thread = threading.Thread(target=lambda: taken.set_result(listening.accept()[0]))
+        thread.start()
+        over.callback(thread.join)
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0", lambda data: taken.result(20).sendall(data)
+        with taken.result(20) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                pass
+
+
+def test_an_answer_that_keeps_coming_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many large values take longer than the timeout: a Redis that sends all the time is there."""
+    clock = MovedClock()
+    monkeypatch.setattr(line, "time", clock)
+
+    async def main(node: Node, say: Callable[[bytes], None]) -> None:
+        asking = asyncio.create_task(call(node, "GET", "large"))
+        async with asyncio.timeout(PATIENT):
+            while node not in _lines() or not _is_sent(node):
+                await asyncio.sleep(0.001)
+            for part in (b"$10\r\n", b"one", b"two"):
+                clock.ahead += 0.7 * PATIENT
+                before = _line_to(node)._heard_at
+                say(part)
+                while _line_to(node)._heard_at == before:
+                    await asyncio.sleep(0.001)
+                _line_to(node)._watch()
+        say(b"last\r\n")
+        assert await asking == b"onetwolast"
+
+    with answering_by_hand() as (url, say):
+        node = Node(url, PATIENT)
+        run(main(node, say))
+        node.close()
+
+
+def test_who_waits_for_a_connection_of_an_earlier_generation_gets_one_of_this(
+    server: Server, node: Node, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis came back while its old address was still being dialled: that one ask must not end in a KeyError,
+    and the old connection must not stay open."""
+    before = connections(server)
+    dials: list[Future[None]] = []
+    connect = node.connect
+
+    def dial() -> Any:
+        dials.append(Future())
+        dials[-1].result(PATIENT)
+        return connect()
+
+    async def until_dialled(count: int) -> None:
+        async with asyncio.timeout(PATIENT):
+            while len(dials) < count:
+                await asyncio.sleep(0.001)
+
+    async def main() -> list[Any]:
+        asking = [asyncio.create_task(call(node, "ECHO", "first"))]
+        await until_dialled(1)
+        node.check()
+        asking.append(asyncio.create_task(call(node, "ECHO", "second")))
+        await until_dialled(2)
+        dials[0].set_result(None)
+        # The first of the two is over now, where it does not wait for the other.
+        await asyncio.wait(asking[:1], timeout=0.2)
+        dials[1].set_result(None)
+        found = await asyncio.gather(*asking)
+        wait_until(lambda: connections(server) == before + 1, 20, "the end of the first")
+        return found
+
+    monkeypatch.setattr(node, "connect", dial)
+    assert run(main()) == [b"first", b"second"]
 
 
 def test_without_a_connection_nothing_is_sent_and_each_who_waits_is_told(run: Run) -> None:
