@@ -273,8 +273,7 @@ class Limiter:
         never told it one: nothing while others of this machine may have something in that window."""
         if not self.store.is_shared:
             return 1.0
-        # Marked first: of two that look at the same time, both see the other.
-        is_alone = self.machine.go_alone() and self.machine.marker.is_alone(self.lease_seconds + window)
+        is_alone = self.machine.marker.is_alone(self.lease_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:

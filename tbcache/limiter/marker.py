@@ -50,6 +50,7 @@ class Marker:
         self._member = member
         self._lock = threading.Lock()
         self._held: int | None = None
+        self._was_written = False
         self._release: Callable[[], object] = _nothing
         _MARKERS.add(self)
 
@@ -92,11 +93,15 @@ class Marker:
             return False
 
     def is_alone(self, seconds: float) -> bool:
-        """True when no other process is there, and none that is over sent anything for so long."""
-        if self._held is None:
+        """True when no other process is there, and none that is over sent anything for so long.
+
+        Whoever is to take something says first that it is there; who only looks need not."""
+        if self._was_written and self._held is None:
             return False
         folder = self._file.parent
         try:
+            if not folder.exists():
+                return True
             others = [file for file in folder.iterdir() if file.name != self._member]
             # All of them: each that was killed is to be found now, and not one after the other.
             quiet = [_is_quiet(file, seconds) for file in others if pid_of(file.name) is not None]
@@ -109,6 +114,7 @@ class Marker:
         return _root() / self._fleet / self._member
 
     def _write(self, text: bytes) -> None:
+        self._was_written = True
         with contextlib.suppress(OSError):
             folder = self._file.parent
             for part in (folder.parent, folder):

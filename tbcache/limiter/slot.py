@@ -96,7 +96,8 @@ class OwnSlots:
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
         """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
-        ``go_alone`` is called before each slot that is taken so, and may forbid it;
+        ``go_alone`` is called before each slot that is taken so, and may forbid it, and before a process
+        that Redis has told nothing asks for one;
         ``newcomers_share`` is the part that is ours of a limit over so many seconds, before Redis has told
         us any.
         """
@@ -326,6 +327,9 @@ class OwnSlots:
         with self._lock:
             if not self._may_go_alone():
                 return RETURN_SECONDS
+            if not self.is_member:
+                # Before it looks at the others: of two that begin at the same time, each sees the other.
+                self._go_alone()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
                 if not self._go_alone():

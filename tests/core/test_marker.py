@@ -288,6 +288,24 @@ def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., S
     assert not limiter_of(store).machine.marker.is_clean
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_who_only_looks_without_redis_is_no_company_either(
+    private_server: Server, store_for: Callable[..., Store], root: Path, is_over: bool
+) -> None:
+    """A dashboard sends nothing: a bot that begins beside it, or after it, has what there is."""
+    looking, bot = (RateLimiter(BUILT_IN["twitter"], store_for(private_server)) for _ in range(2))
+    private_server.stop()
+    seen = looking.get_status()
+    assert (seen.is_limited, seen.remaining) == (False, seen.allowed)
+    assert not root.exists()
+    if is_over:
+        limiter_of(looking.core._store).leave_machine()
+    assert bot.check_rate_limit()[0]
+    # Whoever takes something is seen by the others, and by those who look.
+    assert not RateLimiter(BUILT_IN["twitter"], store_for(private_server)).check_rate_limit()[0]
+    assert looking.get_status().is_limited
+
+
 def test_threads_that_begin_together_take_one_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each writes the file: the lock of the first would hold the second up."""
     marker, lock, is_over = Marker("fleet", OURS), marker_module._lock, threading.Event()
