@@ -72,6 +72,7 @@ SUITES = {
     "borrow": ["core/test_admission.py", *LIMITER, *QUEUE],
     "call": ADMISSION,
     "lane": ["core/test_admission.py", *LIMITER, *QUEUE],
+    "lease": ["core/test_admission.py", *LOAD],
     "limit": ["core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],
     "member": ["core/test_member.py", "core/test_headroom.py", *LOSS],
     "notice": [*MEMBER, *STORE, *TROUBLE],

@@ -300,6 +300,21 @@ def test_a_redis_that_goes_while_one_waits_lets_everyone_load(
     assert other.get("quote:MSFT", MISSING) is MISSING
 
 
+def test_a_dead_loader_is_waited_for_no_longer_where_the_clock_was_set_back(
+    process_for: Callable[..., CacheManager],
+) -> None:
+    """Its lease would hold for as long as the server's clock was set back."""
+    dead, cache = process_for(lease_seconds=0.5), process_for(lease_seconds=0.5)
+    slow = Loader()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(dead.get_or_load, "price:AAPL", slow, 60)
+        assert slow.started.wait(20)
+        cache.store.client.hincrbyfloat(cache.store.keys.lease("price:AAPL"), "until", 600e6)
+        assert cache.get_or_load("price:AAPL", lambda: 5, ttl=60) == 5
+        slow.may_end.set()
+        first.result(30)
+
+
 @pytest.mark.parametrize("until", ["inf", "1e300", "9" * 400, "999999999999999999", "nan", "banana", "-5"])
 def test_a_damaged_lease_holds_nobody_up(process_for: Callable[..., CacheManager], until: str) -> None:
     """Whoever believes it waits for a load that nobody does, or asks thousands of times a second."""

@@ -2,7 +2,8 @@
 --
 -- KEYS  window       (see state.lua)
 --       entry        STRING  {"f":<fresh until, 16 digits, us>,"b":<birth, 16 digits>,"v":<JSON>}
---       lease        HASH    token, until (us): who loads the key, until when;
+--       lease        HASH    token, until (us), length (us): who loads the key, until when,
+--                            and for how long from when that was noted (see lease.lua);
 --                            since: the last clear when the load began, its value's birth;
 --                            waiters: how many joined;
 --                            failure, retry_at (us), failures: what the last load met
@@ -88,6 +89,7 @@ end
 
 --@include window
 --@include usage
+--@include lease
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
@@ -129,7 +131,7 @@ if charge == 'request' then
     end
 end
 
-local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation')
+local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation', 'length')
 if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
     -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
     redis.call('UNLINK', lease)
@@ -147,13 +149,14 @@ end
 -- names the slots of a job by its id.
 local job = has_slot and string.match(id, '^.+/')
 local is_heir = job and load[1] and string.sub(load[1], 1, #job) == job
-if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then
+local ends_at = load[1] and lease_until(lease, load[2], load[7], now) or 0
+if ends_at > now and load[1] ~= id and not is_heir then
     unneeded()
     if found then
         return counted('stale', reply_stale(now, found, failure or ''))
     end
     redis.pcall('HINCRBY', lease, 'waiters', 1)
-    return counted('join', reply_join(now, load[1], moment(load[2])))
+    return counted('join', reply_join(now, load[1], ends_at))
 end
 if budget > 0 then
 --@include budget
@@ -174,7 +177,7 @@ end
 local start = math.max(now, retry_at)
 hold(window, now, id, cost, lease_us, start, view)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
-redis.call('HSET', lease, 'token', id, 'until', start + lease_us, 'waiters', 0, 'since', since)
+renew_lease(lease, start + lease_us, now, 'token', id, 'waiters', 0, 'since', since)
 if load[6] then
     redis.call('HDEL', lease, 'generation')
 end

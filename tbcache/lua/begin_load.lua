@@ -1,5 +1,5 @@
 --@include envelope
---@include number
+--@include lease
 -- begin_load: may this process load the value of a key, or does another do so already?
 -- KEYS  entry, lease   (see admit.lua; the lease also has
 --            generation: the token of the first load since the key was last cleared)
@@ -20,20 +20,19 @@ if fresh_until(head) > now and birth_of(head) >= cleared then
     return reply_hit()
 end
 
-local load = redis.call('HMGET', lease, 'token', 'until', 'generation', 'since')
+local load = redis.call('HMGET', lease, 'token', 'until', 'generation', 'since', 'length')
 if (tonumber(load[4]) or 0) < cleared then
     redis.call('UNLINK', lease)
     load = {}
 end
-local left = moment(load[2]) - now
+local left = lease_until(lease, load[2], load[5], now) - now
 -- One that would hold for longer than a lease is kept is damaged.
 if load[1] and left > 0 and left < KEPT_MS * 1000 then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return reply_join(load[1], left)
 end
 local generation = load[3] or token
-local until_ = string.format('%.0f', now + lease_us)
-redis.call('HSET', lease, 'token', token, 'until', until_, 'generation', generation, 'waiters', 0)
+renew_lease(lease, now + lease_us, now, 'token', token, 'generation', generation, 'waiters', 0)
 redis.call('HSETNX', lease, 'since', birth)
 redis.call('PEXPIRE', lease, math.ceil(lease_us / 1000) + KEPT_MS)
 return reply_go(generation)

@@ -2,6 +2,19 @@
 -- headroom: what others use of a limit with the same key.
 
 local FOREIGN_POLL_US = 100000
+local WINDOWS_BEFORE_LESS = 4
+
+-- What refusals have taught that others use of a window. It fades by itself, by a fiftieth of the limit each few
+-- windows: a lane that waits for it to be less cannot show that it is. What was told in figures does not.
+local function learned_of(state_key, limit, span, now)
+    local told = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
+    local known, less_at = tonumber(told[1] or 0) or 0, tonumber(told[2] or nil)
+    if not less_at or now < less_at then
+        return known
+    end
+    local steps = 1 + math.floor((now - less_at) / (WINDOWS_BEFORE_LESS * span))
+    return math.max(0, known - steps * math.max(1, math.floor(limit / 50)))
+end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
 -- refusals taught, and until when that holds. `own` are our slots in it; `told` has, from `at` on,
@@ -20,7 +33,7 @@ local function foreign(slots_key, state_key, limit, span, now, own, told, at)
         return tonumber(others), now + span
     end
     if learned or not others then
-        return tonumber(learned or 0), now + span
+        return learned and learned_of(state_key, limit, span, now) or 0, now + span
     end
     -- The first word is past: windows may reset, or slide. One request goes to hear the next.
     others = tonumber(others)

@@ -1,5 +1,6 @@
 --@include slot
 --@include limit
+--@include headroom
 --@include notice
 --@include budget
 --@include wake
@@ -37,7 +38,6 @@
 --                                          and that is all; the asker has kept and counted the rest himself
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
-local WINDOWS_BEFORE_LESS = 4
 local ROOM_TO_GROW = 12
 local MOST_EDGE_US = 1000000
 local OUTBOX_TTL_S = 7 * 86400
@@ -81,21 +81,15 @@ end
 -- Headroom: a refusal that names no figures teaches that others use the key as well. The
 -- first says nothing of how much, and a third of the limit is left to them: to find out step
 -- by step would cost a refusal a step. From then on their room grows by a tenth, and shrinks
--- by a fiftieth each few windows that go well, so that one refusal costs little.
+-- by a fiftieth each few windows (learned_of), so that one refusal costs little.
 local function learn(limit, span)
-    local learned, next_at = 'learned:' .. int(span), 'learned_next:' .. int(span)
-    local known = tonumber(redis.call('HGET', state, learned) or 0)
-    if error_kind == 'throttled' and hints == '' then
-        if is_same_strike then
-            return
-        end
-        known = math.min(most_for_others(limit), known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
-    elseif known > 0 and hints == '' and now >= tonumber(redis.call('HGET', state, next_at) or 0) then
-        known = math.max(0, known - math.max(1, math.floor(limit / 50)))
-    else
+    if error_kind ~= 'throttled' or hints ~= '' or is_same_strike then
         return
     end
-    redis.call('HSET', state, learned, known, next_at, int(now + WINDOWS_BEFORE_LESS * span))
+    local known = learned_of(state, limit, span, now)
+    known = math.min(most_for_others(limit), known + math.max(1, math.floor(limit / (known == 0 and 3 or 10))))
+    redis.call('HSET', state, 'learned:' .. int(span), known,
+        'learned_next:' .. int(span), int(now + WINDOWS_BEFORE_LESS * span))
 end
 local all_limits = in_force(parse_limits(limits), redis.call('HGET', state, 'limits') or '')
 table.sort(all_limits, function(one, other) return one[2] < other[2] end)
@@ -129,6 +123,7 @@ local function heed(limit, span, left, told_until)
     end
     if last[2] and is_over then
         redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= tonumber(last[1]) and 1 or 0)
+        redis.call('HDEL', state, 'learned_next:' .. name)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
 end
@@ -159,7 +154,7 @@ if is_ours then
         local failures = (tonumber(load[3] or 0) or 0) + 1
         local wait = math.max(backoff_us, math.min(backoff_us * 2 ^ (failures - 1), MOST_BACKOFF_US))
         redis.call('HSET', lease, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
-        redis.call('HDEL', lease, 'token', 'until')
+        redis.call('HDEL', lease, 'token', 'until', 'length')
         redis.call('PEXPIRE', lease, int(wait / 1000 + 600000))
     else
         redis.call('DEL', lease)

@@ -1,5 +1,6 @@
 --@include window
 --@include budget
+--@include lease
 -- turn: between two pages of one answer. Commits the slot of the page that came and
 -- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
 -- may fill the limit: an answer that has begun is finished.
@@ -48,6 +49,6 @@ if retry_at > 0 then
 end
 hold(window, now, next_id, cost, lease_us, now)
 if redis.call('HGET', lease, 'token') == token then
-    redis.call('HSET', lease, 'until', int(now + lease_us))
+    renew_lease(lease, now + lease_us, now)
 end
 return reply_turned(now, seen)

@@ -79,7 +79,7 @@ local function look_at_limit(window, limit, now, cost, share)
     elseif share < 1 then
 --@include borrow
         local demand = demand_of(window.demand, window.demand_at, now, shortest(window.limits))
-        found.free_at = borrow(window.slots, limit, now, -over, share, demand)
+        found.free_at = borrow(window.slots, limit, now, -over, cost, share, demand)
         -- Slots taken in a burst come free in a burst, and an interactive ask in between
         -- finds none: beyond half of the limit the lane goes at the limit's pace.
         if 2 * found.used > count then

@@ -500,6 +500,12 @@ def test_the_prewarm_lane_leaves_more_the_more_interactive_asks_there_are(
     assert slots(store) == 50 - 15
 
 
+def test_the_prewarm_lane_has_room_for_a_request_of_several_slots(admission: Admission, store: Store) -> None:
+    """Its part of a small limit may be less than one request costs: it would never go."""
+    source = replace(TWITTER, limits=(Limit(2, 60.0),), cost=2)
+    assert isinstance(prewarm(admission, store, "A", source), Go)
+
+
 @pytest.mark.parametrize("lane", ["interactive", "prewarm"])
 def test_a_slot_that_the_queue_holds_is_counted_once(admission: Admission, store: Store, lane: Lane) -> None:
     """The job takes no second place in its lane when it runs."""
@@ -1024,6 +1030,25 @@ def test_turn_prolongs_the_lease_of_the_key(admission: Admission, store: Store) 
     store.client.hset(lease, "until", us_ago(store, -0.5))
     admission.turn(grant)
     assert int(store.client.hget(lease, "until") or 0) > us_ago(store, -10)
+
+
+@pytest.mark.parametrize("renews", [False, True])
+def test_the_lease_of_a_dead_loader_ends_as_soon_where_the_clock_was_set_back(
+    admission: Admission, store: Store, renews: bool
+) -> None:
+    """All who ask for that key would wait for as long as the clock was set back."""
+    grant = go(admission)
+    if renews:
+        admission.turn(grant)
+    lease = store.keys.lease("twitter:AAPL:24")
+    store.client.hincrbyfloat(lease, "until", 3600e6)
+    joined = admission.admit(ask())
+    assert isinstance(joined, Join)
+    assert joined.seconds == pytest.approx(15.0, abs=1.0)
+    # It is by the same moment for everyone, and does not move on with each ask.
+    until = store.client.hget(lease, "until")
+    admission.admit(ask())
+    assert store.client.hget(lease, "until") == until
 
 
 def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Store) -> None:

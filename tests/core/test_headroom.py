@@ -11,8 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tbcache.admission import Go, Grant, Settlement, Wait
+from tbcache.limiter import limiter_of
+from tbcache.limiter.script import TAKE, Take, Taken
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.store import Store
+from tbcache.store.wire import pack_limits
 from tests.blocking import Admission
 from tests.core.conftest import TWITTER, ask
 from tests.server import wait_until
@@ -53,19 +56,44 @@ def refuse(admission: Admission, symbol: str) -> None:
     admission._store.client.hdel(admission._store.keys.state("twitter"), "closed_until")
 
 
-def test_a_refusal_leaves_room_to_others_and_good_windows_take_it_back(
-    admission: Admission, store: Store
-) -> None:
-    """A third of the shortest window, then a tenth at a refusal; a fiftieth back after four windows."""
+def used(admission: Admission, store: Store) -> int:
+    """How much of the shortest window counts as used, while nothing of ours is in it."""
+    limits = pack_limits(SOURCE.limits[:1])
+    look = Take(limiter_of(store).window("twitter"), limits, False, "", 1, 0, 0, "", 0, "", True)
+    found = store.run(TAKE, look)
+    assert isinstance(found, Taken)
+    return found.used
+
+
+def test_a_refusal_leaves_room_to_others_and_time_takes_it_back(admission: Admission, store: Store) -> None:
+    """A third of the shortest window, then a tenth at a refusal; a fiftieth back after each four windows."""
     refuse(admission, "A")
     assert learned(store) == 16
     refuse(admission, "B")
     assert learned(store) == 21
+    store.client.delete(store.keys.slots("twitter"))
+    now_us = store.clock.time_us() or 0.0
+    # By three steps of two seconds, and a moment.
+    store.client.hset(store.keys.state("twitter"), "learned_next:500000", round(now_us - 4.5e6))
+    assert used(admission, store) == 18
+    refuse(admission, "C")
+    assert learned(store) == 18 + 5
+    store.client.delete(store.keys.slots("twitter"))
     store.client.hset(store.keys.state("twitter"), "learned_next:500000", 0)
-    verdict = admission.admit(ask("C", SOURCE))
+    assert used(admission, store) == 0
+
+
+def test_the_prewarm_lane_goes_on_after_refusals_though_nobody_else_asks(
+    admission: Admission, store: Store
+) -> None:
+    """A scheduler and a worker alone: of a small limit, what was learned and the reserve were the whole."""
+    source = replace(TWITTER, limits=(Limit(2, 0.1),))
+    verdict = admission.admit(ask("A", source, lane="prewarm"))
     assert isinstance(verdict, Go)
-    admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
-    assert learned(store) == 20
+    admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
+    store.client.hdel(store.keys.state("twitter"), "closed_until")
+    assert isinstance(admission.admit(ask("B", source, lane="prewarm")), Wait)
+    wait_until(lambda: isinstance(admission.admit(ask("B", source, lane="prewarm")), Go), 20.0)
 
 
 def test_refusals_leave_room_for_a_request_of_several_slots(admission: Admission, store: Store) -> None:

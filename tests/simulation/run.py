@@ -69,7 +69,6 @@ class _Run:
         self._lost_at = -micros(1000.0)
         self._up_at = -micros(1000.0)
         self._storm_until = 0
-        self._asked = 0
         self.has_values = False
         self._witnesses: set[str] | None = None
         self._window = max(limit.window_seconds for limit in world.source.limits)
@@ -104,7 +103,6 @@ class _Run:
         while not world.failures and not self._is_quiet() and self.kernel.now < deadline:
             if world.oracle.open_jobs and not any(one.kind == "worker" for one in world.active):
                 world.begin("worker")
-            self._ask_now_and_then()
             world.run(0.5)
             if len(world.oracle.open_jobs) < left:
                 deadline, left = self.kernel.now + CALM, len(world.oracle.open_jobs)
@@ -133,16 +131,6 @@ class _Run:
         """In every loop, tasks that are cancelled while they ask: nothing stays held for them."""
         for number, process in enumerate([one for one in self.world.active if one.kind == LOOP] * 3):
             _cancel_acts(self, process, f"C{number}", 0.002)
-
-    def _ask_now_and_then(self) -> None:
-        """What a refusal has taught of others is forgotten by loads that go well, one in four windows.
-
-        Who asked more often would leave nothing to the pre-warm lane."""
-        self._asked += 1
-        every = int(10 * self.world.source.limits[0].window_seconds)
-        if self.world.oracle.open_jobs and self.world.active and self._asked % every == 0:
-            process, symbol = self.world.active[0], f"U{self._asked}"
-            process.do("act fetch", lambda: process.fetch(symbol, 3.0))
 
     def _acts(self) -> list[Any]:
         return [task for task in self.kernel.tasks if task.name.startswith("act ") or task.name == "job"]
