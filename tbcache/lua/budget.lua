@@ -28,7 +28,8 @@ local function purses_of(window, purses_key, now)
         local process, purse = purses[i], tonumber(purses[i + 1]) or 0
         if process ~= window.process then
             local heard_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
-            silent = silent + (heard_at < now - ABSENT_US and purse or 0)
+            local is_silent = heard_at < now - ABSENT_US or heard_at > now
+            silent = silent + (is_silent and purse or 0)
             all = all + purse
         end
     end

@@ -87,6 +87,8 @@ local function meet(window, now, seen, name, joins, noted)
         -- What was read before is not what stands there now.
         window.told = nil
     end
+    -- The clock was set back then, and no note says how long ago it is that its process was heard.
+    window.is_set_back = (noted or 0) > now
     if (noted or joins) and (noted or 0) < now then
         -- Never earlier than it was told: a clock that was set back has lost nothing.
         redis.call('ZADD', window.fleet, now, window.process)

@@ -41,7 +41,7 @@ local function members_of(window, now)
         -- One without a share does nothing without Redis.
         local share = told[i] and tonumber(told[i])
         members.shares[found[i]] = share or nil
-        if tonumber(found[i + 1]) < now - ABSENT_US then
+        if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - ABSENT_US) then
             if share then
                 table.insert(members.silent, share)
             end

@@ -411,7 +411,9 @@ def keep(store: Store, process: str, room: int) -> None:
     """As if a beat of ``process`` had just been given that room."""
     seconds, micros = store.client.time()
     # Heard of in a minute: it is not silent before that, however slow the machine is.
-    store.client.zadd(store.keys.fleet("twitter"), {process: (seconds + 60) * MICROS + micros})
+    # Others are not silent for as long as the test takes; this process says itself that it is there.
+    ahead = 0 if process == limiter_of(store).member else 60
+    store.client.zadd(store.keys.fleet("twitter"), {process: (seconds + ahead) * MICROS + micros})
     store.client.expire(store.keys.fleet("twitter"), 60)
     store.client.hset(store.keys.state("twitter"), f"rooms:{process}", f"5:60000000={room}")
 

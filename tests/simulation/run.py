@@ -71,6 +71,8 @@ class _Run:
         self._storm_until = 0
         self.has_values = False
         self._witnesses: set[str] | None = None
+        #: The epoch in which the clock was set forward.
+        self._unmended = ""
         self._window = max(limit.window_seconds for limit in world.source.limits)
         self._last_pick: Process | None = None
         self.server.listeners.append(self._watch)
@@ -204,7 +206,7 @@ class _Run:
             world.broken("rest", f"slots are held: {held}")
         for key in [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]:
             until = int(float(do("HGET", [key, b"until"]) or 0))
-            # Where the clock was set back, it holds for as much longer.
+            # Where the clock was set back, it holds for as much longer, until somebody asks for the key.
             if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
                 world.broken("rest", f"{key.decode()} is held")
 
@@ -234,16 +236,31 @@ class _Run:
         self.kernel.after(after, lambda: self._begin(kind))
 
     def _begin(self, kind: str) -> None:
-        """One more; assumed of it (docs/limits.md): who went alone without being known is back by then."""
+        """One more; assumed of it (docs/limits.md): who went alone without being known is back by then, and
+        one that was there before the clock was set forward has asked since."""
         world = self.world
         if world.is_closing or len(world.living) >= MOST_PROCESSES:
             return
         is_early = self.kernel.now_us < self._up_at + micros(RETURN)
         unknown = [one for one in world.living if not one.own.own(world.source.name).is_member]
-        if self._witnesses is not None or is_early or (unknown and self._is_anyone_away()):
+        if (
+            self._witnesses is not None
+            or is_early
+            or self._is_set_forward()
+            or (unknown and self._is_anyone_away())
+        ):
             self.kernel.after(0.3, lambda: self._begin(kind))
         else:
             world.begin(kind)
+
+    def _is_set_forward(self) -> bool:
+        """True until one of those who know of it has had the window mended."""
+        know = [one for one in self.world.living if one.own.epochs.of(self.world.source.name)]
+        return self._unmended == self._epoch() != "" and bool(know)
+
+    def _epoch(self) -> str:
+        state = self.world.oracle.keys.state(self.world.source.name).encode()
+        return (self.server.keyspace.do("HGET", [state, b"epoch"]) or b"").decode()
 
     def _is_anyone_away(self) -> bool:
         return not self.server.is_up or any(
@@ -302,9 +319,7 @@ class _Run:
         self._start_server()
 
     def _check_back(self, missing: list[Process]) -> None:
-        source = self.world.source.name
-        state = self.world.oracle.keys.state(source).encode()
-        current = (self.server.keyspace.do("HGET", [state, b"epoch"]) or b"").decode()
+        source, current = self.world.source.name, self._epoch()
         for process in missing:
             known = process.own.epochs.of(source)
             if process in self.world.living and known and known != current:
@@ -330,6 +345,7 @@ class _Run:
         if self.kernel.now_us >= self._lost_at + spans + micros(2.0):
             self._lost_at = self.kernel.now_us
             self.server.skew_us += int(seconds * MICROS)
+            self._unmended = self._epoch() if seconds > 0 else ""
             self.world.oracle.set_clock()
             self._await_missing(spans)
 
