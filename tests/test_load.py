@@ -202,6 +202,21 @@ def test_a_load_taken_over_from_before_a_change_is_not_kept(
     assert one.get("quote:AAPL") == "new"
 
 
+@pytest.mark.parametrize("hide", ["delete", "clear_pattern"])
+def test_who_asks_after_a_change_is_not_given_what_was_being_loaded_before(
+    process_for: Callable[..., CacheManager], pool: Any, hide: str
+) -> None:
+    """Another thread of the process may be loading what has just been deleted: that is out of date."""
+    cache, loader = process_for(), Loader("old")
+    load = pool.submit(cache.get_or_load, "k", loader, 60)
+    assert loader.started.wait(30)
+    getattr(cache, hide)("k")
+    assert cache.get_or_load("k", lambda: "new", 60) == "new"
+    loader.may_end.set()
+    assert load.result(30) == "old"
+    assert cache.get("k") == "new"
+
+
 def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
     process_for: Callable[..., CacheManager], pool: Any
 ) -> None:

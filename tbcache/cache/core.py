@@ -59,6 +59,7 @@ class Cache:
         self._loads = Loads(store, lease_seconds)
         self._logs: dict[str, ClearLog] = {}
         store.on_fork(self._single_flight.renew)
+        memory.on_removal(self._single_flight.end)
         store.breaker.on_return(lambda: run(self._put_right()))
 
     async def get(self, key: str, default: Any = None) -> Any:

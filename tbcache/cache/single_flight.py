@@ -49,6 +49,11 @@ class SingleFlight:
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
 
+    def end(self, matches: Callable[[str], object]) -> None:
+        """Whoever asks for such a key from now on is given nothing that is under way by now."""
+        with self._lock:
+            self._flights = {key: one for key, one in self._flights.items() if not matches(key)}
+
     async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run ``load``, or wait for who does; its exception is everyone's. A caller who is cancelled does
         not end it."""

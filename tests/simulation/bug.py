@@ -101,10 +101,10 @@ _SHARING = (
         "rooms = rooms + 0 * math.max(0, ",
     ),
     _bug(
-        "an ask whose answer was lost counts for nothing",
-        f"{OWN}._wait",
-        "self._rooms.get(pack_limits([limit]), 0)) - lost",
-        "self._rooms.get(pack_limits([limit]), 0))",
+        "an ask whose answer was lost was not heard",
+        f"{OWN}.lose",
+        "until if is_heard else -math.inf",
+        "-math.inf",
     ),
     _bug(
         "what leaves while others may use it is at once ours again",
@@ -155,7 +155,7 @@ _LOADS = (
     _bug(
         "a lease does not keep others from loading",
         "admit.lua",
-        "if load[1] and moment(load[2]) > now and load[1] ~= id and not is_heir then",
+        "if ends_at > now and load[1] ~= id and not is_heir then",
         "if false then",
     ),
     _bug(
@@ -212,6 +212,12 @@ _VALUES = (
         "tbcache.cache.core:Cache.delete",
         "await self._unlink([key]) > 0",
         "await self.store.command('UNLINK', self.store.keys.entry(key)) > 0",
+    ),
+    _bug(
+        "who asks after a delete waits for what was being loaded before",
+        "tbcache.cache.core:Cache.__init__",
+        "memory.on_removal(self._single_flight.end)",
+        "pass",
     ),
 )
 

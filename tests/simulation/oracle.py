@@ -58,8 +58,8 @@ class Oracle:
         self._lost_us, self._start_us = 0, now_us()
         #: How many commands were carried out.
         self.count = 0
-        #: Clears that are over: how many commands had been carried out before and after, and the pattern.
-        self.clears: list[tuple[int, int, str]] = []
+        #: Clears that are over: how many commands had been carried out before and after, the pattern, whose.
+        self.clears: list[tuple[int, int, str, str]] = []
         self.leases: dict[str, Lease] = {}
         #: Jobs that were accepted and are not over: id -> fetch key.
         self.open_jobs: dict[str, str] = {}
@@ -246,12 +246,13 @@ class Oracle:
         for name in call.arguments["names"]:
             self.leases.pop(name.decode(), None)
 
-    def is_cleared(self, key: str, began: int, asked: int) -> bool:
-        """Whether a value of ``key`` is gone: when its load began, and when it was asked for, in commands
-        that had been carried out."""
+    def is_cleared(self, key: str, began: int, asked: int, by: str = "") -> bool:
+        """Whether a value of ``key`` is gone, by anyone or that process: when its load began, and when it was
+        asked for, in commands that had been carried out."""
         return any(
             began <= before and after <= asked and compile_glob(pattern).fullmatch(key.encode())
-            for before, after, pattern in self.clears
+            for before, after, pattern, who in self.clears
+            if who.startswith(by)
         )
 
     # Jobs

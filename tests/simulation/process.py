@@ -229,7 +229,7 @@ class Process(Host):
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
         await self.sweeper.hide(pattern)
-        self.world.oracle.clears.append((before, self.world.oracle.count, pattern))
+        self.world.oracle.clears.append((before, self.world.oracle.count, pattern, self.name))
         if self.chance.happens(0.5):
             await self.sweeper.sweep(pattern)
 

@@ -387,6 +387,8 @@ def _hide_in_a_load(run: _Run, process: Process, step: Step) -> None:
     name, others = f"V{step.odd % 3}", run.world.active
     process.do("act load", lambda: process.values.load(name))
     hider, reader = others[step.odd % len(others)], others[(step.odd + 1) % len(others)]
+    if step.odd % 2:
+        hider = reader = process
     hide = (lambda: hider.values.delete(name)) if step.odd % 4 else (lambda: hider.clear("values:*"))
     run.kernel.after(process.chance.uniform(0.005, 0.25), lambda: hider.do("act hide", hide))
     run.kernel.after(0.4, lambda: reader.do("act load", lambda: reader.values.load(name)))
@@ -424,6 +426,8 @@ def _cut_while_hungry(run: _Run, process: Process, step: Step) -> None:
         other.do("act wait in line", lambda other=other: other.wait_in_line(limit.window_seconds + 0.5))
     at = limit.window_seconds - process.chance.uniform(0.3, 0.9)
     run.kernel.after(at, lambda: run.cut(process, ("refused", "refused", "silent")[step.odd % 3], 1.5))
+    # What it asks at that moment Redis may hear, and it hears nothing of that.
+    run.kernel.after(at - 0.001, lambda: process.do("act take", process.take))
 
 
 def _cut_in_a_burst(run: _Run, process: Process, step: Step) -> None:
@@ -478,8 +482,13 @@ def _cancel_acts(run: _Run, process: Process, symbol: str, most_seconds: float) 
 
 
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:
-    """It goes alone, and nobody is ever told what it has sent."""
+    """It goes alone, and nobody is ever told what it has sent; others take what there is then."""
     run.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
+    if step.odd % 3:
+        process.do("act saturate", lambda: process.saturate(0.3 + step.seconds / 2))
+        for one in [one for one in run.world.active if one is not process]:
+            after = 0.4 + step.seconds / 2
+            run.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
     run.kernel.after(0.3 + step.seconds / 2, lambda: run.world.kill(process))
     run.begin(process.kind, 1.0 + step.seconds)
 

@@ -70,7 +70,9 @@ class Values:
         found = _Found(self._process, f"values:{name}")
         await self._cache.delete(found.key)
         if found.is_with_redis:
-            self._world.oracle.clears.append((found.asked, self._world.oracle.count, found.key))
+            self._world.oracle.clears.append(
+                (found.asked, self._world.oracle.count, found.key, self._process.name)
+            )
 
     async def ask(self, symbol: str) -> None:
         """What a function gives, that fetches from the source."""
@@ -115,6 +117,7 @@ class _Found:
         load = world.upstream.loads.get(number) if isinstance(number, int) else None
         if load is None or load.key != self.key:
             world.broken("value", f"{self._process.name} asked for {self.key}, and was given {number}")
-        # What this process is loading already is given to all in it who ask meanwhile.
-        elif load.process != self._process.name and self.is_with_redis:
-            self._process.check_value(load, world.oracle.is_cleared(load.key, load.began, self.asked))
+        elif self.is_with_redis:
+            # What a process is loading is given to all in it, until it has deleted or cleared that itself.
+            by = self._process.name if load.process == self._process.name else ""
+            self._process.check_value(load, world.oracle.is_cleared(load.key, load.began, self.asked, by))
