@@ -56,7 +56,7 @@ class Fresh:
         seen = self._seen.get(key)
         if seen is None or source.charge == "request":
             return None
-        hit, now_us = None, self.now_us
+        hit, now_us = None, self._store.clock.time_us() or self.now_us
         if now_us < seen.fresh_until:
             hit = self._opened(source.name, key, now_us, await self._store.command(*seen.read))
         if hit is None:

@@ -34,10 +34,10 @@ class Provider:
 
     async def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
         """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
-        request = self.blocking.source.request(symbol, hours)
-        if (kept := self.blocking.pipeline.recall(self.blocking.source, request)) is not None:
-            return kept
-        return await drive(self.blocking.sentiment(request))
+        blocking = self.blocking
+        request = blocking.source.request(symbol, hours)
+        kept = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
+        return await drive(blocking.sentiment(request)) if kept is None else kept
 
     async def run(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
@@ -16,6 +16,11 @@ T = TypeVar("T")
 BLOCKING = Blocking()
 
 _WORLD: ContextVar[IO] = ContextVar("tbcache.world", default=BLOCKING)
+
+#: What runs after ``enter(driver)``, in the context that is current, is in the world of ``driver``; after
+#: ``leave`` of what that returned, in the one of before. No functions of ours: each awaited call pays.
+enter: Callable[[IO], Token[IO]] = _WORLD.set
+leave: Callable[[Token[IO]], None] = _WORLD.reset
 
 
 def world() -> IO:
@@ -46,17 +51,6 @@ def random_id(size: int = 16) -> str:
 def uniform(low: float, high: float) -> float:
     """A random number between ``low`` and ``high``."""
     return _WORLD.get().uniform(low, high)
-
-
-def enter(driver: IO) -> Token[IO]:
-    """What runs from here on, in the context that is current, is in the world of ``driver``, until
-    :func:`leave` is given what this returns."""
-    return _WORLD.set(driver)
-
-
-def leave(entered: Token[IO]) -> None:
-    """Be in the world of before again."""
-    _WORLD.reset(entered)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Line:
 
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """The answer to a command, or the error that there is none."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._asked.append((answer, time.monotonic()))
         self._unsent.append(packed)
         if not self._is_sending:
