@@ -38,6 +38,7 @@ SUITES = {
     "admit": [*ADMISSION, *CLEAR],
     "settle": [*ADMISSION, *CLEAR, *TROUBLE],
     "turn": ADMISSION,
+    "derive": ["core/test_line.py"],
     "restore": ADMISSION,
     "lose": ADMISSION,
     "beat": [*MEMBER, "core/test_admission.py"],

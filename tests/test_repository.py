@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy.dialects import postgresql
 
-from tbcache.models import Item, SymbolSentiment
+from tbcache.models import Engagement, Item, SymbolSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheError
 from tbcache.repository import (
     Answer,
@@ -31,6 +31,7 @@ from tbcache.repository import (
     encode_answer,
     table,
 )
+from tbcache.timeline import Read, Span
 from tests.server import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -82,8 +83,8 @@ def test_an_answer_is_read_as_it_was_written(repository: SentimentRepository) ->
     assert repository.latest("twitter", "aapl") == written.sentiment
     assert repository.history("twitter", "AAPL", since=NOW) == [written.sentiment]
     assert repository.items("twitter", "$AAPL", since=NOW) == [
-        replace(item("1"), score=0.5),
-        replace(item("2", "déjà vu 🚀", at=None), score=0.5),
+        replace(item("1"), score=0.5, seen_at=NOW),
+        replace(item("2", "déjà vu 🚀", at=None), score=0.5, seen_at=NOW),
     ]
 
 
@@ -121,6 +122,51 @@ def test_an_item_seen_again_is_brought_up_to_date(repository: SentimentRepositor
     with repository._connect() as connection:
         row = connection.execute(sqlalchemy.select(table.items)).one()
     assert (row.first_seen_at, row.seen_at) == (NOW, later)
+
+
+def test_what_else_an_item_says_is_written_too(repository: SentimentRepository) -> None:
+    """Which items count as voices is decided by it, a year later as well."""
+    known = replace(
+        item("1"),
+        kind="quote",
+        url="https://x.com/i/status/1",
+        lang="en",
+        symbols=("AAPL", "MSFT"),
+        engagement=Engagement(likes=4),
+        origin="0",
+        first_id="0",
+        is_gone=True,
+        seen_at=NOW,
+    )
+    repository.save([answer(known)])
+    assert repository.items("twitter", "AAPL", since=NOW) == [replace(known, score=0.5)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_each_version_of_an_item_is_kept(repository: SentimentRepository, order: Sequence[int]) -> None:
+    """What was known on Tuesday is a question for later; what waited in an outbox comes in any order."""
+    texts = {minute: NOW + timedelta(minutes=minute) for minute in range(3)}
+    for minute in order:
+        repository.save([answer(item("1", f"version {minute}"), as_of=texts[minute])])
+    # What says the same again is no version, however much it is liked meanwhile.
+    liked = replace(item("1", "version 2"), engagement=Engagement(likes=9))
+    repository.save([answer(liked, as_of=NOW + timedelta(minutes=5))])
+    assert [found.text for found in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["version 2"]
+    with repository._connect() as connection:
+        rows = connection.execute(sqlalchemy.select(table.versions).order_by(table.versions.c.seen_at)).all()
+    assert [(row.text, row.seen_at) for row in rows] == [(f"version {n}", texts[n]) for n in (0, 1)]
+
+
+def test_what_was_read_is_written_once(repository: SentimentRepository) -> None:
+    """Of which hours all was known is no guess, also later."""
+    read = Read(Span(NOW - timedelta(hours=3), NOW), NOW)
+    for _ in range(2):
+        repository.save([replace(answer(), reads=(read,))])
+    with repository._connect() as connection:
+        (row,) = connection.execute(sqlalchemy.select(table.reads)).all()
+    assert (row.start_at, row.end_at, row.read_at) == (*read.span, read.at)
+    # It goes the way that the answer goes.
+    assert decode_answer(encode_answer(replace(answer(), reads=(read,)))).reads == (read,)
 
 
 def test_an_older_answer_that_comes_late_overwrites_nothing(repository: SentimentRepository) -> None:
@@ -166,7 +212,7 @@ def test_texts_and_figures_that_databases_refuse_are_mended(repository: Sentimen
     odd = Item("i\0d", None, "a\0b\ud83d", author="x\ud800", weight=float("inf"))
     repository.save_sentiment(sentiment(score=float("nan")), [(odd, float("nan"))])
     assert repository.items("twitter", "AAPL", since=LONG_AGO) == [
-        Item("id", None, "ab?", author="x?", score=None, weight=0.0)
+        Item("id", None, "ab?", author="x?", score=None, weight=0.0, seen_at=NOW)
     ]
     latest = repository.latest("twitter", "AAPL")
     assert latest is not None

@@ -9,6 +9,7 @@ from tbcache.admission.admission import Admission
 from tbcache.admission.delay import PlanDelay, Reach
 from tbcache.admission.verdict import (
     Ask,
+    Derive,
     Failed,
     Go,
     Grant,
@@ -25,6 +26,7 @@ from tbcache.admission.verdict import (
 __all__ = [
     "Admission",
     "Ask",
+    "Derive",
     "Failed",
     "Go",
     "Grant",

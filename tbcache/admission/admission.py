@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -17,9 +18,11 @@ from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
 from tbcache.admission.fresh import Fresh, fresh_until, value_of
+from tbcache.admission.line import Lines
 from tbcache.admission.local import LocalAdmission
 from tbcache.admission.verdict import (
     Ask,
+    Derive,
     Failed,
     Go,
     Grant,
@@ -63,6 +66,10 @@ log = get_logger("tbcache.admission")
 
 #: How long to wait before asking again what Redis has refused.
 REFUSED_SECONDS = 0.25
+#: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
+LINE_SECONDS = 7 * 86400.0
+#: What an entry begins with, before its value: see envelope.lua, which has the same number.
+ENTRY_HEAD_BYTES = 42
 
 _ONE_HIT = {"hit": 1}
 
@@ -105,11 +112,14 @@ class Admission:
         self._billed = Billed()
         self._local = LocalAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._local.renew)
+        self._lines = Lines()
+        store.on_fork(self._lines.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.breaker.on_return(self._local.forget)
         store.breaker.on_return(self._give_back)
         self.memory.on_removal(self._local.end)
+        self.memory.on_removal(lambda _: self._lines.clear())
 
     @property
     def send_seconds(self) -> float:
@@ -132,6 +142,10 @@ class Admission:
             is_lost = self._limiter.own(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
+            if isinstance(verdict, Go):
+                # What this process has loaded before is not bought again.
+                line = self._lines.get(ask.line)
+                verdict = Go(verdict.grant._replace(line=line), verdict.stale)
             return self._note_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
             # Interrupted, or a bug: Redis may have granted it, and nobody must wait for its lease.
@@ -183,7 +197,10 @@ class Admission:
             self._close_local(grant.ask.source, settlement.closed_by)
         if not grant.is_local:
             try:
-                return await self._settle(grant, settlement)
+                settled = await self._settle(grant, settlement)
+                if settled == "stored":
+                    self._remember(grant, settlement)
+                return settled
             except Unavailable:
                 pass
         if not grant.is_local or grant.is_lost or settlement.closed_by:
@@ -194,8 +211,14 @@ class Admission:
             )
             self._unsettled.append((grant, rest))
         self._count_settled(grant, settlement)
-        await self._local.settle(grant, settlement)
+        if await self._local.settle(grant, settlement):
+            self._remember(grant, settlement)
         return "local"
+
+    def _remember(self, grant: Grant, settlement: Settlement) -> None:
+        """Keep the timeline for when Redis is away; one that a clear has overtaken is not."""
+        if settlement.line is not None:
+            self._lines.keep(grant.ask.line, settlement.line)
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``: it needs none."""
@@ -217,13 +240,30 @@ class Admission:
 
     async def discard(self, ask: Ask) -> bool:
         """Remove a value that cannot be read; False when it may still be there."""
+        damaged = [self._store.keys.entry(key) for key in (ask.request.key, ask.line) if key]
         try:
-            await self._store.command("UNLINK", self._store.keys.entry(ask.request.key))
+            await self._store.command("UNLINK", *damaged)
         except Unavailable:
             self.memory.discard(ask.request.key)
             # Refused to us alone, Redis is asked again, and has it still.
             return not self._store.is_available
         return True
+
+    async def keep(self, ask: Ask, derive: Derive, payload: bytes, answer: bytes | None) -> None:
+        """Keep an answer that was made of a timeline, for all, while that timeline is there."""
+        keys, source = self._store.keys, ask.source
+        call = script.Keep(
+            entry=keys.entry(ask.request.key),
+            line=keys.entry(ask.line),
+            outbox=keys.outbox(source.name),
+            head=derive.head,
+            payload=payload,
+            stale_us=to_micros(source.stale_ttl),
+            answer=answer or b"",
+        )
+        with contextlib.suppress(Unavailable):
+            if await self._store.ask(script.DERIVE, call):
+                self.fresh.expect(source.name, ask.request.key, fresh_until(derive.head))
 
     async def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
@@ -257,6 +297,7 @@ class Admission:
 
     async def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
+        line = ask.line or key
         constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Admit:
@@ -268,6 +309,8 @@ class Admission:
                 usage=usage,
                 clears=keys.clears(source.name),
                 purses=purses,
+                line=keys.entry(line),
+                line_lease=keys.lease(line),
                 limits=constants.limits,
                 share=self._shares[ask.lane],
                 charge=source.charge,
@@ -285,6 +328,8 @@ class Admission:
                 log_head=log.head,
                 cleared=log.cleared_at(key),
                 process=terms.process,
+                hours=ask.hours,
+                line_cleared=max(log.cleared_at(key), log.cleared_at(line)),
             )
 
         want = Want(source.name, token, source.cost, source.limits, is_alone=ask.slot is None)
@@ -299,10 +344,13 @@ class Admission:
                 return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.Stale():
                 return Stale(value_of(found.entry), _failure(found.failure) if found.failure else None)
+            case script.Derive():
+                return Derive(value_of(found.line), found.line[:ENTRY_HEAD_BYTES])
             case script.Go():
                 # Not from when the answer was read: who stood still meanwhile would send too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
-                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by)
+                line = value_of(found.line) if found.line else None
+                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, line=line)
                 return Go(grant, value_of(found.entry) if found.entry else None)
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
@@ -327,6 +375,7 @@ class Admission:
                 usage=usage,
                 billed=keys.billed(source.name, today),
                 purses=purses,
+                line_lease=keys.lease(ask.line or ask.request.key),
                 limits=constants.limits,
                 lease_us=self._lease_us,
                 id=grant.slot,
@@ -360,6 +409,7 @@ class Admission:
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, constants = source.name, grant.ask.request.key, self._constants_of(source)
+        line = grant.ask.line or key
         own, (closed_until, reason) = self._limiter.own(name), self._closure(source, settlement.closed_by)
 
         def call(terms: Terms) -> script.Settle:
@@ -372,6 +422,8 @@ class Admission:
                 woken=keys.wake(name, grant.token),
                 outbox=keys.outbox(name),
                 billed=keys.billed(name, today),
+                line=keys.entry(line),
+                line_lease=keys.lease(line),
                 id=grant.slot,
                 cost=source.cost,
                 worker=self._monitor.worker,
@@ -392,6 +444,9 @@ class Admission:
                 limits=constants.limits,
                 deadline_us=terms.deadline_us,
                 budget=constants.budget,
+                has_line=bool(grant.ask.line),
+                line_payload=settlement.line or b"",
+                line_us=to_micros(LINE_SECONDS),
                 once=_once(settlement.bill),
             )
 

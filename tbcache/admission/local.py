@@ -113,7 +113,8 @@ class LocalAdmission:
         now = io.now()
         return grant._replace(slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
 
-    async def settle(self, grant: Grant, settlement: Settlement) -> None:
+    async def settle(self, grant: Grant, settlement: Settlement) -> bool:
+        """End a load; False where it was another's by now, or its key was removed."""
         source = grant.ask.source
         await self._end_slot(grant, settlement)
         key = grant.ask.request.key
@@ -131,6 +132,7 @@ class LocalAdmission:
             elif is_ours and settlement.failure is not None:
                 load.failure, load.retry_at = settlement.failure, io.now() + BACKOFF_SECONDS
             self._tell_waiting()
+        return is_ours
 
     async def wait_for(self, token: str, seconds: float) -> None:
         """Return when the load of ``token`` is over, or after ``seconds``."""

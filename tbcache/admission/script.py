@@ -12,7 +12,7 @@ from tbcache.admission.verdict import Ending
 from tbcache.limiter import Given, Late, SlotScript, WindowKeys
 from tbcache.limiter.ask import NOTHING
 from tbcache.limiter.script import SeenReply
-from tbcache.store.reply import one_of
+from tbcache.store.reply import flag, one_of
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
 
@@ -26,6 +26,8 @@ class Admit(NamedTuple):
     usage: Key
     clears: Key
     purses: Key
+    line: Key
+    line_lease: Key
     limits: str
     share: float
     charge: str
@@ -43,6 +45,8 @@ class Admit(NamedTuple):
     log_head: bytes
     cleared: int
     process: str
+    hours: int
+    line_cleared: int
 
 
 class Hit(NamedTuple):
@@ -60,6 +64,13 @@ class Stale(NamedTuple):
     failure: bytes
 
 
+class Derive(NamedTuple):
+    """The timeline that the answer is made of is fresh."""
+
+    now: int
+    line: bytes
+
+
 class Go(NamedTuple):
     """A slot is held from ``start`` on, and the lease is the asker's."""
 
@@ -67,6 +78,7 @@ class Go(NamedTuple):
     entry: bytes
     seen: SeenReply
     start: int
+    line: bytes
 
 
 class Join(NamedTuple):
@@ -109,6 +121,7 @@ class Turn(NamedTuple):
     usage: Key
     billed: Key
     purses: Key
+    line_lease: Key
     limits: str
     lease_us: int
     id: str
@@ -143,6 +156,8 @@ class Settle(NamedTuple):
     woken: Key
     outbox: Key
     billed: Key
+    line: Key
+    line_lease: Key
     id: str
     cost: int
     worker: str
@@ -163,6 +178,9 @@ class Settle(NamedTuple):
     limits: str
     deadline_us: int
     budget: int
+    has_line: bool
+    line_payload: bytes
+    line_us: int
     once: tuple[str | int, ...]
 
 
@@ -174,7 +192,19 @@ class Settled(NamedTuple):
     is_ours: bool
 
 
-Verdict = Hit | Stale | Go | Join | Wait | Failed
+class Keep(NamedTuple):
+    """Keep an answer that was made of a timeline."""
+
+    entry: Key
+    line: Key
+    outbox: Key
+    head: bytes
+    payload: bytes
+    stale_us: int
+    answer: bytes
+
+
+Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
 
 
 def _admitted(ask: Admit, reply: Verdict | Cleared) -> Given:
@@ -186,7 +216,7 @@ def _admitted(ask: Admit, reply: Verdict | Cleared) -> Given:
     if ask.is_held and ask.charge == "fetch":
         # The slot that the queue held for it was given back: nothing was sent.
         return Given(released=[ask.id], cost=ask.cost)
-    if isinstance(reply, Hit) and ask.charge == "request":
+    if isinstance(reply, Hit | Derive) and ask.charge == "request":
         # The ask took a slot, and is over.
         return Given(spent=ask.cost)
     return NOTHING
@@ -199,7 +229,8 @@ def _turned(ask: Turn, reply: Turned | Wait) -> Given:
 
 
 ADMIT: SlotScript[Admit, Verdict | Cleared] = SlotScript(
-    "admit", Admit, one_of(Hit, Stale, Go, Join, Wait, Failed, Late, Cleared), _admitted
+    "admit", Admit, one_of(Hit, Stale, Derive, Go, Join, Wait, Failed, Late, Cleared), _admitted
 )
 TURN: SlotScript[Turn, Turned | Wait] = SlotScript("turn", Turn, one_of(Turned, Wait, Late), _turned)
 SETTLE: Script[Settle, Settled | Late] = Script("settle", Settle, one_of(Settled, Late))
+DERIVE: Script[Keep, bool] = Script("derive", Keep, flag)

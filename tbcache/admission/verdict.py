@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from tbcache.models import Failure, Keyed, Lane, RateHint
+from tbcache.models import Failure, FetchRequest, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
 from tbcache.settings import Source
 from tbcache.store.constant import GIVING_BACK
@@ -26,6 +26,16 @@ class Ask(NamedTuple):
     slot: str | None = None
     patience: float = 0.0
 
+    @property
+    def line(self) -> str:
+        """The cache key of the timeline that the answer is made of; "" where it is made of none."""
+        return self.request.line if isinstance(self.request, FetchRequest) else ""
+
+    @property
+    def hours(self) -> int:
+        """For how many hours that has to be known; 0 where there is none."""
+        return self.request.hours if isinstance(self.request, FetchRequest) else 0
+
 
 class Grant(NamedTuple):
     """A held slot and the lease of a key.
@@ -34,7 +44,7 @@ class Grant(NamedTuple):
     is the token). Nothing may be sent before ``starts_at`` or after ``send_by``, nor once
     the source is closed: see ``Admission.may_send``. Moments are of this process's
     monotonic clock. ``is_lost``: Redis was asked for it and could not answer; it may have
-    granted the same.
+    granted the same. ``line`` is the JSON of the timeline that is known, where there is one.
     """
 
     ask: Ask
@@ -45,6 +55,7 @@ class Grant(NamedTuple):
     send_by: float
     is_local: bool = False
     is_lost: bool = False
+    line: bytes | None = None
 
 
 class Hit(NamedTuple):
@@ -60,6 +71,14 @@ class Stale:
 
     payload: bytes
     failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Derive:
+    """A fresh timeline, of which the answer can be made: its JSON. ``head`` is what its entry begins with."""
+
+    line: bytes
+    head: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +134,13 @@ Settled = Literal["stored", "dropped", "local"]
 #: See ``settle.lua``.
 Ending = Literal["value", "failure", "abandon", "interrupted"]
 
-Verdict = Hit | Stale | Go | Join | Wait | Failed
+Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a load ended: a ``payload`` (JSON), or a ``failure``; neither: nothing was sent.
+    """How a load ended: a ``payload`` (JSON), or a ``failure``; neither: nothing was sent. ``line`` is the
+    JSON of the timeline that the payload was made of.
 
     ``closed_by`` is an upstream's refusal that holds for the whole source; ``bill`` what
     the last page cost, those before it having been billed by their turns. ``answer`` goes
@@ -130,6 +150,7 @@ class Settlement:
     """
 
     payload: bytes | None = None
+    line: bytes | None = None
     failure: Failure | None = None
     closed_by: Failure | None = None
     seconds: float | None = None

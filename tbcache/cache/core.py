@@ -24,7 +24,7 @@ from tbcache.settings import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, codec
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
-from tbcache.store.key import EVERYTHING
+from tbcache.store.key import EVERYTHING, line_of
 from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
 from tbcache.store.wire import MICROS
 
@@ -425,13 +425,14 @@ class Cache:
     async def _unlink(self, keys: Sequence[str]) -> int:
         """Remove entries; how many there were.
 
-        Their leases go first: without its lease, an answer under way is not stored.
+        Their leases go first: without its lease, an answer under way is not stored. With an answer goes the
+        timeline that it was made of, or the next ask would be answered by the same.
         """
         names = self.store.keys
-        leases, entries = await self.store.pipeline(
-            ("UNLINK", *(names.lease(key) for key in keys)), ("UNLINK", *(names.entry(key) for key in keys))
-        )
-        self._reply(leases)
+        lines = sorted({line for key in keys if (line := line_of(key)) is not None})
+        first = [*map(names.lease, (*keys, *lines)), *map(names.entry, lines)]
+        others, entries = await self.store.pipeline(("UNLINK", *first), ("UNLINK", *map(names.entry, keys)))
+        self._reply(others)
         return int(self._reply(entries))
 
     async def _clear(self, pattern: str, wait: bool) -> int:

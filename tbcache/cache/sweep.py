@@ -12,7 +12,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
-from tbcache.store.key import EVERYTHING
+from tbcache.store.key import EVERYTHING, is_line
 from tbcache.store.lead import LEAD, Lead
 
 log = get_logger("tbcache.cache")
@@ -139,31 +139,32 @@ class Sweeper:
 
     async def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:
         swept, renewed_at = 0, now()
-        async for names, sequences in self._find(kind, logs):
-            swept += await self._store.ask(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
+        async for names, sequences, is_value in self._find(kind, logs):
+            count = await self._store.ask(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
+            swept += count if is_value else 0
             if claim and now() - renewed_at > CLAIM_MS / 4000:
                 await self._renew(claim)
                 renewed_at = now()
         return swept
 
-    async def _find(self, kind: Kind, logs: Logs) -> AsyncIterator[tuple[list[bytes], list[int]]]:
+    async def _find(self, kind: Kind, logs: Logs) -> AsyncIterator[tuple[list[bytes], list[int], bool]]:
         """Redis keys of a kind that the logs hide, if they are not new; in batches of one hash tag.
 
-        With each its clear's sequence.
+        With each its clear's sequence; and whether they are values, not timelines: those are not counted.
         """
         keys = self._store.keys
-        found: dict[str, tuple[list[bytes], list[int]]] = {}
+        found: dict[tuple[str, bool], tuple[list[bytes], list[int], bool]] = {}
         async for name in self._scan(keys.matching(kind, _common(_patterns(logs)))):
             key = keys.key_of(name.decode(errors="surrogateescape"))
             sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)
             if not sequence:
                 continue
-            head = key.partition(":")[0]
-            names, sequences = found.setdefault(head, ([], []))
+            batch = key.partition(":")[0], not is_line(key)
+            names, sequences, _ = found.setdefault(batch, ([], [], batch[1]))
             names.append(name)
             sequences.append(sequence)
             if len(names) == BATCH:
-                yield found.pop(head)
+                yield found.pop(batch)
         for one in found.values():
             yield one
 

@@ -48,6 +48,14 @@ class Answered(NamedTuple, Generic[T]):
     failure: Failure | None = None
 
 
+class Derived(NamedTuple, Generic[T]):
+    """An answer that was made of a timeline, its JSON, and what goes to the database of it."""
+
+    value: T
+    payload: bytes
+    answer: bytes | None
+
+
 class Job(Protocol[T]):
     """One thing that is asked for."""
 
@@ -70,6 +78,9 @@ class Job(Protocol[T]):
 
     def kept(self, value: T, payload: bytes) -> object:
         """What the memory of the process keeps of a value: nothing that a caller may change."""
+
+    async def derive(self, line: bytes) -> Derived[T] | None:
+        """The answer that the timeline ``line`` gives; None where there is none to be made of it."""
 
     async def load(self, attempt: Attempt) -> Loaded[T]:
         """Ask the upstream, with the slot that is held, and note in ``attempt`` how far that has come.

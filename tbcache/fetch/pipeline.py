@@ -1,6 +1,6 @@
 """What one request goes through, top to bottom.
 
-Request -> admit -> [hit | stale | go | join | wait] -> load -> settle
+Request -> admit -> [hit | stale | derive | go | join | wait] -> load -> settle
 
 What is loaded is a job's own: the sentiment of a symbol (``sentiment.py``), or what a function returns
 (``tbcache.fetch.function``).
@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from tbcache.admission import (
     Admission,
     Ask,
+    Derive,
     Failed,
     Go,
     Grant,
@@ -153,6 +154,13 @@ class Pipeline:
                         await self._discard(job, ask, give_up)
                         continue
                     return Answered(value, "stale", failure)
+                case Derive(line) as fresh:
+                    derived = await job.derive(line)
+                    if derived is None:
+                        await self._discard(job, ask, give_up)
+                        continue
+                    await self.admission.keep(ask, fresh, derived.payload, derived.answer)
+                    return Answered(derived.value, "cache")
                 case Failed(failure):
                     raise failure.to_error(name)
                 case Go(grant, old):

@@ -68,8 +68,8 @@ class Fetched:
     """What the pages brought.
 
     ``items`` lie in the asked time, of which all from ``since`` to ``until`` is known (None: nothing,
-    and up to now); ``read`` are those beside them that are older as well. The last page is still to be
-    settled: see the attempt.
+    and up to ``asked_at``); ``read`` are those beside them that are older as well. The last page is still
+    to be settled: see the attempt.
     """
 
     items: tuple[Item, ...]
@@ -80,6 +80,7 @@ class Fetched:
     reason: str | None
     closed_by: Failure | None
     hints: tuple[RateHint, ...]
+    asked_at: datetime
 
 
 class PageReader:
@@ -191,6 +192,7 @@ class PageReader:
             reason,
             closed_by,
             self._hints,
+            self._now,
         )
 
     def _is_delayed(self, items: Sequence[Item]) -> bool:

@@ -1,21 +1,24 @@
-"""The sentiment of a symbol, as a job of the pipeline: fetch pages -> parse -> score."""
+"""The sentiment of a symbol, as a job of the pipeline: fetch pages -> parse -> score -> merge."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from tbcache.admission import Admission, Reach, Settled, Settlement
-from tbcache.fetch.job import Attempt, Loaded
+from tbcache.fetch.job import Attempt, Derived, Loaded
+from tbcache.fetch.line import learned, recalled, told
 from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import AnswerSink
-from tbcache.scoring import aggregate, score_items
+from tbcache.scoring import aggregate
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
+from tbcache.timeline import encode_record
 
 
 class SentimentJob:
@@ -48,18 +51,21 @@ class SentimentJob:
     def kept(self, value: SymbolSentiment, payload: bytes) -> SymbolSentiment:
         return value
 
+    async def derive(self, line: bytes) -> Derived[SymbolSentiment] | None:
+        return await world().offload(lambda: _derived(self._upstream, self.request, line))
+
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = await self._admission.delay.reach(self.source, self.request)
         if reach is None:
             nothing = delayed(self._upstream, self.request, self._admission.now)
             return Loaded(nothing, attempt.grant, Settlement())
         fetched = await self._read_pages(attempt, reach)
-        as_of = self._admission.now
-        answer = self._answer = await world().offload(
-            lambda: _answer(self._upstream, self.request, fetched, as_of)
-        )
+        read_at, line = self._admission.now, attempt.grant.line
+        made = await world().offload(lambda: _made(self._upstream, self.request, line, fetched, read_at))
+        answer = self._answer = made.answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
+            line=made.line,
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,
@@ -89,21 +95,29 @@ class SentimentJob:
         return fetched
 
 
-def _answer(upstream: Upstream, request: FetchRequest, fetched: Fetched, as_of: datetime) -> Answer:
-    scores = score_items(fetched.items, upstream.analyzer, request.symbol)
-    sentiment = aggregate(
-        request,
-        fetched.items,
-        scores,
-        as_of=as_of,
-        complete=fetched.reason is None,
-        since=fetched.since,
-        reason=fetched.reason,
-        until=fetched.until,
-        scorer=upstream.analyzer,
-        voices=upstream.voices,
-    )
-    return Answer(sentiment, tuple(zip(fetched.items, scores, strict=True)))
+class _Made(NamedTuple):
+    """What a load comes to: the answer, and the timeline that it was made of as JSON."""
+
+    answer: Answer
+    line: bytes
+
+
+def _made(
+    upstream: Upstream, request: FetchRequest, line: bytes | None, fetched: Fetched, read_at: datetime
+) -> _Made:
+    found = learned(recalled(line, request), fetched, request, upstream.analyzer, read_at)
+    reads = () if found.read is None else (found.read,)
+    sentiment = told(found.record, request, upstream.analyzer, upstream.voices)
+    return _Made(Answer(sentiment, found.news, reads), encode_record(found.record))
+
+
+def _derived(upstream: Upstream, request: FetchRequest, line: bytes) -> Derived[SymbolSentiment] | None:
+    record = recalled(line, request)
+    if record is None:
+        return None
+    sentiment = told(record, request, upstream.analyzer, upstream.voices)
+    answer = encode_answer(Answer(sentiment)) if upstream.persist_to_db else None
+    return Derived(sentiment, encode_sentiment(sentiment), answer)
 
 
 def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> SymbolSentiment:

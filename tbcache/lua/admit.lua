@@ -11,6 +11,8 @@
 --       clears       STRING, the log of clears (see clear.lua)
 --       purses       HASH    of the same day: process -> what of the budget it may spend
 --                            without Redis (millionths of a dollar; see purse.lua)
+--       line         STRING  the symbol's timeline, in the form of an entry (see hours_of in envelope.lua)
+--       line_lease   HASH    of the timeline, like a lease; hours: for how many it is being asked
 -- ARGV  limits       "count:span_us,..."
 --       share        of each limit (0..1]
 --       charge       "fetch" | "request"
@@ -28,11 +30,14 @@
 --       log_head     the log's first 16 bytes, as the asker knows it
 --       cleared      the last clear in it that matches the key: its sequence; 0: none
 --       process
+--       hours        of the symbol's timeline that the answer is made of; 0: it is made of none
+--       line_cleared   as `cleared`, of the timeline
 -- Replies  (moments as us of the server's time)
 --       hit: now, entry                             fresh
 --       stale: now, entry, failure                  old; someone else refreshes, or must wait
---       go: now, entry, seen, start                 the slot is held, the lease is yours; send
---                                                   nothing before start; entry may be ""
+--       derive: now, line                           the timeline is fresh, and was asked for as many hours
+--       go: now, entry, seen, start, line           the slot is held, the lease is yours; send
+--                                                   nothing before start; entry and line may be ""
 --       join: now, token, ends_at                   someone else loads it
 --       wait: now, retry_at, code, reason, seen     no slot before retry_at; why: see window.lua;
 --                                                   seen: what meet replies
@@ -87,6 +92,15 @@ if is_fresh and charge == 'fetch' then
     return reply_hit(now, found)
 end
 
+-- Any number of hours is answered by one timeline. An error is a key of another type.
+local line_head = hours > 0 and redis.pcall('GETRANGE', line, 0, HOURS_BYTES - 1) or ''
+line_head = type(line_head) == 'string' and birth_of(line_head) >= line_cleared and line_head or ''
+local function whole_line()
+    local whole = line_head ~= '' and redis.pcall('GET', line) or ''
+    return type(whole) == 'string' and whole or ''
+end
+local serves = fresh_until(line_head) > now + needed_us and hours_of(line_head) >= hours and hours > 0
+
 --@include window
 --@include usage
 --@include lease
@@ -120,15 +134,18 @@ if charge == 'request' then
     if retry_at > 0 then
         return counted('wait', reply_wait(now, retry_at, code, reason, seen))
     end
-    if is_fresh then
+    if is_fresh or serves then
         -- The ask itself is what is charged, and it is over now.
         if has_slot then
             commit(slots, now, id, cost)
         else
             hold(window, now, id, cost, 0, now, view)
         end
-        return counted('hit', reply_hit(now, found))
+        return counted('hit', is_fresh and reply_hit(now, found) or reply_derive(now, whole_line()))
     end
+elseif serves then
+    unneeded()
+    return counted('hit', reply_derive(now, whole_line()))
 end
 
 local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation', 'length')
@@ -158,6 +175,22 @@ if ends_at > now and load[1] ~= id and not is_heir then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return counted('join', reply_join(now, load[1], ends_at))
 end
+-- Another loads the timeline, for as many hours or more, under the key of another answer.
+local other = hours > 0 and redis.pcall('HMGET', line_lease, 'token', 'until', 'hours', 'since', 'length') or {}
+if other.err or other[1] and line_cleared > 0 and (tonumber(other[4]) or 0) < line_cleared then
+    redis.call('UNLINK', line_lease)
+    other = {}
+end
+local is_other = other[1] and other[1] ~= id and not (job and string.sub(other[1], 1, #job) == job)
+local other_ends_at = is_other and lease_until(line_lease, other[2], other[5], now) or 0
+if other_ends_at > now and (tonumber(other[3]) or 0) >= hours then
+    unneeded()
+    if found then
+        return counted('stale', reply_stale(now, found, ''))
+    end
+    redis.pcall('HINCRBY', line_lease, 'waiters', 1)
+    return counted('join', reply_join(now, other[1], other_ends_at))
+end
 if budget > 0 then
 --@include budget
     local mine = has_slot and cost or 0
@@ -183,4 +216,8 @@ if load[6] then
 end
 -- Outlives the lease, so that failures in a row are remembered between loads.
 redis.call('PEXPIRE', lease, int((start + lease_us - now) / 1000 + 600000))
-return counted('go', reply_go(now, found or '', seen, start))
+if hours > 0 then
+    renew_lease(line_lease, start + lease_us, now, 'token', id, 'waiters', 0, 'since', since, 'hours', hours)
+    redis.call('PEXPIRE', line_lease, int((start + lease_us - now) / 1000 + 600000))
+end
+return counted('go', reply_go(now, found or '', seen, start, whole_line()))

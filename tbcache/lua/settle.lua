@@ -11,6 +11,7 @@
 --       woken         LIST    one element once the load is over; joiners look at it
 --       outbox        STREAM  answers accepted for the database: field "answer"
 --       billed        SET     ids billed today, of what is billed once a day
+--       line, line_lease   the symbol's timeline and its lease; where the answer is made of none, any keys
 -- ARGV  id            of the slot of the last page
 --       cost          in slots
 --       worker
@@ -31,6 +32,9 @@
 --       limits        "count:span_us,..."
 --       deadline_us   0: none
 --       budget        the day's (millionths of a dollar; 0: none)
+--       has_line      the answer is made of a timeline
+--       line_payload  its value's JSON, ""
+--       line_us       for how long it is kept
 --       once          what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       settled: now, is_stored, is_ours   the value is in Redis; the lease was the asker's still
@@ -160,6 +164,19 @@ if is_ours then
         redis.call('DEL', lease)
     end
     if (tonumber(load[2] or 0) or 1) > 0 then
+        wake(woken, '1', 10000)
+    end
+end
+
+-- Of two loads of one timeline, the one that was granted last, for more hours, has its lease.
+local line_load = has_line and redis.call('HMGET', line_lease, 'token', 'waiters', 'since') or {}
+if line_load[1] == token then
+    if kind == 'value' and line_payload ~= '' then
+        local value = seal(int(now + fresh_us), line_load[3] or UNCLEARED, line_payload)
+        redis.call('SET', line, value, 'PX', int(line_us / 1000))
+    end
+    redis.call('DEL', line_lease)
+    if (tonumber(line_load[2] or 0) or 1) > 0 then
         wake(woken, '1', 10000)
     end
 end

@@ -5,7 +5,7 @@
 -- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
 -- may fill the limit: an answer that has begun is finished.
 --
--- KEYS  window, lease, usage, billed, purses   (see admit.lua, settle.lua)
+-- KEYS  window, lease, usage, billed, purses, line_lease   (see admit.lua, settle.lua)
 -- ARGV  limits
 --       lease_us
 --       id           of the slot of the page that came
@@ -48,7 +48,9 @@ if retry_at > 0 then
     return reply_wait(now, retry_at, code, reason, seen)
 end
 hold(window, now, next_id, cost, lease_us, now)
-if redis.call('HGET', lease, 'token') == token then
-    renew_lease(lease, now + lease_us, now)
+for _, key in ipairs({lease, line_lease}) do
+    if redis.call('HGET', key, 'token') == token then
+        renew_lease(key, now + lease_us, now)
+    end
 end
 return reply_turned(now, seen)

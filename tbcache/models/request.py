@@ -45,6 +45,10 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
+#: What stands in the place of the hours in the key of a symbol's timeline.
+TIMELINE = "timeline"
+
+
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``."""
@@ -60,6 +64,11 @@ class FetchRequest:
         object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
         if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
             raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
+
+    @property
+    def line(self) -> str:
+        """The cache key of the symbol's timeline, e.g. ``twitter:AAPL:timeline``: one for any hours."""
+        return f"{self.source}:{self.symbol}:{TIMELINE}"
 
 
 @dataclass(frozen=True, slots=True)

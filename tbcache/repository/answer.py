@@ -10,14 +10,18 @@ import msgspec
 from tbcache.models import Item, SymbolSentiment
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.repository.error import CorruptAnswer
+from tbcache.timeline import Read
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A sentiment and the items it was made of, each with the score it was given."""
+    """A sentiment, and what its load has added to what is known: ``items``, each with the score it was given,
+    and ``reads``, by which they are known.
+    """
 
     sentiment: SymbolSentiment
     items: tuple[tuple[Item, float | None], ...] = ()
+    reads: tuple[Read, ...] = ()
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -43,7 +47,9 @@ def decode_answer(data: bytes) -> Answer:
     except NotJson as error:
         raise CorruptAnswer(f"{len(data)} bytes are no answer: {error}") from None
     sentiment = answer.sentiment
-    moments = (sentiment.as_of, sentiment.since, sentiment.until, *(item.at for item, _ in answer.items))
+    of_items = (moment for item, _ in answer.items for moment in (item.at, item.seen_at))
+    of_reads = (moment for read in answer.reads for moment in (*read.span, read.at))
+    moments = (sentiment.as_of, sentiment.since, sentiment.until, *of_items, *of_reads)
     if any(moment is not None and moment.tzinfo is None for moment in moments):
         raise CorruptAnswer(f"{len(data)} bytes are no answer: a time without its zone")
     return answer

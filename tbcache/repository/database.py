@@ -136,8 +136,13 @@ class SentimentRepository:
         # In one order everywhere, or two writers of the same items could wait for each other.
         rows.sort(key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
         snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
+        reads = [row for answer in records for row in table.read_rows(answer)]
         if rows:
+            connection.execute(table.keep_replaced(self.dialect), rows)
             connection.execute(table.upsert_items(self.dialect), rows)
+            connection.execute(table.keep_late(self.dialect), rows)
+        if reads:
+            connection.execute(table.insert_reads(self.dialect), reads)
         connection.execute(table.insert_snapshots(self.dialect), snapshots)
 
     def _try_sample(self) -> None:

@@ -28,6 +28,24 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX ix_sentiment_snapshots_moment ON sentiment_snapshots (as_of)",
     ),
     ("ALTER TABLE sentiment_snapshots ADD COLUMN until {moment}",),
+    (
+        "ALTER TABLE sentiment_items ADD COLUMN facts TEXT",
+        "ALTER TABLE sentiment_items ADD COLUMN engagement TEXT",
+        "ALTER TABLE sentiment_items ADD COLUMN scorer TEXT",
+        """CREATE TABLE sentiment_versions (
+            source VARCHAR(64) NOT NULL, external_id TEXT NOT NULL, symbol VARCHAR(15) NOT NULL,
+            seen_at {moment} NOT NULL, at {moment}, author TEXT, text TEXT NOT NULL, label VARCHAR(8),
+            score FLOAT, weight FLOAT NOT NULL, first_seen_at {moment} NOT NULL,
+            facts TEXT, engagement TEXT, scorer TEXT, PRIMARY KEY (source, external_id, symbol, seen_at)
+        )""",
+        "CREATE INDEX ix_sentiment_versions_seen ON sentiment_versions (seen_at)",
+        """CREATE TABLE sentiment_reads (
+            source VARCHAR(64) NOT NULL, symbol VARCHAR(15) NOT NULL, read_at {moment} NOT NULL,
+            start_at {moment} NOT NULL, end_at {moment} NOT NULL,
+            PRIMARY KEY (source, symbol, read_at, start_at)
+        )""",
+        "CREATE INDEX ix_sentiment_reads_moment ON sentiment_reads (read_at)",
+    ),
 )
 VERSION = FIRST + len(STEPS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,13 +23,18 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
+    bindparam,
     delete,
+    or_,
     select,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tbcache.models import Item, SymbolSentiment
+from tbcache.models import Engagement, Item, Kind, SymbolSentiment
+from tbcache.models.answer import UNKNOWN_ENGAGEMENT
+from tbcache.models.foreign import read_json
 from tbcache.repository.answer import Answer, finite, storable
 
 
@@ -65,8 +71,45 @@ items = Table(
     Column("weight", Float(53), nullable=False),
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
+    # As JSON: what else the item says, and what others did with it. Both are "" of an item without any.
+    Column("facts", Text),
+    Column("engagement", Text),
+    Column("scorer", Text),
     Index("ix_sentiment_items_symbol_at", "source", "symbol", "at"),
     Index("ix_sentiment_items_first_seen", "first_seen_at"),
+)
+
+#: The versions of items that later ones have replaced.
+versions = Table(
+    "sentiment_versions",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("symbol", String(15), primary_key=True),
+    Column("seen_at", UtcDateTime, primary_key=True),
+    Column("at", UtcDateTime),
+    Column("author", Text),
+    Column("text", Text, nullable=False),
+    Column("label", String(8)),
+    Column("score", Float(53)),
+    Column("weight", Float(53), nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("facts", Text),
+    Column("engagement", Text),
+    Column("scorer", Text),
+    Index("ix_sentiment_versions_seen", "seen_at"),
+)
+
+#: What was read when: of the time from start to end all items are known that the upstream had then.
+reads = Table(
+    "sentiment_reads",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("symbol", String(15), primary_key=True),
+    Column("read_at", UtcDateTime, primary_key=True),
+    Column("start_at", UtcDateTime, primary_key=True),
+    Column("end_at", UtcDateTime, nullable=False),
+    Index("ix_sentiment_reads_moment", "read_at"),
 )
 
 snapshots = Table(
@@ -100,17 +143,47 @@ schema = Table(
     Column("prune_at", BigInteger, nullable=False),
 )
 
-_SEEN_AGAIN = ("at", "author", "text", "label", "score", "weight", "seen_at")
+#: What makes another version of an item; likes that have grown do not.
+_SAID = ("at", "author", "text", "label", "score", "weight", "facts")
+_KEY = ("source", "external_id", "symbol")
 
 
 def upsert_items(dialect: str) -> Insert:
-    """Insert an item, or bring it up to date; an answer older than the one written last changes nothing."""
+    """Insert an item, or replace it by a later version; what says the same again changes nothing."""
     statement = _insert(dialect, items)
     return statement.on_conflict_do_update(
-        index_elements=["source", "external_id", "symbol"],
-        set_={name: statement.excluded[name] for name in _SEEN_AGAIN},
-        where=items.c.seen_at <= statement.excluded.seen_at,
+        index_elements=_KEY,
+        set_={name: statement.excluded[name] for name in (*_SAID, "engagement", "scorer", "seen_at")},
+        where=and_(
+            items.c.seen_at <= statement.excluded.seen_at,
+            or_(*(items.c[name].is_distinct_from(statement.excluded[name]) for name in _SAID)),
+        ),
     )
+
+
+def keep_replaced(dialect: str) -> Insert:
+    """Put by the version of an item that a later one, whose row is given, is about to replace."""
+    names = versions.c.keys()
+    same = (items.c[name] == bindparam(name, type_=items.c[name].type) for name in _KEY)
+    said = (items.c[name].is_distinct_from(bindparam(name, type_=items.c[name].type)) for name in _SAID)
+    earlier = items.c.seen_at < bindparam("seen_at", type_=UtcDateTime)
+    old = select(*(items.c[name] for name in names)).where(*same, earlier, or_(*said))
+    return _insert(dialect, versions).from_select(names, old).on_conflict_do_nothing()
+
+
+def keep_late(dialect: str) -> Insert:
+    """Put by a version, whose row is given, that is written after a later one: outboxes know no order."""
+    names = versions.c.keys()
+    given = (bindparam(name, type_=versions.c[name].type) for name in names)
+    same = (items.c[name] == bindparam(name, type_=items.c[name].type) for name in _KEY)
+    later = items.c.seen_at > bindparam("seen_at", type_=UtcDateTime)
+    chosen = select(*given).select_from(items).where(*same, later)
+    return _insert(dialect, versions).from_select(names, chosen).on_conflict_do_nothing()
+
+
+def insert_reads(dialect: str) -> Insert:
+    """Insert what was read, once."""
+    return _insert(dialect, reads).on_conflict_do_nothing()
 
 
 def insert_snapshots(dialect: str) -> Insert:
@@ -119,7 +192,12 @@ def insert_snapshots(dialect: str) -> Insert:
 
 
 #: Of each table that grows, from when a row's age counts: by our clock, never the upstream's.
-AGES: dict[Table, Column[datetime]] = {items: items.c.first_seen_at, snapshots: snapshots.c.as_of}
+AGES: dict[Table, Column[datetime]] = {
+    items: items.c.first_seen_at,
+    snapshots: snapshots.c.as_of,
+    versions: versions.c.seen_at,
+    reads: reads.c.read_at,
+}
 
 
 def delete_older(table: Table, oldest: datetime, most: int) -> Delete:
@@ -151,11 +229,66 @@ def item_rows(answer: Answer) -> list[dict[str, Any]]:
             "label": item.label,
             "score": finite(score),
             "weight": finite(item.weight) or 0.0,
-            "first_seen_at": sentiment.as_of,
-            "seen_at": sentiment.as_of,
+            "first_seen_at": item.seen_at or sentiment.as_of,
+            "seen_at": item.seen_at or sentiment.as_of,
+            "facts": _facts(item),
+            "engagement": _json(item.engagement, UNKNOWN_ENGAGEMENT),
+            "scorer": storable(sentiment.scorer),
         }
         for item, score in answer.items
     ]
+
+
+def read_rows(answer: Answer) -> list[dict[str, Any]]:
+    """One row a read."""
+    sentiment = answer.sentiment
+    return [
+        {
+            "source": sentiment.source,
+            "symbol": sentiment.symbol,
+            "read_at": read.at,
+            "start_at": read.span.start,
+            "end_at": read.span.end,
+        }
+        for read in answer.reads
+    ]
+
+
+class _Facts(msgspec.Struct, omit_defaults=True):
+    """What an item says beside what has a column of its own. ``stated`` is its own score."""
+
+    kind: Kind = "post"
+    url: str | None = None
+    lang: str | None = None
+    symbols: tuple[str, ...] = ()
+    origin: str | None = None
+    first_id: str | None = None
+    is_gone: bool = False
+    stated: float | None = None
+
+
+def _facts(item: Item) -> str:
+    return _json(
+        _Facts(
+            kind=item.kind,
+            url=_stored(item.url),
+            lang=_stored(item.lang),
+            symbols=tuple(map(storable, item.symbols)),
+            origin=_stored(item.origin),
+            first_id=_stored(item.first_id),
+            is_gone=item.is_gone,
+            stated=finite(item.score),
+        ),
+        _Facts(),
+    )
+
+
+def _stored(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
+def _json(value: object, nothing: object) -> str:
+    return "" if value == nothing else msgspec.json.encode(value).decode()
 
 
 def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
@@ -168,6 +301,7 @@ def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
 
 
 def to_item(row: Row[Any]) -> Item:
+    facts = read_json(row.facts, _Facts) if row.facts else _Facts()
     return Item(
         id=row.external_id,
         at=row.at,
@@ -176,6 +310,15 @@ def to_item(row: Row[Any]) -> Item:
         label=row.label,
         score=row.score,
         weight=row.weight,
+        kind=facts.kind,
+        url=facts.url,
+        lang=facts.lang,
+        symbols=facts.symbols,
+        engagement=read_json(row.engagement, Engagement) if row.engagement else UNKNOWN_ENGAGEMENT,
+        origin=facts.origin,
+        first_id=facts.first_id,
+        is_gone=facts.is_gone,
+        seen_at=row.seen_at,
     )
 
 

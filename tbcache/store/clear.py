@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tbcache.store.codec import UNCLEARED, DecodeError, read_head
 from tbcache.store.connection import Store
 from tbcache.store.glob import compile_glob
+from tbcache.store.key import for_lines, is_line
 
 _DIGITS = 16
 _SEQUENCE = re.compile(rb"[1-8]\d{%d}" % (_DIGITS - 1))
@@ -50,9 +51,7 @@ class ClearLog:
         if not self.clears:
             return 0
         name = key.encode(errors="surrogateescape")
-        return max(
-            (one.sequence for one in self.clears if compile_glob(one.pattern).fullmatch(name)), default=0
-        )
+        return max((one.sequence for one in self.clears if _matches(one.pattern, name)), default=0)
 
     def hides(self, key: str, birth: int) -> bool:
         """True when the entry of that birth under ``key`` is older than a clear."""
@@ -77,6 +76,15 @@ class ClearLog:
 
 
 NO_CLEARS = ClearLog()
+
+
+def _matches(pattern: str, name: bytes) -> bool:
+    """True where a clear of ``pattern`` takes the key of that name: with an answer goes the timeline that it
+    was made of, or the next ask would be answered by the same.
+    """
+    if not is_line(name.decode(errors="surrogateescape")):
+        return compile_glob(pattern).fullmatch(name) is not None
+    return any(compile_glob(one).fullmatch(name) for one in for_lines(pattern))
 
 
 def read_log(reply: Any) -> ClearLog:

@@ -10,10 +10,37 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from tbcache.models.request import TIMELINE
+
 #: Whose log has every clear: it stands for all keys that are of no known source.
 EVERYTHING = "*"
 
 _GLOB = re.compile(r"[*?\[\\]")
+
+
+def for_lines(pattern: str) -> tuple[str, ...]:
+    """Patterns of the timelines that answers are made of whose keys match ``pattern``: ``twitter:AAPL:24`` ->
+    ``twitter:AAPL:timeline``. They may match more than those.
+    """
+    symbol, colon, last = pattern.rpartition(":")
+    found = [pattern]
+    if colon and (":" in symbol or "*" in symbol):
+        found.append(f"{symbol}:{TIMELINE}")
+    if "*" in last:
+        # It may stand for any number of parts.
+        found.append(f"{symbol}{colon}{last[: last.rindex('*')]}*")
+    return tuple(found)
+
+
+def is_line(key: str) -> bool:
+    """True for the cache key of a timeline."""
+    return key.endswith(f":{TIMELINE}")
+
+
+def line_of(key: str) -> str | None:
+    """The key of the timeline that the answer under ``key`` is made of, if it is one."""
+    parts = key.split(":")
+    return ":".join((*parts[:2], TIMELINE)) if len(parts) == 3 and parts[2].isdigit() else None
 
 
 def tagged(key: str) -> str:
@@ -170,11 +197,14 @@ class Keys:
     def matching(self, kind: str, pattern: str) -> str:
         """A Redis glob for every ``kind`` ("cache" | "lease") key whose cache key matches ``pattern``.
 
-        It may match more, where a wildcard stands before the first colon: compare
+        It may match more, as where a wildcard stands before the first colon: compare
         :meth:`key_of` as well.
         """
-        head, colon, _ = pattern.partition(":")
+        head, colon, rest = pattern.partition(":")
         meta = _GLOB.search(head)
+        if ":" in rest:
+            # The timeline of what matches is called by another last part.
+            pattern = f"{pattern.rpartition(':')[0]}:*"
         if meta or not colon:
             prefix = head[: meta.start()] if meta else head
             return f"{self.namespace}:{kind}:{{{prefix}*"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import zlib
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tbcache.models import Engagement, Item, Kind, Label
+from tbcache.models.foreign import read_json
 from tbcache.timeline.coverage import Span
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
@@ -31,11 +33,13 @@ class Corrupt(ValueError):
 class Record:
     """A timeline, and what an answer needs beside it.
 
-    ``read_at`` is when the upstream was asked last, ``hours`` the most that it was asked for since the record
-    began, ``reason`` why less is covered, ``scorer`` who gave the scores.
+    ``asked_at`` is when the upstream was asked last, ``read_at`` when all was read that it gave; ``hours``
+    the most that it was asked for since the record began, ``reason`` why less is covered, ``scorer`` who gave
+    the scores.
     """
 
     timeline: Timeline
+    asked_at: datetime
     read_at: datetime
     hours: int
     scorer: str
@@ -43,9 +47,13 @@ class Record:
 
 
 def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
-    """``record`` in at most ``most_bytes``: where it has more, the oldest items are left out, and what covers
-    them.
+    """``record`` as JSON, its timeline in at most ``most_bytes``: where it has more, the oldest items are
+    left out, and what covers them. The hours stand first, for scripts to read.
     """
+    return b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(_bounded(record, most_bytes)))
+
+
+def _bounded(record: Record, most_bytes: int) -> bytes:
     data, most = _encode(record), len(record.timeline.versions)
     while len(data) > most_bytes and most > 1:
         most = min(most - 1, most * most_bytes // len(data))
@@ -61,11 +69,11 @@ def decode_record(data: bytes) -> Record:
     Raises:
       Corrupt: it made it of none.
     """
-    if not data.startswith(_FORM):
-        raise Corrupt(f"{len(data)} bytes are no timeline")
     try:
-        plain = _inflate(data[len(_FORM) :])
-        return _DECODER.decode(plain).record()
+        packed = base64.b64decode(read_json(data, _Json).t, validate=True)
+        if not packed.startswith(_FORM):
+            raise Corrupt("it is of another version")
+        return _DECODER.decode(_inflate(packed[len(_FORM) :])).record()
     except (ValueError, OverflowError, zlib.error) as error:
         raise Corrupt(f"{len(data)} bytes are no timeline: {error}"[:200]) from None
 
@@ -76,6 +84,10 @@ def _inflate(data: bytes) -> bytes:
     if not stream.eof:
         raise Corrupt("it is cut, or too long")
     return plain
+
+
+class _Json(msgspec.Struct):
+    t: str
 
 
 class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -147,6 +159,7 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 class _Table(msgspec.Struct, array_like=True):
     """A record; a read is its start, its end and when it was."""
 
+    asked_at: int
     read_at: int
     hours: int
     scorer: str
@@ -157,7 +170,8 @@ class _Table(msgspec.Struct, array_like=True):
     def record(self) -> Record:
         reads = (Read(Span(_moment(a), _moment(b)), _moment(at)) for a, b, at in self.reads)
         timeline = Timeline.of((row.version() for row in self.rows), reads)
-        return Record(timeline, _moment(self.read_at), self.hours, self.scorer, self.reason)
+        asked_at, read_at = _moment(self.asked_at), _moment(self.read_at)
+        return Record(timeline, asked_at, read_at, self.hours, self.scorer, self.reason)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -169,7 +183,8 @@ def _encode(record: Record) -> bytes:
         (_micros(read.span.start), _micros(read.span.end), _micros(read.at)) for read in record.timeline.reads
     ]
     rows = [_Row.of(version) for version in record.timeline.versions]
-    table = _Table(_micros(record.read_at), record.hours, record.scorer, record.reason, reads, rows)
+    moments = _micros(record.asked_at), _micros(record.read_at)
+    table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows)
     # The fastest level: the next ones save little and cost several times as much.
     return _FORM + zlib.compress(_plain(table), 1)
 

@@ -80,15 +80,23 @@ class Timeline:
         """Of each item, by its identity, the version that was seen last."""
         return _latest(self.versions)
 
-    def news(self, items: Iterable[Item]) -> list[Item]:
-        """Those of ``items``, as just read, that say something else than what is known of them."""
+    def news(self, items: Iterable[Item], read_at: datetime) -> list[Item]:
+        """Those of ``items`` that say something else than what is known of them, as seen at ``read_at``, when
+        they were read. Where a clock was set back meanwhile they still follow what they replace.
+        """
         known = self.latest()
-        return [item for item in items if not _says_the_same(item, known.get(item.identity))]
+        found = []
+        for item in items:
+            before = known.get(item.identity)
+            if before is None:
+                found.append(replace(item, seen_at=read_at))
+            elif not _says_the_same(item, before):
+                found.append(replace(item, seen_at=max(read_at, before.seen_at + _RESOLUTION)))
+        return found
 
-    def window(self, span: Span) -> list[Scored]:
-        """The last version of each item that is of ``span``, both ends included, the oldest first."""
-        chosen = [each for each in self.latest().values() if span.start <= each.at <= span.end]
-        return sorted(chosen, key=_place)
+    def since(self, start: datetime) -> list[Scored]:
+        """The last version of each item that is of ``start`` or later, the oldest first."""
+        return sorted((each for each in self.latest().values() if each.at >= start), key=_place)
 
     def as_of(self, moment: datetime) -> Timeline:
         """What was known at ``moment``."""
@@ -132,8 +140,6 @@ def _place(version: Scored) -> tuple[datetime, str, datetime]:
     return version.at, version.item.identity, version.seen_at
 
 
-def _says_the_same(item: Item, known: Scored | None) -> bool:
+def _says_the_same(item: Item, known: Scored) -> bool:
     """True where nothing but what others did with it has changed: likes grow with every look."""
-    if known is None:
-        return False
     return replace(item, seen_at=known.item.seen_at, engagement=known.item.engagement) == known.item

@@ -121,8 +121,8 @@ def test_a_granted_ask_reads_and_writes_nothing_twice(admission: Admission, stor
     before = calls_by_command(store)
     go(admission)
     made = calls_by_command(store) - before
-    # This process in the fleet and its slot; the demand and the lease.
-    assert (made["zscore"], made["zadd"], made["hset"], made["hdel"]) == (1, 2, 2, 0)
+    # This process in the fleet and its slot; the demand, the lease and that of the timeline.
+    assert (made["zscore"], made["zadd"], made["hset"], made["hdel"]) == (1, 2, 3, 0)
 
 
 def calls_by_command(store: Store) -> Counter[str]:
@@ -570,6 +570,8 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         usage=keys.usage("twitter", day),
         clears=keys.clears("twitter"),
         purses=keys.purses("twitter", day),
+        line=keys.entry("twitter:AAPL:timeline"),
+        line_lease=keys.lease("twitter:AAPL:timeline"),
         limits="5:60000000",
         share=1.0,
         charge="fetch",
@@ -587,6 +589,8 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         log_head=b"",
         cleared=0,
         process="me",
+        hours=24,
+        line_cleared=0,
     )
     assert isinstance(store.run(ADMIT, late), Late)
     assert list(store.client.scan_iter()) == [keys.layout.encode()]
@@ -1061,6 +1065,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
         usage=store.keys.usage("twitter", day),
         billed=store.keys.billed("twitter", day),
         purses=store.keys.purses("twitter", day),
+        line_lease=store.keys.lease("twitter:AAPL:timeline"),
         limits="5:60000000",
         lease_us=15_000_000,
         id=grant.slot,

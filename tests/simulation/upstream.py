@@ -211,7 +211,8 @@ class Provider:
     def parse(self, response: RawResponse) -> Page:
         body = http_response.page(self.source.name, response)
         number, at = int(body["page"]), body["load"]
-        item = Item(f"{at}.{number}", response.received_at, "", score=at / 1e6)
+        # One item of many versions: what was read last is all that an answer is made of.
+        item = Item(f"{at}.{number}", response.received_at, "", score=at / 1e6, first_id="all")
         more = str(number + 1) if number < self.pages else None
         return Page((item,), next=more, exhausted=more is None)
 

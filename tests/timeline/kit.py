@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tbcache.models import Item
@@ -38,3 +39,11 @@ versions = st.builds(
 )
 reads = st.builds(Read, spans, minutes.map(moment))
 timelines = st.builds(Timeline.of, st.lists(versions, max_size=8), st.lists(reads, max_size=4))
+
+#: How quickly examples are made says nothing on a busy machine.
+examples = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Settled, Settlement
-from tbcache.fetch import Attempt, Loaded, TooLate
+from tbcache.fetch import Attempt, Derived, Loaded, TooLate
 from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
 from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now
@@ -62,6 +62,9 @@ class FunctionJob(Generic[T]):
 
     def kept(self, value: Timed[T], payload: bytes) -> Packed:
         return Packed(payload)
+
+    async def derive(self, line: bytes) -> Derived[Timed[T]] | None:
+        return None
 
     async def load(self, attempt: Attempt) -> Loaded[Timed[T]]:
         if not self._admission.may_send(attempt.grant):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbcache.timeline import Coverage, Span
-from tests.timeline.kit import coverages, moment, span, spans
+from tests.timeline.kit import coverages, examples, moment, span, spans
 
 
 def _covered(coverage: Coverage) -> set[int]:
@@ -21,6 +21,7 @@ def _covered(coverage: Coverage) -> set[int]:
     }
 
 
+@examples
 @given(st.lists(spans, max_size=6))
 def test_what_was_asked_is_covered_and_nothing_else(asked: list[Span]) -> None:
     """A minute too many is an answer that claims what it does not know."""
@@ -33,6 +34,7 @@ def test_what_was_asked_is_covered_and_nothing_else(asked: list[Span]) -> None:
     assert Coverage.of(reversed(asked)) == Coverage.of(asked)
 
 
+@examples
 @given(coverages)
 def test_spans_are_in_order_and_do_not_touch(coverage: Coverage) -> None:
     """One stretch of time is one span, or its holes could not be told from none."""
@@ -41,6 +43,7 @@ def test_spans_are_in_order_and_do_not_touch(coverage: Coverage) -> None:
     assert coverage | coverage == coverage
 
 
+@examples
 @given(coverages, spans)
 def test_holes_are_what_the_rest_leaves(coverage: Coverage, limits: Span) -> None:
     """What is filled is the holes, no more: each post of the rest would be paid for again."""

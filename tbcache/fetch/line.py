@@ -1,0 +1,105 @@
+"""What a load adds to the timeline of a symbol, and the answers that are made of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from tbcache.fetch.reader import Fetched
+from tbcache.io.log import get_logger
+from tbcache.models import FetchRequest, Item, SymbolSentiment
+from tbcache.scoring import Scorer, VoiceRule, aggregate, score_items
+from tbcache.timeline import Corrupt, Read, Record, Scored, Span, Timeline, decode_record
+from tbcache.timeline.record import MOST_ITEMS
+
+log = get_logger("tbcache.fetch")
+
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+class Learned(NamedTuple):
+    """What is known after a load: the record, and what of it is new."""
+
+    record: Record
+    news: tuple[Scored, ...]
+    read: Read | None
+
+
+def recalled(line: bytes | None, request: FetchRequest) -> Record | None:
+    """The record that ``line`` is; None where there is none, or it cannot be read."""
+    if line is None:
+        return None
+    try:
+        return decode_record(line)
+    except Corrupt as error:
+        log.warning("timeline.corrupt", source=request.source, symbol=request.symbol, reason=str(error))
+        return None
+
+
+def learned(
+    known: Record | None, fetched: Fetched, request: FetchRequest, scorer: Scorer, read_at: datetime
+) -> Learned:
+    """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
+    before = Timeline() if known is None else _scored_by(scorer, known, request.symbol)
+    items = before.news(fetched.items, read_at)
+    news = tuple(_scored(items, scorer, request.symbol))
+    read = _read(fetched, read_at)
+    hours = max(request.hours, 0 if known is None else known.hours)
+    timeline = (before | Timeline.of(news, () if read is None else (read,))).compact(
+        read_at - timedelta(hours=hours), MOST_ITEMS
+    )
+    reason = fetched.reason or (None if known is None else known.reason)
+    return Learned(Record(timeline, fetched.asked_at, read_at, hours, name_of(scorer), reason), news, read)
+
+
+def told(
+    record: Record, request: FetchRequest, scorer: Scorer, voices: Sequence[VoiceRule]
+) -> SymbolSentiment:
+    """What ``record`` says of the hours of ``request``, as of when it was read."""
+    timeline = record.timeline
+    if record.scorer != name_of(scorer):
+        timeline = _scored_by(scorer, record, request.symbol)
+    start = record.read_at - timedelta(hours=request.hours)
+    versions = timeline.since(start)
+    span = timeline.coverage.last(Span(start, _FAR))
+    until = None if span is None or span.end >= record.asked_at else span.end
+    is_complete = span is not None and span.start <= start and until is None
+    return aggregate(
+        request,
+        [version.item for version in versions],
+        [version.score for version in versions],
+        as_of=record.read_at,
+        complete=is_complete,
+        since=None if span is None else span.start,
+        reason=None if is_complete else record.reason or "page_budget",
+        until=until,
+        scorer=scorer,
+        voices=voices,
+    )
+
+
+def name_of(scorer: Scorer) -> str:
+    """What a scorer is called where its scores are kept."""
+    return f"{scorer.name}/{scorer.version}"
+
+
+def _read(fetched: Fetched, read_at: datetime) -> Read | None:
+    """What is known by the pages that were fetched; None where they prove nothing."""
+    if fetched.since is None:
+        return None
+    span = Span(fetched.since, fetched.until or fetched.asked_at)
+    return Read(span, read_at) if span.start < span.end else None
+
+
+def _scored_by(scorer: Scorer, record: Record, symbol: str) -> Timeline:
+    """The record's timeline with the scores of ``scorer``: others may be of another make."""
+    timeline = record.timeline
+    if record.scorer == name_of(scorer):
+        return timeline
+    items = [version.item for version in timeline.versions]
+    return Timeline.of(_scored(items, scorer, symbol), timeline.reads)
+
+
+def _scored(items: Sequence[Item], scorer: Scorer, symbol: str) -> list[Scored]:
+    return [Scored(*pair) for pair in zip(items, score_items(items, scorer, symbol), strict=True)]

@@ -1,0 +1,233 @@
+"""One timeline of a symbol answers for any number of hours."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.cache import CacheManager
+from tbcache.fetch import Pipeline
+from tbcache.models import FetchRequest, Item, Limit, Outcome, Page
+from tbcache.models.error import UpstreamUnavailable
+from tbcache.repository import decode_answer
+from tbcache.scoring import FinanceVader
+from tbcache.store import Store
+from tbcache.timeline import decode_record
+from tests.core.conftest import TWITTER, Upstream, item
+from tests.server import wait_until
+
+pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
+
+AAPL = FetchRequest("twitter", "AAPL")
+LINE = "twitter:AAPL:timeline"
+
+
+def over(hours: int) -> FetchRequest:
+    return FetchRequest("twitter", "AAPL", hours)
+
+
+def hours_ago(hours: float) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=hours)
+
+
+def posts(*ages: float) -> Page:
+    """One post for each of so many hours ago, and no more."""
+    return Page(tuple(item(f"{age}", hours_ago(age)) for age in ages), exhausted=True)
+
+
+def age(store: Store, *keys: str) -> None:
+    """Let the values under ``keys`` be old."""
+    for key in keys:
+        entry = store.keys.entry(key)
+        store.client.setrange(entry, 5, b"0000000000000001")
+
+
+def figures(outcome: Outcome) -> tuple[int, float, bool]:
+    return outcome.sentiment.count, outcome.covered_hours, outcome.complete
+
+
+def test_one_fetch_answers_for_any_fewer_hours(pipeline: Pipeline) -> None:
+    """Three bots that look at 1, 6 and 24 hours paid for the same posts three times."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5, 3, 20))
+    found = [pipeline.run(upstream, over(hours)) for hours in (24, 1, 6, 24)]
+    assert [each.origin for each in found] == ["live", "cache", "cache", "cache"]
+    assert [figures(each) for each in found[:3]] == [(3, 24, True), (1, 1, True), (2, 6, True)]
+    assert len(upstream.sent) == 1
+
+
+def test_answers_of_one_timeline_are_of_one_moment(pipeline: Pipeline) -> None:
+    """It knows nothing of what came since: its age is that of what it was made of."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    first, other = pipeline.run(upstream, over(24)), pipeline.run(upstream, over(1))
+    assert other.as_of == first.as_of
+
+
+def test_what_was_derived_is_a_hit_for_all(pipeline: Pipeline, store: Store) -> None:
+    """The timeline may be long, and is read once; the answer is short."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, over(24))
+    pipeline.run(upstream, over(1))
+    assert store.client.pttl(store.keys.entry("twitter:AAPL:1")) > 0
+    store.client.delete(store.keys.entry(LINE))
+    assert pipeline.run(upstream, over(1)).origin == "cache"
+    assert len(upstream.sent) == 1
+
+
+def test_a_derived_answer_needs_no_slot(pipeline: Pipeline) -> None:
+    """With the limit used up, what is known is known."""
+    upstream = Upstream(replace(TWITTER, limits=(Limit(1, 60.0),)), lambda cursor: posts(0.5))
+    pipeline.run(upstream, over(24))
+    assert pipeline.run(upstream, over(6), patience=0).origin == "cache"
+
+
+def test_more_hours_than_were_asked_for_are_fetched(pipeline: Pipeline) -> None:
+    """A timeline of an hour says nothing of the day, and is no reason to claim it."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5, 20))
+    assert figures(pipeline.run(upstream, over(1))) == (1, 1, True)
+    day = pipeline.run(upstream, over(24))
+    assert (day.origin, figures(day)) == ("live", (2, 24, True))
+    assert pipeline.run(upstream, over(12)).origin == "cache"
+
+
+def test_what_was_read_before_widens_the_answer(pipeline: Pipeline, store: Store) -> None:
+    """For a busy symbol 24 hours were the last one and a half, for ever: each refresh began anew."""
+    pages = [(Page((item("old", hours_ago(3)),), next="x")), Page((item("new", hours_ago(1)),), next="x")]
+    source = replace(TWITTER, pages=1)
+    first = pipeline.run(Upstream(source, lambda cursor: pages[0]), AAPL)
+    assert first.sentiment.count == 1
+    age(store, AAPL.key, LINE)
+    refresh = replace(pages[1], items=(*pages[1].items, *pages[0].items))
+    second = pipeline.run(Upstream(source, lambda cursor: refresh), AAPL, needed=1)
+    assert (second.sentiment.count, second.sentiment.reason) == (2, "page_budget")
+    assert second.covered_hours == pytest.approx(3, abs=0.1)
+
+
+def test_an_edited_post_counts_as_it_is_now(pipeline: Pipeline, store: Store) -> None:
+    """It was one voice, and is one, and has changed its mind."""
+    before = Item("1", hours_ago(1), "great earnings beat, strong buy")
+    after = Item("2", hours_ago(0.1), "terrible, a fraud, sell everything", first_id="1")
+    for post, sign in ((before, 1), (after, -1)):
+        page = Page((post,), exhausted=True)
+        found = pipeline.run(Upstream(answer=lambda cursor, page=page: page), AAPL, needed=1).sentiment
+        assert found.count == 1
+        assert (found.score or 0) * sign > 0
+        age(store, AAPL.key, LINE)
+
+
+def test_two_that_want_other_hours_of_one_symbol_share_a_fetch(pipeline: Pipeline) -> None:
+    """Their answers have keys of their own, and expire at the same moment."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slowly(cursor: str | None) -> Page:
+        asked.set()
+        assert go_on.wait(20)
+        return posts(0.5, 20)
+
+    upstream = Upstream(answer=slowly)
+    with ThreadPoolExecutor(2) as pool:
+        day = pool.submit(pipeline.run, upstream, over(24))
+        assert asked.wait(20)
+        hour = pool.submit(pipeline.run, upstream, over(1))
+        lease = pipeline.admission._store.keys.lease(LINE)
+        try:
+            wait_until(lambda: int(pipeline.admission._store.client.hget(lease, "waiters") or 0) == 1, 20)
+        finally:
+            go_on.set()
+        assert (day.result(20).origin, hour.result(20).origin) == ("live", "cache")
+    assert len(upstream.sent) == 1
+
+
+@pytest.mark.parametrize("pattern", ["twitter:*", "twitter:AAPL:*", "twitter:AAPL:24", "*:24", "*4", "*"])
+def test_a_clear_takes_the_timeline_that_an_answer_was_made_of(
+    pipeline: Pipeline, store: Store, pattern: str
+) -> None:
+    """The next ask would get the same answer again, from what nobody knows is there."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    assert CacheManager(store, pipeline.admission.memory).clear_pattern(pattern) == 1
+    assert store.client.exists(store.keys.entry(LINE)) == 0
+    assert pipeline.run(upstream, AAPL).origin == "live"
+
+
+def test_deleting_an_answer_takes_its_timeline(pipeline: Pipeline, store: Store) -> None:
+    """Whoever deletes it wants it to be fetched."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    assert CacheManager(store, pipeline.admission.memory).delete(AAPL.key)
+    assert pipeline.run(upstream, AAPL).origin == "live"
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b'{"h":24,"t":"x"}'])
+def test_a_damaged_timeline_is_read_anew(pipeline: Pipeline, store: Store, damage: bytes) -> None:
+    """Corrupt bytes cost one fetch and lose nothing."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    entry = store.keys.entry(LINE)
+    store.client.setrange(entry, 47, damage + b"}")
+    store.client.delete(store.keys.entry(AAPL.key))
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    assert decode_record(store.client.get(entry)[47:-1]).timeline.versions
+
+
+def test_a_timeline_whose_load_lost_its_lease_is_not_kept(pipeline: Pipeline, store: Store) -> None:
+    """What was cleared while it was fetched does not come back with it."""
+
+    def cleared(cursor: str | None) -> Page:
+        store.client.delete(store.keys.lease(LINE))
+        return posts(0.5)
+
+    pipeline.run(Upstream(answer=cleared), AAPL)
+    assert store.client.exists(store.keys.entry(LINE)) == 0
+
+
+def test_a_failed_fetch_leaves_the_timeline_and_no_lease(pipeline: Pipeline, store: Store) -> None:
+    """What was paid for stays known."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    before = store.client.get(store.keys.entry(LINE))
+
+    def down(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "down")
+
+    with pytest.raises(UpstreamUnavailable):
+        pipeline.run(Upstream(answer=down), over(48))
+    assert store.client.get(store.keys.entry(LINE)) == before
+    assert store.client.exists(store.keys.lease(LINE)) == 0
+
+
+def test_another_scorer_scores_what_is_known_anew(pipeline: Pipeline, store: Store) -> None:
+    """A mean of two scorers' figures means nothing."""
+
+    class Bear(FinanceVader):
+        name = "bear"
+
+        def score_for(self, texts: list[str], symbol: str) -> list[float]:  # type: ignore[override]
+            return [-1.0 for _ in texts]
+
+    pipeline.run(Upstream(answer=lambda cursor: posts(0.5)), over(24))
+    other = Upstream(answer=lambda cursor: posts(0.5))
+    other.__dict__["scorer"] = Bear()
+    other.__class__ = type("Other", (Upstream,), {"analyzer": property(lambda self: self.scorer)})
+    found = pipeline.run(other, over(1)).sentiment
+    assert (found.score, found.scorer.partition("/")[0]) == (-1.0, "bear")
+
+
+def test_what_goes_to_the_database_is_what_is_new(pipeline: Pipeline, store: Store) -> None:
+    """The whole day was written again with each refresh."""
+    known = {each: item(f"{each}", hours_ago(each)) for each in (1.0, 2.0, 3.0)}
+    for ages in ((2.0, 3.0), (1.0, 2.0, 3.0)):
+        page = Page(tuple(known[each] for each in ages), exhausted=True)
+        pipeline.run(Upstream(answer=lambda cursor, page=page: page, persist_to_db=True), AAPL, needed=1)
+        age(store, AAPL.key, LINE)
+    answers = [
+        decode_answer(fields[b"answer"]) for _, fields in store.client.xrange(store.keys.outbox("twitter"))
+    ]
+    assert [[each.id for each, _ in answer.items] for answer in answers] == [["2.0", "3.0"], ["1.0"]]
+    for answer in answers:
+        (read,) = answer.reads
+        assert read.at == answer.sentiment.as_of
+        assert all(each.seen_at == read.at for each, _ in answer.items)
