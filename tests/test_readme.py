@@ -47,17 +47,17 @@ def commands() -> list[str]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server, the simulator and a worker; gives the variables that point at them."""
     folder = tmp_path_factory.mktemp("fleet")
-    server = Server().start()
+    server = Server(always_answers=True).start()
     try:
         with running_simulator() as upstream:
-            variables = {"REDIS_URL": server.url, "TBCACHE_DATA_DIR": str(folder), **upstream.variables}
+            variables = {**server.variables, "TBCACHE_DATA_DIR": str(folder), **upstream.variables}
             command = [sys.executable, "-m", "workers", "--threads", "2"]
             worker = subprocess.Popen(command, cwd=readme.ROOT, env=clean_environment(**variables))
             try:
                 yield variables
             finally:
                 worker.terminate()
-                worker.wait(20)
+                worker.wait(60)
     finally:
         server.close()
 
@@ -71,7 +71,7 @@ def test_each_python_example_runs(block: str, fleet: dict[str, str], tmp_path: P
         env=clean_environment(**fleet),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not re.search("again at|the job goes on", done.stdout), "it took the way of an error"

@@ -34,7 +34,7 @@ def running(server: Server, host: str = "127.0.0.1") -> Iterator[tuple[subproces
     """The API in a process of its own, and its port."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, host],
-        env={**os.environ, "REDIS_URL": server.url},
+        env={**os.environ, **server.variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -54,7 +54,7 @@ def running(server: Server, host: str = "127.0.0.1") -> Iterator[tuple[subproces
 def test_a_stop_signal_ends_it_with_code_0(server: Server, number: signal.Signals) -> None:
     """Containers, `tbcache up` and Ctrl-C all end it so, and none is a failure."""
     with running(server) as (process, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", "/readyz")
         assert connection.getresponse().status == 200
         connection.close()
@@ -67,7 +67,7 @@ def test_a_stop_signal_ends_it_with_code_0(server: Server, number: signal.Signal
 def test_a_client_that_stays_cannot_hold_it_up(server: Server) -> None:
     """A browser keeps connections for minutes, and a stuck client for ever."""
     with running(server) as (process, port):
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         idle.request("GET", "/healthz")
         assert idle.getresponse().read()
         with socket.create_connection(("127.0.0.1", port)) as stuck:
@@ -83,7 +83,7 @@ def test_a_client_that_stays_cannot_hold_it_up(server: Server) -> None:
 def test_forwarded_addresses_are_not_believed(server: Server) -> None:
     """Anyone can write `X-Forwarded-For: 127.0.0.1`."""
     with running(server) as (_, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         headers = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
         connection.request("POST", "/api/monitoring/cache/clear?pattern=x", headers=headers)
         refused = connection.getresponse()

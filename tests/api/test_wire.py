@@ -109,14 +109,14 @@ def ask(port: int, path: str = "/healthz", method: str = "GET") -> int:
 
 
 def connect(port: int, data: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
     # The server may have refused what it has seen of it, and closed.
     with contextlib.suppress(ConnectionError):
         connection.sendall(data)
     return connection
 
 
-def read(connections: list[socket.socket], seconds: float = 5.0) -> list[bytes]:
+def read(connections: list[socket.socket], seconds: float = 30.0) -> list[bytes]:
     """What comes on each until it is closed."""
     answers, give_up = dict.fromkeys(connections, b""), time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:

@@ -47,7 +47,7 @@ class Done:
 def tbcache(*args: str, **variables: str) -> Done:
     """Run a command in a pipe."""
     done = subprocess.run(
-        [*TBCACHE, *args], env=clean_environment(**variables), capture_output=True, text=True, timeout=60
+        [*TBCACHE, *args], env=clean_environment(**variables), capture_output=True, text=True, timeout=110
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -72,7 +72,7 @@ class Up:
     def said(self) -> str:
         return self.log.read_text()
 
-    def wait_for(self, text: str, timeout: float = 60.0) -> None:
+    def wait_for(self, text: str, timeout: float = 110.0) -> None:
         """Wait until it has said ``text``."""
 
         def is_said() -> bool:

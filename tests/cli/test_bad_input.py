@@ -296,7 +296,7 @@ def test_no_wait_ends_with_4_when_the_limit_is_used_up(
 ) -> None:
     """A script that cannot wait must be able to tell a limit from a failure."""
     one = {"TBCACHE_STOCKTWITS__LIMITS": "1/1h", "TBCACHE_STOCKTWITS__PAGES": "1"}
-    limited = {**simulator.variables, **one, "REDIS_URL": server.url}
+    limited = {**simulator.variables, **one, **server.variables}
     assert cli("fetch", "stocktwits", "AAPL", **limited).code == 0
     done = cli("fetch", "stocktwits", "MSFT", "--no-wait")
     assert (done.code, done.out) == (4, "")

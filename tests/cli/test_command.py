@@ -33,7 +33,7 @@ def _commands() -> Iterator[list[str]]:
 @pytest.fixture
 def fleet(server: Server, simulator: SimulatorProcess) -> dict[str, str]:
     """Variables of a fleet that asks the simulator."""
-    return {**simulator.variables, "REDIS_URL": server.url, "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT"}
+    return {**simulator.variables, **server.variables, "TBCACHE_COMMON_SYMBOLS": "AAPL,MSFT"}
 
 
 @pytest.mark.parametrize("args", [[], *_commands()], ids=" ".join)

@@ -84,7 +84,7 @@ def test_a_single_process_becomes_the_part_itself(
 ) -> None:
     """Signals of an init system must reach the part, not a wrapper around it."""
     # No common symbol is asked for: nothing here may go outside.
-    variables = {"REDIS_URL": server.url, "TBCACHE_STOCKTWITS__BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    variables = {**server.variables, "TBCACHE_STOCKTWITS__BASE_URL": f"http://127.0.0.1:{free_port()}"}
     with running(*args, "--data-dir", str(tmp_path), **variables) as process:
         wait_until(lambda: [one for one, _ in _roles(store, settings)] == [role], 20.0, what=f"a {role}")
         (pid,) = [worker.pid for worker in UsageMonitor(store, settings).get_workers()]

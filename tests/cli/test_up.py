@@ -24,6 +24,9 @@ from tests.cli.command import TBCACHE, Up, children_of, clean_environment, is_al
 from tests.server import Server, free_port, wait_until
 from tests.soak import settled, untrue
 
+# Each start of a fleet has a deadline of its own.
+pytestmark = pytest.mark.timeout(300)
+
 #: It takes two on an idle machine; more than the supervisor grants its children is for a busy one.
 STOP_SECONDS = 20.0
 OWN = "of-the-user-alone"
@@ -247,7 +250,6 @@ def test_one_that_keeps_dying_stops_the_whole_with_its_reason(tmp_path: Path, se
         assert "tbcache: worker-1 keeps dying (5 times within 30 s, last: signal 9)" in up.said
 
 
-@pytest.mark.timeout(240)
 def test_a_terminal_shows_a_live_page_and_ctrl_c_is_a_success(tmp_path: Path) -> None:
     """A new person runs one command and sees a page move."""
     env = clean_environment(TBCACHE_COMMON_SYMBOLS="AAPL", COLUMNS="140", LINES="50", TERM="xterm")
