@@ -20,7 +20,7 @@ from tbcache.store import Store
 from tbcache.store.memory import Memory
 from tests import readme
 from tests.cli.command import Done, local_client
-from tests.cli.test_part import running
+from tests.cli.test_process import running
 from tests.server import Server, wait_until
 from tests.test_floors import SCRIPTS
 from tests.upstream import SimulatorProcess
