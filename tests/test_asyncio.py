@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -365,6 +366,66 @@ def test_a_slot_of_a_task_that_is_cancelled_is_committed(run: Run) -> None:
         held = _score()
         await cancelled(task)
         assert _score() < held
+
+    run(main())
+
+
+def test_a_slot_in_a_generator_that_is_left_open_ends_with_the_loop(run: Run) -> None:
+    """``async for`` with a ``break``: at its end the loop must not stumble over the slot."""
+    problems: list[Any] = []
+    left: list[Any] = []
+
+    async def pages() -> AsyncIterator[int]:
+        async with get_rate_limiter("my_exchange").slot(limit=1, window_seconds=60):
+            yield 1
+
+    async def main() -> float:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        left.append(pages())
+        await anext(left[0])
+        return _score()
+
+    held = run(main())
+    wait_until(lambda: _score() < held, 20, "the slot's end")
+    assert not problems
+
+
+def test_a_slot_of_a_loop_that_was_just_closed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task is collected in the middle of the block, and can await nothing any more."""
+    problems: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", problems.append)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, problem: None)
+
+    async def hold() -> None:
+        async with get_rate_limiter("my_exchange").slot(limit=1, window_seconds=60):
+            await asyncio.sleep(SECONDS)
+
+    holding = [loop.create_task(hold())]
+    loop.run_until_complete(until(lambda: slots("my_exchange") == 1, "the slot"))
+    held = _score()
+    loop.close()
+    del loop
+    holding.clear()
+    gc.collect()
+    wait_until(lambda: _score() < held, 20, "the slot's end")
+    assert not problems
+
+
+def test_a_slot_is_held_around_each_call_of_a_function_and_around_one_block(run: Run) -> None:
+    """Two blocks at once would end each other's."""
+    slot = get_rate_limiter("my_exchange").slot(limit=5, window_seconds=60)
+
+    @slot
+    async def ask() -> int:
+        return slots("my_exchange")
+
+    async def main() -> None:
+        assert [await ask() for _ in range(2)] == [1, 2]
+        async with slot:
+            with pytest.raises(RuntimeError, match="one block"):
+                async with slot:
+                    raise AssertionError("it is held twice")
 
     run(main())
 

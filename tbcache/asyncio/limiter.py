@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncContextDecorator
+from types import TracebackType
+from typing import Any, Self
 
 from tbcache.admission.rate_limiter import RateLimiter as BlockingLimiter
 from tbcache.admission.rate_limiter import get_rate_limiter as get_blocking
 from tbcache.admission.sliding_window import SlidingWindow
 from tbcache.io import finish
-from tbcache.io.loop import drive
+from tbcache.io.loop import drive, leave_behind
 from tbcache.io.singleton import singleton
 from tbcache.models import Limit, RateLimitStatus
+
+Begun = Coroutine[Any, Any, tuple[str, RateLimitStatus]]
 
 
 class RateLimiter:
@@ -50,15 +54,14 @@ class RateLimiter:
         """
         return await drive(self._core.wait_if_needed(limit, window_seconds, max_wait=max_wait, cost=cost))
 
-    @asynccontextmanager
-    async def slot(
+    def slot(
         self,
         limit: int | None = None,
         window_seconds: float | None = None,
         *,
         max_wait: float | None = None,
         cost: int = 1,
-    ) -> AsyncIterator[RateLimitStatus]:
+    ) -> _Held:
         """Hold a slot around a request of your own: exact whatever the network's delay.
 
         Leave the block when the answer is in, within the lease (15 s by default).
@@ -67,11 +70,9 @@ class RateLimiter:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
-        held, status = await drive(self._core.begin(limit, window_seconds, max_wait=max_wait, cost=cost))
-        try:
-            yield status
-        finally:
-            await drive(_finished(self._core, held, cost))
+        return _Held(
+            self._core, lambda: self._core.begin(limit, window_seconds, max_wait=max_wait, cost=cost), cost
+        )
 
     async def get_status(
         self, limit: int | None = None, window_seconds: float | None = None
@@ -96,9 +97,37 @@ class RateLimiter:
         await drive(self._core.reset())
 
 
-async def _finished(core: SlidingWindow, slot: str, cost: int) -> None:
-    """End the slot, also where the task is cancelled meanwhile, and its loop ends."""
-    await finish(lambda: core.end(slot, cost))
+class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus]):
+    """A slot that is held around a block. No generator: at its end a loop closes all that are left open at
+    once, the one inside another as well, which would then be closed twice."""
+
+    def __init__(self, core: SlidingWindow, begin: Callable[[], Begun], cost: int) -> None:
+        self._core, self._begin, self._cost = core, begin, cost
+        self._slot: str | None = None
+
+    def _recreate_cm(self) -> Self:
+        """For each call of a function that it decorates."""
+        return type(self)(self._core, self._begin, self._cost)
+
+    async def __aenter__(self) -> RateLimitStatus:
+        if self._slot is not None:
+            raise RuntimeError("a slot is held around one block; ask the limiter for another")
+        self._slot, status = await drive(self._begin())
+        return status
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is GeneratorExit:
+            # Of a coroutine that was left in the middle: it can await nothing any more.
+            leave_behind(self._end)
+        else:
+            # To its end, also where the task is cancelled meanwhile, and its loop ends.
+            await drive(finish(self._end))
+
+    async def _end(self) -> None:
+        if self._slot is not None:
+            await self._core.end(self._slot, self._cost)
 
 
 @singleton

@@ -266,6 +266,16 @@ async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
         leave(entered)
 
 
+def leave_behind(work: Work) -> None:
+    """Have ``work`` done for a coroutine that is closed. Its loop may be closed as well, or end just now."""
+    loop = asyncio._get_running_loop()
+    world = None if loop is None else _WORLDS.get(loop)
+    if world is None:
+        BLOCKING.spawn(work)
+    else:
+        world.undo(work)
+
+
 _LOCK = threading.Lock()
 _WORLDS: dict[asyncio.AbstractEventLoop, Asyncio] = {}
 _OF_PARENT: list[object] = []
