@@ -117,7 +117,10 @@ class _Found:
         load = world.upstream.loads.get(number) if isinstance(number, int) else None
         if load is None or load.key != self.key:
             world.broken("value", f"{self._process.name} asked for {self.key}, and was given {number}")
-        elif self.is_with_redis:
-            # What a process is loading is given to all in it, until it has deleted or cleared that itself.
-            by = self._process.name if load.process == self._process.name else ""
-            self._process.check_value(load, world.oracle.is_cleared(load.key, load.began, self.asked, by))
+        elif self.is_with_redis and load.process != self._process.name:
+            self._process.check_value(load, world.oracle.is_cleared(load.key, load.began, self.asked))
+        # What a process is loading is given to all in it, until it has deleted or cleared that itself.
+        elif world.oracle.is_cleared(load.key, load.began, self.asked, self._process.name):
+            world.broken(
+                "cleared", f"{self._process.name} cleared {load.key}, and was given the value of before"
+            )
