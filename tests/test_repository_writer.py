@@ -27,7 +27,7 @@ from tests.postgres import Postgres, has_postgres
 from tests.server import wait_until
 from tests.test_repository import LONG_AGO, ROOT, answer, item
 
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 @pytest.fixture

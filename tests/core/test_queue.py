@@ -765,10 +765,12 @@ def test_a_suspect_waits_no_longer_for_a_worker_that_is_gone(
     queue: Queue, worker: Callable[..., Worker]
 ) -> None:
     """One that died while it made itself free is as good as none."""
-    called, other = worker(threads=2, claim_seconds=0.1), worker(threads=2)
+    called, other = worker(threads=2), worker(threads=2)
     queue.enqueue(job("news", "RUNNING"))
     called.await_job()
     suspect(queue, worker)
+    # What it runs must not come back before it is called.
+    called.broker.context.claim_seconds = 0.1
     assert called.ask() is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Limiter, "member", "another")
