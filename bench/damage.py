@@ -86,9 +86,9 @@ DAMAGES: dict[str, Damage] = {
     "FLUSHALL": Damage(_flush, 0.0, is_lost=True),
     "frozen 4 s": Damage(_freeze, 4.0),
     "one of four cut off 4 s, refused": Damage(_refuse, 4.0, is_cut_off=True),
-    "one of four cut off 4 s, silent": Damage(_silence, 4.0, is_cut_off=True),
+    "one of four cut off 4 s, absent": Damage(_silence, 4.0, is_cut_off=True),
     "from rest: one of four cut off 4 s, refused": Damage(_refuse, 4.0, is_cut_off=True, is_at_rest=True),
-    "from rest: one of four cut off 4 s, silent": Damage(_silence, 4.0, is_cut_off=True, is_at_rest=True),
+    "from rest: one of four cut off 4 s, absent": Damage(_silence, 4.0, is_cut_off=True, is_at_rest=True),
     "from rest: killed 3 s, comes back empty": Damage(_empty, 3.0, is_lost=True, is_at_rest=True),
 }
 QUICK = ["one of four cut off 4 s, refused"]

@@ -21,11 +21,13 @@ import lupa
 
 ROOT = Path(__file__).parents[1]
 LUA = Path("tbcache", "lua")
-ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroom", "pipeline", "rooms")]
-LIMITER = [f"core/test_{name}.py" for name in ("rate_limiter", "slots", "member", "interleaving", "rooms")]
+ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroom", "pipeline", "allowances")]
+LIMITER = [
+    f"core/test_{name}.py" for name in ("rate_limiter", "slots", "member", "interleaving", "allowances")
+]
 QUEUE = ["core/test_queue.py"]
-MEMBER = [f"core/test_{name}.py" for name in ("member", "rooms")]
-LOSS = [f"core/test_{name}.py" for name in ("loss", "fleet_limits", "admission", "member", "rooms")]
+MEMBER = [f"core/test_{name}.py" for name in ("member", "allowances")]
+LOSS = [f"core/test_{name}.py" for name in ("loss", "fleet_limits", "admission", "member", "allowances")]
 WAITER = ["core/test_waiter.py"]
 CLEAR = ["test_clear.py"]
 LOAD = ["test_load.py", "test_cache.py"]

@@ -36,8 +36,8 @@ from tbcache.admission.verdict import (
     Why,
 )
 from tbcache.io.log import get_logger
-from tbcache.limiter import OwnSlots, Replied, Terms, Want, limiter_of
-from tbcache.limiter.slot import GIVING_BACK_SECONDS
+from tbcache.limiter import ProcessWindow, Replied, Terms, Want, limiter_of
+from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import NOTHING, Bill
@@ -576,7 +576,7 @@ class Admission:
             self._limiter.own(name).purse.pay(to_micros(due.most))
 
 
-def _end_slot(own: OwnSlots, grant: Grant, settlement: Settlement) -> None:
+def _end_slot(own: ProcessWindow, grant: Grant, settlement: Settlement) -> None:
     """Do with this process's record of the slot what settle.lua has done with the slot."""
     if settlement.ending == "abandon":
         own.release(grant.slot, grant.ask.source.cost)

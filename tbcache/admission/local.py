@@ -24,7 +24,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.limiter import OwnSlots, limiter_of
+from tbcache.limiter import ProcessWindow, limiter_of
 from tbcache.models import Failure
 from tbcache.settings import Source
 from tbcache.store import Store
@@ -178,7 +178,7 @@ class LocalAdmission:
         seconds = own.take(slot, source.cost, own.limits, self._lease)
         return _wait(seconds, "share", own.why_not(own.limits)) if seconds > 0 else None
 
-    def _lack(self, source: Source, own: OwnSlots) -> str | None:
+    def _lack(self, source: Source, own: ProcessWindow) -> str | None:
         """Why there is no money for a page; None where there is, or the source costs nothing.
 
         A page goes only where its whole price is there, beside those of the pages under way.

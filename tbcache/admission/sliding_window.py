@@ -11,8 +11,8 @@ from typing import NamedTuple
 from tbcache.admission.join import Join
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
-from tbcache.limiter.slot import GIVING_BACK_SECONDS
 from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.models.foreign import printable, quoted

@@ -37,7 +37,7 @@ class Line:
         self._asked: deque[_Asked] = deque()
         self._unsent: list[bytes] = []
         self._is_sending = self._is_watched = False
-        self._heard_at = time.monotonic()
+        self._last_seen_at = time.monotonic()
         self.is_open = True
         self._socket.setblocking(False)
         loop.add_reader(self._socket.fileno(), self._receive)
@@ -45,7 +45,7 @@ class Line:
     @property
     def is_sound(self) -> bool:
         """False where the server has closed it. A loop that stood still may not have seen it yet."""
-        if self.is_open and not self._asked and time.monotonic() - self._heard_at > CHECK_SECONDS:
+        if self.is_open and not self._asked and time.monotonic() - self._last_seen_at > CHECK_SECONDS:
             self._receive()
         return self.is_open
 
@@ -115,7 +115,7 @@ class Line:
         data = self._socket.recv(READ_BYTES)
         if not data:
             raise redis.ConnectionError("Connection closed by server.")
-        self._heard_at = time.monotonic()
+        self._last_seen_at = time.monotonic()
         self._reader.feed(data)
         while (answer := self._reader.gets(False)) is not self._nothing:
             self._deliver(answer)
@@ -147,4 +147,4 @@ class Line:
 
     def _seconds_left(self) -> float:
         """Until the server has been silent for too long, though it was asked."""
-        return max(self._asked[0][1], self._heard_at) + self._timeout - time.monotonic()
+        return max(self._asked[0][1], self._last_seen_at) + self._timeout - time.monotonic()

@@ -105,7 +105,7 @@ def get_logger(name: str) -> BoundLogger:
     )
 
 
-def is_heard() -> bool:
+def has_handler() -> bool:
     """True where somebody has said what is to become of our logs."""
     logger: logging.Logger | None = logging.getLogger("tbcache")
     while logger is not None:
@@ -115,9 +115,9 @@ def is_heard() -> bool:
     return False
 
 
-def warn_unheard(message: str) -> None:
+def warn_if_unlogged(message: str) -> None:
     """Warn by Python's own means, where our logs go nowhere; for what nobody may miss."""
-    if not is_heard():
+    if not has_handler():
         # This may be a thread of ours, or amid a request: where warnings are made errors, it stays unsaid.
         with contextlib.suppress(TbcacheWarning):
             warnings.warn(message, TbcacheWarning, stacklevel=2)

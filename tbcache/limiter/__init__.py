@@ -5,13 +5,13 @@ Whatever takes slots goes through :meth:`Limiter.take`.
 
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.limiter import Limiter, limiter_of
-from tbcache.limiter.slot import OwnSlots
+from tbcache.limiter.process_window import ProcessWindow
 
 __all__ = [
     "Given",
     "Late",
     "Limiter",
-    "OwnSlots",
+    "ProcessWindow",
     "Replied",
     "SlotScript",
     "Terms",

@@ -50,7 +50,7 @@ class Closures:
             until = max(now + seconds, before.until if before else 0.0)
             self._found[source] = LocalClosure(now, until, reason, is_from_redis)
 
-    def hear_open(self, source: str, asked_at: float) -> None:
+    def on_open(self, source: str, asked_at: float) -> None:
         """Redis says, to an ask of ``asked_at`` (monotonic), that ``source`` is open. What it said before is
         over; what an upstream told this process itself stays, as Redis may not know it yet."""
         with self._lock:

@@ -29,9 +29,9 @@ class Epochs:
         """The epoch of the source's window that this process has seen, "" for none."""
         return self._seen.get(source, Seen()).epoch
 
-    def heard_us(self, source: str) -> int:
+    def last_seen_us(self, source: str) -> int:
         """When Redis last noted that this process was heard, as it said (us); 0 for never."""
-        return self._seen.get(source, Seen()).heard_us
+        return self._seen.get(source, Seen()).last_seen_us
 
     def known(self, source: str) -> str:
         """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
@@ -43,9 +43,9 @@ class Epochs:
         if not seen.epoch:
             return True
         known = self._seen.setdefault(source, seen)
-        if known.epoch != seen.epoch or seen.heard_us == 0 < known.heard_us:
+        if known.epoch != seen.epoch or seen.last_seen_us == 0 < known.last_seen_us:
             return False
-        if seen.heard_us > known.heard_us:
+        if seen.last_seen_us > known.last_seen_us:
             self._seen[source] = seen
         return True
 

@@ -19,8 +19,8 @@ from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.machine import Machine
+from tbcache.limiter.process_window import SLOWEST, Census, ProcessWindow
 from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
-from tbcache.limiter.slot import SLOWEST, Census, OwnSlots
 from tbcache.models.foreign import MOST_US, whole
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Jump
@@ -48,7 +48,7 @@ class Limiter:
         self.machine = Machine(store)
         self.epochs = Epochs()
         self.broken = Broken(store)
-        self._own: dict[str, OwnSlots] = {}
+        self._own: dict[str, ProcessWindow] = {}
         self._windows: dict[str, WindowKeys] = {}
         self._join: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
@@ -71,12 +71,12 @@ class Limiter:
         """The sources that this process takes slots of."""
         return [source for source, own in self._own.copy().items() if own.limits]
 
-    def own(self, source: str) -> OwnSlots:
+    def own(self, source: str) -> ProcessWindow:
         """The slots of ``source`` that this process has taken."""
         own = self._own.get(source)
         if own is None:
             may_go_alone = functools.partial(self._may_go_alone, source)
-            new = OwnSlots(may_go_alone, self.machine.go_alone, self._newcomers_share)
+            new = ProcessWindow(may_go_alone, self.machine.go_alone, self._newcomers_share)
             own = self._own.setdefault(source, new)
         return own
 
@@ -141,7 +141,7 @@ class Limiter:
         except BaseException as error:
             self._note_lost(want, error)
             raise
-        ahead_us = self.epochs.heard_us(source) - reply.now
+        ahead_us = self.epochs.last_seen_us(source) - reply.now
         own.answered(want.slot, max(0.0, ahead_us / MICROS))
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
@@ -180,7 +180,7 @@ class Limiter:
     def _terms(self, source: str, deadline_us: int) -> Terms:
         return Terms(self.window(source), deadline_us, self.epochs.known(source), self.member)
 
-    async def _join_before(self, want: Want, own: OwnSlots) -> None:
+    async def _join_before(self, want: Want, own: ProcessWindow) -> None:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
         await self.store.ready()
         self.join_machine()
@@ -195,13 +195,13 @@ class Limiter:
         """There is no answer to an ask. Whether it took slots, who knows."""
         own = self.own(want.source)
         if isinstance(error, Unavailable):
-            own.lose(want.slot, is_heard=error.is_timeout)
+            own.lose(want.slot, is_answer_lost=error.is_timeout)
         else:
             # Interrupted, it may have taken them as well: they count as sent.
             own.grant(want.slot, want.cost, own.limits, self.lease_seconds)
             own.answered(want.slot)
 
-    def _note(self, want: Want, own: OwnSlots, given: Given, asked_at: float) -> float:
+    def _note(self, want: Want, own: ProcessWindow, given: Given, asked_at: float) -> float:
         """Put what was given on record; from when on it may be used (monotonic)."""
         starts_at = asked_at
         for slot in given.granted:
@@ -300,20 +300,20 @@ class Limiter:
 
     # What is told to all
 
-    def hear_notice(self, message: bytes) -> str | None:
+    def on_notice(self, message: bytes) -> str | None:
         """Pass on what the scripts tell everyone (notice.lua).
 
-        Returns the source whose rooms somebody needs; None for any other notice, a damaged one included.
+        Returns the source whose allowances somebody needs; None for any other notice, a damaged one included.
         """
         source, *closure = message.decode(errors="replace").split(" ", 2)
         if not closure:
             return source
         until_us = whole(closure[0], most=MOST_US)
         if until_us is not None and len(closure) == 2:
-            self.hear_closure(source, until_us, closure[1])
+            self.on_closure(source, until_us, closure[1])
         return None
 
-    def hear_closure(self, source: str, until_us: int, reason: str) -> None:
+    def on_closure(self, source: str, until_us: int, reason: str) -> None:
         """Take note that ``source`` is closed, by the server's time."""
         now_us = self.store.clock.time_us(source)
         if now_us is not None:
@@ -350,11 +350,13 @@ class Limiter:
         await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, note=note)
         await self._tell_ends(source)
 
-    def _restore(self, own: OwnSlots, source: str, terms: Terms, ages: list[tuple[str, float]]) -> Restore:
+    def _restore(
+        self, own: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
+    ) -> Restore:
         at = now()
         # Who is told of no fleet has this limit to itself.
         census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, at)
-        rooms, _, is_alone = own.report()
+        allowances, _, is_alone = own.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
         # After the ages: what another thread takes alone in between is in neither.
         unused = [part for slot in own.unused for part in (slot, "")]
@@ -374,7 +376,7 @@ class Limiter:
             # One that has left comes back for nobody.
             is_member=own.is_member and self._join is not None,
             going_by=f"{own.share:.9f}" if is_alone else "",
-            rooms=rooms,
+            allowances=allowances,
             taken=(*taken, *unused),
         )
 
@@ -415,7 +417,9 @@ class Limiter:
 
     def quiet_at(self, was_away: bool) -> float:
         """See :class:`tbcache.store.breaker.Repair`."""
-        return max((self.own(source).heard_until for source in self._concerned(was_away)), default=-math.inf)
+        return max(
+            (self.own(source).in_doubt_until for source in self._concerned(was_away)), default=-math.inf
+        )
 
     def repair(self, was_away: bool) -> bool:
         """Tell the server of the slots that were taken without it."""

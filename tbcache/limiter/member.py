@@ -1,13 +1,13 @@
 """This process's place among those that share a source's limits.
 
 A member says a few times a second that it is there, and learns the limits in force, its
-share, the part of each that is its own while Redis is away, and its rooms, what it may take
+share, the part of each that is its own while Redis is away, and its allowances, what it may take
 of that at once (slot.py). One that only takes what the queue gives it can do nothing without
-Redis, and has no share. One that falls silent has its share kept free (member.lua), until it is
+Redis, and has no share. One that becomes absent has its share kept free (member.lua), until it is
 back, or known to be dead and all that it may have sent is old, or forgotten.
 
 In between it listens: an upstream that said stop to one has said so to all, also to
-those whose slots were granted before; and one who needs the others' rooms asks for them.
+those whose slots were granted before; and one who needs the others' allowances asks for them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from redis.exceptions import NoPermissionError
 
 import tbcache.io as io
 from tbcache.io.background import BackgroundThread
-from tbcache.io.log import get_logger, warn_unheard
+from tbcache.io.log import get_logger, warn_if_unlogged
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
+from tbcache.limiter.process_window import Census, ProcessWindow, Word
 from tbcache.limiter.purse import Purse
-from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Heard, Leave
-from tbcache.limiter.slot import Census, OwnSlots, Word
+from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Leave, Told
 from tbcache.models import Limit
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.constant import ABSENT_SECONDS, FORGET_SECONDS
@@ -91,7 +91,7 @@ class Membership:
             return
         self._limiter.leave_machine()
 
-    async def beat(self, source: str, *, gives_up_rooms: bool = False) -> None:
+    async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
 
         Raises:
@@ -103,8 +103,8 @@ class Membership:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
             self._limiter.join_machine()
-            if gives_up_rooms:
-                own.give_up_rooms()
+            if gives_up_allowances:
+                own.give_up_allowances()
             going_by = await self._beat(source, own)
             if own.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.
@@ -127,10 +127,10 @@ class Membership:
         )
         purse.receive(await self._store.ask(FILL, ask), day, paid)
 
-    async def _beat(self, source: str, own: OwnSlots) -> float:
+    async def _beat(self, source: str, own: ProcessWindow) -> float:
         """Beat once; the share that we went by until then."""
         going_by = own.share if own.is_member else 0.0
-        rooms, mark, is_alone = own.report()
+        allowances, mark, is_alone = own.report()
         self._asked_at[source] = asked_at = io.now()
 
         def call(terms: Terms) -> Beat:
@@ -141,16 +141,16 @@ class Membership:
                 going_by=f"{going_by:.9f}",
                 deadline_us=terms.deadline_us,
                 forget_us=to_micros(FORGET_SECONDS),
-                rooms=rooms,
+                allowances=allowances,
                 goes_alone=is_alone,
                 known=terms.known,
                 epoch=io.random_id(),
                 lease_us=to_micros(self._limiter.lease_seconds),
             )
 
-        def note(told: Heard) -> None:
+        def note(told: Told) -> None:
             own.receive(read_word(told), mark, is_alone=is_alone)
-            own.hear_fleet(asked_at, is_whole=told.is_heard)
+            own.note_fleet(asked_at, is_whole=told.are_all_present)
             if told.is_whole:
                 now = io.now()
                 own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
@@ -158,19 +158,19 @@ class Membership:
         # One that comes too late is no sign that the server is away: the next one tells.
         answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
         if answer is not None:
-            await self._hear(source, own, answer.reply, asked_at)
+            await self._on_told(source, own, answer.reply, asked_at)
         return going_by
 
-    async def _hear(self, source: str, own: OwnSlots, told: Heard, asked_at: float) -> None:
+    async def _on_told(self, source: str, own: ProcessWindow, told: Told, asked_at: float) -> None:
         self._check_limits(source, own)
         if told.closed_until > told.now:
-            self._limiter.hear_closure(source, told.closed_until, told.reason)
+            self._limiter.on_closure(source, told.closed_until, told.reason)
         else:
             # Who missed the notice that it was reopened learns it here.
-            self._limiter.closures.hear_open(source, asked_at)
-        await self._bury_dead(source, told.now, told.absent)
+            self._limiter.closures.on_open(source, asked_at)
+        await self._remove_dead(source, told.now, told.absent)
 
-    def _check_limits(self, source: str, own: OwnSlots) -> None:
+    def _check_limits(self, source: str, own: ProcessWindow) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
         if source not in self._store.keys.sources:
             # Of any other the limit is what each call says.
@@ -185,7 +185,7 @@ class Membership:
             in_force=_written(own.limits),
             hint="the strictest of all processes holds; start them with the same limits",
         )
-        warn_unheard(
+        warn_if_unlogged(
             f"{source}: this process was started with {_written(own.configured)}, the fleet goes by "
             f"{_written(own.limits)}: the strictest of all processes holds"
         )
@@ -229,13 +229,13 @@ class Membership:
             messages = self._messages
             while (left := until - io.now()) > 0 and not self._thread.is_stopping:
                 message = messages.get_message(timeout=left)
-                wanted = self._limiter.hear_notice(message["data"]) if message is not None else None
+                wanted = self._limiter.on_notice(message["data"]) if message is not None else None
                 if wanted in self._limiter.sources_in_use:
-                    io.run(self.beat(wanted, gives_up_rooms=True))
+                    io.run(self.beat(wanted, gives_up_allowances=True))
         except (Unavailable, redis.RedisError, OSError) as error:
             self._unsubscribe()
             if isinstance(error, NoPermissionError):
-                self._hear_nothing()
+                self._on_no_beat()
             self._thread.pause(until - io.now())
         except Exception:
             self._unsubscribe()
@@ -246,7 +246,7 @@ class Membership:
         if messages is not None:
             messages.close()
 
-    def _hear_nothing(self) -> None:
+    def _on_no_beat(self) -> None:
         """Our user has no right to the channel: what is told there we learn with the next beat."""
         if self._deaf_until == -math.inf:
             log.warning("redis.channel_denied", channel=self._store.keys.notices)
@@ -255,11 +255,11 @@ class Membership:
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
         now, own = io.now(), self._limiter.own(source)
-        is_silent = now - own.heard_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
+        is_overdue = now - own.last_seen_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
         left = BEAT_SECONDS if own.is_short else SHARE_SECONDS
-        return is_silent or now - self._asked_at.get(source, 0.0) >= left
+        return is_overdue or now - self._asked_at.get(source, 0.0) >= left
 
-    async def _bury_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
+    async def _remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
             kept_until = self._kept_until.get((source, self._limiter.epochs.of(source), member), 0)
@@ -296,15 +296,15 @@ class Membership:
                 await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
-def read_word(told: Heard) -> Word:
+def read_word(told: Told) -> Word:
     """What a beat is told of this process's part."""
-    return Word(told.share, told.fair, _rooms(told.rooms), read_limits(told.limits), told.processes)
+    return Word(told.share, told.fair, _allowances(told.allowances), read_limits(told.limits), told.processes)
 
 
-def _rooms(text: str) -> dict[str, int]:
+def _allowances(text: str) -> dict[str, int]:
     """``COUNT:SPAN=ROOM,...`` as beat.lua writes it."""
     pairs = (part.partition("=") for part in text.split(",") if part)
-    return {limit: int(room) for limit, _, room in pairs}
+    return {limit: int(allowance) for limit, _, allowance in pairs}
 
 
 def _written(limits: Iterable[Limit]) -> str:

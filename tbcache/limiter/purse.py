@@ -1,7 +1,7 @@
 """What this process may spend of a source's daily budget while Redis is away.
 
 The budget is the fleet's. With each beat Redis gives a process a part of what is left of it, its
-*purse* (purse.lua), and keeps it from the others once the process is silent, until it has told what
+*purse* (purse.lua), and keeps it from the others once the process is absent, until it has told what
 it spent, or the UTC day is over. What it spends while Redis is there comes off its purse as well,
 as the others were told theirs at other moments. A purse is of its day: past midnight a process
 that is still without Redis knows of no money.

@@ -56,26 +56,26 @@ class Beat(NamedTuple):
     going_by: str
     deadline_us: int
     forget_us: int
-    rooms: str
+    allowances: str
     goes_alone: bool
     known: str
     epoch: str
     lease_us: int
 
 
-class Heard(NamedTuple):
+class Told(NamedTuple):
     """What a beat is told."""
 
     now: int
     share: float
     fair: float
-    rooms: str
+    allowances: str
     limits: str
     processes: int
     seen: SeenReply
     closed_until: int
     reason: str
-    is_heard: bool
+    are_all_present: bool
     absent: tuple[str, ...]
     is_whole: bool
     left_us: int
@@ -109,7 +109,7 @@ class Restore(NamedTuple):
     deadline_us: int
     is_member: bool
     going_by: str
-    rooms: str
+    allowances: str
     taken: tuple[str | int, ...]
 
 
@@ -164,7 +164,7 @@ def _taken(ask: Take, reply: Taken) -> Given:
 
 
 TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)
-BEAT: SlotScript[Beat, Heard] = SlotScript("beat", Beat, one_of(Heard, Late))
+BEAT: SlotScript[Beat, Told] = SlotScript("beat", Beat, one_of(Told, Late))
 RESTORE: SlotScript[Restore, Restored] = SlotScript("restore", Restore, one_of(Restored, Late))
 LEAVE = Script("leave", Leave, number)
 LOSE = Script("lose", Lose, flag)

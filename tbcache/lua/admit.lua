@@ -126,7 +126,7 @@ if view then
     retry_at, code, reason, is_certain = view.retry_at, view.code, view.text, view.is_certain
     if code == GIVING_BACK then
 --@include call
-        call_for_rooms(window, now)
+        call_for_allowances(window, now)
     end
 end
 

@@ -3,25 +3,25 @@
 --@include epoch
 --@include fleet
 -- beat: a process says that it is there, and learns the limits in force and its part of them
--- while Redis is away from it: its share, and its rooms, which are what it may take of that at
--- once. The shares never add up to more than 1, nor the rooms to more than what is free.
+-- while Redis is away from it: its share, and its allowances, which are what it may take of that at
+-- once. The shares never add up to more than 1, nor the allowances to more than what is free.
 --
 -- KEYS  window       (see state.lua)
 -- ARGV  limits       its own
 --       process
 --       going_by     the share that it goes by until it has read this reply
 --       deadline_us  0: none
---       forget_us    forget who was silent for longer
---       rooms        it goes by, "count:span=room,..."
+--       forget_us    forget who was absent for longer
+--       allowances        it goes by, "count:span=allowance,..."
 --       goes_alone   it can go on without Redis, and does not only do what Redis gives it
 --       known        what it was replied of the epoch before, "" for none (see meet)
 --       epoch        the name for a new one
 --       lease_us
 -- Replies
---       heard: now, share, fair, rooms, limits, processes, seen, closed_until, reason, is_heard, absent, is_whole, left_us
---                    its share, and what would be fair; its rooms; the limits in force; how many take slots;
---                    what meet replies; until when the source is closed (us; 0: it is not), and why; is_heard when
---                    nobody who can go alone is silent; who is absent; is_whole when nothing is missing in the
+--       told: now, share, fair, allowances, limits, processes, seen, closed_until, reason, are_all_present, absent, is_whole, left_us
+--                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
+--                    what meet replies; until when the source is closed (us; 0: it is not), and why; are_all_present when
+--                    nobody who can go alone is absent; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet
 --       late: now    past the deadline: nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = process}
@@ -38,12 +38,12 @@ if has_changed then
     redis.call('HSET', window.state, 'limits:' .. process, limits)
 end
 local forgotten_at = int(now - forget_us)
-local silent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
-for i = 1, #silent, 2 do
+local long_absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
+for i = 1, #long_absent, 2 do
     -- One that the last outage found here may have sent until its end.
-    if tonumber(silent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, lease) then
-        local last = math.max(tonumber(silent[i + 1]), returned_at)
-        forget(window.state, window.fleet, silent[i], clear_at(window.state, last, lease))
+    if tonumber(long_absent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, lease) then
+        local last = math.max(tonumber(long_absent[i + 1]), returned_at)
+        forget(window.state, window.fleet, long_absent[i], clear_at(window.state, last, lease))
         has_changed = true
     end
 end
@@ -77,29 +77,29 @@ else
     redis.call('HDEL', window.state, 'share:' .. process)
 end
 
--- The same holds for its rooms.
-local kept, granted = read_rooms(rooms), {}
-members.rooms[process] = nil
+-- The same holds for its allowances.
+local kept, granted = read_allowances(allowances), {}
+members.allowances[process] = nil
 local is_wanted = tonumber(told[4] or 0) > now
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local silent_part, others = kept_of(window, limit, now, 0)
-    local free = count - own - foreign(window.slots, window.state, count, span, now, own) - silent_part
+    local absent_part, others = kept_of(window, limit, now, 0)
+    local free = count - own - foreign(window.slots, window.state, count, span, now, own) - absent_part
     local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, lease)
-    local room = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
-    if room > 0 then
+    local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
+    if allowance > 0 then
         local name = limit_name(limit)
-        granted[#granted + 1] = name .. '=' .. int(room)
-        kept[name] = math.max(room, kept[name] or 0)
+        granted[#granted + 1] = name .. '=' .. int(allowance)
+        kept[name] = math.max(allowance, kept[name] or 0)
     end
 end
-write_rooms(window, kept)
+write_allowances(window, kept)
 redis.call('PEXPIRE', window.fleet, 86400000)
 redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 
 local closed_until = moment(told[2]) > now and moment(told[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
-return reply_heard(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    told[1] or limits, members.count, seen, closed_until, told[3] or '', #members.silent == 0, absent,
+return reply_told(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
+    told[1] or limits, members.count, seen, closed_until, told[3] or '', #members.absent == 0, absent,
     is_whole, math.max(0, tonumber(told[7] or 0) - now))

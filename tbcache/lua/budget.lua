@@ -21,19 +21,19 @@ local function flying_of(slots_key, now)
     return redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf')
 end
 
--- The purses (see purse.lua) of the others: of those that are silent or over, and of all.
+-- The purses (see purse.lua) of the others: of those that are absent or over, and of all.
 local function purses_of(window, purses_key, now)
-    local purses, silent, all = redis.pcall('HGETALL', purses_key), 0, 0
+    local purses, absent, all = redis.pcall('HGETALL', purses_key), 0, 0
     for i = 1, #purses, 2 do
         local process, purse = purses[i], tonumber(purses[i + 1]) or 0
         if process ~= window.process then
-            local heard_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
-            local is_silent = heard_at < now - ABSENT_US or heard_at > now
-            silent = silent + (is_silent and purse or 0)
+            local last_seen_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
+            local is_overdue = last_seen_at < now - ABSENT_US or last_seen_at > now
+            absent = absent + (is_overdue and purse or 0)
             all = all + purse
         end
     end
-    return silent, all
+    return absent, all
 end
 
 -- Keeps when a budget was first found to be spent, in the figures of its day.
@@ -45,7 +45,7 @@ end
 
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
 -- at `page` for each slot: so it is overshot by one page at most. What may be spent by those who
--- are silent is kept for them. `mine` are slots of the asker.
+-- are absent is kept for them. `mine` are slots of the asker.
 -- Replies the moment to ask again (0: now), and why.
 local function look_at_budget(window, usage_key, purses_key, now, budget, page, mine)
     if budget == 0 then
@@ -58,7 +58,7 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page, 
     end
     local kept = purses_of(window, purses_key, now)
     if spent + kept >= budget then
-        return now + KEPT_POLL_US, "the rest of the day's budget is kept for processes that are silent"
+        return now + KEPT_POLL_US, "the rest of the day's budget is kept for processes that are absent"
     end
     local flying = flying_of(window.slots, now) - mine
     if flying > 0 and spent + kept + flying * page >= budget then

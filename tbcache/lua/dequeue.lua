@@ -58,7 +58,7 @@ if now - last > claim_us / 4 then
 end
 redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 
--- One of the jobs that a worker had as it died may be why; what keeps killing its worker is buried.
+-- One of the jobs that a worker had as it died may be why; what keeps killing its worker is dead-lettered.
 -- The last goes first: each is put in front of those that lapsed after it.
 local all_lapsed = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)
 for i = #all_lapsed, 1, -1 do
@@ -66,7 +66,7 @@ for i = #all_lapsed, 1, -1 do
     local id = job_of(lapsed)
     local died = count_up(deaths, id, most_deaths)
     if died >= most_deaths then
-        bury(id, now, 'its worker died ' .. died .. ' times', '')
+        dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
     else
         redis.call('LPUSH', list_of(id), id)
     end
@@ -93,22 +93,22 @@ end
 local view
 
 -- Whether `many` jobs of a list may go upstream now.
-local function is_room_for(many, part)
+local function fits(many, part)
     view = look(window, now, many * cost, part)
     return view.retry_at == 0
 end
 
 -- Whether its first may.
 local function may_go(part)
-    local is_room = is_room_for(1, part)
-    if not is_room then
+    local has_space = fits(1, part)
+    if not has_space then
         if view.code == GIVING_BACK then
 --@include call
-            call_for_rooms(window, now)
+            call_for_allowances(window, now)
         end
         ask_again_at(view.retry_at)
     end
-    return is_room
+    return has_space
 end
 
 -- The first job of a list, and its message; jobs that are over are dropped from it.
@@ -127,7 +127,7 @@ end
 -- that comes to the same: the pre-warm lane is paced from one slot to the next.
 local function may_go_now(list, part)
     local many = math.min(most, redis.call('LLEN', list))
-    if part == 1 and many > 1 and is_room_for(many, part) then
+    if part == 1 and many > 1 and fits(many, part) then
         return many
     end
     return may_go(part) and 1 or 0

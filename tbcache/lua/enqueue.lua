@@ -35,7 +35,7 @@ if key ~= '' then
                 + redis.call('LREM', interactive, 1, queued)
             if waiting > 0 then
                 redis.call(is_first and 'LPUSH' or 'RPUSH', list_of(queued), queued)
-                ring()
+                notify_worker()
                 keep()
             end
         end
@@ -50,7 +50,7 @@ if delay_us > 0 then
     redis.call('ZADD', delayed, int(now + delay_us), id)
 else
     redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
-    ring()
+    notify_worker()
 end
 keep()
 return reply_queued(id, true)

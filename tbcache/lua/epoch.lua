@@ -57,7 +57,7 @@ local function meet(window, now, seen, name, joins, noted)
         noted = redis.call('ZSCORE', window.fleet, window.process)
     end
     noted = tonumber(noted or nil)
-    -- One that was silent for so long was forgotten; it is to put back its slots as well.
+    -- One that was absent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
     local are_lost = is_overwritten(window.slots)
     if not current then

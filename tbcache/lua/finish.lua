@@ -12,7 +12,7 @@
 --              slots to give back: the job's, where it was not begun; 0: none
 --              reason, where it may come to be dead
 -- "later" puts a job off; "back" puts it in front of its lane, or of the suspects. A job
--- that failed too often is buried. Those who wait for one that is over get its result, or
+-- that failed too often is dead-lettered. Those who wait for one that is over get its result, or
 -- the reason.
 -- Replies what was done, of each job: "done" | "later" | "back" | "dead" | "gone": the claim is
 -- over, and nothing was done. The job is over, waits again, or is in another's hands.
@@ -34,7 +34,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
     elseif what == 'back' then
         redis.call('LPUSH', list_of(id), id)
     elseif what == 'dead' then
-        bury(id, now, reason, result)
+        dead_letter(id, now, reason, result)
     else
         answer(id, result)
         forget(id)
@@ -43,7 +43,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
     -- job is in the queue; without a claim it would be in no list, and queued again never.
     redis.call('ZREM', claims, claim)
     if what == 'back' then
-        ring()
+        notify_worker()
     end
     if what ~= 'done' then
         keep()

@@ -30,7 +30,7 @@ for _, name in ipairs(redis.call('HKEYS', state)) do
 end
 redis.call('HDEL', state, 'wanted_until')
 
--- Nobody has been heard by the new time: each counts as silent until it is, and what was noted of it before
+-- Nobody has been heard by the new time: each counts as absent until it is, and what was noted of it before
 -- tells whether Redis has lost something besides (see meet).
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
@@ -44,7 +44,7 @@ local was_whole = not lost_at or now - step_us >= (whole_at or clear_at(state, l
 if was_whole and (found[1] or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', told[1])
-    keep_for(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
+    expire_after(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
 else
     lose(state, now, told[1])
 end

@@ -16,17 +16,17 @@ local function read_fields(key, fields)
     return values
 end
 
--- "count:span=room,..." -> {count:span -> room}
-local function read_rooms(text)
-    local rooms = {}
-    for name, room in string.gmatch(text, '(%d+:%d+)=(%d+)') do
-        rooms[name] = tonumber(room)
+-- "count:span=allowance,..." -> {count:span -> allowance}
+local function read_allowances(text)
+    local allowances = {}
+    for name, allowance in string.gmatch(text, '(%d+:%d+)=(%d+)') do
+        allowances[name] = tonumber(allowance)
     end
-    return rooms
+    return allowances
 end
 
--- Who takes slots: {count: how many; shares: process -> its part of each limit; silent: the shares of those
--- who may be sending on their own; rooms: process -> limit -> room}.
+-- Who takes slots: {count: how many; shares: process -> its part of each limit; absent: the shares of those
+-- who may be sending on their own; allowances: process -> limit -> allowance}.
 local function members_of(window, now)
     if window.members then
         return window.members
@@ -36,45 +36,45 @@ local function members_of(window, now)
         fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
     end
     local told = read_fields(window.state, fields)
-    local read, members = {}, {count = #found / 2, shares = {}, silent = {}, rooms = {}}
+    local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
     for i = 1, #found, 2 do
         -- One without a share does nothing without Redis.
         local share = told[i] and tonumber(told[i])
         members.shares[found[i]] = share or nil
         if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - ABSENT_US) then
             if share then
-                table.insert(members.silent, share)
+                table.insert(members.absent, share)
             end
         elseif told[i + 1] then
             -- In a fleet at rest most have the same: each text is read once.
             local text = told[i + 1]
-            read[text] = read[text] or read_rooms(text)
-            members.rooms[found[i]] = read[text]
+            read[text] = read[text] or read_allowances(text)
+            members.allowances[found[i]] = read[text]
         end
     end
     window.members = members
     return members
 end
 
--- What of a limit is kept for those who are silent, and what for the others' rooms; of the
--- taker's own room, what is left of it after `cost`.
+-- What of a limit is kept for those who are absent, and what for the others' allowances; of the
+-- taker's own allowance, what is left of it after `cost`.
 local function kept_of(window, limit, now, cost)
-    local members, silent, rooms, name = members_of(window, now), 0, 0, nil
-    for _, share in ipairs(members.silent) do
-        silent = silent + math.floor(limit[1] * share + ROUNDING)
+    local members, absent, allowances, name = members_of(window, now), 0, 0, nil
+    for _, share in ipairs(members.absent) do
+        absent = absent + math.floor(limit[1] * share + ROUNDING)
     end
-    for process, room in pairs(window.process and members.rooms or {}) do
+    for process, allowance in pairs(window.process and members.allowances or {}) do
         name = name or limit_name(limit)
-        rooms = rooms + math.max(0, (room[name] or 0) - (process == window.process and cost or 0))
+        allowances = allowances + math.max(0, (allowance[name] or 0) - (process == window.process and cost or 0))
     end
-    return silent, rooms
+    return absent, allowances
 end
 
-local function write_rooms(window, rooms)
+local function write_allowances(window, allowances)
     local parts = {}
-    for name, room in pairs(rooms) do
-        if room > 0 then
-            parts[#parts + 1] = name .. '=' .. int(room)
+    for name, allowance in pairs(allowances) do
+        if allowance > 0 then
+            parts[#parts + 1] = name .. '=' .. int(allowance)
         end
     end
     if parts[1] then
@@ -84,15 +84,15 @@ local function write_rooms(window, rooms)
     end
 end
 
--- What the taker takes is of his own room first. Where nobody looked, it was taken before.
+-- What the taker takes is of his own allowance first. Where nobody looked, it was taken before.
 local function spend(window, cost)
-    local rooms = window.members and window.members.rooms[window.process]
-    if rooms then
+    local allowances = window.members and window.members.allowances[window.process]
+    if allowances then
         local left = {}
-        for name, room in pairs(rooms) do
-            left[name] = math.max(0, room - cost)
+        for name, allowance in pairs(allowances) do
+            left[name] = math.max(0, allowance - cost)
         end
-        window.members.rooms[window.process] = left
-        write_rooms(window, left)
+        window.members.allowances[window.process] = left
+        write_allowances(window, left)
     end
 end

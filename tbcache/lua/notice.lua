@@ -1,7 +1,7 @@
 -- notice: what is told to all processes at once.
 --
 -- $ns:notices   channel: "SOURCE UNTIL REASON", the source is closed until then (us), 0: it is open again;
---               "SOURCE", all are to give back their rooms of it.
+--               "SOURCE", all are to give back their allowances of it.
 
 -- Tells everyone. Who may not publish goes on: the others learn it when they ask.
 local function tell(state_key, words)

@@ -1,7 +1,7 @@
 --@include budget
 -- purse: what a process may spend of the day's budget while Redis is away from it: its share of
 -- what is left. All purses together are never more than that, and look_at_budget keeps those of
--- silent processes from the others.
+-- absent processes from the others.
 --
 -- KEYS  window, usage, purses   (see state.lua, admit.lua)
 -- ARGV  process   (money in millionths of a dollar)

@@ -53,7 +53,7 @@ local function keep()
     end
 end
 
-local function ring()
+local function notify_worker()
     redis.call('RPUSH', bell, '1')
     redis.call('LTRIM', bell, -BELLS, -1)
     redis.call('EXPIRE', bell, 60)
@@ -127,7 +127,7 @@ local function count_up(part, id, most)
 end
 
 -- Puts the job among the dead, and gives those who wait for it the reason, or the result.
-local function bury(id, now, reason, result)
+local function dead_letter(id, now, reason, result)
     local message = redis.call('HGET', jobs, id)
     if message then
         redis.call('ZADD', dead, int(now), id)

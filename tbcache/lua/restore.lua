@@ -22,22 +22,22 @@
 --       deadline_us  0: none
 --       is_member    it is to be in the fleet from now on, as after a beat
 --       going_by     the share that it goes by, "" for none
---       rooms        it goes by, "count:span=room,..."
+--       allowances        it goes by, "count:span=allowance,..."
 --       taken        slot id, age (us; negative while it is held; "": it was perhaps granted, and is not used), ...
 -- Replies
 --       restored: now, seen   seen: what meet replies
 --       late: now             past the deadline: nothing was done
--- Notes the share ("" for none) and the rooms that the process goes by, or the larger ones that are known.
-local function keep_parts(window, share, rooms)
+-- Notes the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
+local function write_parts(window, share, allowances)
     local state, process = window.state, window.process
     if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
         redis.call('HSET', state, 'share:' .. process, share)
     end
-    local kept = read_rooms(redis.call('HGET', state, 'rooms:' .. process) or '')
-    for name, room in pairs(read_rooms(rooms)) do
-        kept[name] = math.max(room, kept[name] or 0)
+    local kept = read_allowances(redis.call('HGET', state, 'rooms:' .. process) or '')
+    for name, allowance in pairs(read_allowances(allowances)) do
+        kept[name] = math.max(allowance, kept[name] or 0)
     end
-    write_rooms(window, kept)
+    write_allowances(window, kept)
 end
 
 local now = server_time()
@@ -57,7 +57,7 @@ redis.call('HSET', state, 'returned_at', int(now))
 longest_lease(state, lease_us)
 if is_member then
     -- Redis may have lost what it goes by: should it be cut off again now, that is kept for it.
-    keep_parts(window, going_by, rooms)
+    write_parts(window, going_by, allowances)
     redis.call('PEXPIRE', window.fleet, 86400000)
 end
 for i = 1, #taken, 2 do
@@ -75,16 +75,16 @@ if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
 end
 local known_horizon = tonumber(redis.call('HGET', state, 'horizon') or 0)
 local kept_ms = math.ceil((math.max(horizon, known_horizon) + longest_lease(state, lease_us)) / 1000) + 60000
-keep_for(slots, kept_ms)
+expire_after(slots, kept_ms)
 
 -- The window is whole again once all have put back what they sent, and what was sent by those who
 -- had left by then is old. Who joined after the loss stands for nobody.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
     local left_until, told_at = int(now + left_us), int(now - told_ago_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
-    keep_for(back, kept_ms)
+    expire_after(back, kept_ms)
     local told, latest, returned, awaited = {}, 0, 0, 0
-    -- Those who joined later may be heard of as late as the first that is silent.
+    -- Those who joined later may be heard of as late as the first that is absent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
     for _, text in ipairs(redis.call('HVALS', back)) do
         local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')

@@ -84,7 +84,7 @@ end
 
 -- Headroom: a refusal that names no figures teaches that others use the key as well. The
 -- first says nothing of how much, and a third of the limit is left to them: to find out step
--- by step would cost a refusal a step. From then on their room grows by a tenth, and shrinks
+-- by step would cost a refusal a step. From then on their allowance grows by a tenth, and shrinks
 -- by a fiftieth each few windows (learned_of), so that one refusal costs little.
 local function learn(limit, span)
     if error_kind ~= 'throttled' or hints ~= '' or is_same_strike then

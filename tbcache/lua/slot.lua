@@ -17,7 +17,7 @@ end
 -- Has a key live for at least so long: who knows of shorter windows alone must not end it before its time.
 -- (PEXPIRE with GT leaves a new key without an end.) It lives a little longer, so that not each of many has to do this.
 local KEPT_MS = 2000
-local function keep_for(key, ms)
+local function expire_after(key, ms)
     if redis.call('PTTL', key) < ms then
         redis.call('PEXPIRE', key, int(ms + KEPT_MS))
     end

@@ -30,9 +30,9 @@
 --                            share:<process>: the part of each limit that is the
 --                            process's own while Redis is away from it; only of a process
 --                            that can go on without Redis;
---                            rooms:<process>: "count:span=room,...", how many slots of
+--                            allowances:<process>: "count:span=allowance,...", how many slots of
 --                            each limit it may take at once then: kept from all others;
---                            wanted_until: nobody is given rooms until then (us), as
+--                            wanted_until: nobody is given allowances until then (us), as
 --                            somebody had need of them;
 --                            demand, demand_at: interactive slots taken per us, of
 --                            late, and as of when (us);
@@ -46,7 +46,7 @@
 --                            slides:<span>: 1 where the upstream's window was seen to
 --                            slide, and what was told last holds on beyond its end
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
---                            One with a share that is silent for longer than ABSENT_US may
+--                            One with a share that is absent for longer than ABSENT_US may
 --                            be cut off and sending on its own: its share is kept free until
 --                            it is back, or forgotten. A process says with each ask what it finds
 --                            there when Redis has lost nothing (see meet).

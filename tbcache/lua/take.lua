@@ -33,7 +33,7 @@ local retry_at, start = view.retry_at, math.max(now, view.retry_at)
 local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)
 if is_take and view.code == GIVING_BACK then
 --@include call
-    call_for_rooms(window, now)
+    call_for_allowances(window, now)
 end
 local after = view
 if is_allowed and is_take then

@@ -43,7 +43,7 @@ end
 if retry_at > 0 then
     if code == GIVING_BACK then
 --@include call
-        call_for_rooms(window, now)
+        call_for_allowances(window, now)
     end
     return reply_wait(now, retry_at, code, reason, seen)
 end

@@ -50,7 +50,7 @@ local function enter(window, now, limits, known, name, joins, noted)
     return seen
 end
 
--- When the slot comes free whose leaving makes room (`over` more are wanted than there are), and whether that is
+-- When the slot comes free whose leaving makes allowance (`over` more are wanted than there are), and whether that is
 -- certain. One still held cannot leave before it is committed, so that now + span is the earliest.
 local function freed_at(window, span, now, over)
     local gone = redis.call('ZCOUNT', window.slots, '-inf', int(now - span))
@@ -66,7 +66,7 @@ local function look_at_limit(window, limit, now, cost, share)
     local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local others, others_until = foreign(window.slots, window.state, count, span, now, own,
         span == window.foreign_span and window.told, FOREIGN_AT)
-    local kept, rooms = kept_of(window, limit, now, cost)
+    local kept, allowances = kept_of(window, limit, now, cost)
     local found = {free_at = 0, code = 'limit', used = own + others + kept, is_certain = true}
     local over = found.used + cost - count
     if over > own then
@@ -92,9 +92,9 @@ local function look_at_limit(window, limit, now, cost, share)
     if kept > 0 and found.free_at > now + LOST_POLL_US then
         -- The absent may be back, or be forgotten, at any moment.
         found.free_at, found.is_certain = now + LOST_POLL_US, false
-        found.text = found.text .. ', ' .. kept .. ' of it kept for processes that are silent'
+        found.text = found.text .. ', ' .. kept .. ' of it kept for processes that are absent'
     end
-    if rooms > 0 and over + rooms > 0 then
+    if allowances > 0 and over + allowances > 0 then
         -- They are given back within a few milliseconds; until then nothing can be promised.
         found.free_at, found.is_certain, found.code = now + ROOM_POLL_US, false, GIVING_BACK
         found.text = 'others are giving back what was kept for them'
@@ -115,9 +115,9 @@ end
 -- count, span, used: of the tightest limit; is_certain: a slot that starts at retry_at can be promised;
 -- paced: of the pre-warm lane, span -> when it may go on after it}.
 local function look(window, now, cost, share)
-    -- One who is silent may take again what leaves of his: nothing is promised then.
+    -- One who is absent may take again what leaves of his: nothing is promised then.
     local view = {retry_at = 0, code = '', text = '', paced = share < 1 and {} or nil,
-        is_certain = share == 1 and #members_of(window, now).silent == 0}
+        is_certain = share == 1 and #members_of(window, now).absent == 0}
     if window.closed_until > now then
         view.retry_at, view.code, view.text = window.closed_until, 'closed', window.closed_reason
         view.is_certain = false
@@ -183,7 +183,7 @@ local function hold_all(window, now, ids, cost, lease, start, view)
             redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)
         end
     end
-    keep_for(window.slots, math.ceil((start - now + window.horizon + lease) / 1000) + 1000)
+    expire_after(window.slots, math.ceil((start - now + window.horizon + lease) / 1000) + 1000)
     spend(window, #ids * cost)
 end
 

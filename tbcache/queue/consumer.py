@@ -112,7 +112,7 @@ class PacingConsumer(Consumer):
         try:
             # Before all else: what is said of a job in time needs not be done again by another.
             self._say_rest()
-            self._give_back_unheard()
+            self._give_back_unconfirmed()
             # Without a free thread there is nothing to ask for, but claims to renew.
             self._threads.wait(self._source.name, self._renew_at - now())
             with self._threads.reserve(self._source.name) as reserved:
@@ -166,7 +166,7 @@ class PacingConsumer(Consumer):
             raise
         return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
 
-    def _give_back_unheard(self) -> None:
+    def _give_back_unconfirmed(self) -> None:
         """Jobs that Redis has handed out without being able to say so would wait until their claims lapse,
         count as if their worker had died, and their slots would be held for nobody."""
         hand = self._hand
@@ -179,7 +179,7 @@ class PacingConsumer(Consumer):
         self._say_rest()
 
     def _read(self, job: HandedOut) -> Job | None:
-        """The job; None for one that cannot be run here, which is buried or put off by then."""
+        """The job; None for one that cannot be run here, which is dead-lettered or put off by then."""
         claim, name = job.claim, slot_of(job.claim)
         try:
             message = read_message(job.message, self._source.name, self._shared.actors)

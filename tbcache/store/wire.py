@@ -23,10 +23,10 @@ class Seen(NamedTuple):
     (us of its time; 0: it has no such note). ``meet`` in epoch.lua compares it with what Redis knows."""
 
     epoch: str = ""
-    heard_us: int = 0
+    last_seen_us: int = 0
 
     def __str__(self) -> str:
-        return f"{self.epoch} {self.heard_us}" if self.epoch else ""
+        return f"{self.epoch} {self.last_seen_us}" if self.epoch else ""
 
 
 def read_seen(reply: bytes) -> Seen:

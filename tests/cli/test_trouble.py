@@ -65,7 +65,7 @@ def say(
     return monitor
 
 
-def fall_silent(store: Store, name: str, since: timedelta) -> datetime:
+def become_absent(store: Store, name: str, since: timedelta) -> datetime:
     """Have the last beat of ``name`` lie so far back; the moment of it."""
     beat_at = utc_now() - since
     mark = json.loads(store.client.hget(store.keys.workers, name) or b"")
@@ -588,7 +588,7 @@ def test_a_scheduler_that_is_gone_is_missed_and_one_that_left_is_not(
     say(store, settings, "worker", "worker-1")
     assert kinds(view(settings, store)) == []
     scheduler = say(store, settings, "scheduler", "scheduler")
-    gone_at = fall_silent(store, "scheduler", timedelta(hours=5))
+    gone_at = become_absent(store, "scheduler", timedelta(hours=5))
     (trouble,) = view(settings, store).troubles
     assert (trouble.kind, trouble.todo) == ("no_scheduler", "start one with `tbcache scheduler`")
     assert trouble.since == gone_at
@@ -621,7 +621,7 @@ def test_a_worker_is_missed_where_one_is_gone_or_a_scheduler_needs_one(
     scheduler.leave()
     worker = say(store, settings, "worker", "worker-1")
     assert kinds(view(settings, store)) == []
-    fall_silent(store, "worker-1", timedelta(minutes=5))
+    become_absent(store, "worker-1", timedelta(minutes=5))
     (trouble,) = view(settings, store).troubles
     assert (trouble.kind, trouble.what) == ("no_worker", "no worker is running")
     worker.leave()

@@ -27,8 +27,8 @@ from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
 from tbcache.io import run
 from tbcache.limiter import limiter_of
+from tbcache.limiter.process_window import Word
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
-from tbcache.limiter.slot import Word
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
@@ -500,7 +500,9 @@ def test_the_prewarm_lane_leaves_more_the_more_interactive_asks_there_are(
     assert slots(store) == 50 - 15
 
 
-def test_the_prewarm_lane_has_room_for_a_request_of_several_slots(admission: Admission, store: Store) -> None:
+def test_the_prewarm_lane_has_allowance_for_a_request_of_several_slots(
+    admission: Admission, store: Store
+) -> None:
     """Its part of a small limit may be less than one request costs: it would never go."""
     source = replace(TWITTER, limits=(Limit(2, 60.0),), cost=2)
     assert isinstance(prewarm(admission, store, "A", source), Go)
@@ -689,7 +691,7 @@ def test_an_empty_redis_stays_shut_while_someone_is_missing(
     assert 0.9 < time.monotonic() - lost < 2.0
 
 
-def test_a_silent_process_notices_a_loss_by_its_heartbeat(
+def test_a_absent_process_notices_a_loss_by_its_heartbeat(
     admission: Admission, server: Server, store: Store
 ) -> None:
     """It asks nothing, yet what it sent counts."""
@@ -1121,7 +1123,7 @@ def test_failures_in_a_row_are_remembered_between_loads(admission: Admission, st
 
 
 def test_what_is_learned_is_learned_for_the_shortest_window(admission: Admission, store: Store) -> None:
-    """A day's window would take a day to show that there is room again."""
+    """A day's window would take a day to show that there is allowance again."""
     source = replace(TWITTER, limits=(Limit(1000, 86400.0), Limit(50, 60.0)))
     refused = Failure("throttled", "slow down", 429, None)
     admission.settle(go(admission, source=source), Settlement(failure=refused, closed_by=refused, pages=1))
@@ -1189,7 +1191,7 @@ def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadli
         deadline_us=deadline_us,
         is_member=False,
         going_by="",
-        rooms="",
+        allowances="",
         taken=slots_,
     )
 

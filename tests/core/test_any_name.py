@@ -138,7 +138,7 @@ def test_a_fleet_that_has_too_many_names_takes_no_more(
     limiter = get_rate_limiter("one-more")
     with pytest.raises(InvalidRequest, match="one name too many"):
         limiter.check_rate_limit(**WINDOW)
-    # One that nobody has used for a day makes room.
+    # One that nobody has used for a day makes allowance.
     store.client.zadd(store.keys.names, {"name-7": now - 86_401_000_000})
     assert limiter.check_rate_limit(**WINDOW)[0]
     assert store.client.zscore(store.keys.names, "name-7") is None

@@ -117,15 +117,15 @@ def spent(server: Server, spender: Spender) -> int:
 
 
 def silence(server: Server, near: Spender, far: Spender) -> None:
-    """Wait until Redis takes ``far`` for silent, and keeps its part from ``near``."""
+    """Wait until Redis takes ``far`` for absent, and keeps its part from ``near``."""
     key = near.store.keys.fleet("twitter")
 
-    def is_silent() -> bool:
+    def is_overdue() -> bool:
         seconds, micros = server.client.time()
-        heard_at = server.client.zscore(key, limiter_of(far.store).member)
-        return heard_at is not None and heard_at < seconds * 1e6 + micros - 500_000
+        last_seen_at = server.client.zscore(key, limiter_of(far.store).member)
+        return last_seen_at is not None and last_seen_at < seconds * 1e6 + micros - 500_000
 
-    wait_until(is_silent)
+    wait_until(is_overdue)
 
 
 def test_spending_stops_at_the_budget_while_redis_is_away(
@@ -269,7 +269,7 @@ def test_a_purse_that_cannot_be_noted_is_not_given(server: Server, join: Callabl
 
 
 def test_of_an_empty_purse_there_is_no_note(server: Server, join: Callable[..., Spender]) -> None:
-    """What it says is kept from the others, should this process fall silent, and they could spend less."""
+    """What it says is kept from the others, should this process become absent, and they could spend less."""
     spender = join()
     wait_until(lambda: server.client.exists(purses(spender)))
     wait_until(lambda: spender.spend() < 20 and spender.purse == 0)

@@ -11,7 +11,7 @@ import pytest
 
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.limiter import limiter_of
-from tbcache.limiter.slot import Word
+from tbcache.limiter.process_window import Word
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill
@@ -221,7 +221,7 @@ def test_nothing_that_was_asked_before_is_carried_out_after_a_return() -> None:
         world = World(clock)
         first, asked_at = world.fleet[0], clock.now
         first.take()
-        first.ask_unheard(0)
+        first.ask_unconfirmed(0)
         first.mend()
         assert not first.is_away
         assert clock.now >= asked_at + DEADLINE
@@ -236,7 +236,7 @@ def test_who_has_taken_nothing_does_not_end_the_slots_of_others_by_its_return() 
             process.beat()
         for _ in range(8):
             bot.take()
-            idle.beat(gives_up_rooms=True)
+            idle.beat(gives_up_allowances=True)
             clock.now += 0.01
         bot.cut_off()
         idle.cut_off()
@@ -251,7 +251,7 @@ def test_who_has_taken_nothing_does_not_end_the_slots_of_others_by_its_return() 
             clock.now += 1.0
         for _ in range(12):
             bot.take()
-            idle.beat(gives_up_rooms=True)
+            idle.beat(gives_up_allowances=True)
             clock.now += 0.01
         assert 4 <= world.most_in_a_window() <= 6
 
@@ -299,7 +299,7 @@ def test_a_slot_that_was_sent_is_told_of_though_its_own_window_is_over(
             process.beat()
         take_for_a_minute()
         for number in range(5):
-            guard.beat(gives_up_rooms=True)
+            guard.beat(gives_up_allowances=True)
             bot.admit(f"S{number}")
         bot.cut_off()
         clock.now += 0.1
@@ -310,7 +310,7 @@ def test_a_slot_that_was_sent_is_told_of_though_its_own_window_is_over(
         bot.mend()
         clock.now += 0.1
         for _ in range(8):
-            bot.beat(gives_up_rooms=True)
+            bot.beat(gives_up_allowances=True)
             take_for_a_minute()
         assert len(world.arrivals) == 6
 

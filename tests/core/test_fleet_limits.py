@@ -64,8 +64,8 @@ def join(
 ) -> Callable[..., Process]:
     """One more process: ``join(WIDE, TBCACHE_WORKER_NAME="w")``."""
 
-    def start(source: Source = WIDE, *, has_rooms: bool = False, **variables: str) -> Process:
-        if not has_rooms:
+    def start(source: Source = WIDE, *, has_allowances: bool = False, **variables: str) -> Process:
+        if not has_allowances:
             # Without threads that beat nobody gives back what is kept for it: nothing is.
             state = store_for(server).keys.state("twitter")
             server.client.hset(state, "wanted_until", round((time.time() + 60.0) * 1e6))
@@ -127,7 +127,7 @@ def test_a_stricter_limit_holds_without_redis_too(
     join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process goes by alone is its part of the limits in force."""
-    narrow, wide = join(NARROW, has_rooms=True), join(WIDE, has_rooms=True)
+    narrow, wide = join(NARROW, has_allowances=True), join(WIDE, has_allowances=True)
     for _ in range(2):
         narrow.beat()
         wide.beat()
@@ -338,7 +338,7 @@ def test_a_process_goes_on_alone_where_the_disk_is_full(
     join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk is why Redis refuses; the marker lies on it as well."""
-    process = join(has_rooms=True)
+    process = join(has_allowances=True)
     limiter_of(process.store).stay_clean()
     write = Path.write_bytes
 
@@ -406,7 +406,7 @@ def test_a_full_window_stays_full_when_the_word_about_others_is_past(
     assert process.takes(2) == 0
 
 
-def test_the_silent_are_kept_for_after_an_outage(join: Callable[..., Process]) -> None:
+def test_the_absent_are_kept_for_after_an_outage(join: Callable[..., Process]) -> None:
     """One that was there before it may have sent until its end: its part is kept until that is old."""
     new = join()
     keys = (new.store.keys.state("twitter"), new.store.keys.fleet("twitter"))
@@ -425,7 +425,7 @@ def test_a_refusal_that_is_met_without_redis_closes_the_source_for_the_limiter_t
     join: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bot that asks for slots by itself would go on sending to an upstream that has said stop."""
-    process = join(has_rooms=True)
+    process = join(has_allowances=True)
     monkeypatch.setattr(process.store.breaker, "reason", "away")
     verdict = process.admission.admit(ask("A", WIDE))
     assert isinstance(verdict, Go)

@@ -10,7 +10,7 @@ import pytest
 from tbcache.limiter.script import LOSE
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT
-from tests.core.test_loss import LONG, beat, begin, give_up_rooms
+from tests.core.test_loss import LONG, beat, begin, give_up_allowances
 from tests.core.world import LIMIT, Clock, Process, World, moved_clock
 
 
@@ -53,7 +53,7 @@ def ask_around(world: World, *processes: Process) -> int:
     """How many slots these get in a second."""
     before = len(world.arrivals)
     for _ in range(5):
-        give_up_rooms(world, *processes)
+        give_up_allowances(world, *processes)
         for process in processes:
             while process.take():
                 pass
@@ -126,7 +126,7 @@ def test_data_that_is_lost_as_the_clock_is_set_is_missed(clock: ServersClock, se
     world, (old, gone, busy) = begin(clock, 1, 0, 1, source=LONG)
     saved = world.save()
     clock.now += 0.05
-    give_up_rooms(world)
+    give_up_allowances(world)
     assert [gone.take() for _ in range(2)] == [True, True]
     clock.now += 0.01
     beat(old, busy)

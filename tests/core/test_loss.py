@@ -9,7 +9,7 @@ import pytest
 
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
-from tbcache.limiter.slot import ABSENT_SECONDS
+from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS
@@ -30,7 +30,7 @@ def begin(clock: Clock, *takes: int, source: object = SOURCE) -> tuple[World, li
     fleet = list(world.fleet)
     beat(*fleet, *fleet, *fleet)
     for process, count in zip(fleet, takes, strict=True):
-        give_up_rooms(world)
+        give_up_allowances(world)
         assert [process.take() for _ in range(count)] == [True] * count
     clock.now += 0.1
     beat(*fleet)
@@ -42,18 +42,18 @@ def beat(*processes: Process) -> None:
         process.beat()
 
 
-def give_up_rooms(world: World, *processes: Process) -> None:
-    """Somebody wants what is kept for them: none of these, or of all, has a room until the next beat."""
+def give_up_allowances(world: World, *processes: Process) -> None:
+    """Somebody wants what is kept for them: none of these, or of all, has one until the next beat."""
     world.redis.hset("ns:{reddit}:state", "wanted_until", round((world.clock.now + 10.0) * MICROS))
     for process in processes or world.fleet:
-        process.beat(gives_up_rooms=True)
+        process.beat(gives_up_allowances=True)
 
 
 def ask_on(world: World, *processes: Process, seconds: float = 1.0) -> int:
     """How many slots these get when they ask again and again."""
     until, before = world.clock.now + seconds, len(world.arrivals)
     while world.clock.now < until:
-        give_up_rooms(world, *processes)
+        give_up_allowances(world, *processes)
         for process in processes:
             process.take()
         world.clock.now += 0.05
@@ -145,7 +145,7 @@ def test_a_redis_that_went_back_has_lost_data(clock: Clock, end: str) -> None:
     """A snapshot of minutes ago, or a promoted replica that lagged: the epoch is there, the slots are not."""
     world, (old, other) = begin(clock, 0, 1)
     saved = world.save()
-    give_up_rooms(world)
+    give_up_allowances(world)
     assert [other.take() for _ in range(4)] == [True] * 4
     assert old.take()
     clock.now += 0.1
@@ -183,7 +183,7 @@ def test_a_process_whose_slots_are_gone_puts_them_back_before_it_takes_more(cloc
     world, (other, stopped) = begin(clock, 0, 0, source=LONG)
     saved = world.save()
     clock.now += 0.01
-    give_up_rooms(world)
+    give_up_allowances(world)
     assert [stopped.take() for _ in range(5)] == [True] * 5
     world.rewind(saved)
     assert not stopped.take()
@@ -196,7 +196,7 @@ def test_a_process_whose_slots_are_gone_puts_them_back_before_it_takes_more(cloc
 def test_whatever_is_asked_first_notices_the_loss(clock: Clock, way: str, loss: str) -> None:
     """A page of an answer, or a job of the queue, is sent to the upstream like anything else."""
     world, (asker, other) = begin(clock, 0, 4)
-    give_up_rooms(world)
+    give_up_allowances(world)
     saved = world.save()
     clock.now += 0.01
     asker.admit("A")
@@ -216,7 +216,7 @@ def test_whatever_is_asked_first_notices_the_loss(clock: Clock, way: str, loss: 
 def test_who_only_pages_or_works_notices_a_redis_that_went_back(clock: Clock, way: str) -> None:
     """It beats no more often than anyone else: what it was granted since its last beat would be forgotten."""
     world, (asker, other) = begin(clock, 0, 0)
-    give_up_rooms(world)
+    give_up_allowances(world)
     asker.admit("A")
     clock.now += 0.01
     saved = world.save()
@@ -236,13 +236,13 @@ def test_who_puts_its_slots_back_was_heard_and_knows_it(clock: Clock) -> None:
     """The way may be gone again before the beat: it would go by what it was told before the outage."""
     world, (first, other) = begin(clock, 1, 1)
     for _ in range(25):
-        give_up_rooms(world)
+        give_up_allowances(world)
         clock.now += 0.1
     first.cut_off()
     first.take()
     for _ in range(30):
         clock.now += 0.1
-        give_up_rooms(world, other)
+        give_up_allowances(world, other)
     first.line.breaker._then[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
     first.mend()
     before = len(world.arrivals)
@@ -260,7 +260,7 @@ def test_an_answer_from_the_cache_hides_no_loss(clock: Clock) -> None:
     asker.settle()
     saved = world.save()
     clock.now += 0.1
-    give_up_rooms(world)
+    give_up_allowances(world)
     assert [other.take() for _ in range(3)] == [True] * 3
     beat(asker)
     world.kill(other)
@@ -273,7 +273,7 @@ def test_one_who_was_forgotten_puts_its_slots_back_and_shuts_nobody_out(clock: C
     """A laptop that slept: what it knew is no reason to take the window for lost."""
     world, (awake, asleep) = begin(clock, 1, 2, source=LONG)
     clock.now += FORGET_SECONDS + 1.0
-    give_up_rooms(world, awake)
+    give_up_allowances(world, awake)
     assert not asleep.take()
     assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
     assert asleep.take()
@@ -300,7 +300,7 @@ def test_a_loss_that_was_mended_says_nothing_of_the_next(
     clock.now += LIMIT.window_seconds + LEASE
     beat(old, dead)
     saved = world.save()
-    give_up_rooms(world)
+    give_up_allowances(world)
     assert [dead.take() for _ in range(4)] == [True] * 4
     clock.now += 0.1
     beat(old)
@@ -435,7 +435,7 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
     dead = world.start()
     world.fleet.append(dead)
     for _ in range(2):
-        give_up_rooms(world, awake, dead)
+        give_up_allowances(world, awake, dead)
     assert [dead.take() for _ in range(4)] == [True] * 4
     beat(awake)
     world.kill(dead)

@@ -86,7 +86,7 @@ def test_where_the_system_does_not_tell_machines_apart_nobody_is_found_dead(
 
 
 def test_one_that_is_heard_again_was_not_dead(store: Store) -> None:
-    """Found dead by mistake, long ago: its share is not given away at once when it is next silent."""
+    """Found dead by mistake, long ago: its share is not given away at once when it is next absent."""
     beat(store, "a")
     silence(store, "a")
     assert leave(store, "a", is_clean=False) > 0

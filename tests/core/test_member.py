@@ -20,10 +20,17 @@ from hypothesis import strategies as st
 from tbcache import io
 from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
-from tbcache.limiter import slot as own_module
+from tbcache.limiter import process_window as own_module
 from tbcache.limiter.member import FORGET_SECONDS
-from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Heard, Late, Leave, Reopen, WindowKeys
-from tbcache.limiter.slot import ABSENT_SECONDS, PROMISE_SECONDS, SLOWEST, THEIRS_SECONDS, OwnSlots, Word
+from tbcache.limiter.process_window import (
+    ABSENT_SECONDS,
+    PROMISE_SECONDS,
+    SLOWEST,
+    THEIRS_SECONDS,
+    ProcessWindow,
+    Word,
+)
+from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Late, Leave, Reopen, Told, WindowKeys
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
@@ -40,7 +47,7 @@ from tests.server import Server, wait_until
 def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
     told = store.run(BEAT, saying(limiter_of(store).window("twitter"), process, going_by, is_alone=is_alone))
-    assert isinstance(told, Heard)
+    assert isinstance(told, Told)
     return told.share
 
 
@@ -53,7 +60,7 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone:
         going_by=str(going_by),
         deadline_us=0,
         forget_us=300_000_000,
-        rooms="",
+        allowances="",
         goes_alone=is_alone,
         known="",
         epoch="an-epoch",
@@ -70,8 +77,8 @@ def leave(store: Store, process: str, *, is_clean: bool) -> int:
 def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
     """As if ``process`` had not been heard of for ``seconds``."""
     server_seconds, micros = store.client.time()
-    heard_us = server_seconds * 1_000_000 + micros - round(seconds * 1e6)
-    store.client.zadd(store.keys.fleet("twitter"), {process: heard_us})
+    last_seen_us = server_seconds * 1_000_000 + micros - round(seconds * 1e6)
+    store.client.zadd(store.keys.fleet("twitter"), {process: last_seen_us})
 
 
 def shares(store: Store) -> float:
@@ -102,13 +109,13 @@ def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str
     for process, is_read in beats:
         window = WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
         told = run(redis, BEAT, saying(window, process, going_by.get(process, 0.0)))
-        assert isinstance(told, Heard)
+        assert isinstance(told, Told)
         if is_read:
             going_by[process] = told.share
         assert sum(going_by.values()) <= 1.0 + 1e-6
 
 
-def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store: Store) -> None:
+def test_the_share_of_one_who_is_absent_is_kept_free(admission: Admission, store: Store) -> None:
     """It may be cut off and sending; whoever comes asks again soon, for it may be back."""
     admission.admit(ask("A"))
     beat(store, "cut off")
@@ -120,12 +127,12 @@ def test_the_share_of_one_who_is_silent_is_kept_free(admission: Admission, store
     verdict = admission.admit(ask("D", patience=60.0))
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(0.25)
-    assert verdict.reason == "limit 5, 2 of it kept for processes that are silent"
+    assert verdict.reason == "limit 5, 2 of it kept for processes that are absent"
     beat(store, "cut off", 0.5)
     assert isinstance(admission.admit(ask("D")), Go)
 
 
-def test_one_who_asks_is_not_silent(admission: Admission, store: Store) -> None:
+def test_one_who_asks_is_not_absent(admission: Admission, store: Store) -> None:
     """Its own share is not kept from itself, however long it was away."""
     beat(store, limiter_of(store).member)
     silence(store, limiter_of(store).member)
@@ -152,8 +159,8 @@ def test_whatever_a_process_asks_says_that_it_is_there(
         next(PacingBroker(store, settings, [TWITTER]).consume("twitter", timeout=1))
     now_us = store.clock.time_us("twitter")
     assert now_us is not None
-    heard_us = store.client.zscore(store.keys.fleet("twitter"), limiter_of(store).member)
-    assert heard_us > now_us - ABSENT_SECONDS * 1e6
+    last_seen_us = store.client.zscore(store.keys.fleet("twitter"), limiter_of(store).member)
+    assert last_seen_us > now_us - ABSENT_SECONDS * 1e6
 
 
 def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> None:
@@ -194,7 +201,7 @@ def members_of(store: Store) -> set[str]:
     return {name.decode() for name in store.client.zrange(store.keys.fleet("twitter"), 0, -1)}
 
 
-def test_a_process_of_this_machine_that_died_is_buried(store: Store, ghost: str) -> None:
+def test_a_process_of_this_machine_that_died_is_dead_lettered(store: Store, ghost: str) -> None:
     """It never went on without Redis, as its marker says: its share is back with the next beat."""
     limiter_of(store).machine.marker_of(ghost).set_clean()
     beat(store, "elsewhere-1")
@@ -271,21 +278,21 @@ LIMIT = Limit(8, 10.0)
 NAME = "8:10000000"
 
 
-def own_of(clock: Clock, taken: int, room: int, share: float) -> OwnSlots:
+def own_of(clock: Clock, taken: int, allowance: int, share: float) -> ProcessWindow:
     """A process that took ``taken`` slots one a second, the last of them now, and then is cut off."""
-    own = OwnSlots()
+    own = ProcessWindow()
     for number in range(taken):
         own.grant(str(number), 1, [LIMIT], 0.0)
         clock.now += 1.0
     clock.now -= 1.0
-    own.receive(Word(share, share, {NAME: room}, (LIMIT,), 2), own.report()[1])
+    own.receive(Word(share, share, {NAME: allowance}, (LIMIT,), 2), own.report()[1])
     own.answered("beat")
     return own
 
 
 def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
     """What leaves of ours may be taken again; nothing else may."""
-    own = own_of(clock, taken=4, room=0, share=0.5)
+    own = own_of(clock, taken=4, allowance=0, share=0.5)
     assert own.take("x", 1, [LIMIT], 0.0) == pytest.approx(7.0, abs=0.02)
     clock.now += 7.02
     assert own.take("x", 1, [LIMIT], 0.0) == 0.0
@@ -294,7 +301,7 @@ def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
 
 def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
     """They may have taken it, also on a promise: it counts as in use for a window more."""
-    own = own_of(clock, taken=4, room=0, share=0.5)
+    own = own_of(clock, taken=4, allowance=0, share=0.5)
     clock.now += 7.0 - THEIRS_SECONDS / 2
     own.answered("beat")
     clock.now += THEIRS_SECONDS
@@ -305,7 +312,7 @@ def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
 
 def test_a_window_is_over_by_every_clock_before_a_slot_is_taken_again(clock: Clock) -> None:
     """The rates of two clocks differ by up to 0.1%: by the upstream's it may last longer than by ours."""
-    own = own_of(clock, taken=4, room=0, share=0.5)
+    own = own_of(clock, taken=4, allowance=0, share=0.5)
     clock.now += 7.0 + 0.9 * LIMIT.window_seconds * CLOCK_DRIFT
     assert own.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 0.2 * LIMIT.window_seconds * CLOCK_DRIFT
@@ -314,7 +321,7 @@ def test_a_window_is_over_by_every_clock_before_a_slot_is_taken_again(clock: Clo
 
 def test_ages_are_told_as_the_slowest_clock_has_them(clock: Clock) -> None:
     """Redis must not take a slot for older than it is by its own clock, nor for held no more."""
-    own = OwnSlots()
+    own = ProcessWindow()
     own.grant("over", 1, [LIMIT], 0.0)
     own.grant("held", 1, [LIMIT], 10.0)
     clock.now += 5.0
@@ -325,7 +332,7 @@ def test_ages_are_told_as_the_slowest_clock_has_them(clock: Clock) -> None:
 
 def test_what_was_free_is_shared_out(clock: Clock) -> None:
     """One of two takes half of it at once, and no more before the others' slots have left."""
-    own = own_of(clock, taken=0, room=2, share=0.5)
+    own = own_of(clock, taken=0, allowance=2, share=0.5)
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
     clock.now += (LIMIT.window_seconds + THEIRS_SECONDS) * SLOWEST
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "defgh"] == [True, True, True, True, False]
@@ -333,18 +340,18 @@ def test_what_was_free_is_shared_out(clock: Clock) -> None:
 
 def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> None:
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
-    own = own_of(clock, taken=0, room=0, share=0.5)
+    own = own_of(clock, taken=0, allowance=0, share=0.5)
     assert own.keeps_promises
-    own.hear_fleet(clock.now, is_whole=True)
+    own.note_fleet(clock.now, is_whole=True)
     own.promise(clock.now + 5.0, clock.now)
     clock.now += 0.99 * PROMISE_SECONDS
     assert own.keeps_promises
     clock.now += 0.01 * PROMISE_SECONDS
     assert not own.keeps_promises
     assert own.needs_word(PROMISE_SECONDS)
-    own.hear_fleet(clock.now, is_whole=False)
+    own.note_fleet(clock.now, is_whole=False)
     assert not own.keeps_promises
-    # Nothing is promised while somebody is silent: nobody was.
+    # Nothing is promised while somebody is absent: nobody was.
     own.promise(clock.now + 5.0, clock.now)
     assert own.keeps_promises
     assert not own.needs_word(PROMISE_SECONDS)
@@ -352,7 +359,7 @@ def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> 
     assert not own.needs_word(PROMISE_SECONDS)
 
 
-def test_nothing_is_promised_while_somebody_is_silent(admission: Admission, store: Store) -> None:
+def test_nothing_is_promised_while_somebody_is_absent(admission: Admission, store: Store) -> None:
     """What leaves may be his, and then he takes it again."""
     for symbol in "ABCDE":
         verdict = admission.admit(ask(symbol))
@@ -366,7 +373,7 @@ def test_nothing_is_promised_while_somebody_is_silent(admission: Admission, stor
     assert isinstance(admission.admit(ask("G", patience=100.0)), Wait)
 
 
-def test_a_promised_slot_is_not_used_once_somebody_is_silent(admission: Admission, store: Store) -> None:
+def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admission, store: Store) -> None:
     """It is given back, and whoever waited asks again."""
     for symbol in "ABCDE":
         verdict = admission.admit(ask(symbol))
@@ -376,13 +383,13 @@ def test_a_promised_slot_is_not_used_once_somebody_is_silent(admission: Admissio
     assert now_us is not None
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
-    # That a slot is promised says as well that nobody is silent.
-    limiter_of(store).own("twitter").hear_fleet(time.monotonic() - 10.0, is_whole=True)
+    # That a slot is promised says as well that nobody is absent.
+    limiter_of(store).own("twitter").note_fleet(time.monotonic() - 10.0, is_whole=True)
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).own("twitter").hear_fleet(time.monotonic(), is_whole=False)
+    limiter_of(store).own("twitter").note_fleet(time.monotonic(), is_whole=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -392,14 +399,14 @@ def test_a_promised_slot_is_not_used_once_somebody_is_silent(admission: Admissio
 
 def test_one_who_had_more_than_his_share_comes_down_to_it(clock: Clock) -> None:
     """A window later the others have theirs."""
-    own = own_of(clock, taken=6, room=0, share=0.25)
+    own = own_of(clock, taken=6, allowance=0, share=0.25)
     clock.now += LIMIT.window_seconds + THEIRS_SECONDS
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
 
 
 def test_alone_one_goes_on_window_after_window(clock: Clock) -> None:
     """What was taken alone leaves as anything else does."""
-    own = own_of(clock, taken=0, room=4, share=0.5)
+    own = own_of(clock, taken=0, allowance=4, share=0.5)
     for window in range(3):
         taken = [own.take(f"{window} {number}", 1, [LIMIT], 0.0) == 0.0 for number in range(5)]
         assert taken == [True, True, True, True, False]
@@ -425,7 +432,7 @@ def test_nothing_is_taken_alone_once_redis_was_told(
 
 def test_without_a_share_nothing_is_sent(clock: Clock) -> None:
     """A newcomer waits for the whole: he knows nothing of the others."""
-    own = own_of(clock, taken=0, room=0, share=0.0)
+    own = own_of(clock, taken=0, allowance=0, share=0.0)
     assert own.take("x", 1, [LIMIT], 0.0) >= LIMIT.window_seconds
 
 
@@ -518,7 +525,7 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     closure = limiter_of(store).closures.of("twitter")
     assert closure is not None
     # Heard while the beat was under way, it may be newer than what the beat says.
-    limiter_of(store).closures.hear_open("twitter", closure.since)
+    limiter_of(store).closures.on_open("twitter", closure.since)
     assert limiter_of(store).closures.of("twitter") is closure
     store.run(REOPEN, Reopen(state))
     member.beat("twitter")
@@ -528,7 +535,7 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     assert limiter_of(store).closures.of("twitter") is not None
 
 
-def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Store) -> None:
+def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
     membership, own = Membership(store), limiter_of(store).own("twitter")
     own.configure(TWITTER.limits)
@@ -536,7 +543,7 @@ def test_one_who_was_promised_a_slot_asks_whether_somebody_is_silent(store: Stor
     own.answered("beat")
     assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
-    own.hear_fleet(asked_at, is_whole=True)
+    own.note_fleet(asked_at, is_whole=True)
     own.promise(time.monotonic() + 60.0, asked_at)
     assert membership._is_due("twitter")
 
@@ -626,7 +633,7 @@ def test_a_subscription_that_broke_is_closed(
 
 
 def fill_fleet(store: Store, members: int) -> None:
-    """So many others that have just been heard of, each with its share and its rooms."""
+    """So many others that have just been heard of, each with its share and its allowances."""
     pipe: Any = store.client.pipeline(transaction=False)
     seconds, micros = store.client.time()
     for number in range(members):
@@ -688,11 +695,11 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
 
 
 def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store: Store) -> None:
-    """Redis carries nothing out after its deadline; each lost answer would make the room smaller for good."""
+    """Redis carries nothing out after its deadline; each lost answer would lessen the allowance for good."""
     own = limiter_of(store).own("twitter")
     own.configure(TWITTER.limits)
     own.ask("lost", 2, time.monotonic())
-    own.lose("lost", is_heard=True)
+    own.lose("lost", is_answer_lost=True)
     store.breaker._lost(OSError("cut off"))
     wait_until(lambda: store.is_available)
     assert not own.is_asked("lost")

@@ -301,7 +301,7 @@ def finish(
 
 
 def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
-    """A queue that is empty takes no room, however many jobs went through it."""
+    """A queue that is empty takes no allowance, however many jobs went through it."""
     fleet.start()
     for number in range(5):
         queue.enqueue(job("news", f"N{number}"), delay_seconds=0.01 * number)
@@ -541,7 +541,7 @@ def counted(store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> list[in
 def test_a_worker_whose_threads_are_busy_asks_for_nothing(
     queue: Queue, store: Store, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would ask twice for each job, and be told once that it has no room."""
+    """It would ask twice for each job, and be told once that it has no allowance."""
     for symbol in ("FIRST", "SECOND"):
         queue.enqueue(job("news", symbol))
     one = worker()
@@ -628,7 +628,7 @@ def kill_worker_before(store: Store, handle: Handle) -> None:
 def test_a_dead_workers_jobs_begin_at_once_and_before_all_others(
     queue: Queue, worker: Callable[..., Worker]
 ) -> None:
-    """One after another the last would begin long after its worker fell silent, for no fault of its own."""
+    """One after another the last would begin long after its worker fell absent, for no fault of its own."""
     for number in range(8):
         queue.enqueue(job("news", f"N{number}"))
     victim, heir = worker(threads=8), worker(threads=8)
@@ -1374,7 +1374,7 @@ def message_of(**fields: Any) -> str:
         (message_of(kwargs={"symbol": "A", "hours": 1, "lane": "x", "needed": []}), "its needed: Expected"),
     ],
 )
-def test_a_job_that_cannot_be_read_is_buried_with_its_reason(
+def test_a_job_that_cannot_be_read_is_dead_lettered_with_its_reason(
     queue: Queue, store: Store, worker: Callable[..., Worker], data: Any, reason: str
 ) -> None:
     """It takes no thread, no slot and no other job along, and its asker is told at once."""
@@ -1433,7 +1433,7 @@ def test_no_message_can_hold_a_thread_or_end_it(fleet: Fleet, queue: Queue, stor
         handle.result(30)
 
 
-def test_what_no_source_can_be_asked_for_is_buried_at_once(fleet: Fleet, queue: Queue) -> None:
+def test_what_no_source_can_be_asked_for_is_dead_lettered_at_once(fleet: Fleet, queue: Queue) -> None:
     """Asking four times does not make a ticker of it."""
 
     def refuse(source: str, symbol: str, slot: str | None) -> None:
@@ -1577,7 +1577,7 @@ def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
 def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store], part: str
 ) -> None:
-    """Whichever it is: a claim that lapsed, and is removed before its job can be buried, is a lost job."""
+    """Whichever it is: a claim that lapsed, and is removed before its job is dead-lettered, is a lost job."""
     # A server that is late is no refusal.
     patience = {"TBCACHE_REDIS_TIMEOUT": "10"}
     settings, store = settings_for(server, **patience), store_for(server, **patience)

@@ -22,7 +22,7 @@ import pytest
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
-from tbcache.limiter.slot import OwnSlots
+from tbcache.limiter.process_window import ProcessWindow
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import actor_name, message
@@ -97,7 +97,7 @@ class Line(Store):
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        self.is_down = self.is_killed = self.is_unheard = False
+        self.is_down = self.is_killed = self.is_unconfirmed = False
         super().__init__(world.settings)
         self._server = Peer(self)  # type: ignore[assignment]
         self.prober = self.breaker._prober = Prober(world.clock)  # type: ignore[assignment]
@@ -129,7 +129,7 @@ class Line(Store):
             raise self._down(is_timeout=False)
         answer = ask()
         self._meanwhile()
-        if self.is_down or self.is_unheard or self.world.clock.now > sent_at + TIMEOUT:
+        if self.is_down or self.is_unconfirmed or self.world.clock.now > sent_at + TIMEOUT:
             raise self._down(is_timeout=True)
         return answer
 
@@ -236,7 +236,7 @@ class Process:
         return current is not None and current.decode() == limiter_of(self.line).epochs.of(source)
 
     @property
-    def own(self) -> OwnSlots:
+    def own(self) -> ProcessWindow:
         return limiter_of(self.line).own(self.world.source.name)
 
     @property
@@ -253,10 +253,12 @@ class Process:
     def is_away(self) -> bool:
         return self.line.is_down or not self.line.is_available or bool(limiter_of(self.line).broken)
 
-    def beat(self, *, gives_up_rooms: bool = False) -> None:
+    def beat(self, *, gives_up_allowances: bool = False) -> None:
         if self.is_beating:
             return
-        self._unless_away(lambda: self.membership.beat(self.world.source.name, gives_up_rooms=gives_up_rooms))
+        self._unless_away(
+            lambda: self.membership.beat(self.world.source.name, gives_up_allowances=gives_up_allowances)
+        )
 
     def take(self) -> bool:
         is_allowed, _ = self.limiter.check_rate_limit()
@@ -315,12 +317,12 @@ class Process:
             self.admit(str(found.kwargs["symbol"]), slot=found.options["slot"])
             self.consumer.ack(found)
 
-    def ask_unheard(self, odd: int) -> None:
+    def ask_unconfirmed(self, odd: int) -> None:
         """Ask for a slot, and be cut off before the answer comes."""
-        self.line.is_unheard = True
+        self.line.is_unconfirmed = True
         ways = [self.take, lambda: self.admit(self.world.symbol()), self.turn, self.work]
         ways[odd % len(ways)]()
-        self.line.is_unheard = False
+        self.line.is_unconfirmed = False
 
     def cut_off(self) -> None:
         self.line.is_down = True
@@ -526,7 +528,7 @@ def _fill(world: World, process: Process) -> None:
             pass
         for other in world.fleet:
             if other is not process:
-                other.beat(gives_up_rooms=True)
+                other.beat(gives_up_allowances=True)
 
 
 def _lose(world: World, rewind_to: Mapping[bytes, bytes], odd: int) -> None:
@@ -600,10 +602,10 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
     "turn": lambda world, process, _: process.turn(),
     "work": lambda world, process, _: process.work(),
     "settle": lambda world, process, _: process.settle(),
-    "ask unheard": lambda world, process, odd: process.ask_unheard(odd),
+    "ask unheard": lambda world, process, odd: process.ask_unconfirmed(odd),
     "use what was promised": lambda world, process, _: process.use_promised(),
     "beat": lambda world, process, _: process.beat(),
-    "give up": lambda world, process, _: process.beat(gives_up_rooms=True),
+    "give up": lambda world, process, _: process.beat(gives_up_allowances=True),
     "cut off": lambda world, process, _: process.cut_off(),
     "cut all off": lambda world, _, __: _everyone(world, Process.cut_off),
     "mend": lambda world, process, _: process.mend(),

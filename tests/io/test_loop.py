@@ -280,9 +280,9 @@ def test_an_answer_that_keeps_coming_is_waited_for(run: Run, monkeypatch: pytest
                 await asyncio.sleep(0.001)
             for part in (b"$10\r\n", b"one", b"two"):
                 clock.ahead += 0.7 * PATIENT
-                before = _line_to(node)._heard_at
+                before = _line_to(node)._last_seen_at
                 say(part)
-                while _line_to(node)._heard_at == before:
+                while _line_to(node)._last_seen_at == before:
                     await asyncio.sleep(0.001)
                 _line_to(node)._watch()
         say(b"last\r\n")

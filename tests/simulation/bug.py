@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OWN, CLOCK = "tbcache.limiter.slot:OwnSlots", "tbcache.store.clock:ServerClock"
+OWN, CLOCK = "tbcache.limiter.process_window:ProcessWindow", "tbcache.store.clock:ServerClock"
 CONSUMER = "tbcache.queue.consumer:PacingConsumer"
 
 
@@ -31,8 +31,8 @@ _BY_HAND = (
     _bug(
         "an answer other than a beat's does not count as heard",
         f"{OWN}.answered",
-        "self._heard_at = io.now()",
-        "self._heard_at = io.now() if name == 'beat' else self._heard_at",
+        "self._last_seen_at = io.now()",
+        "self._last_seen_at = io.now() if name == 'beat' else self._last_seen_at",
     ),
     _bug(
         "after a loss two processes that are named alike count as one",
@@ -89,21 +89,21 @@ _SHARING = (
     ),
     _bug("allowances overlap", "beat.lua", "free - others)", "free)"),
     _bug(
-        "nothing is kept for the silent",
+        "nothing is kept for the absent",
         "member.lua",
-        "table.insert(members.silent, share)",
+        "table.insert(members.absent, share)",
         "local _ = share",
     ),
     _bug(
         "an allowance is not kept from others",
         "member.lua",
-        "rooms = rooms + math.max(0, ",
-        "rooms = rooms + 0 * math.max(0, ",
+        "allowances = allowances + math.max(0, ",
+        "allowances = allowances + 0 * math.max(0, ",
     ),
     _bug(
         "an ask whose answer was lost was not heard",
         f"{OWN}.lose",
-        "until if is_heard else -math.inf",
+        "until if are_all_present else -math.inf",
         "-math.inf",
     ),
     _bug(
@@ -113,7 +113,7 @@ _SHARING = (
         "before",
     ),
     _bug(
-        "a promise is kept whoever is silent",
+        "a promise is kept whoever is absent",
         f"{OWN}.keeps_promises",
         "return io.now() - self._whole_at <= PROMISE_SECONDS",
         "return True",
@@ -224,7 +224,7 @@ _VALUES = (
 _MONEY = (
     _bug("a purse is all that is left", "purse.lua", "math.min(share * left, left - others)", "left"),
     _bug(
-        "what is kept for silent processes is spent by others",
+        "what is kept for absent processes is spent by others",
         "budget.lua",
         "local kept = purses_of(window, purses_key, now)",
         "local kept = 0",

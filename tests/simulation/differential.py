@@ -69,10 +69,10 @@ class Recorder:
 
     def watch(self, world: World) -> None:
         self._server = world.server
-        self._server.listeners.append(self._hear)
+        self._server.listeners.append(self._on_told)
         self._server.loaded.append(self._load)
 
-    def _hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+    def _on_told(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         keyspace = self._server.keyspace
         ended, keyspace.expired = tuple(keyspace.expired), []
         self.asked.append(Asked(self._server.spelt_out(command), self._server.now_us(), answer, ended))

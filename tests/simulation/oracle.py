@@ -150,7 +150,7 @@ class Oracle:
             lease.until = found.now + call.number("lease_us")
 
     def _beat(self, who: str, call: Call, found: Any) -> None:
-        if type(found).__name__ != "Heard":
+        if type(found).__name__ != "Told":
             return
         source = self.source.name
         fleet = self.keyspace.do("ZRANGE", [self.keys.fleet(source).encode(), b"0", b"-1", b"WITHSCORES"])
@@ -165,7 +165,7 @@ class Oracle:
         silent = {
             name for name, at in heard.items() if at < found.now - ABSENT_US and name != call.text("process")
         }
-        given = _rooms(found.rooms)
+        given = _allowances(found.allowances)
         for limit in self.source.limits:
             span = round(limit.window_seconds * MICROS)
             name = f"{limit.count}:{span}"
@@ -173,7 +173,7 @@ class Oracle:
             taken = self._number("ZCOUNT", self.keys.slots(source), f"({since}", "+inf")
             kept = sum(math.floor(limit.count * shares[one] + ROUNDING) for one in silent)
             others = sum(
-                _rooms(state.get(f"rooms:{one}", "")).get(name, 0)
+                _allowances(state.get(f"rooms:{one}", "")).get(name, 0)
                 for one in heard
                 if one not in silent and one != call.text("process")
             )
@@ -181,7 +181,7 @@ class Oracle:
                 self.broken(
                     "allowances",
                     f"{who} may take {given[name]} alone of {limit.count}: {taken} are taken, {kept} kept "
-                    f"for the silent, {others} for others",
+                    f"for the absent, {others} for others",
                 )
 
     # Loads
@@ -316,7 +316,7 @@ class Oracle:
             claim.decode(): int(float(at)) for claim, at in zip(found[::2], found[1::2], strict=True)
         }
 
-    def heard_at(self, member: str) -> float | None:
+    def last_seen_at(self, member: str) -> float | None:
         """When Redis last took note of a process (s of the world); None where that cannot be said."""
         noted = self._number("ZSCORE", self.keys.fleet(self.source.name), member)
         return (noted - self._start_us) / MICROS if noted and not self.is_clock_set else None
@@ -343,7 +343,7 @@ def _load_of(payload: bytes) -> int:
         return int(json.loads(payload)["v"])
 
 
-def _rooms(text: str) -> dict[str, int]:
+def _allowances(text: str) -> dict[str, int]:
     """``COUNT:SPAN=ROOM,...``"""
     pairs = (part.partition("=") for part in text.split(",") if part)
-    return {limit: int(room) for limit, _, room in pairs}
+    return {limit: int(allowance) for limit, _, allowance in pairs}

@@ -103,7 +103,7 @@ def _with_budget(chance: Chance, shape: Shape) -> Shape:
     if not chance.happens(0.15):
         return shape
     midnight = chance.uniform(4.0, 18.0) if chance.happens(0.4) else 0.0
-    # A day's money is spent in seconds, and more than may be over is kept for one that is silent.
+    # A day's money is spent in seconds, and more than may be over is kept for one that is absent.
     return replace(
         shape,
         budget=20 + chance.below(10),

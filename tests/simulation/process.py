@@ -168,10 +168,10 @@ class Process(Host):
             self.world.upstream.arrive(self.name, None if is_alone else self._task.done_at)
 
     def _check_heard(self) -> None:
-        """Who goes alone takes itself for silent no earlier than the others do."""
+        """Who goes alone takes itself for absent no earlier than the others do."""
         own = self.own.own(self.world.source.name)
-        known = self.moment(max(own.heard_at, own.heard_until))
-        noted = self.world.oracle.heard_at(self.member)
+        known = self.moment(max(own.last_seen_at, own.in_doubt_until))
+        noted = self.world.oracle.last_seen_at(self.member)
         if noted is not None and own.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
 

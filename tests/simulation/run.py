@@ -296,7 +296,7 @@ class _Run:
         self._witnesses = {
             one.name
             for one in self.world.living
-            if one.own.epochs.of(source) and one.own.epochs._seen[source].heard_us > saved_us
+            if one.own.epochs.of(source) and one.own.epochs._seen[source].last_seen_us > saved_us
         }
         self._await_missing(spans)
         if seconds:

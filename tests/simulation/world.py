@@ -121,7 +121,7 @@ class World(Machine):
         kinds = [kind for kind, count in counts for _ in range(count)]
         keys = Keys("ns", frozenset(BUILT_IN_NAMES))
         self.oracle = Oracle(keys, self.source, self.server.keyspace, self.server.now_us, self.broken)
-        self.server.listeners.append(self._hear)
+        self.server.listeners.append(self._on_told)
         self._watch(self)
         # Not all at once: what they do now and then would be in step for ever.
         chance = Chance(self.seed, "beginning")
@@ -152,7 +152,7 @@ class World(Machine):
         self.note(f"BROKEN {promise}: {what}")
         self.failures.append(Broken(promise, what))
 
-    def _hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+    def _on_told(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         what = self.oracle.hear(who, command, answer)
         self.note(f"{who} {what} -> {_short(answer)}")
 

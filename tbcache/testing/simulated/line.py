@@ -30,7 +30,7 @@ class Line:
     def __init__(self, kernel: Kernel, server: Server, home: Home, weather: Weather, chance: Chance) -> None:
         self.kernel, self.server, self.home, self.weather = kernel, server, home, weather
         self._chance = chance
-        #: "refused": nobody listens; "silent": nothing comes through.
+        #: "refused": nobody listens; "absent": nothing comes through.
         self.cut: str = ""
         #: When the last comes through of what was sent over the one connection that coroutines share (us).
         self._last_there = self._last_back = 0

@@ -6,16 +6,16 @@ there before anyone takes new ones.
 
 Redis may be away from this process alone. The others go on as ever for
 ``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(member.lua). Of what was free, a process may take its *room* alone: so many slots Redis
+(member.lua). Of what was free, a process may take its *allowance* alone: so many slots Redis
 keeps from the others from one beat to the next (beat.lua), or until one of them needs
 them and this process has given them back. A slot that was promised to the others, for
-when ours would leave, they use only as long as they know that nobody is silent, as of
+when ours would leave, they use only as long as they know that nobody is absent, as of
 ``PROMISE_SECONDS`` ago. During both periods the others may use each of our slots that leaves
 the window. So we count such a slot as used until one window after both; a slot that leaves
 later is ours again.
 
-So no window holds more than L: what others take while we are silent leaves our room or
-our share free, and we take alone no more than the room, what has left of ours since, and,
+So no window holds more than L: what others take while we are absent leaves our allowance or
+our share free, and we take alone no more than the allowance, what has left of ours since, and,
 once all that the others took before has left as well, the share.
 """
 
@@ -33,9 +33,9 @@ from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
 from tbcache.store.wire import CLOCK_DRIFT, pack_limits
 
 SWEEP_FROM = 256
-#: A promise is kept for so long after it was known that nobody is silent.
+#: A promise is kept for so long after it was known that nobody is absent.
 PROMISE_SECONDS = 0.25
-#: Until when the others may use what leaves of ours, once we are silent.
+#: Until when the others may use what leaves of ours, once we are absent.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 #: So much longer is a time by our clock than by the slowest of the others: what has to be over for them,
 #: too, is waited for by as much more (docs/limits.md).
@@ -52,7 +52,7 @@ class Word(NamedTuple):
 
     share: float
     fair: float
-    rooms: Mapping[str, int]
+    allowances: Mapping[str, int]
     limits: tuple[Limit, ...]
     processes: int
 
@@ -69,11 +69,11 @@ class Census(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """An ask that may take ``cost`` slots. Redis may carry it out until ``heard_until`` (monotonic).
+    """An ask that may take ``cost`` slots. Redis may carry it out until ``in_doubt_until`` (monotonic).
     ``is_alone``: it was lost, and they were taken without Redis then."""
 
     cost: int
-    heard_until: float
+    in_doubt_until: float
     is_lost: bool = False
     is_alone: bool = False
 
@@ -86,7 +86,7 @@ class Ended(NamedTuple):
     is_unused: bool
 
 
-class OwnSlots:
+class ProcessWindow:
     """One source's slots taken by this process, stamped by its monotonic clock."""
 
     def __init__(
@@ -125,11 +125,11 @@ class OwnSlots:
         #: Slots, with their cost, that are over, and of which Redis was not told that.
         self._untold: dict[str, int] = {}
         #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
-        self._rooms: dict[str, int] | None = None
+        self._allowances: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
-        self._heard_at = -math.inf
-        #: When nobody was silent; without beats we cannot know, and nobody tells us of a fleet.
+        self._last_seen_at = -math.inf
+        #: When nobody was absent; without beats we cannot know, and nobody tells us of a fleet.
         self._whole_at = math.inf
         self._promised_until = -math.inf
         #: The part of each limit that is this process's own while Redis is away, and what would be fair.
@@ -162,9 +162,9 @@ class OwnSlots:
         return self._granted
 
     @property
-    def heard_at(self) -> float:
+    def last_seen_at(self) -> float:
         """When Redis last answered about this source (monotonic)."""
-        return self._heard_at
+        return self._last_seen_at
 
     @property
     def has_taken(self) -> bool:
@@ -179,28 +179,28 @@ class OwnSlots:
     @property
     def is_member(self) -> bool:
         """True once Redis knows of this process, and it knows its share."""
-        return self._rooms is not None
+        return self._allowances is not None
 
     # What Redis answers
 
-    def ask(self, name: str, cost: int, heard_until: float) -> None:
+    def ask(self, name: str, cost: int, in_doubt_until: float) -> None:
         """An ask is off that may take ``cost`` slots; until it is answered they count as taken.
-        Redis does not carry it out after ``heard_until`` (monotonic)."""
+        Redis does not carry it out after ``in_doubt_until`` (monotonic)."""
         with self._lock:
-            self._asked[name] = Asked(cost, heard_until)
+            self._asked[name] = Asked(cost, in_doubt_until)
 
-    def lose(self, name: str, *, is_heard: bool) -> None:
-        """No answer comes. ``is_heard``: for all we know, only the answer is lost."""
+    def lose(self, name: str, *, is_answer_lost: bool) -> None:
+        """No answer comes. ``is_answer_lost``: for all we know, only the answer is lost."""
         with self._lock:
             if name in self._asked:
                 cost, until, *_ = self._asked[name]
-                self._asked[name] = Asked(cost, until if is_heard else -math.inf, is_lost=True)
+                self._asked[name] = Asked(cost, until if is_answer_lost else -math.inf, is_lost=True)
 
     @property
-    def heard_until(self) -> float:
+    def in_doubt_until(self) -> float:
         """Until when Redis may carry out what it was asked (monotonic)."""
         with self._lock:
-            return max((asked.heard_until for asked in self._asked.values()), default=-math.inf)
+            return max((asked.in_doubt_until for asked in self._asked.values()), default=-math.inf)
 
     def is_asked(self, name: str) -> bool:
         """True while that ask is under way, or its answer was lost."""
@@ -212,7 +212,7 @@ class OwnSlots:
         So many seconds later is what Redis has noted, where its clock was set back: it keeps that."""
         with self._lock:
             self._asked.pop(name, None)
-            self._heard_at = io.now() + ahead
+            self._last_seen_at = io.now() + ahead
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""
@@ -226,42 +226,42 @@ class OwnSlots:
             self._spend(cost)
 
     def report(self) -> tuple[str, int, bool]:
-        """What a beat says of our rooms, as beat.lua reads it; the mark that :meth:`receive` wants; and
+        """What a beat says of our allowances, as beat.lua reads it; the mark that :meth:`receive` wants; and
         whether we can go on alone."""
         with self._lock:
-            rooms = (self._rooms or {}).items()
-            left = [(limit, room - len(self._alone)) for limit, room in rooms]
-            text = ",".join(f"{limit}={room}" for limit, room in left if room > 0)
+            allowances = (self._allowances or {}).items()
+            left = [(limit, allowance - len(self._alone)) for limit, allowance in allowances]
+            text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
             return text, self._granted, self.is_alone
 
     def receive(self, word: Word, mark: int, *, is_alone: bool = True) -> None:
         """What a beat was told that said ``is_alone``. What was granted since it was off may be of
-        these rooms."""
+        these allowances."""
         with self._lock:
             self.share, self.fair, self.processes = word.share, word.fair, word.processes
             self.limits, self._told_alone = word.limits or self.configured, is_alone
             # While some are taken alone, we go by what we had: Redis keeps that as well.
-            if not self._alone or self._rooms is None:
+            if not self._alone or self._allowances is None:
                 spent = self._granted - mark
-                self._rooms = {limit: room - spent for limit, room in word.rooms.items()}
+                self._allowances = {limit: allowance - spent for limit, allowance in word.allowances.items()}
 
     @property
     def is_short(self) -> bool:
         """True while the others have not given up yet what would be fair."""
         return self.fair - self.share > ROUNDING
 
-    def give_up_rooms(self) -> None:
+    def give_up_allowances(self) -> None:
         """Take nothing alone of what is free, until the next :meth:`receive`."""
         with self._lock:
-            if self._rooms is not None:
-                self._rooms = {}
+            if self._allowances is not None:
+                self._allowances = {}
 
-    def hear_fleet(self, at: float, *, is_whole: bool) -> None:
-        """Nobody, or somebody, of the fleet was silent ``at`` that moment (monotonic)."""
+    def note_fleet(self, at: float, *, is_whole: bool) -> None:
+        """Nobody, or somebody, of the fleet was absent ``at`` that moment (monotonic)."""
         self._whole_at = at if is_whole else -math.inf
 
     def promise(self, starts_at: float, asked_at: float) -> None:
-        """A slot is ours from ``starts_at`` on; none is promised while somebody is silent."""
+        """A slot is ours from ``starts_at`` on; none is promised while somebody is absent."""
         self._promised_until = max(self._promised_until, starts_at)
         if self._whole_at < asked_at:
             self._whole_at = asked_at
@@ -424,21 +424,21 @@ class OwnSlots:
         alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
         waits = [_until(alone, len(alone) + cost - share, now)]
         # Redis may have heard what it could not answer.
-        heard = [self._heard_at, *(asked.heard_until for asked in self._asked.values())]
+        heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._asked.values())]
         noticed = max(heard) + THEIRS_SECONDS * SLOWEST
-        if self._rooms is not None and now < noticed + window:
+        if self._allowances is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
-            # as there were then; of what was free, each may take his room.
+            # as there were then; of what was free, each may take his allowance.
             known = [name for name in self._stamps if name not in self._alone]
             leaving = [self._leaving(name, window, now) for name in known]
-            before = [at for at in leaving if at > self._heard_at]
+            before = [at for at in leaving if at > self._last_seen_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *alone) if at > now)
             # One that is asked for again by its name is the same.
             others = (asked for name, asked in self._asked.items() if name != slot)
             lost = sum(asked.cost for asked in others if not asked.is_alone)
-            room = max(0, self._rooms.get(pack_limits([limit]), 0)) - lost
-            waits.append(_until(inside, len(inside) + cost - len(before) - max(0, room), now))
+            allowance = max(0, self._allowances.get(pack_limits([limit]), 0)) - lost
+            waits.append(_until(inside, len(inside) + cost - len(before) - max(0, allowance), now))
         else:
             inside = sorted(at for at in (self._leaving(n, window, now) for n in self._stamps) if at > now)
             waits.append(_until(inside, len(inside) + cost - share, now))
@@ -446,8 +446,8 @@ class OwnSlots:
 
     def _spend(self, cost: int) -> None:
         self._granted += cost
-        if self._rooms is not None:
-            self._rooms = {limit: room - cost for limit, room in self._rooms.items()}
+        if self._allowances is not None:
+            self._allowances = {limit: allowance - cost for limit, allowance in self._allowances.items()}
 
     def _leaving(self, name: str, window: float, now: float) -> float:
         """When a slot leaves the window: one that is held, a window from now at the earliest."""

@@ -1,4 +1,4 @@
-"""Rooms: what a process may take of what is free when Redis goes, and how the others get it back."""
+"""Allowances: what a process may take of what is free when Redis goes, and how the others get it back."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
-from tbcache.limiter import slot as own_module
-from tbcache.limiter.script import BEAT, LEAVE, Beat, Heard, Leave, WindowKeys
-from tbcache.limiter.slot import OwnSlots, Word
+from tbcache.limiter import process_window as own_module
+from tbcache.limiter.process_window import ProcessWindow, Word
+from tbcache.limiter.script import BEAT, LEAVE, Beat, Leave, Told, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import message
@@ -134,7 +134,7 @@ HEARD = [
 
 @pytest.mark.parametrize("way", HEARD, ids=lambda step: step.what)
 def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: Step) -> None:
-    """One that took itself for silent since its last beat took again what another had taken by then."""
+    """One that took itself for absent since its last beat took again what another had taken by then."""
     world = play(moved, [])
     first = world.fleet[0]
 
@@ -155,9 +155,9 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
     assert not first.line.is_available
 
 
-def hear(own: OwnSlots, share: float, rooms: dict[str, int], mark: int) -> None:
+def hear(own: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
     """A beat is answered."""
-    own.receive(Word(share, share, rooms, (LIMIT,), 2), mark)
+    own.receive(Word(share, share, allowances, (LIMIT,), 2), mark)
     own.answered("beat")
 
 
@@ -176,14 +176,14 @@ class Member:
         self.membership.start()
 
     @property
-    def room(self) -> int:
+    def allowance(self) -> int:
         """What Redis keeps for it."""
         field = f"rooms:{limiter_of(self.store).member}"
         found = self.store.client.hget(self.store.keys.state("twitter"), field)
         return int(found.partition(b"=")[2]) if found else 0
 
     @property
-    def known_room(self) -> int:
+    def known_allowance(self) -> int:
         """What it has read that Redis keeps for it."""
         return int(limiter_of(self.store).own("twitter").report()[0].partition("=")[2] or 0)
 
@@ -215,12 +215,12 @@ def join(settings_for: Callable[..., Settings]) -> Iterator[Callable[[str, Serve
 def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
     server: Server, join: Callable[[str, Server | Proxy], Member]
 ) -> None:
-    """Five are free, two of them are either's room, and one goes to who still has Redis."""
+    """Five are free, two of them are either's allowance, and one goes to who still has Redis."""
     proxy = Proxy(server.port).start()
     near, far = join("near-1", server), join("far-1", proxy)
-    wait_until(lambda: near.room == far.room == 2)
-    # Redis keeps a room from when it writes the answer; who has not read that has none.
-    wait_until(lambda: near.known_room == far.known_room == 2)
+    wait_until(lambda: near.allowance == far.allowance == 2)
+    # Redis keeps an allowance from when it writes the answer; who has not read that has none.
+    wait_until(lambda: near.known_allowance == far.known_allowance == 2)
     proxy.refuse()
     assert far.take_all() + near.take_all() == 5
     assert limiter_of(far.store).own("twitter").used(TWITTER.limits[0]) == 2
@@ -230,28 +230,28 @@ def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
 def test_who_needs_what_is_kept_for_others_gets_it(
     server: Server, join: Callable[[str, Server | Proxy], Member]
 ) -> None:
-    """A limit is never less than it could be: those at rest give their rooms back."""
+    """A limit is never less than it could be: those at rest give their allowances back."""
     busy, *idle = (join(f"member-{number}", server) for number in range(4))
-    wait_until(lambda: all(member.room == 1 for member in (busy, *idle)))
-    # One that asks with no patience is refused where a busy machine takes long to give the rooms back.
+    wait_until(lambda: all(member.allowance == 1 for member in (busy, *idle)))
+    # One that asks with no patience is refused where a busy machine takes long to give the allowances back.
     for _ in range(TWITTER.limits[0].count):
         wait_until(lambda: busy.limiter.check_rate_limit()[0])
     assert not busy.limiter.check_rate_limit()[0]
-    wait_until(lambda: not any(member.room for member in (busy, *idle)))
+    wait_until(lambda: not any(member.allowance for member in (busy, *idle)))
 
 
-def test_a_room_is_given_up_before_redis_is_told(moved: Clock) -> None:
+def test_a_allowance_is_given_up_before_redis_is_told(moved: Clock) -> None:
     """Who loses Redis after that has none, whether it was told or not."""
-    own = OwnSlots()
+    own = ProcessWindow()
     hear(own, 0.5, {pack_limits([LIMIT]): 3}, own.report()[1])
-    own.give_up_rooms()
+    own.give_up_allowances()
     assert own.report()[0] == ""
     assert own.take("x", 1, [LIMIT], 0.0) > 0.0
 
 
-def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
-    """Redis takes what it grants from the room first."""
-    own, limit = OwnSlots(), pack_limits([LIMIT])
+def test_a_allowance_is_less_by_what_was_granted_since(moved: Clock) -> None:
+    """Redis takes what it grants from the allowance first."""
+    own, limit = ProcessWindow(), pack_limits([LIMIT])
     hear(own, 1.0, {limit: 3}, own.report()[1])
     own.grant("a", 1, [LIMIT], 0.0)
     own.spend(1)
@@ -263,27 +263,27 @@ def test_a_room_is_less_by_what_was_granted_since(moved: Clock) -> None:
 
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
     """Redis went before it was asked: of six, each of two who know of each other sends three."""
-    own = OwnSlots(newcomers_share=lambda window: 1 / 2)
+    own = ProcessWindow(newcomers_share=lambda window: 1 / 2)
     assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
 
 
-def taken_by(own: OwnSlots, names: str) -> str:
+def taken_by(own: ProcessWindow, names: str) -> str:
     """Which of these slots it may take alone now."""
     return "".join(name for name in names if own.take(name, 1, [LIMIT], 0.0) == 0.0)
 
 
-def test_what_is_granted_while_a_beat_is_under_way_may_be_of_its_rooms(moved: Clock) -> None:
+def test_what_is_granted_while_a_beat_is_under_way_may_be_of_its_allowances(moved: Clock) -> None:
     """Redis may have granted it before the beat, or after."""
-    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own, limit = ProcessWindow(), pack_limits([LIMIT])
     mark = own.report()[1]
     own.grant("a", 1, [LIMIT], 0.0)
     hear(own, 1.0, {limit: 3}, mark)
     assert own.report()[0] == f"{limit}=2"
 
 
-def test_what_was_taken_alone_is_gone_from_the_room_when_redis_is_told(moved: Clock) -> None:
+def test_what_was_taken_alone_is_gone_from_the_allowance_when_redis_is_told(moved: Clock) -> None:
     """An outage that ends in the middle of the return is the same outage."""
-    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own, limit = ProcessWindow(), pack_limits([LIMIT])
     hear(own, 0.5, {limit: 3}, own.report()[1])
     assert taken_by(own, "ab") == "ab"
     assert own.report()[0] == f"{limit}=1"
@@ -292,9 +292,9 @@ def test_what_was_taken_alone_is_gone_from_the_room_when_redis_is_told(moved: Cl
     assert taken_by(own, "cde") == "c"
 
 
-def test_an_answer_from_before_gives_no_new_room_to_one_who_went_alone(moved: Clock) -> None:
+def test_an_answer_from_before_gives_no_new_allowance_to_one_who_went_alone(moved: Clock) -> None:
     """It does not know of what was taken since."""
-    own, limit = OwnSlots(), pack_limits([LIMIT])
+    own, limit = ProcessWindow(), pack_limits([LIMIT])
     hear(own, 0.5, {limit: 2}, own.report()[1])
     mark = own.report()[1]
     assert taken_by(own, "a") == "a"
@@ -304,7 +304,7 @@ def test_an_answer_from_before_gives_no_new_room_to_one_who_went_alone(moved: Cl
 
 def test_one_who_had_more_than_his_share_takes_no_more_than_that_alone(moved: Clock) -> None:
     """The others leave his share free, not all that he had."""
-    own = OwnSlots()
+    own = ProcessWindow()
     for name in "uvwxyz":
         own.grant(name, 1, [LIMIT], 0.0)
     moved.now += 1.0
@@ -315,7 +315,7 @@ def test_one_who_had_more_than_his_share_takes_no_more_than_that_alone(moved: Cl
 
 def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     """The others notice that much later, and what leaves until then is theirs."""
-    own = OwnSlots()
+    own = ProcessWindow()
     own.grant("old", 1, [LIMIT], 0.0)
     moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
     hear(own, 0.5, {}, own.report()[1])
@@ -324,35 +324,35 @@ def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     moved.now += own_module.THEIRS_SECONDS
     assert taken_by(own, "a") == ""
     # One that was refused at the door was not heard.
-    own.lose("lost", is_heard=False)
+    own.lose("lost", is_answer_lost=False)
     assert taken_by(own, "a") == "a"
 
 
 def test_redis_may_have_heard_what_was_then_taken_alone(moved: Clock) -> None:
-    """The others notice as late that we are silent, whatever became of that ask."""
-    own, limit = OwnSlots(), pack_limits([LIMIT])
+    """The others notice as late that we are absent, whatever became of that ask."""
+    own, limit = ProcessWindow(), pack_limits([LIMIT])
     own.grant("old", 1, [LIMIT], 0.0)
     moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
     hear(own, 0.5, {limit: 1}, own.report()[1])
     moved.now += 0.2
     own.ask("x", 1, moved.now)
-    own.lose("x", is_heard=True)
+    own.lose("x", is_answer_lost=True)
     assert taken_by(own, "x") == "x"
     moved.now += own_module.THEIRS_SECONDS
     assert taken_by(own, "a") == ""
 
 
-def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, rooms: str = "") -> bytes:
-    """The rooms that a process is given."""
+def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str = "") -> bytes:
+    """The allowances that a process is given."""
     limits = pack_limits([LIMIT])
     window = WindowKeys(SLOTS, STATE, FLEET)
-    ask = Beat(window, limits, name, str(going_by), 0, 300 * MICROS, rooms, True, "", "an-epoch", MICROS)
+    ask = Beat(window, limits, name, str(going_by), 0, 300 * MICROS, allowances, True, "", "an-epoch", MICROS)
     told = run(redis, BEAT, ask)
-    assert isinstance(told, Heard)
-    return told.rooms.encode()
+    assert isinstance(told, Told)
+    return told.allowances.encode()
 
 
-def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
+def test_allowances_are_of_what_others_allowances_leave_free(moved: Clock) -> None:
     """Who had the whole keeps it until he has read that it is less."""
     redis, limit = fakeredis.FakeRedis(version=(7, 4)), pack_limits([LIMIT])
     assert beat(redis, "a", 0.0) == f"{limit}=6".encode()
@@ -365,12 +365,12 @@ def test_rooms_are_of_what_others_rooms_leave_free(moved: Clock) -> None:
     assert beat(redis, "a", 0.5, f"{limit}=3") == f"{limit}=3".encode()
     assert beat(redis, "b", 0.5) == f"{limit}=3".encode()
     redis.zadd(SLOTS, {slot: round(moved.now * MICROS) for slot in "xyz"})
-    # Half of three would be one; the other's room is all that is left.
+    # Half of three would be one; the other's allowance is all that is left.
     assert beat(redis, "b", 0.5) == b""
 
 
 @pytest.mark.parametrize("why", ["wanted_until", "lost_at"])
-def test_no_rooms_are_given_while_they_are_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
+def test_no_allowance_is_given_while_it_is_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
     """Somebody has need of what is free, or nobody knows what is."""
     redis = fakeredis.FakeRedis(version=(7, 4))
     redis.hset(
@@ -381,7 +381,7 @@ def test_no_rooms_are_given_while_they_are_wanted_or_the_window_is_not_known(mov
     assert beat(redis, "a", 0.0) != b""
 
 
-def test_rooms_go_with_whom_they_were_kept_for(moved: Clock) -> None:
+def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     """One that leaves, and one that is forgotten."""
     redis = fakeredis.FakeRedis(version=(7, 4))
     for name in "ab":
@@ -394,8 +394,8 @@ def test_rooms_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     assert not redis.hexists(STATE, "rooms:b")
 
 
-def test_what_others_use_is_not_free_for_rooms(moved: Clock) -> None:
-    """Slots in the window, what the upstream told of somebody else, the shares of the silent."""
+def test_what_others_use_is_not_free_for_allowances(moved: Clock) -> None:
+    """Slots in the window, what the upstream told of somebody else, the shares of the absent."""
     redis, now = fakeredis.FakeRedis(version=(7, 4)), round(moved.now * MICROS)
     redis.zadd(SLOTS, {"taken": now})
     redis.hset(STATE, mapping={"foreign:2000000": 1, "foreign_until:2000000": now + MICROS})
@@ -407,18 +407,18 @@ def test_what_others_use_is_not_free_for_rooms(moved: Clock) -> None:
     assert beat(redis, "a", 0.0) == b"6:2000000=1"
 
 
-def keep(store: Store, process: str, room: int) -> None:
-    """As if a beat of ``process`` had just been given that room."""
+def keep(store: Store, process: str, allowance: int) -> None:
+    """As if a beat of ``process`` had just been given that allowance."""
     seconds, micros = store.client.time()
-    # Heard of in a minute: it is not silent before that, however slow the machine is.
-    # Others are not silent for as long as the test takes; this process says itself that it is there.
+    # Heard of in a minute: it is not absent before that, however slow the machine is.
+    # Others are not absent for as long as the test takes; this process says itself that it is there.
     ahead = 0 if process == limiter_of(store).member else 60
     store.client.zadd(store.keys.fleet("twitter"), {process: (seconds + ahead) * MICROS + micros})
     store.client.expire(store.keys.fleet("twitter"), 60)
-    store.client.hset(store.keys.state("twitter"), f"rooms:{process}", f"5:60000000={room}")
+    store.client.hset(store.keys.state("twitter"), f"rooms:{process}", f"5:60000000={allowance}")
 
 
-def test_a_room_is_in_the_way_of_others_and_not_of_its_own(admission: Admission, store: Store) -> None:
+def test_a_allowance_is_in_the_way_of_others_and_not_of_its_own(admission: Admission, store: Store) -> None:
     """What its own process takes is of it."""
     keep(store, limiter_of(store).member, 3)
     keep(store, "far-1", 2)
@@ -429,12 +429,12 @@ def test_a_room_is_in_the_way_of_others_and_not_of_its_own(admission: Admission,
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
     assert verdict.seconds == pytest.approx(0.005)
-    # Nobody's room counts as used, and who only looks is in nobody's way.
+    # Nobody's allowance counts as used, and who only looks is in nobody's way.
     status = RateLimiter(TWITTER, store).get_status()
     assert (status.used, status.remaining, status.is_limited) == (3, 2, False)
 
 
-def test_nothing_is_promised_while_rooms_are_kept(admission: Admission, store: Store) -> None:
+def test_nothing_is_promised_while_allowances_are_kept(admission: Admission, store: Store) -> None:
     """What comes free first may be theirs."""
     for symbol in "ABCDE":
         assert isinstance(admission.admit(ask(symbol)), Go)
@@ -445,7 +445,7 @@ def test_nothing_is_promised_while_rooms_are_kept(admission: Admission, store: S
 
 
 @pytest.mark.parametrize("way", ["admit", "turn", "take", "dequeue"])
-def test_whatever_is_asked_for_rooms_are_called_for_once(
+def test_whatever_is_asked_for_allowances_are_called_for_once(
     admission: Admission, store: Store, settings: Settings, server: Server, way: str
 ) -> None:
     """A call wakes everyone: those who wait for its effect do not call again."""
@@ -494,7 +494,7 @@ def test_who_has_no_patience_waits_while_a_slot_is_given_back(
 def test_in_vain_it_is_waited_for_a_tenth_of_a_second(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One who is about to be known as silent gives nothing back."""
+    """One who is about to be known as absent gives nothing back."""
     waits, sleep = list[float](), time.sleep
 
     def counted(seconds: float) -> None:
