@@ -113,7 +113,7 @@ class _Run:
             world.broken(
                 "liveness", f"not over after {CALM} s: jobs {world.oracle.open_jobs}, acts {waiting}"
             )
-        if not world.failures and not world.has_dead and self._is_loss_long_ago():
+        if not world.failures and not world.has_dead:
             self._check_held()
         self._stop_all()
         if not world.failures:
@@ -190,10 +190,6 @@ class _Run:
                 key = self.world.oracle.keys.queue(source, part).encode()
                 if left := self.server.keyspace.do(command, [key, *span]):
                     self.world.broken("rest", f"queue {part}: {left}")
-
-    def _is_loss_long_ago(self) -> bool:
-        """What ends while a loss is mended may be held until its lease is over."""
-        return self.kernel.now_us > self._lost_at + micros(self.world.lease + RETURN)
 
     def _check_held(self) -> None:
         """No slot is held for anybody, and no key's lease."""
