@@ -90,6 +90,42 @@ def test_a_step_of_the_clock_shuts_nobody_out_for_those_who_have_left(
     assert ask_around(world, old, busy) == expected
 
 
+def test_what_was_sent_by_one_that_has_left_counts_for_its_whole_window(clock: ServersClock) -> None:
+    """Nobody puts it back: by the new time it would look old too early."""
+    world, (one, gone) = begin(clock, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(one)
+    clock.ahead += 400.0
+    beat(one)
+    clock.now += 900.0
+    assert ask_around(world, one) == 3
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_until_when_those_who_have_left_are_missed_is_moved_along(clock: ServersClock) -> None:
+    """Should Redis lose its data later, what they sent is in the window as long as ever."""
+    world, (one, gone) = begin(clock, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(one)
+    clock.ahead += 400.0
+    beat(one)
+    clock.now += 700.0
+    beat(one, one)
+    world.redis.flushall()
+    beat(one)
+    clock.now += 1.0
+    assert ask_around(world, one) == 0
+
+
+def test_rooms_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
+    """They are wanted until a moment that is far away by the new time."""
+    world, (one, other) = begin(clock, 1, 1, source=LONG)
+    give_up_rooms(world)
+    clock.ahead -= 400.0
+    beat(one, other, one)
+    assert "=" in one.own.report()[0]
+
+
 @pytest.mark.parametrize("way", ["take", "admit", "turn", "work", "beat"])
 def test_whatever_is_asked_first_after_a_clock_was_set_back_finds_no_loss(
     clock: ServersClock, way: str
