@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tbcache.io.lock import try_lock
 from tbcache.repository import (
     Answer,
     RepositoryUnavailable,
@@ -369,6 +371,22 @@ def test_a_broken_file_keeps_nothing_back(
     assert names(repository) == ["good"]
     assert (spill / "1.corrupt").read_bytes() == whole[:40]
     assert not (spill / "1.jsonl").exists()
+
+
+def test_what_a_killed_process_left_half_written_is_removed(make: Callable[..., Writer], spill: Path) -> None:
+    """Each kill would leave a file for ever; one that is being written stays, however long that takes."""
+    spill.mkdir()
+    left, recent, in_hand = (spill / f"{name}.partial" for name in ("left", "recent", "in-hand"))
+    for path in (left, recent, in_hand):
+        path.write_bytes(b"half")
+    for path in (left, in_hand):
+        os.utime(path, (0, 0))
+    with in_hand.open("rb") as held:
+        assert try_lock(held.fileno())
+        writer = make()
+        writer.start()
+        assert writer.flush(PATIENCE)
+        assert sorted(spill.iterdir()) == [in_hand, recent]
 
 
 def test_answers_stay_in_memory_where_no_file_takes_them(make: Callable[..., Writer], spill: Path) -> None:

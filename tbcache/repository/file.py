@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from tbcache.io.lock import try_lock
 from tbcache.settings.folder import make_private
+
+_PARTIAL = ".partial"
+#: A writer locks its file right after it has made it.
+ABANDONED_SECONDS = 10.0
 
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
@@ -19,9 +26,10 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
     # The data folder, and the folder in it.
     make_private(path.parent.parent)
     make_private(path.parent)
-    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    partial = path.with_suffix(f".{uuid.uuid4().hex}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
+            _lock(file.fileno())
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
@@ -30,3 +38,20 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
         # On a full disk, halves would take what is left.
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what was left half written in ``folder`` by processes that are gone: their locks are free."""
+    for partial in folder.glob(f"*{_PARTIAL}"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            is_old = time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS
+            if is_old and _lock(file.fileno()):
+                partial.unlink()
+
+
+def _lock(file: int) -> bool:
+    """Whether the lock is this process's; where files cannot be locked, nobody is known to be gone."""
+    try:
+        return try_lock(file)
+    except (ImportError, OSError):
+        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import CorruptAnswer
-from tbcache.repository.file import write_whole
+from tbcache.repository.file import remove_abandoned, write_whole
 
 _BATCH = ".jsonl"
 _serial = count()
@@ -41,11 +41,12 @@ class Spill:
         )
 
     def files(self) -> list[Path]:
-        """The batches, oldest first.
+        """The batches, oldest first. What processes that were killed have left half written goes.
 
         Raises:
           OSError: the folder cannot be read.
         """
+        remove_abandoned(self.folder)
         try:
             return sorted(path for path in self.folder.iterdir() if path.suffix == _BATCH)
         except FileNotFoundError:

@@ -19,6 +19,7 @@ import redis
 
 from tbcache.models import Limit
 from tbcache.queue.script import PARTS
+from tbcache.repository.spill import Spill
 from tbcache.store.key import Keys
 from tests.chaos.fleet import LIMITS, Fleet, Member
 from tests.chaos.record import read
@@ -323,6 +324,8 @@ def _check_database(fleet: Fleet, say: Callable[[str], None]) -> None:
     say(f"live answers seen {seen}, snapshots {len(kept)}, gone with their process {gone}")
     for each in missing[:10] if not fleet.shape.loses else []:
         fleet.broken(f"an answer is not in the database: {each}")
+    # As the next process would when it starts.
+    Spill(fleet.folder / "data" / "spill").files()
     spilled = [path for path in (fleet.folder / "data").rglob("spill/**/*") if path.is_file()]
     if spilled:
         fleet.broken(f"answers left in files: {[str(path) for path in spilled[:5]]}")
