@@ -108,6 +108,29 @@ def test_every_view_tells_the_same_of_a_fleet(settings: Settings, store: Store, 
     ]
 
 
+def test_a_budget_that_is_spent_is_told_by_every_view(
+    settings_for: SettingsFor, server: Server, store: Store, client_for: Callable[..., Any]
+) -> None:
+    """Nothing is fetched until midnight: who watches the limits or scrapes the metrics must see it, too."""
+    # Of a day that ends meanwhile nothing would be told.
+    wait_until(lambda: time.time() % 86_400 < 86_340, seconds=90)
+    settings = settings_for(
+        server, TBCACHE_TWITTER__BEARER_TOKEN="a-token", TBCACHE_TWITTER__DAILY_BUDGET="1.2"
+    )
+    monitor, fleet, http = UsageMonitor(store, settings), Fleet(settings, store), client_for(settings)
+    for cost, is_spent in ((1.1, False), (0.1, True)):
+        monitor.record_request("twitter", cost=cost)
+        assert monitor.flush()
+        views = Views(fleet, http)
+        page, limits = views.page["twitter"], views.limits["sources"]["twitter"]
+        told = views.metric("tbcache_source_spent_until_seconds", source="twitter")
+        assert told is not None
+        assert (page["state"] == "limited", limits["is_limited"], told > time.time()) == (is_spent,) * 3
+        assert limits["spent_until"] == page["spent_until"]
+        assert bool(page["spent_until"]) is is_spent
+    assert views.metric("tbcache_source_spent_until_seconds", source="stocktwits") == 0
+
+
 @contextmanager
 def _without_redis(server: Server) -> Iterator[None]:
     server.kill()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import get_args
 
 from fastapi import APIRouter
@@ -102,12 +103,22 @@ def slots(sources: Iterable[SourceStatus]) -> list[Family]:
     closed = Family(
         "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
     )
+    spent = Family(
+        "tbcache_source_spent_until_seconds",
+        "gauge",
+        "Unix time until which the budget is spent; 0: it is not.",
+    )
     for source in sources:
-        closed.add(source.closed_until.timestamp() if source.closed_until else 0, source=source.name)
+        closed.add(_seconds(source.closed_until), source=source.name)
+        spent.add(_seconds(source.spent_until), source=source.name)
         for one in _by_count(source):
             if one.used is not None:
                 used.add(one.used, source=source.name, window=_window(one.limit))
-    return [used, closed]
+    return [used, closed, spent]
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0
 
 
 def queue(sources: Iterable[SourceStatus]) -> Family:

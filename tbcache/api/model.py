@@ -87,6 +87,7 @@ class SourceLimits(Schema):
     is_limited: bool | None
     closed_until: datetime | None = Field(description="Until when nothing is asked upstream.")
     closed_reason: str | None
+    spent_until: datetime | None = Field(description="Until when the budget of the day is spent.")
     limits: list[LimitStatus] = Field(description="Those in force: the strictest of all processes.")
     configured: list[str] = Field(description="Those that the API itself was started with.")
 

@@ -115,8 +115,10 @@ class SourceStatus:
 
     @property
     def is_limited(self) -> bool | None:
-        """True where one of its limits lets nothing through; None while Redis is away."""
-        return None if self.usage is None else any(limit.is_limited for limit in self.limits)
+        """True where one of its limits, or its budget, lets nothing through; None while Redis is away."""
+        if self.usage is None:
+            return None
+        return self.spent_until is not None or any(limit.is_limited for limit in self.limits)
 
     @property
     def queued(self) -> int:
