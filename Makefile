@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where the environment forbids it: without it, every process that the tests start compiles all it imports again.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
 .PHONY: setup demo test lint types floors unit pythons image mutants simulate planted chaos soak lock clean
