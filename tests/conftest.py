@@ -38,7 +38,7 @@ LONG = (
     "core/test_queue.py",
     "simulation/test_simulation.py",
     "test_chaos.py",
-    "core/test_rooms.py",
+    "core/test_allowances.py",
     "clients/test_clients.py",
     "test_repository_writer.py",
     "core/test_loss.py",
