@@ -120,7 +120,7 @@ def test_until_when_those_who_have_left_are_missed_is_moved_along(clock: Servers
 def test_rooms_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
     """They are wanted until a moment that is far away by the new time."""
     world, (one, other) = begin(clock, 1, 1, source=LONG)
-    give_up_rooms(world)
+    give_up_allowances(world)
     clock.ahead -= 400.0
     beat(one, other, one)
     assert "=" in one.own.report()[0]
