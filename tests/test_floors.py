@@ -137,7 +137,7 @@ def test_the_packages_know_few_of_each_other() -> None:
 # Words
 
 #: Words that the core had of its own, where the field has one: see docs/glossary.md.
-RETIRED = r"^\s*(async def|def|class|local function) _?(own_?slots|journey|memo|gate|rooms|bury\w*|hear_\w+)\b"
+RETIRED = r"^\s*(async def|def|class|local function) _?(ownslots|journey|memo|gate|rooms|bury\w*|hear_\w+)\b"
 
 
 def tracked() -> Iterator[tuple[str, str]]:
