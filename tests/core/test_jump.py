@@ -117,7 +117,7 @@ def test_until_when_those_who_have_left_are_missed_is_moved_along(clock: Servers
     assert ask_around(world, one) == 0
 
 
-def test_rooms_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
+def test_allowances_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
     """They are wanted until a moment that is far away by the new time."""
     world, (one, other) = begin(clock, 1, 1, source=LONG)
     give_up_allowances(world)
