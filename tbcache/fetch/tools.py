@@ -34,7 +34,9 @@ class Tools:
     def voices(self) -> tuple[VoiceRule, ...]:
         """The rules of how much of each item counts."""
         own = get_settings()
-        return voice_rules(times=own.author_times, languages=own.languages, engagement=own.weigh_engagement)
+        return voice_rules(
+            times=own.author_times, languages=own.languages, engagement=own.weigh_engagement, names=own.names
+        )
 
     @cached_property
     def cache(self) -> CacheManager:

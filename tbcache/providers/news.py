@@ -33,6 +33,8 @@ from tbcache.models.error import (
 )
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
+from tbcache.scoring.names import named
+from tbcache.settings import get_settings
 
 LIMIT = 100
 _REMOVED = "[removed]"
@@ -55,7 +57,7 @@ class NewsProvider(Provider):
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         params = {
-            "q": fetch.symbol,
+            "q": named(fetch.symbol, get_settings().names).query,
             "from": _iso(now - timedelta(hours=fetch.hours)),
             "language": "en",
             "sortBy": "publishedAt",

@@ -54,7 +54,7 @@ def aggregate(
     ``voices`` are the rules of how much of each item counts. ``count`` is all the items; bullish, bearish and
     neutral are those that count and have a score.
     """
-    heard = hear(items, voices)
+    heard = hear(items, voices, request.symbol)
     rated = [
         (item, share, score)
         for item, share, score in zip(items, heard.shares, scores, strict=True)

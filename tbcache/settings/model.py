@@ -83,6 +83,16 @@ def _languages(value: object) -> object:
     return tuple(names)
 
 
+def _names(value: object) -> object:
+    """Read ``SYMBOL=name|name,...`` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(symbol.strip() and names.strip() for symbol, _, names in pairs):
+        raise ValueError("each entry is SYMBOL=NAME|NAME, like SQ=Block|Cash App")
+    return {ticker(symbol): names.strip() for symbol, _, names in pairs}
+
+
 def _pairs(value: object) -> object:
     """Read ``name=module:Class,...`` as a mapping."""
     if not isinstance(value, str):
@@ -214,6 +224,7 @@ class Settings(BaseModel):
     author_times: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     languages: Annotated[tuple[str, ...], BeforeValidator(_languages)] = ("en",)
     weigh_engagement: bool = False
+    names: Annotated[dict[str, str], BeforeValidator(_names)] = Field(default_factory=dict)
     worker_name: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

@@ -52,7 +52,7 @@ def test_the_request_asks_for_the_newest_articles_since_then() -> None:
     """Sorted otherwise, the hundred that come are not the ones that are asked about."""
     request = first_request("news")
     assert request.url == "https://newsapi.org/v2/everything"
-    assert request.params["q"] == "AAPL"
+    assert request.params["q"] == "AAPL OR Apple OR iPhone"
     assert request.params["from"] == "2026-07-27T21:00:00Z"
     assert request.params["sortBy"] == "publishedAt"
     assert request.params["pageSize"] == "100"

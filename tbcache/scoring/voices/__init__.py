@@ -1,5 +1,7 @@
 """Voices: which items of an answer count, and how much. A copy is no second voice, a robot is none."""
 
+from collections.abc import Mapping
+
 from tbcache.scoring.voices.common import (
     at_most,
     by_engagement,
@@ -10,6 +12,7 @@ from tbcache.scoring.voices.common import (
     without_notices,
     without_reposts,
 )
+from tbcache.scoring.voices.relevance import about_symbol
 from tbcache.scoring.voices.rule import Heard, Voice, VoiceRule, hear
 
 #: An author counts as so many items of one answer, where nothing else is said.
@@ -17,14 +20,20 @@ TIMES = 3
 
 
 def voice_rules(
-    *, times: int = TIMES, languages: tuple[str, ...] = ("en",), engagement: bool = False
+    *,
+    times: int = TIMES,
+    languages: tuple[str, ...] = ("en",),
+    engagement: bool = False,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[VoiceRule, ...]:
     """The rules in their order: an author counts as ``times`` items at most, texts in other ``languages`` do
-    not count, and with ``engagement`` what others liked counts more.
+    not count, and with ``engagement`` what others liked counts more. ``names`` are what symbols are called
+    beside what the table that is shipped says: ``{"AAPL": "Apple|iPhone"}``.
     """
     rules = (
         VoiceRule("gone", without_gone),
         VoiceRule("notice", without_notices),
+        VoiceRule("relevance", about_symbol(names)),
         VoiceRule("language", in_languages(languages)),
         VoiceRule("repost", without_reposts),
         VoiceRule("copy", without_copies),
@@ -42,6 +51,7 @@ __all__ = [
     "Heard",
     "Voice",
     "VoiceRule",
+    "about_symbol",
     "at_most",
     "by_engagement",
     "by_tickers",

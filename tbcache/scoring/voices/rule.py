@@ -11,10 +11,14 @@ from tbcache.models import Item
 
 
 class Voice(NamedTuple):
-    """An item that counts, and how much of it, by the rules before: 1.0 is all."""
+    """An item that counts, and how much of it, by the rules before: 1.0 is all.
+
+    ``symbol`` is the one that was asked for, where there was one.
+    """
 
     item: Item
     share: float
+    symbol: str | None = None
 
     @property
     def says_itself(self) -> bool:
@@ -43,8 +47,8 @@ class Heard:
     dropped: Mapping[str, float]
 
 
-def hear(items: Sequence[Item], rules: Sequence[VoiceRule]) -> Heard:
-    """What is left of each of ``items`` by ``rules``.
+def hear(items: Sequence[Item], rules: Sequence[VoiceRule], symbol: str | None = None) -> Heard:
+    """What is left of each of ``items``, which were asked for by ``symbol``, by ``rules``.
 
     The order of the items does not matter: two that are of the same moment are told apart by their ids.
 
@@ -55,7 +59,7 @@ def hear(items: Sequence[Item], rules: Sequence[VoiceRule]) -> Heard:
     order = sorted(range(len(items)), key=lambda i: _place(items[i]))
     for rule in rules:
         places = [i for i in order if shares[i] > 0]
-        left = _checked(rule, rule.shares([Voice(items[i], shares[i]) for i in places]), len(places))
+        left = _checked(rule, rule.shares([Voice(items[i], shares[i], symbol) for i in places]), len(places))
         taken = math.fsum(shares[i] * (1 - share) for i, share in zip(places, left, strict=True) if share < 1)
         if taken:
             dropped[rule.name] = round(taken, 3)

@@ -1,0 +1,150 @@
+"""What a symbol is called in words, and whether a text speaks of it or of something that is spelled alike."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+
+#: Words that speak of markets: beside one of these a ticker that is a word as well is meant as one.
+_MARKET = re.compile(
+    r"""\b(?:stocks?|shares?|calls?|puts?|options?|etfs?|tickers?|earnings|eps|revenues?|guidance|bull\w*|bear\w*|
+    long|short\w*|buy\w*|sell\w*|sold|bought|price|target|strike|squeeze|rally|rallies|gain\w*|dip|support|
+    resistance|chart|breakout|volume|premarket|dividends?|upgrade\w*|downgrade\w*|analysts?|invest\w*|holding|
+    position|portfolio|market|trad(?:e|es|ing|ers?)|close[sd]?|opened|calls|expir\w*|valuation|quarter\w*|
+    nasdaq|nyse|0dte)\b|\d%|\$\d""",
+    re.IGNORECASE | re.VERBOSE,
+)
+#: Words that speak of companies: beside one of these a name that is a word as well is meant as one.
+_COMPANY = re.compile(
+    r"""\b(?:ceo|cfo|compan(?:y|ies)|firm|inc|corp|executives?|unveil\w*|launch\w*|deliver(?:y|ies|ed|s)|customers?|
+    users?|apps?|devices?|phones?|products?|factor(?:y|ies)|suppl(?:y|ies|iers?)|cloud|chips?|ai|software|sales|
+    profits?|workers|union|layoffs|lawsuits?|antitrust|regulators?|fined?|data|warehouses?|streaming|services?|
+    contracts?|deal|trucks?|recall(?:s|ed)?|cars?|evs?|plants?|fees|payments?|cards?|rivals?|business|maker|billion|
+    million|tax|tariffs?|forecast\w*|results|outlook)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+#: What a keyword search takes at most, in characters.
+MOST_QUERY = 500
+_LETTER = re.compile(r"[a-z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A symbol, its ``names``, and the ``others``: phrases that are spelled alike and mean something else.
+
+    A name with a ``*`` behind it is an everyday word as well. ``is_word``: so are the symbol's own letters,
+    and ``is_stressed``: people write that word in capitals.
+    """
+
+    symbol: str
+    names: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    is_word: bool = False
+    is_stressed: bool = False
+
+    def is_meant(self, text: str) -> bool:
+        """Whether ``text`` speaks of the symbol.
+
+        By its cashtag, a name or its ticker in capitals it does. A ticker that is a word is one in a text
+        that is not all in capitals, and one that people stress only beside words of markets, as is a name in
+        small letters. A text that has none of these is not about such a symbol; about another it may be, as
+        many an upstream cuts its texts.
+        """
+        if _cashtag(self.symbol).search(text):
+            return True
+        whole = text
+        for other in self.others:
+            text = _phrase(other).sub(" ", text)
+        if any(self._is_named(text, name) for name in self.names):
+            return True
+        found = list(_ticker(self.symbol).finditer(text))
+        if self.is_word and found:
+            is_shouted = _LETTER.search(text) is None
+            return not is_shouted and (not self.is_stressed or _speaks_of_markets(text, found))
+        if found:
+            return True
+        names = [name.rstrip("*") for name in self.names]
+        in_small = [each for name in names for each in _name(name, re.IGNORECASE).finditer(text)]
+        if in_small or self.is_word:
+            return bool(in_small) and _speaks_of_markets(text, in_small)
+        # In small letters, or in a phrase that means something else, it speaks of that.
+        return text == whole and _ticker(self.symbol, re.IGNORECASE).search(text) is None
+
+    def _is_named(self, text: str, name: str) -> bool:
+        found = list(_name(name.rstrip("*")).finditer(text))
+        return bool(found) and (not name.endswith("*") or _speaks_of_markets(text, found, _COMPANY))
+
+    @property
+    def query(self) -> str:
+        """Words that find it: its names and, if they are no everyday word, its own letters."""
+        names = [name.rstrip("*") for name in self.names]
+        words = dict.fromkeys([f"${self.symbol}" if self.is_word else self.symbol, *names])
+        quoted = [word if word.isalnum() else f'"{word}"' for word in words]
+        while len(" OR ".join(quoted)) > MOST_QUERY:
+            quoted.pop()
+        return " OR ".join(quoted)
+
+
+def named(symbol: str, own: Mapping[str, str] | None = None) -> Named:
+    """What is known of ``symbol``; names in ``own``, split by ``|``, go before those that are shipped."""
+    known = _table().get(symbol, Named(symbol))
+    names = (own or {}).get(symbol)
+    return known if names is None else replace(known, names=_split(names))
+
+
+def read_names(text: str) -> dict[str, Named]:
+    """Read ``SYMBOL<TAB>name|name<TAB>other|other`` rows; a ``~`` behind the symbol says that it is a word, a
+    ``*`` that people write it in capitals as well.
+    """
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            symbol, names, *others = line.split("\t")
+            bare = symbol.rstrip("*~")
+            found[bare] = Named(
+                bare, _split(names), _split("".join(others)), symbol != bare, symbol.endswith("*")
+            )
+    return found
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split("|") if part.strip())
+
+
+@functools.cache
+def _table() -> dict[str, Named]:
+    return read_names(files("tbcache").joinpath("data/names.tsv").read_text("utf-8"))
+
+
+def _speaks_of_markets(text: str, found: list[re.Match[str]], also: re.Pattern[str] | None = None) -> bool:
+    """Whether something beside what was found is a word of markets, or of what is looked for ``also``."""
+    return any(
+        all(each.start() >= mark.end() or each.end() <= mark.start() for mark in found)
+        for pattern in (_MARKET, also)
+        if pattern is not None
+        for each in pattern.finditer(text)
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _cashtag(symbol: str) -> re.Pattern[str]:
+    return re.compile(rf"\$(?<!\w.){re.escape(symbol)}(?![\w])", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=4096)
+def _ticker(symbol: str, flags: int = 0) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w$@/.'&-]){re.escape(symbol)}(?![\w@/'&-])", flags)
+
+
+@functools.lru_cache(maxsize=4096)
+def _name(name: str, flags: int = 0) -> re.Pattern[str]:
+    # A name is written with capitals: "a target", "an apple" are none.
+    return re.compile(rf"(?<!\w){re.escape(name)}(?:'s|’s)?(?!\w)", flags)
+
+
+@functools.lru_cache(maxsize=4096)
+def _phrase(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(words)}(?!\w)", re.IGNORECASE)

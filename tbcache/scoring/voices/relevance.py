@@ -1,0 +1,26 @@
+"""The rule that what speaks of something else, which is spelled alike, does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tbcache.models import Item
+from tbcache.scoring.names import Named, named
+from tbcache.scoring.voices.rule import Shares, Voice
+
+
+def about_symbol(own: Mapping[str, str] | None = None) -> Shares:
+    """Items that do not speak of the symbol asked for do not count; ``own`` are names of one's own."""
+
+    def shares(voices: Sequence[Voice]) -> list[float]:
+        known = {symbol: named(symbol, own) for symbol in {voice.symbol for voice in voices} if symbol}
+        return [float(voice.symbol is None or _is_about(voice.item, known[voice.symbol])) for voice in voices]
+
+    return shares
+
+
+def _is_about(item: Item, symbol: Named) -> bool:
+    # What an upstream files under a symbol, or states in figures, is about it.
+    if symbol.symbol in item.symbols or item.score is not None or not item.text.strip():
+        return True
+    return symbol.is_meant(item.text)

@@ -1,0 +1,98 @@
+"""What symbols are called, and whether a text speaks of one or of something that is spelled alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tbcache.models import Item
+from tbcache.scoring import voice_rules
+from tbcache.scoring.names import named
+from tbcache.scoring.voices import hear
+from tbcache.settings import Settings
+
+MEANT = [
+    ("AAPL", "Apple unveils a thinner phone"),
+    ("AAPL", "apple stock at a new high"),
+    ("AAPL", "AAPL to report next week"),
+    ("AAPL", "Suppliers of the iPhone maker warn"),
+    ("AAPL", "Shares of the company fell in late trading"),
+    ("SPY", "SPY holds 500 into the close"),
+    ("SPY", "spy games aside, $spy calls are cheap"),
+    ("META", "META names new head of operations"),
+    ("META", "Zuckerberg defends spending"),
+    ("F", "Ford recalls trucks"),
+    ("F", "Long F, the dividend is fine"),
+    ("F", "Bought F calls for March"),
+    ("ALL", "Allstate raises its rates"),
+    ("ALL", "Analysts like ALL and PGR here"),
+    ("IT", "Gartner beats on revenue"),
+    ("ON", "ON shares fall on weak guidance"),
+    ("NOW", "ServiceNow wins a contract"),
+    ("V", "Visa and rivals settle over fees"),
+    ("ZZTOP", "The board met on Monday"),
+]
+NOT_MEANT = [
+    ("AAPL", "Grandma's Apple pie is the best"),
+    ("AAPL", "an apple a day keeps the doctor away"),
+    ("SPY", "A spy was arrested at the embassy"),
+    ("SPY", "I SPY WITH MY LITTLE EYE"),
+    ("META", "that is so meta"),
+    ("META", "the meta of this game has shifted since the patch"),
+    ("F", "got an F in maths"),
+    ("F", "F in the chat"),
+    ("ALL", "I want it ALL and I want it now"),
+    ("ALL", "we all know what happened"),
+    ("IT", "DO IT NOW"),
+    ("IT", "he works in IT support"),
+    ("ON", "GAME ON"),
+    ("NOW", "leave NOW or regret"),
+    ("V", "my Visa application was refused"),
+    ("AMZN", "fires in the Amazon rainforest"),
+    ("SNOW", "snow in the mountains, roads are closed"),
+    ("CAT", "my cat sold me out"),
+]
+
+
+@pytest.mark.parametrize(("symbol", "text"), MEANT)
+def test_what_names_a_symbol_is_about_it(symbol: str, text: str) -> None:
+    """ "AAPL" misses the articles that say Apple."""
+    assert named(symbol).is_meant(text)
+
+
+@pytest.mark.parametrize(("symbol", "text"), NOT_MEANT)
+def test_what_is_spelled_alike_is_not_about_it(symbol: str, text: str) -> None:
+    """Keyword searches find SPY, META, F, ALL, IT and ON in whatever people write."""
+    assert not named(symbol).is_meant(text)
+
+
+def _dropped(text: str, symbol: str | None, **facts: Any) -> dict[str, float]:
+    item = Item("1", datetime(2026, 3, 2, tzinfo=UTC), text, **facts)
+    return dict(hear([item], voice_rules(names={"SQ": "Block|Cash App"}), symbol).dropped)
+
+
+def test_what_is_not_about_the_symbol_does_not_count() -> None:
+    """A post on a spy is no voice on the market."""
+    assert _dropped("A spy was arrested", "SPY") == {"relevance": 1.0}
+    assert _dropped("A spy was arrested", None) == {}
+    assert _dropped("A spy was arrested", "SPY", symbols=("SPY",)) == {}
+    assert _dropped("", "SPY", score=1.0) == {}
+
+
+def test_names_of_ones_own_go_before_those_that_are_shipped() -> None:
+    """Companies change their names, and small ones are in no table."""
+    own = Settings.load({"TBCACHE_NAMES": "SQ=Block|Cash App,ZZ=Zigzag"}).names
+    assert named("SQ", own).names == ("Block", "Cash App")
+    assert named("ZZ", own).is_meant("Zigzag opens a shop")
+    assert named("SQ").names == ("Square*", "Block Inc")
+
+
+def test_a_query_asks_for_the_names() -> None:
+    """A keyword search is asked for what people call it, and a word alone is not asked for."""
+    assert named("AAPL").query == "AAPL OR Apple OR iPhone"
+    assert named("SPY").query == '"$SPY" OR "SPDR S&P 500" OR "S&P 500"'
+    assert named("ZZ").query == "ZZ"
+    assert named("IBM").query == "IBM"
+    assert len(named("ZZ", {"ZZ": "|".join(f"Zigzag {k}" for k in range(99))}).query) <= 500
