@@ -32,6 +32,9 @@ MEANT = [
     ("ON", "ON shares fall on weak guidance"),
     ("NOW", "ServiceNow wins a contract"),
     ("V", "Visa and rivals settle over fees"),
+    ("AAPL", "aapl to the moon"),
+    ("AMD", "amd looks ready"),
+    ("GM", "gm shares are cheap"),
     ("ZZTOP", "The board met on Monday"),
 ]
 NOT_MEANT = [

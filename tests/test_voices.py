@@ -6,12 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import answers
 from tbcache.models import Engagement, FetchRequest, Item, SymbolSentiment
 from tbcache.scoring import VOICES, VoiceRule, aggregate, get_scorer, score_items, voice_rules
 from tbcache.scoring.voices import Voice, hear
@@ -259,3 +261,10 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
     """Whoever starts a process reads one line that says which variable is wrong."""
     with pytest.raises(Exception, match=name):
         Settings.load({name: value})
+
+
+def test_the_rules_bring_an_answer_nearer_to_the_truth() -> None:
+    """Measured where the truth is known: on what the simulator posts, and who meant what by it."""
+    samples = list(islice(answers.read("stocktwits", 1), 6, 8))
+    assert answers.error(samples, VOICES) < answers.error(samples, ())
+    assert sum(len(sample.items) for sample in samples) > 300

@@ -28,6 +28,8 @@ _COMPANY = re.compile(
 )
 #: What a keyword search takes at most, in characters.
 MOST_QUERY = 500
+#: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
+_CLEAR = 3
 _LETTER = re.compile(r"[a-z]")
 
 
@@ -64,14 +66,17 @@ class Named:
         if self.is_word and found:
             is_shouted = _LETTER.search(text) is None
             return not is_shouted and (not self.is_stressed or _speaks_of_markets(text, found))
-        if found:
-            return True
         names = [name.rstrip("*") for name in self.names]
-        in_small = [each for name in names for each in _name(name, re.IGNORECASE).finditer(text)]
-        if in_small or self.is_word:
-            return bool(in_small) and _speaks_of_markets(text, in_small)
-        # In small letters, or in a phrase that means something else, it speaks of that.
-        return text == whole and _ticker(self.symbol, re.IGNORECASE).search(text) is None
+        small = [each for name in names for each in _name(name, re.IGNORECASE).finditer(text)]
+        if not self.is_word:
+            tickers = list(_ticker(self.symbol, re.IGNORECASE).finditer(text))
+            if found or (tickers and len(self.symbol) >= _CLEAR):
+                return True
+            small += tickers
+        if small or self.is_word:
+            return bool(small) and _speaks_of_markets(text, small)
+        # In a phrase that means something else it speaks of that.
+        return text == whole
 
     def _is_named(self, text: str, name: str) -> bool:
         found = list(_name(name.rstrip("*")).finditer(text))
