@@ -117,6 +117,41 @@ def test_until_when_those_who_have_left_are_missed_is_moved_along(clock: Servers
     assert ask_around(world, one) == 0
 
 
+@pytest.mark.parametrize("seconds", [0.5, -0.5])
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_a_loss_of_data_before_a_step_is_waited_for_as_it_was(
+    clock: ServersClock, seconds: float, is_mended: bool
+) -> None:
+    """One that was not made good is missed after the step as well; one that was is no matter any more."""
+    world, (one, gone) = begin(clock, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(one)
+    world.redis.flushall()
+    beat(one)
+    if is_mended:
+        clock.now += 1100.0
+        beat(one, one)
+        assert one.take()
+    clock.ahead += seconds
+    beat(one)
+    clock.now += 1.0
+    assert ask_around(world, one) == (LIMIT.count - 1 if is_mended else 0)
+
+
+def test_a_loss_that_was_made_good_is_not_waited_for_again_after_a_step(clock: ServersClock) -> None:
+    """Who is cut off by then has put its slots back already."""
+    world, (one, other) = begin(clock, 1, 1, source=LONG)
+    world.redis.flushall()
+    beat(one, other, one)
+    clock.now += 1.0
+    beat(one, other, one, other)
+    other.cut_off()
+    clock.ahead += 0.5
+    beat(one)
+    clock.now += 1.0
+    assert ask_around(world, one) > 0
+
+
 def test_allowances_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
     """They are wanted until a moment that is far away by the new time."""
     world, (one, other) = begin(clock, 1, 1, source=LONG)
