@@ -103,7 +103,7 @@ _SHARING = (
     _bug(
         "an ask whose answer was lost was not heard",
         f"{OWN}.lose",
-        "until if are_all_present else -math.inf",
+        "until if is_answer_lost else -math.inf",
         "-math.inf",
     ),
     _bug(
