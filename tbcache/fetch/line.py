@@ -23,7 +23,7 @@ class Learned(NamedTuple):
 
     record: Record
     news: tuple[Scored, ...]
-    read: Read | None
+    reads: tuple[Read, ...]
 
 
 def recalled(line: bytes | None, request: FetchRequest) -> Record | None:
@@ -44,13 +44,11 @@ def learned(
     before = Timeline() if known is None else _scored_by(scorer, known, request.symbol)
     items = before.news(fetched.items, read_at)
     news = tuple(_scored(items, scorer, request.symbol))
-    read = _read(fetched, read_at)
+    reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     hours = max(request.hours, 0 if known is None else known.hours)
-    timeline = (before | Timeline.of(news, () if read is None else (read,))).compact(
-        read_at - timedelta(hours=hours), MOST_ITEMS
-    )
+    timeline = (before | Timeline.of(news, reads)).compact(read_at - timedelta(hours=hours), MOST_ITEMS)
     reason = fetched.reason or (None if known is None else known.reason)
-    return Learned(Record(timeline, fetched.asked_at, read_at, hours, name_of(scorer), reason), news, read)
+    return Learned(Record(timeline, fetched.asked_at, read_at, hours, name_of(scorer), reason), news, reads)
 
 
 def told(
@@ -82,14 +80,6 @@ def told(
 def name_of(scorer: Scorer) -> str:
     """What a scorer is called where its scores are kept."""
     return f"{scorer.name}/{scorer.version}"
-
-
-def _read(fetched: Fetched, read_at: datetime) -> Read | None:
-    """What is known by the pages that were fetched; None where they prove nothing."""
-    if fetched.since is None:
-        return None
-    span = Span(fetched.since, fetched.until or fetched.asked_at)
-    return Read(span, read_at) if span.start < span.end else None
 
 
 def _scored_by(scorer: Scorer, record: Record, symbol: str) -> Timeline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.fetch.coverage import Coverage, Ending
@@ -17,8 +17,10 @@ from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
+from tbcache.models.request import Stretch
 from tbcache.scoring import Scorer, VoiceRule
 from tbcache.settings import Source
+from tbcache.timeline import Span
 
 log = get_logger("tbcache.fetch")
 
@@ -67,20 +69,30 @@ class TooLate(Exception):
 class Fetched:
     """What the pages brought.
 
-    ``items`` lie in the asked time, of which all from ``since`` to ``until`` is known (None: nothing,
-    and up to ``asked_at``); ``read`` are those beside them that are older as well. The last page is still
-    to be settled: see the attempt.
+    ``items`` lie in the asked time, of which all is known that lies in ``spans``; ``read`` are those beside
+    them that are older as well. The last page is still to be settled: see the attempt.
     """
 
     items: tuple[Item, ...]
     read: tuple[Item, ...]
     pages: int
-    since: datetime | None
-    until: datetime | None
+    spans: tuple[Span, ...]
     reason: str | None
     closed_by: Failure | None
     hints: tuple[RateHint, ...]
     asked_at: datetime
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when all is known up to when it was asked for; None where nothing is."""
+        return self.spans[0].start if self.spans else None
+
+
+class _End(NamedTuple):
+    """Why no page follows; None where all is there. ``closed_by`` is a refusal that closes the source."""
+
+    reason: str | None
+    closed_by: Failure | None = None
 
 
 class PageReader:
@@ -94,9 +106,10 @@ class PageReader:
         may_send: MaySend,
         now: datetime,
         reach: Reach | None = None,
+        stretches: Sequence[Stretch] = (),
     ) -> None:
         """``now`` is what hours are counted back from; ``reach`` what to send where that is not what was
-        asked for.
+        asked for; ``stretches`` what of the hours to ask for, the newest first (none: all).
         """
         self._upstream = upstream
         # Only a request for a symbol's posts comes in pages.
@@ -106,7 +119,8 @@ class PageReader:
         self._may_send = may_send
         self._now = now
         self._start = self._now - timedelta(hours=self._request.hours)
-        self._coverage = Coverage(self._start, self._now)
+        self._stretches = stretches or (Stretch(self._start),)
+        self._is_partial = bool(stretches)
         self._kept: dict[str, Item] = {}
         self._pages = 0
         self._hints: tuple[RateHint, ...] = ()
@@ -118,27 +132,54 @@ class PageReader:
         Raises:
           UpstreamError: the first page with anything on it cannot be read. TooLate: it was not sent.
         """
+        spans: list[Span] = []
+        end = _End(None)
+        for stretch in self._stretches:
+            end = (await self._turned() if self._pages else None) or await self._read_stretch(stretch, spans)
+            if end.reason is not None:
+                break
+        return self._fetched(spans, end)
+
+    async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
+        """Read one stretch, and add what its pages prove to ``spans``."""
+        until = stretch.until or self._now
+        judge = Coverage(stretch.since, until)
+        end = await self._read_pages(stretch, judge, is_first=not spans)
+        since = stretch.since if end.reason is None else judge.since
+        if since is not None:
+            spans.append(Span(since, until))
+        return end
+
+    async def _read_pages(self, stretch: Stretch, judge: Coverage, *, is_first: bool) -> _End:
         cursor: str | None = None
         while True:
             try:
-                page = await self._page(cursor)
+                page = await self._page(stretch, cursor)
             except (UpstreamError, TooLate) as error:
                 # Nothing was read, and that is no answer: what is older may hold more.
-                if not self._kept:
+                if is_first and not self._kept:
                     raise
-                return self._broken_off(error)
-            if (ending := self._coverage.add(page)) is not None:
+                return _broken_off(error)
+            if (ending := judge.add(page)) is not None:
                 return self._ended(ending)
-            if self._pages == self._upstream.source.pages:
-                return self._fetched("page_budget")
-            turn = await self._turn(self._attempt.grant, self._attempt.bill)
-            self._attempt.bill = NOTHING
-            if isinstance(turn, Wait):
-                return self._fetched("budget" if turn.why == "budget" else "rate_limit")
-            cursor, self._attempt.grant = page.next, turn
+            if (end := await self._turned()) is not None:
+                return end
+            cursor = page.next
 
-    async def _page(self, cursor: str | None) -> Page:
-        http = self._upstream.request(self._sent, cursor, self._now)
+    async def _turned(self) -> _End | None:
+        """Have the slot of the next page; else, why there is none."""
+        if self._pages >= self._upstream.source.pages:
+            return _End("page_budget")
+        turn = await self._turn(self._attempt.grant, self._attempt.bill)
+        self._attempt.bill = NOTHING
+        if isinstance(turn, Wait):
+            return _End("budget" if turn.why == "budget" else "rate_limit")
+        self._attempt.grant = turn
+        return None
+
+    async def _page(self, stretch: Stretch, cursor: str | None) -> Page:
+        wanted = replace(self._sent, stretch=stretch) if self._is_partial else self._sent
+        http = self._upstream.request(wanted, cursor, self._now)
         if not self._may_send(self._attempt.grant):
             raise TooLate
         page = await self._exchange(http)
@@ -163,34 +204,27 @@ class PageReader:
                 attempt.bill = NOTHING
             raise
 
-    def _ended(self, ending: Ending) -> Fetched:
+    def _ended(self, ending: Ending) -> _End:
         """No page follows; whether that is the end of the items is another question."""
         if ending == "repeated_page":
             request = self._request
             log.warning("page.repeated", source=request.source, symbol=request.symbol, pages=self._pages)
-        return self._fetched(None if ending == "whole" else ending)
+        return _End(None if ending == "whole" else ending)
 
-    def _broken_off(self, error: UpstreamError | TooLate) -> Fetched:
-        """What came before is kept: it was paid for."""
-        if isinstance(error, TooLate):
-            return self._fetched("rate_limit")
-        return self._fetched(error.kind, closing(error))
-
-    def _fetched(self, reason: str | None, closed_by: Failure | None = None) -> Fetched:
+    def _fetched(self, spans: Sequence[Span], end: _End) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
-        since, last = self._start if reason is None else self._coverage.since, None
+        reason = end.reason
         if self._is_delayed(items):
             last = self._now - timedelta(hours=self._delay)
-            since = since if since is not None and since < last else None
+            spans = [Span(span.start, min(span.end, last)) for span in spans if span.start < last]
             reason = "plan_delay" if reason is None or not items else reason
         return Fetched(
             items,
             tuple(self._kept.values()),
             self._pages,
-            since,
-            last,
+            tuple(spans),
             reason,
-            closed_by,
+            end.closed_by,
             self._hints,
             self._now,
         )
@@ -199,6 +233,13 @@ class PageReader:
         """True when nothing is newer than the plan's delay: silence then says nothing."""
         newest_allowed = self._now - timedelta(hours=self._delay)
         return bool(self._delay) and all(item.at is None or item.at <= newest_allowed for item in items)
+
+
+def _broken_off(error: UpstreamError | TooLate) -> _End:
+    """What came before is kept: it was paid for."""
+    if isinstance(error, TooLate):
+        return _End("rate_limit")
+    return _End(error.kind, closing(error))
 
 
 async def _sent(upstream: Upstream, http: HttpRequest) -> RawResponse:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tbcache.admission import Admission, Reach, Settled, Settlement
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.line import learned, recalled, told
+from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
@@ -18,7 +19,7 @@ from tbcache.repository.outbox import AnswerSink
 from tbcache.scoring import aggregate
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
-from tbcache.timeline import encode_record
+from tbcache.timeline import Record, encode_record
 
 
 class SentimentJob:
@@ -59,9 +60,11 @@ class SentimentJob:
         if reach is None:
             nothing = delayed(self._upstream, self.request, self._admission.now)
             return Loaded(nothing, attempt.grant, Settlement())
-        fetched = await self._read_pages(attempt, reach)
-        read_at, line = self._admission.now, attempt.grant.line
-        made = await world().offload(lambda: _made(self._upstream, self.request, line, fetched, read_at))
+        line = attempt.grant.line
+        known = None if line is None else await world().offload(lambda: recalled(line, self.request))
+        fetched = await self._read_pages(attempt, reach, known)
+        read_at = self._admission.now
+        made = await world().offload(lambda: _made(self._upstream, self.request, known, fetched, read_at))
         answer = self._answer = made.answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
@@ -82,16 +85,19 @@ class SentimentJob:
         else:
             self._outbox().nudge()
 
-    async def _read_pages(self, attempt: Attempt, reach: Reach) -> Fetched:
-        admission = self._admission
+    async def _read_pages(self, attempt: Attempt, reach: Reach, known: Record | None) -> Fetched:
+        admission, now = self._admission, self._admission.now
+        # To find out about the plan, other hours are asked for than those that an answer is of.
+        parts = stretches(known, self.request, self.source, now) if reach.request == self.request else ()
         try:
             fetched = await PageReader(
-                self._upstream, attempt, admission.turn, admission.may_send, admission.now, reach
+                self._upstream, attempt, admission.turn, admission.may_send, now, reach, parts
             ).read()
         except BaseException:
             world().undo(functools.partial(admission.delay.give_up, self.source))
             raise
-        await admission.delay.learn(self.source, reach.request, fetched.read, admission.now)
+        before = [] if known is None else [version.item for version in known.timeline.versions]
+        await admission.delay.learn(self.source, reach.request, [*fetched.read, *before], admission.now)
         return fetched
 
 
@@ -103,12 +109,11 @@ class _Made(NamedTuple):
 
 
 def _made(
-    upstream: Upstream, request: FetchRequest, line: bytes | None, fetched: Fetched, read_at: datetime
+    upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
 ) -> _Made:
-    found = learned(recalled(line, request), fetched, request, upstream.analyzer, read_at)
-    reads = () if found.read is None else (found.read,)
+    found = learned(known, fetched, request, upstream.analyzer, read_at)
     sentiment = told(found.record, request, upstream.analyzer, upstream.voices)
-    return _Made(Answer(sentiment, found.news, reads), encode_record(found.record))
+    return _Made(Answer(sentiment, found.news, found.reads), encode_record(found.record))
 
 
 def _derived(upstream: Upstream, request: FetchRequest, line: bytes) -> Derived[SymbolSentiment] | None:

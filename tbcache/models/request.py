@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from tbcache.models.error import InvalidRequest
@@ -50,20 +50,43 @@ TIMELINE = "timeline"
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """The part of the hours that an upstream is asked for: what is no older than ``since``, and no newer than
+    ``until`` (None: up to now).
+
+    ``since_id`` is the newest known item of before ``since``, ``until_id`` the oldest known one of after
+    ``until``, where there is one: upstreams that count by ids are asked by these.
+    """
+
+    since: datetime
+    until: datetime | None = None
+    since_id: str | None = None
+    until_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``."""
+    """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``.
+
+    ``stretch`` is what of it a provider is to ask for; None for all of it.
+    """
 
     source: str
     symbol: str
     hours: int = 24
     #: The cache key, e.g. ``twitter:AAPL:24``.
     key: str = field(init=False, repr=False, compare=False)
+    stretch: Stretch | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
         object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
         if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
             raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
+
+    def start(self, now: datetime) -> datetime:
+        """Since when a provider is to ask for items; the hours are counted back from ``now``."""
+        return now - timedelta(hours=self.hours) if self.stretch is None else self.stretch.since
 
     @property
     def line(self) -> str:

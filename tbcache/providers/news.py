@@ -58,7 +58,7 @@ class NewsProvider(Provider):
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         params = {
             "q": named(fetch.symbol, get_settings().names).query,
-            "from": _iso(now - timedelta(hours=fetch.hours)),
+            "from": _iso(fetch.start(now)),
             "language": "en",
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
@@ -66,6 +66,8 @@ class NewsProvider(Provider):
         # Not by page: plans answer 426 past result 100, and new articles shift the pages.
         if cursor is not None:
             params["to"] = cursor
+        elif fetch.stretch is not None and fetch.stretch.until is not None:
+            params["to"] = _iso(fetch.stretch.until)
         url = f"{self.source.base_url.rstrip('/')}/v2/everything"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
 

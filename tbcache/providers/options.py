@@ -29,14 +29,15 @@ class OptionsProvider(Provider):
     """Flow alerts of one ticker: repeated hits, sweeps, floor trades."""
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        since = now - timedelta(hours=fetch.hours)
         params = {
             "ticker_symbol": fetch.symbol,
-            "newer_than": str(int(since.timestamp())),
+            "newer_than": str(int(fetch.start(now).timestamp())),
             "limit": str(LIMIT),
         }
         if cursor is not None:
             params["older_than"] = cursor
+        elif fetch.stretch is not None and fetch.stretch.until is not None:
+            params["older_than"] = str(int(fetch.stretch.until.timestamp()) + 1)
         url = f"{self.source.base_url.rstrip('/')}/api/option-trades/flow-alerts"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
 

@@ -44,11 +44,14 @@ class RedditProvider(Provider):
     """The newest posts that a search for the symbol finds."""
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        hours = (now - fetch.start(now)).total_seconds() / 3600
+        if cursor is None and fetch.stretch is not None:
+            cursor = fetch.stretch.until_id
         params = {
             "q": fetch.symbol,
             "restrict_sr": "1",
             "sort": "new",
-            "t": next((name for hours, name in _SPANS if fetch.hours <= hours), "all"),
+            "t": next((name for most, name in _SPANS if hours <= most), "all"),
             "limit": str(LIMIT),
             "raw_json": "1",
         }

@@ -11,6 +11,7 @@ import httpx2
 from tbcache.fetch import http_response
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Label, Page, RawResponse
 from tbcache.models.coerce import count, fingerprint, moment, record, records, text, unique, word
+from tbcache.models.request import Stretch
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 
@@ -23,6 +24,11 @@ class StocktwitsProvider(Provider):
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         params = {"limit": str(LIMIT)}
+        known = fetch.stretch or Stretch(now)
+        if _is_number(known.since_id):
+            params["since"] = str(known.since_id)
+        if cursor is None and _is_number(known.until_id):
+            cursor = known.until_id
         if cursor is not None:
             params["max"] = cursor
         symbol = quote(fetch.symbol, safe="")
@@ -48,6 +54,10 @@ class StocktwitsProvider(Provider):
         # Collected streams and broken answers have no such word: they may end anywhere.
         is_end = cursor.get("more") is False and not is_cut
         return Page(items, next=older, hints=http_response.hints(response), exhausted=is_end)
+
+
+def _is_number(id: str | None) -> bool:
+    return id is not None and id.isascii() and id.isdecimal()
 
 
 def _is_message(message: dict[str, Any]) -> bool:

@@ -38,6 +38,7 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.models.request import Stretch
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 
@@ -90,10 +91,9 @@ class TwitterProvider(Provider):
     _plain_until = 0.0
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        since = now - min(timedelta(hours=fetch.hours), _OLDEST)
         params = {
             "query": self._query(fetch.symbol),
-            "start_time": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+            **_span(fetch, now),
             "max_results": str(LIMIT),
             # No expansion: each user that an answer holds is billed at twice the price of a post.
             "tweet.fields": "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities",
@@ -157,6 +157,20 @@ class TwitterProvider(Provider):
             # The last page of a search has its count and no token. One post many times is not as many posts.
             exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
         )
+
+
+def _span(fetch: FetchRequest, now: datetime) -> dict[str, str]:
+    """The time that is asked for. By an id no post is asked for twice; X knows those of seven days."""
+    oldest, since = now - _OLDEST, fetch.start(now)
+    known = fetch.stretch or Stretch(since)
+    params = {"start_time": f"{max(oldest, since):%Y-%m-%dT%H:%M:%SZ}"}
+    if since > oldest and _is_id(known.since_id):
+        params = {"since_id": str(known.since_id)}
+    return params | ({"until_id": str(known.until_id)} if _is_id(known.until_id) else {})
+
+
+def _is_id(id: str | None) -> bool:
+    return id is not None and id.isascii() and id.isdecimal()
 
 
 def _lacks_cashtags(response: RawResponse) -> bool:

@@ -33,6 +33,7 @@ class _Further(BaseModel):
 
     price: Annotated[Price, AfterValidator(_sound)] | None = None
     max_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] | None = None
+    lag_seconds: Annotated[float, Field(ge=0, le=86400)] | None = None
     credentials: tuple[str, ...] = ()
 
 

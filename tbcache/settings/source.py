@@ -43,7 +43,8 @@ class Source:
     ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
     back the upstream can answer; ``pages`` how many requests one answer may take;
     ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
-    a failing upstream; ``delay_hours`` how late a plan's items come. ``credentials``
+    a failing upstream; ``delay_hours`` how late a plan's items come; ``lag_seconds`` how much later than its
+    time an item may turn up otherwise. ``credentials``
     are the settings without which the source is off, ``missing`` the variables that
     would turn it on. One that is not configured has no limits.
     """
@@ -60,6 +61,7 @@ class Source:
     max_hours: int = 168
     pages: int = 3
     delay_hours: float = 0.0
+    lag_seconds: float = 60.0
     credentials: tuple[str, ...] = ()
     provider: str = ""
     missing: tuple[str, ...] = ()
@@ -113,6 +115,8 @@ BUILT_IN: Mapping[str, Source] = {
             limits=(Limit(300, 900),),
             price=Price(per_item=0.005, per_user=0.010, daily_dedupe=True),
             max_hours=168,
+            # Its search goes up to 30 seconds ago.
+            lag_seconds=30.0,
             pages=2,
             credentials=("bearer_token",),
             provider="tbcache.providers.twitter:TwitterProvider",
@@ -133,6 +137,8 @@ BUILT_IN: Mapping[str, Source] = {
             max_hours=720,
             pages=1,
             delay_hours=24.0,
+            # Articles are found some time after they were published.
+            lag_seconds=3600.0,
             credentials=("api_key",),
             provider="tbcache.providers.news:NewsProvider",
         ),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
-from tbcache.models import FetchRequest, Item, Limit, Outcome, Page
+from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page
 from tbcache.models.error import UpstreamUnavailable
+from tbcache.models.request import Stretch
 from tbcache.repository import decode_answer
 from tbcache.scoring import FinanceVader
 from tbcache.store import Store
-from tbcache.timeline import decode_record
+from tbcache.timeline import Read, Record, decode_record, encode_record
 from tests.core.conftest import TWITTER, Upstream, item
 from tests.server import wait_until
 
@@ -231,3 +232,89 @@ def test_what_goes_to_the_database_is_what_is_new(pipeline: Pipeline, store: Sto
         (read,) = answer.reads
         assert read.at == answer.sentiment.as_of
         assert all(each.seen_at == read.at for each, _ in answer.items)
+
+
+# Refreshes
+
+
+@dataclass
+class Asked(Upstream):
+    """An upstream that notes which part of the hours it is asked for."""
+
+    stretches: list[Stretch | None] = field(default_factory=list)
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+        self.stretches.append(fetch.stretch)
+        return super().request(fetch, cursor, now)
+
+
+def test_a_refresh_asks_for_what_is_new_alone(pipeline: Pipeline, store: Store) -> None:
+    """Each refresh bought the day again."""
+    known = (item("2", hours_ago(1)), item("1", hours_ago(20)))
+    upstream = Asked(answer=lambda cursor: Page(known, exhausted=True))
+    pipeline.run(upstream, AAPL)
+    age(store, AAPL.key, LINE)
+    upstream.answer = lambda cursor: Page((item("3", hours_ago(0)),), exhausted=True)
+    found = pipeline.run(upstream, AAPL, needed=1)
+    assert figures(found) == (3, 24, True)
+    first, second = upstream.stretches
+    assert first is None
+    assert second is not None
+    assert second.since == pytest.approx(hours_ago(0), abs=timedelta(seconds=60))
+    assert (second.since_id, second.until) == ("2", None)
+
+
+def test_a_refresh_ends_where_it_meets_what_is_known(pipeline: Pipeline, store: Store) -> None:
+    """An upstream that gives the same page again is asked for one page, not for all of the day."""
+    old = tuple(item(f"{n}", hours_ago(n / 10)) for n in range(10, 1, -1))[::-1]
+    pages = {None: Page(old, next="more"), "more": Page((item("last", hours_ago(30)),), exhausted=True)}
+    upstream = Asked(answer=lambda cursor: pages[cursor])
+    assert pipeline.run(upstream, AAPL).complete
+    age(store, AAPL.key, LINE)
+    upstream.sent.clear()
+    pages[None] = Page((item("new", hours_ago(0)), *old), next="more")
+    assert figures(pipeline.run(upstream, AAPL, needed=1)) == (10, 24, True)
+    assert upstream.sent == [None]
+
+
+def test_more_news_than_a_refresh_may_read_leaves_a_hole(pipeline: Pipeline, store: Store) -> None:
+    """What lies between is not known, and is not claimed; what is known behind it still counts."""
+    source = replace(TWITTER, pages=1)
+    upstream = Asked(source, lambda cursor: posts(3, 20))
+    assert pipeline.run(upstream, AAPL).complete
+    line = decode_record(store.client.get(store.keys.entry(LINE))[47:-1])
+    reads = tuple(_until(each, hours_ago(2)) for each in line.timeline.reads)
+    rewrite(store, replace(line, timeline=replace(line.timeline, reads=reads)))
+    age(store, AAPL.key, LINE)
+    upstream.answer = lambda cursor: Page((item("new", hours_ago(0.5)),), next="more")
+    found = pipeline.run(upstream, AAPL, needed=1)
+    assert (found.sentiment.count, found.sentiment.reason) == (3, "page_budget")
+    assert found.covered_hours == pytest.approx(0.5, abs=0.05)
+
+
+def test_more_hours_ask_for_what_is_older_than_is_known(pipeline: Pipeline) -> None:
+    """What is known is not bought again for the sake of what is not."""
+    upstream = Asked(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, over(1))
+    upstream.answer = lambda cursor: Page((), exhausted=True)
+    assert figures(pipeline.run(upstream, over(24))) == (1, 24, True)
+    _, news, older = upstream.stretches
+    assert news is not None
+    assert older is not None
+    assert news.until is None
+    assert (older.since, older.until) == (
+        pytest.approx(hours_ago(24), abs=timedelta(seconds=60)),
+        pytest.approx(hours_ago(1), abs=timedelta(seconds=60)),
+    )
+    assert older.until_id == "0.5"
+
+
+def _until(read: Read, end: datetime) -> Read:
+    return read._replace(span=read.span._replace(end=end))
+
+
+def rewrite(store: Store, record: Record) -> None:
+    """Let ``record`` be what is known."""
+    entry = store.keys.entry(LINE)
+    head = store.client.getrange(entry, 0, 46)
+    store.client.set(entry, head + encode_record(record) + b"}", keepttl=True)

@@ -1,0 +1,57 @@
+"""What of the hours that are asked for is not known yet, and is asked of the upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from tbcache.models import FetchRequest
+from tbcache.models.request import Stretch
+from tbcache.settings import Source
+from tbcache.timeline import Record, Scored, Span
+
+
+def stretches(
+    known: Record | None, request: FetchRequest, source: Source, now: datetime
+) -> tuple[Stretch, ...]:
+    """The stretches of time to ask for, the newest first; none where all is to be asked for.
+
+    That is what came since the last time, and what is older than all that is known, where ``request`` is for
+    more hours than any before. Holes further back are left: they cost pages that nobody waits for.
+    """
+    start = now - timedelta(hours=request.hours)
+    last = None if known is None else known.timeline.coverage.last(Span(start, now))
+    if known is None or last is None:
+        return ()
+    since = max(start, _since(last.end, now, source))
+    news = Stretch(since, since_id=_newest(known, since))
+    if request.hours <= known.hours or last.start <= start:
+        return (news,)
+    return news, Stretch(start, until=last.start, until_id=_oldest(known, last.start))
+
+
+def _since(end: datetime, now: datetime, source: Source) -> datetime:
+    """From when on to ask again, where all up to ``end`` was read: an item may turn up late.
+
+    What is billed by the item is not asked for again where it is billed again: on X, on the next UTC day.
+    """
+    since = end - timedelta(seconds=source.lag_seconds)
+    if not source.price.per_item:
+        return since
+    if not source.price.daily_dedupe:
+        return end
+    return max(since, min(end, datetime(now.year, now.month, now.day, tzinfo=UTC)))
+
+
+def _newest(known: Record, since: datetime) -> str | None:
+    """The id of the newest known item that is no newer than ``since``."""
+    return next((one.item.id for one in reversed(list(_dated(known))) if one.at <= since), None)
+
+
+def _oldest(known: Record, start: datetime) -> str | None:
+    """The id of the oldest known item that is no older than ``start``."""
+    return next((one.item.id for one in _dated(known) if one.at >= start), None)
+
+
+def _dated(known: Record) -> Iterator[Scored]:
+    return (version for version in known.timeline.versions if version.item.at is not None)
