@@ -41,6 +41,8 @@ def learned(
     known: Record | None, fetched: Fetched, request: FetchRequest, scorer: Scorer, read_at: datetime
 ) -> Learned:
     """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
+    # What is known of the server's clock is mended with each look: it may step back meanwhile.
+    read_at = max(read_at, fetched.asked_at)
     before = Timeline() if known is None else _scored_by(scorer, known, request.symbol)
     items = before.news(fetched.items, read_at)
     news = tuple(_scored(items, scorer, request.symbol))

@@ -17,6 +17,7 @@ from tbcache.models.request import Stretch
 from tbcache.repository import decode_answer
 from tbcache.scoring import FinanceVader
 from tbcache.store import Store
+from tbcache.store.clock import ServerClock
 from tbcache.timeline import Read, Record, decode_record, encode_record
 from tests.core.conftest import TWITTER, Upstream, item
 from tests.server import wait_until
@@ -232,6 +233,20 @@ def test_what_goes_to_the_database_is_what_is_new(pipeline: Pipeline, store: Sto
         (read,) = answer.reads
         assert read.at == answer.sentiment.as_of
         assert all(each.seen_at == read.at for each, _ in answer.items)
+
+
+def test_an_answer_is_whole_though_the_servers_time_is_found_to_be_less(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is known better with each look: a microsecond made a whole answer a partial one."""
+    times = [hours_ago(0)] * 3
+
+    def today(clock: ServerClock) -> datetime:
+        times.append(times[-1] - timedelta(milliseconds=5))
+        return times[-1]
+
+    monkeypatch.setattr(ServerClock, "today", property(today))
+    assert pipeline.run(Upstream(answer=lambda cursor: posts(0.5)), AAPL).complete
 
 
 # Refreshes
