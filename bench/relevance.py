@@ -18,7 +18,7 @@ from bench.answers import BEGIN, PER_DAY, SEED
 from tbcache.embedded.simulator import post
 from tbcache.embedded.simulator.headline import headline
 from tbcache.embedded.simulator.stream import DAY, open_stream
-from tbcache.scoring.names import named
+from tbcache.models.names import named
 
 LOOKALIKES = Path(__file__).parent / "data" / "lookalikes.tsv"
 SYMBOLS = ("AAPL", "AMZN", "META", "SPY", "TSLA")

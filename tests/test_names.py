@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tbcache.models import Item
+from tbcache.models.names import named
 from tbcache.scoring import voice_rules
-from tbcache.scoring.names import named
 from tbcache.scoring.voices import hear
 from tbcache.settings import Settings
 

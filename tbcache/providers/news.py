@@ -31,9 +31,9 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.models.names import named
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
-from tbcache.scoring.names import named
 from tbcache.settings import get_settings
 
 LIMIT = 100

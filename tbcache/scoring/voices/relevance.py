@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tbcache.models import Item
-from tbcache.scoring.names import Named, named
+from tbcache.models.names import Named, named
 from tbcache.scoring.voices.rule import Shares, Voice
 
 
