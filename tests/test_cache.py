@@ -715,13 +715,13 @@ def test_a_load_that_landed_meanwhile_is_not_repeated(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller may look just before another's load lands and want to load just after."""
-    share = cache.core._single_flight.share
+    run = cache.core._single_flight.run
 
     async def land_first(key: str, load: Callable[[], Any]) -> Any:
         await cache.core.set(key, "landed")
-        return await share(key, load)
+        return await run(key, load)
 
-    monkeypatch.setattr(cache.core._single_flight, "share", land_first)
+    monkeypatch.setattr(cache.core._single_flight, "run", land_first)
     assert cache.get_or_load("key", lambda: "loaded again") == "landed"
 
 

@@ -80,7 +80,7 @@ def test_a_bot_decides_by_what_it_is_told_and_takes_a_refusal(
 
 def test_requests_of_ones_own_keep_to_a_limit(server: Server) -> None:
     """The sixth is sent when the first has left the window, and not before."""
-    shown = run("limiter.py", "6", **server.variables, **PATIENT).splitlines()
+    shown = run("limiter.py", "6", **{**server.variables, **PATIENT}).splitlines()
     times = [datetime.strptime(line.split()[-1], "%H:%M:%S.%f") for line in shown[:6]]
     assert [line.split(" at ")[0] for line in shown[:6]] == [f"request {number}" for number in range(1, 7)]
     # Of one day, which may have ended in between.

@@ -245,7 +245,7 @@ def test_what_is_refused_of_many_names_takes_a_bounded_room(monkeypatch: pytest.
     assert len(first) == refusal.MOST_SOURCES
     refusals.note("s0", "end_load", "never")
     again = refusals.lasting()["s0"]
-    assert (again.since, again.reason) == (first["s0"].since, "keep: never")
+    assert (again.since, again.reason) == (first["s0"].since, "end_load: never")
     # What was refused long ago and not since is over, and makes room.
     monkeypatch.setattr(refusal, "LASTING_SECONDS", -1.0)
     refusals.note("s1", "end_load", "never")
