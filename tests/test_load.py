@@ -217,6 +217,25 @@ def test_who_asks_after_a_change_is_not_given_what_was_being_loaded_before(
     assert cache.get("k") == "new"
 
 
+@pytest.mark.parametrize("hide", ["delete", "clear_pattern"])
+@pytest.mark.parametrize("is_cut_off_first", [True, False])
+def test_what_was_loaded_before_a_change_is_not_kept_without_redis(
+    private_server: Server, store_for: Callable[..., Store], pool: Any, hide: str, is_cut_off_first: bool
+) -> None:
+    """No lease tells, where Redis went away meanwhile or was away all the time."""
+    cache, loader = CacheManager(store_for(private_server)), Loader("old")
+    if is_cut_off_first:
+        private_server.kill()
+    load = pool.submit(cache.get_or_load, "k", loader, 60)
+    assert loader.started.wait(30)
+    getattr(cache, hide)("k")
+    if not is_cut_off_first:
+        private_server.kill()
+    loader.may_end.set()
+    assert load.result(30) == "old"
+    assert cache.get("k") is None
+
+
 def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
     process_for: Callable[..., CacheManager], pool: Any
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
@@ -186,6 +187,7 @@ class Cache:
         Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
         """
         for is_patient in (True, False):
+            removals = self.memory.removals(key)
             load = await self._ask(
                 lambda is_patient=is_patient: self._loads.begin(  # type: ignore[misc]
                     key, self._known(key), is_patient=is_patient
@@ -193,11 +195,11 @@ class Cache:
                 lambda: None,
             )
             if load is not None:
-                return MISSING, load
+                return MISSING, replace(load, removals=removals)
             value = await self.get(key, MISSING)
             if value is not MISSING:
                 return value, None
-        return MISSING, Load(key)
+        return MISSING, Load(key, removals=removals)
 
     async def end_load(self, load: Load, value: Any = MISSING, ttl: float | None = None) -> bool:
         """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
@@ -408,7 +410,10 @@ class Cache:
             return bool(load.generation) and await self._loads.end(load, entry, _to_ms(seconds))
 
         def without() -> bool:
-            return payload is not None and self.memory.set(load.key, payload, seconds)
+            # No lease has told what was removed meanwhile.
+            if payload is None or load.removals not in (None, self.memory.removals(load.key)):
+                return False
+            return self.memory.set(load.key, payload, seconds)
 
         return await self._change(load.key, end, without)
 

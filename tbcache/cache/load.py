@@ -16,12 +16,16 @@ JOIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The permission to load ``key``. Without a ``generation`` its value is for the caller alone."""
+    """The permission to load ``key``. Without a ``generation`` its value is for the caller alone.
+
+    ``removals`` are those of the key in this process when it began, see :meth:`Memory.removals`.
+    """
 
     key: str
     token: str = ""
     generation: bytes = b""
     birth: int = 0
+    removals: tuple[int, int] | None = None
 
 
 class Loads:

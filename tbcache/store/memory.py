@@ -185,6 +185,10 @@ class Memory:
             self._hits += 1
             return entry.value
 
+    def removals(self, key: str) -> tuple[int, int]:
+        """Equal to what it was before as long as this process has neither deleted nor cleared ``key``."""
+        return self._clears, self._deletes[hash(key) % _STRIPES]
+
     def begin(self, key: str) -> ReadStart:
         """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
         if self._tracking is not None and not self._tracking.is_running:
@@ -250,6 +254,7 @@ class Memory:
         """
         kept = self.recall(key)
         with self._lock:
+            self._deletes[hash(key) % _STRIPES] += 1
             self._change(key)
             if not in_redis:
                 self._note(key)
@@ -267,6 +272,7 @@ class Memory:
             return glob.fullmatch(key.encode())
 
         with self._lock:
+            self._clears += 1
             self._generation += 1
             found = [key for key in self._entries if matches(key)]
             now = time.monotonic()
@@ -387,6 +393,7 @@ class Memory:
         # Counters shared by keys of one hash: a put refused for a neighbour's sake
         # costs one read, counters for every key would cost memory for ever.
         self._changes = [0] * _STRIPES
+        self._clears, self._deletes = 0, [0] * _STRIPES
 
     def _renew(self) -> None:
         """In a forked child, which hears nothing of the server. What was set without Redis is the child's as
