@@ -95,7 +95,7 @@ def served_twice(server: Server) -> bool:
     server.start()
     wait_until(lambda: one.parts.store.is_available)
     # It came back empty: for half a second nobody is given a part of the limit.
-    wait_until(lambda: limiter_of(one.parts.store).own(one.parts.provider.source.name).report()[0])
+    wait_until(lambda: limiter_of(one.parts.store).process_window(one.parts.provider.source.name).report()[0])
     server.kill()
     second = one.load("L", lambda: None)
     one.parts.close()

@@ -139,7 +139,7 @@ class Admission:
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
             return await self._admit(ask, token) if hit is None else hit
         except Unavailable:
-            is_lost = self._limiter.own(ask.source.name).is_asked(token)
+            is_lost = self._limiter.process_window(ask.source.name).is_asked(token)
             verdict = self._local.admit(ask, token)
             self._count_local(ask, verdict)
             if isinstance(verdict, Go):
@@ -156,7 +156,7 @@ class Admission:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
         promised for later and somebody may be going on alone by now."""
         source = grant.ask.source.name
-        if grant.starts_at > grant.granted_at and not self._limiter.own(source).keeps_promises:
+        if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).keeps_promises:
             return False
         closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at
@@ -365,7 +365,7 @@ class Admission:
 
     async def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
-        own, today = self._limiter.own(source.name), self._store.clock.today
+        window, today = self._limiter.process_window(source.name), self._store.clock.today
         constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
 
         def call(terms: Terms) -> script.Turn:
@@ -395,8 +395,8 @@ class Admission:
         def note(_: script.Turned | script.Wait) -> None:
             self._billed.note(source.name, day_of(today), bill)
             # In this order: what comes is never neither under way nor paid.
-            own.purse.pay(to_micros(bill.most))
-            own.commit(grant.slot, source.cost)
+            window.purse.pay(to_micros(bill.most))
+            window.commit(grant.slot, source.cost)
 
         want = Want(source.name, slot, source.cost, source.limits, is_alone=False)
         turn = await self._limiter.take(script.TURN, want, call, note=note)
@@ -410,7 +410,10 @@ class Admission:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, constants = source.name, grant.ask.request.key, self._constants_of(source)
         line = grant.ask.line or key
-        own, (closed_until, reason) = self._limiter.own(name), self._closure(source, settlement.closed_by)
+        window, (closed_until, reason) = (
+            self._limiter.process_window(name),
+            self._closure(source, settlement.closed_by),
+        )
 
         def call(terms: Terms) -> script.Settle:
             return script.Settle(
@@ -440,7 +443,7 @@ class Admission:
                 answer=settlement.answer or b"",
                 pages=settlement.pages,
                 token=grant.token,
-                hints=self._pack_hints(settlement.hints, own.limits),
+                hints=self._pack_hints(settlement.hints, window.limits),
                 limits=constants.limits,
                 deadline_us=terms.deadline_us,
                 budget=constants.budget,
@@ -452,8 +455,8 @@ class Admission:
 
         found = await self._limiter.settle(script.SETTLE, name, call)
         self._billed.note(name, day_of(today), settlement.bill)
-        own.purse.pay(to_micros(settlement.bill.most))
-        _end_slot(own, grant, settlement)
+        window.purse.pay(to_micros(settlement.bill.most))
+        _end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
@@ -484,9 +487,9 @@ class Admission:
         if constants is None:
             budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
-            own = self._limiter.own(source.name)
-            own.configure(source.limits)
-            own.purse.configure(budget, page // source.cost)
+            window = self._limiter.process_window(source.name)
+            window.configure(source.limits)
+            window.purse.configure(budget, page // source.cost)
             constants = self._constants[id(source)] = _Constants(source, limits, budget, page)
         return constants
 
@@ -573,15 +576,15 @@ class Admission:
         due = self._billed.due(name, day_of(self._store.clock.today), bill)
         if due.most:
             self._monitor.bill(name, due)
-            self._limiter.own(name).purse.pay(to_micros(due.most))
+            self._limiter.process_window(name).purse.pay(to_micros(due.most))
 
 
-def _end_slot(own: ProcessWindow, grant: Grant, settlement: Settlement) -> None:
+def _end_slot(window: ProcessWindow, grant: Grant, settlement: Settlement) -> None:
     """Do with this process's record of the slot what settle.lua has done with the slot."""
     if settlement.ending == "abandon":
-        own.release(grant.slot, grant.ask.source.cost)
+        window.release(grant.slot, grant.ask.source.cost)
     elif settlement.ending != "interrupted":
-        own.commit(grant.slot, grant.ask.source.cost)
+        window.commit(grant.slot, grant.ask.source.cost)
 
 
 def _once(bill: Bill) -> tuple[str | int, ...]:

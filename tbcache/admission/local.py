@@ -171,14 +171,14 @@ class LocalAdmission:
 
     def _take(self, source: Source, slot: str) -> Wait | None:
         """Take a slot, with the lock held: two who look at once would both see the money for one page."""
-        own = self._limiter.own(source.name)
-        own.configure(source.limits)
-        if (lack := self._lack(source, own)) is not None:
+        window = self._limiter.process_window(source.name)
+        window.configure(source.limits)
+        if (lack := self._lack(source, window)) is not None:
             return _wait(BUDGET_SECONDS, "budget", lack)
-        seconds = own.take(slot, source.cost, own.limits, self._lease)
-        return _wait(seconds, "share", own.why_not(own.limits)) if seconds > 0 else None
+        seconds = window.take(slot, source.cost, window.limits, self._lease)
+        return _wait(seconds, "share", window.why_not(window.limits)) if seconds > 0 else None
 
-    def _lack(self, source: Source, own: ProcessWindow) -> str | None:
+    def _lack(self, source: Source, window: ProcessWindow) -> str | None:
         """Why there is no money for a page; None where there is, or the source costs nothing.
 
         A page goes only where its whole price is there, beside those of the pages under way.
@@ -187,12 +187,12 @@ class LocalAdmission:
         if not budget or not page:
             return None
         day = day_of(self._store.clock.today)
-        if not self._store.is_shared and own.purse.left(day) is None:
-            own.purse.receive(budget, day, own.purse.paid)
-        left = own.purse.left(day)
+        if not self._store.is_shared and window.purse.left(day) is None:
+            window.purse.receive(budget, day, window.purse.paid)
+        left = window.purse.left(day)
         if left is None:
             return "Redis is away, and what is left of the day's budget is not known to this process"
-        if left < page * (1 + own.held / source.cost):
+        if left < page * (1 + window.held / source.cost):
             what = f"a page (${page / MICROS:g})"
             return f"Redis is away, and this process's part of the day's budget has no room for {what}"
         return None

@@ -54,9 +54,9 @@ class SlidingWindow:
         self._store = store
         self._lease = lease_seconds
         self._limiter = limiter_of(store)
-        self._own = self._limiter.own(source.name)
+        self._window = self._limiter.process_window(source.name)
         if source.limits:
-            self._own.configure(source.limits)
+            self._window.configure(source.limits)
 
     async def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
@@ -100,14 +100,14 @@ class SlidingWindow:
         try:
             found = await self._store.command("HGET", self._store.keys.state(self.source.name), "limits")
         except Unavailable:
-            return self._own.limits
+            return self._window.limits
         return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
 
     async def reopen(self) -> bool:
         return await self._store.ask(REOPEN, Reopen(self._store.keys.state(self.source.name)))
 
     async def reset(self) -> None:
-        self._own.clear()
+        self._window.clear()
         keys, name = self._store.keys, self.source.name
         with contextlib.suppress(Unavailable):
             await self._store.command("UNLINK", keys.slots(name))
@@ -117,7 +117,7 @@ class SlidingWindow:
         self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
     ) -> tuple[str, RateLimitStatus]:
         """The slot that was waited for, and where the limit stands with it."""
-        longest = max(one.window_seconds for one in limits or self._own.limits)
+        longest = max(one.window_seconds for one in limits or self._window.limits)
         give_up = now() + (longest if max_wait is None else wait_seconds("max_wait", max_wait))
         while True:
             left = max(0.0, give_up - now())
@@ -139,7 +139,7 @@ class SlidingWindow:
             if asked.allowed:
                 self._take_back(slot, cost)
             raise
-        is_held = asked.allowed and (asked.seconds == 0.0 or self._own.keeps_promises)
+        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.keeps_promises)
         if asked.allowed and not is_held:
             await self._limiter.release(self.source.name, slot, cost)
         return is_held
@@ -173,11 +173,11 @@ class SlidingWindow:
 
     def _tell(self, said: Iterable[Limit]) -> None:
         """Have the fleet, and so its views, know the limits that calls say of a source that has none."""
-        known = self._own.configured
+        known = self._window.configured
         for limit in said:
             if limit not in known:
                 others = [one for one in known if one.window_seconds != limit.window_seconds]
-                self._own.configure((*others, limit)[-MOST_WINDOWS:])
+                self._window.configure((*others, limit)[-MOST_WINDOWS:])
 
     async def _ask(
         self,
@@ -189,7 +189,7 @@ class SlidingWindow:
         slot: str = "",
         patience: float = 0.0,
     ) -> _Decision:
-        most = min(limit.count for limit in limits or self._own.limits)
+        most = min(limit.count for limit in limits or self._window.limits)
         if not is_whole(cost):
             raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
         if not 1 <= cost <= most:
@@ -207,7 +207,7 @@ class SlidingWindow:
                 found = await self._ask_redis(mode, limits, cost, held, slot, patience)
             return found
         except Unavailable:
-            return self._ask_own(mode, limits, cost, held, slot)
+            return self._ask_alone(mode, limits, cost, held, slot)
         except BaseException as error:
             if mode == "take" and is_cancelled(error):
                 # Whether it was granted or not, nobody sends with it.
@@ -255,24 +255,24 @@ class SlidingWindow:
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
         return _Decision(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
 
-    def _ask_own(
+    def _ask_alone(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Decision:
         """Redis is away: go on with this process's share of the limit."""
-        own, closure = self._own, self._limiter.closures.of(self.source.name)
-        limits = limits or own.limits
+        window, closure = self._window, self._limiter.closures.of(self.source.name)
+        limits = limits or window.limits
         if closure is not None:
             wait = closure.seconds
         elif mode == "take":
-            wait = own.take(slot, cost, limits, held)
+            wait = window.take(slot, cost, limits, held)
         else:
-            wait = max(own.wait(limit, cost) for limit in limits)
-        tightest = min(limits, key=lambda limit: own.mine(limit) - own.used(limit))
-        count, used = own.mine(tightest), own.used(tightest)
+            wait = max(window.wait(limit, cost) for limit in limits)
+        tightest = min(limits, key=lambda limit: window.mine(limit) - window.used(limit))
+        count, used = window.mine(tightest), window.used(tightest)
         if closure is not None:
             reason = closure.reason
         elif wait > 0:
-            reason = own.why_not(limits)
+            reason = window.why_not(limits)
         else:
             reason = "Redis is away: going on with this process's share"
         status = RateLimitStatus(

@@ -48,8 +48,8 @@ class Limiter:
         self.machine = Machine(store)
         self.epochs = Epochs()
         self.broken = Broken(store)
-        self._own: dict[str, ProcessWindow] = {}
-        self._windows: dict[str, WindowKeys] = {}
+        self._windows: dict[str, ProcessWindow] = {}
+        self._window_keys: dict[str, WindowKeys] = {}
         self._join: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
         store.on_fork(self._renew)
@@ -64,29 +64,29 @@ class Limiter:
     @property
     def fleet_size(self) -> int:
         """How many processes shared a limit when last heard of: the most of any source."""
-        return max((own.processes for own in self._own.copy().values()), default=1)
+        return max((window.processes for window in self._windows.copy().values()), default=1)
 
     @property
     def sources_in_use(self) -> list[str]:
         """The sources that this process takes slots of."""
-        return [source for source, own in self._own.copy().items() if own.limits]
+        return [source for source, window in self._windows.copy().items() if window.limits]
 
-    def own(self, source: str) -> ProcessWindow:
+    def process_window(self, source: str) -> ProcessWindow:
         """The slots of ``source`` that this process has taken."""
-        own = self._own.get(source)
-        if own is None:
+        window = self._windows.get(source)
+        if window is None:
             may_go_alone = functools.partial(self._may_go_alone, source)
             new = ProcessWindow(may_go_alone, self.machine.go_alone, self._newcomers_share)
-            own = self._own.setdefault(source, new)
-        return own
+            window = self._windows.setdefault(source, new)
+        return window
 
-    def window(self, source: str) -> WindowKeys:
+    def window_keys(self, source: str) -> WindowKeys:
         """The keys of a source's window."""
-        window = self._windows.get(source)
+        window = self._window_keys.get(source)
         if window is None:
             keys = self.store.keys
             window = WindowKeys(keys.slots(source), keys.state(source), keys.fleet(source))
-            self._windows[source] = window
+            self._window_keys[source] = window
         return window
 
     # Asks
@@ -123,26 +123,26 @@ class Limiter:
         note: Callable[[R], object],
     ) -> Replied[R] | None:
         """:meth:`take`, once; None where the ask came too late, and nothing was done."""
-        source, asked_at, own = want.source, now(), self.own(want.source)
+        source, asked_at, window = want.source, now(), self.process_window(want.source)
         if want.joins:
-            await self._join_before(want, own)
+            await self._join_before(want, window)
         # What is not sent is not asked.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
         # By the script the server learns that this process is there, and it refuses what we no longer reckon
         # with. This is the one place where it is noted that Redis has heard us.
-        own.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
+        window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):
-                starts_at = self._note(want, own, script.given(asked, reply), asked_at)
+                starts_at = self._note(want, window, script.given(asked, reply), asked_at)
                 note(reply)
         except BaseException as error:
             self._note_lost(want, error)
             raise
         ahead_us = self.epochs.last_seen_us(source) - reply.now
-        own.answered(want.slot, max(0.0, ahead_us / MICROS))
+        window.answered(want.slot, max(0.0, ahead_us / MICROS))
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
@@ -178,42 +178,42 @@ class Limiter:
         return found
 
     def _terms(self, source: str, deadline_us: int) -> Terms:
-        return Terms(self.window(source), deadline_us, self.epochs.known(source), self.member)
+        return Terms(self.window_keys(source), deadline_us, self.epochs.known(source), self.member)
 
-    async def _join_before(self, want: Want, own: ProcessWindow) -> None:
+    async def _join_before(self, want: Want, window: ProcessWindow) -> None:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
         await self.store.ready()
         self.join_machine()
-        if not own.begins_alone(want.is_alone) or self._join is None:
+        if not window.begins_alone(want.is_alone) or self._join is None:
             return
         async with self._joining:
             # Of many who come first at once, the first does it for all.
-            if own.begins_alone(want.is_alone) and self._join is not None:
+            if window.begins_alone(want.is_alone) and self._join is not None:
                 await self._join(want.source)
 
     def _note_lost(self, want: Want, error: BaseException) -> None:
         """There is no answer to an ask. Whether it took slots, who knows."""
-        own = self.own(want.source)
+        window = self.process_window(want.source)
         if isinstance(error, Unavailable):
-            own.lose(want.slot, is_answer_lost=error.is_timeout)
+            window.lose(want.slot, is_answer_lost=error.is_timeout)
         else:
             # Interrupted, it may have taken them as well: they count as sent.
-            own.grant(want.slot, want.cost, own.limits, self.lease_seconds)
-            own.answered(want.slot)
+            window.grant(want.slot, want.cost, window.limits, self.lease_seconds)
+            window.answered(want.slot)
 
-    def _note(self, want: Want, own: ProcessWindow, given: Given, asked_at: float) -> float:
+    def _note(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
         """Put what was given on record; from when on it may be used (monotonic)."""
         starts_at = asked_at
         for slot in given.granted:
-            own.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
+            window.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
         if given.granted and given.starts_in > 0:
             # Never too early, were our clock a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
-            own.promise(starts_at, asked_at)
+            window.promise(starts_at, asked_at)
         for slot in given.released:
-            own.release(slot, given.cost)
+            window.release(slot, given.cost)
         if given.spent:
-            own.spend(given.spent)
+            window.spend(given.spent)
         return starts_at
 
     async def _run(self, script: Script[C, R], source: str, call: C) -> R:
@@ -221,7 +221,7 @@ class Limiter:
         try:
             return await self.store.ask(script, call)
         except Refused as error:
-            if source in self._own:
+            if source in self._windows:
                 self.broken.add(source, error.reason)
             raise
 
@@ -229,9 +229,9 @@ class Limiter:
 
     async def commit(self, source: str, slot: str, cost: int) -> None:
         """The answer to what was sent with ``slot`` is in. Redis is told now, or at its return."""
-        own = self.own(source)
-        own.owe(slot, cost)
-        own.commit(slot, cost)
+        window = self.process_window(source)
+        window.owe(slot, cost)
+        window.commit(slot, cost)
         await self._try_to_tell_ends(source)
 
     async def release(self, source: str, slot: str, cost: int) -> None:
@@ -239,9 +239,9 @@ class Limiter:
 
         It is not asked for again by this name: Redis may be told so at any later moment.
         """
-        own = self.own(source)
-        own.owe(slot, cost)
-        own.release(slot, cost)
+        window = self.process_window(source)
+        window.owe(slot, cost)
+        window.release(slot, cost)
         await self._try_to_tell_ends(source)
 
     async def _try_to_tell_ends(self, source: str) -> None:
@@ -254,10 +254,10 @@ class Limiter:
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.
         """
-        own, slots = self.own(source), self.store.keys.slots(source)
-        for slot, cost, is_unused in own.owed:
+        window, slots = self.process_window(source), self.store.keys.slots(source)
+        for slot, cost, is_unused in window.owed:
             await self._run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
-            own.told(slot)
+            window.told(slot)
 
     # Without Redis
 
@@ -278,7 +278,7 @@ class Limiter:
 
     def stay_clean(self) -> None:
         """Say that Redis knows of all that was sent, unless something was sent without it."""
-        if not any(own.has_taken_alone for own in self._own.copy().values()):
+        if not any(window.has_taken_alone for window in self._windows.copy().values()):
             self.machine.stay_clean()
 
     # Joining and leaving
@@ -296,7 +296,7 @@ class Limiter:
 
     def leave_machine(self) -> None:
         """This process is over, and sends nothing any more."""
-        self.machine.leave(has_sent=any(own.has_taken for own in self._own.copy().values()))
+        self.machine.leave(has_sent=any(window.has_taken for window in self._windows.copy().values()))
 
     # What is told to all
 
@@ -336,34 +336,36 @@ class Limiter:
         Raises:
           Unavailable: the server is away.
         """
-        own = self.own(source)
+        window = self.process_window(source)
         ages: list[tuple[str, float]] = []
 
         def call(terms: Terms) -> Restore:
-            ages.extend(own.ages())
-            return self._restore(own, source, terms, ages)
+            ages.extend(window.ages())
+            return self._restore(window, source, terms, ages)
 
         def note(found: Restored) -> None:
             self.epochs.set(source, found.seen)
-            own.restored(ages)
+            window.restored(ages)
 
         await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, note=note)
         await self._tell_ends(source)
 
     def _restore(
-        self, own: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
+        self, window: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
     ) -> Restore:
         at = now()
         # Who is told of no fleet has this limit to itself.
-        census = own.census if own.is_member else Census(self.epochs.of(source), own.processes, 0.0, at)
-        allowances, _, is_alone = own.report()
+        census = (
+            window.census if window.is_member else Census(self.epochs.of(source), window.processes, 0.0, at)
+        )
+        allowances, _, is_alone = window.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
         # After the ages: what another thread takes alone in between is in neither.
-        unused = [part for slot in own.unused for part in (slot, "")]
+        unused = [part for slot in window.unused for part in (slot, "")]
         return Restore(
             window=terms.window,
             back=self.store.keys.back(source),
-            horizon=to_micros(own.horizon),
+            horizon=to_micros(window.horizon),
             process=terms.process,
             known=terms.known,
             epoch=random_id(),
@@ -374,8 +376,8 @@ class Limiter:
             told_ago_us=to_micros(at - census.told_at),
             deadline_us=terms.deadline_us,
             # One that has left comes back for nobody.
-            is_member=own.is_member and self._join is not None,
-            going_by=f"{own.share:.9f}" if is_alone else "",
+            is_member=window.is_member and self._join is not None,
+            going_by=f"{window.share:.9f}" if is_alone else "",
             allowances=allowances,
             taken=(*taken, *unused),
         )
@@ -391,7 +393,7 @@ class Limiter:
             # One source whose keys are damaged must not keep the others' stamps.
             with contextlib.suppress(Refused):
                 ago_us = to_micros(now() - jump.seen_at)
-                lose = Lose(self.window(concerned), to_micros(jump.seconds), ago_us, random_id())
+                lose = Lose(self.window_keys(concerned), to_micros(jump.seconds), ago_us, random_id())
                 await self._run(LOSE, concerned, lose)
 
     async def _put_back_windows(self, source: str) -> None:
@@ -418,7 +420,8 @@ class Limiter:
     def quiet_at(self, was_away: bool) -> float:
         """See :class:`tbcache.store.breaker.Repair`."""
         return max(
-            (self.own(source).in_doubt_until for source in self._concerned(was_away)), default=-math.inf
+            (self.process_window(source).in_doubt_until for source in self._concerned(was_away)),
+            default=-math.inf,
         )
 
     def repair(self, was_away: bool) -> bool:
@@ -431,17 +434,17 @@ class Limiter:
         """See :class:`tbcache.store.breaker.Repair`."""
         if self.machine.is_marked or self.machine.is_marked_alone:
             self.stay_clean()
-        for source in list(self._own):
+        for source in list(self._windows):
             # What ended after the slots were put back.
             run(self._try_to_tell_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
-        return [source for source in list(self._own) if was_away or source in self.broken]
+        return [source for source in list(self._windows) if was_away or source in self.broken]
 
     async def _put_back(self, source: str) -> bool:
         """Tell the server of the slots that were taken without it; False where it cannot note them."""
         try:
-            if source in self.broken and self.own(source).limits:
+            if source in self.broken and self.process_window(source).limits:
                 await self._look_at(source)
             await self.restore(source)
             if source in self.broken and self._join is not None:
@@ -449,7 +452,7 @@ class Limiter:
                 await self._join(source)
         except Refused:
             return False
-        self.own(source).forget_lost()
+        self.process_window(source).forget_lost()
         self.broken.mended(source)
         return True
 
@@ -462,8 +465,8 @@ class Limiter:
           Unavailable: the server is away. Refused: the source's keys cannot be used.
         """
         ask = Take(
-            window=self.window(source),
-            limits=pack_limits(self.own(source).limits),
+            window=self.window_keys(source),
+            limits=pack_limits(self.process_window(source).limits),
             is_take=False,
             id="",
             cost=1,
@@ -478,8 +481,8 @@ class Limiter:
 
     def _renew(self) -> None:
         """In a forked child: what Redis has told the parent is not meant for two."""
-        for own in self._own.values():
-            own.renew()
+        for window in self._windows.values():
+            window.renew()
         self.closures.renew()
         self.epochs.renew()
         self.broken.renew()

@@ -97,27 +97,27 @@ class Membership:
         Raises:
           Unavailable: the server is away.
         """
-        own = self._limiter.own(source)
+        window = self._limiter.process_window(source)
         # One at a time: each beat says what was learned from the last.
         async with self._beating:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
             self._limiter.join_machine()
             if gives_up_allowances:
-                own.give_up_allowances()
-            going_by = await self._beat(source, own)
-            if own.share < going_by:
+                window.give_up_allowances()
+            going_by = await self._beat(source, window)
+            if window.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.
-                await self._beat(source, own)
-            if own.purse.budget:
-                await self._fill(own.purse, source)
+                await self._beat(source, window)
+            if window.purse.budget:
+                await self._fill(window.purse, source)
 
     async def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
         keys, today, paid = self._store.keys, self._store.clock.today, purse.paid
         day = day_of(today)
         ask = Fill(
-            window=self._limiter.window(source),
+            window=self._limiter.window_keys(source),
             usage=keys.usage(source, today),
             purses=keys.purses(source, today),
             process=self._limiter.member,
@@ -127,16 +127,16 @@ class Membership:
         )
         purse.receive(await self._store.ask(FILL, ask), day, paid)
 
-    async def _beat(self, source: str, own: ProcessWindow) -> float:
+    async def _beat(self, source: str, window: ProcessWindow) -> float:
         """Beat once; the share that we went by until then."""
-        going_by = own.share if own.is_member else 0.0
-        allowances, mark, is_alone = own.report()
+        going_by = window.share if window.is_member else 0.0
+        allowances, mark, is_alone = window.report()
         self._asked_at[source] = asked_at = io.now()
 
         def call(terms: Terms) -> Beat:
             return Beat(
                 window=terms.window,
-                limits=pack_limits(own.configured),
+                limits=pack_limits(window.configured),
                 process=terms.process,
                 going_by=f"{going_by:.9f}",
                 deadline_us=terms.deadline_us,
@@ -149,20 +149,20 @@ class Membership:
             )
 
         def note(told: Told) -> None:
-            own.receive(read_word(told), mark, is_alone=is_alone)
-            own.note_fleet(asked_at, is_whole=told.are_all_present)
+            window.receive(read_word(told), mark, is_alone=is_alone)
+            window.note_fleet(asked_at, is_whole=told.are_all_present)
             if told.is_whole:
                 now = io.now()
-                own.census = Census(told.seen.epoch, own.processes, now + told.left_us / MICROS, now)
+                window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
 
         # One that comes too late is no sign that the server is away: the next one tells.
         answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
         if answer is not None:
-            await self._on_told(source, own, answer.reply, asked_at)
+            await self._on_told(source, window, answer.reply, asked_at)
         return going_by
 
-    async def _on_told(self, source: str, own: ProcessWindow, told: Told, asked_at: float) -> None:
-        self._check_limits(source, own)
+    async def _on_told(self, source: str, window: ProcessWindow, told: Told, asked_at: float) -> None:
+        self._check_limits(source, window)
         if told.closed_until > told.now:
             self._limiter.on_closure(source, told.closed_until, told.reason)
         else:
@@ -170,24 +170,24 @@ class Membership:
             self._limiter.closures.on_open(source, asked_at)
         await self._remove_dead(source, told.now, told.absent)
 
-    def _check_limits(self, source: str, own: ProcessWindow) -> None:
+    def _check_limits(self, source: str, window: ProcessWindow) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
         if source not in self._store.keys.sources:
             # Of any other the limit is what each call says.
             return
-        if set(own.limits) == set(own.configured) or self._told_limits.get(source) == own.limits:
+        if set(window.limits) == set(window.configured) or self._told_limits.get(source) == window.limits:
             return
-        self._told_limits[source] = own.limits
+        self._told_limits[source] = window.limits
         log.warning(
             "limits.differ",
             source=source,
-            ours=_written(own.configured),
-            in_force=_written(own.limits),
+            ours=_written(window.configured),
+            in_force=_written(window.limits),
             hint="the strictest of all processes holds; start them with the same limits",
         )
         warn_if_unlogged(
-            f"{source}: this process was started with {_written(own.configured)}, the fleet goes by "
-            f"{_written(own.limits)}: the strictest of all processes holds"
+            f"{source}: this process was started with {_written(window.configured)}, the fleet goes by "
+            f"{_written(window.limits)}: the strictest of all processes holds"
         )
 
     async def beat_if_idle(self) -> None:
@@ -254,9 +254,9 @@ class Membership:
 
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
-        now, own = io.now(), self._limiter.own(source)
-        is_overdue = now - own.last_seen_at >= BEAT_SECONDS or own.needs_word(BEAT_SECONDS)
-        left = BEAT_SECONDS if own.is_short else SHARE_SECONDS
+        now, window = io.now(), self._limiter.process_window(source)
+        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.needs_word(BEAT_SECONDS)
+        left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
         return is_overdue or now - self._asked_at.get(source, 0.0) >= left
 
     async def _remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
@@ -270,15 +270,17 @@ class Membership:
         return self._limiter.machine.is_dead(member)
 
     async def _leave_source(self, source: str) -> None:
-        own = self._limiter.own(source)
+        window = self._limiter.process_window(source)
         for _ in range(MOST_LEAVES):
-            granted = own.granted
-            await self._leave(source, self._limiter.member, is_clean=True, gone_in_us=to_micros(own.gone_in))
+            granted = window.granted
+            await self._leave(
+                source, self._limiter.member, is_clean=True, gone_in_us=to_micros(window.gone_in)
+            )
             # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
-            if own.granted == granted:
+            if window.granted == granted:
                 break
         self._limiter.epochs.forget(source)
-        own.census = Census()
+        window.census = Census()
 
     async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""

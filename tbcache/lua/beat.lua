@@ -83,9 +83,9 @@ members.allowances[process] = nil
 local is_wanted = tonumber(told[4] or 0) > now
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
-    local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
+    local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local absent_part, others = kept_of(window, limit, now, 0)
-    local free = count - own - foreign(window.slots, window.state, count, span, now, own) - absent_part
+    local free = count - ours - foreign(window.slots, window.state, count, span, now, ours) - absent_part
     local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, lease)
     local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if allowance > 0 then

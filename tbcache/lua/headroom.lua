@@ -17,9 +17,9 @@ local function learned_of(state_key, limit, span, now)
 end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds. `own` are our slots in it; `told` has, from `at` on,
+-- refusals taught, and until when that holds. `ours` are our slots in it; `told` has, from `at` on,
 -- what these fields hold, where that was read before.
-local function foreign(slots_key, state_key, limit, span, now, own, told, at)
+local function foreign(slots_key, state_key, limit, span, now, ours, told, at)
     if not told then
         local name = int(span)
         told, at = redis.call('HMGET', state_key,
@@ -38,7 +38,7 @@ local function foreign(slots_key, state_key, limit, span, now, own, told, at)
     -- The first word is past: windows may reset, or slide. One request goes to hear the next.
     others = tonumber(others)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
-        others = math.max(0, math.min(others, limit - own - 1))
+        others = math.max(0, math.min(others, limit - ours - 1))
     end
     return others, now + FOREIGN_POLL_US
 end

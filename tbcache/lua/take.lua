@@ -25,9 +25,9 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 -- One that only looks writes nothing.
-local own = parse_limits(limits)
+local asked = parse_limits(limits)
 local seen = is_take and meet(window, now, known, id) or ''
-open_window(window, limits, own, is_alone)
+open_window(window, limits, asked, is_alone)
 local view = look(window, now, cost, 1)
 local retry_at, start = view.retry_at, math.max(now, view.retry_at)
 local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)

@@ -18,8 +18,8 @@ local ROOM_POLL_US = 5000
 -- Reads at once what `meet` and `open_window` need to know of the state, and what others use of the first of the
 -- asker's limits: after FOREIGN_AT.
 local FOREIGN_AT = 12
-local function read_state(window, own)
-    local span = own[1][2]
+local function read_state(window, asked)
+    local span = asked[1][2]
     local name = int(span)
     window.foreign_span = span
     window.told = redis.call('HMGET', window.state, 'epoch', 'past', 'limits', 'closed_until', 'closed_reason', 'lost_at',
@@ -28,13 +28,13 @@ local function read_state(window, own)
 end
 
 -- Opens the window for an asker with these limits. The fleet's hold as well, unless `is_alone`.
-local function open_window(window, limits, own, is_alone)
+local function open_window(window, limits, asked, is_alone)
     if not window.told then
-        read_state(window, own)
+        read_state(window, asked)
     end
     local told = window.told
     -- Mostly they are the same.
-    window.limits = told[3] and told[3] ~= limits and not is_alone and in_force(own, told[3]) or own
+    window.limits = told[3] and told[3] ~= limits and not is_alone and in_force(asked, told[3]) or asked
     window.closed_until, window.closed_reason = moment(told[4]), told[5] or 'closed'
     window.lost_at, window.whole_at, window.lease = told[6], told[7], tonumber(told[8] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(told[9] or 0), told[10], told[11]
@@ -43,10 +43,10 @@ end
 
 -- The process is heard (see meet), and the window is opened.
 local function enter(window, now, limits, known, name, joins, noted)
-    local own = parse_limits(limits)
-    read_state(window, own)
+    local asked = parse_limits(limits)
+    read_state(window, asked)
     local seen = meet(window, now, known, name, joins, noted)
-    open_window(window, limits, own)
+    open_window(window, limits, asked)
     return seen
 end
 
@@ -63,13 +63,13 @@ end
 -- is_certain: a slot that starts then can be promised; paced_at: when the pre-warm lane may go on after it}.
 local function look_at_limit(window, limit, now, cost, share)
     local count, span = limit[1], limit[2]
-    local own = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local others, others_until = foreign(window.slots, window.state, count, span, now, own,
+    local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
+    local others, others_until = foreign(window.slots, window.state, count, span, now, ours,
         span == window.foreign_span and window.told, FOREIGN_AT)
     local kept, allowances = kept_of(window, limit, now, cost)
-    local found = {free_at = 0, code = 'limit', used = own + others + kept, is_certain = true}
+    local found = {free_at = 0, code = 'limit', used = ours + others + kept, is_certain = true}
     local over = found.used + cost - count
-    if over > own then
+    if over > ours then
         found.free_at, found.is_certain = others > 0 and others_until or now + span, false
     elseif over > 0 then
         found.free_at, found.is_certain = freed_at(window, span, now, over)

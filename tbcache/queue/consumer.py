@@ -78,8 +78,8 @@ class PacingConsumer(Consumer):
         self._timeout = min(timeout, context.claim_seconds / RENEWALS)
         self._keys = queue_keys(context.store.keys, source.name)
         self._limiter = limiter_of(context.store)
-        self._own = self._limiter.own(source.name)
-        self._own.configure(source.limits)
+        self._window = self._limiter.process_window(source.name)
+        self._window.configure(source.limits)
         self._hand = hand
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
@@ -246,7 +246,7 @@ class PacingConsumer(Consumer):
         self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
         for claim, finish in ends:
             if not finish.is_begun:
-                self._own.release(slot_of(claim), cost)
+                self._window.release(slot_of(claim), cost)
 
     def _listen(self, retry_in: float) -> None:
         """Wait for a slot, or for the bell."""

@@ -567,7 +567,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
     """A frozen server that thaws must not act for those who have gone."""
     keys, day = store.keys, datetime.now(UTC)
     late = Admit(
-        window=limiter_of(store).window("twitter"),
+        window=limiter_of(store).window_keys("twitter"),
         entry=keys.entry("twitter:AAPL:24"),
         lease=keys.lease("twitter:AAPL:24"),
         usage=keys.usage("twitter", day),
@@ -685,7 +685,7 @@ def test_an_empty_redis_stays_shut_while_someone_is_missing(
     admission = Admission(store, settings, UsageMonitor(store, settings))
     source = replace(TWITTER, limits=(Limit(5, 0.6),))
     go(admission, "A", source=source)
-    limiter_of(store).own("twitter").processes = 2
+    limiter_of(store).process_window("twitter").processes = 2
     server.client.flushall()
     lost = time.monotonic()
     wait_until(lambda: as_go(admission.admit(ask("B", source))))
@@ -710,8 +710,8 @@ def test_redis_away_is_answered_from_this_processs_share(
     settings: Settings = settings_for(private_server)  # type: ignore[operator]
     admission = Admission(store, settings, UsageMonitor(store, settings))
     go(admission, "A")
-    own = limiter_of(store).own("twitter")
-    own.receive(Word(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), own.report()[1])
+    window = limiter_of(store).process_window("twitter")
+    window.receive(Word(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), window.report()[1])
     private_server.kill()
     go(admission, "B")
     go(admission, "C")
@@ -763,7 +763,7 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     with monkeypatch.context() as patch:
         patch.setattr(store._server, "call", deaf)
         if not is_taken_alone:
-            limiter_of(store).own("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
+            limiter_of(store).process_window("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
         verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Go if is_taken_alone else Wait)
     if isinstance(verdict, Go):
@@ -917,7 +917,7 @@ def test_nothing_is_promised_while_a_window_is_being_mended(
     """Whoever is patient gets no slot of a window that is not known."""
     source = replace(TWITTER, limits=(Limit(5, 20.0),))
     go(admission, "A", source=source)
-    limiter_of(store).own("twitter").processes = 2
+    limiter_of(store).process_window("twitter").processes = 2
     server.client.flushall()
     assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
     assert isinstance(admission.admit(ask("B", source, patience=30.0)), Wait)
@@ -950,7 +950,7 @@ def test_a_source_in_use_keeps_its_state(admission: Admission, store: Store) -> 
 
 def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
-    window, limits = limiter_of(store).window("twitter"), "10:60000000"
+    window, limits = limiter_of(store).window_keys("twitter"), "10:60000000"
     store.run(
         TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, limiter_of(store).member, False)
     )
@@ -1063,7 +1063,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
     grant = go(admission)
     day = datetime.now(UTC)
     turn = Turn(
-        window=limiter_of(store).window("twitter"),
+        window=limiter_of(store).window_keys("twitter"),
         lease=store.keys.lease("twitter:AAPL:24"),
         usage=store.keys.usage("twitter", day),
         billed=store.keys.billed("twitter", day),
@@ -1145,7 +1145,7 @@ def test_refusals_together_teach_once(admission: Admission, store: Store) -> Non
 def test_a_window_is_mended_by_one_process_only(admission: Admission, store: Store) -> None:
     """The second to notice the jump must not undo what the first has mended."""
     go(admission, "A")
-    window = limiter_of(store).window("twitter")
+    window = limiter_of(store).window_keys("twitter")
     ((_, before),) = store.client.zrange(window.slots, 0, -1, withscores=True)
     assert store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "second"))
     assert not store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "third"))
@@ -1156,7 +1156,7 @@ def test_a_window_is_mended_by_one_process_only(admission: Admission, store: Sto
 
 def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store, server: Server) -> None:
     """The one who knows of two others must be believed, even by those who know of none."""
-    keys, back = limiter_of(store).window("twitter"), store.keys.back("twitter")
+    keys, back = limiter_of(store).window_keys("twitter"), store.keys.back("twitter")
 
     def restore(process: str, fleet: int, *slots_: str | int) -> bool:
         """Whether the window is known to be whole from then on, or from soon after."""
@@ -1178,7 +1178,7 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
 def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadline_us: int = 0) -> Restore:
     """What a process of a fleet of so many puts back after a loss."""
     return Restore(
-        window=limiter_of(store).window("twitter"),
+        window=limiter_of(store).window_keys("twitter"),
         back=store.keys.back("twitter"),
         horizon=60_000_000,
         process=process,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
-from tbcache.limiter import process_window as own_module
+from tbcache.limiter import process_window as process_window
 from tbcache.limiter.process_window import ProcessWindow, Word
 from tbcache.limiter.script import BEAT, LEAVE, Beat, Leave, Told, WindowKeys
 from tbcache.models import FetchRequest
@@ -155,10 +155,10 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
     assert not first.line.is_available
 
 
-def hear(own: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
+def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
     """A beat is answered."""
-    own.receive(Word(share, share, allowances, (LIMIT,), 2), mark)
-    own.answered("beat")
+    window.receive(Word(share, share, allowances, (LIMIT,), 2), mark)
+    window.answered("beat")
 
 
 @dataclass
@@ -171,7 +171,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(TWITTER, self.store)
-        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).process_window("twitter").begins_alone(is_alone=True)
         self.membership = Membership(self.store)
         self.membership.start()
 
@@ -185,7 +185,7 @@ class Member:
     @property
     def known_allowance(self) -> int:
         """What it has read that Redis keeps for it."""
-        return int(limiter_of(self.store).own("twitter").report()[0].partition("=")[2] or 0)
+        return int(limiter_of(self.store).process_window("twitter").report()[0].partition("=")[2] or 0)
 
     def take_all(self) -> int:
         """How many slots it gets when it asks until there is none."""
@@ -223,7 +223,7 @@ def test_from_rest_two_who_cannot_hear_each_other_take_no_more_than_the_limit(
     wait_until(lambda: near.known_allowance == far.known_allowance == 2)
     proxy.refuse()
     assert far.take_all() + near.take_all() == 5
-    assert limiter_of(far.store).own("twitter").used(TWITTER.limits[0]) == 2
+    assert limiter_of(far.store).process_window("twitter").used(TWITTER.limits[0]) == 2
     proxy.close()
 
 
@@ -242,104 +242,104 @@ def test_who_needs_what_is_kept_for_others_gets_it(
 
 def test_a_allowance_is_given_up_before_redis_is_told(moved: Clock) -> None:
     """Who loses Redis after that has none, whether it was told or not."""
-    own = ProcessWindow()
-    hear(own, 0.5, {pack_limits([LIMIT]): 3}, own.report()[1])
-    own.give_up_allowances()
-    assert own.report()[0] == ""
-    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+    window = ProcessWindow()
+    hear(window, 0.5, {pack_limits([LIMIT]): 3}, window.report()[1])
+    window.give_up_allowances()
+    assert window.report()[0] == ""
+    assert window.take("x", 1, [LIMIT], 0.0) > 0.0
 
 
 def test_a_allowance_is_less_by_what_was_granted_since(moved: Clock) -> None:
     """Redis takes what it grants from the allowance first."""
-    own, limit = ProcessWindow(), pack_limits([LIMIT])
-    hear(own, 1.0, {limit: 3}, own.report()[1])
-    own.grant("a", 1, [LIMIT], 0.0)
-    own.spend(1)
-    assert own.report()[0] == f"{limit}=1"
-    own.ask("lost", 1, moved.now)
-    assert own.take("b", 1, [LIMIT], 0.0) > 0.0
-    assert own.take("lost", 1, [LIMIT], 0.0) == 0.0
+    window, limit = ProcessWindow(), pack_limits([LIMIT])
+    hear(window, 1.0, {limit: 3}, window.report()[1])
+    window.grant("a", 1, [LIMIT], 0.0)
+    window.spend(1)
+    assert window.report()[0] == f"{limit}=1"
+    window.ask("lost", 1, moved.now)
+    assert window.take("b", 1, [LIMIT], 0.0) > 0.0
+    assert window.take("lost", 1, [LIMIT], 0.0) == 0.0
 
 
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
     """Redis went before it was asked: of six, each of two who know of each other sends three."""
-    own = ProcessWindow(newcomers_share=lambda window: 1 / 2)
-    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
+    window = ProcessWindow(newcomers_share=lambda seconds: 1 / 2)
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
 
 
-def taken_by(own: ProcessWindow, names: str) -> str:
+def taken_by(window: ProcessWindow, names: str) -> str:
     """Which of these slots it may take alone now."""
-    return "".join(name for name in names if own.take(name, 1, [LIMIT], 0.0) == 0.0)
+    return "".join(name for name in names if window.take(name, 1, [LIMIT], 0.0) == 0.0)
 
 
 def test_what_is_granted_while_a_beat_is_under_way_may_be_of_its_allowances(moved: Clock) -> None:
     """Redis may have granted it before the beat, or after."""
-    own, limit = ProcessWindow(), pack_limits([LIMIT])
-    mark = own.report()[1]
-    own.grant("a", 1, [LIMIT], 0.0)
-    hear(own, 1.0, {limit: 3}, mark)
-    assert own.report()[0] == f"{limit}=2"
+    window, limit = ProcessWindow(), pack_limits([LIMIT])
+    mark = window.report()[1]
+    window.grant("a", 1, [LIMIT], 0.0)
+    hear(window, 1.0, {limit: 3}, mark)
+    assert window.report()[0] == f"{limit}=2"
 
 
 def test_what_was_taken_alone_is_gone_from_the_allowance_when_redis_is_told(moved: Clock) -> None:
     """An outage that ends in the middle of the return is the same outage."""
-    own, limit = ProcessWindow(), pack_limits([LIMIT])
-    hear(own, 0.5, {limit: 3}, own.report()[1])
-    assert taken_by(own, "ab") == "ab"
-    assert own.report()[0] == f"{limit}=1"
-    own.restored([("a", 0.0), ("b", 0.0)])
-    assert own.report()[0] == f"{limit}=1"
-    assert taken_by(own, "cde") == "c"
+    window, limit = ProcessWindow(), pack_limits([LIMIT])
+    hear(window, 0.5, {limit: 3}, window.report()[1])
+    assert taken_by(window, "ab") == "ab"
+    assert window.report()[0] == f"{limit}=1"
+    window.restored([("a", 0.0), ("b", 0.0)])
+    assert window.report()[0] == f"{limit}=1"
+    assert taken_by(window, "cde") == "c"
 
 
 def test_an_answer_from_before_gives_no_new_allowance_to_one_who_went_alone(moved: Clock) -> None:
     """It does not know of what was taken since."""
-    own, limit = ProcessWindow(), pack_limits([LIMIT])
-    hear(own, 0.5, {limit: 2}, own.report()[1])
-    mark = own.report()[1]
-    assert taken_by(own, "a") == "a"
-    hear(own, 0.5, {limit: 3}, mark)
-    assert taken_by(own, "bcd") == "b"
+    window, limit = ProcessWindow(), pack_limits([LIMIT])
+    hear(window, 0.5, {limit: 2}, window.report()[1])
+    mark = window.report()[1]
+    assert taken_by(window, "a") == "a"
+    hear(window, 0.5, {limit: 3}, mark)
+    assert taken_by(window, "bcd") == "b"
 
 
 def test_one_who_had_more_than_his_share_takes_no_more_than_that_alone(moved: Clock) -> None:
     """The others leave his share free, not all that he had."""
-    own = ProcessWindow()
+    window = ProcessWindow()
     for name in "uvwxyz":
-        own.grant(name, 1, [LIMIT], 0.0)
+        window.grant(name, 1, [LIMIT], 0.0)
     moved.now += 1.0
-    hear(own, 1 / 3, {}, own.report()[1])
+    hear(window, 1 / 3, {}, window.report()[1])
     moved.now += 1.1
-    assert taken_by(own, "abc") == "ab"
+    assert taken_by(window, "abc") == "ab"
 
 
 def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     """The others notice that much later, and what leaves until then is theirs."""
-    own = ProcessWindow()
-    own.grant("old", 1, [LIMIT], 0.0)
-    moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
-    hear(own, 0.5, {}, own.report()[1])
+    window = ProcessWindow()
+    window.grant("old", 1, [LIMIT], 0.0)
+    moved.now += LIMIT.window_seconds - process_window.THEIRS_SECONDS - 0.1
+    hear(window, 0.5, {}, window.report()[1])
     moved.now += 0.2
-    own.ask("lost", 1, moved.now)
-    moved.now += own_module.THEIRS_SECONDS
-    assert taken_by(own, "a") == ""
+    window.ask("lost", 1, moved.now)
+    moved.now += process_window.THEIRS_SECONDS
+    assert taken_by(window, "a") == ""
     # One that was refused at the door was not heard.
-    own.lose("lost", is_answer_lost=False)
-    assert taken_by(own, "a") == "a"
+    window.lose("lost", is_answer_lost=False)
+    assert taken_by(window, "a") == "a"
 
 
 def test_redis_may_have_heard_what_was_then_taken_alone(moved: Clock) -> None:
     """The others notice as late that we are absent, whatever became of that ask."""
-    own, limit = ProcessWindow(), pack_limits([LIMIT])
-    own.grant("old", 1, [LIMIT], 0.0)
-    moved.now += LIMIT.window_seconds - own_module.THEIRS_SECONDS - 0.1
-    hear(own, 0.5, {limit: 1}, own.report()[1])
+    window, limit = ProcessWindow(), pack_limits([LIMIT])
+    window.grant("old", 1, [LIMIT], 0.0)
+    moved.now += LIMIT.window_seconds - process_window.THEIRS_SECONDS - 0.1
+    hear(window, 0.5, {limit: 1}, window.report()[1])
     moved.now += 0.2
-    own.ask("x", 1, moved.now)
-    own.lose("x", is_answer_lost=True)
-    assert taken_by(own, "x") == "x"
-    moved.now += own_module.THEIRS_SECONDS
-    assert taken_by(own, "a") == ""
+    window.ask("x", 1, moved.now)
+    window.lose("x", is_answer_lost=True)
+    assert taken_by(window, "x") == "x"
+    moved.now += process_window.THEIRS_SECONDS
+    assert taken_by(window, "a") == ""
 
 
 def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str = "") -> bytes:
@@ -508,18 +508,18 @@ def test_in_vain_it_is_waited_for_a_tenth_of_a_second(
     verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
-    assert time.monotonic() - began >= own_module.GIVING_BACK_SECONDS
-    assert 0 < len(waits) <= 1 + own_module.GIVING_BACK_SECONDS / min(waits)
+    assert time.monotonic() - began >= process_window.GIVING_BACK_SECONDS
+    assert 0 < len(waits) <= 1 + process_window.GIVING_BACK_SECONDS / min(waits)
 
 
 def test_a_beat_that_is_not_sent_does_not_count_as_heard(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or whoever is cut off would wait for ever until the others have noticed."""
-    own, membership = limiter_of(store).own("twitter"), Membership(store)
-    own.configure(TWITTER.limits)
+    window, membership = limiter_of(store).process_window("twitter"), Membership(store)
+    window.configure(TWITTER.limits)
     membership.beat("twitter")
     monkeypatch.setattr(store.breaker, "reason", "cut off")
     with pytest.raises(Unavailable):
         membership.beat("twitter")
-    assert not own.is_asked("beat")
+    assert not window.is_asked("beat")

@@ -122,7 +122,7 @@ def test_a_loop_over_a_million_names_fills_nothing(
     assert len([name for name in shown if name.startswith("name-")]) == MOST_NAMES
     assert shown[OTHER].requests_today == 2 * MOST_NAMES + MOST_NAMES
     assert len(list(store.client.scan_iter("*:usage:*"))) == MOST_NAMES + 1
-    assert len(limiter_of(get_store())._own) <= MOST_NAMES
+    assert len(limiter_of(get_store())._windows) <= MOST_NAMES
 
 
 def test_a_fleet_that_has_too_many_names_takes_no_more(
@@ -166,8 +166,8 @@ def test_a_name_has_a_share_while_redis_is_away(
     monkeypatch.setenv("REDIS_URL", private_server.url)
     limiter = get_rate_limiter("my_source")
     assert limiter.check_rate_limit(**WINDOW)[0]
-    own = limiter_of(get_store()).own("my_source")
-    assert own.is_member
+    window = limiter_of(get_store()).process_window("my_source")
+    assert window.is_member
     private_server.kill()
     wait_until(lambda: limiter.check_rate_limit(**WINDOW)[1].reason)
     assert limiter.get_status(**WINDOW).used <= WINDOW["limit"]

@@ -51,7 +51,7 @@ class Spender:
     def join(self) -> None:
         """Become a member, and beat from now on."""
         self.admission._constants_of(SOURCE)
-        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).process_window("twitter").begins_alone(is_alone=True)
         self.monitor._presence._membership.start()
 
     def take(self) -> Grant | Wait:
@@ -79,7 +79,7 @@ class Spender:
 
     @property
     def purse(self) -> int | None:
-        purse = limiter_of(self.store).own("twitter").purse
+        purse = limiter_of(self.store).process_window("twitter").purse
         return purse.left(day_of(self.store.clock.today))
 
     def end(self) -> None:
@@ -156,7 +156,7 @@ def test_a_post_is_billed_once_with_redis_and_without(
     proxy.refuse()
     far.read("1", "2", "3")
     far.read("2", "3")
-    assert limiter_of(far.store).own("twitter").purse.paid == 3 * PAGE_COST
+    assert limiter_of(far.store).process_window("twitter").purse.paid == 3 * PAGE_COST
     # As far as it knows: what the others have read is told only by Redis.
     assert far.monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.03)
     near.read("2", "4")
@@ -283,7 +283,7 @@ def test_all_purses_together_are_never_more_than_what_is_left(
     store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
     keys, today = store.keys, store.clock.today
     ask = Fill(
-        limiter_of(store).window("twitter"),
+        limiter_of(store).window_keys("twitter"),
         keys.usage("twitter", today),
         keys.purses("twitter", today),
         process="newcomer",

@@ -60,8 +60,8 @@ class Process:
 
     def forgo_all_alone(self) -> None:
         """Have no part of the limit while Redis is away."""
-        own = limiter_of(self.store).own("twitter")
-        own.receive(Word(0.0, 0.5, {}, TWITTER.limits, 2), own.granted)
+        window = limiter_of(self.store).process_window("twitter")
+        window.receive(Word(0.0, 0.5, {}, TWITTER.limits, 2), window.granted)
 
 
 @pytest.fixture
@@ -126,12 +126,12 @@ def test_what_was_sent_alone_after_its_answer_was_lost_counts_from_when_it_was_s
     """Redis has granted it earlier, and as over: it would leave the window before its request does."""
     proxy.swallow()
     assert process.limiter.check_rate_limit()[0]
-    own = limiter_of(process.store).own("twitter")
-    (sent,) = own._alone
+    window = limiter_of(process.store).process_window("twitter")
+    (sent,) = window._alone
     process.come_back(proxy)
     (name,) = server.client.keys("*{twitter}:slots")
     seconds, micros = server.client.time()
-    age = dict(own.ages())[sent]
+    age = dict(window.ages())[sent]
     stamp = server.client.zscore(name, sent)
     assert stamp is not None
     assert stamp >= seconds * MICROS + micros - age * MICROS
@@ -320,7 +320,7 @@ def test_a_page_is_billed_once_where_redis_goes_before_the_next_has_its_slot() -
     with moved_clock() as clock:
         world = World(clock, 2, replace(SOURCE, limits=(Limit(4, 2.0),)))
         bot, other = world.fleet
-        bot.own.is_alone = other.own.is_alone = True
+        bot.process_window.is_alone = other.process_window.is_alone = True
         for _ in range(3):
             for process in world.fleet:
                 process.beat()
@@ -329,7 +329,7 @@ def test_a_page_is_billed_once_where_redis_goes_before_the_next_has_its_slot() -
             bot.admission.admit(Ask(world.source, FetchRequest(SOURCE.name, f"S{n}"))) for n in range(2)
         ]
         grant = next(verdict.grant for verdict in granted if isinstance(verdict, Go))
-        paid, sleep = bot.own.purse.paid, clock.sleep
+        paid, sleep = bot.process_window.purse.paid, clock.sleep
         naps: list[float] = []
 
         def nap(seconds: float) -> None:
@@ -340,4 +340,4 @@ def test_a_page_is_billed_once_where_redis_goes_before_the_next_has_its_slot() -
         clock.sleep = nap  # type: ignore[method-assign]
         bot.admission.turn(grant, Bill(1.0))
         assert naps
-        assert bot.own.purse.paid - paid == MICROS
+        assert bot.process_window.purse.paid - paid == MICROS

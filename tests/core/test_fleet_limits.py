@@ -47,7 +47,7 @@ class Process:
         self.limiter = RateLimiter(source, store)
         self.admission = Admission(store, settings, UsageMonitor(store, settings))
         self.membership = Membership(store)
-        limiter_of(self.store).own("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).process_window("twitter").begins_alone(is_alone=True)
         self.beat()
 
     def beat(self) -> None:
@@ -216,16 +216,16 @@ def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process
     """Redis may go two seconds after it came: it must not stand without any part by then."""
     old = join()
     old.membership.start()
-    wait_until(lambda: limiter_of(old.store).own("twitter").share == 1.0)
+    wait_until(lambda: limiter_of(old.store).process_window("twitter").share == 1.0)
     new = join()
-    own = limiter_of(new.store).own("twitter")
-    assert own.is_short
+    window = limiter_of(new.store).process_window("twitter")
+    assert window.is_short
     # It asks again with the next beat, however much it is heard of meanwhile.
-    own.answered("an ask")
+    window.answered("an ask")
     new.membership._asked_at["twitter"] -= BEAT_SECONDS
     assert new.membership._is_due("twitter")
     new.membership.start()
-    wait_until(lambda: own.share == 0.5)
+    wait_until(lambda: window.share == 0.5)
     for process in (old, new):
         process.membership.stop()
 
@@ -236,12 +236,12 @@ def test_shares_are_for_those_who_can_act_alone(
     """A worker does nothing without the queue: beside two that rest, a bot has the whole limit."""
     for _ in range(2):
         worker = store_for(server)
-        limiter_of(worker).own("twitter").configure(WIDE.limits)
+        limiter_of(worker).process_window("twitter").configure(WIDE.limits)
         Membership(worker).beat("twitter")
-        assert limiter_of(worker).own("twitter").share == 0.0
+        assert limiter_of(worker).process_window("twitter").share == 0.0
     bot = join()
-    assert limiter_of(bot.store).own("twitter").share == 1.0
-    assert limiter_of(bot.store).own("twitter").processes == 3
+    assert limiter_of(bot.store).process_window("twitter").share == 1.0
+    assert limiter_of(bot.store).process_window("twitter").processes == 3
     # It may be given jobs by then: one who begins while Redis is away is to know of it.
     assert limiter_of(worker).machine.marker.is_clean
 
@@ -294,11 +294,11 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
     assert isinstance(loader.admission.admit(ask("A", WIDE)), Go)
     slot, window, me = (
         "job/claim",
-        limiter_of(process.store).window("twitter"),
+        limiter_of(process.store).window_keys("twitter"),
         limiter_of(process.store).member,
     )
     process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, False))
-    limiter_of(process.store).own("twitter").grant(slot, 1, WIDE.limits, 15.0)
+    limiter_of(process.store).process_window("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
     run(limiter_of(process.store).restore("twitter"))
     assert loader.limiter.get_status().used == 1
@@ -313,8 +313,8 @@ def test_a_forked_child_is_a_process_of_its_own(join: Callable[..., Process]) ->
         code = 1
         try:
             process.takes(1)
-            own = limiter_of(process.store).own("twitter")
-            is_new = own.used(WIDE.limits[0]) == 1 and not own.is_member
+            window = limiter_of(process.store).process_window("twitter")
+            is_new = window.used(WIDE.limits[0]) == 1 and not window.is_member
             code = 0 if is_new else 2
         finally:
             os._exit(code)
@@ -327,10 +327,10 @@ def test_a_damaged_source_leaves_nothing_behind(
     """What is not sent is not asked, however often."""
     process = join()
     monkeypatch.setitem(limiter_of(process.store).broken._reasons, "twitter", "WRONGTYPE")
-    own = limiter_of(process.store).own("twitter")
+    window = limiter_of(process.store).process_window("twitter")
     for number in range(100):
         process.admission.admit(ask(f"S{number}", WIDE))
-    assert len(own._asked) == 0
+    assert len(window._asked) == 0
     assert len(process.admission._unsettled) == 0
 
 
@@ -483,15 +483,19 @@ def test_what_was_learned_of_others_goes_with_the_limit_that_it_was_measured_aga
 ) -> None:
     """What they used of 10 a minute is no figure for 8 a minute; that of a limit which stays is."""
     store = store_for(server, TBCACHE_REDIS_TIMEOUT="10")
-    state, own, membership = store.keys.state("twitter"), limiter_of(store).own("twitter"), Membership(store)
-    own.configure((Limit(10, 60.0), Limit(100, 3600.0)))
+    state, window, membership = (
+        store.keys.state("twitter"),
+        limiter_of(store).process_window("twitter"),
+        Membership(store),
+    )
+    window.configure((Limit(10, 60.0), Limit(100, 3600.0)))
     membership.beat("twitter")
     parts = ("foreign", "foreign_until", "learned", "learned_next", "slides")
     learned = {f"{part}:{span}000000": 1 for part in parts for span in (60, 3600)}
     store.client.hset(state, mapping=learned)
     membership.beat("twitter")
     assert set(store.client.hmget(state, *learned)) == {b"1"}
-    own.configure((Limit(8, 60.0), Limit(100, 3600.0)))
+    window.configure((Limit(8, 60.0), Limit(100, 3600.0)))
     membership.beat("twitter")
     kept = {name for name in learned if store.client.hexists(state, name)}
     assert kept == {f"{part}:3600000000" for part in parts}

@@ -56,11 +56,11 @@ def _without_redis(store: Store, settings: Settings) -> Held:
 
 def _of_its_slots(store: Store, settings: Settings) -> Held:
     limiter = RateLimiter(TWITTER, store)
-    return limiter_of(store).own("twitter")._lock, limiter.check_rate_limit
+    return limiter_of(store).process_window("twitter")._lock, limiter.check_rate_limit
 
 
 def _of_a_purse(store: Store, settings: Settings) -> Held:
-    purse = limiter_of(store).own("twitter").purse
+    purse = limiter_of(store).process_window("twitter").purse
     return purse._lock, lambda: _then(store, lambda: purse.pay(1))
 
 

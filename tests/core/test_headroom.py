@@ -59,7 +59,7 @@ def refuse(admission: Admission, symbol: str) -> None:
 def used(admission: Admission, store: Store) -> int:
     """How much of the shortest window counts as used, while nothing of ours is in it."""
     limits = pack_limits(SOURCE.limits[:1])
-    look = Take(limiter_of(store).window("twitter"), limits, False, "", 1, 0, 0, "", 0, "", True)
+    look = Take(limiter_of(store).window_keys("twitter"), limits, False, "", 1, 0, 0, "", 0, "", True)
     found = store.run(TAKE, look)
     assert isinstance(found, Taken)
     return found.used
@@ -279,7 +279,7 @@ def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store,
         while not stop.wait(0.5 / 14):
             upstream.arrive()
 
-    def own(name: str) -> None:
+    def ours(name: str) -> None:
         number = 0
         while (now := time.monotonic()) < end:
             number += 1
@@ -299,7 +299,7 @@ def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store,
                     refused[part] += 1
                     admission.settle(verdict.grant, Settlement(failure=REFUSED, closed_by=REFUSED, pages=1))
 
-    threads = [threading.Thread(target=own, args=(f"T{n}",)) for n in range(4)]
+    threads = [threading.Thread(target=ours, args=(f"T{n}",)) for n in range(4)]
     other = threading.Thread(target=somebody)
     for thread in (*threads, other):
         thread.start()

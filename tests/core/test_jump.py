@@ -158,7 +158,7 @@ def test_allowances_are_given_again_after_the_clock_was_set_back(clock: ServersC
     give_up_allowances(world)
     clock.ahead -= 400.0
     beat(one, other, one)
-    assert "=" in one.own.report()[0]
+    assert "=" in one.process_window.report()[0]
 
 
 @pytest.mark.parametrize("way", ["take", "admit", "turn", "work", "beat"])

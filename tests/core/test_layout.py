@@ -107,7 +107,7 @@ def test_nothing_is_taken_of_a_limit_that_others_use_unknown_to_us(store: Store,
     write_newer(holder)
     with pytest.raises(Unavailable):
         store.check()
-    assert limiter_of(store).own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0
+    assert limiter_of(store).process_window("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0
 
 
 def test_redis_is_used_again_when_the_later_tbcache_has_gone(store: Store, holder: Store) -> None:
@@ -118,7 +118,9 @@ def test_redis_is_used_again_when_the_later_tbcache_has_gone(store: Store, holde
     holder.client.delete(holder.keys.layout)
     wait_until(lambda: store.is_available, 10)
     assert store.call("HGET", store.keys.layout, "layout") == str(LAYOUT).encode()
-    assert limiter_of(store).own("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0, "Redis is there"
+    assert limiter_of(store).process_window("twitter").take("slot", 1, (Limit(5, 60.0),), 15.0) > 0.0, (
+        "Redis is there"
+    )
 
 
 def test_redis_is_taken_over_once_no_process_of_an_earlier_tbcache_lives(store: Store, holder: Store) -> None:

@@ -451,7 +451,7 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
 def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_before(clock: Clock) -> None:
     """It is the first to send, and Redis knows of no window yet: its share would be given back at once."""
     world, (old, dead) = begin(clock, 0, 0)
-    limiter_of(dead.line).own("reddit").begins_alone(is_alone=True)
+    limiter_of(dead.line).process_window("reddit").begins_alone(is_alone=True)
     beat(dead, old, dead)
     dead.cut_off()
     clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tbcache import io
 from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
-from tbcache.limiter import process_window as own_module
+from tbcache.limiter import process_window as process_window
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import (
     ABSENT_SECONDS,
@@ -46,7 +46,9 @@ from tests.server import Server, wait_until
 
 def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
-    told = store.run(BEAT, saying(limiter_of(store).window("twitter"), process, going_by, is_alone=is_alone))
+    told = store.run(
+        BEAT, saying(limiter_of(store).window_keys("twitter"), process, going_by, is_alone=is_alone)
+    )
     assert isinstance(told, Told)
     return told.share
 
@@ -70,7 +72,7 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone:
 
 def leave(store: Store, process: str, *, is_clean: bool) -> int:
     """Until when (us) the share of ``process`` is kept."""
-    window = limiter_of(store).window("twitter")
+    window = limiter_of(store).window_keys("twitter")
     return store.run(LEAVE, Leave(window.state, window.fleet, process, is_clean, 15_000_000, -1))
 
 
@@ -177,7 +179,7 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
 
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
     """A server that thaws must not take the dead for living."""
-    window = limiter_of(store).window("twitter")
+    window = limiter_of(store).window_keys("twitter")
     assert isinstance(store.run(BEAT, saying(window, "late")._replace(deadline_us=1)), Late)
     assert store.client.exists(*window) == 0
 
@@ -192,7 +194,7 @@ def ghost(request: pytest.FixtureRequest, store: Store) -> Iterator[str]:
     name = f"{limiter_of(store).member.rpartition('-')[0]}-{dead.pid}.1234"
     assert beat(store, name) == 1.0
     silence(store, name)
-    limiter_of(store).own("twitter").configure(TWITTER.limits)
+    limiter_of(store).process_window("twitter").configure(TWITTER.limits)
     yield name
     dead.wait()
 
@@ -209,7 +211,7 @@ def test_a_process_of_this_machine_that_died_is_dead_lettered(store: Store, ghos
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
     assert members_of(store) == {limiter_of(store).member, "elsewhere-1"}
-    assert not limiter_of(store).own("twitter").keeps_promises
+    assert not limiter_of(store).process_window("twitter").keeps_promises
     limiter_of(store).machine.marker_of(ghost).remove()
 
 
@@ -247,14 +249,14 @@ def us_ago(store: Store, seconds: float) -> int:
 
 def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     """From start to stop, for every source that the process takes slots of."""
-    limiter_of(store).own("twitter").share = 0.123
+    limiter_of(store).process_window("twitter").share = 0.123
     membership = Membership(store)
-    limiter_of(store).own("twitter").configure(TWITTER.limits)
+    limiter_of(store).process_window("twitter").configure(TWITTER.limits)
     membership.start()
-    limiter_of(store).own("twitter").begins_alone(is_alone=True)
-    wait_until(lambda: limiter_of(store).own("twitter").share == 1.0)
+    limiter_of(store).process_window("twitter").begins_alone(is_alone=True)
+    wait_until(lambda: limiter_of(store).process_window("twitter").share == 1.0)
     beat(store, "other")
-    wait_until(lambda: limiter_of(store).own("twitter").share == 0.5)
+    wait_until(lambda: limiter_of(store).process_window("twitter").share == 0.5)
     membership.stop()
     members = store.client.zrange(store.keys.fleet("twitter"), 0, -1)
     assert members == [b"other"]
@@ -278,85 +280,85 @@ LIMIT = Limit(8, 10.0)
 NAME = "8:10000000"
 
 
-def own_of(clock: Clock, taken: int, allowance: int, share: float) -> ProcessWindow:
+def window_of(clock: Clock, taken: int, allowance: int, share: float) -> ProcessWindow:
     """A process that took ``taken`` slots one a second, the last of them now, and then is cut off."""
-    own = ProcessWindow()
+    window = ProcessWindow()
     for number in range(taken):
-        own.grant(str(number), 1, [LIMIT], 0.0)
+        window.grant(str(number), 1, [LIMIT], 0.0)
         clock.now += 1.0
     clock.now -= 1.0
-    own.receive(Word(share, share, {NAME: allowance}, (LIMIT,), 2), own.report()[1])
-    own.answered("beat")
-    return own
+    window.receive(Word(share, share, {NAME: allowance}, (LIMIT,), 2), window.report()[1])
+    window.answered("beat")
+    return window
 
 
 def test_in_a_full_window_one_goes_on_as_one_was(clock: Clock) -> None:
     """What leaves of ours may be taken again; nothing else may."""
-    own = own_of(clock, taken=4, allowance=0, share=0.5)
-    assert own.take("x", 1, [LIMIT], 0.0) == pytest.approx(7.0, abs=0.02)
+    window = window_of(clock, taken=4, allowance=0, share=0.5)
+    assert window.take("x", 1, [LIMIT], 0.0) == pytest.approx(7.0, abs=0.02)
     clock.now += 7.02
-    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
-    assert own.take("y", 1, [LIMIT], 0.0) > 0.0
+    assert window.take("x", 1, [LIMIT], 0.0) == 0.0
+    assert window.take("y", 1, [LIMIT], 0.0) > 0.0
 
 
 def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
     """They may have taken it, also on a promise: it counts as in use for a window more."""
-    own = own_of(clock, taken=4, allowance=0, share=0.5)
+    window = window_of(clock, taken=4, allowance=0, share=0.5)
     clock.now += 7.0 - THEIRS_SECONDS / 2
-    own.answered("beat")
+    window.answered("beat")
     clock.now += THEIRS_SECONDS
-    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+    assert window.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 1.0
-    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+    assert window.take("x", 1, [LIMIT], 0.0) == 0.0
 
 
 def test_a_window_is_over_by_every_clock_before_a_slot_is_taken_again(clock: Clock) -> None:
     """The rates of two clocks differ by up to 0.1%: by the upstream's it may last longer than by ours."""
-    own = own_of(clock, taken=4, allowance=0, share=0.5)
+    window = window_of(clock, taken=4, allowance=0, share=0.5)
     clock.now += 7.0 + 0.9 * LIMIT.window_seconds * CLOCK_DRIFT
-    assert own.take("x", 1, [LIMIT], 0.0) > 0.0
+    assert window.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 0.2 * LIMIT.window_seconds * CLOCK_DRIFT
-    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+    assert window.take("x", 1, [LIMIT], 0.0) == 0.0
 
 
 def test_ages_are_told_as_the_slowest_clock_has_them(clock: Clock) -> None:
     """Redis must not take a slot for older than it is by its own clock, nor for held no more."""
-    own = ProcessWindow()
-    own.grant("over", 1, [LIMIT], 0.0)
-    own.grant("held", 1, [LIMIT], 10.0)
+    window = ProcessWindow()
+    window.grant("over", 1, [LIMIT], 0.0)
+    window.grant("held", 1, [LIMIT], 10.0)
     clock.now += 5.0
-    ages = dict(own.ages())
+    ages = dict(window.ages())
     assert ages["over"] == pytest.approx(5.0 / SLOWEST)
     assert ages["held"] == pytest.approx(-5.0 * SLOWEST)
 
 
 def test_what_was_free_is_shared_out(clock: Clock) -> None:
     """One of two takes half of it at once, and no more before the others' slots have left."""
-    own = own_of(clock, taken=0, allowance=2, share=0.5)
-    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
+    window = window_of(clock, taken=0, allowance=2, share=0.5)
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
     clock.now += (LIMIT.window_seconds + THEIRS_SECONDS) * SLOWEST
-    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "defgh"] == [True, True, True, True, False]
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "defgh"] == [True, True, True, True, False]
 
 
 def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> None:
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
-    own = own_of(clock, taken=0, allowance=0, share=0.5)
-    assert own.keeps_promises
-    own.note_fleet(clock.now, is_whole=True)
-    own.promise(clock.now + 5.0, clock.now)
+    window = window_of(clock, taken=0, allowance=0, share=0.5)
+    assert window.keeps_promises
+    window.note_fleet(clock.now, is_whole=True)
+    window.promise(clock.now + 5.0, clock.now)
     clock.now += 0.99 * PROMISE_SECONDS
-    assert own.keeps_promises
+    assert window.keeps_promises
     clock.now += 0.01 * PROMISE_SECONDS
-    assert not own.keeps_promises
-    assert own.needs_word(PROMISE_SECONDS)
-    own.note_fleet(clock.now, is_whole=False)
-    assert not own.keeps_promises
+    assert not window.keeps_promises
+    assert window.needs_word(PROMISE_SECONDS)
+    window.note_fleet(clock.now, is_whole=False)
+    assert not window.keeps_promises
     # Nothing is promised while somebody is absent: nobody was.
-    own.promise(clock.now + 5.0, clock.now)
-    assert own.keeps_promises
-    assert not own.needs_word(PROMISE_SECONDS)
+    window.promise(clock.now + 5.0, clock.now)
+    assert window.keeps_promises
+    assert not window.needs_word(PROMISE_SECONDS)
     clock.now += 5.0
-    assert not own.needs_word(PROMISE_SECONDS)
+    assert not window.needs_word(PROMISE_SECONDS)
 
 
 def test_nothing_is_promised_while_somebody_is_absent(admission: Admission, store: Store) -> None:
@@ -384,12 +386,12 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is absent.
-    limiter_of(store).own("twitter").note_fleet(time.monotonic() - 10.0, is_whole=True)
+    limiter_of(store).process_window("twitter").note_fleet(time.monotonic() - 10.0, is_whole=True)
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).own("twitter").note_fleet(time.monotonic(), is_whole=False)
+    limiter_of(store).process_window("twitter").note_fleet(time.monotonic(), is_whole=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -399,16 +401,16 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
 
 def test_one_who_had_more_than_his_share_comes_down_to_it(clock: Clock) -> None:
     """A window later the others have theirs."""
-    own = own_of(clock, taken=6, allowance=0, share=0.25)
+    window = window_of(clock, taken=6, allowance=0, share=0.25)
     clock.now += LIMIT.window_seconds + THEIRS_SECONDS
-    assert [own.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abc"] == [True, True, False]
 
 
 def test_alone_one_goes_on_window_after_window(clock: Clock) -> None:
     """What was taken alone leaves as anything else does."""
-    own = own_of(clock, taken=0, allowance=4, share=0.5)
-    for window in range(3):
-        taken = [own.take(f"{window} {number}", 1, [LIMIT], 0.0) == 0.0 for number in range(5)]
+    window = window_of(clock, taken=0, allowance=4, share=0.5)
+    for round_ in range(3):
+        taken = [window.take(f"{round_} {number}", 1, [LIMIT], 0.0) == 0.0 for number in range(5)]
         assert taken == [True, True, True, True, False]
         clock.now += LIMIT.window_seconds + THEIRS_SECONDS
 
@@ -417,23 +419,23 @@ def test_nothing_is_taken_alone_once_redis_was_told(
     admission: Admission, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be known to nobody: neither put back before, nor asked for after."""
-    own, waits = limiter_of(store).own("twitter"), []
+    window, waits = limiter_of(store).process_window("twitter"), []
     monkeypatch.setattr(store.breaker, "reason", "cut off")
     monkeypatch.setattr(store.breaker._prober, "_thread", threading.current_thread())
-    store.breaker.on_return(lambda: waits.append(own.take("between", 1, TWITTER.limits, 15.0)))
-    assert own.take("before", 1, TWITTER.limits, 15.0) == 0.0
+    store.breaker.on_return(lambda: waits.append(window.take("between", 1, TWITTER.limits, 15.0)))
+    assert window.take("before", 1, TWITTER.limits, 15.0) == 0.0
     store.breaker._come_back()
     assert store.is_available
-    assert waits == [own_module.RETURN_SECONDS]
+    assert waits == [process_window.RETURN_SECONDS]
     assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [b"before"]
     # Nor by a thread that found it away, and was held up until it was back.
-    assert own.take("after", 1, TWITTER.limits, 15.0) == own_module.RETURN_SECONDS
+    assert window.take("after", 1, TWITTER.limits, 15.0) == process_window.RETURN_SECONDS
 
 
 def test_without_a_share_nothing_is_sent(clock: Clock) -> None:
     """A newcomer waits for the whole: he knows nothing of the others."""
-    own = own_of(clock, taken=0, allowance=0, share=0.0)
-    assert own.take("x", 1, [LIMIT], 0.0) >= LIMIT.window_seconds
+    window = window_of(clock, taken=0, allowance=0, share=0.0)
+    assert window.take("x", 1, [LIMIT], 0.0) >= LIMIT.window_seconds
 
 
 def test_a_load_that_ended_without_redis_is_no_zombie_after(
@@ -464,7 +466,7 @@ def test_a_closure_reaches_those_whose_slots_were_granted_before(
     far = Store(settings)
     other = Admission(far, settings, UsageMonitor(far, settings))
     membership = Membership(far)
-    limiter_of(far).own("twitter").configure(TWITTER.limits)
+    limiter_of(far).process_window("twitter").configure(TWITTER.limits)
     membership.start()
     granted = [one.admit(ask(symbol)) for one, symbol in ((admission, "A"), (other, "B"))]
     mine, theirs = (verdict.grant for verdict in granted if isinstance(verdict, Go))
@@ -495,7 +497,7 @@ def test_a_slot_that_is_over_is_held_no_longer_once_it_is_put_back(
     """That its answer was in could not be told: it counts from then on, not from the end of its lease."""
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
-    limiter_of(store).own("twitter").commit(verdict.grant.slot, 1)
+    limiter_of(store).process_window("twitter").commit(verdict.grant.slot, 1)
     io.run(limiter_of(store).restore("twitter"))
     now_us = store.clock.time_us("twitter")
     assert now_us is not None
@@ -537,14 +539,14 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
 
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
-    membership, own = Membership(store), limiter_of(store).own("twitter")
-    own.configure(TWITTER.limits)
+    membership, window = Membership(store), limiter_of(store).process_window("twitter")
+    window.configure(TWITTER.limits)
     membership.beat("twitter")
-    own.answered("beat")
+    window.answered("beat")
     assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
-    own.note_fleet(asked_at, is_whole=True)
-    own.promise(time.monotonic() + 60.0, asked_at)
+    window.note_fleet(asked_at, is_whole=True)
+    window.promise(time.monotonic() + 60.0, asked_at)
     assert membership._is_due("twitter")
 
 
@@ -598,7 +600,7 @@ def test_the_scripts_and_the_processes_reckon_alike() -> None:
     found = {name: float(value) for name, value in re.findall(r"^local (\w+) = ([\d.e-]+)", text, re.M)}
     assert found["ABSENT_US"] == ABSENT_SECONDS * 1e6
     assert found["FORGET_US"] == FORGET_SECONDS * 1e6
-    assert found["ROUNDING"] == own_module.ROUNDING
+    assert found["ROUNDING"] == process_window.ROUNDING
 
 
 def test_one_damaged_source_does_not_keep_the_shares_of_the_others(server: Server, store: Store) -> None:
@@ -652,7 +654,7 @@ def commands_of_a_beat(server: Server, store: Store) -> int:
 
 def test_a_beat_asks_no_more_commands_of_redis_in_a_larger_fleet(server: Server, store: Store) -> None:
     """Everyone beats several times a second: what each costs for each other member is paid squared."""
-    limiter_of(store).own("twitter").configure(TWITTER.limits)
+    limiter_of(store).process_window("twitter").configure(TWITTER.limits)
     counts = []
     for members in (2, 50):
         fill_fleet(store, members)
@@ -666,8 +668,8 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     fill_fleet(store, 5_000)
     silence(store, "elsewhere-1.x")
     Membership(store).beat("twitter")
-    assert limiter_of(store).own("twitter").processes == 5_001
-    assert not limiter_of(store).own("twitter").keeps_promises
+    assert limiter_of(store).process_window("twitter").processes == 5_001
+    assert not limiter_of(store).process_window("twitter").keeps_promises
     admission.admit(ask("A"))
     assert "twitter" not in limiter_of(store).broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0
@@ -688,18 +690,18 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
     monkeypatch.setattr(store, "ask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         limiter.check_rate_limit()
-    own = limiter_of(store).own("twitter")
-    assert own.used(TWITTER.limits[0]) == store.client.zcard(store.keys.slots("twitter")) == 1
+    window = limiter_of(store).process_window("twitter")
+    assert window.used(TWITTER.limits[0]) == store.client.zcard(store.keys.slots("twitter")) == 1
     # It is over, and takes nothing of what may be taken alone.
-    assert not own._asked
+    assert not window._asked
 
 
 def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store: Store) -> None:
     """Redis carries nothing out after its deadline; each lost answer would lessen the allowance for good."""
-    own = limiter_of(store).own("twitter")
-    own.configure(TWITTER.limits)
-    own.ask("lost", 2, time.monotonic())
-    own.lose("lost", is_answer_lost=True)
+    window = limiter_of(store).process_window("twitter")
+    window.configure(TWITTER.limits)
+    window.ask("lost", 2, time.monotonic())
+    window.lose("lost", is_answer_lost=True)
     store.breaker._lost(OSError("cut off"))
     wait_until(lambda: store.is_available)
-    assert not own.is_asked("lost")
+    assert not window.is_asked("lost")

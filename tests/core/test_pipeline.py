@@ -310,8 +310,8 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
         second = pool.submit(other.run, Upstream(), AAPL)
         assert isinstance(first.exception(5), interrupt)
         assert second.result(30).origin == "live"
-    own = limiter_of(store).own("twitter")
-    held = [stamp for stamp in own._stamps.values() if stamp > time.monotonic()]
+    window = limiter_of(store).process_window("twitter")
+    held = [stamp for stamp in window._stamps.values() if stamp > time.monotonic()]
     assert len(held) == 1
     if not is_away:
         assert store.client.zcount(store.keys.slots("twitter"), time.time() * 1e6, "+inf") == 1

@@ -1016,7 +1016,7 @@ def test_jobs_that_come_together_hold_their_slots(queue: Queue, store: Store, se
     assert set(store.client.zrange(store.keys.slots("twitter"), 0, -1)) == {
         f"{slot}{unit}".encode() for slot in slots for unit in ("", "#2")
     }
-    assert limiter_of(store).own("twitter").used(source.limits[0]) == 8
+    assert limiter_of(store).process_window("twitter").used(source.limits[0]) == 8
 
 
 @pytest.mark.one_server
@@ -1134,9 +1134,15 @@ def test_a_job_that_is_given_back_gives_back_its_slot(queue: Queue, store: Store
     worker = Worker(store, settings, source)
     given = worker.await_job()
     slots = store.keys.slots("news")
-    assert (store.client.zcard(slots), limiter_of(store).own("news").used(source.limits[0])) == (2, 2)
+    assert (store.client.zcard(slots), limiter_of(store).process_window("news").used(source.limits[0])) == (
+        2,
+        2,
+    )
     worker.consumer.requeue([given])
-    assert (store.client.zcard(slots), limiter_of(store).own("news").used(source.limits[0])) == (0, 0)
+    assert (store.client.zcard(slots), limiter_of(store).process_window("news").used(source.limits[0])) == (
+        0,
+        0,
+    )
     assert queue.depth("news").waiting == 1
 
 
@@ -1229,7 +1235,7 @@ def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, 
     (first, slot), (second, other) = given(worker)
     assert (first, slot, second) == ("A", None, "B")
     assert store.client.zrange(store.keys.slots("twitter"), 0, -1) == [(other or "").encode()]
-    assert limiter_of(store).own("twitter").used(SLOW.limits[0]) == 1
+    assert limiter_of(store).process_window("twitter").used(SLOW.limits[0]) == 1
 
 
 @pytest.mark.parametrize("is_queued", [False, True])

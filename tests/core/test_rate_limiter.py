@@ -53,7 +53,7 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
 ) -> None:
     """Of the fleet nothing was heard since the promise: what leaves may be taken again by whoever had it."""
     limiter.check_rate_limit(limit=1, window_seconds=0.4)
-    limiter_of(store).own("twitter").note_fleet(time.monotonic(), is_whole=True)
+    limiter_of(store).process_window("twitter").note_fleet(time.monotonic(), is_whole=True)
     ran: list[str] = []
     run = store.ask
     monkeypatch.setattr(store, "ask", lambda script, call: (ran.append(script.name), run(script, call))[1])
@@ -146,7 +146,7 @@ def test_redis_away_goes_on_with_the_share_of_one(
     store = store_for(private_server)
     limiter = RateLimiter(replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),)), store)
     limiter.get_status()
-    limiter_of(store).own("twitter").share = 1 / 3
+    limiter_of(store).process_window("twitter").share = 1 / 3
     private_server.kill()
     with sending() as sent:
         assert [limiter.check_rate_limit()[0] for _ in range(2)] == [True, False]
@@ -164,7 +164,9 @@ def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Sto
 
 def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
     """A server that thaws must not spend slots on those who have gone; one who is there asks again."""
-    ask = Take(limiter_of(store).window("twitter"), "3:60000000", True, "zombie", 1, 0, 1, "", 0, "me", False)
+    ask = Take(
+        limiter_of(store).window_keys("twitter"), "3:60000000", True, "zombie", 1, 0, 1, "", 0, "me", False
+    )
     assert isinstance(store.run(TAKE, ask), Late)
     assert store.client.keys("*twitter*") == []
     assert limiter.get_status().used == 0
@@ -187,9 +189,9 @@ def test_a_process_that_only_limits_is_known_to_the_fleet(
         monkeypatch.setenv(name, value)
     limiter = tbcache.get_rate_limiter("reddit")
     assert limiter.get_status().used == 0
-    assert not limiter_of(get_store()).own("reddit").is_member
+    assert not limiter_of(get_store()).process_window("reddit").is_member
     assert limiter.check_rate_limit()[0]
-    assert limiter_of(get_store()).own("reddit").is_member
+    assert limiter_of(get_store()).process_window("reddit").is_member
     tbcache.get_usage_monitor().leave()
 
 
@@ -216,7 +218,7 @@ def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
     async def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    limiter_of(store).own("twitter").note_fleet(time.monotonic(), is_whole=True)
+    limiter_of(store).process_window("twitter").note_fleet(time.monotonic(), is_whole=True)
     with monkeypatch.context() as patch:
         patch.setattr(BLOCKING, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -173,7 +173,7 @@ def process(
     monitor.keep_beating("client")
     process = Process(store, monitor, pipeline, sent)
     assert process.fetch("FIRST") == "live"
-    wait_until(lambda: limiter_of(store).own("twitter").is_member)
+    wait_until(lambda: limiter_of(store).process_window("twitter").is_member)
     monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
     yield process
     monitor.leave()

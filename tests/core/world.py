@@ -236,18 +236,18 @@ class Process:
         return current is not None and current.decode() == limiter_of(self.line).epochs.of(source)
 
     @property
-    def own(self) -> ProcessWindow:
-        return limiter_of(self.line).own(self.world.source.name)
+    def process_window(self) -> ProcessWindow:
+        return limiter_of(self.line).process_window(self.world.source.name)
 
     @property
     def names(self) -> set[str]:
         """Of all slots that it has taken of late, or may have."""
-        return {*self.own._stamps} | {*self.own._asked} | {*self.own._untold}
+        return {*self.process_window._stamps} | {*self.process_window._asked} | {*self.process_window._untold}
 
     @property
     def is_unknown(self) -> bool:
         """It has sent something, and Redis has never heard of it."""
-        return self.own.has_taken_alone and not self.own.is_member
+        return self.process_window.has_taken_alone and not self.process_window.is_member
 
     @property
     def is_away(self) -> bool:
@@ -496,7 +496,7 @@ class World:
         # Stamps are rounded.
         over = self.clock.now + 1e-5
         counted = over - self.source.limits[0].window_seconds
-        ages = {slot: age for process in self.fleet for slot, age in process.own.ages()}
+        ages = {slot: age for process in self.fleet for slot, age in process.process_window.ages()}
         # What became of theirs nobody else knows.
         theirs = {slot for process in self.gone for slot in process.names}
         return [

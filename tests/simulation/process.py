@@ -64,8 +64,8 @@ class Process(Host):
     def _build(self) -> None:
         world, settings = self.world, self.world.settings
         self.store = Store(settings)
-        self.own = limiter_of(self.store)
-        self.member = self.own.member
+        self.limiter = limiter_of(self.store)
+        self.member = self.limiter.member
         self.membership = Membership(self.store)
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
         self.admission = Admission(self.store, settings, self._monitor())
@@ -169,10 +169,10 @@ class Process(Host):
 
     def _check_heard(self) -> None:
         """Who goes alone takes itself for absent no earlier than the others do."""
-        own = self.own.own(self.world.source.name)
-        known = self.moment(max(own.last_seen_at, own.in_doubt_until))
+        window = self.limiter.process_window(self.world.source.name)
+        known = self.moment(max(window.last_seen_at, window.in_doubt_until))
         noted = self.world.oracle.last_seen_at(self.member)
-        if noted is not None and own.is_member and known < noted - 0.001:
+        if noted is not None and window.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
 
     async def spend(self, seconds: float) -> None:
@@ -204,9 +204,9 @@ class Process(Host):
         """A slot that is held around a request of one's own."""
         slot, _ = await self.slots.begin(max_wait=max_wait)
         try:
-            own = self.own.own(self.world.source.name)
+            window = self.limiter.process_window(self.world.source.name)
             # Whoever stood still until the lease was over would have to know it himself.
-            if now() < own._stamps.get(slot, 0.0) - LATEST_ANSWER:
+            if now() < window._stamps.get(slot, 0.0) - LATEST_ANSWER:
                 self.world.upstream.arrive(self.name)
             await world().sleep(self.chance.uniform(0.0, 0.1))
         except BaseException:

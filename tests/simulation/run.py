@@ -238,7 +238,7 @@ class _Run:
         if world.is_closing or len(world.living) >= MOST_PROCESSES:
             return
         is_early = self.kernel.now_us < self._up_at + micros(RETURN)
-        unknown = [one for one in world.living if not one.own.own(world.source.name).is_member]
+        unknown = [one for one in world.living if not one.limiter.process_window(world.source.name).is_member]
         if (
             self._witnesses is not None
             or is_early
@@ -251,7 +251,7 @@ class _Run:
 
     def _is_set_forward(self) -> bool:
         """True until one of those who know of it has had the window mended."""
-        know = [one for one in self.world.living if one.own.epochs.of(self.world.source.name)]
+        know = [one for one in self.world.living if one.limiter.epochs.of(self.world.source.name)]
         return self._unmended == self._epoch() != "" and bool(know)
 
     def _epoch(self) -> str:
@@ -292,7 +292,7 @@ class _Run:
         self._witnesses = {
             one.name
             for one in self.world.living
-            if one.own.epochs.of(source) and one.own.epochs._seen[source].last_seen_us > saved_us
+            if one.limiter.epochs.of(source) and one.limiter.epochs._seen[source].last_seen_us > saved_us
         }
         self._await_missing(spans)
         if seconds:
@@ -317,7 +317,7 @@ class _Run:
     def _check_back(self, missing: list[Process]) -> None:
         source, current = self.world.source.name, self._epoch()
         for process in missing:
-            known = process.own.epochs.of(source)
+            known = process.limiter.epochs.of(source)
             if process in self.world.living and known and known != current:
                 self._excuse(f"{process.name} was away for too long")
 
