@@ -128,6 +128,26 @@ def test_a_provider_is_awaited(sources: RunningSimulator, run: Run) -> None:
     assert sources.stats()["stocktwits"]["accepted"] == 1
 
 
+def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run: Run) -> None:
+    """A bot that trades on a day must not be given an hour for it."""
+    blocking = tbcache.get_provider("stocktwits")
+    found = blocking.fetch("NVDA").sentiment
+    assert 0 < found.coverage < 0.9
+
+    async def main() -> None:
+        provider = get_provider("stocktwits")
+        assert await provider.get_sentiment("NVDA", min_coverage=0.9) is None
+        assert await provider.get_sentiment("NVDA", min_coverage=found.coverage) == found
+        with pytest.raises(InvalidRequest, match="min_coverage 2"):
+            await provider.get_sentiment("NVDA", min_coverage=2)
+
+    run(main())
+    assert blocking.get_sentiment("NVDA", min_coverage=0.9) is None
+    assert blocking.get_sentiment("NVDA", min_coverage=found.coverage) == found
+    with pytest.raises(InvalidRequest, match="min_coverage -1"):
+        blocking.get_sentiment("NVDA", min_coverage=-1)
+
+
 def test_an_unknown_source_is_named() -> None:
     """A typing error is found where it is made."""
     with pytest.raises(UnknownSource, match="twitter"):

@@ -357,7 +357,7 @@ def test_nothing_to_read_asks_the_scorer_nothing() -> None:
 
 def summed(items: list[Item], scores: list[float | None]) -> tuple[float | None, int, int, int, int]:
     sentiment = aggregate(
-        REQUEST, items, scores, as_of=NOW, complete=True, since=None, reason=None, scorer=Recorder()
+        REQUEST, items, scores, as_of=NOW, complete=True, since=None, reason=None, scorer="recorder/7"
     )
     return sentiment.score, sentiment.count, sentiment.bullish, sentiment.bearish, sentiment.neutral
 
@@ -390,7 +390,7 @@ def test_a_sentiment_says_what_it_covers_and_who_scored_it() -> None:
         complete=False,
         since=NOW,
         reason="page_budget",
-        scorer=Recorder(),
+        scorer="recorder/7",
     )
     assert (sentiment.source, sentiment.symbol, sentiment.hours) == ("twitter", "AAPL", 24)
     assert (sentiment.as_of, sentiment.since, sentiment.complete) == (NOW, NOW, False)

@@ -43,7 +43,7 @@ def summed(items: Sequence[Item], **options: Any) -> SymbolSentiment:
         complete=True,
         since=None,
         reason=None,
-        scorer=get_scorer(),
+        scorer="finance-vader/3",
         **options,
     )
 

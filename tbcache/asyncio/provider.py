@@ -5,8 +5,10 @@ from __future__ import annotations
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
 from tbcache.models import PATIENCE_SECONDS, FetchRequest, Lane, Outcome, SymbolSentiment
+from tbcache.models.request import share
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
+from tbcache.providers.base import covering
 
 
 class Provider:
@@ -32,12 +34,20 @@ class Provider:
         """
         return await self.run(self.blocking.source.request(symbol, hours), patience=patience)
 
-    async def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
-        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had."""
+    async def get_sentiment(
+        self, symbol: str, hours: int = 24, *, min_coverage: float = 0.0
+    ) -> SymbolSentiment | None:
+        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
+
+        With ``min_coverage`` (0..1) it is None where less than that share of the hours is known.
+        """
+        share("min_coverage", min_coverage)
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
-        kept = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
-        return await drive(blocking.sentiment(request)) if kept is None else kept
+        found = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
+        if found is None:
+            found = await drive(blocking.sentiment(request))
+        return found if not min_coverage else covering(found, min_coverage)
 
     async def run(
         self,

@@ -28,8 +28,7 @@ def print_json(data: Any) -> None:
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
     """``outcome`` as it is printed in JSON: beside its score stands of how many hours that is true."""
     data: dict[str, Any] = msgspec.to_builtins(outcome)
-    data["sentiment"]["covered_hours"] = outcome.covered_hours
-    return data
+    return {**data, "sentiment": outcome.sentiment.as_dict()}
 
 
 def print_line(text: str) -> None:

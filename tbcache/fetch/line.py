@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from tbcache.fetch.reader import Fetched
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item, SymbolSentiment
-from tbcache.scoring import Scorer, VoiceRule, aggregate, score_items
-from tbcache.timeline import Corrupt, Read, Record, Scored, Span, Timeline, decode_record
+from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
+from tbcache.timeline import (
+    Corrupt,
+    Read,
+    Record,
+    Scored,
+    Span,
+    Timeline,
+    compared,
+    counted,
+    decode_record,
+)
 from tbcache.timeline.record import MOST_ITEMS
 
 log = get_logger("tbcache.fetch")
@@ -43,23 +54,24 @@ def learned(
     """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
     # What is known of the server's clock is mended with each look: it may step back meanwhile.
     read_at = max(read_at, fetched.asked_at)
-    before = Timeline() if known is None else _scored_by(scorer, known, request.symbol)
+    before = Timeline() if known is None else rescored(known, scorer, request.symbol).timeline
     items = before.news(fetched.items, read_at)
     news = tuple(_scored(items, scorer, request.symbol))
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     hours = max(request.hours, 0 if known is None else known.hours)
     timeline = (before | Timeline.of(news, reads)).compact(read_at - timedelta(hours=hours), MOST_ITEMS)
     reason = fetched.reason or (None if known is None else known.reason)
-    return Learned(Record(timeline, fetched.asked_at, read_at, hours, name_of(scorer), reason), news, reads)
+    tally = counted({} if known is None else known.tally, timeline, read_at)
+    about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
+    return Learned(Record(timeline, *about), news, reads)
 
 
-def told(
-    record: Record, request: FetchRequest, scorer: Scorer, voices: Sequence[VoiceRule]
-) -> SymbolSentiment:
-    """What ``record`` says of the hours of ``request``, as of when it was read."""
+def told(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
+    """What ``record`` says of the hours of ``request``, as of when it was read.
+
+    A pure function, the only one that makes an answer of a timeline, be it of now or of the past.
+    """
     timeline = record.timeline
-    if record.scorer != name_of(scorer):
-        timeline = _scored_by(scorer, record, request.symbol)
     start = record.read_at - timedelta(hours=request.hours)
     versions = timeline.since(start)
     span = timeline.coverage.last(Span(start, _FAR))
@@ -74,23 +86,20 @@ def told(
         since=None if span is None else span.start,
         reason=None if is_complete else record.reason or "page_budget",
         until=until,
-        scorer=scorer,
+        scorer=record.scorer,
         voices=voices,
+        volume=compared(record.tally, Span(start, record.asked_at)),
     )
 
 
-def name_of(scorer: Scorer) -> str:
-    """What a scorer is called where its scores are kept."""
-    return f"{scorer.name}/{scorer.version}"
-
-
-def _scored_by(scorer: Scorer, record: Record, symbol: str) -> Timeline:
-    """The record's timeline with the scores of ``scorer``: others may be of another make."""
-    timeline = record.timeline
+def rescored(record: Record, scorer: Scorer, symbol: str) -> Record:
+    """The record with the scores of ``scorer``: others may be of another make."""
     if record.scorer == name_of(scorer):
-        return timeline
+        return record
+    timeline = record.timeline
     items = [version.item for version in timeline.versions]
-    return Timeline.of(_scored(items, scorer, symbol), timeline.reads)
+    scored = Timeline.of(_scored(items, scorer, symbol), timeline.reads)
+    return replace(record, timeline=scored, scorer=name_of(scorer))
 
 
 def _scored(items: Sequence[Item], scorer: Scorer, symbol: str) -> list[Scored]:

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from tbcache.admission import Admission, Reach, Settled, Settlement
 from tbcache.fetch.job import Attempt, Derived, Loaded
-from tbcache.fetch.line import learned, recalled, told
+from tbcache.fetch.line import learned, recalled, rescored, told
 from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import AnswerSink
-from tbcache.scoring import aggregate
+from tbcache.scoring import aggregate, name_of
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
 from tbcache.timeline import Record, encode_record
@@ -112,7 +112,7 @@ def _made(
     upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
 ) -> _Made:
     found = learned(known, fetched, request, upstream.analyzer, read_at)
-    sentiment = told(found.record, request, upstream.analyzer, upstream.voices)
+    sentiment = told(found.record, request, upstream.voices)
     return _Made(Answer(sentiment, found.news, found.reads), encode_record(found.record))
 
 
@@ -120,7 +120,8 @@ def _derived(upstream: Upstream, request: FetchRequest, line: bytes) -> Derived[
     record = recalled(line, request)
     if record is None:
         return None
-    sentiment = told(record, request, upstream.analyzer, upstream.voices)
+    record = rescored(record, upstream.analyzer, request.symbol)
+    sentiment = told(record, request, upstream.voices)
     answer = encode_answer(Answer(sentiment)) if upstream.persist_to_db else None
     return Derived(sentiment, encode_sentiment(sentiment), answer)
 
@@ -135,5 +136,5 @@ def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> Symbo
         complete=False,
         since=None,
         reason="plan_delay",
-        scorer=upstream.analyzer,
+        scorer=name_of(upstream.analyzer),
     )

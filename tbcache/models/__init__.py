@@ -4,6 +4,7 @@ FetchRequest -> HttpRequest -> RawResponse -> Page -> SymbolSentiment -> Outcome
 """
 
 from tbcache.models.answer import (
+    Bucket,
     Engagement,
     Failure,
     Item,
@@ -12,8 +13,12 @@ from tbcache.models.answer import (
     Origin,
     Outcome,
     Page,
+    Premium,
     RateHint,
+    Right,
     SymbolSentiment,
+    TopItem,
+    Volume,
 )
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
@@ -29,6 +34,7 @@ from tbcache.models.request import (
 
 __all__ = [
     "PATIENCE_SECONDS",
+    "Bucket",
     "Charge",
     "Engagement",
     "Failure",
@@ -43,11 +49,15 @@ __all__ = [
     "Origin",
     "Outcome",
     "Page",
+    "Premium",
     "Price",
     "RateHint",
     "RateLimitStatus",
     "RawResponse",
+    "Right",
     "SymbolSentiment",
+    "TopItem",
+    "Volume",
     "is_whole",
     "ticker",
     "wait_seconds",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from tbcache.models.error import UPSTREAM_ERRORS, UpstreamError
 from tbcache.models.request import FetchRequest
 
 Label = Literal["bullish", "bearish"]
+Right = Literal["call", "put"]
 #: ``repost``: another's words and none of one's own; ``notice``: what a robot wrote, as a daily thread.
 Kind = Literal["post", "reply", "comment", "quote", "repost", "article", "trade", "notice"]
 Origin = Literal["live", "cache", "stale"]
@@ -45,7 +46,8 @@ class Item:
     it names. ``origin`` is the id of what it repeats or answers. ``first_id`` is the id of its first version,
     where this is a later one with an id of its own. ``is_gone``: it was deleted or removed, and what stands
     here is what is left of it. ``seen_at`` is when this version was read first; None of one that a provider
-    has just parsed.
+    has just parsed. Of a trade ``right`` is the option's, and ``is_multi_leg`` says that it is one part of a
+    larger trade, as of a spread, so that alone it says nothing of a direction.
     """
 
     id: str
@@ -64,6 +66,8 @@ class Item:
     first_id: str | None = None
     is_gone: bool = False
     seen_at: datetime | None = None
+    right: Right | None = None
+    is_multi_leg: bool = False
 
     @property
     def identity(self) -> str:
@@ -102,6 +106,49 @@ class Page:
     depth: int | None = None
 
 
+class Bucket(NamedTuple):
+    """A part of the hours: how many items are of it, and the mean score of those that count, None of none."""
+
+    items: int
+    score: float | None
+
+
+class TopItem(NamedTuple):
+    """An item that moves the score much: ``share`` (0..1) is what it has of all the weight."""
+
+    id: str
+    at: datetime | None
+    score: float
+    share: float
+    url: str | None
+
+
+class Volume(NamedTuple):
+    """How many items there are, beside what there was before; None where that is not known.
+
+    ``day_before`` is the number of items of the same hours a day earlier, ``baseline`` the mean of the same
+    hours of those of the last 7 days that are known, three at least. ``change`` and ``baseline_change`` are
+    what there is now over these, less 1: 0.5 is half as much again. Quarters of an hour are compared that are
+    known completely on both sides, where they make up 80% of the hours.
+    """
+
+    day_before: float | None = None
+    change: float | None = None
+    baseline: float | None = None
+    baseline_change: float | None = None
+
+
+NO_VOLUME = Volume()
+
+
+class Premium(NamedTuple):
+    """US dollars that were paid for calls and for puts, and apart from both, for trades of several legs."""
+
+    call: float
+    put: float
+    multi_leg: float
+
+
 @dataclass(frozen=True, slots=True)
 class SymbolSentiment:
     """The sentiment of one symbol in one source over ``hours``.
@@ -115,6 +162,13 @@ class SymbolSentiment:
     score. ``voices`` is how many they come to, where a copy is none and some count in part; None of an
     answer that was read from the database. ``dropped`` says how many items each rule took out of ``count``:
     a part of one counts in part.
+
+    The rest is None or empty in answers of earlier versions and in those of the database. ``authors`` is how
+    many different ones count, None where no item names its own. ``labelled`` is the share (0..1) of the
+    voices whose authors said themselves what they are, ``opinion`` the score among those that are not
+    neutral. ``standard_error`` and ``confidence`` (0..1) say how far the score may be trusted: see
+    :mod:`tbcache.scoring.precision`. ``buckets`` are 24 equal parts of the hours, the oldest first; ``top``
+    are the items that move the score most; ``premium`` is of option trades alone.
     """
 
     source: str
@@ -133,6 +187,15 @@ class SymbolSentiment:
     until: datetime | None = None
     voices: float | None = None
     dropped: Mapping[str, float] = field(default_factory=dict, hash=False)
+    authors: int | None = None
+    labelled: float | None = None
+    opinion: float | None = None
+    standard_error: float | None = None
+    confidence: float | None = None
+    volume: Volume = NO_VOLUME
+    buckets: tuple[Bucket, ...] = ()
+    top: tuple[TopItem, ...] = ()
+    premium: Premium | None = None
 
     @property
     def covered_hours(self) -> float:
@@ -143,6 +206,28 @@ class SymbolSentiment:
             return 0.0
         covered = ((self.until or self.as_of) - self.since).total_seconds() / 3600
         return round(max(0.0, min(float(self.hours), covered)), 3)
+
+    @property
+    def coverage(self) -> float:
+        """``covered_hours`` as a share (0..1) of ``hours``."""
+        return self.covered_hours / self.hours
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name, those of its parts too, and ``covered_hours``: what JSON and frames have."""
+        plain = {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        return {**plain, "covered_hours": self.covered_hours}
+
+    @property
+    def duplicates(self) -> float:
+        """How many of the items say again what others said: reposts and near copies."""
+        return self.dropped.get("repost", 0.0) + self.dropped.get("copy", 0.0)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        named = getattr(value, "_asdict", None)
+        return [_plain(each) for each in value] if named is None else named()
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True)

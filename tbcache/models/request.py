@@ -35,6 +35,17 @@ def ticker(symbol: str) -> str:
     return cleaned
 
 
+def share(name: str, value: float) -> float:
+    """``value``, the argument ``name``.
+
+    Raises:
+      InvalidRequest: it is no share of a whole, 0 to 1.
+    """
+    if not 0 <= value <= 1:
+        raise InvalidRequest(f"{name} {value!r} must be a share of the hours, from 0 to 1")
+    return value
+
+
 class Keyed(Protocol):
     """What is asked of a source, under the key that its answer is cached by."""
 

@@ -26,10 +26,16 @@ from tbcache.models import (
     SymbolSentiment,
 )
 from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.request import share
 from tbcache.models.ttl import check_ttl
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
 from tbcache.settings import Source, SourceSettings, get_settings
+
+
+def covering(found: SymbolSentiment | None, least: float) -> SymbolSentiment | None:
+    """``found``, or None where it covers less than the share ``least`` of its hours."""
+    return found if found is not None and found.coverage >= least else None
 
 
 class Provider(Tools, ABC):
@@ -94,15 +100,20 @@ class Provider(Tools, ABC):
         """
         return self.run(self.source.request(symbol, hours), patience=patience)
 
-    def get_sentiment(self, symbol: str, hours: int = 24) -> SymbolSentiment | None:
+    def get_sentiment(
+        self, symbol: str, hours: int = 24, *, min_coverage: float = 0.0
+    ) -> SymbolSentiment | None:
         """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
 
-        Its score may be true of fewer hours than asked for: see its ``covered_hours``.
+        Its score may be true of fewer hours than asked for: see its ``covered_hours``. With ``min_coverage``
+        (0..1) it is None where less than that share of the hours is known.
         """
+        share("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
-        if (kept := self.pipeline.recall(self.source, request)) is not None:
-            return kept
-        return run(self.sentiment(request))
+        found = self.pipeline.recall(self.source, request)
+        if found is None:
+            found = run(self.sentiment(request))
+        return found if not min_coverage else covering(found, min_coverage)
 
     async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
         """:meth:`get_sentiment` of a checked request that the process itself has not in memory, in the world

@@ -8,15 +8,17 @@ not say which way it leans has a weight of 0.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tbcache.models import Item, Label
+from tbcache.models import Item, Label, Right
 from tbcache.models.coerce import fingerprint, moment, number, word
 
 _NEUTRAL = 0.05
 _MOST_DOLLARS = 1e12
 _CALL_OR_PUT = {"call": 1, "calls": 1, "c": 1, "put": -1, "puts": -1, "p": -1}
+_RIGHTS: Mapping[int, Right] = {1: "call", -1: "put"}
 _TIMES = ("executed_at", "created_at", "timestamp", "end_time", "start_time", "tape_time", "date")
 _CHAINS = ("option_chain_id", "option_symbol", "option_chain")
 _ALERT = frozenset(("total_premium", "total_ask_side_prem", "total_bid_side_prem", "alert_rule"))
@@ -47,6 +49,8 @@ def to_item(row: dict[str, Any]) -> Item:
         weight=premium(row) if counts else 0.0,
         kind="trade",
         symbols=tuple(filter(None, (word(row.get("ticker")) or word(row.get("underlying_symbol")),))),
+        right=_RIGHTS.get(_direction(row) or 0),
+        is_multi_leg=row.get("has_multileg") is True and row.get("has_singleleg") is not True,
     )
 
 
@@ -177,7 +181,7 @@ def _text(row: dict[str, Any]) -> str:
     words = (
         word(row.get("ticker")) or word(row.get("underlying_symbol")) or contract.get("ticker"),
         word(row.get("strike")) or contract.get("strike"),
-        {1: "call", -1: "put"}.get(_direction(row) or 0, "options"),
+        _RIGHTS.get(_direction(row) or 0, "options"),
         word(row.get("expiry")) or contract.get("expiry") or word(row.get("date")),
     )
     parts = (" ".join(filter(None, words)), f"${premium(row):,.0f}", word(row.get("alert_rule")))

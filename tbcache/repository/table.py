@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tbcache.models import Engagement, Item, Kind, SymbolSentiment
+from tbcache.models import Engagement, Item, Kind, Right, SymbolSentiment
 from tbcache.models.answer import UNKNOWN_ENGAGEMENT
 from tbcache.models.foreign import read_json
 from tbcache.repository.answer import Answer, finite, storable
@@ -265,6 +265,8 @@ class _Facts(msgspec.Struct, omit_defaults=True):
     first_id: str | None = None
     is_gone: bool = False
     stated: float | None = None
+    right: Right | None = None
+    is_multi_leg: bool = False
 
 
 def _facts(item: Item) -> str:
@@ -278,6 +280,8 @@ def _facts(item: Item) -> str:
             first_id=_stored(item.first_id),
             is_gone=item.is_gone,
             stated=finite(item.score),
+            right=item.right,
+            is_multi_leg=item.is_multi_leg,
         ),
         _Facts(),
     )
@@ -319,6 +323,8 @@ def to_item(row: Row[Any]) -> Item:
         first_id=facts.first_id,
         is_gone=facts.is_gone,
         seen_at=row.seen_at,
+        right=facts.right,
+        is_multi_leg=facts.is_multi_leg,
     )
 
 

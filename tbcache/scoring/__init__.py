@@ -3,7 +3,7 @@
 from tbcache.scoring.aggregate import LABEL_SCORE, SCORED_CHARACTERS, aggregate, score_items
 from tbcache.scoring.confidence import THRESHOLD
 from tbcache.scoring.finance import FinanceVader, get_scorer
-from tbcache.scoring.scorer import ConfidentScorer, Rating, Scorer, TargetScorer
+from tbcache.scoring.scorer import ConfidentScorer, Rating, Scorer, TargetScorer, name_of
 from tbcache.scoring.voices import VOICES, VoiceRule, voice_rules
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "VoiceRule",
     "aggregate",
     "get_scorer",
+    "name_of",
     "score_items",
     "voice_rules",
 ]

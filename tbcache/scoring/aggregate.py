@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from tbcache.models import FetchRequest, Item, SymbolSentiment
+from tbcache.models import FetchRequest, Item, SymbolSentiment, Volume
+from tbcache.models.answer import NO_VOLUME
+from tbcache.scoring import detail
 from tbcache.scoring.confidence import THRESHOLD
+from tbcache.scoring.detail import Rated
 from tbcache.scoring.finance import clean
+from tbcache.scoring.precision import confidence, estimate
 from tbcache.scoring.scorer import Scorer, TargetScorer
 from tbcache.scoring.voices import VOICES, VoiceRule, hear
 
@@ -45,28 +50,31 @@ def aggregate(
     complete: bool,
     since: datetime | None,
     reason: str | None,
-    scorer: Scorer,
+    scorer: str,
     until: datetime | None = None,
     voices: Sequence[VoiceRule] = VOICES,
+    volume: Volume = NO_VOLUME,
 ) -> SymbolSentiment:
-    """The mean of ``scores`` by the items' weights, None where none weighs anything.
+    """The answer that ``items`` with their ``scores`` give: their mean by weight, and what it is made of.
 
-    ``voices`` are the rules of how much of each item counts. ``count`` is all the items; bullish, bearish and
-    neutral are those that count and have a score.
+    A pure function: nothing but its arguments counts, so that the same items give the same answer whenever
+    they are asked. ``scorer`` is the name of who gave the scores, ``voices`` are the rules of how much of
+    each item counts. ``count`` is all the items; everything else is of those that count and have a score.
     """
     heard = hear(items, voices, request.symbol)
     rated = [
-        (item, share, score)
+        Rated(item, score, share, share * _weight(item))
         for item, share, score in zip(items, heard.shares, scores, strict=True)
         if score is not None and share > 0
     ]
-    bullish = sum(score >= THRESHOLD for _, _, score in rated)
-    bearish = sum(score <= -THRESHOLD for _, _, score in rated)
-    return SymbolSentiment(
+    found = estimate([(each.score, each.weight) for each in rated])
+    bullish = sum(each.score >= THRESHOLD for each in rated)
+    bearish = sum(each.score <= -THRESHOLD for each in rated)
+    sentiment = SymbolSentiment(
         source=request.source,
         symbol=request.symbol,
         hours=request.hours,
-        score=_mean([(score, share * _weight(item)) for item, share, score in rated]),
+        score=detail.mean(rated),
         count=len(items),
         bullish=bullish,
         bearish=bearish,
@@ -74,12 +82,21 @@ def aggregate(
         as_of=as_of,
         complete=complete,
         since=since,
-        scorer=f"{scorer.name}/{scorer.version}",
+        scorer=scorer,
         reason=reason,
         until=until,
-        voices=round(math.fsum(share for _, share, _ in rated), 3),
+        voices=round(math.fsum(each.share for each in rated), 3),
         dropped=heard.dropped,
+        authors=detail.authors(rated),
+        labelled=detail.labelled(rated),
+        opinion=detail.opinion(rated),
+        standard_error=_rounded(found and found.standard_error),
+        volume=volume,
+        buckets=detail.buckets(items, rated, as_of, request.hours),
+        top=detail.top(rated),
+        premium=detail.premium(items),
     )
+    return replace(sentiment, confidence=_rounded(confidence(found, sentiment.coverage)))
 
 
 def _rate(texts: list[str], scorer: Scorer, symbol: str | None) -> list[float]:
@@ -115,11 +132,5 @@ def _weight(item: Item) -> float:
     return item.weight if math.isfinite(item.weight) and item.weight > 0 else 0.0
 
 
-def _mean(weighed: list[tuple[float, float]]) -> float | None:
-    # Scaled by the heaviest: premiums near the largest float would sum to infinity.
-    heaviest = max((weight for _, weight in weighed), default=0.0)
-    if not heaviest:
-        return None
-    total = math.fsum(weight / heaviest for _, weight in weighed)
-    mean = math.fsum(score * (weight / heaviest) for score, weight in weighed) / total
-    return round(max(-1.0, min(1.0, mean)), 6)
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 4)

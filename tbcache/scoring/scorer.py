@@ -42,3 +42,8 @@ class ConfidentScorer(Scorer, Protocol):
     def rate(self, texts: list[str], symbol: str | None = None) -> list[Rating]:
         """One rating a text; of what it says of ``symbol``, where one is given."""
         ...
+
+
+def name_of(scorer: Scorer) -> str:
+    """What a scorer is called where its scores are kept, e.g. ``finance-vader/3``."""
+    return f"{scorer.name}/{scorer.version}"

@@ -5,6 +5,7 @@ Values alone: nothing here asks Redis, an upstream, a database or a clock.
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
 from tbcache.timeline.record import Corrupt, Record, decode_record, encode_record
+from tbcache.timeline.tally import Tally, compared, counted
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "Record",
     "Scored",
     "Span",
+    "Tally",
     "Timeline",
+    "compared",
+    "counted",
     "decode_record",
     "encode_record",
 ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from tbcache.models import Engagement, Item, Kind, Label
+from tbcache.models import Engagement, Item, Kind, Label, Right
 from tbcache.models.foreign import read_json
 from tbcache.timeline.coverage import Span
+from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 #: The compact form of a timeline has at most so many bytes, and so many before it is compressed.
@@ -35,7 +36,7 @@ class Record:
 
     ``asked_at`` is when the upstream was asked last, ``read_at`` when all was read that it gave; ``hours``
     the most that it was asked for since the record began, ``reason`` why less is covered, ``scorer`` who gave
-    the scores.
+    the scores. ``tally`` is how many items there were, for longer than the items are kept.
     """
 
     timeline: Timeline
@@ -44,6 +45,7 @@ class Record:
     hours: int
     scorer: str
     reason: str | None = None
+    tally: Tally = field(default_factory=dict, hash=False)
 
 
 def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
@@ -110,6 +112,8 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     origin: str | None = None
     first_id: str | None = None
     is_gone: bool = False
+    right: Right | None = None
+    is_multi_leg: bool = False
 
     @classmethod
     def of(cls, version: Scored) -> _Row:
@@ -132,6 +136,8 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
             origin=item.origin,
             first_id=item.first_id,
             is_gone=item.is_gone,
+            right=item.right,
+            is_multi_leg=item.is_multi_leg,
         )
 
     def version(self) -> Scored:
@@ -151,6 +157,8 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
             origin=self.origin,
             first_id=self.first_id,
             is_gone=self.is_gone,
+            right=self.right,
+            is_multi_leg=self.is_multi_leg,
             seen_at=_moment(self.seen_at),
         )
         return Scored(item, self.score)
@@ -166,12 +174,13 @@ class _Table(msgspec.Struct, array_like=True):
     reason: str | None
     reads: list[tuple[int, int, int]]
     rows: list[_Row]
+    tally: dict[int, int] = {}
 
     def record(self) -> Record:
         reads = (Read(Span(_moment(a), _moment(b)), _moment(at)) for a, b, at in self.reads)
         timeline = Timeline.of((row.version() for row in self.rows), reads)
         asked_at, read_at = _moment(self.asked_at), _moment(self.read_at)
-        return Record(timeline, asked_at, read_at, self.hours, self.scorer, self.reason)
+        return Record(timeline, asked_at, read_at, self.hours, self.scorer, self.reason, self.tally)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -184,7 +193,7 @@ def _encode(record: Record) -> bytes:
     ]
     rows = [_Row.of(version) for version in record.timeline.versions]
     moments = _micros(record.asked_at), _micros(record.read_at)
-    table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows)
+    table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows, dict(record.tally))
     # The fastest level: the next ones save little and cost several times as much.
     return _FORM + zlib.compress(_plain(table), 1)
 

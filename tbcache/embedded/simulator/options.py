@@ -247,8 +247,9 @@ def _alert(stream: Stream, k: int) -> dict[str, Any]:
         "alert_rule": dice.choice(("RepeatedHits", "RepeatedHitsAscendingFill", "FloorTradeLargeCap")),
         "has_sweep": dice.random() < 0.5,
         "has_floor": dice.random() < 0.1,
-        "has_multileg": dice.random() < 0.1,
-        "has_singleleg": True,
+        "has_multileg": (has_legs := dice.random() < 0.1),
+        # Half of these have other trades beside their legs.
+        "has_singleleg": not has_legs or k % 2 == 0,
         "all_opening_trades": dice.random() < 0.2,
         "expiry_count": 1,
         "iv_start": f"{0.2 + dice.random():.12f}",

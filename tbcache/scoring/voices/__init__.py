@@ -9,6 +9,7 @@ from tbcache.scoring.voices.common import (
     in_languages,
     without_copies,
     without_gone,
+    without_legs,
     without_notices,
     without_reposts,
 )
@@ -33,6 +34,7 @@ def voice_rules(
     rules = (
         VoiceRule("gone", without_gone),
         VoiceRule("notice", without_notices),
+        VoiceRule("multi_leg", without_legs),
         VoiceRule("relevance", about_symbol(names)),
         VoiceRule("language", in_languages(languages)),
         VoiceRule("repost", without_reposts),
@@ -60,6 +62,7 @@ __all__ = [
     "voice_rules",
     "without_copies",
     "without_gone",
+    "without_legs",
     "without_notices",
     "without_reposts",
 ]

@@ -33,6 +33,11 @@ def without_notices(voices: Sequence[Voice]) -> list[float]:
     ]
 
 
+def without_legs(voices: Sequence[Voice]) -> list[float]:
+    """One leg of a larger trade does not count: a call sold against another is no bet on a fall."""
+    return [float(not voice.item.is_multi_leg) for voice in voices]
+
+
 def in_languages(languages: Collection[str]) -> Shares:
     """Texts in other languages do not count, unless their authors or figures say what they are.
 

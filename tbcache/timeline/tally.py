@@ -1,0 +1,83 @@
+"""How many items there were in each quarter of an hour, for longer than the items themselves are kept."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from tbcache.models import Volume
+from tbcache.timeline.coverage import Span
+from tbcache.timeline.timeline import Timeline
+
+QUARTER = timedelta(minutes=15)
+#: For so long the counts are kept: the hours of an answer, on each of the 7 days before it.
+KEPT = timedelta(days=9)
+#: A comparison needs so much of the hours on both sides, and the baseline so many days of the last 7.
+LEAST_SHARE = 0.8
+LEAST_DAYS = 3
+DAYS = 7
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_DAY = timedelta(days=1) // QUARTER
+
+#: By the number of the quarter since 1970; of those alone of which all items are known.
+Tally = Mapping[int, int]
+
+
+def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
+    """``before`` with the quarters that ``timeline`` knows completely, counted anew; without old ones."""
+    oldest = _number(now - KEPT)
+    return {quarter: n for quarter, n in {**before, **_counts(timeline)}.items() if quarter >= oldest}
+
+
+def _counts(timeline: Timeline) -> dict[int, int]:
+    times = sorted(version.at for version in timeline.latest().values())
+    return {
+        quarter: bisect_left(times, _moment(quarter + 1)) - bisect_left(times, _moment(quarter))
+        for span in timeline.coverage.spans
+        for quarter in _within(span)
+    }
+
+
+def compared(tally: Tally, hours: Span) -> Volume:
+    """The volume of ``hours`` beside that of a day before, and beside the mean of the 7 days before."""
+    now = list(_within(hours))
+    days = [_ratio(tally, now, day) for day in range(1, DAYS + 1)]
+    known = [each for each in days if each is not None]
+    before, baseline = days[0], None
+    if len(known) >= LEAST_DAYS:
+        baseline = tuple(math.fsum(part) / len(known) for part in zip(*known, strict=True))
+    return Volume(*_change(before), *_change(baseline))
+
+
+def _ratio(tally: Tally, now: Sequence[int], day: int) -> tuple[float, ...] | None:
+    """How many items there were so many days ago, scaled to all the hours, and how many there are now."""
+    both = [quarter for quarter in now if quarter in tally and quarter - day * _PER_DAY in tally]
+    if not both or len(both) < LEAST_SHARE * len(now):
+        return None
+    scale = len(now) / len(both)
+    return (
+        scale * sum(tally[quarter - day * _PER_DAY] for quarter in both),
+        scale * sum(tally[quarter] for quarter in both),
+    )
+
+
+def _change(pair: Sequence[float] | None) -> tuple[float | None, float | None]:
+    if pair is None:
+        return None, None
+    then, now = pair
+    return round(then, 1), round(now / then - 1, 4) if then else None
+
+
+def _within(span: Span) -> range:
+    """The quarters that lie in ``span`` completely."""
+    return range(-((_EPOCH - span.start) // QUARTER), _number(span.end))
+
+
+def _number(moment: datetime) -> int:
+    return (moment - _EPOCH) // QUARTER
+
+
+def _moment(quarter: int) -> datetime:
+    return _EPOCH + quarter * QUARTER
