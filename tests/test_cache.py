@@ -493,7 +493,7 @@ def test_what_is_set_without_redis_is_bounded_in_bytes(store: Store) -> None:
     kept = Memory(store, max_bytes=10_000)
     for n in range(1000):
         assert kept.set(f"key:{n}", b"x" * 100, 60)
-    assert 0 < kept.stats.alone <= 25
+    assert 0 < kept.stats.fallback <= 25
     assert kept.recall("key:999") is not None
     assert kept.recall("key:0") is None
     assert not kept.set("key:999", b"x" * 10_001, 60)

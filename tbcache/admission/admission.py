@@ -1,4 +1,4 @@
-"""The gate: asks Redis, and this process alone while Redis is away."""
+"""Admission: Redis decides, and this process itself while Redis is away."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import tbcache.io as io
 from tbcache.admission import script
 from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
+from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.fresh import Fresh, fresh_until, value_of
 from tbcache.admission.line import Lines
-from tbcache.admission.local import LocalAdmission
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -82,7 +82,7 @@ class _Constants(NamedTuple):
     source: Source
     limits: str
     budget: int
-    page: int
+    page_price: int
 
 
 class Admission:
@@ -98,7 +98,7 @@ class Admission:
         #: What is known of plans whose items come late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
-        self._shares: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
+        self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
         #: By the identity of a source, which they hold: each ask would pay for a hash of all its fields.
@@ -110,15 +110,15 @@ class Admission:
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
         self._billed = Billed()
-        self._local = LocalAdmission(store, self.memory, self._lease, self.send_seconds)
-        store.on_fork(self._local.renew)
+        self._fallback = FallbackAdmission(store, self.memory, self._lease, self.send_seconds)
+        store.on_fork(self._fallback.renew)
         self._lines = Lines()
         store.on_fork(self._lines.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
-        store.breaker.on_return(self._local.forget)
+        store.breaker.on_return(self._fallback.forget)
         store.breaker.on_return(self._give_back)
-        self.memory.on_removal(self._local.end)
+        self.memory.on_removal(self._fallback.end)
         self.memory.on_removal(lambda _: self._lines.clear())
 
     @property
@@ -140,13 +140,13 @@ class Admission:
             return await self._admit(ask, token) if hit is None else hit
         except Unavailable:
             is_lost = self._limiter.process_window(ask.source.name).is_asked(token)
-            verdict = self._local.admit(ask, token)
-            self._count_local(ask, verdict)
+            verdict = self._fallback.admit(ask, token)
+            self._count_fallback(ask, verdict)
             if isinstance(verdict, Go):
                 # What this process has loaded before is not bought again.
                 line = self._lines.get(ask.line)
                 verdict = Go(verdict.grant._replace(line=line), verdict.stale)
-            return self._note_lost(ask, token, verdict) if is_lost else verdict
+            return self._record_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
             # Interrupted, or a bug: Redis may have granted it, and nobody must wait for its lease.
             io.world().undo(functools.partial(self._take_back, ask, token))
@@ -154,7 +154,7 @@ class Admission:
 
     def may_send(self, grant: Grant) -> bool:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
-        promised for later and somebody may be going on alone by now."""
+        promised for later and somebody may be going on without Redis by now."""
         source = grant.ask.source.name
         if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).keeps_promises:
             return False
@@ -165,9 +165,9 @@ class Admission:
     async def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
         """Commit the slot of the page that came, bill it, and take one for the next."""
         slot = self._new_id()
-        if grant.is_local:
+        if grant.is_fallback:
             self._count_bill(grant, bill)
-            return await self._local.turn(grant, slot)
+            return await self._fallback.turn(grant, slot)
         try:
             began, turn = io.now(), await self._turn(grant, slot, bill)
             while isinstance(turn, Wait) and turn.is_brief and io.now() - began < GIVING_BACK_SECONDS:
@@ -178,7 +178,7 @@ class Admission:
             return turn
         except Unavailable:
             self._count_bill(grant, bill)
-            return await self._local.turn(grant, slot)
+            return await self._fallback.turn(grant, slot)
         except BaseException as error:
             if io.is_cancelled(error):
                 # Whether it was granted or not, nobody sends with it.
@@ -192,10 +192,10 @@ class Admission:
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
         if settlement.bill.is_uncertain:
-            self._note_uncertain(grant, settlement.bill)
+            self._record_uncertain(grant, settlement.bill)
         if settlement.closed_by:
-            self._close_local(grant.ask.source, settlement.closed_by)
-        if not grant.is_local:
+            self._record_closure(grant.ask.source, settlement.closed_by)
+        if not grant.is_fallback:
             try:
                 settled = await self._settle(grant, settlement)
                 if settled == "stored":
@@ -203,7 +203,7 @@ class Admission:
                 return settled
             except Unavailable:
                 pass
-        if not grant.is_local or grant.is_lost or settlement.closed_by:
+        if not grant.is_fallback or grant.is_lost or settlement.closed_by:
             # A slot that was not used is given back all the same.
             is_over = settlement != Settlement()
             rest = Settlement(
@@ -211,14 +211,14 @@ class Admission:
             )
             self._unsettled.append((grant, rest))
         self._count_settled(grant, settlement)
-        if await self._local.settle(grant, settlement):
+        if await self._fallback.settle(grant, settlement):
             self._remember(grant, settlement)
-        return "local"
+        return "fallback"
 
     def _remember(self, grant: Grant, settlement: Settlement) -> None:
         """Keep the timeline for when Redis is away; one that a clear has overtaken is not."""
         if settlement.line is not None:
-            self._lines.keep(grant.ask.line, settlement.line)
+            self._lines.put(grant.ask.line, settlement.line)
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``: it needs none."""
@@ -249,10 +249,10 @@ class Admission:
             return not self._store.is_available
         return True
 
-    async def keep(self, ask: Ask, derive: Derive, payload: bytes, answer: bytes | None) -> None:
+    async def store_derived(self, ask: Ask, derive: Derive, payload: bytes, answer: bytes | None) -> None:
         """Keep an answer that was made of a timeline, for all, while that timeline is there."""
         keys, source = self._store.keys, ask.source
-        call = script.Keep(
+        call = script.StoreDerived(
             entry=keys.entry(ask.request.key),
             line=keys.entry(ask.line),
             outbox=keys.outbox(source.name),
@@ -267,8 +267,8 @@ class Admission:
 
     async def wait_for(self, join: Join, source: str, seconds: float) -> None:
         """Return when the load that ``join`` names is over, or after about ``seconds``."""
-        if join.is_local:
-            await self._local.wait_for(join.token, seconds)
+        if join.is_fallback:
+            await self._fallback.wait_for(join.token, seconds)
             return
         give_up = io.now() + seconds
         wake = self._store.keys.wake(source, join.token)
@@ -312,7 +312,7 @@ class Admission:
                 line=keys.entry(line),
                 line_lease=keys.lease(line),
                 limits=constants.limits,
-                share=self._shares[ask.lane],
+                fraction=self._fractions[ask.lane],
                 charge=source.charge,
                 lease_us=self._lease_us,
                 needed_us=to_micros(ask.needed),
@@ -324,7 +324,7 @@ class Admission:
                 known=terms.known,
                 patience_us=to_micros(ask.patience),
                 budget=constants.budget,
-                page_price=constants.page,
+                page_price=constants.page_price,
                 log_head=log.head,
                 cleared=log.cleared_at(key),
                 process=terms.process,
@@ -332,7 +332,7 @@ class Admission:
                 line_cleared=max(log.cleared_at(key), log.cleared_at(line)),
             )
 
-        want = Want(source.name, token, source.cost, source.limits, is_alone=ask.slot is None)
+        want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
         return await self._limiter.take(script.ADMIT, want, call, tries=2)
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Verdict) -> Verdict:
@@ -385,21 +385,21 @@ class Admission:
                 token=grant.token,
                 worker=self._monitor.worker,
                 budget=constants.budget,
-                page_price=constants.page,
+                page_price=constants.page_price,
                 amount=to_micros(bill.dollars),
                 process=terms.process,
                 known=terms.known,
                 once=_once(bill),
             )
 
-        def note(_: script.Turned | script.Wait) -> None:
-            self._billed.note(source.name, day_of(today), bill)
+        def on_reply(_: script.Turned | script.Wait) -> None:
+            self._billed.record(source.name, day_of(today), bill)
             # In this order: what comes is never neither under way nor paid.
             window.purse.pay(to_micros(bill.most))
             window.commit(grant.slot, source.cost)
 
-        want = Want(source.name, slot, source.cost, source.limits, is_alone=False)
-        turn = await self._limiter.take(script.TURN, want, call, note=note)
+        want = Want(source.name, slot, source.cost, source.limits, can_fall_back=False)
+        turn = await self._limiter.take(script.TURN, want, call, on_reply=on_reply)
         if isinstance(turn.reply, script.Wait):
             return _wait(turn.reply)
         send_by = turn.asked_at + self.send_seconds
@@ -454,7 +454,7 @@ class Admission:
             )
 
         found = await self._limiter.settle(script.SETTLE, name, call)
-        self._billed.note(name, day_of(today), settlement.bill)
+        self._billed.record(name, day_of(today), settlement.bill)
         window.purse.pay(to_micros(settlement.bill.most))
         _end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:
@@ -485,12 +485,12 @@ class Admission:
         """What every ask of a source has in common."""
         constants = self._constants.get(id(source))
         if constants is None:
-            budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+            budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits = pack_limits(source.limits)
             window = self._limiter.process_window(source.name)
             window.configure(source.limits)
-            window.purse.configure(budget, page // source.cost)
-            constants = self._constants[id(source)] = _Constants(source, limits, budget, page)
+            window.purse.configure(budget, page_price // source.cost)
+            constants = self._constants[id(source)] = _Constants(source, limits, budget, page_price)
         return constants
 
     def _of_today(self, name: str) -> tuple[str, str]:
@@ -541,19 +541,19 @@ class Admission:
 
     # Without
 
-    def _note_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
+    def _record_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
         """Redis may have granted what it could not answer: it is told how that ended once it is back."""
         if isinstance(verdict, Go):
             return Go(verdict.grant._replace(is_lost=True), verdict.stale)
         self._unsettled.append((Grant(ask, token, token, 0.0, 0.0, 0.0, is_lost=True), Settlement()))
         return verdict
 
-    def _close_local(self, source: Source, closed_by: Failure) -> None:
+    def _record_closure(self, source: Source, closed_by: Failure) -> None:
         seconds = BACKOFF_SECONDS if closed_by.retry_at is None else _closed_seconds(source, closed_by)
         if seconds > 0:
             self._limiter.closures.close(source.name, seconds, closed_by.message)
 
-    def _count_local(self, ask: Ask, verdict: Verdict) -> None:
+    def _count_fallback(self, ask: Ask, verdict: Verdict) -> None:
         self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
 
     def _count_settled(self, grant: Grant, settlement: Settlement) -> None:
@@ -565,7 +565,7 @@ class Admission:
         self._monitor.count(grant.ask.source.name, +figures)
         self._count_bill(grant, settlement.bill)
 
-    def _note_uncertain(self, grant: Grant, bill: Bill) -> None:
+    def _record_uncertain(self, grant: Grant, bill: Bill) -> None:
         """Tell of money that may not have been spent: it is counted, so that no budget is exceeded."""
         request = grant.ask.request
         log.warning("bill.uncertain", source=request.source, key=request.key, most=bill.dollars)

@@ -15,12 +15,12 @@ MOST_IDS = 100_000
 
 
 class Billed:
-    """The ids by source, each of one UTC day (counted since the epoch)."""
+    """The ids by source, each of one UTC day (counted since the Unix epoch)."""
 
     def __init__(self) -> None:
         self._days: dict[str, tuple[int, set[str]]] = {}
 
-    def note(self, source: str, day: int, bill: Bill) -> None:
+    def record(self, source: str, day: int, bill: Bill) -> None:
         """``bill`` has been counted."""
         self._of(source, day).update(bill.once)
 

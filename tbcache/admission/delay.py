@@ -72,7 +72,7 @@ class PlanDelay:
         store.on_fork(self._finding_out.renew)
         self._known: dict[str, _Known] = {}
         #: What this process has written down last, and when.
-        self._noted: dict[str, tuple[bytes, float]] = {}
+        self._recorded: dict[str, tuple[bytes, float]] = {}
 
     async def is_shut(self, source: Source, request: FetchRequest) -> bool:
         """True when nothing can come of ``request``, as far as is known, or as is being found out."""
@@ -100,7 +100,7 @@ class PlanDelay:
         # A time that is still to come is a mistake, or a matter of clocks, and shows nothing.
         times = [item.at for item in items if item.at is not None and item.at <= now]
         if any(at > now - NEW_PART * delay for at in times):
-            await self._note(source.name, PROMPT, DAY_SECONDS)
+            await self._record(source.name, PROMPT, DAY_SECONDS)
         elif not _lies_within(source, sent):
             await self._doubt(source.name, sent.symbol, _is_sign(times, delay, now))
 
@@ -108,7 +108,7 @@ class PlanDelay:
         """Let others find out at once: the ask that was to do so has failed."""
         word = await self._word(source.name)
         if word is not None and _kind(word) == ASKING:
-            await self._note(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
+            await self._record(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
 
     async def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
         """Add what ``symbol`` showed, which is nothing new, to what others have."""
@@ -117,12 +117,12 @@ class PlanDelay:
             return
         shown = _shown(word) | {symbol.encode(): is_sign}
         if sum(shown.values()) >= ENOUGH_SIGNS:
-            await self._note(source, LATE, DAY_SECONDS)
+            await self._record(source, LATE, DAY_SECONDS)
         elif len(shown) >= MOST_ASKED:
-            await self._note(source, LATE, UNSURE_SECONDS)
+            await self._record(source, LATE, UNSURE_SECONDS)
         else:
             marked = (name + _SIGN if found else name for name, found in shown.items())
-            await self._note(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
+            await self._record(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
 
     async def _word(self, source: str) -> bytes | None:
         now = io.now()
@@ -166,16 +166,16 @@ class PlanDelay:
             await self._store.command("SET", key, found, "PX", round(DAY_SECONDS * 1000))
         return found is None or found == word
 
-    async def _note(self, source: str, word: bytes, seconds: float) -> None:
+    async def _record(self, source: str, word: bytes, seconds: float) -> None:
         now = io.now()
-        known, (noted, noted_at) = self._known.get(source), self._noted.get(source, (b"", -math.inf))
-        if known is not None and known.word == word == noted and now - noted_at < RENEW_SECONDS:
+        known, (recorded, recorded_at) = self._known.get(source), self._recorded.get(source, (b"", -math.inf))
+        if known is not None and known.word == word == recorded and now - recorded_at < RENEW_SECONDS:
             return
         if word in (LATE, PROMPT) and (known is None or known.word != word):
             log.info("plan.learned", source=source, items=word.decode())
         look_at = now + LOOK_SECONDS if word in (LATE, PROMPT) else now
         self._known[source] = _Known(word, look_at, now + seconds)
-        self._noted[source] = (word, now)
+        self._recorded[source] = (word, now)
         try:
             await self._store.command(
                 "SET", self._store.keys.delay(source), word, "PX", round(seconds * 1000)

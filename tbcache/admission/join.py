@@ -42,7 +42,7 @@ def joining(source: str) -> Callable[[], None]:
       InvalidRequest: it is one name too many; so does what is returned, where it is for the fleet.
     """
     monitor, is_configured = get_usage_monitor(), source in source_names(get_settings())
-    if not is_configured and not monitor.names.note(source):
+    if not is_configured and not monitor.names.register(source):
         raise too_many(source)
 
     def join() -> None:

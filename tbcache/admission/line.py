@@ -25,7 +25,7 @@ class Lines:
         with self._lock:
             return self._lines.get(key)
 
-    def keep(self, key: str, line: bytes) -> None:
+    def put(self, key: str, line: bytes) -> None:
         if len(line) <= MOST_BYTES:
             with self._lock:
                 self._lines[key] = line

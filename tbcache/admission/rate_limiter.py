@@ -33,13 +33,13 @@ class RateLimiter:
         self,
         source: Source,
         store: Store,
-        lease_seconds: float = 15.0,
+        hold_seconds: float = 15.0,
         join: Callable[[], None] = lambda: None,
     ) -> None:
         """``join`` makes this process known to the fleet, before it takes a slot."""
         self.source = source
         #: The same as coroutines.
-        self.core = SlidingWindow(source, store, lease_seconds, join)
+        self.core = SlidingWindow(source, store, hold_seconds, join)
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
@@ -146,6 +146,6 @@ def get_rate_limiter(source: str) -> RateLimiter:
         known = declared.source
     else:
         known = unconfigured(source)
-        if not get_usage_monitor().note(source, stacklevel=4):
+        if not get_usage_monitor().register(source, stacklevel=4):
             raise too_many(source)
     return RateLimiter(known, store, settings.lease_seconds, joining(source))

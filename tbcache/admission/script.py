@@ -29,7 +29,7 @@ class Admit(NamedTuple):
     line: Key
     line_lease: Key
     limits: str
-    share: float
+    fraction: float
     charge: str
     lease_us: int
     needed_us: int
@@ -192,7 +192,7 @@ class Settled(NamedTuple):
     is_ours: bool
 
 
-class Keep(NamedTuple):
+class StoreDerived(NamedTuple):
     """Keep an answer that was made of a timeline."""
 
     entry: Key
@@ -233,4 +233,4 @@ ADMIT: SlotScript[Admit, Verdict | Cleared] = SlotScript(
 )
 TURN: SlotScript[Turn, Turned | Wait] = SlotScript("turn", Turn, one_of(Turned, Wait, Late), _turned)
 SETTLE: Script[Settle, Settled | Late] = Script("settle", Settle, one_of(Settled, Late))
-DERIVE: Script[Keep, bool] = Script("derive", Keep, flag)
+DERIVE: Script[StoreDerived, bool] = Script("derive", StoreDerived, flag)

@@ -48,11 +48,11 @@ class _Decision(NamedTuple):
 class SlidingWindow:
     """What :class:`tbcache.RateLimiter` does, as coroutines: see there."""
 
-    def __init__(self, source: Source, store: Store, lease_seconds: float, join: Callable[[], None]) -> None:
+    def __init__(self, source: Source, store: Store, hold_seconds: float, join: Callable[[], None]) -> None:
         self.source = source
         self._join = Join(join)
         self._store = store
-        self._lease = lease_seconds
+        self._hold = hold_seconds
         self._limiter = limiter_of(store)
         self._window = self._limiter.process_window(source.name)
         if source.limits:
@@ -85,7 +85,7 @@ class SlidingWindow:
         cost: int = 1,
     ) -> tuple[str, RateLimitStatus]:
         """Wait for a slot; its name, by which it is held until :meth:`end`, or its lease ends."""
-        return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._lease)
+        return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._hold)
 
     async def end(self, slot: str, cost: int = 1) -> None:
         """The answer to what was sent with ``slot`` is in."""
@@ -207,7 +207,7 @@ class SlidingWindow:
                 found = await self._ask_redis(mode, limits, cost, held, slot, patience)
             return found
         except Unavailable:
-            return self._ask_alone(mode, limits, cost, held, slot)
+            return self._ask_fallback(mode, limits, cost, held, slot)
         except BaseException as error:
             if mode == "take" and is_cancelled(error):
                 # Whether it was granted or not, nobody sends with it.
@@ -231,7 +231,7 @@ class SlidingWindow:
                 known=terms.known,
                 patience_us=to_micros(patience),
                 process=terms.process,
-                is_alone=bool(limits),
+                ignores_fleet=bool(limits),
             )
 
         if not is_take:
@@ -255,7 +255,7 @@ class SlidingWindow:
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
         return _Decision(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
 
-    def _ask_alone(
+    def _ask_fallback(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Decision:
         """Redis is away: go on with this process's share of the limit."""

@@ -53,7 +53,7 @@ class Grant(NamedTuple):
     granted_at: float
     starts_at: float
     send_by: float
-    is_local: bool = False
+    is_fallback: bool = False
     is_lost: bool = False
     line: bytes | None = None
 
@@ -95,7 +95,7 @@ class Join:
 
     token: str
     seconds: float
-    is_local: bool = False
+    is_fallback: bool = False
 
 
 #: Why there is no slot: the limit is used up; the upstream said stop; the day's money is spent; one
@@ -129,7 +129,7 @@ class Failed:
 
 #: Where a load's value went: into Redis; nowhere, as the lease was lost or taken by a
 #: clear; or into this process's memory, while Redis is away.
-Settled = Literal["stored", "dropped", "local"]
+Settled = Literal["stored", "dropped", "fallback"]
 
 #: See ``settle.lua``.
 Ending = Literal["value", "failure", "abandon", "interrupted"]

@@ -177,7 +177,7 @@ class CacheManager:
             address=self.store.address,
             hits=self.core.hits,
             misses=self.core.misses,
-            fallback_entries=kept.alone,
+            fallback_entries=kept.fallback,
             local_entries=kept.entries,
             local_bytes=kept.bytes,
             **seen._asdict(),

@@ -159,7 +159,7 @@ class Pipeline:
                     if derived is None:
                         await self._discard(job, ask, give_up)
                         continue
-                    await self.admission.keep(ask, fresh, derived.payload, derived.answer)
+                    await self.admission.store_derived(ask, fresh, derived.payload, derived.answer)
                     return Answered(derived.value, "cache")
                 case Failed(failure):
                     raise failure.to_error(name)
@@ -297,7 +297,7 @@ class Pipeline:
             return where
 
         where = await finish(settle)
-        if where != "local":
+        if where != "fallback":
             # Before the server tells us, or we would read our own old value.
             self._memory.discard(job.request.key)
         await world().offload(lambda: job.settled(loaded, where))

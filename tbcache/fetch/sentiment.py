@@ -80,7 +80,7 @@ class SentimentJob:
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
         if self._answer is None or not self._upstream.persist_to_db:
             return
-        if where == "local":
+        if where == "fallback":
             self._outbox().accept(self._answer)
         else:
             self._outbox().nudge()

@@ -28,15 +28,15 @@ class Late(NamedTuple):
 
 
 class Want(NamedTuple):
-    """What may be taken of a source: ``cost`` slots at most, under the name ``slot``, which tells the ask
-    from others; ``limits`` are those that they count in. ``is_alone``: were Redis away, the process would go
-    on without it; False for what the queue gives. ``joins``: Redis must know of the process before."""
+    """What an ask may take of a source: ``cost`` slots at most, under the name ``slot``, which tells the ask
+    from others. The slots count in ``limits``. ``can_fall_back``: were Redis away, the process would go on
+    without it; False for what the queue gives. ``joins``: Redis must know of the process before."""
 
     source: str
     slot: str
     cost: int
     limits: tuple[Limit, ...] = ()
-    is_alone: bool = True
+    can_fall_back: bool = True
     joins: bool = True
 
 

@@ -13,7 +13,7 @@ import tbcache.io as io
 
 
 @dataclass(frozen=True, slots=True)
-class LocalClosure:
+class ProcessClosure:
     """``since`` and ``until`` are moments of the monotonic clock; ``reason`` is the upstream's.
     ``is_from_redis``: it was heard from Redis last, which then knows when it ends."""
 
@@ -32,7 +32,7 @@ class Closures:
     """The closures of one process, by source."""
 
     def __init__(self) -> None:
-        self._found: dict[str, LocalClosure] = {}
+        self._found: dict[str, ProcessClosure] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -48,7 +48,7 @@ class Closures:
                 return
             before = self._found.get(source)
             until = max(now + seconds, before.until if before else 0.0)
-            self._found[source] = LocalClosure(now, until, reason, is_from_redis)
+            self._found[source] = ProcessClosure(now, until, reason, is_from_redis)
 
     def on_open(self, source: str, asked_at: float) -> None:
         """Redis says, to an ask of ``asked_at`` (monotonic), that ``source`` is open. What it said before is
@@ -58,7 +58,7 @@ class Closures:
             if found is not None and found.is_from_redis and found.since < asked_at:
                 del self._found[source]
 
-    def of(self, source: str) -> LocalClosure | None:
+    def of(self, source: str) -> ProcessClosure | None:
         """The closure of ``source`` that still holds."""
         closure = self._found.get(source)
         return closure if closure is not None and closure.seconds > 0 else None

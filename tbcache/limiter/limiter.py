@@ -42,7 +42,7 @@ class Limiter:
     def __init__(self, store: Store) -> None:
         self.store = store
         #: For how long (seconds) a slot is held for one request.
-        self.lease_seconds = store.settings.lease_seconds
+        self.hold_seconds = store.settings.lease_seconds
         #: What was heard of upstreams that said stop; it holds without Redis as well.
         self.closures = Closures()
         self.machine = Machine(store)
@@ -75,8 +75,8 @@ class Limiter:
         """The slots of ``source`` that this process has taken."""
         window = self._windows.get(source)
         if window is None:
-            may_go_alone = functools.partial(self._may_go_alone, source)
-            new = ProcessWindow(may_go_alone, self.machine.go_alone, self._newcomers_share)
+            may_fall_back = functools.partial(self._may_fall_back, source)
+            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._newcomers_share)
             window = self._windows.setdefault(source, new)
         return window
 
@@ -97,7 +97,7 @@ class Limiter:
         want: Want,
         call: Callable[[Terms], C],
         *,
-        note: Callable[[R], object] = lambda reply: None,
+        on_reply: Callable[[R], object] = lambda reply: None,
         tries: int = 1,
     ) -> Replied[R]:
         """Take slots. ``call`` makes the script's call; what its reply grants is noted here, and ``note``
@@ -109,7 +109,7 @@ class Limiter:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
         """
         for _ in range(tries):
-            answer = await self.try_to_take(script, want, call, note)
+            answer = await self.try_to_take(script, want, call, on_reply)
             if answer is not None:
                 return answer
         # The server is slow, or its clock runs away from ours faster than it answers.
@@ -120,7 +120,7 @@ class Limiter:
         script: SlotScript[C, R],
         want: Want,
         call: Callable[[Terms], C],
-        note: Callable[[R], object],
+        on_reply: Callable[[R], object],
     ) -> Replied[R] | None:
         """:meth:`take`, once; None where the ask came too late, and nothing was done."""
         source, asked_at, window = want.source, now(), self.process_window(want.source)
@@ -136,10 +136,10 @@ class Limiter:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):
-                starts_at = self._note(want, window, script.given(asked, reply), asked_at)
-                note(reply)
+                starts_at = self._record_given(want, window, script.given(asked, reply), asked_at)
+                on_reply(reply)
         except BaseException as error:
-            self._note_lost(want, error)
+            self._record_lost(want, error)
             raise
         ahead_us = self.epochs.last_seen_us(source) - reply.now
         window.answered(want.slot, max(0.0, ahead_us / MICROS))
@@ -184,24 +184,24 @@ class Limiter:
         """Have Redis know of this process, and of how it takes slots, before it first does."""
         await self.store.ready()
         self.join_machine()
-        if not window.begins_alone(want.is_alone) or self._join is None:
+        if not window.must_announce(want.can_fall_back) or self._join is None:
             return
         async with self._joining:
             # Of many who come first at once, the first does it for all.
-            if window.begins_alone(want.is_alone) and self._join is not None:
+            if window.must_announce(want.can_fall_back) and self._join is not None:
                 await self._join(want.source)
 
-    def _note_lost(self, want: Want, error: BaseException) -> None:
+    def _record_lost(self, want: Want, error: BaseException) -> None:
         """There is no answer to an ask. Whether it took slots, who knows."""
         window = self.process_window(want.source)
         if isinstance(error, Unavailable):
             window.lose(want.slot, is_answer_lost=error.is_timeout)
         else:
             # Interrupted, it may have taken them as well: they count as sent.
-            window.grant(want.slot, want.cost, window.limits, self.lease_seconds)
+            window.grant(want.slot, want.cost, window.limits, self.hold_seconds)
             window.answered(want.slot)
 
-    def _note(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
+    def _record_given(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
         """Put what was given on record; from when on it may be used (monotonic)."""
         starts_at = asked_at
         for slot in given.granted:
@@ -261,9 +261,9 @@ class Limiter:
 
     # Without Redis
 
-    def _may_go_alone(self, source: str) -> bool:
+    def _may_fall_back(self, source: str) -> bool:
         breaker = self.store.breaker
-        # A slot that is taken alone after ours were put back would be known to nobody.
+        # A slot that is taken without Redis after ours were put back would be known to nobody.
         is_without = breaker.reason is not None or source in self.broken
         # What processes of another layout use of the limits is not known to us.
         return is_without and not breaker.is_returning and not breaker.is_foreign
@@ -273,12 +273,12 @@ class Limiter:
         never told it one: nothing while others of this machine may have something in that window."""
         if not self.store.is_shared:
             return 1.0
-        is_alone = self.machine.marker.is_alone(self.lease_seconds + window)
+        is_alone = self.machine.marker.is_alone(self.hold_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
         """Say that Redis knows of all that was sent, unless something was sent without it."""
-        if not any(window.has_taken_alone for window in self._windows.copy().values()):
+        if not any(window.has_fallback_slots for window in self._windows.copy().values()):
             self.machine.stay_clean()
 
     # Joining and leaving
@@ -343,11 +343,11 @@ class Limiter:
             ages.extend(window.ages())
             return self._restore(window, source, terms, ages)
 
-        def note(found: Restored) -> None:
+        def on_reply(found: Restored) -> None:
             self.epochs.set(source, found.seen)
             window.restored(ages)
 
-        await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, note=note)
+        await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, on_reply=on_reply)
         await self._tell_ends(source)
 
     def _restore(
@@ -358,9 +358,9 @@ class Limiter:
         census = (
             window.census if window.is_member else Census(self.epochs.of(source), window.processes, 0.0, at)
         )
-        allowances, _, is_alone = window.report()
+        allowances, _, can_fall_back = window.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
-        # After the ages: what another thread takes alone in between is in neither.
+        # After the ages: what another thread takes without Redis in between is in neither.
         unused = [part for slot in window.unused for part in (slot, "")]
         return Restore(
             window=terms.window,
@@ -369,7 +369,7 @@ class Limiter:
             process=terms.process,
             known=terms.known,
             epoch=random_id(),
-            lease_us=to_micros(self.lease_seconds),
+            hold_us=to_micros(self.hold_seconds),
             whole=census.epoch,
             members=census.members,
             left_us=to_micros(max(0.0, census.left_until - at) * SLOWEST),
@@ -377,7 +377,7 @@ class Limiter:
             deadline_us=terms.deadline_us,
             # One that has left comes back for nobody.
             is_member=window.is_member and self._join is not None,
-            going_by=f"{window.share:.9f}" if is_alone else "",
+            going_by=f"{window.share:.9f}" if can_fall_back else "",
             allowances=allowances,
             taken=(*taken, *unused),
         )
@@ -432,7 +432,7 @@ class Limiter:
 
     def done(self) -> None:
         """See :class:`tbcache.store.breaker.Repair`."""
-        if self.machine.is_marked or self.machine.is_marked_alone:
+        if self.machine.is_marked or self.machine.is_marked_fallback:
             self.stay_clean()
         for source in list(self._windows):
             # What ended after the slots were put back.
@@ -475,7 +475,7 @@ class Limiter:
             known="",
             patience_us=0,
             process="",
-            is_alone=False,
+            ignores_fleet=False,
         )
         await self._run(TAKE, source, ask)
 

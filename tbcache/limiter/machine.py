@@ -34,7 +34,7 @@ class Machine:
         #: True once the others of the machine were told that Redis knows of all that was sent.
         self.is_marked = False
         #: True once they were told that it may not.
-        self.is_marked_alone = False
+        self.is_marked_fallback = False
 
     def marker_of(self, member: str) -> Marker:
         """The marker of another process with the same Redis and namespace."""
@@ -44,14 +44,14 @@ class Machine:
     def stay_clean(self) -> None:
         """Say that Redis knows of all that was sent."""
         self.marker.set_clean()
-        self.is_marked, self.is_marked_alone = True, False
+        self.is_marked, self.is_marked_fallback = True, False
 
-    def go_alone(self) -> bool:
+    def fall_back(self) -> bool:
         """Say that this process may send what Redis does not know; False when it must not."""
         # Where no Redis is configured, nobody shares anything.
-        if self._store.is_shared and not self.is_marked_alone:
-            self.is_marked_alone = self.marker.set_alone()
-        return self.is_marked_alone or not self._store.is_shared
+        if self._store.is_shared and not self.is_marked_fallback:
+            self.is_marked_fallback = self.marker.set_fallback()
+        return self.is_marked_fallback or not self._store.is_shared
 
     def leave(self, *, has_sent: bool) -> None:
         """This process is over, and sends nothing any more."""

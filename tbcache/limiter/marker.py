@@ -58,7 +58,7 @@ class Marker:
         """Say that the process is there, and that Redis knows of everything that it has sent."""
         self._write(_CLEAN)
 
-    def set_alone(self) -> bool:
+    def set_fallback(self) -> bool:
         """Say that it may send what Redis does not know; False when it would be taken for clean."""
         self._write(b"")
         return not self.is_clean

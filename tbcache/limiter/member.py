@@ -27,7 +27,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger, warn_if_unlogged
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
-from tbcache.limiter.process_window import Census, ProcessWindow, Word
+from tbcache.limiter.process_window import Allotment, Census, ProcessWindow
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Leave, Told
 from tbcache.models import Limit
@@ -60,7 +60,7 @@ class Membership:
         self._asked_at: dict[str, float] = {}
         #: Of dead processes: by source, its epoch and process, until when their shares are kept (us). In
         #: another epoch Redis may know the share again, and not that the process was found dead.
-        self._kept_until: dict[tuple[str, str, str], int] = {}
+        self._reserved_until: dict[tuple[str, str, str], int] = {}
         #: What was said of other limits in force, by source.
         self._told_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = io.Mutex()
@@ -122,7 +122,7 @@ class Membership:
             purses=keys.purses(source, today),
             process=self._limiter.member,
             budget=purse.budget,
-            slot_price=purse.page,
+            slot_price=purse.page_price,
             going_by=max(0, purse.left(day) or 0),
         )
         purse.receive(await self._store.ask(FILL, ask), day, paid)
@@ -130,7 +130,7 @@ class Membership:
     async def _beat(self, source: str, window: ProcessWindow) -> float:
         """Beat once; the share that we went by until then."""
         going_by = window.share if window.is_member else 0.0
-        allowances, mark, is_alone = window.report()
+        allowances, mark, can_fall_back = window.report()
         self._asked_at[source] = asked_at = io.now()
 
         def call(terms: Terms) -> Beat:
@@ -142,21 +142,21 @@ class Membership:
                 deadline_us=terms.deadline_us,
                 forget_us=to_micros(FORGET_SECONDS),
                 allowances=allowances,
-                goes_alone=is_alone,
+                can_fall_back=can_fall_back,
                 known=terms.known,
                 epoch=io.random_id(),
-                lease_us=to_micros(self._limiter.lease_seconds),
+                hold_us=to_micros(self._limiter.hold_seconds),
             )
 
-        def note(told: Told) -> None:
-            window.receive(read_word(told), mark, is_alone=is_alone)
-            window.note_fleet(asked_at, is_whole=told.are_all_present)
+        def on_reply(told: Told) -> None:
+            window.receive(read_allotment(told), mark, can_fall_back=can_fall_back)
+            window.record_fleet(asked_at, is_whole=told.are_all_present)
             if told.is_whole:
                 now = io.now()
                 window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
 
         # One that comes too late is no sign that the server is away: the next one tells.
-        answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, note)
+        answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
         if answer is not None:
             await self._on_told(source, window, answer.reply, asked_at)
         return going_by
@@ -255,15 +255,15 @@ class Membership:
     def _is_due(self, source: str) -> bool:
         """What the process asks anyway says as well that it is there."""
         now, window = io.now(), self._limiter.process_window(source)
-        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.needs_word(BEAT_SECONDS)
+        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.needs_beat(BEAT_SECONDS)
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
         return is_overdue or now - self._asked_at.get(source, 0.0) >= left
 
     async def _remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
-            kept_until = self._kept_until.get((source, self._limiter.epochs.of(source), member), 0)
-            if now_us >= kept_until and self._is_dead(member):
+            reserved_until = self._reserved_until.get((source, self._limiter.epochs.of(source), member), 0)
+            if now_us >= reserved_until and self._is_dead(member):
                 await self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
 
     def _is_dead(self, member: str) -> bool:
@@ -284,23 +284,25 @@ class Membership:
 
     async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
-        keys, kept = self._store.keys, (source, self._limiter.epochs.of(source), member)
-        lease_us = to_micros(self._limiter.lease_seconds)
-        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, lease_us, gone_in_us)
-        kept_until = await self._store.ask(LEAVE, ask)
-        if kept_until:
-            self._kept_until[kept] = kept_until
+        keys, member_key = self._store.keys, (source, self._limiter.epochs.of(source), member)
+        hold_us = to_micros(self._limiter.hold_seconds)
+        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us)
+        reserved_until = await self._store.ask(LEAVE, ask)
+        if reserved_until:
+            self._reserved_until[member_key] = reserved_until
         else:
-            self._kept_until.pop(kept, None)
+            self._reserved_until.pop(member_key, None)
             if is_clean:
                 # It has told its whole bill. What a process that was found dead may have spent stays kept for
                 # the day.
                 await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
-def read_word(told: Told) -> Word:
+def read_allotment(told: Told) -> Allotment:
     """What a beat is told of this process's part."""
-    return Word(told.share, told.fair, _allowances(told.allowances), read_limits(told.limits), told.processes)
+    return Allotment(
+        told.share, told.fair, _allowances(told.allowances), read_limits(told.limits), told.processes
+    )
 
 
 def _allowances(text: str) -> dict[str, int]:

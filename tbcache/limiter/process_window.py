@@ -6,7 +6,7 @@ there before anyone takes new ones.
 
 Redis may be away from this process alone. The others go on as ever for
 ``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(member.lua). Of what was free, a process may take its *allowance* alone: so many slots Redis
+(member.lua). Of what was free, a process may take its *allowance* without Redis: so many slots Redis
 keeps from the others from one beat to the next (beat.lua), or until one of them needs
 them and this process has given them back. A slot that was promised to the others, for
 when ours would leave, they use only as long as they know that nobody is absent, as of
@@ -15,7 +15,7 @@ the window. So we count such a slot as used until one window after both; a slot 
 later is ours again.
 
 So no window holds more than L: what others take while we are absent leaves our allowance or
-our share free, and we take alone no more than the allowance, what has left of ours since, and,
+our share free, and we take without Redis no more than the allowance, what has left of ours since, and,
 once all that the others took before has left as well, the share.
 """
 
@@ -46,9 +46,10 @@ RETURN_SECONDS = 0.01
 GIVING_BACK_SECONDS = 0.1
 
 
-class Word(NamedTuple):
-    """What a beat is told of a source: this process's share of its limits, and what would be fair; by
-    limit, what it may take alone of what is free; the limits in force; how many processes take slots."""
+class Allotment(NamedTuple):
+    """What a beat is told of this process's part of a source: its share of the limits, and the share that
+    would be fair; by limit, what it may take without Redis of what is free; the limits in force; how many
+    processes take slots."""
 
     share: float
     fair: float
@@ -70,12 +71,12 @@ class Census(NamedTuple):
 
 class Asked(NamedTuple):
     """An ask that may take ``cost`` slots. Redis may carry it out until ``in_doubt_until`` (monotonic).
-    ``is_alone``: it was lost, and they were taken without Redis then."""
+    ``is_fallback``: it was lost, and they were taken without Redis then."""
 
     cost: int
     in_doubt_until: float
     is_lost: bool = False
-    is_alone: bool = False
+    is_fallback: bool = False
 
 
 class Ended(NamedTuple):
@@ -91,18 +92,18 @@ class ProcessWindow:
 
     def __init__(
         self,
-        may_go_alone: Callable[[], bool] = lambda: True,
-        go_alone: Callable[[], bool] = lambda: True,
+        may_fall_back: Callable[[], bool] = lambda: True,
+        fall_back: Callable[[], bool] = lambda: True,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
-        """``may_go_alone`` is true while Redis is away and is not being told what was taken without it;
-        ``go_alone`` is called before each slot that is taken so, and may forbid it, and before a process
+        """``may_fall_back`` is true while Redis is away and is not being told what was taken without it;
+        ``fall_back`` is called before each slot that is taken so, and may forbid it, and before a process
         that Redis has told nothing asks for one;
         ``newcomers_share`` is the part that is ours of a limit over so many seconds, before Redis has told
         us any.
         """
-        self._may_go_alone = may_go_alone
-        self._go_alone = go_alone
+        self._may_fall_back = may_fall_back
+        self._fall_back = fall_back
         self._newcomers_share = newcomers_share
         #: The limits that this process was started with, once the source is used, and those in force.
         self.configured: tuple[Limit, ...] = ()
@@ -119,12 +120,12 @@ class ProcessWindow:
         self.purse.renew()
         self._stamps: dict[str, float] = {}
         #: Those taken without Redis, which it has not been told of yet.
-        self._alone: set[str] = set()
+        self._fallback: set[str] = set()
         #: Asks under way, or whose answers were lost.
         self._asked: dict[str, Asked] = {}
         #: Slots, with their cost, that are over, and of which Redis was not told that.
         self._untold: dict[str, int] = {}
-        #: By limit, what this process may take alone of what was free; None: it is no member of a fleet.
+        #: By limit, what this process may take without Redis of what was free; None where it is no member.
         self._allowances: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
@@ -135,8 +136,8 @@ class ProcessWindow:
         #: The part of each limit that is this process's own while Redis is away, and what would be fair.
         self.share = self.fair = 1.0
         #: True once this process has asked for a slot by itself, and not only taken what the queue gave.
-        self.is_alone = False
-        self._told_alone = False
+        self.can_fall_back = False
+        self._announced_fallback = False
         #: How many processes take slots of the source, as far as Redis has said.
         self.processes = 1
         self.census = Census()
@@ -146,10 +147,10 @@ class ProcessWindow:
         if limits != self.configured:
             self.configured = self.limits = limits
 
-    def begins_alone(self, is_alone: bool) -> bool:
+    def must_announce(self, can_fall_back: bool) -> bool:
         """Note how an ask is made; True when Redis must be told before, to know this process's part."""
-        self.is_alone = self.is_alone or is_alone
-        return not self.is_member or (self.is_alone and not self._told_alone)
+        self.can_fall_back = self.can_fall_back or can_fall_back
+        return not self.is_member or (self.can_fall_back and not self._announced_fallback)
 
     @property
     def horizon(self) -> float:
@@ -172,9 +173,9 @@ class ProcessWindow:
         return self._horizon > 0.0
 
     @property
-    def has_taken_alone(self) -> bool:
+    def has_fallback_slots(self) -> bool:
         """True while Redis has not been told of something that was taken without it."""
-        return bool(self._alone)
+        return bool(self._fallback)
 
     @property
     def is_member(self) -> bool:
@@ -227,23 +228,25 @@ class ProcessWindow:
 
     def report(self) -> tuple[str, int, bool]:
         """What a beat says of our allowances, as beat.lua reads it; the mark that :meth:`receive` wants; and
-        whether we can go on alone."""
+        whether this process can go on without Redis."""
         with self._lock:
             allowances = (self._allowances or {}).items()
-            left = [(limit, allowance - len(self._alone)) for limit, allowance in allowances]
+            left = [(limit, allowance - len(self._fallback)) for limit, allowance in allowances]
             text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
-            return text, self._granted, self.is_alone
+            return text, self._granted, self.can_fall_back
 
-    def receive(self, word: Word, mark: int, *, is_alone: bool = True) -> None:
-        """What a beat was told that said ``is_alone``. What was granted since it was off may be of
+    def receive(self, allotment: Allotment, mark: int, *, can_fall_back: bool = True) -> None:
+        """What a beat was told that said ``can_fall_back``. What was granted since it was off may be of
         these allowances."""
         with self._lock:
-            self.share, self.fair, self.processes = word.share, word.fair, word.processes
-            self.limits, self._told_alone = word.limits or self.configured, is_alone
-            # While some are taken alone, we go by what we had: Redis keeps that as well.
-            if not self._alone or self._allowances is None:
+            self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
+            self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
+            # While some are taken without Redis, we go by what we had: Redis keeps that as well.
+            if not self._fallback or self._allowances is None:
                 spent = self._granted - mark
-                self._allowances = {limit: allowance - spent for limit, allowance in word.allowances.items()}
+                self._allowances = {
+                    limit: allowance - spent for limit, allowance in allotment.allowances.items()
+                }
 
     @property
     def is_short(self) -> bool:
@@ -251,12 +254,12 @@ class ProcessWindow:
         return self.fair - self.share > ROUNDING
 
     def give_up_allowances(self) -> None:
-        """Take nothing alone of what is free, until the next :meth:`receive`."""
+        """Take nothing of what is free without Redis, until the next :meth:`receive`."""
         with self._lock:
             if self._allowances is not None:
                 self._allowances = {}
 
-    def note_fleet(self, at: float, *, is_whole: bool) -> None:
+    def record_fleet(self, at: float, *, is_whole: bool) -> None:
         """Nobody, or somebody, of the fleet was absent ``at`` that moment (monotonic)."""
         self._whole_at = at if is_whole else -math.inf
 
@@ -268,10 +271,10 @@ class ProcessWindow:
 
     @property
     def keeps_promises(self) -> bool:
-        """False when somebody may be going on alone, and take again what was promised to us."""
+        """False when somebody may be going on without Redis, and take again what was promised to us."""
         return io.now() - self._whole_at <= PROMISE_SECONDS / SLOWEST
 
-    def needs_word(self, seconds: float) -> bool:
+    def needs_beat(self, seconds: float) -> bool:
         """True while a slot is promised and nothing was heard of the fleet for ``seconds``."""
         now = io.now()
         return now < self._promised_until and now - self._whole_at >= seconds
@@ -291,12 +294,12 @@ class ProcessWindow:
         with self._lock:
             for name in _units(slot, cost):
                 self._stamps.pop(name, None)
-                self._alone.discard(name)
+                self._fallback.discard(name)
 
     def owe(self, slot: str, cost: int) -> None:
         """Redis is to be told that a slot is over, unless it never heard of it. Said before it is over."""
         with self._lock:
-            if slot not in self._alone:
+            if slot not in self._fallback:
                 self._untold[slot] = cost
 
     @property
@@ -317,7 +320,7 @@ class ProcessWindow:
     def clear(self) -> None:
         with self._lock:
             self._stamps.clear()
-            self._alone.clear()
+            self._fallback.clear()
 
     def take(self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float) -> float:
         """Take a slot without Redis, within this process's part of each limit.
@@ -325,30 +328,30 @@ class ProcessWindow:
         Returns the seconds to wait; 0.0 when it is taken.
         """
         with self._lock:
-            if not self._may_go_alone():
+            if not self._may_fall_back():
                 return RETURN_SECONDS
             if not self.is_member:
                 # Before it looks at the others: of two that begin at the same time, each sees the other.
-                self._go_alone()
+                self._fall_back()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
-                if not self._go_alone():
+                if not self._fall_back():
                     return RETURN_SECONDS
                 if slot in self._asked:
                     # It is the same slot now; that Redis may have heard of us holds on.
-                    self._asked[slot] = self._asked[slot]._replace(is_alone=True)
+                    self._asked[slot] = self._asked[slot]._replace(is_fallback=True)
                 self._record(slot, cost, limits, held_seconds)
-                self._alone.update(_units(slot, cost))
+                self._fallback.update(_units(slot, cost))
         return wait
 
     def restored(self, ages: Iterable[tuple[str, float]]) -> None:
-        """Redis knows of these now (see :meth:`ages`), also of those taken alone."""
+        """Redis knows of these now (see :meth:`ages`), also of those taken without it."""
         now = io.now()
         with self._lock:
             for slot, age in ages:
                 self._untold.pop(slot, None)
-                if slot in self._alone:
-                    self._alone.discard(slot)
+                if slot in self._fallback:
+                    self._fallback.discard(slot)
                     self._spend(1)
                 if age < 0 and self._stamps.get(slot, 0.0) <= now:
                     # It ended while Redis was told that it is held.
@@ -421,22 +424,22 @@ class ProcessWindow:
         share = self.mine(limit)
         if cost > share:
             return window
-        alone = sorted(at for name in self._alone if (at := self._leaving(name, window, now)) > now)
-        waits = [_until(alone, len(alone) + cost - share, now)]
+        fallback = sorted(at for name in self._fallback if (at := self._leaving(name, window, now)) > now)
+        waits = [_until(fallback, len(fallback) + cost - share, now)]
         # Redis may have heard what it could not answer.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._asked.values())]
         noticed = max(heard) + THEIRS_SECONDS * SLOWEST
         if self._allowances is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
             # as there were then; of what was free, each may take his allowance.
-            known = [name for name in self._stamps if name not in self._alone]
+            known = [name for name in self._stamps if name not in self._fallback]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._last_seen_at]
             taken = [noticed + window if at <= noticed else at for at in before]
-            inside = sorted(at for at in (*taken, *alone) if at > now)
+            inside = sorted(at for at in (*taken, *fallback) if at > now)
             # One that is asked for again by its name is the same.
             others = (asked for name, asked in self._asked.items() if name != slot)
-            lost = sum(asked.cost for asked in others if not asked.is_alone)
+            lost = sum(asked.cost for asked in others if not asked.is_fallback)
             allowance = max(0, self._allowances.get(pack_limits([limit]), 0)) - lost
             waits.append(_until(inside, len(inside) + cost - len(before) - max(0, allowance), now))
         else:
@@ -473,7 +476,7 @@ class ProcessWindow:
         old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon * SLOWEST]
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
-            self._alone.discard(slot)
+            self._fallback.discard(slot)
 
 
 def _until(leaving: Sequence[float], over: int, now: float) -> float:

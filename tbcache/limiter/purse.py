@@ -13,12 +13,12 @@ import threading
 
 
 class Purse:
-    """One source's purse. Money in millionths of a dollar, days counted since the epoch."""
+    """One source's purse. Money in millionths of a dollar, days counted since the Unix epoch."""
 
     def __init__(self) -> None:
         #: The day's budget, 0 for none, and what a page costs at most.
         self.budget = 0
-        self.page = 0
+        self.page_price = 0
         self.renew()
 
     def renew(self) -> None:
@@ -28,9 +28,9 @@ class Purse:
         self._left = 0
         self._day: int | None = None
 
-    def configure(self, budget: int, page: int) -> None:
+    def configure(self, budget: int, page_price: int) -> None:
         """The source is used, with this budget."""
-        self.budget, self.page = budget, page
+        self.budget, self.page_price = budget, page_price
 
     @property
     def paid(self) -> int:

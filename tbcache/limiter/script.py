@@ -29,7 +29,7 @@ class Take(NamedTuple):
     known: str
     patience_us: int
     process: str
-    is_alone: bool
+    ignores_fleet: bool
 
 
 class Taken(NamedTuple):
@@ -57,10 +57,10 @@ class Beat(NamedTuple):
     deadline_us: int
     forget_us: int
     allowances: str
-    goes_alone: bool
+    can_fall_back: bool
     known: str
     epoch: str
-    lease_us: int
+    hold_us: int
 
 
 class Told(NamedTuple):
@@ -88,7 +88,7 @@ class Leave(NamedTuple):
     fleet: Key
     process: str
     is_clean: bool
-    lease_us: int
+    hold_us: int
     gone_in_us: int
 
 
@@ -101,7 +101,7 @@ class Restore(NamedTuple):
     process: str
     known: str
     epoch: str
-    lease_us: int
+    hold_us: int
     whole: str
     members: int
     left_us: int

@@ -3,7 +3,7 @@
 -- KEYS  window       (see state.lua)
 --       entry        STRING  {"f":<fresh until, 16 digits, us>,"b":<birth, 16 digits>,"v":<JSON>}
 --       lease        HASH    token, until (us), length (us): who loads the key, until when,
---                            and for how long from when that was noted (see lease.lua);
+--                            and for how long from when that was written (see lease.lua);
 --                            since: the last clear when the load began, its value's birth;
 --                            waiters: how many joined;
 --                            failure, retry_at (us), failures: what the last load met
@@ -14,7 +14,7 @@
 --       line         STRING  the symbol's timeline, in the form of an entry (see hours_of in envelope.lua)
 --       line_lease   HASH    of the timeline, like a lease; hours: for how many it is being asked
 -- ARGV  limits       "count:span_us,..."
---       share        of each limit (0..1]
+--       fraction     of each limit that the lane may fill (0..1]
 --       charge       "fetch" | "request"
 --       lease_us
 --       needed_us    the freshness still needed; 0 for an ordinary ask
@@ -51,12 +51,12 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 
--- Whatever is answered below, the process was heard: the asker reckons with that. Where an older note of it
+-- Whatever is answered below, the process was heard: the asker reckons with that. Where an older record of it
 -- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
-local noted = redis.call('ZSCORE', fleet, process)
-if noted and tonumber(noted) >= tonumber(string.match(known, ' (%d+)$') or 0) then
-    noted = math.max(now, tonumber(noted))
-    redis.call('ZADD', fleet, noted, process)
+local last_seen = redis.call('ZSCORE', fleet, process)
+if last_seen and tonumber(last_seen) >= tonumber(string.match(known, ' (%d+)$') or 0) then
+    last_seen = math.max(now, tonumber(last_seen))
+    redis.call('ZADD', fleet, last_seen, process)
 end
 
 -- A key of another type is nobody's, here and below.
@@ -119,8 +119,8 @@ local function unneeded()
     end
 end
 
-local seen = enter(window, now, limits, known, id, false, noted)
-local view = not has_slot and look(window, now, cost, share) or nil
+local seen = enter(window, now, limits, known, id, false, last_seen)
+local view = not has_slot and look(window, now, cost, fraction) or nil
 local retry_at, code, reason, is_certain = 0, '', '', true
 if view then
     retry_at, code, reason, is_certain = view.retry_at, view.code, view.text, view.is_certain

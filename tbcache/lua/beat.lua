@@ -13,15 +13,15 @@
 --       deadline_us  0: none
 --       forget_us    forget who was absent for longer
 --       allowances        it goes by, "count:span=allowance,..."
---       goes_alone   it can go on without Redis, and does not only do what Redis gives it
+--       can_fall_back   it can go on without Redis, and does not only do what Redis gives it
 --       known        what it was replied of the epoch before, "" for none (see meet)
 --       epoch        the name for a new one
---       lease_us
+--       hold_us
 -- Replies
 --       told: now, share, fair, allowances, limits, processes, seen, closed_until, reason, are_all_present, absent, is_whole, left_us
 --                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
 --                    what meet replies; until when the source is closed (us; 0: it is not), and why; are_all_present when
---                    nobody who can go alone is absent; who is absent; is_whole when nothing is missing in the
+--                    nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet
 --       late: now    past the deadline: nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = process}
@@ -31,7 +31,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 local seen = meet(window, now, known, epoch, true)
-local lease = longest_lease(window.state, lease_us)
+local hold = longest_hold(window.state, hold_us)
 local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
 local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= limits
 if has_changed then
@@ -41,9 +41,9 @@ local forgotten_at = int(now - forget_us)
 local long_absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
 for i = 1, #long_absent, 2 do
     -- One that the last outage found here may have sent until its end.
-    if tonumber(long_absent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, lease) then
+    if tonumber(long_absent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, hold) then
         local last = math.max(tonumber(long_absent[i + 1]), returned_at)
-        forget(window.state, window.fleet, long_absent[i], clear_at(window.state, last, lease))
+        forget(window.state, window.fleet, long_absent[i], clear_at(window.state, last, hold))
         has_changed = true
     end
 end
@@ -54,9 +54,9 @@ end
 local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
     'lost_at', 'whole_at', 'left_until')
 window.limits = parse_limits(told[1] or limits)
-local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest(window.limits), lease)
+local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest(window.limits), hold)
 
--- Shares are for those who can go on alone: the others wait for Redis, whatever is theirs.
+-- Shares are for those who can go on without Redis: the others wait for Redis, whatever is theirs.
 local members, given, sharing = members_of(window, now), 0, 0
 for other, theirs in pairs(members.shares) do
     if other ~= process then
@@ -64,7 +64,7 @@ for other, theirs in pairs(members.shares) do
     end
 end
 local fair, share = 0, 0
-if goes_alone then
+if can_fall_back then
     fair = 1 / (sharing + 1)
     share = math.max(0, math.min(fair, 1 - given))
     if not is_whole then
@@ -78,23 +78,23 @@ else
 end
 
 -- The same holds for its allowances.
-local kept, granted = read_allowances(allowances), {}
+local reserved, granted = read_allowances(allowances), {}
 members.allowances[process] = nil
 local is_wanted = tonumber(told[4] or 0) > now
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local absent_part, others = kept_of(window, limit, now, 0)
+    local absent_part, others = reserved_of(window, limit, now, 0)
     local free = count - ours - foreign(window.slots, window.state, count, span, now, ours) - absent_part
-    local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, lease)
+    local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, hold)
     local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if allowance > 0 then
         local name = limit_name(limit)
         granted[#granted + 1] = name .. '=' .. int(allowance)
-        kept[name] = math.max(allowance, kept[name] or 0)
+        reserved[name] = math.max(allowance, reserved[name] or 0)
     end
 end
-write_allowances(window, kept)
+write_allowances(window, reserved)
 redis.call('PEXPIRE', window.fleet, 86400000)
 redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 

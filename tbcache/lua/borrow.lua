@@ -8,10 +8,10 @@ local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with bef
 -- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
 -- the reserve what the interactive asks do not need: at each of some times ahead, what is
 -- free and what will have come free is to last for them, who come at random (two deviations
--- more than their mean). One request fits beside the reserve, whatever the share.
-local function borrow(slots_key, limit, now, free, cost, share, rate)
+-- more than their mean). One request fits beside the reserve, whatever the fraction.
+local function borrow(slots_key, limit, now, free, cost, fraction, rate)
     local count, span = limit[1], limit[2]
-    local reserve = count - math.max(cost, math.floor(count * share))
+    local reserve = count - math.max(cost, math.floor(count * fraction))
     for _, ahead in ipairs({0, span / 32, span / 8, span / 4, span / 2, 3 * span / 4}) do
         local asked = math.max(rate, EXPECTED * count / span) * ahead
         local needed = math.min(reserve, 1 + math.ceil(asked + 2 * math.sqrt(asked)))

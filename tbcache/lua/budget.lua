@@ -5,7 +5,7 @@
 
 local BUDGET = 'budget'
 local BUDGET_POLL_US = 100000
-local KEPT_POLL_US = 5000000
+local RESERVED_POLL_US = 5000000
 local DAY_US = 86400000000
 
 local function next_midnight(now)
@@ -37,31 +37,31 @@ local function purses_of(window, purses_key, now)
 end
 
 -- Keeps when a budget was first found to be spent, in the figures of its day.
-local function note_spent(usage_key, now, budget)
+local function record_spent(usage_key, now, budget)
     if budget > 0 and spent_of(usage_key) >= budget then
         redis.pcall('HSETNX', usage_key, 'spent_at.' .. int(budget), int(now))
     end
 end
 
 -- Whether the day's budget (0: none) has room for a page more, those under way counted
--- at `page` for each slot: so it is overshot by one page at most. What may be spent by those who
--- are absent is kept for them. `mine` are slots of the asker.
+-- at `page_price` for each slot: so it is overshot by one page at most. What may be spent by those who
+-- are absent is reserved for them. `mine` are slots of the asker.
 -- Replies the moment to ask again (0: now), and why.
-local function look_at_budget(window, usage_key, purses_key, now, budget, page, mine)
+local function look_at_budget(window, usage_key, purses_key, now, budget, page_price, mine)
     if budget == 0 then
         return 0
     end
     local spent = spent_of(usage_key)
     if spent >= budget then
-        note_spent(usage_key, now, budget)
+        record_spent(usage_key, now, budget)
         return next_midnight(now), "the day's budget is spent"
     end
-    local kept = purses_of(window, purses_key, now)
-    if spent + kept >= budget then
-        return now + KEPT_POLL_US, "the rest of the day's budget is kept for processes that are absent"
+    local reserved = purses_of(window, purses_key, now)
+    if spent + reserved >= budget then
+        return now + RESERVED_POLL_US, "the rest of the day's budget is kept for processes that are absent"
     end
     local flying = flying_of(window.slots, now) - mine
-    if flying > 0 and spent + kept + flying * page >= budget then
+    if flying > 0 and spent + reserved + flying * page_price >= budget then
         return now + BUDGET_POLL_US, "the rest of the day's budget is for the pages under way"
     end
     return 0
@@ -71,7 +71,7 @@ end
 local function pay(usage_key, now, worker, budget, amount)
     count(usage_key, worker, 'cost', amount)
     redis.pcall('HINCRBY', usage_key, 'spent', amount)
-    note_spent(usage_key, now, budget)
+    record_spent(usage_key, now, budget)
 end
 
 -- Adds what an answer costs: `amount`, and of `once`, ids each with a price (millionths of a dollar) behind it,

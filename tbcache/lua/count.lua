@@ -32,10 +32,10 @@ for i = 1, #figures, 2 do
 end
 -- In which order they ended is not known: one that went well may have been the last.
 if answered > 0 then
-    note_end(state, now, '', answered)
+    record_end(state, now, '', answered)
 else
     for kind, many in pairs(failures) do
-        note_end(state, now, kind, many)
+        record_end(state, now, kind, many)
     end
 end
 return 1

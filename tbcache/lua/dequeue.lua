@@ -10,8 +10,8 @@
 --       clears       the log of clears (see clear.lua)
 -- ARGV  most         jobs
 --       limits
---       share        of the pre-warm lane
---       lease_us     of a slot
+--       prewarm_fraction   of each limit that the pre-warm lane may fill
+--       hold_us      for how long a slot is held at most
 --       claim_us     for how long a job is this worker's; renewed eight times meanwhile
 --       suffix       of new claims, which begin with the job's id and a slash
 --       most_deaths  how often a job's worker may die
@@ -72,13 +72,13 @@ for i = #all_lapsed, 1, -1 do
     end
     -- Last: a job without a claim that is in no list would be queued again never.
     redis.call('ZREM', claims, lapsed)
-    keep()
+    renew_ttls()
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
     redis.call('RPUSH', list_of(id), id)
-    keep()
+    renew_ttls()
 end
 
 local ready_at, is_called, handed_out = 0, false, {}
@@ -93,14 +93,14 @@ end
 local view
 
 -- Whether `many` jobs of a list may go upstream now.
-local function fits(many, part)
-    view = look(window, now, many * cost, part)
+local function fits(many, fraction)
+    view = look(window, now, many * cost, fraction)
     return view.retry_at == 0
 end
 
 -- Whether its first may.
-local function may_go(part)
-    local has_space = fits(1, part)
+local function may_go(fraction)
+    local has_space = fits(1, fraction)
     if not has_space then
         if view.code == GIVING_BACK then
 --@include call
@@ -125,12 +125,12 @@ end
 
 -- How many jobs of a list, at least, may go upstream now. All that could are looked at in one, where
 -- that comes to the same: the pre-warm lane is paced from one slot to the next.
-local function may_go_now(list, part)
+local function may_go_now(list, fraction)
     local many = math.min(most, redis.call('LLEN', list))
-    if part == 1 and many > 1 and fits(many, part) then
+    if fraction == 1 and many > 1 and fits(many, fraction) then
         return many
     end
-    return may_go(part) and 1 or 0
+    return may_go(fraction) and 1 or 0
 end
 
 -- Claims that are handed out with a slot each, and have none yet.
@@ -138,7 +138,7 @@ local unheld = {}
 
 local function hold_slots()
     if unheld[1] then
-        hold_all(window, now, unheld, cost, lease_us, now, view)
+        hold_all(window, now, unheld, cost, hold_us, now, view)
         unheld = {}
     end
 end
@@ -170,7 +170,7 @@ local function take_answered(list)
     end
 end
 
-local function take(list, part)
+local function take(list, fraction)
     local allowed = 0
     while most > 0 do
         local id, message = first(list)
@@ -180,7 +180,7 @@ local function take(list, part)
         local is_held = not needs_no_slot(id, message)
         if is_held and allowed == 0 then
             hold_slots()
-            allowed = may_go_now(list, part)
+            allowed = may_go_now(list, fraction)
             if allowed == 0 then
                 take_answered(list)
                 break
@@ -199,13 +199,13 @@ local function take_suspect()
     if not id then
         return
     end
-    local part = lane_of(id) == prewarm and share or 1
+    local fraction = lane_of(id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
     local is_held = not needs_no_slot(id, message)
     -- Whoever is free is never refused: two that call each other off would both go without.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process
         or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
-    if is_ours and (not is_held or may_go(part)) then
+    if is_ours and (not is_held or may_go(fraction)) then
         is_called = true
         if readiness == 'free' then
             hand_out(suspects, id, message, is_held)
@@ -220,7 +220,7 @@ end
 take_suspect()
 if not is_called and readiness ~= 'free' then
     take(interactive, 1)
-    take(prewarm, share)
+    take(prewarm, prewarm_fraction)
 end
 
 if handed_out[1] then

@@ -36,7 +36,7 @@ if key ~= '' then
             if waiting > 0 then
                 redis.call(is_first and 'LPUSH' or 'RPUSH', list_of(queued), queued)
                 notify_worker()
-                keep()
+                renew_ttls()
             end
         end
         return reply_queued(queued, false)
@@ -52,5 +52,5 @@ else
     redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
     notify_worker()
 end
-keep()
+renew_ttls()
 return reply_queued(id, true)

@@ -5,20 +5,20 @@
 local LOST_POLL_US = 250000
 local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in FORGET_US
 
--- For how long a request of any process may be under way (us), that of the asker with `lease` included.
-local function longest_lease(state_key, lease)
+-- For how long a request of any process may be under way (us), that of the asker with `hold` included.
+local function longest_hold(state_key, hold)
     local known = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
-    if tonumber(lease) > known then
-        redis.call('HSET', state_key, 'lease', lease)
+    if tonumber(hold) > known then
+        redis.call('HSET', state_key, 'lease', hold)
     end
-    return math.max(tonumber(lease), known)
+    return math.max(tonumber(hold), known)
 end
 
 -- From when on a window is known again after a loss (us): once all have put back what they sent, or else
 -- once whatever was sent has arrived and left the window.
-local function whole_from(lost_at, whole_at, span, lease)
+local function whole_from(lost_at, whole_at, span, hold)
     lost_at = tonumber(lost_at or 0)
-    return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + lease) or 0
+    return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + hold) or 0
 end
 
 -- A loss of data is noticed: the epoch of before is over.
@@ -34,31 +34,31 @@ local function is_overwritten(slots_key)
 end
 
 -- Whether Redis has lost data besides, in an epoch that began as its clock was set: the process has heard something
--- that was not noted before.
+-- that was not known before.
 local function has_lost_besides(window, current, heard)
     local told = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
     return told[1] == current and heard > tonumber(told[2] or 0)
 end
 
 -- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
--- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis noted that it was
+-- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis recorded that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
--- back. Where the fleet has no such note of it, Redis went back to an older state: that is a loss as well, and
--- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is noted, and the
--- script ends here with the server's error. `noted`: when the fleet was told of it last, false for never, nil where
--- that is not known to the script. Replies "EPOCH HEARD".
-local function meet(window, now, seen, name, joins, noted)
+-- back. Where the fleet has no such record of it, Redis went back to an older state: that is a loss as well, and
+-- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is recorded, and the
+-- script ends here with the server's error. `last_seen`: when it was last heard of, as the fleet has it: false for
+-- never, nil where the script has not looked. Replies "EPOCH HEARD".
+local function meet(window, now, seen, name, joins, last_seen)
     local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
     heard = tonumber(heard or 0) or 0
     local state = window.told or redis.call('HMGET', window.state, 'epoch', 'past')
     -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
     local current = state[1] and string.match(state[1], '^[%w%p]+$')
-    if noted == nil then
-        noted = redis.call('ZSCORE', window.fleet, window.process)
+    if last_seen == nil then
+        last_seen = redis.call('ZSCORE', window.fleet, window.process)
     end
-    noted = tonumber(noted or nil)
+    last_seen = tonumber(last_seen or nil)
     -- One that was absent for so long was forgotten; it is to put back its slots as well.
-    local is_forgotten = heard > 0 and not noted and now - heard >= FORGET_US
+    local is_forgotten = heard > 0 and not last_seen and now - heard >= FORGET_US
     local are_lost = is_overwritten(window.slots)
     if not current then
         current = name
@@ -76,7 +76,7 @@ local function meet(window, now, seen, name, joins, noted)
             redis.call('HDEL', window.state, 'stepped')
         end
         window.is_behind = true
-    elseif known and are_lost or heard > (noted or 0) and not is_forgotten then
+    elseif known and are_lost or heard > (last_seen or 0) and not is_forgotten then
         lose(window.state, now, current)
         current = name
         redis.call('HSET', window.state, 'epoch', current)
@@ -87,14 +87,14 @@ local function meet(window, now, seen, name, joins, noted)
         -- What was read before is not what stands there now.
         window.told = nil
     end
-    -- The clock was set back then, and no note says how long ago it is that its process was heard.
-    window.is_set_back = (noted or 0) > now
-    if (noted or joins) and (noted or 0) < now then
+    -- The clock was set back then, and no record says how long ago it is that its process was heard.
+    window.is_set_back = (last_seen or 0) > now
+    if (last_seen or joins) and (last_seen or 0) < now then
         -- Never earlier than it was told: a clock that was set back has lost nothing.
         redis.call('ZADD', window.fleet, now, window.process)
     end
     if are_lost then
         redis.call('ZCARD', window.slots)
     end
-    return current .. ' ' .. ((noted or joins) and not is_forgotten and int(now) or '0')
+    return current .. ' ' .. ((last_seen or joins) and not is_forgotten and int(now) or '0')
 end

@@ -46,7 +46,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
         notify_worker()
     end
     if what ~= 'done' then
-        keep()
+        renew_ttls()
     end
     return what
 end

@@ -42,9 +42,9 @@ local function forget(state_key, fleet_key, process, gone_at)
 end
 
 -- From when on nothing that a process sent can be in a window (us). All of it
--- arrived within a lease of `last`, the last moment at which it may have sent. It may be the first
+-- arrived within `hold` of `last`, the last moment at which it may have sent. It may be the first
 -- to send: so the windows of the limits in force count, and not only those that a slot was taken in.
-local function clear_at(state_key, last, lease)
+local function clear_at(state_key, last, hold)
     local told = redis.call('HMGET', state_key, 'horizon', 'limits')
-    return last + lease + math.max(tonumber(told[1] or 0), longest(parse_limits(told[2] or '')))
+    return last + hold + math.max(tonumber(told[1] or 0), longest(parse_limits(told[2] or '')))
 end

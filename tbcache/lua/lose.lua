@@ -16,9 +16,9 @@ if not told[1] or tonumber(told[2] or 0) >= now - ago_us then
     return 0
 end
 
-local lease = tonumber(told[5] or 0)
+local hold = tonumber(told[5] or 0)
 -- No slot is held beyond that.
-local latest = clear_at(state, now, lease)
+local latest = clear_at(state, now, hold)
 local found = redis.call('ZRANGE', slots, 0, -1, 'WITHSCORES')
 for i = 1, #found, 2 do
     redis.call('ZADD', slots, int(math.min(tonumber(found[i + 1]) + later, latest)), found[i])
@@ -30,7 +30,7 @@ for _, name in ipairs(redis.call('HKEYS', state)) do
 end
 redis.call('HDEL', state, 'wanted_until')
 
--- Nobody has been heard by the new time: each counts as absent until it is, and what was noted of it before
+-- Nobody has been heard by the new time: each counts as absent until it is, and what was known of it before
 -- tells whether Redis has lost something besides (see meet).
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
@@ -40,7 +40,7 @@ end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
 local lost_at, whole_at = tonumber(told[3] or nil), tonumber(told[4] or nil)
-local was_whole = not lost_at or now - step_us >= (whole_at or clear_at(state, lost_at, lease))
+local was_whole = not lost_at or now - step_us >= (whole_at or clear_at(state, lost_at, hold))
 if was_whole and (found[1] or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', told[1])

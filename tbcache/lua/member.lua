@@ -1,6 +1,6 @@
 --@include number
 --@include limit
--- member: the processes that take slots of a source, and what is kept for each of them.
+-- member: the processes that take slots of a source, and what is reserved for each of them.
 
 local MOST_VALUES = 4000
 
@@ -56,9 +56,9 @@ local function members_of(window, now)
     return members
 end
 
--- What of a limit is kept for those who are absent, and what for the others' allowances; of the
+-- What of a limit is reserved for those who are absent, and what for the others' allowances; of the
 -- taker's own allowance, what is left of it after `cost`.
-local function kept_of(window, limit, now, cost)
+local function reserved_of(window, limit, now, cost)
     local members, absent, allowances, name = members_of(window, now), 0, 0, nil
     for _, share in ipairs(members.absent) do
         absent = absent + math.floor(limit[1] * share + ROUNDING)

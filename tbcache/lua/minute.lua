@@ -3,8 +3,8 @@
 -- last minutes can be told without a second count of everything.
 --
 -- KEYS  usage    HASH  of the source's UTC day, "worker:metric" -> count
---       minutes  HASH  minute since the epoch -> "day metric=count,...", the sums over the workers
--- ARGV  day      since the epoch, that `usage` is of
+--       minutes  HASH  minute since the Unix epoch -> "day metric=count,...", the sums over the workers
+-- ARGV  day      since the Unix epoch, that `usage` is of
 --       kept     how many minutes are kept
 -- Replies 1; 0 where this minute is there already.
 local minute = math.floor(server_time() / 60000000)

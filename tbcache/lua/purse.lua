@@ -1,7 +1,7 @@
 --@include budget
 -- purse: what a process may spend of the day's budget while Redis is away from it: its share of
--- what is left. All purses together are never more than that, and look_at_budget keeps those of
--- absent processes from the others.
+-- what is left. All purses together are never more than that, and look_at_budget reserves those of
+-- absent processes for them.
 --
 -- KEYS  window, usage, purses   (see state.lua, admit.lua)
 -- ARGV  process   (money in millionths of a dollar)
@@ -16,11 +16,11 @@ local share = tonumber(redis.call('HGET', window.state, 'share:' .. process) or 
 local left = budget - spent_of(usage) - flying_of(window.slots, now) * slot_price
 local _, others = purses_of(window, purses, now)
 local purse = math.floor(math.max(0, math.min(share * left, left - others)))
--- Until it has read this it goes by the old one: the larger of the two is kept.
+-- Until it has read this it goes by the old one: the larger of the two is reserved.
 if math.max(purse, going_by) > 0 then
-    -- One that cannot be kept is not given.
-    local noted = redis.pcall('HSET', purses, process, int(math.max(purse, going_by)))
-    purse = type(noted) == 'number' and purse or 0
+    -- One that cannot be stored is not given.
+    local stored = redis.pcall('HSET', purses, process, int(math.max(purse, going_by)))
+    purse = type(stored) == 'number' and purse or 0
 else
     redis.pcall('HDEL', purses, process)
 end

@@ -47,7 +47,7 @@ for _, hash in ipairs({jobs, lanes, pending, keys, tries, deaths, dead_jobs, rea
     redis.call('HEXISTS', hash, '')
 end
 
-local function keep()
+local function renew_ttls()
     for _, part in ipairs(parts) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)
     end

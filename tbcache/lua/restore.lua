@@ -4,8 +4,8 @@
 -- restore: puts back the slots a process took while Redis was away, or that Redis lost.
 --
 -- A slot whose answer is in gets the process's stamp, which is at or after its arrival. One that is known may be
--- later: it is still held. Or it is earlier: the answer to the ask was lost, and what was asked for was sent after that,
--- alone. One that is under way is held.
+-- later: it is still held. Or it is earlier: the answer to the ask was lost, and the request was sent after that,
+-- without Redis. One that is under way is held.
 --
 -- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
@@ -14,7 +14,7 @@
 --       process
 --       known        what it was replied of the epoch before, "" for none (see meet)
 --       epoch        the name for a new one
---       lease_us
+--       hold_us
 --       whole        the last epoch of which it knew that nothing was missing, "" for none
 --       members      how many the fleet had then
 --       left_us      for how long a slot of those that had left by then may be in a window yet
@@ -27,17 +27,17 @@
 -- Replies
 --       restored: now, seen   seen: what meet replies
 --       late: now             past the deadline: nothing was done
--- Notes the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
+-- Records the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
 local function write_parts(window, share, allowances)
     local state, process = window.state, window.process
     if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
         redis.call('HSET', state, 'share:' .. process, share)
     end
-    local kept = read_allowances(redis.call('HGET', state, 'rooms:' .. process) or '')
+    local reserved = read_allowances(redis.call('HGET', state, 'rooms:' .. process) or '')
     for name, allowance in pairs(read_allowances(allowances)) do
-        kept[name] = math.max(allowance, kept[name] or 0)
+        reserved[name] = math.max(allowance, reserved[name] or 0)
     end
-    write_allowances(window, kept)
+    write_allowances(window, reserved)
 end
 
 local now = server_time()
@@ -54,9 +54,9 @@ if is_first then
     redis.call('HSET', state, 'lost_at', int(now), 'whole_at', int(now + ABSENT_US))
 end
 redis.call('HSET', state, 'returned_at', int(now))
-longest_lease(state, lease_us)
+longest_hold(state, hold_us)
 if is_member then
-    -- Redis may have lost what it goes by: should it be cut off again now, that is kept for it.
+    -- Redis may have lost what it goes by: should it be cut off again now, that is reserved for it.
     write_parts(window, going_by, allowances)
     redis.call('PEXPIRE', window.fleet, 86400000)
 end
@@ -74,15 +74,15 @@ if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
     redis.call('HSET', state, 'horizon', int(horizon))
 end
 local known_horizon = tonumber(redis.call('HGET', state, 'horizon') or 0)
-local kept_ms = math.ceil((math.max(horizon, known_horizon) + longest_lease(state, lease_us)) / 1000) + 60000
-expire_after(slots, kept_ms)
+local ttl_ms = math.ceil((math.max(horizon, known_horizon) + longest_hold(state, hold_us)) / 1000) + 60000
+expire_after(slots, ttl_ms)
 
 -- The window is whole again once all have put back what they sent, and what was sent by those who
 -- had left by then is old. Who joined after the loss stands for nobody.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
     local left_until, told_at = int(now + left_us), int(now - told_ago_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
-    expire_after(back, kept_ms)
+    expire_after(back, ttl_ms)
     local told, latest, returned, awaited = {}, 0, 0, 0
     -- Those who joined later may be heard of as late as the first that is absent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US

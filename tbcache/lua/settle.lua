@@ -191,6 +191,6 @@ if kind ~= 'abandon' then
     if latency ~= '' then count(usage, worker, 'ms' .. latency) end
     bill(usage, billed, now, worker, budget, amount, once)
     if error_kind ~= '' then count(usage, worker, 'error.' .. error_kind) end
-    if error_kind ~= '' or kind == 'value' then note_end(state, now, error_kind, 1) end
+    if error_kind ~= '' or kind == 'value' then record_end(state, now, error_kind, 1) end
 end
 return reply_settled(now, is_stored, is_ours)

@@ -1,8 +1,8 @@
 -- state: the keys of a source's window.
 --
 -- $ns:{source}:slots   ZSET  slot id -> stamp (server time, microseconds).
---                            A held slot is stamped now + lease; its commit lowers
---                            the stamp to the moment the answer was in. Every arrival
+--                            A held slot is stamped with the end of its hold; its commit
+--                            lowers the stamp to the moment the answer was in. Every arrival
 --                            upstream is at or before its slot's stamp, so no window
 --                            holds more arrivals than stamps.
 -- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
@@ -13,7 +13,7 @@
 --                            another one after each loss; past: the epoch before;
 --                            lost_at: when the last loss was noticed (us); whole_at: from when on
 --                            all that it took is known again (us), where that is known;
---                            lease: for how long a request may be under way (us): the longest
+--                            lease: for how long a slot is held at most (us): the longest
 --                            that a process has named;
 --                            stepped: the epoch that began as the server's clock was set, if
 --                            nothing was lost; stepped_at: when that was noticed (us);
@@ -31,7 +31,7 @@
 --                            process's own while Redis is away from it; only of a process
 --                            that can go on without Redis;
 --                            allowances:<process>: "count:span=allowance,...", how many slots of
---                            each limit it may take at once then: kept from all others;
+--                            each limit it may take at once then: reserved for it;
 --                            wanted_until: nobody is given allowances until then (us), as
 --                            somebody had need of them;
 --                            demand, demand_at: interactive slots taken per us, of
@@ -47,7 +47,7 @@
 --                            slide, and what was told last holds on beyond its end
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
 --                            One with a share that is absent for longer than ABSENT_US may
---                            be cut off and sending on its own: its share is kept free until
+--                            be cut off and sending on its own: its share is reserved until
 --                            it is back, or forgotten. A process says with each ask what it finds
 --                            there when Redis has lost nothing (see meet).
 

@@ -11,7 +11,7 @@
 --       known        what it was replied of the epoch before, "" for none (see meet)
 --       patience_us  a slot that comes free within it is promised at once
 --       process
---       is_alone     these limits hold alone, and not the fleet's as well
+--       ignores_fleet   these limits hold alone, and not the fleet's as well
 -- Replies
 --       taken: now, is_allowed, limit, span, used, retry_at, code, reason, seen, start
 --                    the figures are the tightest limit's, after the take; retry_at (us) is when the oldest
@@ -27,7 +27,7 @@ end
 -- One that only looks writes nothing.
 local asked = parse_limits(limits)
 local seen = is_take and meet(window, now, known, id) or ''
-open_window(window, limits, asked, is_alone)
+open_window(window, limits, asked, ignores_fleet)
 local view = look(window, now, cost, 1)
 local retry_at, start = view.retry_at, math.max(now, view.retry_at)
 local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)

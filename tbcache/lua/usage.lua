@@ -11,16 +11,16 @@ local function count(usage_key, worker, metric, by)
     end
 end
 
--- Notes how `many` fetches ended: `kind` of failure, '' where they went well. A failure stays noted
+-- Records how `many` fetches ended: `kind` of failure, '' where they went well. A failure stays on record
 -- until one goes well; that there is no such symbol is an answer like any other.
 local MOST_KINDS = 200  -- characters
-local function note_end(state_key, now, kind, many)
+local function record_end(state_key, now, kind, many)
     if kind == '' or kind == 'not_found' then
         redis.call('HDEL', state_key, 'failing')
         return
     end
-    local noted = redis.call('HGET', state_key, 'failing') or ''
-    local since, before, kinds = string.match(noted, '^(%d+) (%d+) (%S+)$')
+    local recorded = redis.call('HGET', state_key, 'failing') or ''
+    local since, before, kinds = string.match(recorded, '^(%d+) (%d+) (%S+)$')
     kinds = kinds or kind
     if not string.find(',' .. kinds .. ',', ',' .. kind .. ',', 1, true) and #kinds < MOST_KINDS then
         kinds = kinds .. ',' .. kind

@@ -27,25 +27,25 @@ local function read_state(window, asked)
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
 end
 
--- Opens the window for an asker with these limits. The fleet's hold as well, unless `is_alone`.
-local function open_window(window, limits, asked, is_alone)
+-- Opens the window for an asker with these limits. The fleet's hold as well, unless `ignores_fleet`.
+local function open_window(window, limits, asked, ignores_fleet)
     if not window.told then
         read_state(window, asked)
     end
     local told = window.told
     -- Mostly they are the same.
-    window.limits = told[3] and told[3] ~= limits and not is_alone and in_force(asked, told[3]) or asked
+    window.limits = told[3] and told[3] ~= limits and not ignores_fleet and in_force(asked, told[3]) or asked
     window.closed_until, window.closed_reason = moment(told[4]), told[5] or 'closed'
-    window.lost_at, window.whole_at, window.lease = told[6], told[7], tonumber(told[8] or 0)
+    window.lost_at, window.whole_at, window.longest_hold = told[6], told[7], tonumber(told[8] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(told[9] or 0), told[10], told[11]
     return window
 end
 
 -- The process is heard (see meet), and the window is opened.
-local function enter(window, now, limits, known, name, joins, noted)
+local function enter(window, now, limits, known, name, joins, last_seen)
     local asked = parse_limits(limits)
     read_state(window, asked)
-    local seen = meet(window, now, known, name, joins, noted)
+    local seen = meet(window, now, known, name, joins, last_seen)
     open_window(window, limits, asked)
     return seen
 end
@@ -61,13 +61,13 @@ end
 
 -- Of one limit: {free_at: when `cost` more could be had, 0 for now; code, text: why not; used: how much of it is;
 -- is_certain: a slot that starts then can be promised; paced_at: when the pre-warm lane may go on after it}.
-local function look_at_limit(window, limit, now, cost, share)
+local function look_at_limit(window, limit, now, cost, fraction)
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local others, others_until = foreign(window.slots, window.state, count, span, now, ours,
         span == window.foreign_span and window.told, FOREIGN_AT)
-    local kept, allowances = kept_of(window, limit, now, cost)
-    local found = {free_at = 0, code = 'limit', used = ours + others + kept, is_certain = true}
+    local reserved, allowances = reserved_of(window, limit, now, cost)
+    local found = {free_at = 0, code = 'limit', used = ours + others + reserved, is_certain = true}
     local over = found.used + cost - count
     if over > ours then
         found.free_at, found.is_certain = others > 0 and others_until or now + span, false
@@ -76,10 +76,10 @@ local function look_at_limit(window, limit, now, cost, share)
         if others > 0 then
             found.free_at, found.is_certain = math.min(found.free_at, others_until), false
         end
-    elseif share < 1 then
+    elseif fraction < 1 then
 --@include borrow
         local demand = demand_of(window.demand, window.demand_at, now, shortest(window.limits))
-        found.free_at = borrow(window.slots, limit, now, -over, cost, share, demand)
+        found.free_at = borrow(window.slots, limit, now, -over, cost, fraction, demand)
         -- Slots taken in a burst come free in a burst, and an interactive ask in between
         -- finds none: beyond half of the limit the lane goes at the limit's pace.
         if 2 * found.used > count then
@@ -89,17 +89,17 @@ local function look_at_limit(window, limit, now, cost, share)
         end
     end
     found.text = found.free_at > 0 and 'limit ' .. count or ''
-    if kept > 0 and found.free_at > now + LOST_POLL_US then
+    if reserved > 0 and found.free_at > now + LOST_POLL_US then
         -- The absent may be back, or be forgotten, at any moment.
         found.free_at, found.is_certain = now + LOST_POLL_US, false
-        found.text = found.text .. ', ' .. kept .. ' of it kept for processes that are absent'
+        found.text = found.text .. ', ' .. reserved .. ' of it kept for processes that are absent'
     end
     if allowances > 0 and over + allowances > 0 then
         -- They are given back within a few milliseconds; until then nothing can be promised.
         found.free_at, found.is_certain, found.code = now + ROOM_POLL_US, false, GIVING_BACK
         found.text = 'others are giving back what was kept for them'
     end
-    local known_at = whole_from(window.lost_at, window.whole_at, span, window.lease)
+    local known_at = whole_from(window.lost_at, window.whole_at, span, window.longest_hold)
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
     if now < known_at then
         -- Every process may have put its own slots back at any moment, so the asker looks again soon.
@@ -110,20 +110,20 @@ local function look_at_limit(window, limit, now, cost, share)
     return found
 end
 
--- What stands against `cost` more slots. `share` below 1 is the pre-warm lane's: the part of each limit that it
+-- What stands against `cost` more slots. `fraction` below 1 is the pre-warm lane's: the part of each limit that it
 -- may fill whatever the interactive asks do. Replies {retry_at: when to ask again, 0 for now; code, text: why;
 -- count, span, used: of the tightest limit; is_certain: a slot that starts at retry_at can be promised;
 -- paced: of the pre-warm lane, span -> when it may go on after it}.
-local function look(window, now, cost, share)
+local function look(window, now, cost, fraction)
     -- One who is absent may take again what leaves of his: nothing is promised then.
-    local view = {retry_at = 0, code = '', text = '', paced = share < 1 and {} or nil,
-        is_certain = share == 1 and #members_of(window, now).absent == 0}
+    local view = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
+        is_certain = fraction == 1 and #members_of(window, now).absent == 0}
     if window.closed_until > now then
         view.retry_at, view.code, view.text = window.closed_until, 'closed', window.closed_reason
         view.is_certain = false
     end
     for _, limit in ipairs(window.limits) do
-        local found = look_at_limit(window, limit, now, cost, share)
+        local found = look_at_limit(window, limit, now, cost, fraction)
         view.is_certain = view.is_certain and found.is_certain
         if found.paced_at then
             view.paced[limit[2]] = found.paced_at
@@ -138,8 +138,8 @@ local function look(window, now, cost, share)
     return view
 end
 
--- Notes what was taken for the sake of those who come: by a lane of its own pace, or as demand.
-local function note_lane(window, now, slots, view)
+-- Records what was taken for the sake of those who come: by a lane of its own pace, or as demand.
+local function record_lane(window, now, slots, view)
     if view.paced then
         for span, paced_at in pairs(view.paced) do
             redis.call('HSET', window.state, 'paced:' .. int(span), int(paced_at))
@@ -159,10 +159,10 @@ local function is_lately(window, now, period)
 end
 
 -- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
--- promised by look) until start + lease. A slot promised for later keeps the bound as well: at
+-- promised by look) until start + held. A slot promised for later keeps the bound as well: at
 -- its taking, every other stamp younger than start - window was counted. `view`: what look said; nil where the
 -- ask was counted in its lane before.
-local function hold_all(window, now, ids, cost, lease, start, view)
+local function hold_all(window, now, ids, cost, held, start, view)
     local span = longest(window.limits)
     if span > window.horizon then
         window.horizon = span
@@ -176,17 +176,17 @@ local function hold_all(window, now, ids, cost, lease, start, view)
         redis.call('PEXPIRE', window.state, STATE_TTL_MS)
     end
     if view then
-        note_lane(window, now, #ids * cost, view)
+        record_lane(window, now, #ids * cost, view)
     end
     for _, id in ipairs(ids) do
         for unit = 1, cost do
-            redis.call('ZADD', window.slots, int(start + lease), unit == 1 and id or id .. '#' .. unit)
+            redis.call('ZADD', window.slots, int(start + held), unit == 1 and id or id .. '#' .. unit)
         end
     end
-    expire_after(window.slots, math.ceil((start - now + window.horizon + lease) / 1000) + 1000)
+    expire_after(window.slots, math.ceil((start - now + window.horizon + held) / 1000) + 1000)
     spend(window, #ids * cost)
 end
 
-local function hold(window, now, id, cost, lease, start, view)
-    hold_all(window, now, {id}, cost, lease, start, view)
+local function hold(window, now, id, cost, held, start, view)
+    hold_all(window, now, {id}, cost, held, start, view)
 end

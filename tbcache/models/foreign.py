@@ -90,6 +90,6 @@ def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
 
 
 def moment(stamp_us: object) -> datetime | None:
-    """The moment (UTC) that is ``stamp_us`` microseconds after the epoch; None where there is none such."""
+    """The moment (UTC) that is ``stamp_us`` microseconds after the Unix epoch; None where none is."""
     micros = whole(stamp_us, most=MOST_US)
     return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)

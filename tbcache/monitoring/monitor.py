@@ -80,7 +80,7 @@ class UsageMonitor:
         Raises:
           InvalidRequest: a cost that is no number from 0 to 1e6, or a source that is no name.
         """
-        place = source if source in self._recorder.known or self.note(source, stacklevel=3) else OTHER
+        place = source if source in self._recorder.known or self.register(source, stacklevel=3) else OTHER
         micros = _micros_of(cost)
         figures = Counter({"hit": 1} if cached else {"go": 1, "ended": 1})
         if not success:
@@ -89,7 +89,7 @@ class UsageMonitor:
             figures["cost"] += micros
         self.count(place, figures)
 
-    def note(self, source: str, stacklevel: int = 2) -> bool:
+    def register(self, source: str, stacklevel: int = 2) -> bool:
         """Have a place for a name that is no configured source; False where 100 others have one.
 
         The first time it is compared with the names of the configured sources.
@@ -97,9 +97,9 @@ class UsageMonitor:
         Raises:
           InvalidRequest: it is no name.
         """
-        if not self.names.is_noted(check_name(source)):
+        if not self.names.is_registered(check_name(source)):
             warn_of_near_miss(source, self._settings, stacklevel + 1)
-        return self.names.note(source)
+        return self.names.register(source)
 
     def bill(self, source: str, bill: Bill) -> None:
         """Add what answers cost that were read while Redis was away.

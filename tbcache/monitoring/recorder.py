@@ -28,7 +28,7 @@ MOST_OWED, MOST_BILLED = 100_000, 1_000
 
 
 class _Batch(NamedTuple):
-    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the epoch.
+    """Figures on their way; ``id`` makes sure that they arrive once. ``day`` since the Unix epoch.
 
     ``once`` are ids with their prices (millionths of a dollar), of which only those cost something that
     nobody has been billed for on that day.
@@ -185,7 +185,7 @@ class Recorder:
         return self._flushing
 
     def unsent(self, source: str, day: int) -> Counter[tuple[str, str]]:
-        """What Redis has not been sent yet of that day (since the epoch)."""
+        """What Redis has not been sent yet of that day (since the Unix epoch)."""
         figures: Counter[tuple[str, str]] = Counter()
         with self._lock:
             own = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
@@ -204,7 +204,7 @@ class Recorder:
           Unavailable: Redis is away.
         """
         # Also of names that nobody has configured: what a script counts of them is not sent from here.
-        for source in (*self.known, *self.names.noted):
+        for source in (*self.known, *self.names.registered):
             self.mark_minute(source)
 
     def mark_minute(self, source: str) -> None:

@@ -137,8 +137,8 @@ class PacingConsumer(Consumer):
                 clears=self._store.keys.clears(name),
                 most=reserved.count,
                 limits=pack_limits(self._source.limits),
-                share=settings.prewarm_share,
-                lease_us=to_micros(settings.lease_seconds),
+                prewarm_fraction=settings.prewarm_share,
+                hold_us=to_micros(settings.lease_seconds),
                 claim_us=to_micros(self._shared.claim_seconds),
                 suffix=suffix,
                 most_deaths=MOST_TRIES,
@@ -151,15 +151,15 @@ class PacingConsumer(Consumer):
                 in_hand=tuple(self._hand.claims),
             )
 
-        def note(found: Dequeued) -> None:
+        def on_reply(found: Dequeued) -> None:
             for job in found.jobs:
                 self._hand.take(job.claim, reserved)
                 self._buffer.append(job)
             self._threads.set_free_for(name, found.is_called)
 
-        want = Want(name, suffix, reserved.count * cost, self._source.limits, is_alone=False)
+        want = Want(name, suffix, reserved.count * cost, self._source.limits, can_fall_back=False)
         try:
-            found = run(self._limiter.take(DEQUEUE, want, call, note=note)).reply
+            found = run(self._limiter.take(DEQUEUE, want, call, on_reply=on_reply)).reply
         except Unavailable as error:
             if error.is_timeout:
                 self._hand.unheard.append(suffix)

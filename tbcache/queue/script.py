@@ -72,8 +72,8 @@ class Dequeue(NamedTuple):
     clears: Key
     most: int
     limits: str
-    share: float
-    lease_us: int
+    prewarm_fraction: float
+    hold_us: int
     claim_us: int
     suffix: str
     most_deaths: int
@@ -120,7 +120,7 @@ def slot_of(claim: bytes) -> str:
 
 def _given(ask: Dequeue, reply: Dequeued) -> Given:
     slots = [slot_of(job.claim) for job in reply.jobs if job.is_held]
-    return Given(slots, held_seconds=ask.lease_us / MICROS, cost=ask.cost)
+    return Given(slots, held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
 ENQUEUE = Script("enqueue", Enqueue, record(Queued))

@@ -42,7 +42,7 @@ class Threads:
         self._most = 0
         self._is_open = False
         #: The queue that the process makes itself free for, or is free for.
-        self._alone: str | None = None
+        self._exclusive: str | None = None
         self._taken: Counter[str] = Counter()
 
     def open(self, total: int, queues: int) -> None:
@@ -51,7 +51,7 @@ class Threads:
             self._total = total
             self._most = max(1, total - max(0, queues - 1))
             self._is_open = True
-            self._alone = None
+            self._exclusive = None
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Threads:
         """Every idle thread that ``queue`` may have; those that no job took are idle again afterwards."""
         with self._changed:
             room = self._room(queue)
-            is_all = room > 0 and self._alone == queue
+            is_all = room > 0 and self._exclusive == queue
             reservation = Reservation(room, is_idle=not self._taken.total(), is_all=is_all)
             self._taken[queue] += reservation.count
         try:
@@ -95,21 +95,21 @@ class Threads:
     def may_be_free_for(self, queue: str) -> bool:
         """False when the worker is stopping, or makes itself free for another queue."""
         with self._changed:
-            return self._is_open and self._alone in (None, queue)
+            return self._is_open and self._exclusive in (None, queue)
 
     def is_called_by(self, queue: str) -> bool:
         """True while the process makes itself free for ``queue``, or is."""
-        return self._alone == queue
+        return self._exclusive == queue
 
     def set_free_for(self, queue: str, is_wanted: bool) -> None:
         """Reserve nothing until every thread is idle, and then all of them for ``queue``; or no longer."""
         with self._changed:
-            if self._alone in (None, queue):
-                self._alone = queue if is_wanted else None
+            if self._exclusive in (None, queue):
+                self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
 
     def _room(self, queue: str) -> int:
         idle = self._total - self._taken.total()
-        if self._alone is not None:
-            return idle if self._is_open and self._alone == queue and idle == self._total else 0
+        if self._exclusive is not None:
+            return idle if self._is_open and self._exclusive == queue and idle == self._total else 0
         return max(0, min(idle, self._most - self._taken[queue])) if self._is_open else 0

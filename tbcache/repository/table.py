@@ -133,7 +133,7 @@ snapshots = Table(
     Index("ix_sentiment_snapshots_moment", "as_of"),
 )
 
-#: One row: the version of all tables, the tbcache that made it, and when (seconds since the epoch)
+#: One row: the version of all tables, the tbcache that made it, and when (seconds since the Unix epoch)
 #: somebody is to look for what is too old.
 schema = Table(
     "tbcache_schema",

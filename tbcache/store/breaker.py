@@ -227,7 +227,7 @@ class Breaker:
             log.info("redis.returned", address=self._address)
 
     def _await_quiet(self, was_away: bool) -> None:
-        """What is put right must not be changed by what was asked before. Others go on alone meanwhile."""
+        """What is put right must not be changed by what was asked before. The others go on without Redis."""
         quiet_at = max((repair.quiet_at(was_away) for repair in self._repairs), default=-math.inf)
         if (left := quiet_at - now()) > 0:
             self._prober.pause(left)

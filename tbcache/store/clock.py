@@ -118,7 +118,7 @@ class ServerClock:
 
     @property
     def day(self) -> int:
-        """The UTC day of :attr:`today`, counted since the epoch: that of figures, budgets and bills."""
+        """The UTC day of :attr:`today`, counted since the Unix epoch: that of figures, budgets and bills."""
         # As `time_us` does, without a call: each figure that is counted pays for this.
         known = self._ranges.get("")
         return day_of(utc_now()) if known is None else day_at((now() + known.high) * MICROS)

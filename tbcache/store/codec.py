@@ -108,14 +108,14 @@ def decode_sentiment(payload: bytes) -> SymbolSentiment:
 def seal(payload: bytes, fresh_until_us: int = FOREVER, birth: int = UNCLEARED) -> bytes:
     """Put ``payload`` into the envelope that admit.lua reads.
 
-    ``fresh_until_us`` counts since the epoch; ``birth`` is the sequence of the last clear that
+    ``fresh_until_us`` counts since the Unix epoch; ``birth`` is the sequence of the last clear that
     was known when its load began.
     """
     return b'{"f":%016d,"b":%016d,"v":%b}' % (fresh_until_us, birth, payload)
 
 
 def open_envelope(data: bytes) -> tuple[int, int, bytes]:
-    """Until when (us since the epoch) an entry is fresh, its birth, and its payload.
+    """Until when (us since the Unix epoch) an entry is fresh, its birth, and its payload.
 
     Raises:
       DecodeError: it is no envelope.
@@ -126,7 +126,7 @@ def open_envelope(data: bytes) -> tuple[int, int, bytes]:
 
 
 def read_head(data: bytes) -> tuple[int, int]:
-    """Until when (us since the epoch) an entry is fresh, and its birth, from its first ``HEAD_BYTES``.
+    """Until when (us since the Unix epoch) an entry is fresh, and its birth, from its first ``HEAD_BYTES``.
 
     Raises:
       DecodeError: it is no envelope.

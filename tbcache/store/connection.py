@@ -333,7 +333,7 @@ class Store:
         refused.is_timeout = may_be_done(error)
         log.warning("redis.refused", script=script, source=source, reason=refused.reason)
         if source:
-            self.refusals.note(source, script, refused.reason)
+            self.refusals.record(source, script, refused.reason)
         return refused
 
     def _is_in_cluster(self) -> ConfigurationError:

@@ -61,13 +61,13 @@ class Packed(NamedTuple):
 class Kept(NamedTuple):
     """A value that may be given while Redis is away, and its seconds of freshness: 0 or less if it is stale.
 
-    ``is_alone``: it was set or loaded without Redis. Any other was read before Redis went away, and others
+    ``is_fallback``: it was set or loaded without Redis. Any other was read before Redis went away, and others
     may have changed it since.
     """
 
     value: Any
     fresh_seconds: float
-    is_alone: bool
+    is_fallback: bool
 
     @property
     def payload(self) -> bytes:
@@ -82,7 +82,7 @@ class _Entry(NamedTuple):
     fresh_until: float
     gone_at: float
     size: int
-    is_alone: bool
+    is_fallback: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ class Changes:
 class MemoryStats:
     """How full the memory is, and how often it answered.
 
-    ``entries`` are values that were read from Redis, ``alone`` those that were set or loaded without it;
+    ``entries`` are values that were read from Redis, ``fallback`` those that were set or loaded without it;
     ``bytes`` are those of both.
     """
 
     entries: int
-    alone: int
+    fallback: int
     bytes: int
     hits: int
 
@@ -145,9 +145,9 @@ class Memory:
     def stats(self) -> MemoryStats:
         now = time.monotonic()
         with self._lock:
-            alone = [entry for entry in self._entries.values() if entry.is_alone]
-            fresh = sum(now < entry.gone_at for entry in alone)
-            return MemoryStats(len(self._entries) - len(alone), fresh, self._bytes, self._hits)
+            fallback = [entry for entry in self._entries.values() if entry.is_fallback]
+            fresh = sum(now < entry.gone_at for entry in fallback)
+            return MemoryStats(len(self._entries) - len(fallback), fresh, self._bytes, self._hits)
 
     def on_removal(self, callback: Callable[[Matches], None]) -> None:
         """Call ``callback`` whenever this process deletes or clears keys, with a function that says of a key
@@ -176,7 +176,7 @@ class Memory:
             now = time.monotonic()
             # Not only the thread's flag: a thread that gets no time to run must not
             # leave old values in use.
-            if now >= self._sure_until or entry.is_alone:
+            if now >= self._sure_until or entry.is_fallback:
                 return MISSING
             if now >= entry.fresh_until:
                 self._drop(key)
@@ -208,9 +208,9 @@ class Memory:
             if (self._generation, self._changes[hash(key) % _STRIPES]) != start[:2] or not self.is_on:
                 return False
             entry = self._entries.get(key)
-            if entry is not None and entry.is_alone and time.monotonic() < entry.gone_at:
+            if entry is not None and entry.is_fallback and time.monotonic() < entry.gone_at:
                 return False
-            return self._keep(key, _Entry(value, until, until, size, is_alone=False))
+            return self._insert(key, _Entry(value, until, until, size, is_fallback=False))
 
     def discard(self, key: str) -> None:
         """Drop ``key``, and refuse what was read of it until now; call after changing it in Redis."""
@@ -226,18 +226,18 @@ class Memory:
             if entry is None or now >= entry.gone_at:
                 return None
             # Refused for one command, or to one source, Redis is there: others change what it has.
-            if not entry.is_alone and self._store.is_available:
+            if not entry.is_fallback and self._store.is_available:
                 return None
             self._entries.move_to_end(key)
-            return Kept(entry.value, entry.fresh_until - now, entry.is_alone)
+            return Kept(entry.value, entry.fresh_until - now, entry.is_fallback)
 
     def set(self, key: str, payload: bytes, ttl: float) -> bool:
         """Keep what was set without Redis; False when it is too large for that."""
         with self._lock:
-            self._note(key)
+            self._remember_key(key)
             return self._set(key, payload, ttl, 0.0)
 
-    def keep(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
+    def put_loaded(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
         """Keep an answer that was loaded without Redis; False when it is too large for that.
 
         What Redis has is older, and no less true until its own TTL is over: there is nothing to be put right.
@@ -257,7 +257,7 @@ class Memory:
             self._deletes[hash(key) % _STRIPES] += 1
             self._change(key)
             if not in_redis:
-                self._note(key)
+                self._remember_key(key)
         self._tell(key.__eq__)
         return kept is not None and kept.fresh_seconds > 0
 
@@ -302,14 +302,14 @@ class Memory:
         with self._lock:
             self._keys -= done.keys
             self._patterns -= done.patterns
-            self._drop_alone(
+            self._drop_fallback(
                 lambda key: key in done.keys or any(glob.fullmatch(key.encode()) for glob in globs)
             )
 
-    def forget_alone(self) -> None:
+    def forget_fallback(self) -> None:
         """Drop what was set and loaded without Redis: it knows better again."""
         with self._lock:
-            self._drop_alone(lambda key: True)
+            self._drop_fallback(lambda key: True)
 
     # --- what the server tells (tracking.py) ----------------------------------------------------
 
@@ -323,24 +323,26 @@ class Memory:
         with self._lock:
             entry = self._entries.get(key)
             # The news may be of before Redis went, and what was set without it is newer than that.
-            self._change(key, is_dropped=entry is not None and not entry.is_alone)
+            self._change(key, is_dropped=entry is not None and not entry.is_fallback)
 
     def flush(self) -> None:
         """Drop everything that was read from Redis, and refuse what was read until now."""
         with self._lock:
             self._generation += 1
-            alone = [(key, entry) for key, entry in self._entries.items() if entry.is_alone]
-            self._entries = OrderedDict(alone)
-            self._bytes = sum(entry.size for _, entry in alone)
+            fallback = [(key, entry) for key, entry in self._entries.items() if entry.is_fallback]
+            self._entries = OrderedDict(fallback)
+            self._bytes = sum(entry.size for _, entry in fallback)
 
     # --- with the lock held ---------------------------------------------------------------------
 
     def _set(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
         self._change(key)
         until = time.monotonic() + ttl
-        return self._keep(key, _Entry(Packed(payload), until, until + stale_ttl, len(payload), is_alone=True))
+        return self._insert(
+            key, _Entry(Packed(payload), until, until + stale_ttl, len(payload), is_fallback=True)
+        )
 
-    def _keep(self, key: str, entry: _Entry) -> bool:
+    def _insert(self, key: str, entry: _Entry) -> bool:
         entry = entry._replace(size=entry.size + OVERHEAD_BYTES + len(key))
         if entry.size > self._max_bytes:
             return False
@@ -362,12 +364,12 @@ class Memory:
         self._bytes -= entry.size
         return entry
 
-    def _drop_alone(self, matches: Matches) -> None:
-        found = [key for key, entry in self._entries.items() if entry.is_alone and matches(key)]
+    def _drop_fallback(self, matches: Matches) -> None:
+        found = [key for key, entry in self._entries.items() if entry.is_fallback and matches(key)]
         for key in found:
             self._drop(key)
 
-    def _note(self, key: str) -> None:
+    def _remember_key(self, key: str) -> None:
         self._keys.add(key)
         self._bound()
 

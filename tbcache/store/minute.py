@@ -97,12 +97,12 @@ class Minutes:
 
 
 def _minute(moment_us: float) -> int:
-    """The minute since the epoch in which a moment (us) lies."""
+    """The minute since the Unix epoch in which a moment (us) lies."""
     return int(moment_us / MICROS) // 60
 
 
 def _read(text: bytes) -> tuple[int, Counter[str]]:
-    """The day since the epoch and its sums; what is damaged is left out."""
+    """The day since the Unix epoch and its sums; what is damaged is left out."""
     day, _, figures = text.decode(errors="replace").partition(" ")
     pairs = (part.partition("=") for part in figures.split(","))
     sums = {metric: count for metric, _, value in pairs if (count := whole(value)) is not None}

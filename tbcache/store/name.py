@@ -50,15 +50,15 @@ class Names:
         self._tell_at: dict[str, float] = {}
 
     @property
-    def noted(self) -> list[str]:
+    def registered(self) -> list[str]:
         """The names that have a place in this process."""
         return list(self._tell_at.copy())
 
-    def is_noted(self, name: str) -> bool:
+    def is_registered(self, name: str) -> bool:
         """True once ``name`` has a place in this process."""
         return name in self._tell_at
 
-    def note(self, name: str) -> bool:
+    def register(self, name: str) -> bool:
         """Have a place for ``name`` in this process; False where every place is taken."""
         if name not in self._tell_at and len(self._tell_at) >= MOST_NAMES and name != OTHER:
             self._tell_at.setdefault(OTHER, 0.0)

@@ -39,7 +39,7 @@ class Refusals:
         self._lock = threading.Lock()
         self._found: dict[str, tuple[Refusal, float]] = {}
 
-    def note(self, source: str, script: str, reason: str) -> None:
+    def record(self, source: str, script: str, reason: str) -> None:
         """Redis has refused ``script`` on keys of ``source``."""
         refusal = Refusal(utc_now(), f"{script}: {reason}")
         with self._lock:

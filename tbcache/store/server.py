@@ -19,7 +19,7 @@ class AskTime(NamedTuple):
 
 
 class Time(NamedTuple):
-    """Seconds since the epoch, and microseconds beyond."""
+    """Seconds since the Unix epoch, and microseconds beyond."""
 
     seconds: int
     micros: int

@@ -40,7 +40,7 @@ def to_micros(seconds: float) -> int:
 
 
 def to_time(stamp_us: float) -> datetime:
-    """Microseconds since the epoch as UTC; what the calendar does not have is its nearest end."""
+    """Microseconds since the Unix epoch as UTC; what the calendar does not have is its nearest end."""
     return datetime.fromtimestamp(min(max(stamp_us / MICROS, 0.0), _LAST_SECOND), UTC)
 
 
@@ -50,7 +50,7 @@ def day_at(stamp_us: float) -> int:
 
 
 def day_of(moment: datetime) -> int:
-    """The UTC day of ``moment``, counted since the epoch: that of figures, budgets and bills."""
+    """The UTC day of ``moment``, counted since the Unix epoch: that of figures, budgets and bills."""
     return day_at(moment.timestamp() * MICROS)
 
 

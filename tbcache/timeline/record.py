@@ -93,7 +93,7 @@ class _Json(msgspec.Struct):
 
 
 class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
-    """A version, with times in microseconds since the epoch; what is mostly absent stands last."""
+    """A version, with times in microseconds since the Unix epoch; what is mostly absent stands last."""
 
     id: str
     at: int | None

@@ -240,13 +240,13 @@ def test_what_is_refused_of_many_names_takes_a_bounded_room(monkeypatch: pytest.
     """The keys of a cache may have any name, and a heartbeat is sent each second."""
     refusals = refusal.Refusals()
     for number in range(2 * refusal.MOST_SOURCES):
-        refusals.note(f"s{number}", "begin_load", "no")
+        refusals.record(f"s{number}", "begin_load", "no")
     first = refusals.lasting()
     assert len(first) == refusal.MOST_SOURCES
-    refusals.note("s0", "end_load", "never")
+    refusals.record("s0", "end_load", "never")
     again = refusals.lasting()["s0"]
     assert (again.since, again.reason) == (first["s0"].since, "end_load: never")
     # What was refused long ago and not since is over, and makes room.
     monkeypatch.setattr(refusal, "LASTING_SECONDS", -1.0)
-    refusals.note("s1", "end_load", "never")
+    refusals.record("s1", "end_load", "never")
     assert refusals.lasting() == {}

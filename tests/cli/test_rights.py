@@ -180,8 +180,8 @@ def test_without_the_channel_all_goes_on_and_one_line_says_so(
         limiter = RateLimiter(get_source("stocktwits", settings), store)
         assert limiter.check_rate_limit()[0]
         wait_until(lambda: caplog.messages, what="a line")
-        began = limiter_of(store).own("stocktwits").last_seen_at
-        wait_until(lambda: limiter_of(store).own("stocktwits").last_seen_at > began, what="another beat")
+        began = limiter_of(store).process_window("stocktwits").last_seen_at
+        wait_until(lambda: limiter_of(store).process_window("stocktwits").last_seen_at > began, what="another beat")
         assert limiter.check_rate_limit()[0]
         assert denied(server) == [("channel", "trading_bot:notices")]
         monitor.leave()

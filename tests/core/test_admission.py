@@ -27,7 +27,7 @@ from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.process_window import Word
+from tbcache.limiter.process_window import Allotment
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.price import Bill, Price
@@ -576,7 +576,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         line=keys.entry("twitter:AAPL:timeline"),
         line_lease=keys.lease("twitter:AAPL:timeline"),
         limits="5:60000000",
-        share=1.0,
+        fraction=1.0,
         charge="fetch",
         lease_us=15_000_000,
         needed_us=0,
@@ -711,7 +711,7 @@ def test_redis_away_is_answered_from_this_processs_share(
     admission = Admission(store, settings, UsageMonitor(store, settings))
     go(admission, "A")
     window = limiter_of(store).process_window("twitter")
-    window.receive(Word(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), window.report()[1])
+    window.receive(Allotment(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), window.report()[1])
     private_server.kill()
     go(admission, "B")
     go(admission, "C")
@@ -731,7 +731,7 @@ def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     admission.settle(go(admission, "A"), VALUE)
     private_server.kill()
     local = go(admission, "B")
-    assert local.is_local
+    assert local.is_fallback
     admission.settle(local, VALUE)
     assert isinstance(admission.admit(ask("B")), Hit)
     private_server.start()
@@ -741,13 +741,13 @@ def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
 
 
 @pytest.mark.one_driver
-@pytest.mark.parametrize("is_taken_alone", [True, False])
+@pytest.mark.parametrize("is_fallback", [True, False])
 def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     private_server: Server,
     store_for: object,
     settings_for: object,
     monkeypatch: pytest.MonkeyPatch,
-    is_taken_alone: bool,
+    is_fallback: bool,
 ) -> None:
     """Nobody waits for a lease of which its holder does not know; and it was one ask, not two."""
     store: Store = store_for(private_server)  # type: ignore[operator]
@@ -762,18 +762,18 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
 
     with monkeypatch.context() as patch:
         patch.setattr(store._server, "call", deaf)
-        if not is_taken_alone:
-            limiter_of(store).process_window("twitter").receive(Word(0.0, 0.0, {}, TWITTER.limits, 2), 0)
+        if not is_fallback:
+            limiter_of(store).process_window("twitter").receive(Allotment(0.0, 0.0, {}, TWITTER.limits, 2), 0)
         verdict = admission.admit(ask("B"))
-    assert isinstance(verdict, Go if is_taken_alone else Wait)
+    assert isinstance(verdict, Go if is_fallback else Wait)
     if isinstance(verdict, Go):
-        assert admission.settle(verdict.grant, VALUE) == "local"
+        assert admission.settle(verdict.grant, VALUE) == "fallback"
     wait_until(lambda: store.is_available)
     assert not store.client.exists(store.keys.lease("twitter:B:24"))
     now_us = us_ago(store, 0)
     assert store.client.zcount(store.keys.slots("twitter"), f"({now_us}", "+inf") == 1
     monitor.flush()
-    assert usage(store, "go") == 1 + is_taken_alone
+    assert usage(store, "go") == 1 + is_fallback
 
 
 def test_a_clear_while_redis_is_away_reaches_the_values_kept_meanwhile(
@@ -1095,7 +1095,7 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     grant = go(admission)
     with monkeypatch.context() as patch:
         patch.setattr(store.clock, "deadline_us", long_past)
-        assert admission.settle(grant, VALUE) == "local"
+        assert admission.settle(grant, VALUE) == "fallback"
     assert usage(store, "pages") == 0
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
     [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
@@ -1184,7 +1184,7 @@ def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadli
         process=process,
         known="old 0",
         epoch="new",
-        lease_us=15_000_000,
+        hold_us=15_000_000,
         whole="old",
         members=fleet,
         left_us=0,
@@ -1218,7 +1218,7 @@ def test_a_damaged_lease_is_one_answers_trouble(
     verdict = admission.admit(ask())
     assert isinstance(verdict, Go | Join | Failed)
     if isinstance(verdict, Go):
-        assert not verdict.grant.is_local
+        assert not verdict.grant.is_fallback
         assert admission.settle(verdict.grant, VALUE) == "stored"
     assert "twitter" not in limiter_of(store).broken
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
-from tbcache.limiter.process_window import ProcessWindow, Word
+from tbcache.limiter.process_window import Allotment, ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Beat, Leave, Told, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
@@ -157,7 +157,7 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
 
 def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
     """A beat is answered."""
-    window.receive(Word(share, share, allowances, (LIMIT,), 2), mark)
+    window.receive(Allotment(share, share, allowances, (LIMIT,), 2), mark)
     window.answered("beat")
 
 
@@ -171,7 +171,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(TWITTER, self.store)
-        limiter_of(self.store).process_window("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=True)
         self.membership = Membership(self.store)
         self.membership.start()
 

@@ -193,7 +193,7 @@ def test_a_slot_that_the_queue_holds_for_it_is_given_back(
     pipeline: Pipeline, store: Store, delay: Any
 ) -> None:
     """The job needs none."""
-    delay._note("news", delay_module.LATE, 60.0)
+    delay._record("news", delay_module.LATE, 60.0)
     store.client.zadd(store.keys.slots("news"), {"job/1": 4e15})
     store.client.expire(store.keys.slots("news"), 60)
     assert pipeline.run(News(), ask("AAPL"), slot="job/1").sentiment.reason == "plan_delay"
@@ -209,7 +209,7 @@ def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
     )
     news = get_sources(settings)["news"]
     prewarm, queue = Prewarm(store, Queue(store, settings), settings), Queue(store, settings)
-    delay._note("news", delay_module.LATE, 60.0)
+    delay._record("news", delay_module.LATE, 60.0)
     assert "news" not in {due.request.source for due in prewarm.due()}
     prewarm.run()
     assert queue.depth("news").waiting == 0

@@ -11,7 +11,7 @@ import pytest
 
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.limiter import limiter_of
-from tbcache.limiter.process_window import Word
+from tbcache.limiter.process_window import Allotment
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill
@@ -58,10 +58,10 @@ class Process:
         proxy.mend()
         wait_until(lambda: self.store.is_available, 20)
 
-    def forgo_all_alone(self) -> None:
+    def forgo_all_fallback(self) -> None:
         """Have no part of the limit while Redis is away."""
         window = limiter_of(self.store).process_window("twitter")
-        window.receive(Word(0.0, 0.5, {}, TWITTER.limits, 2), window.granted)
+        window.receive(Allotment(0.0, 0.5, {}, TWITTER.limits, 2), window.granted)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_what_ends_while_redis_is_away_is_held_no_longer_once_it_is_back(
         assert slots(server) == (2, 1)
         proxy.refuse()
         if way == "page":
-            process.forgo_all_alone()
+            process.forgo_all_fallback()
             process.admission.turn(grant)
         elif way != "slot":
             process.admission.settle(grant, DONE if way == "answered" else Settlement())
@@ -127,7 +127,7 @@ def test_what_was_sent_alone_after_its_answer_was_lost_counts_from_when_it_was_s
     proxy.swallow()
     assert process.limiter.check_rate_limit()[0]
     window = limiter_of(process.store).process_window("twitter")
-    (sent,) = window._alone
+    (sent,) = window._fallback
     process.come_back(proxy)
     (name,) = server.client.keys("*{twitter}:slots")
     seconds, micros = server.client.time()
@@ -145,7 +145,7 @@ def test_a_slot_whose_answer_was_lost_is_given_back_as_redis_returns(
     # The server knows the script: an answer that it does not would be swallowed.
     grant = process.admission.turn(process.go("A").grant)
     assert isinstance(grant, Grant)
-    process.forgo_all_alone()
+    process.forgo_all_fallback()
     before = slots(server)[0]
     proxy.swallow()
     if way == "admit":
@@ -192,7 +192,7 @@ def test_a_slot_whose_answer_was_lost_counts_once_where_it_was_sent_alone_instea
     before = slots(server)[0]
     proxy.swallow()
     grant = process.go("A").grant
-    assert grant.is_local
+    assert grant.is_fallback
     process.admission.settle(grant, DONE)
     process.come_back(proxy)
     assert slots(server) == (before + 1, 0)
@@ -320,7 +320,7 @@ def test_a_page_is_billed_once_where_redis_goes_before_the_next_has_its_slot() -
     with moved_clock() as clock:
         world = World(clock, 2, replace(SOURCE, limits=(Limit(4, 2.0),)))
         bot, other = world.fleet
-        bot.process_window.is_alone = other.process_window.is_alone = True
+        bot.process_window.can_fall_back = other.process_window.can_fall_back = True
         for _ in range(3):
             for process in world.fleet:
                 process.beat()

@@ -47,7 +47,7 @@ class Process:
         self.limiter = RateLimiter(source, store)
         self.admission = Admission(store, settings, UsageMonitor(store, settings))
         self.membership = Membership(store)
-        limiter_of(self.store).process_window("twitter").begins_alone(is_alone=True)
+        limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=True)
         self.beat()
 
     def beat(self) -> None:

@@ -348,7 +348,7 @@ def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: in
     """The dead one's request may be under way for as long, and then nobody can put it back."""
     world, fleet = begin(clock, 2, 2, 2)
     patient, _, dead = fleet
-    limiter_of(patient.line).lease_seconds = 4 * LEASE
+    limiter_of(patient.line).hold_seconds = 4 * LEASE
     world.kill(dead)
     flush(world)
     beat(fleet[1 - last], fleet[last])
@@ -451,7 +451,7 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
 def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_before(clock: Clock) -> None:
     """It is the first to send, and Redis knows of no window yet: its share would be given back at once."""
     world, (old, dead) = begin(clock, 0, 0)
-    limiter_of(dead.line).process_window("reddit").begins_alone(is_alone=True)
+    limiter_of(dead.line).process_window("reddit").must_announce(can_fall_back=True)
     beat(dead, old, dead)
     dead.cut_off()
     clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS

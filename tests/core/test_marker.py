@@ -40,7 +40,7 @@ def leave_behind() -> Callable[..., str]:
     """Has a process of its own say something and die at once, killed; the name of its file."""
 
     def leave(is_clean: bool = True) -> str:
-        say = "set_clean()" if is_clean else "set_alone()"
+        say = "set_clean()" if is_clean else "set_fallback()"
         code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_marker_says_what_was_said_last(root: Path) -> None:
     assert not marker.is_clean
     marker.set_clean()
     assert marker.is_clean
-    assert marker.set_alone()
+    assert marker.set_fallback()
     assert not marker.is_clean
     marker.set_clean()
     marker.remove()
@@ -101,7 +101,7 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
-    other.set_alone()
+    other.set_fallback()
     assert not one.is_alone(0.0)
     other.set_over()
     assert not other.is_clean
@@ -213,7 +213,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     marker.set_clean()
     folder = folder_of(root)
     (root if is_root else folder).chmod(0o777)
-    marker.set_alone()
+    marker.set_fallback()
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
-    assert marker.set_alone()
+    assert marker.set_fallback()
     assert not marker.is_alone(0.0)
     marker.set_over()
     marker.remove()

@@ -27,8 +27,8 @@ from tbcache.limiter.process_window import (
     PROMISE_SECONDS,
     SLOWEST,
     THEIRS_SECONDS,
+    Allotment,
     ProcessWindow,
-    Word,
 )
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Late, Leave, Reopen, Told, WindowKeys
 from tbcache.models import Failure, Limit
@@ -44,16 +44,16 @@ from tests.script import run
 from tests.server import Server, wait_until
 
 
-def beat(store: Store, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> float:
+def beat(store: Store, process: str, going_by: float = 0.0, *, can_fall_back: bool = True) -> float:
     """One beat of ``process``; the share it is told."""
     told = store.run(
-        BEAT, saying(limiter_of(store).window_keys("twitter"), process, going_by, is_alone=is_alone)
+        BEAT, saying(limiter_of(store).window_keys("twitter"), process, going_by, can_fall_back=can_fall_back)
     )
     assert isinstance(told, Told)
     return told.share
 
 
-def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone: bool = True) -> Beat:
+def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, can_fall_back: bool = True) -> Beat:
     """What a beat says."""
     return Beat(
         window=window,
@@ -63,10 +63,10 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, is_alone:
         deadline_us=0,
         forget_us=300_000_000,
         allowances="",
-        goes_alone=is_alone,
+        can_fall_back=can_fall_back,
         known="",
         epoch="an-epoch",
-        lease_us=15_000_000,
+        hold_us=15_000_000,
     )
 
 
@@ -226,7 +226,7 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
     silence(store, ghost, 77.0)
     died_at, state = us_ago(store, 76.0), store.keys.state("twitter")
     store.client.hset(state, mapping={f"died:{ghost}": died_at, "horizon": 60_000_000})
-    membership._kept_until.clear()
+    membership._reserved_until.clear()
     membership.beat("twitter")
     assert members_of(store) == {limiter_of(store).member}
     assert not any(ghost in name.decode() for name in store.client.hkeys(state))
@@ -235,7 +235,7 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
 
 def test_a_dead_process_that_could_not_go_alone_is_forgotten_at_once(store: Store, ghost: str) -> None:
     """A worker has no share that could be kept."""
-    beat(store, ghost, is_alone=False)
+    beat(store, ghost, can_fall_back=False)
     silence(store, ghost)
     Membership(store).beat("twitter")
     assert members_of(store) == {limiter_of(store).member}
@@ -253,7 +253,7 @@ def test_a_member_joins_learns_its_share_and_leaves(store: Store) -> None:
     membership = Membership(store)
     limiter_of(store).process_window("twitter").configure(TWITTER.limits)
     membership.start()
-    limiter_of(store).process_window("twitter").begins_alone(is_alone=True)
+    limiter_of(store).process_window("twitter").must_announce(can_fall_back=True)
     wait_until(lambda: limiter_of(store).process_window("twitter").share == 1.0)
     beat(store, "other")
     wait_until(lambda: limiter_of(store).process_window("twitter").share == 0.5)
@@ -287,7 +287,7 @@ def window_of(clock: Clock, taken: int, allowance: int, share: float) -> Process
         window.grant(str(number), 1, [LIMIT], 0.0)
         clock.now += 1.0
     clock.now -= 1.0
-    window.receive(Word(share, share, {NAME: allowance}, (LIMIT,), 2), window.report()[1])
+    window.receive(Allotment(share, share, {NAME: allowance}, (LIMIT,), 2), window.report()[1])
     window.answered("beat")
     return window
 
@@ -344,21 +344,21 @@ def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> 
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
     window = window_of(clock, taken=0, allowance=0, share=0.5)
     assert window.keeps_promises
-    window.note_fleet(clock.now, is_whole=True)
+    window.record_fleet(clock.now, is_whole=True)
     window.promise(clock.now + 5.0, clock.now)
     clock.now += 0.99 * PROMISE_SECONDS
     assert window.keeps_promises
     clock.now += 0.01 * PROMISE_SECONDS
     assert not window.keeps_promises
-    assert window.needs_word(PROMISE_SECONDS)
-    window.note_fleet(clock.now, is_whole=False)
+    assert window.needs_beat(PROMISE_SECONDS)
+    window.record_fleet(clock.now, is_whole=False)
     assert not window.keeps_promises
     # Nothing is promised while somebody is absent: nobody was.
     window.promise(clock.now + 5.0, clock.now)
     assert window.keeps_promises
-    assert not window.needs_word(PROMISE_SECONDS)
+    assert not window.needs_beat(PROMISE_SECONDS)
     clock.now += 5.0
-    assert not window.needs_word(PROMISE_SECONDS)
+    assert not window.needs_beat(PROMISE_SECONDS)
 
 
 def test_nothing_is_promised_while_somebody_is_absent(admission: Admission, store: Store) -> None:
@@ -386,12 +386,12 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is absent.
-    limiter_of(store).process_window("twitter").note_fleet(time.monotonic() - 10.0, is_whole=True)
+    limiter_of(store).process_window("twitter").record_fleet(time.monotonic() - 10.0, is_whole=True)
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).process_window("twitter").note_fleet(time.monotonic(), is_whole=False)
+    limiter_of(store).process_window("twitter").record_fleet(time.monotonic(), is_whole=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -446,7 +446,7 @@ def test_a_load_that_ended_without_redis_is_no_zombie_after(
     assert isinstance(verdict, Go)
     with monkeypatch.context() as patch:
         patch.setattr(store.breaker, "reason", "cut off")
-        assert admission.settle(verdict.grant, Settlement(payload=b"1", pages=1)) == "local"
+        assert admission.settle(verdict.grant, Settlement(payload=b"1", pages=1)) == "fallback"
     begun = time.monotonic()
     for callback in store.breaker._then:
         callback()
@@ -545,7 +545,7 @@ def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Stor
     window.answered("beat")
     assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
-    window.note_fleet(asked_at, is_whole=True)
+    window.record_fleet(asked_at, is_whole=True)
     window.promise(time.monotonic() + 60.0, asked_at)
     assert membership._is_due("twitter")
 

@@ -51,7 +51,7 @@ class Process:
 
 
 @pytest.fixture
-def alone() -> Iterator[Process]:
+def fallback() -> Iterator[Process]:
     """Nobody listens there."""
     settings = Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"})
     store = Store(settings)
@@ -59,81 +59,83 @@ def alone() -> Iterator[Process]:
     store.close()
 
 
-def test_an_answer_that_was_loaded_without_redis_is_in_the_cache(alone: Process) -> None:
+def test_an_answer_that_was_loaded_without_redis_is_in_the_cache(fallback: Process) -> None:
     """With Redis it is there by its key, for everyone; without, it was nowhere but in admission."""
-    alone.load()
-    assert alone.cache.get(KEY) == "loaded"
-    assert alone.cache.exists(KEY)
-    assert 295 < (alone.cache.get_ttl(KEY) or 0) <= 300
-    assert alone.cache.status().fallback_entries == 1
+    fallback.load()
+    assert fallback.cache.get(KEY) == "loaded"
+    assert fallback.cache.exists(KEY)
+    assert 295 < (fallback.cache.get_ttl(KEY) or 0) <= 300
+    assert fallback.cache.status().fallback_entries == 1
 
 
 @pytest.mark.parametrize("is_set_last", [True, False])
 def test_the_newest_of_a_set_and_a_load_without_redis_is_given_to_all(
-    alone: Process, is_set_last: bool
+    fallback: Process, is_set_last: bool
 ) -> None:
     """Each had a value of its own by the same key, and gave it whatever the other had since."""
     if is_set_last:
-        alone.load()
-        alone.cache.set(KEY, "set")
+        fallback.load()
+        fallback.cache.set(KEY, "set")
     else:
-        alone.cache.set(KEY, "set", ttl=0.01)
-        wait_until(lambda: not alone.cache.exists(KEY))
-        alone.load()
+        fallback.cache.set(KEY, "set", ttl=0.01)
+        wait_until(lambda: not fallback.cache.exists(KEY))
+        fallback.load()
     newest = "set" if is_set_last else "loaded"
-    assert alone.cache.get(KEY) == newest
-    assert alone.answer == b'"%b"' % newest.encode()
-    assert alone.admission.look("twitter", KEY) is not None
+    assert fallback.cache.get(KEY) == newest
+    assert fallback.answer == b'"%b"' % newest.encode()
+    assert fallback.admission.look("twitter", KEY) is not None
 
 
-def test_what_is_deleted_without_redis_is_gone_for_all_and_so_is_what_is_on_its_way(alone: Process) -> None:
+def test_what_is_deleted_without_redis_is_gone_for_all_and_so_is_what_is_on_its_way(
+    fallback: Process,
+) -> None:
     """As with Redis, where a deletion takes the lease with it."""
-    alone.load()
-    assert alone.cache.delete(KEY) is True
-    assert alone.cache.delete(KEY) is False
-    under_way = alone.go()
-    assert isinstance(alone.admission.admit(ask(source=OPEN)), Join)
-    alone.cache.delete(KEY)
-    alone.admission.settle(under_way, LOADED)
-    assert alone.cache.get(KEY) is None
-    assert isinstance(alone.admission.admit(ask(source=OPEN)), Go)
+    fallback.load()
+    assert fallback.cache.delete(KEY) is True
+    assert fallback.cache.delete(KEY) is False
+    under_way = fallback.go()
+    assert isinstance(fallback.admission.admit(ask(source=OPEN)), Join)
+    fallback.cache.delete(KEY)
+    fallback.admission.settle(under_way, LOADED)
+    assert fallback.cache.get(KEY) is None
+    assert isinstance(fallback.admission.admit(ask(source=OPEN)), Go)
 
 
-def test_a_clear_without_redis_leaves_what_does_not_match(alone: Process) -> None:
+def test_a_clear_without_redis_leaves_what_does_not_match(fallback: Process) -> None:
     """It is all that there is, and loading it again costs requests."""
-    alone.load()
-    alone.cache.set("reddit:GME:24", "other")
-    assert alone.cache.clear_pattern("reddit:*") == 1
-    assert alone.cache.get(KEY) == alone.cache.get(KEY, "gone") == "loaded"
-    assert alone.cache.get("reddit:GME:24") is None
+    fallback.load()
+    fallback.cache.set("reddit:GME:24", "other")
+    assert fallback.cache.clear_pattern("reddit:*") == 1
+    assert fallback.cache.get(KEY) == fallback.cache.get(KEY, "gone") == "loaded"
+    assert fallback.cache.get("reddit:GME:24") is None
 
 
-def test_a_failure_is_no_value_and_takes_none_away(alone: Process) -> None:
+def test_a_failure_is_no_value_and_takes_none_away(fallback: Process) -> None:
     """What the last load met is told to who asks again too early; the old answer stands in."""
     failed = Settlement(failure=Failure("unavailable", "503", 503, None), pages=1)
-    alone.admission.settle(alone.go(), failed)
-    assert isinstance(alone.admission.admit(ask(source=OPEN)), Failed)
-    alone.cache.set(KEY, "set")
-    verdict = alone.admission.admit(ask(source=OPEN, needed=400.0))
+    fallback.admission.settle(fallback.go(), failed)
+    assert isinstance(fallback.admission.admit(ask(source=OPEN)), Failed)
+    fallback.cache.set(KEY, "set")
+    verdict = fallback.admission.admit(ask(source=OPEN, needed=400.0))
     assert isinstance(verdict, Stale)
     assert verdict.payload == b'"set"'
 
 
-def test_a_value_that_the_cache_cannot_read_is_none(alone: Process) -> None:
+def test_a_value_that_the_cache_cannot_read_is_none(fallback: Process) -> None:
     """A fetcher's answers are its own; no call raises because Redis is away."""
-    alone.admission.settle(alone.go(), Settlement(payload=b'{"$unknown":1}', pages=1))
-    assert alone.cache.get(KEY, "none") == "none"
+    fallback.admission.settle(fallback.go(), Settlement(payload=b'{"$unknown":1}', pages=1))
+    assert fallback.cache.get(KEY, "none") == "none"
 
 
-def test_all_values_of_a_process_have_one_bound(alone: Process) -> None:
+def test_all_values_of_a_process_have_one_bound(fallback: Process) -> None:
     """Three bounds for the same values were three times the memory."""
-    memory = Memory(alone.store, max_bytes=4_000)
-    cache = CacheManager(alone.store, memory)
+    memory = Memory(fallback.store, max_bytes=4_000)
+    cache = CacheManager(fallback.store, memory)
     for number in range(20):
         cache.set(f"set:{number}", "x" * 100)
-        memory.keep(f"loaded:{number}", b"x" * 100, 60, 60)
+        memory.put_loaded(f"loaded:{number}", b"x" * 100, 60, 60)
     assert memory.stats.bytes <= 4_000
-    assert memory.stats.alone == memory.stats.bytes // 400 == 9
+    assert memory.stats.fallback == memory.stats.bytes // 400 == 9
     assert cache.get("set:0") is None
     assert cache.get("set:19") == "x" * 100
 
@@ -160,7 +162,7 @@ def test_what_was_read_before_an_outage_gives_way_to_what_comes_in_it(
         private_server.start()
         wait_until(lambda: store.is_available)
         assert process.cache.get(KEY) is None
-        assert process.memory.stats.alone == 0
+        assert process.memory.stats.fallback == 0
     finally:
         process.cache.close()
         store.close()
@@ -192,13 +194,13 @@ def _in_child(process: Process, found: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
-def test_a_forked_child_has_what_was_set_without_redis(alone: Process) -> None:
+def test_a_forked_child_has_what_was_set_without_redis(fallback: Process) -> None:
     """A pool of processes on a machine without Redis reads what its parent has put there."""
-    alone.cache.set("key", (1, 2))
-    alone.load()
+    fallback.cache.set("key", (1, 2))
+    fallback.load()
     context = multiprocessing.get_context("fork")
     found = context.Queue()
-    child = context.Process(target=_in_child, args=(alone, found))
+    child = context.Process(target=_in_child, args=(fallback, found))
     child.start()
     try:
         assert found.get(timeout=60) == ((1, 2), "loaded")

@@ -247,7 +247,7 @@ class Process:
     @property
     def is_unknown(self) -> bool:
         """It has sent something, and Redis has never heard of it."""
-        return self.process_window.has_taken_alone and not self.process_window.is_member
+        return self.process_window.has_fallback_slots and not self.process_window.is_member
 
     @property
     def is_away(self) -> bool:

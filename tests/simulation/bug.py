@@ -57,7 +57,7 @@ _WINDOW = (
     _bug(
         "a slot is stamped at the decision",
         "window.lua",
-        "int(start + lease), unit == 1",
+        "int(start + held), unit == 1",
         "int(start), unit == 1",
     ),
     _bug(
@@ -129,7 +129,7 @@ _LOSS = (
     _bug(
         "a return to an older state is not noticed",
         "epoch.lua",
-        "elseif known and are_lost or heard > (noted or 0) and not is_forgotten then",
+        "elseif known and are_lost or heard > (last_seen or 0) and not is_forgotten then",
         "elseif known and are_lost then",
     ),
     _bug(
@@ -226,8 +226,8 @@ _MONEY = (
     _bug(
         "what is kept for absent processes is spent by others",
         "budget.lua",
-        "local kept = purses_of(window, purses_key, now)",
-        "local kept = 0",
+        "local reserved = purses_of(window, purses_key, now)",
+        "local reserved = 0",
     ),
     _bug(
         "what was paid without Redis is not told",

@@ -159,7 +159,7 @@ class Oracle:
         shares = {name: float(state.get(f"share:{name}", 0) or 0) for name in heard}
         # After a loss Redis may know larger ones than their processes go by, until these have told it.
         longest = max(limit.window_seconds for limit in self.source.limits) * MICROS
-        is_mended = found.now > self._lost_us + longest + call.number("lease_us") + SLACK_US
+        is_mended = found.now > self._lost_us + longest + call.number("hold_us") + SLACK_US
         if is_mended and sum(shares.values()) > 1 + ROUNDING * len(shares):
             self.broken("shares", f"the shares add up to {sum(shares.values()):.6f}: {shares}")
         silent = {

@@ -36,7 +36,7 @@ class Timed(NamedTuple, Generic[T]):
 
 
 class _Entry(msgspec.Struct):
-    """``at`` is in microseconds since the epoch."""
+    """``at`` is in microseconds since the Unix epoch."""
 
     at: int
     v: msgspec.Raw

@@ -27,7 +27,7 @@ class Marker:
     def set_clean(self) -> None:
         self._disk.said[self._member] = "clean", None
 
-    def set_alone(self) -> bool:
+    def set_fallback(self) -> bool:
         self._disk.said[self._member] = "", None
         return True
 

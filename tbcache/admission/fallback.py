@@ -48,7 +48,7 @@ class _Load:
     lease_until: float = 0.0
 
 
-class LocalAdmission:
+class FallbackAdmission:
     """Verdicts from memory; forgotten when Redis is back."""
 
     def __init__(self, store: Store, memory: Memory, lease_seconds: float, send_seconds: float) -> None:
@@ -69,7 +69,7 @@ class LocalAdmission:
 
     def forget(self) -> None:
         """Drop every value that was loaded without Redis, and every load: it knows better again."""
-        self._memory.forget_alone()
+        self._memory.forget_fallback()
         with self._lock:
             self._loads.clear()
             self._tell_waiting()
@@ -88,20 +88,20 @@ class LocalAdmission:
             kept, load = self._memory.recall(key), self._load(key)
             if kept is not None and kept.fresh_seconds > ask.needed:
                 # What was read before Redis went away may have been changed by others.
-                return Hit(kept.payload, kept.fresh_seconds) if kept.is_alone else Stale(kept.payload)
+                return Hit(kept.payload, kept.fresh_seconds) if kept.is_fallback else Stale(kept.payload)
             held = None if kept is None else kept.payload
             if load.failure and now < load.retry_at:
                 return Stale(held, load.failure) if held is not None else Failed(load.failure)
             if load.token and now < load.lease_until:
                 if held is not None:
                     return Stale(held)
-                return Join(load.token, load.lease_until - now, is_local=True)
+                return Join(load.token, load.lease_until - now, is_fallback=True)
             closed = self._closed_for(ask.source.name)
             wait = closed or self._take(ask.source, token)
             if wait is not None:
                 return Stale(held) if held is not None else wait
             load.token, load.lease_until = token, now + self._lease
-        return Go(Grant(ask, token, token, now, now, now + self._send, is_local=True), held)
+        return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held)
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
@@ -128,7 +128,7 @@ class LocalAdmission:
                 self._memory.invalidate(key)
             if is_ours and settlement.payload is not None:
                 load.failure = None
-                self._memory.keep(key, settlement.payload, source.cache_ttl, source.stale_ttl)
+                self._memory.put_loaded(key, settlement.payload, source.cache_ttl, source.stale_ttl)
             elif is_ours and settlement.failure is not None:
                 load.failure, load.retry_at = settlement.failure, io.now() + BACKOFF_SECONDS
             self._tell_waiting()
@@ -183,8 +183,8 @@ class LocalAdmission:
 
         A page goes only where its whole price is there, beside those of the pages under way.
         """
-        budget, page = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
-        if not budget or not page:
+        budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+        if not budget or not page_price:
             return None
         day = day_of(self._store.clock.today)
         if not self._store.is_shared and window.purse.left(day) is None:
@@ -192,8 +192,8 @@ class LocalAdmission:
         left = window.purse.left(day)
         if left is None:
             return "Redis is away, and what is left of the day's budget is not known to this process"
-        if left < page * (1 + window.held / source.cost):
-            what = f"a page (${page / MICROS:g})"
+        if left < page_price * (1 + window.held / source.cost):
+            what = f"a page (${page_price / MICROS:g})"
             return f"Redis is away, and this process's part of the day's budget has no room for {what}"
         return None
 
