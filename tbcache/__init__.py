@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tbcache.cache import CacheManager, cached, get_cache_manager
     from tbcache.fetch.function import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
     from tbcache.models import (
+        CombinedSentiment,
         FetchRequest,
         HttpRequest,
         Item,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     )
     from tbcache.models.version import __version__ as __version__
     from tbcache.monitoring import UsageMonitor, get_usage_monitor
-    from tbcache.providers import Provider, get_provider
+    from tbcache.providers import Provider, get_provider, get_symbol
     from tbcache.queue import Handle, enqueue
     from tbcache.rate_limiter import RateLimiter, get_rate_limiter
     from tbcache.repository import SentimentRepository
@@ -75,12 +76,14 @@ _HOME = {
     # fetching
     "Provider": "providers",
     "get_provider": "providers",
+    "get_symbol": "providers",
     "FetchRequest": "models",
     "HttpRequest": "models",
     "RawResponse": "models",
     "Page": "models",
     "Item": "models",
     "SymbolSentiment": "models",
+    "CombinedSentiment": "models",
     "Outcome": "models",
     # queueing
     "Handle": "queue",
@@ -117,6 +120,7 @@ __all__ = [
     "AsyncFetcher",
     "BudgetExhausted",
     "CacheManager",
+    "CombinedSentiment",
     "ConfigurationError",
     "FetchRequest",
     "Fetcher",
@@ -160,6 +164,7 @@ __all__ = [
     "get_provider",
     "get_rate_limiter",
     "get_settings",
+    "get_symbol",
     "get_usage_monitor",
     "source",
 ]

@@ -20,6 +20,7 @@ from tbcache.asyncio import (
     get_cache_manager,
     get_provider,
     get_rate_limiter,
+    get_symbol,
     get_usage_monitor,
 )
 from tbcache.fetch import get_pipeline
@@ -146,6 +147,34 @@ def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run
     assert blocking.get_sentiment("NVDA", min_coverage=found.coverage) == found
     with pytest.raises(InvalidRequest, match="min_coverage -1"):
         blocking.get_sentiment("NVDA", min_coverage=-1)
+
+
+def test_a_symbol_is_asked_of_all_sources_that_are_on(sources: RunningSimulator, run: Run) -> None:
+    """One figure for a bot, and what it is made of for its owner."""
+    found = tbcache.get_symbol("AAPL")
+    parts = {part.source: part for part in found.parts}
+    assert len(parts) > 1
+    assert all(part.sentiment is not None for part in parts.values())
+    assert found.score is not None
+    assert 0 < found.confidence < 1
+
+    async def main() -> None:
+        again = await get_symbol("aapl", sources=["stocktwits", "stocktwits"], min_coverage=0.01)
+        assert [part.share for part in again.parts] == [1.0]
+        assert again.score == parts["stocktwits"].sentiment.score  # type: ignore[union-attr]
+        thin = await get_symbol("NVDA", sources=["stocktwits"], min_coverage=1)
+        assert thin.score is None
+        assert "of 24 hours are known" in (thin.parts[0].missing or "")
+        for wrong in ({"symbol": "no ticker"}, {"symbol": "AAPL", "hours": 0}):
+            with pytest.raises(InvalidRequest):
+                await get_symbol(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(UnknownSource, match="stocktwits"):
+            await get_symbol("AAPL", sources=["stocktwit"])
+
+    run(main())
+    accepted = sources.stats()["stocktwits"]["accepted"]
+    tbcache.get_symbol("AAPL", sources=["stocktwits"])
+    assert sources.stats()["stocktwits"]["accepted"] == accepted
 
 
 def test_an_unknown_source_is_named() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tbcache.asyncio.monitor import UsageMonitor, get_usage_monitor
     from tbcache.asyncio.provider import Provider, get_provider
     from tbcache.asyncio.queue import Handle, enqueue
+    from tbcache.asyncio.symbol import get_symbol
 
 _HOME = {
     "CacheManager": "cache",
@@ -32,6 +33,7 @@ _HOME = {
     "get_usage_monitor": "monitor",
     "Provider": "provider",
     "get_provider": "provider",
+    "get_symbol": "symbol",
     "Handle": "queue",
     "enqueue": "queue",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "get_cache_manager",
     "get_provider",
     "get_rate_limiter",
+    "get_symbol",
     "get_usage_monitor",
 ]
 

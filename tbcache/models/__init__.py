@@ -20,6 +20,7 @@ from tbcache.models.answer import (
     TopItem,
     Volume,
 )
+from tbcache.models.combined import CombinedSentiment, Part
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
 from tbcache.models.request import (
@@ -36,6 +37,7 @@ __all__ = [
     "PATIENCE_SECONDS",
     "Bucket",
     "Charge",
+    "CombinedSentiment",
     "Engagement",
     "Failure",
     "FetchRequest",
@@ -49,6 +51,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Page",
+    "Part",
     "Premium",
     "Price",
     "RateHint",

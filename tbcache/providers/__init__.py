@@ -13,10 +13,11 @@ from tbcache.io.singleton import singleton
 if TYPE_CHECKING:
     from tbcache.providers.base import Provider
     from tbcache.providers.client import HeaderAuth
+    from tbcache.providers.symbol import get_symbol
 
-__all__ = ["HeaderAuth", "Provider", "get_provider"]
+__all__ = ["HeaderAuth", "Provider", "get_provider", "get_symbol"]
 
-_HOME = {"HeaderAuth": "client", "Provider": "base"}
+_HOME = {"HeaderAuth": "client", "Provider": "base", "get_symbol": "symbol"}
 
 
 @singleton

@@ -1,0 +1,78 @@
+"""From the answers of several sources to one, each by its confidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tbcache.models.answer import SymbolSentiment
+from tbcache.models.combined import CombinedSentiment, Part
+from tbcache.scoring.precision import SIGNAL, estimate
+
+
+class _Counted(NamedTuple):
+    """An answer with a score and some confidence in it."""
+
+    source: str
+    score: float
+    confidence: float
+    coverage: float
+    error: float | None
+
+    @property
+    def doubt(self) -> float:
+        """The variance of the score that its confidence stands for: what that was made of, backwards."""
+        return SIGNAL**2 * (self.coverage / self.confidence - 1)
+
+    @property
+    def variance(self) -> float:
+        return self.doubt if self.error is None else self.error**2
+
+
+def combine(symbol: str, hours: int, found: Mapping[str, SymbolSentiment | str]) -> CombinedSentiment:
+    """One answer of what each source has ``found``: its answer, or why it has none.
+
+    The score is the mean of the scores by their confidences c. The variance of a weighted mean is
+    ``sum(c^2 e) / sum(c)^2`` with the variances e of its parts; where the sources are further from each other
+    than these explain, the variance of the mean between sources counts in its place (the random-effects view
+    of DerSimonian and Laird, 1986). The confidence is made of that variance as the one of an answer is, times
+    the coverage by the same weights: of one source alone it is that of the source.
+    """
+    counted = [each for source, answer in found.items() if (each := _counted(source, answer)) is not None]
+    mean = estimate([(each.score, each.confidence) for each in counted])
+    parts = tuple(_part(source, answer, counted) for source, answer in found.items())
+    if mean is None:
+        return CombinedSentiment(symbol, hours, None, None, 0.0, parts)
+    between = (mean.standard_error or 0.0) ** 2
+    doubt = max(between, _within(counted, [each.doubt for each in counted]))
+    error = math.sqrt(max(between, _within(counted, [each.variance for each in counted])))
+    confidence = _coverage(counted) * SIGNAL**2 / (SIGNAL**2 + doubt)
+    return CombinedSentiment(symbol, hours, round(mean.mean, 6), round(error, 4), round(confidence, 4), parts)
+
+
+def _counted(source: str, answer: SymbolSentiment | str) -> _Counted | None:
+    if isinstance(answer, str) or answer.score is None or not answer.confidence or not answer.coverage:
+        return None
+    # Both are rounded where they are kept.
+    confidence = min(answer.confidence, answer.coverage)
+    return _Counted(source, answer.score, confidence, answer.coverage, answer.standard_error)
+
+
+def _within(counted: Sequence[_Counted], variances: Sequence[float]) -> float:
+    total = math.fsum(each.confidence for each in counted)
+    summed = math.fsum(each.confidence**2 * e for each, e in zip(counted, variances, strict=True))
+    return summed / total**2
+
+
+def _coverage(counted: Sequence[_Counted]) -> float:
+    total = math.fsum(each.confidence for each in counted)
+    return math.fsum(each.confidence * each.coverage for each in counted) / total
+
+
+def _part(source: str, answer: SymbolSentiment | str, counted: Sequence[_Counted]) -> Part:
+    if isinstance(answer, str):
+        return Part(source, 0.0, None, answer)
+    total = math.fsum(each.confidence for each in counted)
+    share = next((each.confidence / total for each in counted if each.source == source), 0.0)
+    return Part(source, round(share, 4), answer)

@@ -1,0 +1,87 @@
+"""The sentiment of a symbol from all sources at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tbcache.fetch.combine import combine
+from tbcache.io import run
+from tbcache.models import PATIENCE_SECONDS, FetchRequest, SymbolSentiment
+from tbcache.models.combined import CombinedSentiment
+from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
+from tbcache.models.request import share
+from tbcache.providers import get_provider
+from tbcache.providers.base import Provider, covering
+from tbcache.settings import get_settings, get_source, get_sources
+
+#: What a source found: its answer, or why it has none.
+Found = SymbolSentiment | str
+
+
+def get_symbol(
+    symbol: str,
+    hours: int = 24,
+    *,
+    sources: Sequence[str] | None = None,
+    min_coverage: float = 0.0,
+    patience: float = PATIENCE_SECONDS,
+) -> CombinedSentiment:
+    """The sentiment of ``symbol`` over the last ``hours``, from several sources, each by its confidence.
+
+    ``sources`` are all that are on, where none are named. Each is asked at the same time, from the cache or
+    its upstream, and waits at most ``patience`` seconds for a slot. One that has no answer, or covers less
+    than the share ``min_coverage`` (0..1) of the hours, does not count, and its part says why.
+
+    Raises:
+      InvalidRequest: no ticker, or hours that are none.
+      UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
+    """
+    asked = Asked(symbol, hours, sources, min_coverage, patience)
+    with ThreadPoolExecutor(len(asked.providers), "tbcache-symbol") as pool:
+        found = pool.map(lambda provider: run(asked.find(provider)), asked.providers)
+        return asked.combined(list(found))
+
+
+class Asked:
+    """A symbol that is asked for of several providers."""
+
+    def __init__(
+        self, symbol: str, hours: int, sources: Sequence[str] | None, min_coverage: float, patience: float
+    ) -> None:
+        self._least = share("min_coverage", min_coverage)
+        self._patience = patience
+        self.providers = [get_provider(name) for name in _named(sources)]
+        self._request = FetchRequest("any", symbol, hours)
+
+    async def find(self, provider: Provider) -> Found:
+        """What ``provider`` has, in the world that this is awaited in."""
+        try:
+            request = provider.source.request(self._request.symbol, self._request.hours)
+            sentiment = (await provider.answer(request, patience=self._patience)).sentiment
+        except (UpstreamError, RateLimited, InvalidRequest) as error:
+            return str(error)
+        if covering(sentiment, self._least) is None:
+            return f"{sentiment.covered_hours:g} of {sentiment.hours} hours are known"
+        return sentiment
+
+    def combined(self, found: Sequence[Found]) -> CombinedSentiment:
+        names = [provider.source.name for provider in self.providers]
+        return combine(self._request.symbol, self._request.hours, dict(zip(names, found, strict=True)))
+
+
+def _named(sources: Sequence[str] | None) -> list[str]:
+    """The sources that are named, each once; else all that are on.
+
+    Raises:
+      UnknownSource, ConfigurationError: as :func:`get_symbol`.
+    """
+    settings = get_settings()
+    if sources is None:
+        sources = [source.name for source in get_sources(settings).values() if not source.missing]
+    names = list(dict.fromkeys(sources))
+    if not names:
+        raise ConfigurationError("no source is on: `tbcache status` says what each of them needs")
+    for name in names:
+        get_source(name, settings).require()
+    return names

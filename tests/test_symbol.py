@@ -1,0 +1,78 @@
+"""One symbol from several sources: each by how far its own answer may be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbcache.fetch.combine import combine
+from tbcache.models import Item, SymbolSentiment
+from tbcache.models.request import FetchRequest
+from tbcache.scoring import aggregate
+from tests.timeline.kit import examples
+
+NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
+
+
+def answer(source: str, *scores: float, covered: float = 24.0) -> SymbolSentiment:
+    items = [Item(f"{n}", NOW, f"{n}") for n in range(len(scores))]
+    since = NOW - timedelta(hours=covered)
+    facts = {"as_of": NOW, "complete": covered == 24, "since": since, "reason": None, "scorer": "any/1"}
+    return aggregate(FetchRequest(source, "AAPL"), items, scores, voices=(), **facts)  # type: ignore[arg-type]
+
+
+def test_who_is_surer_counts_more() -> None:
+    """A thousand posts that agree, and one headline, are not two opinions of one weight."""
+    many, one = answer("twitter", *[0.5] * 100), answer("news", -0.9)
+    found = combine("AAPL", 24, {"twitter": many, "news": one})
+    shares = {part.source: part.share for part in found.parts}
+    assert shares["twitter"] > 4 * shares["news"] > 0
+    assert found.score == pytest.approx(0.5 * shares["twitter"] - 0.9 * shares["news"], abs=1e-3)
+
+
+def test_one_source_alone_is_as_sure_as_it_is() -> None:
+    """To put one part together must not change it."""
+    only = answer("reddit", 0.1, 0.5, -0.2, 0.7, covered=6)
+    found = combine("AAPL", 24, {"reddit": only, "news": "news is off"})
+    assert found.score == only.score
+    assert found.confidence == pytest.approx(only.confidence, abs=2e-4)
+    assert found.standard_error == only.standard_error
+    assert found.as_of == only.as_of
+
+
+def test_sources_that_contradict_each_other_are_less_sure() -> None:
+    """Each is sure of itself, and they cannot both be right."""
+    bull, bear, echo = (answer("any", *[score] * 100) for score in (0.5, -0.5, 0.5))
+    apart = combine("AAPL", 24, {"twitter": bull, "reddit": bear})
+    together = combine("AAPL", 24, {"twitter": bull, "reddit": echo})
+    assert apart.confidence < 0.2 < 0.9 < together.confidence
+    assert (apart.standard_error or 0) > 0.4
+    assert together.confidence > (bull.confidence or 0)
+
+
+def test_each_part_is_shown_and_none_without_a_score_counts() -> None:
+    """Who reads the figure sees what it is made of, and what is missing."""
+    silent, old = answer("news"), replace(answer("stocktwits", 0.5), confidence=None)
+    found = combine("AAPL", 24, {"news": silent, "stocktwits": old, "options": "options: refused"})
+    assert (found.score, found.confidence, found.standard_error, found.as_of) == (None, 0.0, None, None)
+    assert [(part.sentiment, part.share) for part in found.parts] == [(silent, 0), (old, 0), (None, 0)]
+    assert found.parts[-1].missing == "options: refused"
+    assert found.as_dict()["parts"][0]["sentiment"]["covered_hours"] == 24.0
+
+
+scores = st.lists(st.floats(-1, 1), max_size=12)
+
+
+@examples
+@given(st.lists(st.tuples(scores, st.integers(0, 24)), max_size=5))
+def test_what_is_put_together_stays_in_its_bounds(sources: list[tuple[list[float], int]]) -> None:
+    """Whatever the sources say: it is used as a weight again."""
+    parts = {f"s{n}": answer(f"s{n}", *said, covered=hours) for n, (said, hours) in enumerate(sources)}
+    found = combine("AAPL", 24, parts)
+    assert 0 <= found.confidence <= 1
+    assert found.score is None or -1 <= found.score <= 1
+    assert sum(part.share for part in found.parts) == pytest.approx(float(found.score is not None), abs=1e-3)
