@@ -16,8 +16,9 @@ from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
+from .due import TICK_SECONDS
 from .leader import Leader
-from .prewarm import TICK_SECONDS, Prewarm
+from .prewarm import Prewarm
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tbcache.admission import PlanDelay
@@ -19,20 +17,9 @@ from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.wire import MICROS
 
+from .due import Due, Look, due_of
+
 log = get_logger("tbcache.scheduler")
-
-TICK_SECONDS = 5.0
-#: A refresh is due in the last part of an answer's life; where in it differs by answer,
-#: so that answers that came together do not go together.
-SPREAD_PART = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A fetch that is due, and the freshness (seconds) that would make it unneeded."""
-
-    request: FetchRequest
-    needed: float
 
 
 class Prewarm:
@@ -77,14 +64,11 @@ class Prewarm:
         # All are of the same hours, in which the plan may have nothing yet.
         if any(run(self._delay.is_shut(source, request)) for request in requests[:1]):
             return
-        now, seen = self._look(source, requests)
-        for request, (fresh_until, retry_at) in zip(requests, seen, strict=True):
-            needed = _needed(source, request, fresh_until, now)
-            if needed is not None and retry_at <= now:
-                yield Due(request, needed)
+        now, looks = self._look(source, requests)
+        yield from due_of(source, looks, now)
 
-    def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[tuple[int, int]]]:
-        """The server's time, and of each request until when it is fresh, and backed off (us; 0: not)."""
+    def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[Look]]:
+        """The server's time (us), and each answer as it was found."""
         keys = self._store.keys
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
@@ -100,22 +84,11 @@ class Prewarm:
             # A key of another type holds no lease.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))
-            seen.append((cleared.fresh_until(request.key, head), 0 if is_old else _stamp(retry_at)))
+            fresh_until = cleared.fresh_until(request.key, head)
+            seen.append(Look(request, fresh_until, 0 if is_old else _stamp(retry_at)))
         return seconds * MICROS + micros, seen
 
 
 def _stamp(value: object) -> int:
     """A moment (us) as a lease has it; 0 for none, and for what is damaged."""
     return whole(value, most=MOST_US) or 0
-
-
-def _needed(source: Source, request: FetchRequest, fresh_until: int, now_us: int) -> float | None:
-    """The freshness that is missing, in seconds; None when the answer is fresh for long enough."""
-    if not fresh_until:
-        return 0.0
-    left = (fresh_until - now_us) / MICROS
-    part = zlib.crc32(f"{request.key}{fresh_until}".encode()) / 2**32
-    margin = min(3 * TICK_SECONDS, source.cache_ttl / 4)
-    if left > margin + part * SPREAD_PART * source.cache_ttl:
-        return None
-    return max(0.0, left) + 1.0

@@ -271,6 +271,14 @@ def test_a_days_bill_is_the_upstreams_users_included() -> None:
     assert expanded.billed > 2 * asked.billed > 0
 
 
+def test_ten_symbols_in_one_request_are_billed_once() -> None:
+    """A request a round, over midnight as well, and nothing that was known before is paid for again."""
+    found, worth = day.Refresher(len(day.SYMBOLS)).refreshed(8)
+    assert found.requests == 8
+    assert found.reckoned == pytest.approx(found.billed)
+    assert 0 < found.billed <= 1.05 * worth
+
+
 def test_a_bar_that_is_missed_says_so() -> None:
     """The results are read for what is not met."""
     table = Table("T", "How.", ["a", "b"], [["x", "1"]], [Bar("1 load", "2", False), Bar("none", "0", True)])

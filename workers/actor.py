@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dramatiq
@@ -42,11 +44,17 @@ def declare_actors(broker: PacingBroker) -> dict[str, dramatiq.Actor[..., Outcom
 
 
 def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcome]:
-    def fetch(symbol: str, hours: int = 24, lane: Lane = "interactive", needed: float = 0.0) -> Outcome:
+    def fetch(
+        symbol: str,
+        hours: int = 24,
+        lane: Lane = "interactive",
+        needed: float = 0.0,
+        others: Sequence[str] = (),
+    ) -> Outcome:
         message: Any = CurrentMessage.get_current_message()
         slot = message.options.get("slot") if message is not None else None
         provider = get_provider(source)
-        request = provider.source.request(symbol, hours)
+        request = replace(provider.source.request(symbol, hours), others=tuple(others))
         # A worker waits for nothing: whoever must wait goes back to the queue.
         return provider.run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
 

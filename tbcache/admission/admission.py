@@ -189,6 +189,11 @@ class Admission:
                 )
             raise
 
+    async def free(self, grant: Grant) -> None:
+        """Give the slot back and keep the lease: what is loaded comes with the page of another."""
+        source = grant.ask.source
+        await self._limiter.release(source.name, grant.slot, source.cost)
+
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
         if settlement.bill.is_uncertain:

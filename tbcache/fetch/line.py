@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tbcache.fetch.reader import Fetched
+from tbcache.fetch.reader import Fetched, Upstream
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item, SymbolSentiment
+from tbcache.repository import Answer
 from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
 from tbcache.timeline import (
     Corrupt,
@@ -21,11 +22,16 @@ from tbcache.timeline import (
     compared,
     counted,
     decode_record,
+    encode_record,
 )
 from tbcache.timeline.record import MOST_ITEMS
 
 log = get_logger("tbcache.fetch")
 
+#: By more the clock of a server was set back.
+_STEP = timedelta(minutes=1)
+#: Two loads are told apart by when they were read.
+_RESOLUTION = timedelta(microseconds=1)
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -52,8 +58,7 @@ def learned(
     known: Record | None, fetched: Fetched, request: FetchRequest, scorer: Scorer, read_at: datetime
 ) -> Learned:
     """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
-    # What is known of the server's clock is mended with each look: it may step back meanwhile.
-    read_at = max(read_at, fetched.asked_at)
+    read_at = _mended(max(read_at, fetched.asked_at), known)
     before = Timeline() if known is None else rescored(known, scorer, request.symbol).timeline
     items = before.news(fetched.items, read_at)
     news = tuple(_scored(items, scorer, request.symbol))
@@ -90,6 +95,29 @@ def told(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> 
         voices=voices,
         volume=compared(record.tally, Span(start, record.asked_at)),
     )
+
+
+class Made(NamedTuple):
+    """What a load comes to: the answer, and the timeline that it was made of as JSON."""
+
+    answer: Answer
+    line: bytes
+
+
+def made(
+    upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
+) -> Made:
+    """What ``fetched`` comes to with what was ``known``."""
+    found = learned(known, fetched, request, upstream.analyzer, read_at)
+    sentiment = told(found.record, request, upstream.voices)
+    return Made(Answer(sentiment, found.news, found.reads), encode_record(found.record))
+
+
+def _mended(read_at: datetime, known: Record | None) -> datetime:
+    """Later than what was read before: what is known of the server's clock is mended with each look, and
+    may step back a little meanwhile. An answer would begin before all that was asked for."""
+    is_step = known is not None and timedelta(0) <= known.read_at - read_at < _STEP
+    return known.read_at + _RESOLUTION if known is not None and is_step else read_at
 
 
 def rescored(record: Record, scorer: Scorer, symbol: str) -> Record:

@@ -30,6 +30,7 @@ from tbcache.admission import (
 )
 from tbcache.cache import MISSING, get_cache_manager
 from tbcache.fetch.job import Answered, Attempt, Job, Loaded
+from tbcache.fetch.pack import Packs
 from tbcache.fetch.reader import TooLate, Upstream, closing
 from tbcache.fetch.sentiment import SentimentJob, delayed
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
@@ -74,6 +75,7 @@ class Pipeline:
     def __init__(self, admission: Admission, outbox: Callable[[], AnswerSink] = get_outbox) -> None:
         self.admission = admission
         self._outbox = outbox
+        self._packs = Packs()
         self._memory = admission.memory
 
     def run(
@@ -114,7 +116,7 @@ class Pipeline:
             await self.admission.give_back(ask)
             nothing = delayed(upstream, request, self.admission.now)
             return self._outcome(request, Answered(nothing, "cache"))
-        job = SentimentJob(upstream, request, self.admission, self._outbox)
+        job = SentimentJob(upstream, request, self.admission, self._outbox, self._packs)
         return self._outcome(request, await self.travel(job, ask))
 
     async def travel(self, job: Job[T], ask: Ask) -> Answered[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tbcache.models import FetchRequest
@@ -24,10 +24,29 @@ def stretches(
     if known is None or last is None:
         return ()
     since = max(start, _since(last.end, now, source))
-    news = Stretch(since, since_id=_newest(known, since))
+    news = Stretch(since, since_id=_newest([known], since))
     if request.hours <= known.hours or last.start <= start:
         return (news,)
     return news, Stretch(start, until=last.start, until_id=_oldest(known, last.start))
+
+
+def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool:
+    """Whether a symbol of which ``other`` is to be asked for may share the request that asks for ``news``.
+
+    One request begins at one time for all. So nobody shares it who asks for more than news, or whose news
+    begin much earlier or later: the others' items of the time between would be read, or paid for, again.
+    """
+    if len(other) != 1:
+        return False
+    is_billed_again = source.price.per_item and not source.price.daily_dedupe
+    most = timedelta(0) if is_billed_again else timedelta(seconds=source.cache_ttl)
+    return abs(other[0].since - news.since) <= most
+
+
+def joined(news: Sequence[Stretch], known: Sequence[Record]) -> Stretch:
+    """The stretch that has the ``news`` of several symbols, of which all that is ``known`` is at hand."""
+    since = min(stretch.since for stretch in news)
+    return Stretch(since, since_id=_newest(known, since))
 
 
 def _since(end: datetime, now: datetime, source: Source) -> datetime:
@@ -43,9 +62,11 @@ def _since(end: datetime, now: datetime, source: Source) -> datetime:
     return max(since, min(end, datetime(now.year, now.month, now.day, tzinfo=UTC)))
 
 
-def _newest(known: Record, since: datetime) -> str | None:
+def _newest(known: Iterable[Record], since: datetime) -> str | None:
     """The id of the newest known item that is no newer than ``since``."""
-    return next((one.item.id for one in reversed(list(_dated(known))) if one.at <= since), None)
+    older = (one for record in known for one in _dated(record) if one.at <= since)
+    newest = max(older, key=lambda one: one.at, default=None)
+    return None if newest is None else newest.item.id
 
 
 def _oldest(known: Record, start: datetime) -> str | None:

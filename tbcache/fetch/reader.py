@@ -55,6 +55,17 @@ class Upstream(Protocol):
 
 
 @runtime_checkable
+class PackingUpstream(Upstream, Protocol):
+    """An upstream that may be asked for several symbols at once."""
+
+    def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``symbols`` that fit into the request that the first of them is asked for with."""
+
+    def is_of(self, item: Item, symbol: str) -> bool:
+        """Whether ``item``, which came for several symbols, is of ``symbol``."""
+
+
+@runtime_checkable
 class AwaitedUpstream(Protocol):
     """An upstream that can be awaited as well."""
 
@@ -168,7 +179,7 @@ class PageReader:
 
     async def _turned(self) -> _End | None:
         """Have the slot of the next page; else, why there is none."""
-        if self._pages >= self._upstream.source.pages:
+        if self._pages >= self._upstream.source.pages * len(self._sent.symbols):
             return _End("page_budget")
         turn = await self._turn(self._attempt.grant, self._attempt.bill)
         self._attempt.bill = NOTHING

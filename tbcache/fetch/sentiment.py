@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
-from tbcache.admission import Admission, Reach, Settled, Settlement
+from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
-from tbcache.fetch.line import learned, recalled, rescored, told
+from tbcache.fetch.line import made, recalled, rescored, told
+from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import world
+from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.models.error import UpstreamError
+from tbcache.models.price import NOTHING
+from tbcache.models.request import Stretch
 from tbcache.repository import Answer, encode_answer
 from tbcache.repository.outbox import AnswerSink
 from tbcache.scoring import aggregate, name_of
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
-from tbcache.timeline import Record, encode_record
+from tbcache.timeline import Record
+
+log = get_logger("tbcache.fetch")
 
 
 class SentimentJob:
@@ -31,12 +38,15 @@ class SentimentJob:
         request: FetchRequest,
         admission: Admission,
         outbox: Callable[[], AnswerSink],
+        packs: Packs,
     ) -> None:
         self._upstream = upstream
         self._admission = admission
         self._outbox = outbox
+        self._packs = packs
         self._answer: Answer | None = None
-        self.request = request
+        self._symbols = request.symbols
+        self.request = replace(request, others=())
 
     @property
     def source(self) -> Source:
@@ -62,20 +72,32 @@ class SentimentJob:
             return Loaded(nothing, attempt.grant, Settlement())
         line = attempt.grant.line
         known = None if line is None else await world().offload(lambda: recalled(line, self.request))
-        fetched = await self._read_pages(attempt, reach, known)
+        pack = Pack(self._upstream, self._admission, self._outbox)
+        try:
+            return await self._load(attempt, reach, known, pack)
+        finally:
+            pack.close()
+
+    async def _load(
+        self, attempt: Attempt, reach: Reach, known: Record | None, pack: Pack
+    ) -> Loaded[SymbolSentiment]:
+        fetched = await self._read(attempt, reach, known, pack)
         read_at = self._admission.now
-        made = await world().offload(lambda: _made(self._upstream, self.request, known, fetched, read_at))
-        answer = self._answer = made.answer
+        own = fetched if known is None else pack.own(fetched, self.request, known)
+        found = await world().offload(lambda: made(self._upstream, self.request, known, own, read_at))
+        await pack.settle(fetched, read_at)
+        answer = self._answer = found.answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
-            line=made.line,
+            line=found.line,
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,
             answer=encode_answer(answer) if self._upstream.persist_to_db else None,
             hints=fetched.hints,
         )
-        return Loaded(answer.sentiment, attempt.grant, settlement, {"items": len(fetched.items)})
+        facts = {"items": len(own.items)} | ({"others": len(pack.members)} if pack.members else {})
+        return Loaded(answer.sentiment, attempt.grant, settlement, facts)
 
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
         if self._answer is None or not self._upstream.persist_to_db:
@@ -85,13 +107,46 @@ class SentimentJob:
         else:
             self._outbox().nudge()
 
-    async def _read_pages(self, attempt: Attempt, reach: Reach, known: Record | None) -> Fetched:
-        admission, now = self._admission, self._admission.now
+    async def _read(self, attempt: Attempt, reach: Reach, known: Record | None, pack: Pack) -> Fetched:
+        now = self._admission.now
         # To find out about the plan, other hours are asked for than those that an answer is of.
         parts = stretches(known, self.request, self.source, now) if reach.request == self.request else ()
+        if len(parts) == 1 and not attempt.grant.is_fallback and self._packs.takes(self._upstream):
+            await pack.gather(attempt.grant.ask, self._symbols, parts[0])
+        if known is None or not pack.members:
+            return await self._read_pages(attempt, reach, known, parts)
+        together = replace(self.request, others=pack.symbols)
+        try:
+            stretch = pack.stretch(parts[0], known)
+            return await self._read_pages(attempt, reach._replace(request=together), known, (stretch,))
+        except UpstreamError as error:
+            if not is_of_request(error):
+                raise
+            await self._go_alone(attempt, error)
+        pack.close()
+        return await self._read_pages(attempt, reach, known, parts)
+
+    async def _go_alone(self, attempt: Attempt, error: UpstreamError) -> None:
+        """Have the slot of another try, without the others.
+
+        Raises:
+          UpstreamError: there is none, and that is what the first one met.
+        """
+        self._packs.refuse(self.source.name)
+        log.warning("pack.refused", source=self.source.name, reason=error.message, seconds=SINGLE_SECONDS)
+        turn = await self._admission.turn(attempt.grant, attempt.bill)
+        attempt.bill = NOTHING
+        if isinstance(turn, Wait):
+            raise error
+        attempt.grant = turn
+
+    async def _read_pages(
+        self, attempt: Attempt, reach: Reach, known: Record | None, parts: Sequence[Stretch]
+    ) -> Fetched:
+        admission = self._admission
         try:
             fetched = await PageReader(
-                self._upstream, attempt, admission.turn, admission.may_send, now, reach, parts
+                self._upstream, attempt, admission.turn, admission.may_send, admission.now, reach, parts
             ).read()
         except BaseException:
             world().undo(functools.partial(admission.delay.give_up, self.source))
@@ -99,21 +154,6 @@ class SentimentJob:
         before = [] if known is None else [version.item for version in known.timeline.versions]
         await admission.delay.learn(self.source, reach.request, [*fetched.read, *before], admission.now)
         return fetched
-
-
-class _Made(NamedTuple):
-    """What a load comes to: the answer, and the timeline that it was made of as JSON."""
-
-    answer: Answer
-    line: bytes
-
-
-def _made(
-    upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
-) -> _Made:
-    found = learned(known, fetched, request, upstream.analyzer, read_at)
-    sentiment = told(found.record, request, upstream.voices)
-    return _Made(Answer(sentiment, found.news, found.reads), encode_record(found.record))
 
 
 def _derived(upstream: Upstream, request: FetchRequest, line: bytes) -> Derived[SymbolSentiment] | None:

@@ -100,6 +100,16 @@ def named(symbol: str, own: Mapping[str, str] | None = None) -> Named:
     return known if names is None else replace(known, names=_split(names))
 
 
+def has_cashtag(text: str, symbol: str) -> bool:
+    """Whether ``$SYMBOL`` stands in ``text``."""
+    return _cashtag(symbol).search(text) is not None
+
+
+def has_word(text: str, symbol: str) -> bool:
+    """Whether the letters of ``symbol`` stand in ``text`` as a word, whatever it means there."""
+    return _phrase(symbol).search(text) is not None
+
+
 def read_names(text: str) -> dict[str, Named]:
     """Read ``SYMBOL<TAB>name|name<TAB>other|other`` rows; a ``~`` behind the symbol says that it is a word, a
     ``*`` that people write it in capitals as well.

@@ -79,7 +79,8 @@ class Stretch:
 class FetchRequest:
     """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``.
 
-    ``stretch`` is what of it a provider is to ask for; None for all of it.
+    ``stretch`` is what of it a provider is to ask for; None for all of it. ``others`` are symbols that may be
+    asked for in the same request.
     """
 
     source: str
@@ -88,12 +89,18 @@ class FetchRequest:
     #: The cache key, e.g. ``twitter:AAPL:24``.
     key: str = field(init=False, repr=False, compare=False)
     stretch: Stretch | None = field(default=None, kw_only=True, repr=False, compare=False)
+    others: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
         object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
         if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
             raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All that a provider is to ask for in one request."""
+        return (self.symbol, *self.others)
 
     def start(self, now: datetime) -> datetime:
         """Since when a provider is to ask for items; the hours are counted back from ``now``."""

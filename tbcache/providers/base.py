@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ from tbcache.models import (
     PATIENCE_SECONDS,
     FetchRequest,
     HttpRequest,
+    Item,
     Lane,
     Outcome,
     Page,
@@ -74,6 +75,15 @@ class Provider(Tools, ABC):
         Raises:
           UpstreamError: the one that the answer means, when it is no page of items.
         """
+
+    def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``symbols`` that fit into one request with the first, where the source's ``pack`` is more
+        than 1: :meth:`request` finds the others in ``fetch.others``."""
+        return tuple(symbols)
+
+    def is_of(self, item: Item, symbol: str) -> bool:
+        """Whether ``item``, which came for several symbols, is of ``symbol``."""
+        return symbol in item.symbols
 
     def auth(self) -> httpx2.Auth | None:
         """How requests are signed; None for an upstream that needs no credentials."""

@@ -30,7 +30,7 @@ class OptionsProvider(Provider):
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         params = {
-            "ticker_symbol": fetch.symbol,
+            "ticker_symbol": ",".join(fetch.symbols),
             "newer_than": str(int(fetch.start(now).timestamp())),
             "limit": str(LIMIT),
         }

@@ -25,6 +25,7 @@ from tbcache.models.coerce import (
     word,
 )
 from tbcache.models.error import UpstreamNotFound
+from tbcache.models.names import has_word
 from tbcache.providers.base import Provider
 from tbcache.providers.reddit_token import RedditAuth, refusal
 
@@ -48,7 +49,7 @@ class RedditProvider(Provider):
         if cursor is None and fetch.stretch is not None:
             cursor = fetch.stretch.until_id
         params = {
-            "q": fetch.symbol,
+            "q": " OR ".join(fetch.symbols),
             "restrict_sr": "1",
             "sort": "new",
             "t": next((name for most, name in _SPANS if hours <= most), "all"),
@@ -60,6 +61,10 @@ class RedditProvider(Provider):
         subreddits = quote(self.own.subreddits, safe="+")
         url = f"{self.source.base_url.rstrip('/')}/r/{subreddits}/search"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+
+    def is_of(self, item: Item, symbol: str) -> bool:
+        """Reddit says of no post which word of a search it was found by."""
+        return has_word(item.text, symbol)
 
     def auth(self) -> httpx2.Auth | None:
         return RedditAuth.of(self.source.name, self.own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.models.names import has_cashtag
 from tbcache.models.request import Stretch
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
@@ -47,6 +48,10 @@ log = get_logger("tbcache.providers")
 LIMIT = 100
 #: Of posts with a cashtag 58% are retweets and 16% are not in English, and each is billed.
 FILTER = "-is:retweet lang:en"
+#: Characters of a query.
+MOST_QUERY = 512
+#: What X takes for a cashtag.
+_CASHTAG = re.compile(r"[A-Z]{1,6}(?:\.[A-Z]{1,2})?")
 #: X's own words for a plan without the operator. Other refusals quote the query, cashtags included.
 _NO_CASHTAGS = re.compile(r"\binvalid operator '\$?cashtag'", re.IGNORECASE)
 #: What a plan lacks today it may have later: the cashtag is tried again after so long.
@@ -92,7 +97,7 @@ class TwitterProvider(Provider):
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         params = {
-            "query": self._query(fetch.symbol),
+            "query": self._query(fetch.symbols),
             **_span(fetch, now),
             "max_results": str(LIMIT),
             # No expansion: each user that an answer holds is billed at twice the price of a post.
@@ -103,12 +108,31 @@ class TwitterProvider(Provider):
         url = f"{self.source.base_url.rstrip('/')}/2/tweets/search/recent"
         return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
 
-    def _query(self, symbol: str) -> str:
-        """Posts that name ``symbol``, of those that the filter leaves."""
-        is_plain = time.monotonic() < self._plain_until
-        asked = f'("${symbol}" OR {symbol})' if is_plain else f"${symbol}"
+    def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
+        """As many as a query has room for; without cashtags one, as a word says too little of whose it is."""
+        first, *others = symbols
+        if self._is_plain or not _CASHTAG.fullmatch(first):
+            return (first,)
+        packed = [first]
+        for symbol in filter(_CASHTAG.fullmatch, others):
+            if len(self._query((*packed, symbol))) <= MOST_QUERY:
+                packed.append(symbol)
+        return tuple(packed)
+
+    def is_of(self, item: Item, symbol: str) -> bool:
+        """X names the cashtags of a post, but of a long one those of its beginning alone."""
+        return symbol in item.symbols or has_cashtag(item.text, symbol)
+
+    @property
+    def _is_plain(self) -> bool:
+        return time.monotonic() < self._plain_until
+
+    def _query(self, symbols: Sequence[str]) -> str:
+        """Posts that name one of ``symbols``, of those that the filter leaves."""
+        form = '"${0}" OR {0}' if self._is_plain else "${0}"
+        asked = " OR ".join(map(form.format, symbols))
         wanted = FILTER if self.own.query_filter is None else self.own.query_filter
-        return f"{asked} {wanted}".rstrip()
+        return f"({asked}) {wanted}".rstrip() if " " in asked else f"{asked} {wanted}".rstrip()
 
     async def exchange(self, request: HttpRequest) -> RawResponse:
         """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.
@@ -116,12 +140,15 @@ class TwitterProvider(Provider):
         So the other query has a slot of its own, and so have those of the next hour.
         """
         response = await super().exchange(request)
-        if not request.params["query"].startswith("$"):
+        if not request.params["query"].lstrip("(").startswith("$"):
             # What is found by a word may speak of something else, and is billed: `status` tells of it.
             self.usage_monitor.count(self.source.name, {"plain": 1})
         elif _lacks_cashtags(response):
             self._plain_until = time.monotonic() + PLAIN_SECONDS
             log.warning("plan.no_cashtags", source=self.source.name, words_for_seconds=PLAIN_SECONDS)
+            if request.params["query"].startswith("("):
+                # Of several symbols, each is asked for by itself from now on.
+                return response
             return replace(response, status=200, body=_EMPTY)
         return response
 

@@ -155,10 +155,12 @@ def actor_name(source: str) -> str:
 
 def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``; enqueued by the actor's name."""
+    # Not where there are none: a worker of an earlier version knows of none.
+    others = {"others": request.others} if request.others else {}
     return dramatiq.Message(
         queue_name=request.source,
         actor_name=actor_name(request.source),
         args=(),
-        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed},
+        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **others},
         options={},
     )

@@ -45,6 +45,8 @@ DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password
 LONGEST_SECONDS = 315_360_000.0
 #: So many pages for one answer are a typo, and no upstream reaches back further than a year.
 MOST_PAGES, LONGEST_HOURS = 1000, 8760
+#: No upstream has a query with so many symbols.
+MOST_PACKED = 100
 #: More money than anybody spends a day, and the least that is counted (US dollars).
 MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
 #: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
@@ -180,6 +182,7 @@ class SourceSettings(BaseModel):
     daily_budget: Annotated[float, Field(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None = None
     cost: PositiveInt | None = None
     pages: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = None
+    pack: Annotated[int, Field(ge=1, le=MOST_PACKED)] | None = None
     delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
 
     bearer_token: SecretStr | None = None

@@ -42,6 +42,7 @@ class Source:
 
     ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
     back the upstream can answer; ``pages`` how many requests one answer may take;
+    ``pack`` how many symbols one request may ask for;
     ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
     a failing upstream; ``delay_hours`` how late a plan's items come; ``lag_seconds`` how much later than its
     time an item may turn up otherwise. ``credentials``
@@ -60,6 +61,7 @@ class Source:
     cost: int = 1
     max_hours: int = 168
     pages: int = 3
+    pack: int = 1
     delay_hours: float = 0.0
     lag_seconds: float = 60.0
     credentials: tuple[str, ...] = ()
@@ -70,6 +72,11 @@ class Source:
     def is_enabled(self) -> bool:
         """True when every credential it needs is set; ``missing`` names the others."""
         return not self.missing
+
+    @property
+    def is_packed(self) -> bool:
+        """True where one request may ask for several symbols; of a late plan each is asked for by itself."""
+        return self.pack > 1 and not self.delay_hours
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -118,6 +125,7 @@ BUILT_IN: Mapping[str, Source] = {
             # Its search goes up to 30 seconds ago.
             lag_seconds=30.0,
             pages=2,
+            pack=30,
             credentials=("bearer_token",),
             provider="tbcache.providers.twitter:TwitterProvider",
         ),
@@ -127,6 +135,7 @@ BUILT_IN: Mapping[str, Source] = {
             limits=(Limit(60, 60),),
             max_hours=8760,
             pages=3,
+            pack=10,
             credentials=("client_id", "client_secret"),
             provider="tbcache.providers.reddit:RedditProvider",
         ),
@@ -148,6 +157,7 @@ BUILT_IN: Mapping[str, Source] = {
             limits=(Limit(100, 60),),
             max_hours=336,
             pages=3,
+            pack=20,
             credentials=("api_key",),
             provider="tbcache.providers.options:OptionsProvider",
         ),
@@ -408,6 +418,7 @@ _FIGURES = (
     "daily_budget",
     "cost",
     "pages",
+    "pack",
     "delay_hours",
 )
 _DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}

@@ -181,7 +181,9 @@ def test_without_the_channel_all_goes_on_and_one_line_says_so(
         assert limiter.check_rate_limit()[0]
         wait_until(lambda: caplog.messages, what="a line")
         began = limiter_of(store).process_window("stocktwits").last_seen_at
-        wait_until(lambda: limiter_of(store).process_window("stocktwits").last_seen_at > began, what="another beat")
+        wait_until(
+            lambda: limiter_of(store).process_window("stocktwits").last_seen_at > began, what="another beat"
+        )
         assert limiter.check_rate_limit()[0]
         assert denied(server) == [("channel", "trading_bot:notices")]
         monitor.leave()

@@ -333,3 +333,15 @@ def rewrite(store: Store, record: Record) -> None:
     entry = store.keys.entry(LINE)
     head = store.client.getrange(entry, 0, 46)
     store.client.set(entry, head + encode_record(record) + b"}", keepttl=True)
+
+
+def test_a_load_after_the_servers_time_is_found_to_be_less_is_whole_as_well(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its day began a millisecond before that of the load before it, of which nothing was known."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    earlier = datetime.now(UTC) - timedelta(seconds=30)
+    monkeypatch.setattr(ServerClock, "today", property(lambda clock: earlier))
+    found = pipeline.run(upstream, AAPL, needed=1000)
+    assert (found.origin, found.complete) == ("live", True)

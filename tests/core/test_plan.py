@@ -6,12 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tbcache.fetch.plan import stretches
+from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.models import FetchRequest, Item
 from tbcache.models.price import Price
+from tbcache.models.request import Stretch
 from tbcache.settings import BUILT_IN, Source
 from tbcache.timeline import Read, Record, Scored, Span, Timeline
+from tests.timeline.kit import examples
 
 NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 7, 28, tzinfo=UTC)
@@ -67,3 +71,49 @@ def test_upstreams_that_count_by_ids_get_those_of_known_items() -> None:
     news, older = stretches(record, week, X, NOON)
     assert (older.until, older.until_id) == (end - timedelta(hours=24), "0")
     assert older.since == NOON - timedelta(hours=168)
+
+
+knowns = st.lists(
+    st.builds(
+        lambda end, ages: known(
+            NOON - timedelta(minutes=end),
+            *(NOON - timedelta(minutes=end + age) for age in sorted(ages)[::-1]),
+        ),
+        st.integers(0, 10),
+        st.lists(st.integers(0, 30), max_size=4, unique=True),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(knowns)
+@examples
+def test_one_request_for_several_asks_each_for_all_that_it_lacks(records: list[Record]) -> None:
+    """And for nothing that all of them know: by the newest id of any, not by that of the quietest."""
+    news = [stretches(record, AAPL, X, NOON)[0] for record in records]
+    found = joined(news, records)
+    assert found.since == min(stretch.since for stretch in news)
+    times = [version.at for record in records for version in record.timeline.versions]
+    older = [at for at in times if at <= found.since]
+    assert (found.since_id is None) == (not older)
+    ids = {
+        version.item.id
+        for record in records
+        for version in record.timeline.versions
+        if older and version.at == max(older)
+    }
+    assert found.since_id is None or found.since_id in ids
+
+
+def test_only_news_of_about_one_time_go_together() -> None:
+    """What lies between is read of all: money where each reading is billed, pages where none is."""
+
+    def news(minutes: float) -> tuple[Stretch, ...]:
+        return (Stretch(NOON - timedelta(minutes=minutes)),)
+
+    assert is_packable(news(6)[0], news(10), X)
+    assert not is_packable(news(6)[0], news(12), X)
+    assert not is_packable(news(6)[0], (), X)
+    assert not is_packable(news(6)[0], (*news(6), *news(60)), X)
+    assert not is_packable(news(6)[0], news(6.1), replace(X, price=Price(per_item=0.01)))

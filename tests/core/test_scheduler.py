@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.due import Look, due_of, needed_of
 from scheduler.leader import Leader
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Go, Settlement
@@ -67,13 +68,40 @@ def test_what_is_about_to_expire_is(prewarm: Prewarm, admission: Admission) -> N
 
 def test_refreshes_of_answers_that_came_together_are_spread(prewarm: Prewarm, store: Store) -> None:
     """A burst of fills must not become a burst of refreshes for ever."""
-    from scheduler.prewarm import _needed
-
     source = ask().source
     now = round(time.time() * 1e6)
     requests = [replace(ask().request, symbol=f"S{number}") for number in range(40)]
-    planned = [_needed(source, request, now + 45_000_000, now) is not None for request in requests]
+    planned = [needed_of(source, request, now + 45_000_000, now) is not None for request in requests]
     assert 10 < sum(planned) < 40
+
+
+def looks(**left: float) -> list[Look]:
+    """Answers that are fresh for so many seconds more, from a moment of 1000 s on."""
+    request = ask().request
+    return [
+        Look(replace(request, symbol=symbol), round((1000 + each) * 1e6) if each >= 0 else 0, 0)
+        for symbol, each in left.items()
+    ]
+
+
+def planned(**left: float) -> list[tuple[tuple[str, ...], float]]:
+    source = replace(ask().source, pack=3)
+    return [(due.request.symbols, due.needed) for due in due_of(source, looks(**left), 1_000_000_000)]
+
+
+def test_what_one_request_can_ask_for_goes_together() -> None:
+    """Ten symbols in ten requests cost ten times the limit; nothing that is needed is still a hit."""
+    assert planned(AAPL=10, TSLA=100, NVDA=16, GME=149) == [
+        (("AAPL", "NVDA", "TSLA"), 101.0),
+        (("GME",), 150.0),
+    ]
+    assert planned(AAPL=10, TSLA=151) == [(("AAPL",), 11.0)]
+    assert planned(AAPL=16, TSLA=100) == []
+
+
+def test_what_was_never_fetched_goes_by_itself() -> None:
+    """It needs all its hours, which would be read of all others as well."""
+    assert planned(AAPL=-1, TSLA=-1, NVDA=0) == [(("AAPL",), 0.0), (("TSLA",), 0.0), (("NVDA",), 1.0)]
 
 
 def test_what_failed_lately_is_left_alone(prewarm: Prewarm, admission: Admission) -> None:

@@ -1,0 +1,156 @@
+"""Several symbols in one request, where the upstream takes them.
+
+One of them is loaded as ever, and leads: it has the slot, the pages and the bill. Each of the others has a
+lease of its own, so that nobody loads it meanwhile, and gets of the pages what is its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple, cast
+
+from tbcache.admission import Admission, Ask, Go, Grant, Settlement
+from tbcache.fetch.line import Made, made, recalled
+from tbcache.fetch.plan import is_packable, joined, stretches
+from tbcache.fetch.reader import Fetched, PackingUpstream, Upstream, closing
+from tbcache.io import now, world
+from tbcache.io.log import get_logger
+from tbcache.models import FetchRequest, Item
+from tbcache.models.error import UpstreamError
+from tbcache.models.request import Stretch
+from tbcache.repository import encode_answer
+from tbcache.repository.outbox import AnswerSink
+from tbcache.store.codec import encode_sentiment
+from tbcache.timeline import Record
+
+log = get_logger("tbcache.fetch")
+
+#: A source that refuses to be asked for several is asked for each by itself for so long.
+SINGLE_SECONDS = 3600.0
+#: What an upstream says of one request, and not of all.
+_OF_REQUEST = frozenset(("bad_request", "not_found", "payload"))
+
+
+class Member(NamedTuple):
+    """One of the others: its lease, what is known of it, and what it asks for."""
+
+    request: FetchRequest
+    grant: Grant
+    known: Record
+    news: Stretch
+
+
+class Packs:
+    """What this process knows of which sources may be asked for several symbols at once."""
+
+    def __init__(self) -> None:
+        self._single_until: dict[str, float] = {}
+
+    def takes(self, upstream: Upstream) -> bool:
+        source = upstream.source
+        may_pack = source.is_packed and isinstance(upstream, PackingUpstream)
+        return may_pack and now() >= self._single_until.get(source.name, 0.0)
+
+    def refuse(self, source: str) -> None:
+        self._single_until[source] = now() + SINGLE_SECONDS
+
+
+class Pack:
+    """The others of one load. Whoever opens one closes it, however the load ends."""
+
+    def __init__(self, upstream: Upstream, admission: Admission, outbox: Callable[[], AnswerSink]) -> None:
+        # Nobody is gathered for one that cannot: see Packs.
+        self._upstream = cast("PackingUpstream", upstream)
+        self._admission = admission
+        self._outbox = outbox
+        self._open: dict[str, Grant] = {}
+        self.members: list[Member] = []
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(member.request.symbol for member in self.members)
+
+    async def gather(self, leader: Ask, symbols: Sequence[str], news: Stretch) -> None:
+        """Take along those of ``symbols`` that are due and fit; the first leads, and asks for ``news``."""
+        source = self._upstream.source
+        for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
+            own = FetchRequest(source.name, symbol, leader.hours)
+            await self._invite(leader._replace(request=own, slot=None, patience=0.0), own, news)
+
+    def stretch(self, news: Stretch, known: Record) -> Stretch:
+        """What is asked for, for all of them."""
+        stretches = [news, *(member.news for member in self.members)]
+        return joined(stretches, [known, *(member.known for member in self.members)])
+
+    async def settle(self, fetched: Fetched, read_at: datetime) -> None:
+        """End the load of each with what is its own of ``fetched``."""
+        for member in self.members:
+            own = self._part(fetched, member.request.symbol, member.known)
+            found = await world().offload(
+                functools.partial(made, self._upstream, member.request, member.known, own, read_at)
+            )
+            await self._keep(member, found)
+
+    def close(self) -> None:
+        """Give back what was not settled: somebody else may load it."""
+        grants = list(self._open.values())
+        self._open, self.members = {}, []
+        for grant in grants:
+            world().undo(functools.partial(self._admission.settle, grant, Settlement()))
+
+    def own(self, fetched: Fetched, request: FetchRequest, known: Record) -> Fetched:
+        """What is of the one that leads."""
+        return self._part(fetched, request.symbol, known) if self.members else fetched
+
+    async def _invite(self, ask: Ask, request: FetchRequest, news: Stretch) -> None:
+        verdict = await self._admission.admit(ask)
+        if not isinstance(verdict, Go):
+            return
+        grant = self._open[request.symbol] = verdict.grant
+        member = await self._member(request, grant, news)
+        if member is None:
+            await self._admission.settle(self._open.pop(request.symbol), Settlement())
+            return
+        await self._admission.free(grant)
+        self.members.append(member)
+
+    async def _member(self, request: FetchRequest, grant: Grant, news: Stretch) -> Member | None:
+        line, source = grant.line, self._upstream.source
+        if line is None or grant.is_fallback:
+            return None
+        known = await world().offload(lambda: recalled(line, request))
+        asked = stretches(known, request, source, self._admission.now)
+        if known is None or not is_packable(news, asked, source):
+            return None
+        return Member(request, grant, known, asked[0])
+
+    def _part(self, fetched: Fetched, symbol: str, known: Record) -> Fetched:
+        ids = {version.item.identity for version in known.timeline.versions}
+
+        def is_own(item: Item) -> bool:
+            # What was removed has no text that names anything.
+            return item.identity in ids or self._upstream.is_of(item, symbol)
+
+        return replace(fetched, items=tuple(filter(is_own, fetched.items)))
+
+    async def _keep(self, member: Member, found: Made) -> None:
+        is_kept = self._upstream.persist_to_db
+        settlement = Settlement(
+            payload=encode_sentiment(found.answer.sentiment),
+            line=found.line,
+            answer=encode_answer(found.answer) if is_kept else None,
+        )
+        where = await self._admission.settle(member.grant, settlement)
+        self._open.pop(member.request.symbol, None)
+        if where != "fallback":
+            self._admission.memory.discard(member.request.key)
+        elif is_kept:
+            self._outbox().accept(found.answer)
+
+
+def is_of_request(error: UpstreamError) -> bool:
+    """Whether an upstream may answer those by themselves whom it refuses together."""
+    return error.kind in _OF_REQUEST and closing(error) is None
