@@ -12,30 +12,52 @@
 -- Replies 1, or 0 when another process was first.
 local now, later = server_time(), math.max(0, step_us)
 local told = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
-if not told[1] or tonumber(told[2] or 0) >= now - ago_us then
+-- One that is later than now is of a time that is over: that of an earlier step.
+local stepped_at = tonumber(told[2] or 0)
+if not told[1] or (stepped_at >= now - ago_us and stepped_at <= now) then
     return 0
 end
 
 local hold = tonumber(told[5] or 0)
 -- No slot is held beyond that.
 local latest = clear_at(state, now, hold)
+
+-- The latest that a moment of the state can be (us); nil for what is no such moment. Where the clock was set back,
+-- what lies in the future by as much would hold until then.
+local function latest_of(name)
+    if name == 'left_until' then
+        return latest
+    elseif name == 'returned_at' or name == 'demand_at' or string.find(name, '^died:') then
+        return now
+    end
+    for _, kind in ipairs({'paced', 'foreign_until', 'learned_next'}) do
+        local span = string.match(name, '^' .. kind .. ':(%d+)$')
+        if span then
+            return now + span
+        end
+    end
+end
+
 local found = redis.call('ZRANGE', slots, 0, -1, 'WITHSCORES')
 for i = 1, #found, 2 do
     redis.call('ZADD', slots, int(math.min(tonumber(found[i + 1]) + later, latest)), found[i])
 end
 for _, name in ipairs(redis.call('HKEYS', state)) do
-    if name == 'left_until' or name == 'returned_at' or string.find(name, '^died:') then
-        redis.call('HSET', state, name, int((tonumber(redis.call('HGET', state, name)) or 0) + later))
+    local most = latest_of(name)
+    if most then
+        local at = tonumber(redis.call('HGET', state, name)) or 0
+        redis.call('HSET', state, name, int(math.min(at + later, most)))
     end
 end
 redis.call('HDEL', state, 'wanted_until')
 
--- Nobody has been heard by the new time: each counts as absent until it is, and what was known of it before
--- tells whether Redis has lost something besides (see meet).
+-- Nobody has been heard by the new time: each counts as absent until it is, and one that was absent before for as
+-- long as it was: it may have sent until its end. What was known of it before tells whether Redis has lost something
+-- besides (see meet).
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
     redis.call('HSET', state, 'noted:' .. members[i], int(tonumber(members[i + 1])))
-    redis.call('ZADD', fleet, int(now - ABSENT_US - 1), members[i])
+    redis.call('ZADD', fleet, int(math.min(tonumber(members[i + 1]) + later, now - ABSENT_US - 1)), members[i])
 end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.

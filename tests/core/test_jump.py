@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from tbcache.limiter.script import LOSE
+from tbcache.limiter.member import FORGET_SECONDS
+from tbcache.limiter.process_window import ABSENT_SECONDS
+from tbcache.limiter.script import LOSE, RESTORE
 from tbcache.store.script import Script
-from tbcache.store.wire import CLOCK_DRIFT
+from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.test_loss import LONG, beat, begin, give_up_allowances
-from tests.core.world import LIMIT, Clock, Process, World, moved_clock
+from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
 
 
 class ServersClock(Clock):
@@ -37,10 +39,15 @@ def clock() -> Iterator[ServersClock]:
 
 def before_the_window_is_given_up(process: Process, act: Callable[[], object]) -> None:
     """What another thread of the process does as this one is about to have its window given up."""
+    before(LOSE, process, act)
+
+
+def before(asked: object, process: Process, act: Callable[[], object]) -> None:
+    """What is done as the process is about to ask for that script."""
     run = process.line._run
 
     async def act_and_run(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
-        if script is LOSE:
+        if script is asked:
             # Once: what it asks notices the jump as well.
             process.line._run = run  # type: ignore[method-assign]
             act()
@@ -244,6 +251,108 @@ def test_the_share_of_one_that_is_cut_off_is_kept_before_a_jump_is_mended(clock:
     assert not threads
     assert len(world.arrivals) <= 3 + 4
     assert [alone.take() for _ in range(3)] == [True, True, False]
+
+
+def begin_after_an_outage(clock: ServersClock) -> tuple[World, Process]:
+    """One that is back; another was killed while both went on without Redis. Of six slots five are used."""
+    world, (one, dead) = begin(clock, 2, 1, source=LONG)
+    # By then nobody wants allowances any more.
+    clock.now += 10.0
+    beat(one, dead, one, dead)
+    one.cut_off()
+    dead.cut_off()
+    assert [dead.take() for _ in range(3)] == [True, False, False]
+    assert [one.take() for _ in range(3)] == [True, False, False]
+    clock.now += 1.0
+    world.kill(dead)
+    one.membership.core._is_dead = lambda member: False  # type: ignore[method-assign]
+    one.mend()
+    return world, one
+
+
+def test_a_share_that_is_kept_after_an_outage_is_kept_after_a_step(clock: ServersClock) -> None:
+    """One of another machine that died in the outage has sent what nobody else knows. Whoever comes just now
+    must not take it for one that was only silent for long."""
+    world, one = begin_after_an_outage(clock)
+    clock.now += FORGET_SECONDS + 10.0
+    new, taken = world.fleet[1], []
+
+    def come() -> None:
+        beat(new)
+        taken.append(new.take())
+
+    before(RESTORE, one, come)
+    clock.ahead += 400.0
+    beat(one)
+    assert taken == [False]
+
+
+@pytest.mark.parametrize("seconds", [-4000.0, 4000.0])
+def test_a_loss_after_a_step_is_waited_for_no_longer_than_one_before(
+    clock: ServersClock, seconds: float
+) -> None:
+    """Until when those who have left are in a window lay in the future by as much as the clock was set."""
+    world, (one, gone) = begin(clock, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(one)
+    clock.ahead += seconds
+    beat(one, one)
+    world.redis.flushall()
+    beat(one)
+    clock.now += LONG.limits[0].window_seconds + LEASE + 1.0
+    assert ask_around(world, one) == LIMIT.count
+
+
+def test_the_pre_warm_lane_goes_on_after_the_clock_was_set_back(clock: ServersClock) -> None:
+    """When it may go on, how many asked of late, and what others use, was noted for a time far away."""
+    world, (one,) = begin(clock, 1, source=LONG)
+    state, span = "ns:{reddit}:state", 1_000_000_000
+    noted = round((clock.now + clock.ahead) * MICROS)
+    names = ("demand_at", f"paced:{span}", f"foreign_until:{span}", f"learned_next:{span}")
+    world.redis.hset(state, mapping={**dict.fromkeys(names, noted), f"foreign:{span}": 1})
+    clock.ahead -= 4000.0
+    beat(one)
+    moments = [int(float(text)) for text in world.redis.hmget(state, names)]
+    now = (clock.now + clock.ahead) * MICROS
+    assert all(moment <= now + span for moment in moments)
+    assert moments[0] <= now
+
+
+@pytest.mark.parametrize(
+    ("found_before", "seconds", "after", "expected"),
+    [(500.0, -0.5, 504.0, LIMIT.count), (500.0, 400.0, 504.0, LIMIT.count), (1.0, -4000.0, 1003.0, 5)],
+)
+def test_the_share_of_a_dead_process_is_kept_no_longer_for_a_step(
+    clock: ServersClock, found_before: float, seconds: float, after: float, expected: int
+) -> None:
+    """A step now and then would keep it for ever. The slot that Redis knows may count for two windows."""
+    world, one = begin_after_an_outage(clock)
+    one.membership.core._is_dead = lambda member: True  # type: ignore[method-assign]
+    clock.now += ABSENT_SECONDS + 0.1
+    beat(one, one)
+    clock.now += found_before
+    clock.ahead += seconds
+    beat(one, one)
+    assert ask_around(world, one) == 0
+    clock.now += after
+    beat(one, one)
+    assert ask_around(world, one) == expected
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_a_clock_that_is_put_right_again_is_mended_as_well(clock: ServersClock) -> None:
+    """What was noted as it was set wrong lies in the future: nobody is to wait until then."""
+    world, (one, other) = begin(clock, 3, 3)
+    clock.ahead += 60.0
+    beat(one, other)
+    clock.now += 8.0
+    beat(one, other)
+    clock.ahead -= 60.0
+    beat(one, other)
+    clock.now += 2 * LIMIT.window_seconds + 1.0
+    beat(one, other)
+    assert ask_around(world, one, other) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
 
 
 def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clock: ServersClock) -> None:
