@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tbcache.io.background import BackgroundThread
@@ -26,21 +25,16 @@ class Writer:
     """A thread that writes accepted answers, in order, up to 200 in a transaction.
 
     An answer is in a file of the folder ``spill`` from when it is accepted until the database has it, so
-    that no killed process loses it. Only those that come while others are being written wait in memory,
-    for that long, and are then taken up together. While the database is down, all go to files at once.
-    Files are written when it is back, by this writer or the next with that folder. Where no file can
-    be made they wait in memory, ``capacity`` at most.
+    that no process that is killed loses it; this writer, or the next with that folder, writes what lies
+    there. Only where no file can be made does an answer wait in memory.
     """
 
-    def __init__(self, repository: Saves, *, spill: Path, capacity: int = 10_000) -> None:
+    def __init__(self, repository: Saves, *, spill: Path) -> None:
         self._repository = repository
-        self._capacity = max(1, capacity)
         self._spill = Spill(spill)
         self.rejects = Rejects(spill)
-        self._waiting: deque[Answer] = deque()
-        self._writing: list[Answer] = []
-        # The file of what is being written, where one could be made.
-        self._ahead: Path | None = None
+        # What no file has taken.
+        self._waiting: list[Answer] = []
         self._changed = threading.Condition()
         self._thread = BackgroundThread("tbcache-writer", self._round)
         self._wait = FIRST_WAIT_SECONDS
@@ -49,17 +43,16 @@ class Writer:
         self._may_have_files = True
         self._unreadable: set[Path] = set()
         self._is_failing = False
-        self._is_busy = False
         self._is_closed = False
 
     def accept(self, answer: Answer) -> None:
         """Take ``answer`` for writing. Never fails, and never waits for the database."""
+        is_safe = self._keep([answer])
         with self._changed:
-            is_alone = not (self._is_busy or self._waiting)
-            self._waiting.append(answer)
-            is_over = len(self._waiting) > self._capacity
-            if is_alone or is_over or self._is_failing or self._is_closed:
-                self._spill_oldest()
+            if is_safe:
+                self._may_have_files = True
+            else:
+                self._waiting.append(answer)
             if not self._is_closed:
                 self._start()
             self._changed.notify_all()
@@ -74,7 +67,7 @@ class Writer:
         return self._settle(timeout, patient=True)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write for up to ``timeout`` seconds more, put the rest in files, and stop.
+        """Write for up to ``timeout`` seconds more, leave the rest in files, and stop.
 
         Does not wait for a database that is down.
         """
@@ -83,7 +76,7 @@ class Writer:
         with self._changed:
             self._is_closed = True
             # A batch in the middle of its transaction is kept too: written twice is written once.
-            self._spill_all()
+            self._keep_waiting()
             self._changed.notify_all()
         self._thread.stop(timeout=0.2)
         atexit.unregister(self.close)
@@ -97,7 +90,7 @@ class Writer:
             return self._is_idle()
 
     def _is_idle(self) -> bool:
-        return not (self._waiting or self._writing or self._may_have_files)
+        return not (self._waiting or self._may_have_files)
 
     def _start(self) -> None:
         """With the lock held: have a thread, also in a process that was forked off."""
@@ -106,72 +99,75 @@ class Writer:
             atexit.register(self.close)
         self._thread.start()
 
-    def _spill_oldest(self) -> bool:
-        """With the lock held: move the oldest batch to a file. What no file takes stays in memory."""
-        batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+    def _keep(self, answers: list[Answer]) -> bool:
+        """Put the answers into a file; False where none can be made."""
         try:
-            self._spill.put(batch)
+            self._spill.put(answers)
         except OSError as error:
-            self._waiting.extendleft(reversed(batch))
             log.error("repository.spill_failed", folder=str(self._spill.folder), error=str(error))
             return False
-        self._may_have_files = True
         return True
 
+    def _keep_waiting(self) -> None:
+        """With the lock held: move what waits in memory to a file, if one takes it now."""
+        if self._waiting and self._keep(self._waiting):
+            self._waiting, self._may_have_files = [], True
+
     def _round(self) -> float | None:
-        """Write one batch; None when the writer is closed."""
-        if not self._take():
+        """Write what there is; None when the writer is closed."""
+        if not self._has_work():
             return None
         try:
             self._write()
             self._is_failing, self._wait = False, FIRST_WAIT_SECONDS
         except (RepositoryUnavailable, OSError) as error:
             log.warning("repository.unavailable", waiting=len(self._waiting), error=str(error))
-            self._put_back()
+            self._fail()
             self._pause(self._wait)
             self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
-        finally:
-            with self._changed:
-                self._is_busy = False
-                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
         return 0.0
 
-    def _take(self) -> bool:
-        """Wait for a batch; False when the writer is closed."""
+    def _has_work(self) -> bool:
+        """Wait for work; False when the writer is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._is_idle())
-            if not self._is_closed:
-                self._is_busy = True
-                # What was in hand when an error came that nobody foresaw; written twice is written once.
-                self._waiting.extendleft(reversed(self._writing))
-                self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             return not self._is_closed
 
     def _write(self) -> None:
-        if self._writing:
-            self._spill_taken()
-            self._save(self._writing)
-        with self._changed:
-            self._writing = []
-            ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self._spill.remove(ahead)
-        if self._may_have_files:
-            self._write_files()
-
-    def _write_files(self) -> None:
-        for file in self._readable():
-            try:
-                batch = self._spill.read(file)
-            except OSError as error:
-                # One file that cannot be read holds up no other.
-                self._unreadable.add(file)
-                log.error("repository.unreadable", file=str(file), error=str(error))
-                continue
-            self._save(batch)
-            self._spill.remove(file)
+        self._write_waiting()
+        for files in self._batches():
+            self._write_files(files)
         with self._changed:
             self._may_have_files = bool(self._readable())
+
+    def _write_waiting(self) -> None:
+        while batch := self._waiting[:BATCH]:
+            self._save(batch)
+            with self._changed:
+                # Others may have come behind these; a close meanwhile has put all into a file.
+                self._waiting = self._waiting[len(batch) :]
+
+    def _batches(self) -> Iterator[list[Path]]:
+        files = self._readable()
+        return (files[start : start + BATCH] for start in range(0, len(files), BATCH))
+
+    def _write_files(self, files: Sequence[Path]) -> None:
+        answers = {file: self._read(file) for file in files}
+        self._save([answer for found in answers.values() for answer in found or ()])
+        for file, found in answers.items():
+            if found is not None:
+                self._spill.remove(file)
+
+    def _read(self, file: Path) -> list[Answer] | None:
+        try:
+            return self._spill.read(file)
+        except OSError as error:
+            # One file that cannot be read holds up no other.
+            self._unreadable.add(file)
+            log.error("repository.unreadable", file=str(file), error=str(error))
+            return None
 
     def _readable(self) -> list[Path]:
         return [file for file in self._spill.files() if file not in self._unreadable]
@@ -181,30 +177,9 @@ class Writer:
         for answer, error in save_apart(self._repository, batch):
             self.rejects.put(answer, error)
 
-    def _spill_taken(self) -> None:
-        """Have a file of the batch in hand."""
-        try:
-            ahead = self._spill.put(self._writing)
-        except OSError as error:
-            log.warning("repository.unsafe", folder=str(self._spill.folder), error=str(error))
-            return
+    def _fail(self) -> None:
         with self._changed:
-            self._ahead = ahead
-
-    def _spill_all(self) -> None:
-        """With the lock held: move everything to files, as far as they take it."""
-        if self._ahead is None:
-            self._waiting.extendleft(reversed(self._writing))
-        elif self._writing:
-            self._may_have_files = True
-        while self._waiting and self._spill_oldest():
-            pass
-
-    def _put_back(self) -> None:
-        with self._changed:
-            if not self._is_closed:
-                self._spill_all()
-            self._writing, self._ahead = [], None
+            self._keep_waiting()
             self._is_failing = True
             self._changed.notify_all()
 

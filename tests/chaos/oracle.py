@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import signal
 import sqlite3
@@ -27,8 +26,6 @@ from tests.chaos.record import read
 KEYS = Keys("trading_bot")
 TRACK_SECONDS = 10.0
 DRAIN_SECONDS = 60.0
-#: While Redis is away an answer is for so long in the memory of the process that fetched it alone.
-MEMORY_SECONDS = 0.5
 #: Parts of a queue that must be empty when all is done; the dead stay, and the bell rings.
 WORKING_PARTS = tuple(part for part in PARTS if part not in ("dead", "dead-jobs", "bell"))
 
@@ -306,22 +303,15 @@ def _check_database(fleet: Fleet, say: Callable[[str], None]) -> None:
     with sqlite3.connect(fleet.folder / "data" / "tbcache.sqlite3") as database:
         rows = database.execute("SELECT source, symbol, hours, as_of FROM sentiment_snapshots").fetchall()
     kept = {(source, symbol, hours, _moment(as_of)) for source, symbol, hours, as_of in rows}
-    killed_at = {
-        event["who"]: event["at"] for event in read(fleet.folder / "events") if event["do"] == "SIGKILL"
-    }
-    seen, gone, missing = 0, 0, []
+    seen, missing = 0, []
     for path in sorted((fleet.folder / "bots").iterdir()):
         for event in read(path):
             if event.get("what") != "live" or "as_of" not in event:
                 continue
             seen += 1
-            if (event["source"], event["symbol"], event["hours"], round(event["as_of"], 6)) in kept:
-                continue
-            if killed_at.get(path.name, math.inf) - event["at"] < MEMORY_SECONDS:
-                gone += 1
-            else:
+            if (event["source"], event["symbol"], event["hours"], round(event["as_of"], 6)) not in kept:
                 missing.append(f"{path.name} {event}")
-    say(f"live answers seen {seen}, snapshots {len(kept)}, gone with their process {gone}")
+    say(f"live answers seen {seen}, snapshots {len(kept)}")
     for each in missing[:10] if not fleet.shape.loses else []:
         fleet.broken(f"an answer is not in the database: {each}")
     # As the next process would when it starts.
