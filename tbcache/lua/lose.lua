@@ -62,7 +62,9 @@ end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
 local lost_at, whole_at = tonumber(told[3] or nil), tonumber(told[4] or nil)
-local was_whole = not lost_at or now - step_us >= (whole_at or clear_at(state, lost_at, hold))
+-- It was noted by the time of before where it lies in the future; else it may have been by either.
+local by_then = lost_at and lost_at > now and now - step_us or now - later
+local was_whole = not lost_at or by_then >= (whole_at or clear_at(state, lost_at, hold))
 if was_whole and (found[1] or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', told[1])

@@ -159,6 +159,39 @@ def test_a_loss_that_was_made_good_is_not_waited_for_again_after_a_step(clock: S
     assert ask_around(world, one) > 0
 
 
+@pytest.mark.parametrize("seconds", [-30.0, 30.0])
+def test_a_server_that_comes_back_empty_with_another_clock_is_shut_until_all_are_back(
+    clock: ServersClock, seconds: float
+) -> None:
+    """The loss is noted by the new time, before anyone has said that the clock was set."""
+    world, (busy, other) = begin(clock, 5, 1)
+    world.redis.flushall()
+    clock.ahead += seconds
+    beat(other)
+    clock.now += ABSENT_SECONDS + 0.1
+    assert ask_around(world, other) == 0
+    beat(busy, other)
+    assert ask_around(world, other, busy) == 0
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [-300.0, -4000.0])
+def test_a_loss_that_was_made_good_is_not_waited_for_again_after_the_clock_was_set_back(
+    clock: ServersClock, seconds: float
+) -> None:
+    """By the new time it lies in the future. One that died since then will never be back."""
+    world, (one, dead) = begin(clock, 1, 1, source=LONG)
+    world.redis.flushall()
+    beat(one, dead, one)
+    clock.now += 1.0
+    beat(one, dead, one, dead)
+    world.kill(dead)
+    clock.ahead += seconds
+    beat(one, one)
+    clock.now += 1.0
+    assert ask_around(world, one) > 0
+
+
 def test_allowances_are_given_again_after_the_clock_was_set_back(clock: ServersClock) -> None:
     """They are wanted until a moment that is far away by the new time."""
     world, (one, other) = begin(clock, 1, 1, source=LONG)
