@@ -41,7 +41,7 @@ class Want(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What every call says of who asks. ``deadline_us`` is of the server's time; ``known`` is what the
+    """The part of a call that says who asks. ``deadline_us`` is of the server's time; ``known`` is what the
     process was last replied as ``seen``."""
 
     window: WindowKeys

@@ -17,7 +17,7 @@ class Broken:
         self.renew()
 
     def renew(self) -> None:
-        """As new: also after a fork."""
+        """Forget all of them: at the start, and after a fork."""
         self._lock = threading.Lock()
         self._reasons.clear()
 
@@ -33,7 +33,7 @@ class Broken:
     def check(self, source: str) -> None:
         """
         Raises:
-          Refused: the source's keys cannot be used. Not to whoever mends them.
+          Refused: the source's keys cannot be used. The thread that mends them may try.
         """
         reason = self._reasons.get(source)
         if reason is not None and not self._store.breaker.is_ours:
@@ -47,5 +47,5 @@ class Broken:
         self._store.breaker.look_again(is_news=is_news)
 
     def mended(self, source: str) -> None:
-        """Its keys can be used again."""
+        """The keys of ``source`` can be used again."""
         self._reasons.pop(source, None)

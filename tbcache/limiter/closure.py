@@ -36,11 +36,12 @@ class Closures:
         self.renew()
 
     def renew(self) -> None:
-        """Also after a fork: another thread of the parent may have held the lock. What was heard holds."""
+        """Make the lock: at the start, and after a fork, when another thread of the parent may have held it.
+        The closures themselves still hold then."""
         self._lock = threading.Lock()
 
     def close(self, source: str, seconds: float, reason: str, *, is_from_redis: bool = False) -> None:
-        """``source`` is to be sent nothing for ``seconds``. None left: it is open again."""
+        """Send ``source`` nothing for ``seconds``; with 0 or less it is open again."""
         now = io.now()
         with self._lock:
             if seconds <= 0:

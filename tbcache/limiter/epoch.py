@@ -17,7 +17,7 @@ class Epochs:
         self.is_leaving = False
 
     def renew(self) -> None:
-        """As new. Also after a fork: what Redis has told the parent is not meant for two."""
+        """Forget all: at the start, and after a fork, as what Redis told the parent is not the child's."""
         self._seen = {}
 
     @property
@@ -30,7 +30,7 @@ class Epochs:
         return self._seen.get(source, Seen()).epoch
 
     def last_seen_us(self, source: str) -> int:
-        """When Redis last noted that this process was heard, as it said (us); 0 for never."""
+        """The moment at which Redis last saw this process, as it said (us); 0 for never."""
         return self._seen.get(source, Seen()).last_seen_us
 
     def known(self, source: str) -> str:
@@ -39,7 +39,7 @@ class Epochs:
         return str(Seen(seen.epoch) if self.is_leaving else seen)
 
     def learn(self, source: str, seen: Seen) -> bool:
-        """Take note of what Redis replied. False where it has lost the window, or forgotten us."""
+        """Learn what Redis replied. False where it has lost the window, or forgotten this process."""
         if not seen.epoch:
             return True
         known = self._seen.setdefault(source, seen)
@@ -54,5 +54,5 @@ class Epochs:
         self._seen[source] = seen
 
     def forget(self, source: str) -> None:
-        """This process has left the fleet of ``source``: there is no note of it any more."""
+        """This process has left the fleet of ``source``, and Redis does not know it any more."""
         self._seen[source] = Seen(self.of(source))

@@ -1,6 +1,6 @@
 """The windows of all sources, as one process knows them: with Redis and without.
 
-Whatever takes slots goes through :meth:`Limiter.take`. It notes what is asked before it is sent, and what
+Whatever takes slots goes through :meth:`Limiter.take`. It records what is asked before it is sent, and what
 was granted before anything else is done with the answer: should Redis be lost at any moment, this process
 knows which of its slots stand in the window.
 """
@@ -126,11 +126,11 @@ class Limiter:
         source, asked_at, window = want.source, now(), self.process_window(want.source)
         if want.joins:
             await self._join_before(want, window)
-        # What is not sent is not asked.
+        # An ask that is not sent must not be recorded below.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
-        # By the script the server learns that this process is there, and it refuses what we no longer reckon
-        # with. This is the one place where it is noted that Redis has heard us.
+        # The script tells the server that this process is there, and does nothing once we have given up on it.
+        # No other place records that Redis has heard this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
             asked = call(self._terms(source, deadline_us))
@@ -192,22 +192,22 @@ class Limiter:
                 await self._join(want.source)
 
     def _record_lost(self, want: Want, error: BaseException) -> None:
-        """There is no answer to an ask. Whether it took slots, who knows."""
+        """There is no answer to an ask. Nobody knows whether it took slots."""
         window = self.process_window(want.source)
         if isinstance(error, Unavailable):
             window.lose(want.slot, is_answer_lost=error.is_timeout)
         else:
-            # Interrupted, it may have taken them as well: they count as sent.
+            # An ask that was interrupted may have taken slots as well: they count as sent.
             window.grant(want.slot, want.cost, window.limits, self.hold_seconds)
             window.answered(want.slot)
 
     def _record_given(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
-        """Put what was given on record; from when on it may be used (monotonic)."""
+        """Record what was given. Returns from when on it may be used (monotonic)."""
         starts_at = asked_at
         for slot in given.granted:
             window.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
         if given.granted and given.starts_in > 0:
-            # Never too early, were our clock a little fast.
+            # The margin makes it not too early even where our clock is a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
             window.promise(starts_at, asked_at)
         for slot in given.released:
@@ -265,7 +265,7 @@ class Limiter:
         breaker = self.store.breaker
         # A slot that is taken without Redis after ours were put back would be known to nobody.
         is_without = breaker.reason is not None or source in self.broken
-        # What processes of another layout use of the limits is not known to us.
+        # We do not know what processes of another layout use of the limits.
         return is_without and not breaker.is_returning and not breaker.is_foreign
 
     def _newcomers_share(self, window: float) -> float:
@@ -314,7 +314,7 @@ class Limiter:
         return None
 
     def on_closure(self, source: str, until_us: int, reason: str) -> None:
-        """Take note that ``source`` is closed, by the server's time."""
+        """Learn that ``source`` is closed, by the server's time."""
         now_us = self.store.clock.time_us(source)
         if now_us is not None:
             self.closures.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)
@@ -324,14 +324,14 @@ class Limiter:
     async def _learn(self, source: str, seen: Seen) -> None:
         """Where Redis has lost the window, or forgotten us, put our own slots back."""
         if not self.epochs.learn(source, seen):
-            # Away again, it is mended at the next return.
+            # Where Redis is away again, the window is mended at the next return.
             with contextlib.suppress(Unavailable):
                 await self.restore(source)
 
     async def restore(self, source: str) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
-        Redis takes note with it that the process is there, and so does the process.
+        Redis learns by it that the process is there, and the process learns that Redis has.
 
         Raises:
           Unavailable: the server is away.
@@ -354,13 +354,13 @@ class Limiter:
         self, window: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
     ) -> Restore:
         at = now()
-        # Who is told of no fleet has this limit to itself.
+        # A process that is told of no fleet has the limit to itself.
         census = (
             window.census if window.is_member else Census(self.epochs.of(source), window.processes, 0.0, at)
         )
         allowances, _, can_fall_back = window.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
-        # After the ages: what another thread takes without Redis in between is in neither.
+        # This is read after the ages: what another thread takes without Redis in between is in neither.
         unused = [part for slot in window.unused for part in (slot, "")]
         return Restore(
             window=terms.window,
@@ -375,7 +375,7 @@ class Limiter:
             left_us=to_micros(max(0.0, census.left_until - at) * SLOWEST),
             told_ago_us=to_micros(at - census.told_at),
             deadline_us=terms.deadline_us,
-            # One that has left comes back for nobody.
+            # A process that has left the fleet does not come back into it.
             is_member=window.is_member and self._join is not None,
             going_by=f"{window.share:.9f}" if can_fall_back else "",
             allowances=allowances,
@@ -390,7 +390,7 @@ class Limiter:
           Unavailable: the server is away.
         """
         for concerned in self._of_server(source):
-            # One source whose keys are damaged must not keep the others' stamps.
+            # A source whose keys are damaged must not keep the stamps of the others from being mended.
             with contextlib.suppress(Refused):
                 ago_us = to_micros(now() - jump.seen_at)
                 lose = Lose(self.window_keys(concerned), to_micros(jump.seconds), ago_us, random_id())
@@ -426,7 +426,7 @@ class Limiter:
 
     def repair(self, was_away: bool) -> bool:
         """Tell the server of the slots that were taken without it."""
-        # Each of them: one that is mended does not stand for the others.
+        # Every source is tried: one that is mended does not stand for the others.
         mended = [run(self._put_back(source)) for source in self._concerned(was_away)]
         return any(mended)
 
@@ -435,14 +435,14 @@ class Limiter:
         if self.machine.is_marked or self.machine.is_marked_fallback:
             self.stay_clean()
         for source in list(self._windows):
-            # What ended after the slots were put back.
+            # Slots may have ended after they were put back.
             run(self._try_to_tell_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
         return [source for source in list(self._windows) if was_away or source in self.broken]
 
     async def _put_back(self, source: str) -> bool:
-        """Tell the server of the slots that were taken without it; False where it cannot note them."""
+        """Tell the server of the slots that were taken without it; False where it cannot store them."""
         try:
             if source in self.broken and self.process_window(source).limits:
                 await self._look_at(source)
@@ -457,7 +457,7 @@ class Limiter:
         return True
 
     async def _look_at(self, source: str) -> None:
-        """Look at the window as every ask does. Redis takes no note of who looks. A process that is heard
+        """Look at the window as every ask does. Redis does not record who looks. A process that is heard
         counts what leaves its part of the window as used by the others, for a window more: if each try were
         heard, it would have nothing to go on with.
 
@@ -480,7 +480,7 @@ class Limiter:
         await self._run(TAKE, source, ask)
 
     def _renew(self) -> None:
-        """In a forked child: what Redis has told the parent is not meant for two."""
+        """Forget, in a forked child, what Redis has told the parent: it is not meant for two."""
         for window in self._windows.values():
             window.renew()
         self.closures.renew()

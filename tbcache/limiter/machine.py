@@ -28,7 +28,7 @@ class Machine:
         self.renew()
 
     def renew(self) -> None:
-        """As new: a process of another name, which has said nothing yet. Also after a fork."""
+        """Be a process of another name, which has said nothing yet: at the start, and after a fork."""
         self.member = f"{_machine()}-{os.getpid()}.{io.random_id(4)}"
         self.marker = self.marker_of(self.member)
         #: True once the others of the machine were told that Redis knows of all that was sent.
@@ -66,13 +66,14 @@ class Machine:
         pid = pid_of(member)
         if machine == ours:
             return pid is not None and not is_alive(pid)
-        # From before this machine was started; or another one's of its name, whose file is not here.
+        # The process is from before this machine was started, or of another machine of the same name, whose
+        # marker is not here.
         return _place(machine) == _place(ours) and self.marker_of(member).is_left
 
 
 @functools.cache
 def _machine() -> str:
-    """Where process ids mean the same: a host, a container in it, and the time since it was started.
+    """The name of the space in which a process id means one process: host, container, and last start.
 
     The host's name does not do: machines that were made from one image have the same.
     """
@@ -83,7 +84,8 @@ def _space() -> str:
     try:
         return f"{_PID_SPACE.stat().st_ino}.{_BOOT_ID.read_text('ascii')[:8]}"
     except OSError:
-        # Where nothing tells, each process has a space of its own: it cannot be found dead, and is forgotten.
+        # Where neither can be read, each process has a space of its own: it cannot be found dead, and Redis
+        # forgets it in the end.
         return f"0.{io.random_id(4) if sys.platform == 'linux' else uuid.getnode()}"
 
 

@@ -33,7 +33,7 @@ from tbcache.io.lock import try_lock
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
 KEPT_SECONDS = 25 * 3600.0
-#: Whoever looks at a file holds it for a moment: how often it is tried again, and after how long.
+#: A process that looks at a file holds it for a moment; the others try again so often, and after so long.
 LOOKS, LOOK_SECONDS = 100, 0.01
 
 _CLEAN, _OVER = b"clean", b" over"
@@ -103,7 +103,7 @@ class Marker:
             if not folder.exists():
                 return True
             others = [file for file in folder.iterdir() if file.name != self._member]
-            # All of them: each that was killed is to be found now, and not one after the other.
+            # All are looked at: each that was killed is to be found now, and not one after the other.
             quiet = [_is_quiet(file, seconds) for file in others if pid_of(file.name) is not None]
         except OSError:
             return False

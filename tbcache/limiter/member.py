@@ -44,7 +44,7 @@ SHARE_SECONDS = 1.0
 MOST_LEAVES = 3
 #: What a beat is called among a source's asks.
 BEATING = "beat"
-#: Without the right to the channel, it is asked for again after so long.
+#: A process without the right to the channel asks for it again after so long.
 DEAF_SECONDS = 60.0
 
 
@@ -58,10 +58,10 @@ class Membership:
         self._store = store
         self._limiter = limiter_of(store)
         self._asked_at: dict[str, float] = {}
-        #: Of dead processes: by source, its epoch and process, until when their shares are kept (us). In
+        #: Until when the shares of dead processes are reserved (us), by source, its epoch and process. In
         #: another epoch Redis may know the share again, and not that the process was found dead.
         self._reserved_until: dict[tuple[str, str, str], int] = {}
-        #: What was said of other limits in force, by source.
+        #: The limits in force of which the log has been told that they are other ones, by source.
         self._told_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = io.Mutex()
         self._thread = BackgroundThread("tbcache-member", self._round)
@@ -84,7 +84,7 @@ class Membership:
         self._unsubscribe()
         try:
             for source in list(self._asked_at):
-                # One source whose keys are damaged must not keep the others' shares.
+                # A source whose keys are damaged must not keep this process from leaving the others.
                 with contextlib.suppress(Refused):
                     io.run(self._leave_source(source))
         except Unavailable:
@@ -98,7 +98,7 @@ class Membership:
           Unavailable: the server is away.
         """
         window = self._limiter.process_window(source)
-        # One at a time: each beat says what was learned from the last.
+        # There is one beat at a time, as each says what was learned from the last.
         async with self._beating:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
@@ -128,7 +128,7 @@ class Membership:
         purse.receive(await self._store.ask(FILL, ask), day, paid)
 
     async def _beat(self, source: str, window: ProcessWindow) -> float:
-        """Beat once; the share that we went by until then."""
+        """Beat once. Returns the share that this process went by until then."""
         going_by = window.share if window.is_member else 0.0
         allowances, mark, can_fall_back = window.report()
         self._asked_at[source] = asked_at = io.now()
@@ -155,7 +155,7 @@ class Membership:
                 now = io.now()
                 window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
 
-        # One that comes too late is no sign that the server is away: the next one tells.
+        # A beat that comes too late is no sign that the server is away: the next one tells.
         answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
         if answer is not None:
             await self._on_told(source, window, answer.reply, asked_at)
@@ -166,14 +166,14 @@ class Membership:
         if told.closed_until > told.now:
             self._limiter.on_closure(source, told.closed_until, told.reason)
         else:
-            # Who missed the notice that it was reopened learns it here.
+            # A process that missed the notice that the source was reopened learns it here.
             self._limiter.closures.on_open(source, asked_at)
         await self._remove_dead(source, told.now, told.absent)
 
     def _check_limits(self, source: str, window: ProcessWindow) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
         if source not in self._store.keys.sources:
-            # Of any other the limit is what each call says.
+            # For a source that no setting names, each call says the limit.
             return
         if set(window.limits) == set(window.configured) or self._told_limits.get(source) == window.limits:
             return
@@ -211,7 +211,7 @@ class Membership:
 
     def _round(self) -> float:
         for source in self._limiter.sources_in_use:
-            # One source whose keys are damaged must not silence us in the others.
+            # A source whose keys are damaged must not keep this process from beating for the others.
             with contextlib.suppress(Unavailable):
                 if self._is_due(source):
                     io.run(self.beat(source))
@@ -253,7 +253,7 @@ class Membership:
         self._deaf_until = io.now() + DEAF_SECONDS
 
     def _is_due(self, source: str) -> bool:
-        """What the process asks anyway says as well that it is there."""
+        """True when a beat is due: other asks of the process say as well that it is there."""
         now, window = io.now(), self._limiter.process_window(source)
         is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.needs_beat(BEAT_SECONDS)
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
@@ -293,8 +293,8 @@ class Membership:
         else:
             self._reserved_until.pop(member_key, None)
             if is_clean:
-                # It has told its whole bill. What a process that was found dead may have spent stays kept for
-                # the day.
+                # It has told its whole bill. What a process that was found dead may have spent stays reserved
+                # for the day.
                 await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 

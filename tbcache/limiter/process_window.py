@@ -37,8 +37,8 @@ SWEEP_FROM = 256
 PROMISE_SECONDS = 0.25
 #: Until when the others may use what leaves of ours, once we are absent.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
-#: So much longer is a time by our clock than by the slowest of the others: what has to be over for them,
-#: too, is waited for by as much more (docs/limits.md).
+#: A span by our clock may be shorter by this factor than by the slowest clock of the others: what has to be
+#: over for them, too, is waited for by as much more (docs/limits.md).
 SLOWEST = 1 + CLOCK_DRIFT
 #: Redis is just coming back: how soon to ask again.
 RETURN_SECONDS = 0.01
@@ -115,22 +115,23 @@ class ProcessWindow:
         self.renew()
 
     def renew(self) -> None:
-        """As new: a process has sent nothing yet, and Redis has told it nothing. Also after a fork."""
+        """Forget all, as a process that has sent nothing, and has been told nothing by Redis: at the start, and
+        after a fork."""
         self._lock = threading.Lock()
         self.purse.renew()
         self._stamps: dict[str, float] = {}
-        #: Those taken without Redis, which it has not been told of yet.
+        #: The slots that were taken without Redis, and of which it has not been told yet.
         self._fallback: set[str] = set()
-        #: Asks under way, or whose answers were lost.
+        #: The asks that are under way, or whose answers were lost.
         self._asked: dict[str, Asked] = {}
-        #: Slots, with their cost, that are over, and of which Redis was not told that.
+        #: The slots that are over, with their cost, where Redis has not been told so.
         self._untold: dict[str, int] = {}
         #: By limit, what this process may take without Redis of what was free; None where it is no member.
         self._allowances: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._last_seen_at = -math.inf
-        #: When nobody was absent; without beats we cannot know, and nobody tells us of a fleet.
+        #: The last moment at which nobody was absent, as far as is known. Without beats nobody tells of a fleet.
         self._whole_at = math.inf
         self._promised_until = -math.inf
         #: The part of each limit that is this process's own while Redis is away, and what would be fair.
@@ -143,12 +144,13 @@ class ProcessWindow:
         self.census = Census()
 
     def configure(self, limits: tuple[Limit, ...]) -> None:
-        """The source is used, with these limits; the fleet's are heard of with the next beat."""
+        """Use the source with these limits; the next beat tells those of the fleet."""
         if limits != self.configured:
             self.configured = self.limits = limits
 
     def must_announce(self, can_fall_back: bool) -> bool:
-        """Note how an ask is made; True when Redis must be told before, to know this process's part."""
+        """Record how an ask is made. True when Redis must be told of it first, so that it gives this process
+        a share."""
         self.can_fall_back = self.can_fall_back or can_fall_back
         return not self.is_member or (self.can_fall_back and not self._announced_fallback)
 
@@ -185,13 +187,13 @@ class ProcessWindow:
     # What Redis answers
 
     def ask(self, name: str, cost: int, in_doubt_until: float) -> None:
-        """An ask is off that may take ``cost`` slots; until it is answered they count as taken.
+        """Record an ask that may take ``cost`` slots; until it is answered they count as taken.
         Redis does not carry it out after ``in_doubt_until`` (monotonic)."""
         with self._lock:
             self._asked[name] = Asked(cost, in_doubt_until)
 
     def lose(self, name: str, *, is_answer_lost: bool) -> None:
-        """No answer comes. ``is_answer_lost``: for all we know, only the answer is lost."""
+        """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out all the same."""
         with self._lock:
             if name in self._asked:
                 cost, until, *_ = self._asked[name]
@@ -208,26 +210,27 @@ class ProcessWindow:
         return name in self._asked
 
     def answered(self, name: str, ahead: float = 0.0) -> None:
-        """The ask is over, and Redis has taken note that we are there; what it granted has been noted
-        before. A later moment than the true one is safe: whoever is heard of later is missed later.
-        So many seconds later is what Redis has noted, where its clock was set back: it keeps that."""
+        """Record that the ask is over, and that Redis has heard this process; what it granted has been recorded
+        before. A later moment than the true one is safe: Redis misses a process that was heard later at a
+        later moment. ``ahead``: so many seconds later than now is the moment that Redis has, where its clock
+        was set back."""
         with self._lock:
             self._asked.pop(name, None)
             self._last_seen_at = io.now() + ahead
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
-        """Note a slot that Redis granted; it counts as sent ``held_seconds`` from now until committed."""
+        """Record a slot that Redis granted; until committed it counts as sent ``held_seconds`` from now."""
         with self._lock:
             self._record(slot, cost, limits, held_seconds)
             self._spend(cost)
 
     def spend(self, cost: int) -> None:
-        """Redis has counted ``cost`` slots that are over already."""
+        """Record that Redis has counted ``cost`` slots that are over already."""
         with self._lock:
             self._spend(cost)
 
     def report(self) -> tuple[str, int, bool]:
-        """What a beat says of our allowances, as beat.lua reads it; the mark that :meth:`receive` wants; and
+        """What a beat says: our allowances, as beat.lua reads them; the mark that :meth:`receive` wants; and
         whether this process can go on without Redis."""
         with self._lock:
             allowances = (self._allowances or {}).items()
@@ -236,8 +239,8 @@ class ProcessWindow:
             return text, self._granted, self.can_fall_back
 
     def receive(self, allotment: Allotment, mark: int, *, can_fall_back: bool = True) -> None:
-        """What a beat was told that said ``can_fall_back``. What was granted since it was off may be of
-        these allowances."""
+        """Take over what a beat was told. It was sent with ``mark`` and ``can_fall_back``: what was granted
+        since then may be of these allowances."""
         with self._lock:
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
@@ -260,11 +263,11 @@ class ProcessWindow:
                 self._allowances = {}
 
     def record_fleet(self, at: float, *, is_whole: bool) -> None:
-        """Nobody, or somebody, of the fleet was absent ``at`` that moment (monotonic)."""
+        """Record that nobody of the fleet was absent ``at`` that moment (monotonic), or that somebody was."""
         self._whole_at = at if is_whole else -math.inf
 
     def promise(self, starts_at: float, asked_at: float) -> None:
-        """A slot is ours from ``starts_at`` on; none is promised while somebody is absent."""
+        """Record that a slot is ours from ``starts_at`` on; none is promised while somebody is absent."""
         self._promised_until = max(self._promised_until, starts_at)
         if self._whole_at < asked_at:
             self._whole_at = asked_at
@@ -290,14 +293,15 @@ class ProcessWindow:
                     self._stamps[name] = min(self._stamps[name], now)
 
     def release(self, slot: str, cost: int) -> None:
-        """Nothing was sent."""
+        """Forget the slot: nothing was sent with it."""
         with self._lock:
             for name in _units(slot, cost):
                 self._stamps.pop(name, None)
                 self._fallback.discard(name)
 
     def owe(self, slot: str, cost: int) -> None:
-        """Redis is to be told that a slot is over, unless it never heard of it. Said before it is over."""
+        """Record that Redis is to be told of the end of a slot, unless it never heard of it. This is called
+        before the slot ends."""
         with self._lock:
             if slot not in self._fallback:
                 self._untold[slot] = cost
@@ -313,7 +317,7 @@ class ProcessWindow:
             return [one for one in ended if one.is_unused or self._stamps[one.slot] <= now]
 
     def told(self, slot: str) -> None:
-        """Redis knows that it is over."""
+        """Record that Redis knows the end of ``slot``."""
         with self._lock:
             self._untold.pop(slot, None)
 
@@ -331,7 +335,7 @@ class ProcessWindow:
             if not self._may_fall_back():
                 return RETURN_SECONDS
             if not self.is_member:
-                # Before it looks at the others: of two that begin at the same time, each sees the other.
+                # It is said before it looks at the others: of two that begin at one time, each sees the other.
                 self._fall_back()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
@@ -345,7 +349,7 @@ class ProcessWindow:
         return wait
 
     def restored(self, ages: Iterable[tuple[str, float]]) -> None:
-        """Redis knows of these now (see :meth:`ages`), also of those taken without it."""
+        """Record that Redis knows of these slots now (see :meth:`ages`), those taken without it included."""
         now = io.now()
         with self._lock:
             for slot, age in ages:
@@ -358,7 +362,7 @@ class ProcessWindow:
                     self._untold[slot] = 1
 
     def forget_lost(self) -> None:
-        """Redis is back: what was lost before is not carried out any more."""
+        """Forget the lost asks: Redis is back, and does not carry them out any more."""
         with self._lock:
             self._asked = {name: asked for name, asked in self._asked.items() if not asked.is_lost}
 
@@ -377,7 +381,7 @@ class ProcessWindow:
 
     def mine(self, limit: Limit) -> int:
         """How many slots of a window are this process's own while Redis is away."""
-        # One that Redis does not know yet has been given no share.
+        # A process that Redis does not know yet has been given no share.
         share = self.share
         if not self.is_member:
             share = min(share, self._newcomers_share(limit.window_seconds))
@@ -437,7 +441,7 @@ class ProcessWindow:
             before = [at for at in leaving if at > self._last_seen_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *fallback) if at > now)
-            # One that is asked for again by its name is the same.
+            # A slot that is asked for again by its name is the same slot.
             others = (asked for name, asked in self._asked.items() if name != slot)
             lost = sum(asked.cost for asked in others if not asked.is_fallback)
             allowance = max(0, self._allowances.get(pack_limits([limit]), 0)) - lost
@@ -472,7 +476,7 @@ class ProcessWindow:
         return slot in self._untold or slot.partition("#")[0] in self._asked
 
     def _forget(self, now: float) -> None:
-        # One whose end Redis has yet to be told of is kept: another's window may be longer than ours.
+        # A slot whose end Redis has yet to be told of is kept: another process's window may be longer.
         old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon * SLOWEST]
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]

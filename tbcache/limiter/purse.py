@@ -22,14 +22,14 @@ class Purse:
         self.renew()
 
     def renew(self) -> None:
-        """As new: Redis has told this process nothing. Also after a fork."""
+        """Forget all, as a process that Redis has told nothing: at the start, and after a fork."""
         self._lock = threading.Lock()
         self._paid = 0
         self._left = 0
         self._day: int | None = None
 
     def configure(self, budget: int, page_price: int) -> None:
-        """The source is used, with this budget."""
+        """Use the source with this budget."""
         self.budget, self.page_price = budget, page_price
 
     @property
@@ -38,13 +38,13 @@ class Purse:
         return self._paid
 
     def pay(self, amount: int) -> None:
-        """An answer has come, and costs so much."""
+        """Spend what an answer costs."""
         with self._lock:
             self._paid += amount
             self._left -= amount
 
     def receive(self, amount: int, day: int, paid: int) -> None:
-        """What was given for ``day`` when this process had spent ``paid``."""
+        """Take over what was given for ``day`` when this process had spent ``paid``."""
         with self._lock:
             self._day, self._left = day, amount - (self._paid - paid)
 

@@ -82,7 +82,7 @@ class Told(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """A process is over. The moment until which its share is kept; 0 when it is forgotten."""
+    """A process is over. The reply is the moment until which its share is reserved; 0 when it is forgotten."""
 
     state: Key
     fleet: Key
@@ -143,7 +143,7 @@ class Fill(NamedTuple):
 
 
 class End(NamedTuple):
-    """What becomes of a slot."""
+    """The end of a slot: it is committed, or released."""
 
     slots: Key
     id: str
