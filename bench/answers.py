@@ -23,7 +23,7 @@ from tbcache.embedded.simulator import post
 from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream, newest_first, open_stream
 from tbcache.models import Item, Kind
 from tbcache.scoring import THRESHOLD, VOICES, VoiceRule, get_scorer, score_items
-from tbcache.scoring.voices import hear
+from tbcache.scoring.voices import weigh
 
 SEED = 1
 #: The first day: any would do.
@@ -73,7 +73,7 @@ def answered(sample: Sample, rules: Sequence[VoiceRule]) -> float:
     """The mean label of what the rules leave."""
     rated = [
         (share, (score >= THRESHOLD) - (score <= -THRESHOLD))
-        for share, score in zip(hear(sample.items, rules).shares, sample.scores, strict=True)
+        for share, score in zip(weigh(sample.items, rules).shares, sample.scores, strict=True)
         if score is not None
     ]
     total = sum(share for share, _ in rated)
@@ -86,7 +86,7 @@ def out(samples: Sequence[Sample], rules: Sequence[VoiceRule]) -> dict[str, tupl
     for sample in samples:
         before = [1.0] * len(sample.items)
         for k, rule in enumerate(rules):
-            after = hear(sample.items, rules[: k + 1]).shares
+            after = weigh(sample.items, rules[: k + 1]).shares
             for was, now, stance in zip(before, after, sample.stances, strict=True):
                 taken[rule.name] += was - now
                 wrong[rule.name] += (was - now) * (stance is not None)

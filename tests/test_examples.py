@@ -91,9 +91,9 @@ def test_requests_of_ones_own_keep_to_a_limit(server: Server) -> None:
 def test_a_function_is_computed_once_for_all_processes(server: Server) -> None:
     """And again by whoever asks first, once somebody said that it is out of date."""
     variables = {**server.variables, **PATIENT}
-    first = run("memo.py", "AAPL", "MSFT", "AAPL", **variables).splitlines()
+    first = run("cached.py", "AAPL", "MSFT", "AAPL", **variables).splitlines()
     assert first == ["computing AAPL", "Aapl Inc.", "computing MSFT", "Msft Inc.", "Aapl Inc."]
-    assert run("memo.py", "MSFT", "AAPL", **variables).splitlines() == [
+    assert run("cached.py", "MSFT", "AAPL", **variables).splitlines() == [
         "Msft Inc.",
         "computing AAPL",
         "Aapl Inc.",

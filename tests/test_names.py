@@ -10,7 +10,7 @@ import pytest
 from tbcache.models import Item
 from tbcache.models.names import named
 from tbcache.scoring import voice_rules
-from tbcache.scoring.voices import hear
+from tbcache.scoring.voices import weigh
 from tbcache.settings import Settings
 
 MEANT = [
@@ -73,7 +73,7 @@ def test_what_is_spelled_alike_is_not_about_it(symbol: str, text: str) -> None:
 
 def _dropped(text: str, symbol: str | None, **facts: Any) -> dict[str, float]:
     item = Item("1", datetime(2026, 3, 2, tzinfo=UTC), text, **facts)
-    return dict(hear([item], voice_rules(names={"SQ": "Block|Cash App"}), symbol).dropped)
+    return dict(weigh([item], voice_rules(names={"SQ": "Block|Cash App"}), symbol).dropped)
 
 
 def test_what_is_not_about_the_symbol_does_not_count() -> None:

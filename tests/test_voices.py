@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench import answers
 from tbcache.models import Engagement, FetchRequest, Item, SymbolSentiment
 from tbcache.scoring import VOICES, VoiceRule, aggregate, get_scorer, score_items, voice_rules
-from tbcache.scoring.voices import Voice, hear
+from tbcache.scoring.voices import Voice, weigh
 from tbcache.scoring.voices.language import is_english
 from tbcache.scoring.voices.sketch import Shelf, likeness, sketch_of, words_of
 from tbcache.settings import Settings
@@ -30,7 +30,7 @@ def item(name: str, text: str = "", minutes: int = 0, **facts: Any) -> Item:
 
 
 def dropped(*items: Item, rules: Sequence[VoiceRule] = VOICES) -> dict[str, float]:
-    return dict(hear(items, rules).dropped)
+    return dict(weigh(items, rules).dropped)
 
 
 def summed(items: Sequence[Item], **options: Any) -> SymbolSentiment:
@@ -97,7 +97,7 @@ def test_what_is_no_voice_of_its_own_does_not_count(rule: str, items: list[Item]
 )  # fmt: skip
 def test_what_is_a_voice_counts(items: list[Item]) -> None:
     """A rule that takes too much is as wrong as none."""
-    assert hear(items, VOICES).shares == (1.0,) * len(items)
+    assert weigh(items, VOICES).shares == (1.0,) * len(items)
 
 
 def test_an_author_counts_as_three_at_most() -> None:
@@ -106,7 +106,7 @@ def test_an_author_counts_as_three_at_most() -> None:
     many = [item(f"a{k}", " ".join(rng.choices(WORDS, k=9)), k, author="ann") for k in range(12)]
     one = item("b", "Nothing to see", author="bob")
     assert dropped(*many, one) == {"author": 9.0}
-    assert hear([*many, one], VOICES).shares == pytest.approx([0.25] * 12 + [1.0])
+    assert weigh([*many, one], VOICES).shares == pytest.approx([0.25] * 12 + [1.0])
     assert dropped(*many, one, rules=voice_rules(times=12)) == {}
     assert dropped(*[replace(each, kind="article") for each in many]) == {}
 
@@ -117,16 +117,16 @@ def test_an_author_counts_as_three_at_most() -> None:
 )
 def test_who_names_many_tickers_counts_in_part(symbols: tuple[str, ...], text: str, share: float) -> None:
     """38% of recorded Stocktwits messages name three tickers or more."""
-    heard = hear([item("1", text, symbols=symbols)], VOICES)
-    assert heard.shares == (share,)
-    assert heard.dropped == ({} if share == 1 else {"tickers": 1 - share})
+    weighed = weigh([item("1", text, symbols=symbols)], VOICES)
+    assert weighed.shares == (share,)
+    assert weighed.dropped == ({} if share == 1 else {"tickers": 1 - share})
 
 
 def test_what_others_liked_counts_more_where_it_is_asked_for() -> None:
     """It is an option: likes can be bought."""
     liked, plain = item("1", engagement=Engagement(likes=200)), item("2")
-    assert hear([liked, plain], VOICES).shares == (1.0, 1.0)
-    more, one = hear([liked, plain], voice_rules(engagement=True)).shares
+    assert weigh([liked, plain], VOICES).shares == (1.0, 1.0)
+    more, one = weigh([liked, plain], voice_rules(engagement=True)).shares
     assert one == 1.0
     assert 5.0 < more < 8.0
 
@@ -163,17 +163,17 @@ def test_a_rule_of_ones_own_sees_what_is_left() -> None:
         return [float(voice.item.author != "robot") for voice in voices]
 
     items = [item("2", "A fine day", author="robot"), item("1", WHY, -5), item("3", WHY, 5)]
-    heard = hear(items, (*VOICES, VoiceRule("robot", no_robots)))
+    weighed = weigh(items, (*VOICES, VoiceRule("robot", no_robots)))
     assert seen == ["1", "2"]
-    assert heard.shares == (0.0, 1.0, 0.0)
-    assert heard.dropped == {"copy": 1.0, "robot": 1.0}
+    assert weighed.shares == (0.0, 1.0, 0.0)
+    assert weighed.dropped == {"copy": 1.0, "robot": 1.0}
 
 
 @pytest.mark.parametrize("shares", [[], [1.0, 1.0], [-0.1], [float("nan")]])
 def test_a_rule_that_gives_no_share_a_voice_is_named(shares: list[float]) -> None:
     """It is a user's function: the error says which one."""
     with pytest.raises(ValueError, match="voice rule 'odd' must give 1 shares"):
-        hear([item("1")], (VoiceRule("odd", lambda voices: shares),))
+        weigh([item("1")], (VoiceRule("odd", lambda voices: shares),))
 
 
 _texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join)
@@ -185,7 +185,7 @@ def test_the_order_in_which_items_come_does_not_matter(rows: list[Any], rng: ran
     """Pages come in any order, and the answer of a later moment is computed from the same items."""
     items = [item(str(k), text, k % 4, author=author) for k, (text, author) in enumerate(rows)]
     shuffled = rng.sample(items, len(items))
-    first, second = hear(items, VOICES), hear(shuffled, VOICES)
+    first, second = weigh(items, VOICES), weigh(shuffled, VOICES)
     assert dict(zip(items, first.shares, strict=True)) == dict(zip(shuffled, second.shares, strict=True))
     assert first.dropped == second.dropped
 
@@ -199,8 +199,8 @@ def test_what_is_kept_and_what_is_taken_out_add_up() -> None:
         )
         for k in range(60)
     ]
-    heard = hear(items, VOICES)
-    assert sum(heard.shares) + sum(heard.dropped.values()) == pytest.approx(60, abs=0.01)
+    weighed = weigh(items, VOICES)
+    assert sum(weighed.shares) + sum(weighed.dropped.values()) == pytest.approx(60, abs=0.01)
 
 
 def test_a_thousand_copies_take_no_longer_each_than_a_hundred() -> None:

@@ -300,7 +300,7 @@ class Admission:
                 return verdict
             await io.world().sleep(verdict.seconds)
 
-    async def _ask(self, ask: Ask, token: str) -> Replied[script.Verdict | script.Cleared]:
+    async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         line = ask.line or key
         constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
@@ -340,7 +340,7 @@ class Admission:
         want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
         return await self._limiter.take(script.ADMIT, want, call, tries=2)
 
-    def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Verdict) -> Verdict:
+    def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
         match found:
             case script.Hit():

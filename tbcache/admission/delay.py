@@ -58,7 +58,7 @@ class Reach(NamedTuple):
 
 
 class _Known(NamedTuple):
-    word: bytes
+    finding: bytes
     look_at: float
     until: float
 
@@ -76,18 +76,18 @@ class PlanDelay:
 
     async def is_shut(self, source: Source, request: FetchRequest) -> bool:
         """True when nothing can come of ``request``, as far as is known, or as is being found out."""
-        return _lies_within(source, request) and _shuts(await self._word(source.name), request.symbol)
+        return _lies_within(source, request) and _shuts(await self._finding(source.name), request.symbol)
 
     async def reach(self, source: Source, request: FetchRequest) -> Reach | None:
         """What to send for ``request``; None for nothing, as somebody else has begun to find out."""
         if not source.delay_hours:
             return Reach(request, 0.0)
-        word = await self._word(source.name)
-        if word == PROMPT:
+        finding = await self._finding(source.name)
+        if finding == PROMPT:
             return Reach(request, 0.0)
         if not _lies_within(source, request):
             return Reach(request, source.delay_hours)
-        if _shuts(word, request.symbol) or not await self._begin(source.name, word):
+        if _shuts(finding, request.symbol) or not await self._begin(source.name, finding):
             return None
         hours = min(source.max_hours, 2 * math.ceil(source.delay_hours))
         return Reach(FetchRequest(request.source, request.symbol, hours), source.delay_hours)
@@ -106,16 +106,16 @@ class PlanDelay:
 
     async def give_up(self, source: Source) -> None:
         """Let others find out at once: the ask that was to do so has failed."""
-        word = await self._word(source.name)
-        if word is not None and _kind(word) == ASKING:
-            await self._record(source.name, DOUBT + word.removeprefix(ASKING), UNSURE_SECONDS)
+        finding = await self._finding(source.name)
+        if finding is not None and _kind(finding) == ASKING:
+            await self._record(source.name, DOUBT + finding.removeprefix(ASKING), UNSURE_SECONDS)
 
     async def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
         """Add what ``symbol`` showed, which is nothing new, to what others have."""
-        word = await self._word(source)
-        if (word is None or _kind(word) != ASKING) and (word == LATE or not is_sign):
+        finding = await self._finding(source)
+        if (finding is None or _kind(finding) != ASKING) and (finding == LATE or not is_sign):
             return
-        shown = _shown(word) | {symbol.encode(): is_sign}
+        shown = _shown(finding) | {symbol.encode(): is_sign}
         if sum(shown.values()) >= ENOUGH_SIGNS:
             await self._record(source, LATE, DAY_SECONDS)
         elif len(shown) >= MOST_ASKED:
@@ -124,61 +124,61 @@ class PlanDelay:
             marked = (name + _SIGN if found else name for name, found in shown.items())
             await self._record(source, DOUBT + b":" + b",".join(marked), UNSURE_SECONDS)
 
-    async def _word(self, source: str) -> bytes | None:
+    async def _finding(self, source: str) -> bytes | None:
         now = io.now()
         known = self._known.get(source)
         if known is not None and now < min(known.look_at, known.until):
-            return known.word
+            return known.finding
         try:
-            word: bytes | None = await self._store.command("GET", self._store.keys.delay(source))
+            finding: bytes | None = await self._store.command("GET", self._store.keys.delay(source))
         except Unavailable:
-            return known.word if known is not None and now < known.until else None
-        if word is None or _kind(word) not in (LATE, PROMPT, ASKING, DOUBT):
+            return known.finding if known is not None and now < known.until else None
+        if finding is None or _kind(finding) not in (LATE, PROMPT, ASKING, DOUBT):
             return None
         # One that is still asking is heard of again at once, as soon as it knows.
-        look_at = now + LOOK_SECONDS if word in (LATE, PROMPT) else now
-        self._known[source] = _Known(word, look_at, now + DAY_SECONDS)
-        return word
+        look_at = now + LOOK_SECONDS if finding in (LATE, PROMPT) else now
+        self._known[source] = _Known(finding, look_at, now + DAY_SECONDS)
+        return finding
 
-    async def _begin(self, source: str, word: bytes | None) -> bool:
+    async def _begin(self, source: str, finding: bytes | None) -> bool:
         """True for the one that is to find out; ``word`` is what it has found."""
         async with self._finding_out:
             now = io.now()
-            asking = ASKING + (word or b"").removeprefix(DOUBT)
+            asking = ASKING + (finding or b"").removeprefix(DOUBT)
             try:
-                if not await self._replace(source, word, asking):
+                if not await self._replace(source, finding, asking):
                     return False
             except Unavailable:
                 known = self._known.get(source)
-                if known is not None and now < known.until and _kind(known.word) != DOUBT:
+                if known is not None and now < known.until and _kind(known.finding) != DOUBT:
                     return False
             self._known[source] = _Known(asking, now, now + ASKING_SECONDS)
             return True
 
-    async def _replace(self, source: str, word: bytes | None, asking: bytes) -> bool:
+    async def _replace(self, source: str, finding: bytes | None, asking: bytes) -> bool:
         """Write ``asking`` in the place of ``word``; False where another was quicker."""
         key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
-        if word is None:
+        if finding is None:
             return bool(await self._store.command("SET", key, asking, "NX", "PX", milliseconds))
         found: bytes | None = await self._store.command("SET", key, asking, "PX", milliseconds, "GET")
         if found in (LATE, PROMPT):
             # It was settled in between.
             await self._store.command("SET", key, found, "PX", round(DAY_SECONDS * 1000))
-        return found is None or found == word
+        return found is None or found == finding
 
-    async def _record(self, source: str, word: bytes, seconds: float) -> None:
+    async def _record(self, source: str, finding: bytes, seconds: float) -> None:
         now = io.now()
         known, (recorded, recorded_at) = self._known.get(source), self._recorded.get(source, (b"", -math.inf))
-        if known is not None and known.word == word == recorded and now - recorded_at < RENEW_SECONDS:
+        if known is not None and known.finding == finding == recorded and now - recorded_at < RENEW_SECONDS:
             return
-        if word in (LATE, PROMPT) and (known is None or known.word != word):
-            log.info("plan.learned", source=source, items=word.decode())
-        look_at = now + LOOK_SECONDS if word in (LATE, PROMPT) else now
-        self._known[source] = _Known(word, look_at, now + seconds)
-        self._recorded[source] = (word, now)
+        if finding in (LATE, PROMPT) and (known is None or known.finding != finding):
+            log.info("plan.learned", source=source, items=finding.decode())
+        look_at = now + LOOK_SECONDS if finding in (LATE, PROMPT) else now
+        self._known[source] = _Known(finding, look_at, now + seconds)
+        self._recorded[source] = (finding, now)
         try:
             await self._store.command(
-                "SET", self._store.keys.delay(source), word, "PX", round(seconds * 1000)
+                "SET", self._store.keys.delay(source), finding, "PX", round(seconds * 1000)
             )
         except Unavailable:
             return
@@ -195,18 +195,18 @@ def _is_sign(times: Sequence[datetime], delay: timedelta, now: datetime) -> bool
     return len(old) >= ENOUGH and max(times) >= now - (1 + EDGE_PART) * delay
 
 
-def _kind(word: bytes) -> bytes:
-    return word.partition(b":")[0]
+def _kind(finding: bytes) -> bytes:
+    return finding.partition(b":")[0]
 
 
-def _shown(word: bytes | None) -> dict[bytes, bool]:
+def _shown(finding: bytes | None) -> dict[bytes, bool]:
     """What each symbol that was asked has shown: True for a sign of a delay."""
-    named = (word or b"").partition(b":")[2]
+    named = (finding or b"").partition(b":")[2]
     return {each.removesuffix(_SIGN): each.endswith(_SIGN) for each in named.split(b",") if each}
 
 
-def _shuts(word: bytes | None, symbol: str) -> bool:
+def _shuts(finding: bytes | None, symbol: str) -> bool:
     """True where ``symbol`` is not asked for the hours of the delay; in doubt only others are."""
-    if word is None or word == PROMPT:
+    if finding is None or finding == PROMPT:
         return False
-    return _kind(word) != DOUBT or symbol.encode() in _shown(word)
+    return _kind(finding) != DOUBT or symbol.encode() in _shown(finding)

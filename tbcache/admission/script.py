@@ -204,10 +204,10 @@ class StoreDerived(NamedTuple):
     answer: bytes
 
 
-Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
+Admitted = Hit | Stale | Derive | Go | Join | Wait | Failed
 
 
-def _admitted(ask: Admit, reply: Verdict | Cleared) -> Given:
+def _admitted(ask: Admit, reply: Admitted | Cleared) -> Given:
     if isinstance(reply, Go):
         starts_in = (reply.start - reply.now) / MICROS
         return Given([ask.id], starts_in, ask.lease_us / MICROS, cost=ask.cost)
@@ -228,7 +228,7 @@ def _turned(ask: Turn, reply: Turned | Wait) -> Given:
     return Given([ask.next_id], held_seconds=ask.lease_us / MICROS, cost=ask.cost)
 
 
-ADMIT: SlotScript[Admit, Verdict | Cleared] = SlotScript(
+ADMIT: SlotScript[Admit, Admitted | Cleared] = SlotScript(
     "admit", Admit, one_of(Hit, Stale, Derive, Go, Join, Wait, Failed, Late, Cleared), _admitted
 )
 TURN: SlotScript[Turn, Turned | Wait] = SlotScript("turn", Turn, one_of(Turned, Wait, Late), _turned)

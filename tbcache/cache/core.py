@@ -13,7 +13,7 @@ from uuid import UUID
 
 import redis
 
-from tbcache.cache.load import LEASE_SECONDS, Load, Loads
+from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease, KeyLeases
 from tbcache.cache.single_flight import SingleFlight
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
@@ -57,7 +57,7 @@ class Cache:
         self.misses = 0
         self._single_flight = SingleFlight()
         self._sweeper = Sweeper(store)
-        self._loads = Loads(store, lease_seconds)
+        self._leases = KeyLeases(store, lease_seconds)
         self._logs: dict[str, ClearLog] = {}
         store.on_fork(self._single_flight.renew)
         memory.on_removal(self._single_flight.end)
@@ -181,7 +181,7 @@ class Cache:
             value = await self._single_flight.run(key, lambda: self._load(key, loader, seconds))
         return value
 
-    async def begin_load(self, key: str) -> tuple[Any, Load | None]:
+    async def begin_load(self, key: str) -> tuple[Any, KeyLease | None]:
         """What another process has loaded just now, or the permission to load it here.
 
         Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
@@ -189,7 +189,7 @@ class Cache:
         for is_patient in (True, False):
             removals = self.memory.removals(key)
             load = await self._ask(
-                lambda is_patient=is_patient: self._loads.begin(  # type: ignore[misc]
+                lambda is_patient=is_patient: self._leases.begin(  # type: ignore[misc]
                     key, self._known(key), is_patient=is_patient
                 ),
                 lambda: None,
@@ -199,9 +199,9 @@ class Cache:
             value = await self.get(key, MISSING)
             if value is not MISSING:
                 return value, None
-        return MISSING, Load(key, removals=removals)
+        return MISSING, KeyLease(key, removals=removals)
 
-    async def end_load(self, load: Load, value: Any = MISSING, ttl: float | None = None) -> bool:
+    async def end_load(self, load: KeyLease, value: Any = MISSING, ttl: float | None = None) -> bool:
         """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
 
         Raises:
@@ -402,12 +402,12 @@ class Cache:
         await self.end_load(permission, found, seconds)
         return found
 
-    async def _end(self, load: Load, payload: bytes | None, seconds: float) -> bool:
+    async def _end(self, load: KeyLease, payload: bytes | None, seconds: float) -> bool:
         entry = b"" if payload is None else codec.seal(payload, birth=load.birth)
 
         async def end() -> bool:
             await self.store.ready()
-            return bool(load.generation) and await self._loads.end(load, entry, _to_ms(seconds))
+            return bool(load.generation) and await self._leases.end(load, entry, _to_ms(seconds))
 
         def without() -> bool:
             # No lease has told what was removed meanwhile.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import redis
 
 from tbcache.cache.core import Cache, check_key
-from tbcache.cache.load import LEASE_SECONDS, Load
+from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton
 from tbcache.models.ttl import check_ttl
@@ -153,14 +153,14 @@ class CacheManager:
         except _Stopped as stopped:
             raise stopped.iteration from None
 
-    def begin_load(self, key: str) -> tuple[Any, Load | None]:
+    def begin_load(self, key: str) -> tuple[Any, KeyLease | None]:
         """What another process has loaded just now, or the permission to load it here.
 
         Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
         """
         return run(self.core.begin_load(key))
 
-    def end_load(self, load: Load, value: Any = MISSING, ttl: float | None = None) -> bool:
+    def end_load(self, load: KeyLease, value: Any = MISSING, ttl: float | None = None) -> bool:
         """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
 
         Raises:

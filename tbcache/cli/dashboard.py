@@ -58,7 +58,7 @@ def dashboard(status: FleetStatus, width: int, extra: Iterable[RenderableType] =
         _headline(status),
         Text(),
         _source_table(status, width),
-        *(shown(line, "dim") for line in notes(status)),
+        *(shown(line, "dim") for line in remarks(status)),
         Text(),
         _worker_table(status.workers) if status.server.is_available else Text(UNHEARD, style="dim"),
         *extra,
@@ -104,7 +104,7 @@ def delays(status: FleetStatus) -> list[str]:
     ]
 
 
-def notes(status: FleetStatus) -> list[str]:
+def remarks(status: FleetStatus) -> list[str]:
     """What is no trouble, and explains what is shown."""
     is_own = status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
     own = [NOT_TOLD] if is_own else []

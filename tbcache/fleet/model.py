@@ -200,8 +200,8 @@ class FleetStatus:
 
     def gone_since(self, role: str) -> datetime | None:
         """When the last of them was heard of that is alive no more; None where none is missed."""
-        silent = (one.beat_at for one in self.workers if not one.is_alive and one.role == role)
-        return max(silent, default=None)
+        last_beats = (one.beat_at for one in self.workers if not one.is_alive and one.role == role)
+        return max(last_beats, default=None)
 
     @property
     def lines(self) -> list[str]:

@@ -100,8 +100,8 @@ class Limiter:
         on_reply: Callable[[R], object] = lambda reply: None,
         tries: int = 1,
     ) -> Replied[R]:
-        """Take slots. ``call`` makes the script's call; what its reply grants is noted here, and ``note``
-        is called with it at once, before the window may have to be mended.
+        """Take slots. ``call`` makes the script's call. What the reply grants is recorded here, and
+        ``on_reply`` is called with it at once, before the window may have to be mended.
 
         An ask that comes too late is made again, ``tries`` times in all.
 
@@ -109,9 +109,9 @@ class Limiter:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
         """
         for _ in range(tries):
-            answer = await self.try_to_take(script, want, call, on_reply)
-            if answer is not None:
-                return answer
+            replied = await self.try_to_take(script, want, call, on_reply)
+            if replied is not None:
+                return replied
         # The server is slow, or its clock runs away from ours faster than it answers.
         raise self.store.breaker.overdue()
 
@@ -129,7 +129,7 @@ class Limiter:
         # An ask that is not sent must not be recorded below.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
-        # The script tells the server that this process is there, and does nothing once we have given up on it.
+        # The script tells the server that this process is there, and does nothing when we have given it up.
         # No other place records that Redis has heard this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:

@@ -156,9 +156,9 @@ class Membership:
                 window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
 
         # A beat that comes too late is no sign that the server is away: the next one tells.
-        answer = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
-        if answer is not None:
-            await self._on_told(source, window, answer.reply, asked_at)
+        replied = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
+        if replied is not None:
+            await self._on_told(source, window, replied.reply, asked_at)
         return going_by
 
     async def _on_told(self, source: str, window: ProcessWindow, told: Told, asked_at: float) -> None:
@@ -306,7 +306,7 @@ def read_allotment(told: Told) -> Allotment:
 
 
 def _allowances(text: str) -> dict[str, int]:
-    """``COUNT:SPAN=ROOM,...`` as beat.lua writes it."""
+    """``COUNT:SPAN=ALLOWANCE,...`` as beat.lua writes it."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return {limit: int(allowance) for limit, _, allowance in pairs}
 

@@ -115,7 +115,7 @@ class ProcessWindow:
         self.renew()
 
     def renew(self) -> None:
-        """Forget all, as a process that has sent nothing, and has been told nothing by Redis: at the start, and
+        """Forget all, as a process that has sent nothing, and that Redis has told nothing: at the start, and
         after a fork."""
         self._lock = threading.Lock()
         self.purse.renew()
@@ -131,7 +131,7 @@ class ProcessWindow:
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._last_seen_at = -math.inf
-        #: The last moment at which nobody was absent, as far as is known. Without beats nobody tells of a fleet.
+        #: The last moment at which nobody was absent, as far as is known. Without beats nobody tells us.
         self._whole_at = math.inf
         self._promised_until = -math.inf
         #: The part of each limit that is this process's own while Redis is away, and what would be fair.
@@ -193,7 +193,7 @@ class ProcessWindow:
             self._asked[name] = Asked(cost, in_doubt_until)
 
     def lose(self, name: str, *, is_answer_lost: bool) -> None:
-        """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out all the same."""
+        """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out."""
         with self._lock:
             if name in self._asked:
                 cost, until, *_ = self._asked[name]
@@ -210,7 +210,7 @@ class ProcessWindow:
         return name in self._asked
 
     def answered(self, name: str, ahead: float = 0.0) -> None:
-        """Record that the ask is over, and that Redis has heard this process; what it granted has been recorded
+        """Record that the ask is over, and that Redis has heard this process; its grants have been recorded
         before. A later moment than the true one is safe: Redis misses a process that was heard later at a
         later moment. ``ahead``: so many seconds later than now is the moment that Redis has, where its clock
         was set back."""
@@ -335,7 +335,7 @@ class ProcessWindow:
             if not self._may_fall_back():
                 return RETURN_SECONDS
             if not self.is_member:
-                # It is said before it looks at the others: of two that begin at one time, each sees the other.
+                # It says so before it looks at the others: of two that begin together, each sees the other.
                 self._fall_back()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:

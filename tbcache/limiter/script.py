@@ -82,7 +82,7 @@ class Told(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """A process is over. The reply is the moment until which its share is reserved; 0 when it is forgotten."""
+    """A process is over. Replies the moment until which its share is reserved; 0 when it is forgotten."""
 
     state: Key
     fleet: Key

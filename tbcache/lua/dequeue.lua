@@ -25,7 +25,7 @@
 --       known        what it was replied of the epoch before, "" for none (see meet)
 --       in_hand      the claims of the jobs that the worker has in hand: they are renewed
 -- Replies  now, retry_at, is_called, seen, jobs
---                    retry_at (us) is when more may come (0: when the bell rings); seen: what meet replies, ""
+--                    retry_at (us) is when more may come (0: when a worker is notified); seen: what meet replies, ""
 --                    past the deadline. is_called when a suspect comes, or waits until this worker is free; then
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a

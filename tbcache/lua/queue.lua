@@ -134,7 +134,7 @@ local function dead_letter(id, now, reason, result)
         redis.call('HSET', dead_jobs, id, message)
         redis.call('HSET', reasons, id, reason)
         answer(id, result ~= '' and result or cjson.encode({message = reason}))
-        -- The oldest graves make room: nobody looks through thousands.
+        -- The oldest dead jobs are dropped: nobody looks through thousands.
         for _, old in ipairs(redis.call('ZRANGE', dead, 0, -MOST_DEAD - 1)) do
             redis.call('ZREM', dead, old)
             redis.call('HDEL', dead_jobs, old)

@@ -13,7 +13,7 @@
 -- the upstream said stop (the text is the upstream's), GIVING_BACK it is about to be given
 -- back by others, "budget" the day's money is spent.
 
-local ROOM_POLL_US = 5000
+local GIVING_BACK_POLL_US = 5000
 
 -- Reads at once what `meet` and `open_window` need to know of the state, and what others use of the first of the
 -- asker's limits: after FOREIGN_AT.
@@ -96,7 +96,7 @@ local function look_at_limit(window, limit, now, cost, fraction)
     end
     if allowances > 0 and over + allowances > 0 then
         -- They are given back within a few milliseconds; until then nothing can be promised.
-        found.free_at, found.is_certain, found.code = now + ROOM_POLL_US, false, GIVING_BACK
+        found.free_at, found.is_certain, found.code = now + GIVING_BACK_POLL_US, false, GIVING_BACK
         found.text = 'others are giving back what was kept for them'
     end
     local known_at = whole_from(window.lost_at, window.whole_at, span, window.longest_hold)

@@ -28,9 +28,9 @@ def get_provider(name: str) -> Provider:
       UnknownSource: no such source; names the nearest one.
       ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
     """
-    from tbcache.providers.load import load_provider
+    from tbcache.providers.registry import new_provider
 
-    return load_provider(name)
+    return new_provider(name)
 
 
 def __getattr__(name: str) -> object:

@@ -125,7 +125,7 @@ class PacingConsumer(Consumer):
             run(world().sleep(min(self._timeout, 0.25)))
 
     def _dequeue(self, reserved: Reservation) -> float:
-        """Take the jobs granted; seconds until more may come (0.0: when the bell rings)."""
+        """Take the jobs granted; seconds until more may come (0.0: when a worker is notified)."""
         settings, name, cost = self._shared.settings, self._source.name, self._source.cost
         suffix = f"{self._token}.{next(self._asks):x}."
         self._renew_at = now() + self._timeout
@@ -190,7 +190,7 @@ class PacingConsumer(Consumer):
             self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))
         except Exception as error:
             reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
-            log.warning("job.buried", source=self._source.name, reason=reason)
+            log.warning("job.dead_lettered", source=self._source.name, reason=reason)
             self._end(claim, dead(reason, is_begun=False))
         return None
 

@@ -72,9 +72,9 @@ class Threads:
     def reserve(self, queue: str) -> Iterator[Reservation]:
         """Every idle thread that ``queue`` may have; those that no job took are idle again afterwards."""
         with self._changed:
-            room = self._room(queue)
-            is_all = room > 0 and self._exclusive == queue
-            reservation = Reservation(room, is_idle=not self._taken.total(), is_all=is_all)
+            free = self._free_for(queue)
+            is_all = free > 0 and self._exclusive == queue
+            reservation = Reservation(free, is_idle=not self._taken.total(), is_all=is_all)
             self._taken[queue] += reservation.count
         try:
             yield reservation
@@ -90,7 +90,7 @@ class Threads:
     def wait(self, queue: str, seconds: float) -> None:
         """Return when ``queue`` may reserve a thread, or after ``seconds``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._room(queue) > 0, seconds)
+            self._changed.wait_for(lambda: self._free_for(queue) > 0, seconds)
 
     def may_be_free_for(self, queue: str) -> bool:
         """False when the worker is stopping, or makes itself free for another queue."""
@@ -108,7 +108,7 @@ class Threads:
                 self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
 
-    def _room(self, queue: str) -> int:
+    def _free_for(self, queue: str) -> int:
         idle = self._total - self._taken.total()
         if self._exclusive is not None:
             return idle if self._is_open and self._exclusive == queue and idle == self._total else 0

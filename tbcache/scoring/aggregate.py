@@ -15,7 +15,7 @@ from tbcache.scoring.detail import Rated
 from tbcache.scoring.finance import clean
 from tbcache.scoring.precision import confidence, estimate
 from tbcache.scoring.scorer import Scorer, TargetScorer
-from tbcache.scoring.voices import VOICES, VoiceRule, hear
+from tbcache.scoring.voices import VOICES, VoiceRule, weigh
 
 #: What an author's own label counts: clearly more than the texts that say the same in words
 #: (their mean is near 0.5), and less than 1, which belongs to a figure that says so.
@@ -61,10 +61,10 @@ def aggregate(
     they are asked. ``scorer`` is the name of who gave the scores, ``voices`` are the rules of how much of
     each item counts. ``count`` is all the items; everything else is of those that count and have a score.
     """
-    heard = hear(items, voices, request.symbol)
+    weighed = weigh(items, voices, request.symbol)
     rated = [
         Rated(item, score, share, share * _weight(item))
-        for item, share, score in zip(items, heard.shares, scores, strict=True)
+        for item, share, score in zip(items, weighed.shares, scores, strict=True)
         if score is not None and share > 0
     ]
     found = estimate([(each.score, each.weight) for each in rated])
@@ -86,7 +86,7 @@ def aggregate(
         reason=reason,
         until=until,
         voices=round(math.fsum(each.share for each in rated), 3),
-        dropped=heard.dropped,
+        dropped=weighed.dropped,
         authors=detail.authors(rated),
         labelled=detail.labelled(rated),
         opinion=detail.opinion(rated),

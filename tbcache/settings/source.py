@@ -351,7 +351,7 @@ def _in_words(value: object) -> str:
     return "not said" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def load_class(name: str, path: str) -> type:
+def import_class(name: str, path: str) -> type:
     """The class ``MODULE:CLASS`` that source ``name`` is made of.
 
     Raises:
@@ -383,7 +383,7 @@ def _look_in_working_folder() -> None:
 
 def _defaults(name: str, path: str) -> dict[str, Any]:
     """What the user's own class says of its source; the environment goes before it."""
-    given: Mapping[str, Any] = getattr(load_class(name, path), "defaults", {})
+    given: Mapping[str, Any] = getattr(import_class(name, path), "defaults", {})
     where = f"TBCACHE_SOURCES: {name}={path}"
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{where} has defaults that are no mapping, like {{'max_hours': 72}}")

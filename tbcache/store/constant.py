@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tbcache.store.wire import to_micros
 
-#: Silent for longer, a process may be cut off and sending on its own.
+#: A process that Redis has not heard for longer may be cut off, and sending without it.
 ABSENT_SECONDS = 0.45
 #: A host that died takes its processes' shares along for so long.
 FORGET_SECONDS = 300.0

@@ -13,7 +13,7 @@ import dramatiq
 import pytest
 
 from tbcache.admission import Go, Join, Settlement
-from tbcache.cache.load import Loads
+from tbcache.cache.key_lease import KeyLeases
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Limit, Outcome, SymbolSentiment
 from tbcache.models.error import RedisUnreachable, TbcacheError
@@ -135,7 +135,7 @@ def test_who_joined_a_fetch_is_told_at_once(
 
 def test_who_joined_a_load_is_told_at_once(store: Store, pool: Pool, seldom: None) -> None:
     """By the script that keeps its value."""
-    first, second = Loads(store), Loads(store)
+    first, second = KeyLeases(store), KeyLeases(store)
     load = run(first.begin("quote:A", NO_CLEARS, is_patient=True))
     assert load is not None
     wait = pool.submit(lambda: run(second.begin("quote:A", NO_CLEARS, is_patient=True)))

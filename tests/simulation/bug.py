@@ -252,8 +252,8 @@ _TASKS = (
     ),
     _bug(
         "a cancelled ask for a value keeps its lease",
-        "tbcache.cache.load:Loads._ask",
-        'world().undo(lambda: self._end(Load(key, name), b"", 1))',
+        "tbcache.cache.key_lease:KeyLeases._ask",
+        'world().undo(lambda: self._end(KeyLease(key, name), b"", 1))',
         "pass",
     ),
 )

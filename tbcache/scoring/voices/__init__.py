@@ -14,7 +14,7 @@ from tbcache.scoring.voices.common import (
     without_reposts,
 )
 from tbcache.scoring.voices.relevance import about_symbol
-from tbcache.scoring.voices.rule import Heard, Voice, VoiceRule, hear
+from tbcache.scoring.voices.rule import Voice, VoiceRule, Weighed, weigh
 
 #: An author counts as so many items of one answer, where nothing else is said.
 TIMES = 3
@@ -50,16 +50,16 @@ VOICES = voice_rules()
 
 __all__ = [
     "VOICES",
-    "Heard",
     "Voice",
     "VoiceRule",
+    "Weighed",
     "about_symbol",
     "at_most",
     "by_engagement",
     "by_tickers",
-    "hear",
     "in_languages",
     "voice_rules",
+    "weigh",
     "without_copies",
     "without_gone",
     "without_legs",

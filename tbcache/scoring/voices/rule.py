@@ -40,14 +40,14 @@ class VoiceRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Weighed:
     """The ``shares`` of the items, in their order, and how many items, or parts, each rule took out."""
 
     shares: tuple[float, ...]
     dropped: Mapping[str, float]
 
 
-def hear(items: Sequence[Item], rules: Sequence[VoiceRule], symbol: str | None = None) -> Heard:
+def weigh(items: Sequence[Item], rules: Sequence[VoiceRule], symbol: str | None = None) -> Weighed:
     """What is left of each of ``items``, which were asked for by ``symbol``, by ``rules``.
 
     The order of the items does not matter: two that are of the same moment are told apart by their ids.
@@ -65,7 +65,7 @@ def hear(items: Sequence[Item], rules: Sequence[VoiceRule], symbol: str | None =
             dropped[rule.name] = round(taken, 3)
         for i, share in zip(places, left, strict=True):
             shares[i] *= share
-    return Heard(tuple(shares), dropped)
+    return Weighed(tuple(shares), dropped)
 
 
 def _checked(rule: VoiceRule, shares: Sequence[float], count: int) -> Sequence[float]:

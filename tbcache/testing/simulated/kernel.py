@@ -204,10 +204,10 @@ class Fiber(Task):
 
 
 def _closed() -> threading.Lock:
-    """A gate that nobody passes before it is released, once: the quickest that there is."""
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
+    """A lock that nobody gets before it is released, once: the quickest way to wait that there is."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 class _Carrier:

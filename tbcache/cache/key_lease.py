@@ -15,7 +15,7 @@ JOIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class KeyLease:
     """The permission to load ``key``. Without a ``generation`` its value is for the caller alone.
 
     ``removals`` are those of the key in this process when it began, see :meth:`Memory.removals`.
@@ -28,7 +28,7 @@ class Load:
     removals: tuple[int, int] | None = None
 
 
-class Loads:
+class KeyLeases:
     """Leases of keys for one process. Every method raises Unavailable when Redis is away."""
 
     def __init__(self, store: Store, lease_seconds: float = LEASE_SECONDS) -> None:
@@ -36,7 +36,7 @@ class Loads:
         self._lease_us = round(lease_seconds * 1e6)
         self._tokens: set[str] = set()
 
-    async def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> Load | None:
+    async def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> KeyLease | None:
         """The lease of ``key``; None when there is a value by now, or another's load is over.
 
         Who is patient waits while another loads it, and who is not loads it for himself.
@@ -53,21 +53,21 @@ class Loads:
                 self._tokens.discard(name)
         return load
 
-    async def _begin(self, key: str, name: str, known: ClearLog, is_patient: bool) -> Load | None:
+    async def _begin(self, key: str, name: str, known: ClearLog, is_patient: bool) -> KeyLease | None:
         while True:
             match await self._ask(key, name, known):
                 case Hit():
                     return None
                 case Go(generation):
-                    return Load(key, name, generation, known.sequence)
+                    return KeyLease(key, name, generation, known.sequence)
                 case Join(holder, left_us):
                     # A load that asks for its own key would wait for itself.
                     if not is_patient or holder in self._tokens:
-                        return Load(key)
+                        return KeyLease(key)
                     if await self._wait(key, holder, left_us / 1e6):
                         return None
 
-    async def end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
+    async def end(self, load: KeyLease, entry: bytes, ttl_ms: int) -> bool:
         """Give the lease back, with the entry that was loaded (b"": none); True when that is in Redis."""
         try:
             return await self._end(load, entry, ttl_ms)
@@ -89,10 +89,10 @@ class Loads:
             raise
         except BaseException:
             # Redis may have given the lease to one who is not there any more.
-            world().undo(lambda: self._end(Load(key, name), b"", 1))
+            world().undo(lambda: self._end(KeyLease(key, name), b"", 1))
             raise
 
-    async def _end(self, load: Load, entry: bytes, ttl_ms: int) -> bool:
+    async def _end(self, load: KeyLease, entry: bytes, ttl_ms: int) -> bool:
         keys = self._store.keys
         woken = keys.wake_of(load.key, load.token)
         return await self._store.ask(

@@ -1,6 +1,6 @@
 """`@cached`: what a function of yours returns, once for all processes.
 
-    python examples/memo.py AAPL MSFT AAPL
+    python examples/cached.py AAPL MSFT AAPL
 
 Started again within a minute it computes nothing.
 """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tbcache.models.error import ConfigurationError
 from tbcache.providers.base import Provider
-from tbcache.settings import get_settings, get_source, load_class
+from tbcache.settings import get_settings, get_source, import_class
 
 
-def load_provider(name: str) -> Provider:
+def new_provider(name: str) -> Provider:
     """A new provider of source ``name``; raises as :func:`tbcache.get_provider`."""
     settings = get_settings()
     source = get_source(name, settings)
@@ -15,7 +15,7 @@ def load_provider(name: str) -> Provider:
 
 
 def _class_of(name: str, path: str) -> type[Provider]:
-    found = load_class(name, path)
+    found = import_class(name, path)
     if not issubclass(found, Provider):
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no subclass of tbcache.Provider")
     return found
