@@ -232,7 +232,7 @@ class Limiter:
         window = self.process_window(source)
         window.owe(slot, cost)
         window.commit(slot, cost)
-        await self._try_to_tell_ends(source)
+        await self.try_to_tell_ends(source)
 
     async def release(self, source: str, slot: str, cost: int) -> None:
         """Nothing was sent with ``slot``. Redis is told now, or at its return.
@@ -242,9 +242,9 @@ class Limiter:
         window = self.process_window(source)
         window.owe(slot, cost)
         window.release(slot, cost)
-        await self._try_to_tell_ends(source)
+        await self.try_to_tell_ends(source)
 
-    async def _try_to_tell_ends(self, source: str) -> None:
+    async def try_to_tell_ends(self, source: str) -> None:
         with contextlib.suppress(Unavailable):
             await self._tell_ends(source)
 
@@ -436,7 +436,7 @@ class Limiter:
             self.stay_clean()
         for source in list(self._windows):
             # Slots may have ended after they were put back.
-            run(self._try_to_tell_ends(source))
+            run(self.try_to_tell_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
         return [source for source in list(self._windows) if was_away or source in self.broken]

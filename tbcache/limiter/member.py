@@ -111,6 +111,8 @@ class Membership:
                 await self._beat(source, window)
             if window.purse.budget:
                 await self._fill(window.purse, source)
+        if window.owed:
+            await self._limiter.try_to_tell_ends(source)
 
     async def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""

@@ -126,6 +126,9 @@ class ProcessWindow:
         self._asked: dict[str, Asked] = {}
         #: The slots that are over, with their cost, where Redis has not been told so.
         self._untold: dict[str, int] = {}
+        #: Slots that Redis was told are held. One of them may be over there by then, by a script whose answer
+        #: was still on its way: that is told again as the answer is read.
+        self._restored: set[str] = set()
         #: By limit, what this process may take without Redis of what was free; None where it is no member.
         self._allowances: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
@@ -291,6 +294,7 @@ class ProcessWindow:
             for name in _units(slot, cost):
                 if name in self._stamps:
                     self._stamps[name] = min(self._stamps[name], now)
+                self._tell_again(slot, name)
 
     def release(self, slot: str, cost: int) -> None:
         """Forget the slot: nothing was sent with it."""
@@ -298,6 +302,7 @@ class ProcessWindow:
             for name in _units(slot, cost):
                 self._stamps.pop(name, None)
                 self._fallback.discard(name)
+                self._tell_again(slot, name)
 
     def owe(self, slot: str, cost: int) -> None:
         """Record that Redis is to be told of the end of a slot, unless it never heard of it. This is called
@@ -325,6 +330,7 @@ class ProcessWindow:
         with self._lock:
             self._stamps.clear()
             self._fallback.clear()
+            self._restored.clear()
 
     def take(self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float) -> float:
         """Take a slot without Redis, within this process's part of each limit.
@@ -360,6 +366,8 @@ class ProcessWindow:
                 if age < 0 and self._stamps.get(slot, 0.0) <= now:
                     # It ended while Redis was told that it is held.
                     self._untold[slot] = 1
+                elif age < 0:
+                    self._restored.add(slot)
 
     def forget_lost(self) -> None:
         """Forget the lost asks: Redis is back, and does not carry them out any more."""
@@ -471,6 +479,12 @@ class ProcessWindow:
         for name in _units(slot, cost):
             self._stamps[name] = now + held_seconds
 
+    def _tell_again(self, slot: str, name: str) -> None:
+        if name in self._restored:
+            self._restored.discard(name)
+            if slot not in self._untold:
+                self._untold[name] = 1
+
     def _is_awaited(self, slot: str) -> bool:
         """True while Redis is still to be told how it ended, or whether it was used."""
         return slot in self._untold or slot.partition("#")[0] in self._asked
@@ -481,6 +495,7 @@ class ProcessWindow:
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
             self._fallback.discard(slot)
+            self._restored.discard(slot)
 
 
 def _until(leaving: Sequence[float], over: int, now: float) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import dramatiq
 import pytest
 
 from tbcache.admission import Ask, Go, Grant, Settlement
+from tbcache.admission.script import SETTLE, TURN
 from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import Allotment
 from tbcache.models import FetchRequest, Limit
@@ -22,6 +24,7 @@ from tbcache.queue.script import queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
 from tests.blocking import Admission
 from tests.core import world as world_module
@@ -212,6 +215,35 @@ def test_what_was_answered_while_redis_was_away_counts_from_then_on() -> None:
         ((_, stamp),) = world.redis.zrange(first.line.keys.slots("reddit"), 0, -1, withscores=True)
         # By another clock it may be younger, by 0.1% of its age.
         assert 0 <= stamp / MICROS - answered_at <= 1.5 * 0.0011
+
+
+@pytest.mark.parametrize("end", ["settle", "give up", "turn"])
+def test_a_slot_that_ends_as_another_thread_puts_it_back_is_held_no_longer(end: str) -> None:
+    """Redis has carried out the end, and is told that the slot is held before the answer is read."""
+    with moved_clock() as clock:
+        world = World(clock, 1)
+        (bot,) = world.fleet
+        run = bot.line._run
+
+        async def run_and_restore(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
+            answer = await run(script, packed)
+            if script in (SETTLE, TURN):
+                bot.line._run = run  # type: ignore[method-assign]
+                await limiter_of(bot.line).restore("reddit")
+            return answer
+
+        bot.beat()
+        bot.admit("A")
+        bot.line._run = run_and_restore  # type: ignore[method-assign]
+        if end == "give up":
+            bot.admission.settle(bot.loads.pop(), Settlement())
+        else:
+            bot.settle() if end == "settle" else bot.turn()
+        bot.beat()
+        bot.end()
+        stamps = world.redis.zrange(world.slots_key, 0, -1, withscores=True)
+        assert all(stamp <= clock.now * MICROS for _, stamp in stamps)
+        assert len(stamps) == {"settle": 1, "give up": 0, "turn": 2}[end]
 
 
 def test_nothing_that_was_asked_before_is_carried_out_after_a_return() -> None:

@@ -12,7 +12,7 @@ from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Unavailable
-from tbcache.store.wire import MICROS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
 LONG = replace(SOURCE, limits=(Limit(6, 1000.0),))
@@ -114,6 +114,19 @@ def test_who_left_is_missed_no_longer_than_its_slots_are_in_the_window(clock: Cl
     assert ask_on(world, old, seconds=1.1) == 0
     assert ask_on(world, old, seconds=0.3) > 0
     assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_what_those_who_left_sent_is_missed_as_long_as_the_slowest_clock_has_it(clock: Clock) -> None:
+    """Whoever tells Redis of it was told long ago, by its own clock, which may be a little fast."""
+    world, (old, gone) = begin(clock, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(old)
+    left = old.process_window.census.left_until - clock.now
+    flush(world)
+    beat(old)
+    ((_, told),) = world.redis.hgetall("ns:{reddit}:back").items()
+    left_until = int(told.split()[3]) / MICROS - clock.now
+    assert left_until == pytest.approx(left * (1 + CLOCK_DRIFT), abs=0.01)
 
 
 def test_what_is_taken_while_a_process_leaves_is_known_as_well(

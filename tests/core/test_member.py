@@ -332,6 +332,29 @@ def test_ages_are_told_as_the_slowest_clock_has_them(clock: Clock) -> None:
     assert ages["held"] == pytest.approx(-5.0 * SLOWEST)
 
 
+def test_what_the_others_may_use_is_theirs_by_every_clock(clock: Clock) -> None:
+    """By the slowest they find a process absent a little later: what leaves till then is theirs."""
+    own = window_of(clock, taken=4, allowance=0, share=0.5)
+    leaves_in = LIMIT.window_seconds * SLOWEST - 3.0
+    clock.now += leaves_in - THEIRS_SECONDS * (1 + CLOCK_DRIFT / 2)
+    own.answered("beat")
+    clock.now += THEIRS_SECONDS * (1 + CLOCK_DRIFT / 2) + 1e-6
+    assert own.take("x", 1, [LIMIT], 0.0) > 0.5
+    clock.now += 1.0
+    assert own.take("x", 1, [LIMIT], 0.0) == 0.0
+
+
+def test_a_slot_is_known_until_its_window_is_over_by_every_clock(clock: Clock) -> None:
+    """What is shown, what is put back after a loss, and what is said as a process leaves."""
+    own = ProcessWindow()
+    own.grant("one", 1, [LIMIT], 0.0)
+    assert own.gone_in == pytest.approx(LIMIT.window_seconds * SLOWEST)
+    clock.now += LIMIT.window_seconds * (1 + CLOCK_DRIFT / 2)
+    assert (own.used(LIMIT), len(own.ages())) == (1, 1)
+    clock.now += LIMIT.window_seconds * CLOCK_DRIFT
+    assert (own.used(LIMIT), len(own.ages())) == (0, 0)
+
+
 def test_what_was_free_is_shared_out(clock: Clock) -> None:
     """One of two takes half of it at once, and no more before the others' slots have left."""
     window = window_of(clock, taken=0, allowance=2, share=0.5)
