@@ -51,14 +51,6 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 
--- Whatever is answered below, the process was heard: the asker reckons with that. Where an older record of it
--- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
-local last_seen = redis.call('ZSCORE', fleet, process)
-if last_seen and tonumber(last_seen) >= tonumber(string.match(known, ' (%d+)$') or 0) then
-    last_seen = math.max(now, tonumber(last_seen))
-    redis.call('ZADD', fleet, last_seen, process)
-end
-
 -- A key of another type is nobody's, here and below.
 local read = redis.pcall('MGET', clears, entry)
 if read.err then
@@ -68,19 +60,38 @@ if read.err then
         read[at] = type(text) == 'string' and text or false
     end
 end
-local log = read[1] or ''
-if string.sub(log, 1, 16) ~= log_head then
-    return reply_cleared(now, log)
-end
-
--- First the way most asks go, before anything that only the others need.
 --@include envelope
-local found = read[2] or false
+local log, found = read[1] or '', read[2] or false
+local is_unknown = string.sub(log, 1, 16) ~= log_head
 if found and cleared > 0 and birth_of(found) < cleared then
     found = false
 end
 local is_fresh = found and fresh_until(found) > now + needed_us
-if is_fresh and charge == 'fetch' then
+local is_hit = is_fresh and charge == 'fetch'
+
+-- Who looks at the window reads when all were heard (see members_of): that is read here, and its own time is there.
+local heard = not is_unknown and not is_hit and not is_held and redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
+local last_seen
+if heard then
+    last_seen = false
+    for at = 1, #heard, 2 do
+        last_seen = heard[at] == process and heard[at + 1] or last_seen
+    end
+else
+    last_seen = redis.call('ZSCORE', fleet, process)
+end
+-- Whatever is answered below, the process was heard: the asker reckons with that. Where an older record of it
+-- than it knows of says that Redis lost data, that stays to be seen (see meet in epoch.lua).
+if last_seen and tonumber(last_seen) >= tonumber(string.match(known, ' (%d+)$') or 0) then
+    last_seen = math.max(now, tonumber(last_seen))
+    redis.call('ZADD', fleet, last_seen, process)
+end
+if is_unknown then
+    return reply_cleared(now, log)
+end
+
+-- First the way most asks go, before anything that only the others need.
+if is_hit then
     if is_held then
         for unit = 1, cost do
             redis.call('ZREM', slots, unit == 1 and id or id .. '#' .. unit)
@@ -92,8 +103,15 @@ if is_fresh and charge == 'fetch' then
     return reply_hit(now, found)
 end
 
+-- Mostly nobody loads the key, or a timeline, and there is nothing of either. An error: the right to ask is missing.
+local is_new
+if hours > 0 then
+    is_new = redis.pcall('EXISTS', lease, line_lease, line) == 0
+else
+    is_new = redis.pcall('EXISTS', lease) == 0
+end
 -- Any number of hours is answered by one timeline. An error is a key of another type.
-local line_head = hours > 0 and redis.pcall('GETRANGE', line, 0, HOURS_BYTES - 1) or ''
+local line_head = hours > 0 and not is_new and redis.pcall('GETRANGE', line, 0, HOURS_BYTES - 1) or ''
 line_head = type(line_head) == 'string' and birth_of(line_head) >= line_cleared and line_head or ''
 local function whole_line()
     local whole = line_head ~= '' and redis.pcall('GET', line) or ''
@@ -104,7 +122,7 @@ local serves = fresh_until(line_head) > now + needed_us and hours_of(line_head) 
 --@include window
 --@include usage
 --@include lease
-local window = {slots = slots, state = state, fleet = fleet, process = process}
+local window = {slots = slots, state = state, fleet = fleet, process = process, heard = heard or nil}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 local function counted(name, reply)
@@ -148,7 +166,8 @@ elseif serves then
     return counted('hit', reply_derive(now, whole_line()))
 end
 
-local load = redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation', 'length')
+local load = is_new and {}
+    or redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation', 'length')
 if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
     -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
     redis.call('UNLINK', lease)
@@ -176,7 +195,8 @@ if ends_at > now and load[1] ~= id and not is_heir then
     return counted('join', reply_join(now, load[1], ends_at))
 end
 -- Another loads the timeline, for as many hours or more, under the key of another answer.
-local other = hours > 0 and redis.pcall('HMGET', line_lease, 'token', 'until', 'hours', 'since', 'length') or {}
+local other = hours > 0 and not is_new
+    and redis.pcall('HMGET', line_lease, 'token', 'until', 'hours', 'since', 'length') or {}
 if other.err or other[1] and line_cleared > 0 and (tonumber(other[4]) or 0) < line_cleared then
     redis.call('UNLINK', line_lease)
     other = {}
@@ -210,14 +230,16 @@ end
 local start = math.max(now, retry_at)
 hold(window, now, id, cost, lease_us, start, view)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
-renew_lease(lease, start + lease_us, now, 'token', id, 'waiters', 0, 'since', since)
+local ends_at, length = int(start + lease_us), int(start + lease_us - now)
+renew_lease(lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since)
 if load[6] then
     redis.call('HDEL', lease, 'generation')
 end
 -- Outlives the lease, so that failures in a row are remembered between loads.
-redis.call('PEXPIRE', lease, int((start + lease_us - now) / 1000 + 600000))
+local kept_ms = int((start + lease_us - now) / 1000 + 600000)
+redis.call('PEXPIRE', lease, kept_ms)
 if hours > 0 then
-    renew_lease(line_lease, start + lease_us, now, 'token', id, 'waiters', 0, 'since', since, 'hours', hours)
-    redis.call('PEXPIRE', line_lease, int((start + lease_us - now) / 1000 + 600000))
+    renew_lease(line_lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since, 'hours', hours)
+    redis.call('PEXPIRE', line_lease, kept_ms)
 end
 return counted('go', reply_go(now, found or '', seen, start, whole_line()))

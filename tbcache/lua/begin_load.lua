@@ -32,7 +32,7 @@ if load[1] and left > 0 and left < KEPT_MS * 1000 then
     return reply_join(load[1], left)
 end
 local generation = load[3] or token
-renew_lease(lease, now + lease_us, now, 'token', token, 'generation', generation, 'waiters', 0)
+renew_lease(lease, int(now + lease_us), int(lease_us), 'token', token, 'generation', generation, 'waiters', 0)
 redis.call('HSETNX', lease, 'since', birth)
 redis.call('PEXPIRE', lease, math.ceil(lease_us / 1000) + KEPT_MS)
 return reply_go(generation)

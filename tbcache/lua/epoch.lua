@@ -27,10 +27,12 @@ local function lose(state_key, now, past)
     redis.call('HDEL', state_key, 'whole_at')
 end
 
--- True where something else was written over the slots of a window: those that were there are lost.
-local function is_overwritten(slots_key)
-    local found = redis.pcall('ZCARD', slots_key)
-    return type(found) == 'table' and string.find(tostring(found.err), 'WRONGTYPE', 1, true) ~= nil
+-- True where something else was written over the slots of a window: those that were there are lost. Else the window
+-- knows from then on how many stamps there are, those that have left included.
+local function is_overwritten(window)
+    local found = redis.pcall('ZCARD', window.slots)
+    window.stamps = tonumber(found)
+    return not window.stamps and string.find(tostring(found.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
 -- Whether Redis has lost data besides, in an epoch that began as its clock was set: the process has heard something
@@ -50,16 +52,16 @@ end
 local function meet(window, now, seen, name, joins, last_seen)
     local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
     heard = tonumber(heard or 0) or 0
-    local state = window.told or redis.call('HMGET', window.state, 'epoch', 'past')
+    local epoch = (window.told or redis.call('HMGET', window.state, 'epoch'))[1]
     -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
-    local current = state[1] and string.match(state[1], '^[%w%p]+$')
+    local current = epoch and string.match(epoch, '^[%w%p]+$')
     if last_seen == nil then
         last_seen = redis.call('ZSCORE', window.fleet, window.process)
     end
     last_seen = tonumber(last_seen or nil)
     -- One that was absent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not last_seen and now - heard >= FORGET_US
-    local are_lost = is_overwritten(window.slots)
+    local are_lost = is_overwritten(window)
     if not current then
         current = name
         redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
@@ -71,7 +73,8 @@ local function meet(window, now, seen, name, joins, last_seen)
         end
     elseif known and known ~= current then
         -- The epoch in force may be that of one who knew of no loss, or of long ago.
-        if state[2] ~= known or not is_forgotten and has_lost_besides(window, current, heard) then
+        local past = redis.call('HGET', window.state, 'past')
+        if past ~= known or not is_forgotten and has_lost_besides(window, current, heard) then
             lose(window.state, now, known)
             redis.call('HDEL', window.state, 'stepped')
         end
@@ -83,7 +86,7 @@ local function meet(window, now, seen, name, joins, last_seen)
         window.is_behind = true
     end
     window.is_behind = window.is_behind or is_forgotten
-    if window.is_behind or current ~= state[1] then
+    if window.is_behind or current ~= epoch then
         -- What was read before is not what stands there now.
         window.told = nil
     end

@@ -17,15 +17,12 @@ local function learned_of(state_key, limit, span, now)
 end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds. `ours` are our slots in it; `told` has, from `at` on,
--- what these fields hold, where that was read before.
-local function foreign(slots_key, state_key, limit, span, now, ours, told, at)
-    if not told then
-        local name = int(span)
-        told, at = redis.call('HMGET', state_key,
-            'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name), 1
-    end
-    local others, until_, learned, slides = told[at], tonumber(told[at + 1] or 0), told[at + 2], told[at + 3]
+-- refusals taught, and until when that holds. `ours` are our slots in it.
+local function foreign(slots_key, state_key, limit, span, now, ours)
+    local name = int(span)
+    local told = redis.call('HMGET', state_key,
+        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
+    local others, until_, learned, slides = told[1], tonumber(told[2] or 0), told[3], told[4]
     if until_ > now then
         return tonumber(others), until_
     end

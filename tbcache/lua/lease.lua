@@ -13,7 +13,7 @@ local function lease_until(lease_key, told_until, length, now)
     return ends_at
 end
 
--- Records until when it holds, and whatever else is to be written with it.
-local function renew_lease(lease_key, ends_at, now, ...)
-    redis.call('HSET', lease_key, 'until', int(ends_at), 'length', int(ends_at - now), ...)
+-- Records until when it holds, and for how long from now, and whatever else is to be written with it.
+local function renew_lease(lease_key, ends_at, length, ...)
+    redis.call('HSET', lease_key, 'until', ends_at, 'length', length, ...)
 end

@@ -1,11 +1,11 @@
 --@include number
 -- limit: a limit is {count, span (us)}; in text "count:span_us,...".
 
--- "300:900000000,10000:86400000000" -> {{300, 900000000}, ...}
+-- "300:900000000,10000:86400000000" -> {{300, 900000000, "900000000"}, ...}
 local function parse_limits(text)
     local limits = {}
     for count, span in string.gmatch(text, '(%d+):(%d+)') do
-        limits[#limits + 1] = {tonumber(count), tonumber(span)}
+        limits[#limits + 1] = {tonumber(count), tonumber(span), span}
     end
     return limits
 end

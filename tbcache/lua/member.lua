@@ -31,11 +31,11 @@ local function members_of(window, now)
     if window.members then
         return window.members
     end
-    local found, fields = redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
+    local found, fields = window.heard or redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
     for i = 1, #found, 2 do
         fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
     end
-    local told = read_fields(window.state, fields)
+    local told = fields[1] and read_fields(window.state, fields)
     local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
     for i = 1, #found, 2 do
         -- One without a share does nothing without Redis.

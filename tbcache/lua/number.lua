@@ -1,7 +1,9 @@
 -- number: numbers and moments as Redis holds them. Lua would print 1.7e15.
 
+-- Whole numbers, as most are, the way that takes half the time.
 local function int(number)
-    return string.format('%.0f', number)
+    local is_whole = number % 1 == 0 and number < 2 ^ 53 and number > -(2 ^ 53)
+    return string.format(is_whole and '%d' or '%.0f', number)
 end
 
 -- A moment as Redis holds it (us). What is damaged, or beyond the calendar, is as good as none.

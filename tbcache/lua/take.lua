@@ -28,6 +28,8 @@ end
 local asked = parse_limits(limits)
 local seen = is_take and meet(window, now, known, id) or ''
 open_window(window, limits, asked, ignores_fleet)
+-- The figures are the asker's to know: they are counted.
+window.stamps = nil
 local view = look(window, now, cost, 1)
 local retry_at, start = view.retry_at, math.max(now, view.retry_at)
 local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)

@@ -50,7 +50,7 @@ end
 hold(window, now, next_id, cost, lease_us, now)
 for _, key in ipairs({lease, line_lease}) do
     if redis.call('HGET', key, 'token') == token then
-        renew_lease(key, now + lease_us, now)
+        renew_lease(key, int(now + lease_us), int(lease_us))
     end
 end
 return reply_turned(now, seen)

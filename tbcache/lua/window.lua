@@ -1,6 +1,5 @@
 --@include state
 --@include slot
---@include headroom
 --@include member
 --@include lane
 --@include epoch
@@ -15,16 +14,15 @@
 
 local GIVING_BACK_POLL_US = 5000
 
--- Reads at once what `meet` and `open_window` need to know of the state, and what others use of the first of the
--- asker's limits: after FOREIGN_AT.
-local FOREIGN_AT = 12
+-- What mostly stands in the state, read at once: the rest is read by those who need it. Of each of the asker's limits
+-- there are two fields more, which tell whether anything is known of others that use it.
+local TOLD_AHEAD = 7
 local function read_state(window, asked)
-    local span = asked[1][2]
-    local name = int(span)
-    window.foreign_span = span
-    window.told = redis.call('HMGET', window.state, 'epoch', 'past', 'limits', 'closed_until', 'closed_reason', 'lost_at',
-        'whole_at', 'lease', 'horizon', 'demand', 'demand_at',
-        'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
+    local fields = {'epoch', 'limits', 'closed_until', 'lost_at', 'horizon', 'demand', 'demand_at'}
+    for _, limit in ipairs(asked) do
+        fields[#fields + 1], fields[#fields + 2] = 'foreign:' .. limit[3], 'learned:' .. limit[3]
+    end
+    window.told = redis.call('HMGET', window.state, unpack(fields))
 end
 
 -- Opens the window for an asker with these limits. The fleet's hold as well, unless `ignores_fleet`.
@@ -34,10 +32,14 @@ local function open_window(window, limits, asked, ignores_fleet)
     end
     local told = window.told
     -- Mostly they are the same.
-    window.limits = told[3] and told[3] ~= limits and not ignores_fleet and in_force(asked, told[3]) or asked
-    window.closed_until, window.closed_reason = moment(told[4]), told[5] or 'closed'
-    window.lost_at, window.whole_at, window.longest_hold = told[6], told[7], tonumber(told[8] or 0)
-    window.horizon, window.demand, window.demand_at = tonumber(told[9] or 0), told[10], told[11]
+    window.limits = told[2] and told[2] ~= limits and not ignores_fleet and in_force(asked, told[2]) or asked
+    window.closed_until, window.lost_at = moment(told[3]), tonumber(told[4] or 0)
+    window.horizon, window.demand, window.demand_at = tonumber(told[5] or 0), told[6], told[7]
+    -- Where nobody has said that others use the limits.
+    window.is_unshared = window.limits == asked
+    for at = TOLD_AHEAD + 1, TOLD_AHEAD + 2 * #asked do
+        window.is_unshared = window.is_unshared and not told[at]
+    end
     return window
 end
 
@@ -48,6 +50,21 @@ local function enter(window, now, limits, known, name, joins, last_seen)
     local seen = meet(window, now, known, name, joins, last_seen)
     open_window(window, limits, asked)
     return seen
+end
+
+-- Whether there is room for `cost` beside all stamps that there are, in each limit: whoever knows that needs to count
+-- none of them, as no more of them are in a window than there are. False says nothing.
+local function has_plenty(window, now, cost)
+    if not window.stamps or window.closed_until > now or window.lost_at > 0 or window.is_behind then
+        return false
+    end
+    for _, limit in ipairs(window.is_unshared and window.limits or {{0}}) do
+        local absent, allowances = reserved_of(window, limit, now, cost)
+        if window.stamps + absent + allowances + cost > limit[1] then
+            return false
+        end
+    end
+    return true
 end
 
 -- When the slot comes free whose leaving makes allowance (`over` more are wanted than there are), and whether that is
@@ -64,8 +81,11 @@ end
 local function look_at_limit(window, limit, now, cost, fraction)
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
-    local others, others_until = foreign(window.slots, window.state, count, span, now, ours,
-        span == window.foreign_span and window.told, FOREIGN_AT)
+    local others, others_until = 0, now + span
+    if not window.is_unshared then
+--@include headroom
+        others, others_until = foreign(window.slots, window.state, count, span, now, ours)
+    end
     local reserved, allowances = reserved_of(window, limit, now, cost)
     local found = {free_at = 0, code = 'limit', used = ours + others + reserved, is_certain = true}
     local over = found.used + cost - count
@@ -99,7 +119,11 @@ local function look_at_limit(window, limit, now, cost, fraction)
         found.free_at, found.is_certain, found.code = now + GIVING_BACK_POLL_US, false, GIVING_BACK
         found.text = 'others are giving back what was kept for them'
     end
-    local known_at = whole_from(window.lost_at, window.whole_at, span, window.longest_hold)
+    local known_at = 0
+    if window.lost_at > 0 then
+        local told = redis.call('HMGET', window.state, 'whole_at', 'lease')
+        known_at = whole_from(window.lost_at, told[1], span, tonumber(told[2] or 0))
+    end
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
     if now < known_at then
         -- Every process may have put its own slots back at any moment, so the asker looks again soon.
@@ -112,14 +136,19 @@ end
 
 -- What stands against `cost` more slots. `fraction` below 1 is the pre-warm lane's: the part of each limit that it
 -- may fill whatever the interactive asks do. Replies {retry_at: when to ask again, 0 for now; code, text: why;
--- count, span, used: of the tightest limit; is_certain: a slot that starts at retry_at can be promised;
--- paced: of the pre-warm lane, span -> when it may go on after it}.
+-- count, span, used: of the tightest limit, where any were counted; is_certain: a slot that starts at retry_at can be
+-- promised; paced: of the pre-warm lane, span -> when it may go on after it}.
 local function look(window, now, cost, fraction)
     -- One who is absent may take again what leaves of his: nothing is promised then.
     local view = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
         is_certain = fraction == 1 and #members_of(window, now).absent == 0}
+    -- The pre-warm lane goes by how many leave when as well.
+    if fraction == 1 and has_plenty(window, now, cost) then
+        return view
+    end
     if window.closed_until > now then
-        view.retry_at, view.code, view.text = window.closed_until, 'closed', window.closed_reason
+        local reason = redis.call('HGET', window.state, 'closed_reason')
+        view.retry_at, view.code, view.text = window.closed_until, 'closed', reason or 'closed'
         view.is_certain = false
     end
     for _, limit in ipairs(window.limits) do
@@ -149,7 +178,7 @@ local function record_lane(window, now, slots, view)
     local memory = shortest(window.limits)
     window.demand = demand_of(window.demand, window.demand_at, now, memory) + slots / memory
     window.demand_at = now
-    redis.call('HSET', window.state, 'demand', window.demand, 'demand_at', now)
+    redis.call('HSET', window.state, 'demand', string.format('%.9g', window.demand), 'demand_at', int(now))
 end
 
 -- Whether an interactive slot was taken in the same period of so many us, and whoever took the first of it was here.
@@ -178,11 +207,14 @@ local function hold_all(window, now, ids, cost, held, start, view)
     if view then
         record_lane(window, now, #ids * cost, view)
     end
+    local stamp = int(start + held)
     for _, id in ipairs(ids) do
         for unit = 1, cost do
-            redis.call('ZADD', window.slots, int(start + held), unit == 1 and id or id .. '#' .. unit)
+            redis.call('ZADD', window.slots, stamp, unit == 1 and id or id .. '#' .. unit)
         end
     end
+    -- There are more than were known.
+    window.stamps = nil
     expire_after(window.slots, math.ceil((start - now + window.horizon + held) / 1000) + 1000)
     spend(window, #ids * cost)
 end

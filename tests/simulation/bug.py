@@ -57,8 +57,8 @@ _WINDOW = (
     _bug(
         "a slot is stamped at the decision",
         "window.lua",
-        "int(start + held), unit == 1",
-        "int(start), unit == 1",
+        "local stamp = int(start + held)",
+        "local stamp = int(start)",
     ),
     _bug(
         "a settled load gives its slot back",
