@@ -30,10 +30,12 @@ class Coverage:
     """Judges the pages of one answer, one after the other, against the ``start`` that was asked for.
 
     ``now`` is the end of what was asked for: what is dated later, by a wrong clock or zone, shows no order.
+    ``above`` is how many items the upstream has counted before the first page.
     """
 
-    def __init__(self, start: datetime, now: datetime) -> None:
+    def __init__(self, start: datetime, now: datetime, above: int = 0) -> None:
         self._start = start
+        self._above = above
         self._latest = now + _AHEAD
         self._reached: datetime | None = None
         self._order = Order()
@@ -89,7 +91,8 @@ class Coverage:
         if self._has_undated and (page.exhausted or self._reached is None):
             return "no_times"
         if page.exhausted:
-            return "whole" if page.depth is None or len(self._ids) < page.depth else "search_depth"
+            depth = self._above + len(self._ids)
+            return "whole" if page.depth is None or depth < page.depth else "search_depth"
         return "no_next_page"
 
 

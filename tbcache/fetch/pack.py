@@ -80,10 +80,9 @@ class Pack:
             own = FetchRequest(source.name, symbol, leader.hours)
             await self._invite(leader._replace(request=own, slot=None, patience=0.0), own, news)
 
-    def stretch(self, news: Stretch, known: Record) -> Stretch:
+    def stretch(self, news: Stretch) -> Stretch:
         """What is asked for, for all of them."""
-        stretches = [news, *(member.news for member in self.members)]
-        return joined(stretches, [known, *(member.known for member in self.members)])
+        return joined([news, *(member.news for member in self.members)])
 
     async def settle(self, fetched: Fetched, read_at: datetime) -> None:
         """End the load of each with what is its own of ``fetched``."""

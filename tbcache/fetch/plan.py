@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tbcache.models import FetchRequest
 from tbcache.models.request import Stretch
 from tbcache.settings import Source
 from tbcache.timeline import Record, Scored, Span
+
+#: Of so many items, the id of one is taken for a bound.
+SAMPLE = 3
 
 
 def stretches(
@@ -24,10 +27,12 @@ def stretches(
     if known is None or last is None:
         return ()
     since = max(start, _since(last.end, now, source))
-    news = Stretch(since, since_id=_newest([known], since))
+    dated = [version for version in known.timeline.versions if version.item.at is not None]
+    news = Stretch(since, since_id=_typical([one for one in dated if one.at <= since][-SAMPLE:]))
     if request.hours <= known.hours or last.start <= start:
         return (news,)
-    return news, Stretch(start, until=last.start, until_id=_oldest(known, last.start))
+    newer = [one for one in dated if one.at >= last.start]
+    return news, Stretch(start, last.start, until_id=_typical(newer[:SAMPLE]), above=len(newer))
 
 
 def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool:
@@ -43,10 +48,9 @@ def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool
     return abs(other[0].since - news.since) <= most
 
 
-def joined(news: Sequence[Stretch], known: Sequence[Record]) -> Stretch:
-    """The stretch that has the ``news`` of several symbols, of which all that is ``known`` is at hand."""
-    since = min(stretch.since for stretch in news)
-    return Stretch(since, since_id=_newest(known, since))
+def joined(news: Sequence[Stretch]) -> Stretch:
+    """The stretch that has the ``news`` of several symbols."""
+    return Stretch(min(stretch.since for stretch in news))
 
 
 def _since(end: datetime, now: datetime, source: Source) -> datetime:
@@ -62,17 +66,15 @@ def _since(end: datetime, now: datetime, source: Source) -> datetime:
     return max(since, min(end, datetime(now.year, now.month, now.day, tzinfo=UTC)))
 
 
-def _newest(known: Iterable[Record], since: datetime) -> str | None:
-    """The id of the newest known item that is no newer than ``since``."""
-    older = (one for record in known for one in _dated(record) if one.at <= since)
-    newest = max(older, key=lambda one: one.at, default=None)
-    return None if newest is None else newest.item.id
+def _typical(versions: Sequence[Scored]) -> str | None:
+    """The id in the middle of those of ``versions``; None where they are fewer than SAMPLE.
+
+    One whose id does not fit its time, asked for as a bound, would hide all that comes after it.
+    """
+    ids = sorted((version.item.id for version in versions), key=_rank)
+    return ids[SAMPLE // 2] if len(ids) == SAMPLE else None
 
 
-def _oldest(known: Record, start: datetime) -> str | None:
-    """The id of the oldest known item that is no older than ``start``."""
-    return next((one.item.id for one in _dated(known) if one.at >= start), None)
-
-
-def _dated(known: Record) -> Iterator[Scored]:
-    return (version for version in known.timeline.versions if version.item.at is not None)
+def _rank(id: str) -> tuple[int, str]:
+    """By this, ids of digits that count up are in their order."""
+    return len(id), id

@@ -154,7 +154,9 @@ class PageReader:
     async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
         """Read one stretch, and add what its pages prove to ``spans``."""
         until = stretch.until or self._now
-        judge = Coverage(stretch.since, until)
+        # What this answer's own news have brought stands above as well.
+        above = len(self._kept) + stretch.above if stretch.until_id else 0
+        judge = Coverage(stretch.since, until, above)
         end = await self._read_pages(stretch, judge, is_first=not spans)
         since = stretch.since if end.reason is None else judge.since
         if since is not None:

@@ -117,7 +117,7 @@ class SentimentJob:
             return await self._read_pages(attempt, reach, known, parts)
         together = replace(self.request, others=pack.symbols)
         try:
-            stretch = pack.stretch(parts[0], known)
+            stretch = pack.stretch(parts[0])
             return await self._read_pages(attempt, reach._replace(request=together), known, (stretch,))
         except UpstreamError as error:
             if not is_of_request(error):

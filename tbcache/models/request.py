@@ -65,14 +65,16 @@ class Stretch:
     """The part of the hours that an upstream is asked for: what is no older than ``since``, and no newer than
     ``until`` (None: up to now).
 
-    ``since_id`` is the newest known item of before ``since``, ``until_id`` the oldest known one of after
-    ``until``, where there is one: upstreams that count by ids are asked by these.
+    ``since_id`` is a known item of about ``since``, ``until_id`` a known one of about ``until``, where enough
+    are known: upstreams that count by ids are asked by these. ``above`` is how many known items are newer
+    than ``until``: they count for the depth of a search that goes on behind ``until_id``.
     """
 
     since: datetime
     until: datetime | None = None
     since_id: str | None = None
     until_id: str | None = None
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -39,7 +39,6 @@ from tbcache.models.error import (
     UpstreamUnavailable,
 )
 from tbcache.models.names import has_cashtag
-from tbcache.models.request import Stretch
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 
@@ -61,6 +60,8 @@ _AGAIN = "without-cashtags"
 _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
 # A start_time that is 7 days old when it is written is older, and refused, when it arrives.
 _OLDEST = timedelta(days=7) - timedelta(minutes=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST_ID = datetime.fromtimestamp(1_288_834_974.657, UTC)
 _QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepleted"))
 #: Problems of one post or user that an answer refers to.
 _WITHHELD = frozenset(
@@ -187,17 +188,26 @@ class TwitterProvider(Provider):
 
 
 def _span(fetch: FetchRequest, now: datetime) -> dict[str, str]:
-    """The time that is asked for. By an id no post is asked for twice; X knows those of seven days."""
+    """The time that is asked for; a part of it by ids, as these tell milliseconds and times only seconds.
+
+    No known post's id is needed for that, and so none that is wrong hides others. X takes ids of the last
+    seven days.
+    """
     oldest, since = now - _OLDEST, fetch.start(now)
-    known = fetch.stretch or Stretch(since)
+    until = None if fetch.stretch is None else fetch.stretch.until
     params = {"start_time": f"{max(oldest, since):%Y-%m-%dT%H:%M:%SZ}"}
-    if since > oldest and _is_id(known.since_id):
-        params = {"since_id": str(known.since_id)}
-    return params | ({"until_id": str(known.until_id)} if _is_id(known.until_id) else {})
+    if fetch.stretch is not None and since > oldest:
+        params = {"since_id": str(_id_at(since) - 1)}
+    return params if until is None else params | {"until_id": str(_id_at(until + _MILLISECOND))}
 
 
-def _is_id(id: str | None) -> bool:
-    return id is not None and id.isascii() and id.isdecimal()
+def _id_at(moment: datetime) -> int:
+    """The least id that a post of ``moment`` can have.
+
+    An id ("snowflake") is the milliseconds since 2010-11-04T01:42:54.657Z, and 22 bits that tell posts of
+    one millisecond apart: https://docs.x.com/resources/fundamentals/x-ids
+    """
+    return (moment - _FIRST_ID) // _MILLISECOND << 22
 
 
 def _lacks_cashtags(response: RawResponse) -> bool:

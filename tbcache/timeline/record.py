@@ -20,9 +20,13 @@ from tbcache.timeline.timeline import Read, Scored, Timeline
 MOST_BYTES = 1_000_000
 MOST_PLAIN_BYTES = 32_000_000
 MOST_ITEMS = 20_000
+#: A year: no source is asked for more.
+MOST_HOURS = 8760
 #: What a compact form begins with. Another version of it is not read.
 _FORM = b"tl1\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Whoever counts hours back or on from a time before this one stays among the times that there are.
+_END = datetime(9000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -147,8 +151,8 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
             text=self.text,
             author=self.author,
             label=self.label,
-            score=self.stated,
-            weight=self.weight,
+            score=_finite(self.stated),
+            weight=_finite(self.weight) or 0.0,
             kind=self.kind,
             url=self.url,
             lang=self.lang,
@@ -161,7 +165,7 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
             is_multi_leg=self.is_multi_leg,
             seen_at=_moment(self.seen_at),
         )
-        return Scored(item, self.score)
+        return Scored(item, _finite(self.score))
 
 
 class _Table(msgspec.Struct, array_like=True):
@@ -177,9 +181,13 @@ class _Table(msgspec.Struct, array_like=True):
     tally: dict[int, int] = {}
 
     def record(self) -> Record:
+        if not 0 < self.hours <= MOST_HOURS or len(self.rows) > MOST_ITEMS:
+            raise Corrupt(f"it is of {self.hours} hours and {len(self.rows)} items")
         reads = (Read(Span(_moment(a), _moment(b)), _moment(at)) for a, b, at in self.reads)
         timeline = Timeline.of((row.version() for row in self.rows), reads)
         asked_at, read_at = _moment(self.asked_at), _moment(self.read_at)
+        if not _EPOCH < asked_at <= read_at < _END:
+            raise Corrupt(f"it was asked for at {asked_at} and read at {read_at}")
         return Record(timeline, asked_at, read_at, self.hours, self.scorer, self.reason, self.tally)
 
 

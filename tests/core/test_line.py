@@ -265,18 +265,18 @@ class Asked(Upstream):
 
 def test_a_refresh_asks_for_what_is_new_alone(pipeline: Pipeline, store: Store) -> None:
     """Each refresh bought the day again."""
-    known = (item("2", hours_ago(1)), item("1", hours_ago(20)))
+    known = tuple(item(f"{20 - ago}", hours_ago(ago)) for ago in (1, 2, 3, 20))
     upstream = Asked(answer=lambda cursor: Page(known, exhausted=True))
     pipeline.run(upstream, AAPL)
     age(store, AAPL.key, LINE)
     upstream.answer = lambda cursor: Page((item("3", hours_ago(0)),), exhausted=True)
     found = pipeline.run(upstream, AAPL, needed=1)
-    assert figures(found) == (3, 24, True)
+    assert figures(found) == (5, 24, True)
     first, second = upstream.stretches
     assert first is None
     assert second is not None
     assert second.since == pytest.approx(hours_ago(0), abs=timedelta(seconds=60))
-    assert (second.since_id, second.until) == ("2", None)
+    assert (second.since_id, second.until) == ("18", None)
 
 
 def test_a_refresh_ends_where_it_meets_what_is_known(pipeline: Pipeline, store: Store) -> None:
@@ -309,10 +309,10 @@ def test_more_news_than_a_refresh_may_read_leaves_a_hole(pipeline: Pipeline, sto
 
 def test_more_hours_ask_for_what_is_older_than_is_known(pipeline: Pipeline) -> None:
     """What is known is not bought again for the sake of what is not."""
-    upstream = Asked(answer=lambda cursor: posts(0.5))
+    upstream = Asked(answer=lambda cursor: posts(0.5, 0.6, 0.7))
     pipeline.run(upstream, over(1))
     upstream.answer = lambda cursor: Page((), exhausted=True)
-    assert figures(pipeline.run(upstream, over(24))) == (1, 24, True)
+    assert figures(pipeline.run(upstream, over(24))) == (3, 24, True)
     _, news, older = upstream.stretches
     assert news is not None
     assert older is not None
@@ -321,7 +321,16 @@ def test_more_hours_ask_for_what_is_older_than_is_known(pipeline: Pipeline) -> N
         pytest.approx(hours_ago(24), abs=timedelta(seconds=60)),
         pytest.approx(hours_ago(1), abs=timedelta(seconds=60)),
     )
-    assert older.until_id == "0.5"
+    assert (older.until_id, older.above) == ("0.6", 3)
+
+
+def test_what_is_known_counts_for_the_depth_of_a_search(pipeline: Pipeline) -> None:
+    """A search of 5 posts gave 3, and 2 when it was to go on: it has ended there, and not at a week ago."""
+    upstream = Asked(answer=lambda cursor: Page(posts(1, 2, 3).items, exhausted=True, depth=5))
+    assert pipeline.run(upstream, over(6)).complete
+    upstream.answer = lambda cursor: Page(posts(7, 8).items, exhausted=True, depth=5)
+    found = pipeline.run(upstream, over(24))
+    assert (found.complete, found.sentiment.reason) == (False, "search_depth")
 
 
 def _until(read: Read, end: datetime) -> Read:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.models import FetchRequest, Item
@@ -15,7 +13,6 @@ from tbcache.models.price import Price
 from tbcache.models.request import Stretch
 from tbcache.settings import BUILT_IN, Source
 from tbcache.timeline import Read, Record, Scored, Span, Timeline
-from tests.timeline.kit import examples
 
 NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 7, 28, tzinfo=UTC)
@@ -64,46 +61,45 @@ def test_what_is_billed_each_time_is_not_looked_for_again() -> None:
 def test_upstreams_that_count_by_ids_get_those_of_known_items() -> None:
     """Exclusive, so that none is given twice; what is too new for that is asked for again."""
     end = NOON - timedelta(minutes=5)
-    record = known(end, end - timedelta(hours=2), end - timedelta(seconds=31), end - timedelta(seconds=5))
+    ages = (7200, 3600, 60, 45, 31, 5)
+    record = known(end, *(end - timedelta(seconds=age) for age in ages))
     (news,) = stretches(record, AAPL, X, NOON)
-    assert news.since_id == "1"
+    assert news.since_id == "3"
     week = FetchRequest("twitter", "AAPL", 168)
     news, older = stretches(record, week, X, NOON)
-    assert (older.until, older.until_id) == (end - timedelta(hours=24), "0")
+    assert (older.until, older.until_id, older.above) == (end - timedelta(hours=24), "1", 6)
     assert older.since == NOON - timedelta(hours=168)
 
 
-knowns = st.lists(
-    st.builds(
-        lambda end, ages: known(
-            NOON - timedelta(minutes=end),
-            *(NOON - timedelta(minutes=end + age) for age in sorted(ages)[::-1]),
-        ),
-        st.integers(0, 10),
-        st.lists(st.integers(0, 30), max_size=4, unique=True),
-    ),
-    min_size=1,
-    max_size=4,
-)
+@pytest.mark.parametrize("odd", ["1", "99999999999999999"])
+@pytest.mark.parametrize("place", range(5))
+def test_an_id_that_does_not_fit_its_time_is_no_bound(odd: str, place: int) -> None:
+    """Asked for what is above an id that is too high, Stocktwits has rightly nothing more to give."""
+    end = NOON - timedelta(minutes=5)
+    record = known(end, *(end - timedelta(minutes=age) for age in (5, 4, 3, 2, 1)))
+    ids = [odd if n == place else f"{100 + n}" for n in range(5)]
+    posts = [
+        post._replace(item=replace(post.item, id=id))
+        for post, id in zip(record.timeline.versions, ids, strict=True)
+    ]
+    record = replace(record, timeline=Timeline.of(posts, record.timeline.reads))
+    news, older = stretches(record, replace(AAPL, hours=168), X, NOON)
+    assert news.since_id != odd
+    assert older.until_id != odd
 
 
-@given(knowns)
-@examples
-def test_one_request_for_several_asks_each_for_all_that_it_lacks(records: list[Record]) -> None:
-    """And for nothing that all of them know: by the newest id of any, not by that of the quietest."""
-    news = [stretches(record, AAPL, X, NOON)[0] for record in records]
-    found = joined(news, records)
-    assert found.since == min(stretch.since for stretch in news)
-    times = [version.at for record in records for version in record.timeline.versions]
-    older = [at for at in times if at <= found.since]
-    assert (found.since_id is None) == (not older)
-    ids = {
-        version.item.id
-        for record in records
-        for version in record.timeline.versions
-        if older and version.at == max(older)
-    }
-    assert found.since_id is None or found.since_id in ids
+def test_two_known_items_are_too_few_to_tell_which_id_is_odd() -> None:
+    """All of the stretch is asked for then, which costs a page at most."""
+    end = NOON - timedelta(minutes=5)
+    record = known(end, end - timedelta(minutes=2), end - timedelta(minutes=1))
+    news, older = stretches(record, replace(AAPL, hours=168), X, NOON)
+    assert (news.since_id, older.until_id) == (None, None)
+
+
+def test_one_request_for_several_asks_for_what_any_of_them_lacks() -> None:
+    """By its time: an id of the one may be newer than what the other lacks."""
+    stretch = joined([Stretch(NOON - timedelta(minutes=age), since_id=f"{age}") for age in (5, 7, 6)])
+    assert stretch == Stretch(NOON - timedelta(minutes=7))
 
 
 def test_only_news_of_about_one_time_go_together() -> None:

@@ -14,11 +14,17 @@ from tests.providers.kit import NOW, provider
 SINCE = NOW - timedelta(minutes=10)
 NEWS = Stretch(SINCE, since_id="41")
 OLDER = Stretch(NOW - timedelta(hours=20), until=SINCE, until_id="42")
+#: https://docs.x.com: the first millisecond of an id, which has 22 bits more.
+FIRST_MS = 1_288_834_974_657
 
 
 def asked(source: str, stretch: Stretch, cursor: str | None = None) -> dict[str, str]:
     request = replace(FetchRequest(source, "AAPL"), stretch=stretch)
     return dict(provider(source).request(request, cursor, NOW).params)
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def at(moment: datetime) -> str:
@@ -28,7 +34,7 @@ def at(moment: datetime) -> str:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("twitter", {"since_id": "41"}),
+        ("twitter", {"since_id": f"{((ms(SINCE) - FIRST_MS) << 22) - 1}"}),
         ("stocktwits", {"since": "41"}),
         ("news", {"from": at(SINCE)}),
         ("options", {"newer_than": f"{int(SINCE.timestamp())}"}),
@@ -45,7 +51,13 @@ def test_what_is_new_is_asked_for_by_the_upstreams_own_means(source: str, expect
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("twitter", {"until_id": "42", "start_time": at(NOW - timedelta(hours=20))}),
+        (
+            "twitter",
+            {
+                "until_id": f"{(ms(SINCE) + 1 - FIRST_MS) << 22}",
+                "since_id": f"{((ms(NOW - timedelta(hours=20)) - FIRST_MS) << 22) - 1}",
+            },
+        ),
         ("stocktwits", {"max": "42"}),
         ("news", {"to": at(SINCE), "from": at(NOW - timedelta(hours=20))}),
         ("options", {"older_than": f"{int(SINCE.timestamp()) + 1}"}),
@@ -66,9 +78,12 @@ def test_the_next_page_goes_on_from_its_cursor() -> None:
 
 
 def test_x_is_asked_by_time_for_what_is_older_than_its_ids() -> None:
-    """An id of more than seven days ago is refused, and so is one that is none."""
-    long_ago = replace(NEWS, since=NOW - timedelta(days=8))
-    for stretch in (long_ago, replace(NEWS, since_id="none")):
-        params = asked("twitter", stretch)
-        assert "since_id" not in params
-        assert "start_time" in params
+    """An id of more than seven days ago is refused."""
+    params = asked("twitter", replace(NEWS, since=NOW - timedelta(days=8)))
+    assert "since_id" not in params
+    assert "start_time" in params
+
+
+def test_x_is_asked_by_no_id_of_a_post() -> None:
+    """One of a time to come would hide all that follows, and each answer would be complete."""
+    assert asked("twitter", replace(NEWS, since_id=f"{10**18}")) == asked("twitter", NEWS)

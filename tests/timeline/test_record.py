@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 
 from tbcache.models import Engagement, Item
 from tbcache.timeline import Corrupt, Read, Record, Scored, Timeline, decode_record, encode_record
+from tbcache.timeline import record as form
 from tests.timeline.kit import examples, moment, seen, span, timelines
 
 ITEM = Item(
@@ -68,6 +70,16 @@ def test_a_form_is_no_larger_than_its_bound_and_claims_no_more_than_it_holds() -
     assert left_out.at < covered.start <= kept.versions[0].at
 
 
+def test_a_figure_that_is_none_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make a figure of every answer that it counts in."""
+    monkeypatch.setattr(form, "_finite", lambda figure: figure)
+    odd = replace(ITEM, weight=float("nan"), score=float("inf"))
+    data = encode_record(_record(Timeline.of([Scored(odd, float("nan"))])))
+    monkeypatch.undo()
+    (found,) = decode_record(data).timeline.versions
+    assert (found.score, found.item.weight, found.item.score) == (None, 0.0, None)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -76,6 +88,12 @@ def test_a_form_is_no_larger_than_its_bound_and_claims_no_more_than_it_holds() -
         b'{"h":1,"t":"dGwwCng="}',
         b'{"h":1,"t":"dGwxCng="}',
         encode_record(_record(Timeline()))[:-9] + b'"}',
+        encode_record(replace(_record(Timeline()), hours=0)),
+        encode_record(replace(_record(Timeline()), hours=10**12)),
+        encode_record(replace(_record(Timeline()), asked_at=moment(13))),
+        encode_record(replace(_record(Timeline()), asked_at=datetime.min.replace(tzinfo=UTC))),
+        encode_record(replace(_record(Timeline()), read_at=datetime.max.replace(tzinfo=UTC))),
+        encode_record(_record(Timeline.of(seen(f"{n}", 1, 2, "") for n in range(20_001)))),
     ],
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:
