@@ -237,4 +237,6 @@ async def _next(flow: Flow, answer: httpx2.Response | None) -> httpx2.Request:
 
 def _to_response(answer: RawResponse, request: httpx2.Request) -> httpx2.Response:
     """``answer`` as an auth reads it: whole, and unpacked already."""
-    return httpx2.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+    # As bytes: httpx2 takes a text for ASCII, and an upstream's header may hold any letter.
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)

@@ -258,6 +258,17 @@ def test_a_real_answer_is_read_over_a_real_socket() -> None:
         assert plain.send(HttpRequest("GET", url)).body == b"{}"
 
 
+@pytest.mark.parametrize("letters", ["café".encode(), b"caf\xe9"], ids=["utf-8", "latin-1"])
+def test_a_header_may_hold_any_letter(letters: bytes) -> None:
+    """A proxy's name, or a cookie: the answer is paid for, and what a 429 says closes the source."""
+    head = b"HTTP/1.1 429 X\r\ncontent-length: 2\r\nretry-after: 7\r\nx-server: " + letters
+    part = head + b"\r\nconnection: close\r\n\r\n{}"
+    with upstream(part) as url, _closing(HttpClient("news")) as plain:
+        answer = plain.send(HttpRequest("GET", url))
+    assert (answer.status, answer.headers["retry-after"], answer.body) == (429, "7", b"{}")
+    assert answer.headers["x-server"] == "café"
+
+
 def test_nothing_is_opened_before_the_first_request() -> None:
     """Importing and wiring must cost no socket and no certificates."""
     plain = HttpClient("news")
