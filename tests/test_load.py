@@ -16,6 +16,7 @@ from tbcache.cache import MISSING, CacheManager, cached
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
+from tbcache.store.memory import Memory
 from tests.blocking import Admission
 from tests.server import Server, wait_until
 
@@ -233,6 +234,38 @@ def test_what_was_loaded_before_a_change_is_not_kept_without_redis(
         private_server.kill()
     loader.may_end.set()
     assert load.result(30) == "old"
+    assert cache.get("k") is None
+
+
+@pytest.mark.parametrize("hide", ["delete", "clear_pattern"])
+def test_nothing_is_removed_between_a_look_for_removals_and_what_is_kept_by_it(
+    private_server: Server,
+    store_for: Callable[..., Store],
+    pool: Any,
+    hide: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread may remove the key at any moment: what was loaded before would be given after it."""
+    cache, removals, removed = CacheManager(store_for(private_server)), Memory.removals, list[Any]()
+    private_server.kill()
+
+    def remove_meanwhile(memory: Memory, key: str) -> tuple[int, int]:
+        found = removals(memory, key)
+        if is_loaded:
+            removed.append(pool.submit(getattr(cache, hide), "k"))
+            wait_until(lambda: removed[0].done() or memory._lock.locked())
+        return found
+
+    is_loaded = False
+
+    def load() -> str:
+        nonlocal is_loaded
+        is_loaded = True
+        return "old"
+
+    monkeypatch.setattr(Memory, "removals", remove_meanwhile)
+    assert cache.get_or_load("k", load, 60) == "old"
+    removed[0].result(30)
     assert cache.get("k") is None
 
 

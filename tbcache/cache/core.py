@@ -411,9 +411,7 @@ class Cache:
 
         def without() -> bool:
             # No lease has told what was removed meanwhile.
-            if payload is None or load.removals not in (None, self.memory.removals(load.key)):
-                return False
-            return self.memory.set(load.key, payload, seconds)
+            return payload is not None and self.memory.set(load.key, payload, seconds, load.removals)
 
         return await self._change(load.key, end, without)
 

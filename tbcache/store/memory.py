@@ -231,9 +231,14 @@ class Memory:
             self._entries.move_to_end(key)
             return Kept(entry.value, entry.fresh_until - now, entry.is_fallback)
 
-    def set(self, key: str, payload: bytes, ttl: float) -> bool:
-        """Keep what was set without Redis; False when it is too large for that."""
+    def set(self, key: str, payload: bytes, ttl: float, removals: tuple[int, int] | None = None) -> bool:
+        """Keep what was set without Redis; False when it is too large for that.
+
+        With ``removals``, from :meth:`removals`, it is not kept where ``key`` was removed since then.
+        """
         with self._lock:
+            if removals not in (None, self.removals(key)):
+                return False
             self._remember_key(key)
             return self._set(key, payload, ttl, 0.0)
 
