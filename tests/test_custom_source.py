@@ -198,7 +198,7 @@ def test_credentials_turn_it_on_and_sign_its_requests(
         "    def auth(self):\n"
         "        from tbcache.providers import HeaderAuth\n"
         '        key = "TBCACHE_BLUESKY__API_KEY"\n'
-        '        return HeaderAuth.of(key, self.own.api_key, "Authorization", "Bearer")\n'
+        '        return HeaderAuth.of(key, self.settings.api_key, "Authorization", "Bearer")\n'
         "\n    def parse("
     )
     bluesky(text.replace("    def parse(", auth))

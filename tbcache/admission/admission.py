@@ -68,7 +68,7 @@ log = get_logger("tbcache.admission")
 REFUSED_SECONDS = 0.25
 #: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
 LINE_SECONDS = 7 * 86400.0
-#: What an entry begins with, before its value: see envelope.lua, which has the same number.
+#: The length of what an entry begins with, before its value: envelope.lua has the same number.
 ENTRY_HEAD_BYTES = 42
 
 _ONE_HIT = {"hit": 1}
@@ -95,13 +95,13 @@ class Admission:
         self.memory = Memory(store) if memory is None else memory
         self._store = store
         self._limiter = limiter_of(store)
-        #: What is known of plans whose items come late.
+        #: It knows whose plans have their items late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
-        #: By the identity of a source, which they hold: each ask would pay for a hash of all its fields.
+        #: The key is the identity of the source, which the value holds: to hash all its fields takes time.
         self._constants: dict[int, _Constants] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
@@ -143,12 +143,12 @@ class Admission:
             verdict = self._fallback.admit(ask, token)
             self._count_fallback(ask, verdict)
             if isinstance(verdict, Go):
-                # What this process has loaded before is not bought again.
+                # The timeline that this process has loaded before is not bought again.
                 line = self._lines.get(ask.line)
                 verdict = Go(verdict.grant._replace(line=line), verdict.stale)
             return self._record_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
-            # Interrupted, or a bug: Redis may have granted it, and nobody must wait for its lease.
+            # It was interrupted, or has a bug: Redis may have granted it, and nobody must wait for its lease.
             io.world().undo(functools.partial(self._take_back, ask, token))
             raise
 
@@ -250,7 +250,7 @@ class Admission:
             await self._store.command("UNLINK", *damaged)
         except Unavailable:
             self.memory.discard(ask.request.key)
-            # Refused to us alone, Redis is asked again, and has it still.
+            # Where Redis refuses this command alone, it is asked again, and still has the value.
             return not self._store.is_available
         return True
 
@@ -281,7 +281,7 @@ class Admission:
             while (left := give_up - io.now()) > 0 and await self._store.first(wake, left) is None:
                 pass
         except Unavailable:
-            # Refused to us alone, the next ask would get the same answer at once.
+            # Where Redis refuses this command alone, the next ask would be refused at once.
             if self._store.is_available:
                 await io.world().sleep(min(seconds, REFUSED_SECONDS))
 
@@ -352,7 +352,8 @@ class Admission:
             case script.Derive():
                 return Derive(value_of(found.line), found.line[:ENTRY_HEAD_BYTES])
             case script.Go():
-                # Not from when the answer was read: who stood still meanwhile would send too late.
+                # The time runs from the ask: a process that stood still before it read the answer would send
+                # too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 line = value_of(found.line) if found.line else None
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, line=line)
@@ -399,7 +400,7 @@ class Admission:
 
         def on_reply(_: script.Turned | script.Wait) -> None:
             self._billed.record(source.name, day_of(today), bill)
-            # In this order: what comes is never neither under way nor paid.
+            # It is paid before it is committed, so that at no moment it is neither under way nor paid.
             window.purse.pay(to_micros(bill.most))
             window.commit(grant.slot, source.cost)
 
@@ -481,7 +482,7 @@ class Admission:
             try:
                 io.run(self._settle(*self._unsettled[0]))
             except Refused:
-                # One source's keys are damaged: the others' loads are ended all the same.
+                # The keys of one source are damaged, and the loads of the others are ended all the same.
                 self._unsettled.rotate(-1)
             else:
                 self._unsettled.popleft()
@@ -533,7 +534,7 @@ class Admission:
         return self._server_us(until), reason
 
     def _pack_hints(self, hints: Iterable[RateHint], limits: Sequence[Limit]) -> str:
-        """Each hint with the window it speaks of: the shortest that its reset lies in."""
+        """Pack each hint with the window it speaks of: the shortest that its reset lies in."""
         now, by_length = io.utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
         parts = []
         for hint in hints:

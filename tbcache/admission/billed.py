@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tbcache.models.price import Bill
 
-#: So many ids of a source are kept; beyond them the set begins anew, and what is read again counts again.
+#: How many ids of a source are kept. Beyond them the set begins anew, and an item read again counts again.
 MOST_IDS = 100_000
 
 

@@ -24,24 +24,24 @@ from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.admission")
 
-#: What is known of a plan: items come late; they come at once; somebody has asked to find out; some symbols
-#: showed nothing new, and others are still to be asked. After the last two stands what those symbols showed,
-#: as ``doubt:AAPL!,TINY``: an exclamation mark is a sign of a delay, none is nothing at all.
+#: The findings about a plan: its items come late; they come at once; somebody is asking to find out; some
+#: symbols showed nothing new, and others are still to be asked. The last two are followed by what those
+#: symbols showed, as in ``doubt:AAPL!,TINY``: an exclamation mark is a sign of a delay.
 LATE, PROMPT, ASKING, DOUBT = b"late", b"prompt", b"asking", b"doubt"
 DAY_SECONDS = 86400.0
-#: What shows too little is worth so much.
+#: For how long a finding holds that shows too little to settle it.
 UNSURE_SECONDS = 3600.0
-#: So many symbols that show a sign of a delay settle it.
+#: How many symbols with a sign of a delay settle it.
 ENOUGH_SIGNS = 2
 #: After so many symbols that settle nothing, no other is asked until what they showed is forgotten.
 MOST_ASKED = 4
 #: The longest that finding out takes: whoever died over it is not waited for.
 ASKING_SECONDS = 60.0
-#: What Redis said is believed for so long.
+#: For how long a finding is used before Redis is asked for it again.
 LOOK_SECONDS = 10.0
-#: What is learned again is written down so often.
+#: How often a finding that stays the same is written to Redis again.
 RENEW_SECONDS = 3600.0
-#: So many items before the delay, and none in it, are no chance: a plan without one would show some.
+#: How many items before the delay, with none in it, are no chance: a plan without a delay would show some.
 ENOUGH = 5
 #: The part of the delay within which an item is certainly too new for it, whatever the clocks say.
 NEW_PART = 0.9
@@ -135,7 +135,7 @@ class PlanDelay:
             return known.finding if known is not None and now < known.until else None
         if finding is None or _kind(finding) not in (LATE, PROMPT, ASKING, DOUBT):
             return None
-        # One that is still asking is heard of again at once, as soon as it knows.
+        # A finding that is not settled is asked for again at once, as it may be settled at any moment.
         look_at = now + LOOK_SECONDS if finding in (LATE, PROMPT) else now
         self._known[source] = _Known(finding, look_at, now + DAY_SECONDS)
         return finding

@@ -60,11 +60,11 @@ class FallbackAdmission:
         self.renew()
 
     def renew(self) -> None:
-        """Also after a fork: another thread of the parent may have held the lock, in the midst of a change;
-        and what it has under way comes to its end there, not here."""
+        """Forget all loads: at the start, and after a fork, when another thread of the parent may have held
+        the lock, in the midst of a change. The loads of the parent end there, not here."""
         self._loads: LRUCache[str, _Load] = LRUCache(ENTRIES)
         self._lock = threading.Lock()
-        #: Those who wait for the end of a load, with its token.
+        #: The futures of those who wait for the end of a load, with its token.
         self._waiting: list[tuple[str, Future[None]]] = []
 
     def forget(self) -> None:
@@ -84,10 +84,10 @@ class FallbackAdmission:
     def admit(self, ask: Ask, token: str) -> Verdict:
         key, now = ask.request.key, io.now()
         with self._lock:
-            # Under the lock: between this and the lease, another's load could end.
+            # It is read under the lock: between this and the lease, another's load could end.
             kept, load = self._memory.recall(key), self._load(key)
             if kept is not None and kept.fresh_seconds > ask.needed:
-                # What was read before Redis went away may have been changed by others.
+                # Others may have changed a value that was read before Redis went away.
                 return Hit(kept.payload, kept.fresh_seconds) if kept.is_fallback else Stale(kept.payload)
             held = None if kept is None else kept.payload
             if load.failure and now < load.retry_at:
@@ -124,7 +124,7 @@ class FallbackAdmission:
             if is_ours:
                 load.token = None
             if settlement.payload is not None:
-                # What was read before is older than what has come.
+                # A value that was read before is older than the one that has come.
                 self._memory.invalidate(key)
             if is_ours and settlement.payload is not None:
                 load.failure = None
@@ -149,7 +149,7 @@ class FallbackAdmission:
                 self._waiting.remove(wait)
 
     def _tell_waiting(self) -> None:
-        """With the lock held: whose load is over waits no longer."""
+        """Wake those whose load is over. The lock is held."""
         if self._waiting:
             under_way = {load.token for load in self._loads.values()}
             for token, over in self._waiting:

@@ -35,7 +35,7 @@ class Fresh:
         """``count_hit`` counts a hit of :meth:`find`."""
         self._store, self._count_hit = store, count_hit
         self._seen: dict[str, _Seen] = {}
-        #: Of each source, as it was last read.
+        #: The log of clears of each source, as it was last read.
         self.logs: dict[str, ClearLog] = {}
         # A forked child makes itself known to the fleet with the first ask that goes the whole way.
         store.on_fork(self._seen.clear)
@@ -43,7 +43,7 @@ class Fresh:
     def expect(self, source: str, key: str, fresh_until: int) -> None:
         """The value under ``key`` was seen to be fresh until then (us)."""
         if len(self._seen) >= SEEN_KEYS:
-            # Only an expectation: forgetting it costs nothing but the script's time.
+            # To forget an expectation costs nothing but the script's time.
             self._seen.clear()
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
@@ -88,7 +88,7 @@ class Fresh:
         """What an entry and its log of clears come to, which were asked for at ``now_us``."""
         entry, log = found
         seen = self.logs[source] = read_log(log)
-        # As of when it was asked for: what counts its seconds from then on never takes it for fresher.
+        # The seconds count from the ask, so that nobody takes the value for fresher than it is.
         left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0
         if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
             return None

@@ -13,7 +13,7 @@ from tbcache.settings import get_settings, source_names
 from tbcache.store import Unavailable
 from tbcache.store.name import MOST_NAMES
 
-#: So often the fleet is told that a source is in use, and what has stopped is started again.
+#: How often the fleet is told that a source is in use, and threads that have stopped are started again.
 JOIN_SECONDS = 10.0
 
 

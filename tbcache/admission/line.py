@@ -6,7 +6,7 @@ import threading
 
 from cachetools import LRUCache
 
-#: So many bytes of timelines are kept.
+#: How many bytes of timelines are kept at most.
 MOST_BYTES = 32_000_000
 
 

@@ -29,9 +29,9 @@ from tbcache.store.wire import (
     to_time,
 )
 
-#: Of a source that is not configured, so many windows that its calls said are told to the fleet.
+#: How many windows that calls have said are told to the fleet, for a source that is not configured.
 MOST_WINDOWS = 4
-#: What the state of a source says of its closure, and of data that Redis has lost.
+#: The fields of a source's state about its closure, and about data that Redis has lost.
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
@@ -121,7 +121,7 @@ class SlidingWindow:
         give_up = now() + (longest if max_wait is None else wait_seconds("max_wait", max_wait))
         while True:
             left = max(0.0, give_up - now())
-            # Another name each time: whether Redis holds the last one is perhaps not known.
+            # The slot has another name each time, as we may not know whether Redis holds the last one.
             slot = random_id()
             asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not asked.allowed and now() + asked.seconds > give_up:
@@ -235,7 +235,7 @@ class SlidingWindow:
             )
 
         if not is_take:
-            # One that only looks need not be known to the fleet.
+            # A process that only looks need not be known to the fleet.
             return self._read(await self._limiter.look(TAKE, name, call))
         want = Want(name, slot, cost, limits or self.source.limits)
         return self._read((await self._limiter.take(TAKE, want, call)).reply)

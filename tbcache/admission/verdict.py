@@ -127,7 +127,7 @@ class Failed:
     failure: Failure
 
 
-#: Where a load's value went: into Redis; nowhere, as the lease was lost or taken by a
+#: Where the value of a load went: into Redis; nowhere, as the lease was lost or taken by a
 #: clear; or into this process's memory, while Redis is away.
 Settled = Literal["stored", "dropped", "fallback"]
 

@@ -53,13 +53,13 @@ class Access:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
 
-        async def noted(message: Message) -> None:
+        async def recorded(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, recorded)
         except asyncio.CancelledError:
             # The server stops. uvicorn would say so as plain text, and log it as an error of the app.
             if is_begun:

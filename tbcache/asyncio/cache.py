@@ -121,11 +121,11 @@ def cached(
       InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one.
       TypeError: of the decorated function, where it is not ``async``.
     """
-    keep = keep_results(ttl=ttl, key_prefix=key_prefix, cache=None if cache is None else cache.blocking)
+    caching = keep_results(ttl=ttl, key_prefix=key_prefix, cache=None if cache is None else cache.blocking)
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, Awaitable[R]]:
         if not is_coroutine_function(function):
             raise TypeError(f"{function!r} is not async; use tbcache.cached")
-        return keep(function)
+        return caching(function)
 
     return decorate

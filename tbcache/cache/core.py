@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 MAX_KEY_CHARS = 512
 BATCH = 100
-#: So often what was changed meanwhile is put right as well; what is left is, by whoever uses Redis first.
+#: How many times changes made meanwhile are put right as well. The next use of Redis puts right what is left.
 ROUNDS = 5
 
 # A lone surrogate is no text, so no key either.
@@ -245,7 +245,7 @@ class Cache:
             try:
                 return await with_redis()
             finally:
-                # Before the server tells us, or we would read our own old value.
+                # This comes before the server tells us, or this process would read its own old value.
                 self.memory.discard(key)
 
         return await self._ask(change, without)
@@ -304,7 +304,7 @@ class Cache:
             return self._reply(data), self._learn(name, cleared)
         data, cleared = await self.store.command("MGET", entry, name)
         if data is None:
-            # Nothing, or a key of another type.
+            # There is nothing, or a key of another type.
             (data,) = await self.store.pipeline(("GET", entry))
         return self._reply(data), self._learn(name, cleared)
 
@@ -317,7 +317,7 @@ class Cache:
         if data is None:
             return _NOTHING
         fresh_until, birth, payload = codec.open_envelope(data)
-        # Mostly it lives as long as its key: the hot path.
+        # An entry that is fresh as long as its key lives is the usual one: the hot path.
         fresh_seconds = math.inf if fresh_until >= codec.FOREVER else await self._left(key, fresh_until)
         if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
             return _NOTHING
@@ -362,7 +362,7 @@ class Cache:
         """For how many seconds more an entry is fresh."""
         if fresh_until >= codec.FOREVER:
             return math.inf
-        # By the clock of the server, which wrote the moment: ours may be an hour off.
+        # The server wrote the moment by its clock; ours may be an hour off.
         return (fresh_until - await self.store.now_us(key.partition(":")[0])) / MICROS
 
     # --- writing -----------------------------------------------------------------------
@@ -372,7 +372,7 @@ class Cache:
         known = self._known(key)
         while True:
             is_set, seen = await self._set(key, payload, seconds, known)
-            # Mostly the log is as it was. Where it is not, the entry is born anew.
+            # The log is mostly as it was. Where it is not, the entry is written again with a later birth.
             if seen.head == known.head:
                 return is_set
             known = seen
@@ -410,7 +410,7 @@ class Cache:
             return bool(load.generation) and await self._leases.end(load, entry, _to_ms(seconds))
 
         def without() -> bool:
-            # No lease has told what was removed meanwhile.
+            # Without a lease only this process's own memory tells what was removed meanwhile.
             return payload is not None and self.memory.set(load.key, payload, seconds, load.removals)
 
         return await self._change(load.key, end, without)

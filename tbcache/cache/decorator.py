@@ -116,7 +116,7 @@ def _wrap_async(
 ) -> Callable[..., Coroutine[Any, Any, T]]:
     async def call(*args: Any, **kwargs: Any) -> T:
         name, core = key(args, kwargs), manager().core
-        # What is in memory is worth no world.
+        # A value in memory needs no I/O.
         kept: T = core.recall(name)
         if kept is not MISSING:
             return kept
@@ -140,7 +140,7 @@ def _taken(function: Callable[..., Any]) -> Iterator[str]:
     """The plain values that a function took from those around it; what may change is no part of a name."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
-        # One that is not assigned yet, and an Enum of a local class, are none.
+        # A name that is not assigned yet has no value, and an Enum of a local class has no canonical form.
         with contextlib.suppress(ValueError, TypeError):
             if isinstance(cell.cell_contents, _PLAIN):
                 yield f"{name}={codec.canonical(cell.cell_contents).decode()}"

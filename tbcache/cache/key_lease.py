@@ -10,7 +10,7 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog
 
 LEASE_SECONDS = 15.0
-#: Those who wait ask again at least so often: the loader may have died, or been taken over from.
+#: How often those who wait ask again at least: the loader may have died, or another has taken over.
 JOIN_SECONDS = 2.0
 
 
@@ -39,11 +39,11 @@ class KeyLeases:
     async def begin(self, key: str, known: ClearLog, *, is_patient: bool) -> KeyLease | None:
         """The lease of ``key``; None when there is a value by now, or another's load is over.
 
-        Who is patient waits while another loads it, and who is not loads it for himself.
+        A patient caller waits while another loads it; any other loads it for itself.
         ``known`` is the log that may hide the key.
         """
         name = f"load.{random_id()}"
-        # Before it is asked for: none of ours waits for it, though its answer may not be read yet.
+        # It is added before the ask: no load of this process waits for it, though no answer is read yet.
         self._tokens.add(name)
         load = None
         try:

@@ -72,7 +72,7 @@ class CacheManager:
           InvalidRequest: ``key`` cannot be one.
         """
         check_key(key)
-        # As the core does: what is in memory is worth no coroutine.
+        # A value in memory needs no coroutine.
         value = self.core.recall(key)
         if value is MISSING:
             value = run(self.core.find(key))

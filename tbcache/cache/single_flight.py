@@ -14,7 +14,7 @@ from tbcache.io import IO, world
 
 
 class _Abandoned(Exception):
-    """Who loads was told to end, which is nothing to those who wait for it."""
+    """The caller that loads was cancelled. Those who wait load the value themselves."""
 
 
 class _Flight:
@@ -45,12 +45,12 @@ class SingleFlight:
         self.renew()
 
     def renew(self) -> None:
-        """Also after a fork: what is under way comes to its end in the parent."""
+        """Forget all loads: at the start, and after a fork, as those under way end in the parent."""
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
 
     def end(self, matches: Callable[[str], object]) -> None:
-        """Whoever asks for such a key from now on is given nothing that is under way by now."""
+        """Let nobody join the loads of such keys that are under way by now."""
         with self._lock:
             self._flights = {key: one for key, one in self._flights.items() if not matches(key)}
 
@@ -86,6 +86,6 @@ class SingleFlight:
             with self._lock:
                 if self._flights.get(key) is mine:
                     del self._flights[key]
-            # One that is collected unfinished is not in its own context any more.
+            # A coroutine that is collected unfinished is not in its own context any more.
             with contextlib.suppress(ValueError):
                 _FLIGHTS.reset(before)

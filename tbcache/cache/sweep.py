@@ -57,7 +57,7 @@ class Sweeper:
         logs = {name: one.only(pattern) for name, one in (await self._read()).items()}
         async with self._claimed(random_id()) as claim:
             count = await self._sweep(logs, claim)
-        # Who cleared meanwhile saw the claim and left it to us.
+        # A process that cleared meanwhile has seen the claim and left the sweep to us.
         if _patterns(await self._read()):
             self.start()
         return count
@@ -93,7 +93,7 @@ class Sweeper:
         try:
             run(self.resume())
         except Unavailable as error:
-            # What was cleared stays hidden, and another goes on.
+            # The cleared values stay hidden, and another process goes on with the sweep.
             log.info("sweep.left", reason=error.reason)
 
     # --- the claim ---------------------------------------------------------------------
@@ -170,10 +170,10 @@ class Sweeper:
 
     async def _scan(self, match: str) -> AsyncIterator[bytes]:
         started = now()
-        async for page in self._store.scan(match, SCAN_COUNT):
-            for name in page:
+        async for batch in self._store.scan(match, SCAN_COUNT):
+            for name in batch:
                 yield name
-            # As long as the step took: half of the server's time, and of ours, is for others.
+            # The rest is as long as the step: half of the server's time, and of ours, is for others.
             await world().sleep(min(MOST_REST_SECONDS, now() - started))
             started = now()
 
@@ -190,7 +190,8 @@ def _common(patterns: set[str]) -> str:
     return f"{heads.pop()}:*" if len(heads) == 1 else "*"
 
 
-def _cleared_at(logs: Logs, own: str, everything: str, key: str) -> int:
-    """By the key's own log; where its source was not known to whoever cleared, by the one that has all."""
-    # One that has become known since the logs were read is not among them.
-    return logs.get(own, NO_CLEARS).cleared_at(key) or logs[everything].cleared_at(key)
+def _cleared_at(logs: Logs, of_source: str, everything: str, key: str) -> int:
+    """When the key was cleared, by its source's log; where whoever cleared did not know the source, by the
+    log that has every clear."""
+    # A source that has become known since the logs were read is not among them.
+    return logs.get(of_source, NO_CLEARS).cleared_at(key) or logs[everything].cleared_at(key)

@@ -107,8 +107,8 @@ def delays(status: FleetStatus) -> list[str]:
 def remarks(status: FleetStatus) -> list[str]:
     """What is no trouble, and explains what is shown."""
     is_own = status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
-    own = [NOT_TOLD] if is_own else []
-    return [*own, *off_lines(status), *status.denied, *differences(status), *delays(status)]
+    not_told = [NOT_TOLD] if is_own else []
+    return [*not_told, *off_lines(status), *status.denied, *differences(status), *delays(status)]
 
 
 def differences(status: FleetStatus) -> list[str]:

@@ -92,12 +92,12 @@ class LiveDisplay:
         hints = [Text(hint, style="cyan") for hint in self._hints]
         console = self._live.console
         # Two empty lines, and the cursor's. What is cut off would be the newest.
-        room = console.height - len(console.render_lines(self._dashboard)) - 3
-        if room > len(hints):
-            room -= len(hints)
+        free_lines = console.height - len(console.render_lines(self._dashboard)) - 3
+        if free_lines > len(hints):
+            free_lines -= len(hints)
         else:
             hints = []
-        events = [Text(event, style="dim") for event in list(self._events)[-max(1, room) :]]
+        events = [Text(event, style="dim") for event in list(self._events)[-max(1, free_lines) :]]
         # A terminal that was closed takes no more; SIGHUP is on its way.
         with contextlib.suppress(OSError):
             if console.size != self._size:

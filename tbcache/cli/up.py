@@ -138,8 +138,8 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
         try:
             for number in range(1, processes + 1):
                 name = f"worker-{number}"
-                own = settings.worker_name
-                variables = {"TBCACHE_WORKER_NAME": f"{own}-{number}"} if own else {}
+                given = settings.worker_name
+                variables = {"TBCACHE_WORKER_NAME": f"{given}-{number}"} if given else {}
                 supervisor.start(process_program(name, "workers", arguments, variables))
             while not stop.wait(LOOP_SECONDS):
                 supervisor.watch()
@@ -238,13 +238,15 @@ def _programs(
         yield _listening(program, options.listener)
     for number in range(1, options.processes + 1):
         name = f"worker-{number}"
-        own = env | _worker_name(name, settings)
-        yield process_program(name, "workers", ("--threads", str(options.threads)), own, logs / f"{name}.log")
-    own = env | _worker_name("scheduler", settings)
-    yield process_program("scheduler", "scheduler", (), own, logs / "scheduler.log")
+        process_env = env | _worker_name(name, settings)
+        yield process_program(
+            name, "workers", ("--threads", str(options.threads)), process_env, logs / f"{name}.log"
+        )
+    process_env = env | _worker_name("scheduler", settings)
+    yield process_program("scheduler", "scheduler", (), process_env, logs / "scheduler.log")
     if options.api_listener is not None:
-        own = env | _worker_name("api", settings)
-        yield _listening(python_program("api", ("api",), own, logs / "api.log"), options.api_listener)
+        process_env = env | _worker_name("api", settings)
+        yield _listening(python_program("api", ("api",), process_env, logs / "api.log"), options.api_listener)
 
 
 def _listening(program: Program, listener: socket.socket) -> Program:

@@ -77,8 +77,8 @@ class Pack:
         """Take along those of ``symbols`` that are due and fit; the first leads, and asks for ``news``."""
         source = self._upstream.source
         for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
-            own = FetchRequest(source.name, symbol, leader.hours)
-            await self._invite(leader._replace(request=own, slot=None, patience=0.0), own, news)
+            request = FetchRequest(source.name, symbol, leader.hours)
+            await self._invite(leader._replace(request=request, slot=None, patience=0.0), request, news)
 
     def stretch(self, news: Stretch) -> Stretch:
         """What is asked for, for all of them."""
@@ -87,11 +87,11 @@ class Pack:
     async def settle(self, fetched: Fetched, read_at: datetime) -> None:
         """End the load of each with what is its own of ``fetched``."""
         for member in self.members:
-            own = self._part(fetched, member.request.symbol, member.known)
+            part = self._part(fetched, member.request.symbol, member.known)
             found = await world().offload(
-                functools.partial(made, self._upstream, member.request, member.known, own, read_at)
+                functools.partial(made, self._upstream, member.request, member.known, part, read_at)
             )
-            await self._keep(member, found)
+            await self._settle(member, found)
 
     def close(self) -> None:
         """Give back what was not settled: somebody else may load it."""
@@ -100,7 +100,7 @@ class Pack:
         for grant in grants:
             world().undo(functools.partial(self._admission.settle, grant, Settlement()))
 
-    def own(self, fetched: Fetched, request: FetchRequest, known: Record) -> Fetched:
+    def part_of(self, fetched: Fetched, request: FetchRequest, known: Record) -> Fetched:
         """What is of the one that leads."""
         return self._part(fetched, request.symbol, known) if self.members else fetched
 
@@ -135,7 +135,7 @@ class Pack:
 
         return replace(fetched, items=tuple(filter(is_own, fetched.items)))
 
-    async def _keep(self, member: Member, found: Made) -> None:
+    async def _settle(self, member: Member, found: Made) -> None:
         is_kept = self._upstream.persist_to_db
         settlement = Settlement(
             payload=encode_sentiment(found.answer.sentiment),

@@ -83,8 +83,8 @@ class SentimentJob:
     ) -> Loaded[SymbolSentiment]:
         fetched = await self._read(attempt, reach, known, pack)
         read_at = self._admission.now
-        own = fetched if known is None else pack.own(fetched, self.request, known)
-        found = await world().offload(lambda: made(self._upstream, self.request, known, own, read_at))
+        part = fetched if known is None else pack.part_of(fetched, self.request, known)
+        found = await world().offload(lambda: made(self._upstream, self.request, known, part, read_at))
         await pack.settle(fetched, read_at)
         answer = self._answer = found.answer
         settlement = Settlement(
@@ -96,7 +96,7 @@ class SentimentJob:
             answer=encode_answer(answer) if self._upstream.persist_to_db else None,
             hints=fetched.hints,
         )
-        facts = {"items": len(own.items)} | ({"others": len(pack.members)} if pack.members else {})
+        facts = {"items": len(part.items)} | ({"others": len(pack.members)} if pack.members else {})
         return Loaded(answer.sentiment, attempt.grant, settlement, facts)
 
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
@@ -122,11 +122,11 @@ class SentimentJob:
         except UpstreamError as error:
             if not is_of_request(error):
                 raise
-            await self._go_alone(attempt, error)
+            await self._end_pack(attempt, error)
         pack.close()
         return await self._read_pages(attempt, reach, known, parts)
 
-    async def _go_alone(self, attempt: Attempt, error: UpstreamError) -> None:
+    async def _end_pack(self, attempt: Attempt, error: UpstreamError) -> None:
         """Have the slot of another try, without the others.
 
         Raises:

@@ -33,9 +33,12 @@ class Tools:
     @cached_property
     def voices(self) -> tuple[VoiceRule, ...]:
         """The rules of how much of each item counts."""
-        own = get_settings()
+        settings = get_settings()
         return voice_rules(
-            times=own.author_times, languages=own.languages, engagement=own.weigh_engagement, names=own.names
+            times=settings.author_times,
+            languages=settings.languages,
+            engagement=settings.weigh_engagement,
+            names=settings.names,
         )
 
     @cached_property

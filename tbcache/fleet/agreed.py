@@ -36,14 +36,14 @@ class Agreed:
 
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
     """What ``workers`` say. ``names`` are further ones that somebody has used for a source."""
-    own, told = get_sources(settings), _spokesmen(workers)
-    configured = dict.fromkeys((*own, *(name for profile in told for name in profile.sources)))
+    ours, told = get_sources(settings), _spokesmen(workers)
+    configured = dict.fromkeys((*ours, *(name for profile in told for name in profile.sources)))
     declared = [profile.declared for profile in _profiles(workers, *FETCHING_ROLES)]
     common = next(iter(_profiles(workers, "scheduler") or told), None)
     return Agreed(
         sources={
             name: _source(
-                own.get(name) or unconfigured(name),
+                ours.get(name) or unconfigured(name),
                 [profile.sources for profile in told] if name in configured else declared,
             )
             for name in dict.fromkeys((*configured, *names))
@@ -69,12 +69,12 @@ def _profiles(workers: Iterable[WorkerStatus], *roles: str) -> list[Profile]:
     return [one.profile for one in workers if one.is_alive and one.role in roles and one.profile is not None]
 
 
-def _source(own: Source, told: Iterable[Mapping[str, SourceProfile]]) -> Source:
-    said = [sources[own.name] for sources in told if own.name in sources]
+def _source(ours: Source, told: Iterable[Mapping[str, SourceProfile]]) -> Source:
+    said = [sources[ours.name] for sources in told if ours.name in sources]
     if not said:
-        return own
+        return ours
     return replace(
-        own,
+        ours,
         limits=strictest(*(one.parsed for one in said)),
         missing=_missing(said),
         credentials=said[0].credentials,

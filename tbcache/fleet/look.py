@@ -76,7 +76,7 @@ class Look:
         self._monitor = monitor
         self._queue = queue
         self._delay = PlanDelay(store)
-        self._own = get_sources(settings)
+        self._sources = get_sources(settings)
         self._started_at = started_at
         self._away_since: datetime | None = None
         self._has_been_there = False
@@ -199,7 +199,7 @@ class Look:
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:
-        return tuple(map(str, self._own[name].limits)) if name in self._own else ()
+        return tuple(map(str, self._sources[name].limits)) if name in self._sources else ()
 
     def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
         limiter = RateLimiter(source, self._store)
@@ -251,7 +251,7 @@ class Look:
             server=ServerStatus(
                 error.address, is_available=False, reason=error.reason, is_refusing=error.is_refusal
             ),
-            sources=tuple(map(self._unknown, self._own.values())),
+            sources=tuple(map(self._unknown, self._sources.values())),
             workers=(),
             common_symbols=self._settings.common_symbols,
         )

@@ -13,13 +13,13 @@ import threading
 import weakref
 from collections.abc import Callable
 
-# Of the standard library: nothing of ours lies below.
+# The logger is the standard library's, as this module stands below `tbcache.io.log`.
 log = logging.getLogger("tbcache.io")
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
-#: One round of work: the seconds until the next round, or None when nothing is left to do.
+#: One round of work. It returns the seconds until the next round, or None when nothing is left to do.
 Step = Callable[[], float | None]
 
 
@@ -95,7 +95,7 @@ class BackgroundThread:
         return True
 
     def _reset(self) -> None:
-        """As new: also in a forked child, which has none of its parent's threads."""
+        """Begin anew: at the start, and in a forked child, which has none of its parent's threads."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = None
@@ -103,7 +103,7 @@ class BackgroundThread:
         self._is_wanted = False
 
     def _begin(self, after: float) -> None:
-        """With the lock held: a thread and an event of its own, so that none takes orders for another."""
+        """Start a thread with an event of its own, so that none stops for another. The lock is held."""
         self._stopping = threading.Event()
         arguments = (self._stopping, after, self._ending)
         thread = self._thread = threading.Thread(
@@ -142,7 +142,7 @@ class BackgroundThread:
             restart_dead()
 
     def _is_done(self) -> bool:
-        """Nothing is left to do, unless somebody called :meth:`start` during the last round."""
+        """True when nothing is left to do: nobody called :meth:`start` during the last round."""
         with self._lock:
             if self._is_wanted:
                 return False
@@ -172,7 +172,7 @@ def _all() -> list[BackgroundThread]:
 
 def _after_fork() -> None:
     global _REGISTRY
-    # Another thread of the parent may have held it.
+    # Another thread of the parent may have held the old lock.
     _REGISTRY = threading.Lock()
     for thread in _all():
         thread._reset()

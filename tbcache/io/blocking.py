@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 BACKGROUND_THREADS = 4
 
-# Of the standard library: nothing of ours lies below.
+# The logger is the standard library's, as this module stands below `tbcache.io.log`.
 log = logging.getLogger("tbcache.io")
 
 
@@ -76,7 +76,7 @@ class Blocking(RealTime):
             # The threads of a parent are not there in a forked child.
             self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
             self._pid = os.getpid()
-        # In a context of its own: neither the deadline nor the world of who asked for it are its.
+        # The work has a context of its own, without the deadline and the world of its caller.
         self._threads.submit(Context().run, _logged, work)
 
     def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -17,8 +17,9 @@ BLOCKING = Blocking()
 
 _WORLD: ContextVar[IO] = ContextVar("tbcache.world", default=BLOCKING)
 
-#: What runs after ``enter(driver)``, in the context that is current, is in the world of ``driver``; after
-#: ``leave`` of what that returned, in the one of before. No functions of ours: each awaited call pays.
+#: After ``enter(driver)`` the current context is in the world of ``driver``; after ``leave`` with what that
+#: returned it is in the world of before. They are the context variable's own methods, as each awaited call
+#: would pay for functions around them.
 enter: Callable[[IO], Token[IO]] = _WORLD.set
 leave: Callable[[Token[IO]], None] = _WORLD.reset
 
@@ -69,7 +70,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
       RuntimeError: it suspends, which nothing does in the blocking world.
     """
-    # Without a context manager: each call of the blocking API pays for this.
+    # A context manager would be dearer, and each call of the blocking API pays for this.
     before = _WORLD.set(BLOCKING)
     try:
         return complete(coroutine)

@@ -31,7 +31,7 @@ async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def is_cancelled(error: BaseException) -> bool:
     """True where a caller was cancelled, who is not there any more for what was granted."""
-    # Whoever was cancelled has loaded it.
+    # A caller that was cancelled has loaded the module before.
     import asyncio
 
     return isinstance(error, asyncio.CancelledError)

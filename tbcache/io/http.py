@@ -9,18 +9,18 @@ import httpx2
 
 from tbcache.io.world import Reply
 
-#: What is sent is signed already, and httpx2 adds nothing of its own (such as the environment's .netrc).
+#: The request is signed already, and httpx2 must add nothing of its own (such as the environment's .netrc).
 SIGNED = httpx2.Auth()
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, most_bytes: int) -> Reply:
-    """Send ``request`` and read its answer; see :meth:`tbcache.io.world.IO.send`. Who made the client has its
-    sockets keep to the deadline."""
+    """Send ``request`` and read its answer; see :meth:`tbcache.io.world.IO.send`. The sockets of ``client``
+    must keep to the deadline themselves."""
     response = client.send(request, auth=SIGNED, stream=True, follow_redirects=False)
     at = time.time()
     try:
         body = bytearray()
-        # Not by iter_bytes, which unpacks without a bound.
+        # The stream is read as it comes, because iter_bytes unpacks without a bound.
         for piece in cast(httpx2.SyncByteStream, response.stream):
             body += piece
             if len(body) > most_bytes:

@@ -55,7 +55,7 @@ class Line:
         self._asked.append((answer, time.monotonic()))
         self._unsent.append(packed)
         if not self._is_sending:
-            # What other tasks ask in this round of the loop goes with it.
+            # The asks of other tasks in this round of the loop are sent with it.
             self._is_sending = True
             self._loop.call_soon(self._send)
         if not self._is_watched:
@@ -75,7 +75,7 @@ class Line:
         asked, self._asked = self._asked, deque()
         for answer, _ in asked:
             if not answer.done() and not self._loop.is_closed():
-                # Each has its own: what is raised in several tasks collects their traces.
+                # Each gets its own copy: an error that is raised in several tasks collects their traces.
                 answer.set_exception(copy.copy(error or redis.ConnectionError("Connection closed")))
 
     def drop(self) -> None:

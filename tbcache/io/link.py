@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-#: At once: more than a record of TLS, or its rest would lie where no selector sees it.
+#: So many bytes are read at once: more than a record of TLS, whose rest no selector would see.
 READ_BYTES = 1 << 16
 #: A connection over which nothing came for longer may have been closed by the server.
 CHECK_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Link:
 
     @property
     def is_sound(self) -> bool:
-        """False where there is something to read though nothing was asked: the end, that is."""
+        """False where there is something to read though nothing was asked: the server has closed it."""
         try:
             return not self._connection.can_read(timeout=0)
         except (redis.ConnectionError, redis.TimeoutError, OSError):
@@ -82,13 +82,13 @@ class Link:
             raise redis.TimeoutError("Timeout reading from socket") from None
         except OSError as error:
             raise redis.ConnectionError(f"Error while reading from socket: {error.args}") from error
-        # That it is still loading, or has too many clients, is no answer to a command.
+        # A server that is still loading, or has too many clients, has not answered the command.
         if isinstance(answer, redis.ConnectionError):
             raise answer
         return answer
 
     def _check_end(self) -> None:
-        """Of more answers than asks, nobody knows which of them is whose."""
+        """Check that there are no more answers than asks: nobody would know which of them is whose."""
         if self._reader.has_data():
             raise redis.InvalidResponse("Redis answered what nobody had asked")
 

@@ -12,7 +12,7 @@ def try_lock(file: int, *, is_shared: bool = False) -> bool:
 
     Returns False when somebody else's lock is in the way.
     """
-    # Not everywhere where the library can be used.
+    # The module is not on every system on which the library can be used.
     import fcntl
 
     try:

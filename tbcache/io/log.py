@@ -34,7 +34,7 @@ _WHY = ("source", "who", "kind", "reason", "error", "why")
 #: Numbers, addresses and identifiers.
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{12,}|\d+")
 
-# Without it, logging would print the bare names of our warnings on its own.
+# Without a handler, logging would print the bare names of our warnings on its own.
 logging.getLogger("tbcache").addHandler(logging.NullHandler())
 
 
@@ -49,8 +49,8 @@ class Repeated(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        #: Of each kind, when it was last written and how many were left out since. Without a lock, which
-        #: a forked child might inherit locked: what two threads do to it at once costs a line or a count.
+        #: When each kind was last written, and how many were left out since. There is no lock, which a forked
+        #: child might inherit locked: two threads that change it at once cost a line or a count.
         self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def forget(self) -> None:
@@ -83,9 +83,9 @@ class _Foreign(Repeated):
         return record.name.startswith("tbcache.") or super().filter(record)
 
 
-#: Of all our own loggers.
+#: The filter of all our own loggers.
 REPEATED = Repeated()
-# Whoever runs what in the background lies below, and logs without this module.
+# The modules of background work stand below this one, and log without it.
 logging.getLogger("tbcache.io").addFilter(REPEATED)
 
 

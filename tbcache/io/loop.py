@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: So long a loop that ends waits for what is given back.
+#: For how long a loop that ends waits until slots and leases are given back.
 UNDO_SECONDS = 5.0
 
 #: They open connections, and ask the nodes of a cluster: Redis must not wait for anything else.
@@ -62,7 +62,7 @@ class Asyncio(RealTime):
         endpoint = server.endpoint
         if endpoint is None:
             return self._in_thread(lambda: server.call(*command))
-        # Mostly there is a connection, and its answer is all that there is to wait for.
+        # There mostly is a connection, and its answer is all that there is to wait for.
         line = self._line(endpoint)
         return self._dial_and_ask(endpoint, command) if line is None else line.ask(_packed(command))
 
@@ -104,7 +104,7 @@ class Asyncio(RealTime):
         return await self.wait(_WORK.run(work))
 
     async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        # In the context of the caller, whose own code it may be.
+        # The task runs in the context of the caller, whose own code it may be.
         task = self._loop.create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -142,7 +142,7 @@ class Asyncio(RealTime):
         self._lines.clear()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: close the copies of its sockets, which are still the parent's."""
+        """Close, in a forked child, the copies of the sockets, which are still the parent's."""
         for dialled in self._lines.values():
             dialled.line.drop()
 
@@ -164,13 +164,13 @@ class Asyncio(RealTime):
             task, work = next(iter(self._undoing.items()))
             await asyncio.wait([task])
             self._undoing.pop(task, None)
-            # Who ends a loop cancels all its tasks, these too.
+            # The end of a loop cancels all its tasks, this one included.
             if task.cancelled():
                 with inside(self):
                     await work()
 
     def _start(self, work: Work) -> asyncio.Task[object]:
-        # In a context of its own: the deadline of who asked for it is not its.
+        # The work has a context of its own, without the deadline of its caller.
         context = Context()
         context.run(enter, self)
         task = self._loop.create_task(work(), context=context)
@@ -213,12 +213,12 @@ class Asyncio(RealTime):
         except TimeoutError:
             raise Unsent("Timeout connecting to server") from redis.TimeoutError()
         except (redis.RedisError, OSError) as error:
-            # Each who waited has his own: it collects the traces of those who raise it.
+            # Each caller who waited gets its own copy: an error collects the traces of those who raise it.
             raise copy.copy(error) from error.__cause__
         if self._dials.get(endpoint) is dial:
             del self._dials[endpoint]
             self._replace(endpoint, _Dialled(Line(connection, endpoint.timeout, self._loop), dial.generation))
-        # Not the one that was dialled where the generation is another by now, or the server has closed it.
+        # The connection that was dialled may be of an old generation by now, or closed by the server.
         return self._line(endpoint) or await self._dial(endpoint)
 
     def _replace(self, endpoint: Endpoint, dialled: _Dialled) -> None:
@@ -258,7 +258,7 @@ class _Dial(NamedTuple):
 
 async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     """What ``coroutine`` of the core returns, in the world of the loop that runs."""
-    # Without a context manager: each call of the awaited API pays for this.
+    # A context manager would be dearer, and each call of the awaited API pays for this.
     entered = enter(_WORLDS.get(asyncio.get_running_loop()) or await _begin())
     try:
         return await coroutine
@@ -303,7 +303,7 @@ async def _all(answers: list[asyncio.Future[Any]]) -> list[Any]:
     try:
         await asyncio.wait(answers)
     finally:
-        # Of a task that is cancelled: nobody reads what is still to come.
+        # Where the task is cancelled, nobody reads the answers that are still to come.
         for answer in answers:
             answer.cancel()
     found = [answer.exception() or answer.result() for answer in answers]
@@ -339,7 +339,7 @@ def _hang_up(connection: Future[Any]) -> None:
 
 def _after_fork() -> None:
     global _LOCK, _WORLDS
-    # The loops are the parent's. Nothing of them is collected here: that would wake them.
+    # The loops are the parent's. They must not be collected here, as that would wake them.
     _OF_PARENT.append(_WORLDS)
     for world in _WORLDS.values():
         world.leave_to_parent()

@@ -1,4 +1,4 @@
-"""One at a time, where what is done waits for the world outside: no lock of a thread is held meanwhile."""
+"""A mutex for coroutines of every driver: no lock of a thread is held while its holder waits for I/O."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tbcache.io.current import world
 
 
 class Mutex:
-    """``async with`` it: who comes later waits, in the way of its own world, and is let in in that order."""
+    """Use it with ``async with``. Later ones wait, as their driver does, and enter in the order they came."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """As new: also in a forked child, as another thread of the parent may have held it."""
+        """Begin anew: at the start, and in a forked child, where another thread of the parent may hold it."""
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
         self.is_held = False
@@ -27,7 +27,7 @@ class Mutex:
         try:
             await world().wait(turn)
         except BaseException:
-            # It was somebody's turn who is not there any more.
+            # The turn of a caller that is not there any more goes to the next.
             if self._is_let_in(turn):
                 self._let_in_next()
             raise
@@ -36,7 +36,7 @@ class Mutex:
         self._let_in_next()
 
     def _queue_up(self) -> Future[None] | None:
-        """None for who is let in at once; else what is done when it is its turn."""
+        """None when the caller enters at once; else a future that is done when it is its turn."""
         with self._lock:
             if not self.is_held:
                 self.is_held = True
@@ -46,7 +46,7 @@ class Mutex:
             return turn
 
     def _is_let_in(self, turn: Future[None]) -> bool:
-        """False where ``turn`` had not come, and will not any more."""
+        """True where ``turn`` has come; where it has not, it is given up."""
         with self._lock:
             if turn not in self._waiting:
                 return True
@@ -55,7 +55,7 @@ class Mutex:
 
     def _let_in_next(self) -> None:
         with self._lock:
-            # One by one: all at once would come back for nothing, as many times as there are of them.
+            # They are woken one by one: of all at once, all but one would wait again.
             turn = self._waiting.popleft() if self._waiting else None
             self.is_held = turn is not None
         if turn is not None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: One for all: what makes an object may ask for others.
+#: There is one lock for all objects: the function that makes one may ask for others.
 _lock = threading.RLock()
 
 
@@ -37,7 +37,7 @@ class singleton(Generic[P, T]):  # noqa: N801 -- used as a decorator, in the pla
 
 
 def _after_fork() -> None:
-    # Another thread of the parent may have held it.
+    # Another thread of the parent may have held the old lock.
     global _lock
     _lock = threading.RLock()
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ThreadPool:
-    """At most ``size`` threads, which all loops of the process share. None runs before the first work."""
+    """At most ``size`` threads, which all loops of the process share. They start with the first work."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
@@ -34,6 +34,6 @@ class ThreadPool:
         return pool.submit(context.run, work)
 
     def forget(self) -> None:
-        """In a forked child: the threads are its parent's."""
+        """Forget the threads in a forked child: they are its parent's."""
         self._lock = threading.Lock()
         self._pool = None

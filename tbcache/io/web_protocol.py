@@ -18,8 +18,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-#: What a connection waits for its client to do: send the rest of a head or of a body; send the rest
-#: of one whose request is answered already; read the answer; read the last one and go; go.
+#: The step of its client that a connection waits for: to send the rest of a head or of a body; to send the
+#: rest of a body whose request is answered already; to read the answer; to read the last answer and close; to
+#: close.
 Phase = Literal["head", "body", "rest", "reader", "end", "refused"]
 
 SECONDS: dict[Phase, float] = {
@@ -51,7 +52,7 @@ class BoundedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _log
-        # Its own check looks at requests, and its refusal is plain text.
+        # uvicorn's own check counts requests, and refuses in plain text.
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._is_refused = False
         self._phase: Phase | None = None

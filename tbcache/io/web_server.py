@@ -70,7 +70,7 @@ class WebServer(uvicorn.Server):
 
 def inherit(fd: int) -> tuple[socket.socket, str]:
     """A listening socket that the parent process opened, and the base URL it answers at."""
-    # Not left to be found out: macOS does not tell the protocol, which asyncio looks at.
+    # The protocol is named, because macOS does not tell it, and asyncio looks at it.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=fd)
     host, port = listener.getsockname()
     return listener, f"http://{host}:{port}"

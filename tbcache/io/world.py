@@ -39,7 +39,7 @@ class Server(Protocol):
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """Itself; None where only :meth:`call` finds the node that a command belongs to."""
+        """The server itself; None where only :meth:`call` finds the node that a command belongs to."""
 
     def call(self, *command: Argument) -> Any:
         """The answer to one command; blocks."""

@@ -93,10 +93,10 @@ class Named:
         return " OR ".join(quoted)
 
 
-def named(symbol: str, own: Mapping[str, str] | None = None) -> Named:
-    """What is known of ``symbol``; names in ``own``, split by ``|``, go before those that are shipped."""
+def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
+    """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped."""
     known = _table().get(symbol, Named(symbol))
-    names = (own or {}).get(symbol)
+    names = (custom or {}).get(symbol)
     return known if names is None else replace(known, names=_split(names))
 
 

@@ -215,7 +215,7 @@ class UsageMonitor:
             if self._presence.is_kept:
                 return
             started_at = utc_now()
-            self._presence.keep(role, lambda: self.beat(role, started_at=started_at, workload=report()))
+            self._presence.add(role, lambda: self.beat(role, started_at=started_at, workload=report()))
             atexit.register(self.leave)
 
     def beat(self, role: str, *, started_at: datetime, workload: Workload | None = None) -> None:

@@ -51,10 +51,10 @@ class Presence:
 
     @property
     def is_kept(self) -> bool:
-        """True from :meth:`keep` until :meth:`leave`."""
+        """True from :meth:`add` until :meth:`leave`."""
         return self._beater.is_running
 
-    def keep(self, role: str, beat: Callable[[], None]) -> None:
+    def add(self, role: str, beat: Callable[[], None]) -> None:
         """Call ``beat`` each second, in a thread, until :meth:`leave`."""
         self._round = beat
         self._beater.start()

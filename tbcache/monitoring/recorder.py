@@ -188,9 +188,9 @@ class Recorder:
         """What Redis has not been sent yet of that day (since the Unix epoch)."""
         figures: Counter[tuple[str, str]] = Counter()
         with self._lock:
-            own = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
+            current = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
             waiting = [(one.figures, one.once) for one in self._sending if one[1:3] == (source, day)]
-            for counted, owed in (own, *waiting):
+            for counted, owed in (current, *waiting):
                 for metric, by in counted.items():
                     figures[self.worker, metric] += by
                 if owed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,10 +51,16 @@ class Provider(Tools, ABC):
     #: :class:`tbcache.settings.Source`; limits may be text, like ``"300/15m,10000/1d"``.
     defaults: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, source: Source, own: SourceSettings) -> None:
+    def __init__(self, source: Source, settings: SourceSettings) -> None:
         self.source = source
-        self.own = own
+        self.settings = settings
         self.persist_to_db = get_settings().persist
+
+    @property
+    def own(self) -> SourceSettings:
+        """The old name of :attr:`settings`."""
+        warnings.warn("Provider.own is called Provider.settings now", DeprecationWarning, stacklevel=2)
+        return self.settings
 
     @property
     def cache_ttl(self) -> float:
@@ -181,7 +188,7 @@ class Provider(Tools, ABC):
         client = HttpClient(
             self.source.name,
             auth=self.auth(),
-            secrets=secrets_of(self.own),
+            secrets=secrets_of(self.settings),
             total_timeout=self.pipeline.admission.send_seconds,
         )
         atexit.register(client.close)

@@ -55,9 +55,9 @@ def to_item(row: dict[str, Any]) -> Item:
 
 
 def _id(row: dict[str, Any], at: datetime | None) -> str:
-    own = word(row.get("id"))
-    if own is not None:
-        return own
+    post_id = word(row.get("id"))
+    if post_id is not None:
+        return post_id
     # Totals grow during the day and stay the same row; a trade is what it is.
     if at is None or (_ALERT | _TOTALS).isdisjoint(row):
         plain = {name: value for name, value in row.items() if isinstance(value, str | int | float)}

@@ -70,9 +70,9 @@ def pairs(request: httpx2.Request) -> frozenset[Pair]:
     return frozenset((*request.headers.items(), *request.url.params.multi_items()))
 
 
-def secrets_of(own: BaseModel) -> frozenset[str]:
+def secrets_of(settings: BaseModel) -> frozenset[str]:
     """The credentials among a source's settings."""
-    values = (value for _, value in own if isinstance(value, SecretStr))
+    values = (value for _, value in settings if isinstance(value, SecretStr))
     return frozenset(value.get_secret_value().strip() for value in values)
 
 

@@ -69,10 +69,10 @@ class NewsProvider(Provider):
         elif fetch.stretch is not None and fetch.stretch.until is not None:
             params["to"] = _iso(fetch.stretch.until)
         url = f"{self.source.base_url.rstrip('/')}/v2/everything"
-        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
     def auth(self) -> httpx2.Auth | None:
-        return HeaderAuth.of("TBCACHE_NEWS__API_KEY", self.own.api_key, "X-Api-Key")
+        return HeaderAuth.of("TBCACHE_NEWS__API_KEY", self.settings.api_key, "X-Api-Key")
 
     def parse(self, response: RawResponse) -> Page:
         body = record(http_response.page(self.source.name, response, _judge))

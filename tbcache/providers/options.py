@@ -39,10 +39,10 @@ class OptionsProvider(Provider):
         elif fetch.stretch is not None and fetch.stretch.until is not None:
             params["older_than"] = str(int(fetch.stretch.until.timestamp()) + 1)
         url = f"{self.source.base_url.rstrip('/')}/api/option-trades/flow-alerts"
-        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
     def auth(self) -> httpx2.Auth | None:
-        return HeaderAuth.of("TBCACHE_OPTIONS__API_KEY", self.own.api_key, "Authorization", "Bearer")
+        return HeaderAuth.of("TBCACHE_OPTIONS__API_KEY", self.settings.api_key, "Authorization", "Bearer")
 
     def parse(self, response: RawResponse) -> Page:
         body = http_response.page(self.source.name, response, _judge)

@@ -58,16 +58,16 @@ class RedditProvider(Provider):
         }
         if cursor is not None:
             params["after"] = cursor
-        subreddits = quote(self.own.subreddits, safe="+")
+        subreddits = quote(self.settings.subreddits, safe="+")
         url = f"{self.source.base_url.rstrip('/')}/r/{subreddits}/search"
-        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
     def is_of(self, item: Item, symbol: str) -> bool:
         """Reddit says of no post which word of a search it was found by."""
         return has_word(item.text, symbol)
 
     def auth(self) -> httpx2.Auth | None:
-        return RedditAuth.of(self.source.name, self.own)
+        return RedditAuth.of(self.source.name, self.settings)
 
     def parse(self, response: RawResponse) -> Page:
         body = http_response.page(self.source.name, response, _judge)
@@ -134,12 +134,14 @@ def _is_pinned(data: dict[str, Any]) -> bool:
 
 
 def _item(kind: str, data: dict[str, Any]) -> Item:
-    author, own = word(data.get("author")), word(data.get("id"))
+    author, post_id = word(data.get("author")), word(data.get("id"))
     # What is no opinion has no text, so that nothing of it is scored; it is an item all the same, and says
     # how far back the page reaches.
     is_gone, is_robot = _is_gone(data), author == _ROBOT
     written = "" if is_gone or is_robot else _text(kind, data)
-    unnamed = f"{kind}_{own}" if own else fingerprint(kind, author, word(data.get("created_utc")), written)
+    unnamed = (
+        f"{kind}_{post_id}" if post_id else fingerprint(kind, author, word(data.get("created_utc")), written)
+    )
     return Item(
         word(data.get("name")) or unnamed,
         moment(data.get("created_utc")),

@@ -36,14 +36,14 @@ class RedditAuth(httpx2.Auth):
     ``sync_auth_flow`` raises the UpstreamError that a refusal of the token means.
     """
 
-    def __init__(self, source: str, own: SourceSettings) -> None:
-        if own.client_id is None or own.client_secret is None:
+    def __init__(self, source: str, settings: SourceSettings) -> None:
+        if settings.client_id is None or settings.client_secret is None:
             raise ConfigurationError(f"{source} needs a client id and a client secret")
-        pair = f"{own.client_id}:{own.client_secret.get_secret_value()}"
+        pair = f"{settings.client_id}:{settings.client_secret.get_secret_value()}"
         self._source = source
-        self._url = f"{own.auth_url.rstrip('/')}/api/v1/access_token"
+        self._url = f"{settings.auth_url.rstrip('/')}/api/v1/access_token"
         self._basic = base64.b64encode(pair.encode()).decode()
-        self._user_agent = own.user_agent
+        self._user_agent = settings.user_agent
         self._lock = threading.Lock()
         #: Done when the request that fetches one has it, or has not.
         self._fetching: Future[None] | None = None
@@ -51,10 +51,10 @@ class RedditAuth(httpx2.Auth):
         self._expires = 0.0
 
     @classmethod
-    def of(cls, source: str, own: SourceSettings) -> Self | None:
+    def of(cls, source: str, settings: SourceSettings) -> Self | None:
         """None where the credentials are not set."""
-        has_both = own.client_id is not None and own.client_secret is not None
-        return cls(source, own) if has_both else None
+        has_both = settings.client_id is not None and settings.client_secret is not None
+        return cls(source, settings) if has_both else None
 
     def sync_auth_flow(self, request: httpx2.Request) -> Flow:  # type: ignore[override]  # our client can wait
         token = yield from self._current()
@@ -76,7 +76,7 @@ class RedditAuth(httpx2.Auth):
             fetching, is_ours = self._turn()
             if is_ours:
                 try:
-                    self._keep((yield self._ask()))
+                    self._store((yield self._ask()))
                     break
                 finally:
                     self._fetching = None
@@ -109,7 +109,7 @@ class RedditAuth(httpx2.Auth):
             headers={"Authorization": f"Basic {self._basic}", "User-Agent": self._user_agent},
         )
 
-    def _keep(self, response: httpx2.Response) -> None:
+    def _store(self, response: httpx2.Response) -> None:
         answer = RawResponse(
             response.status_code, dict(response.headers), response.content, received_at=utc_now()
         )

@@ -33,11 +33,11 @@ class StocktwitsProvider(Provider):
             params["max"] = cursor
         symbol = quote(fetch.symbol, safe="")
         url = f"{self.source.base_url.rstrip('/')}/api/2/streams/symbol/{symbol}.json"
-        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
     def auth(self) -> httpx2.Auth | None:
         return HeaderAuth.of(
-            "TBCACHE_STOCKTWITS__ACCESS_TOKEN", self.own.access_token, "Authorization", "OAuth"
+            "TBCACHE_STOCKTWITS__ACCESS_TOKEN", self.settings.access_token, "Authorization", "OAuth"
         )
 
     def parse(self, response: RawResponse) -> Page:
@@ -65,20 +65,22 @@ def _is_message(message: dict[str, Any]) -> bool:
 
 
 def _item(message: dict[str, Any]) -> Item:
-    user, own = record(message.get("user")), word(message.get("id"))
+    user, post_id = record(message.get("user")), word(message.get("id"))
     author = word(user.get("username"))
     written = text(message.get("body"))
     names = (word(symbol.get("symbol")) for symbol in records(message.get("symbols")))
     parent = word(record(message.get("conversation")).get("parent_message_id"))
-    is_reply = parent is not None and parent != own
+    is_reply = parent is not None and parent != post_id
     return Item(
-        own or fingerprint(author, word(message.get("created_at")), written),
+        post_id or fingerprint(author, word(message.get("created_at")), written),
         moment(message.get("created_at")),
         written,
         author=author,
         label=_label(record(message.get("entities")).get("sentiment")),
         kind="reply" if is_reply else "post",
-        url=f"https://stocktwits.com/{quote(author, safe='')}/message/{own}" if author and own else None,
+        url=f"https://stocktwits.com/{quote(author, safe='')}/message/{post_id}"
+        if author and post_id
+        else None,
         symbols=tuple(dict.fromkeys(name.upper() for name in names if name)),
         engagement=Engagement(
             likes=count(record(message.get("likes")).get("total")), followers=count(user.get("followers"))

@@ -107,7 +107,7 @@ class TwitterProvider(Provider):
         if cursor not in (None, _AGAIN):
             params["next_token"] = str(cursor)
         url = f"{self.source.base_url.rstrip('/')}/2/tweets/search/recent"
-        return HttpRequest("GET", url, params, {"User-Agent": self.own.user_agent})
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
     def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
         """As many as a query has room for; without cashtags one, as a word says too little of whose it is."""
@@ -132,7 +132,7 @@ class TwitterProvider(Provider):
         """Posts that name one of ``symbols``, of those that the filter leaves."""
         form = '"${0}" OR {0}' if self._is_plain else "${0}"
         asked = " OR ".join(map(form.format, symbols))
-        wanted = FILTER if self.own.query_filter is None else self.own.query_filter
+        wanted = FILTER if self.settings.query_filter is None else self.settings.query_filter
         return f"({asked}) {wanted}".rstrip() if " " in asked else f"{asked} {wanted}".rstrip()
 
     async def exchange(self, request: HttpRequest) -> RawResponse:
@@ -155,7 +155,7 @@ class TwitterProvider(Provider):
 
     def auth(self) -> httpx2.Auth | None:
         return HeaderAuth.of(
-            "TBCACHE_TWITTER__BEARER_TOKEN", self.own.bearer_token, "Authorization", "Bearer"
+            "TBCACHE_TWITTER__BEARER_TOKEN", self.settings.bearer_token, "Authorization", "Bearer"
         )
 
     def parse(self, response: RawResponse) -> Page:
@@ -226,22 +226,22 @@ def _posts(data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _item(post: dict[str, Any], names: dict[str | None, str | None]) -> Item:
-    author, own = word(post.get("author_id")), word(post.get("id"))
+    author, post_id = word(post.get("author_id")), word(post.get("id"))
     # The text of a long post is cut; the whole of it stands apart.
     written = text(record(post.get("note_tweet")).get("text")) or text(post.get("text"))
     kind, origin = _reference(post)
     return Item(
-        own or fingerprint(author, word(post.get("created_at")), written),
+        post_id or fingerprint(author, word(post.get("created_at")), written),
         moment(post.get("created_at")),
         written,
         author=names.get(author) or author if author is not None else None,
         kind=kind,
-        url=f"https://x.com/i/status/{own}" if own else None,
+        url=f"https://x.com/i/status/{post_id}" if post_id else None,
         lang=word(post.get("lang")),
         symbols=_cashtags(post),
         engagement=_engagement(post),
         origin=origin,
-        first_id=_first_id(post, own),
+        first_id=_first_id(post, post_id),
     )
 
 
@@ -264,11 +264,11 @@ def _engagement(post: dict[str, Any]) -> Engagement:
     return Engagement(*(count(metrics.get(name)) for name in names))
 
 
-def _first_id(post: dict[str, Any], own: str | None) -> str | None:
+def _first_id(post: dict[str, Any], post_id: str | None) -> str | None:
     """The id of the first version, where the post was edited: each version has one of its own."""
     history = post.get("edit_history_tweet_ids")
     first = word(history[0]) if isinstance(history, list) and history else None
-    return first if first != own else None
+    return first if first != post_id else None
 
 
 def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:

@@ -110,17 +110,17 @@ class PacingConsumer(Consumer):
     def _fill(self) -> None:
         """Take what may be run now into the buffer; wait for a while where that is nothing."""
         try:
-            # Before all else: what is said of a job in time needs not be done again by another.
+            # This comes first: a job whose end is said in time is not done again by another worker.
             self._say_rest()
             self._give_back_unconfirmed()
-            # Without a free thread there is nothing to ask for, but claims to renew.
+            # A worker without a free thread asks for no job, and still renews its claims.
             self._threads.wait(self._source.name, self._renew_at - now())
             with self._threads.reserve(self._source.name) as reserved:
                 retry_in = self._dequeue(reserved)
             if not self._buffer and reserved.count and not reserved.is_all:
                 self._listen(retry_in)
         except Unavailable:
-            # No suspect comes from there now: the other queues need not wait for it.
+            # The server hands out no suspect now, so that the other queues need not wait for one.
             self._threads.set_free_for(self._source.name, False)
             run(world().sleep(min(self._timeout, 0.25)))
 

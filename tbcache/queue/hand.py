@@ -33,14 +33,14 @@ class Hand:
         self._queue = queue
         self._lock = threading.Lock()
         self._taken: dict[bytes, int] = {}
-        #: What became of jobs, and was not said yet: of those that end while others are being told of,
+        #: The ends of jobs that Redis has not been told of yet: they ended while others were being told of,
         #: or while Redis is away.
         self.unsaid: deque[tuple[bytes, Finish]] = deque()
-        #: What is in the names of those claims that Redis may have handed out without being able to say so.
+        #: Parts of the names of claims that Redis may have handed out in answers that were lost.
         self.unheard: list[str] = []
         #: Held by whoever says it; the others need not wait.
         self.saying = threading.Lock()
-        #: What messages had that is not known here, as far as it was said.
+        #: The unknown actors and options of messages that the log has been told of.
         self.unknown: set[str] = set()
 
     @property

@@ -19,9 +19,9 @@ from tbcache.settings import Settings, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.wire import MICROS, to_micros, to_time
 
-#: Who waits looks so often whether there is still a job to wait for.
+#: How often a caller who waits looks whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
-#: So many dead jobs are queued again at a time.
+#: How many dead jobs are queued again at a time.
 MOST_RETRIED = 1000
 
 
@@ -68,7 +68,7 @@ class Handle:
     async def _is_lost(self, result: str) -> bool:
         """True when neither the job nor its result is in Redis any more."""
         jobs = self._store.keys.queue(self.request.source, "jobs")
-        # In this order: a job that ends in between leaves its result.
+        # The job is looked for first: one that ends in between leaves its result.
         if await self._store.command("HEXISTS", jobs, self.job_id):
             return False
         return not await self._store.command("EXISTS", result)
@@ -184,7 +184,8 @@ class Queue:
             if asked is None or asked[0].hours > known.max_hours:
                 continue
             request, lane, needed = asked
-            # In this order: whoever breaks off in between has queued it once more, which joins the first.
+            # It is queued before it is forgotten: where this breaks off in between, a second job of the same
+            # fetch joins the first.
             self.enqueue(request, lane, needed=needed)
             self._forget(letter)
             count += 1

@@ -137,9 +137,9 @@ class Finish:
     result: Result | None = None
     delay_seconds: float = 0.0
     is_try: bool = False
-    #: False: nothing was sent for it, and its slot is free for another.
+    #: False where nothing was sent for it, and its slot is free for another.
     is_begun: bool = True
-    #: Where it comes to be dead.
+    #: Why it is dead, where it is.
     reason: str = ""
 
 

@@ -80,8 +80,8 @@ def _check_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
 def _typed(
     function: Callable[..., Any], count: int, names: tuple[str, ...]
 ) -> list[tuple[int | str, str, Any]]:
-    """Of a call with ``count`` arguments by position and others by name: which argument, by its number or
-    name, is which parameter of which type.
+    """Which argument of a call, by its number or name, is which parameter of which type. The call has
+    ``count`` arguments by position, and others by name.
 
     Raises:
       Unreadable: the function cannot be called so. Unknown: this version of it cannot.

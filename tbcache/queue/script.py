@@ -35,7 +35,7 @@ class QueueKeys(NamedTuple):
     called: Key
 
 
-#: As they are named in Redis.
+#: The parts of a queue, as they are named in Redis.
 PARTS = tuple(field.replace("_", "-") for field in QueueKeys._fields)
 
 

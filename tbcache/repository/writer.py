@@ -47,7 +47,7 @@ class Writer:
 
     def accept(self, answer: Answer) -> None:
         """Take ``answer`` for writing. Never fails, and never waits for the database."""
-        is_safe = self._keep([answer])
+        is_safe = self._store([answer])
         with self._changed:
             if is_safe:
                 self._may_have_files = True
@@ -99,7 +99,7 @@ class Writer:
             atexit.register(self.close)
         self._thread.start()
 
-    def _keep(self, answers: list[Answer]) -> bool:
+    def _store(self, answers: list[Answer]) -> bool:
         """Put the answers into a file; False where none can be made."""
         try:
             self._spill.put(answers)
@@ -110,7 +110,7 @@ class Writer:
 
     def _keep_waiting(self) -> None:
         """With the lock held: move what waits in memory to a file, if one takes it now."""
-        if self._waiting and self._keep(self._waiting):
+        if self._waiting and self._store(self._waiting):
             self._waiting, self._may_have_files = [], True
 
     def _round(self) -> float | None:

@@ -231,21 +231,21 @@ def get_source(name: str, settings: Settings) -> Source:
 
 
 @functools.lru_cache(maxsize=256)
-def _resolve(name: str, provider: str, own: SourceSettings) -> Source:
+def _resolve(name: str, provider: str, variables: SourceSettings) -> Source:
     base = BUILT_IN.get(name) or Source(name=name, base_url="", limits=(Limit(60, 60),))
     if provider:
         base = replace(base, provider=provider, **_defaults(name, provider))
     missing = tuple(
         variable
         for field, variable in zip(base.credentials, base.variables, strict=True)
-        if getattr(own, field) is None
+        if getattr(variables, field) is None
     )
-    return _checked(replace(base, **_chosen(own), missing=missing))
+    return _checked(replace(base, **_chosen(variables), missing=missing))
 
 
-def _chosen(own: SourceSettings) -> dict[str, Any]:
+def _chosen(variables: SourceSettings) -> dict[str, Any]:
     """What of a source's figures its settings say."""
-    return {field: value for field in _FIGURES if (value := getattr(own, field)) is not None}
+    return {field: value for field in _FIGURES if (value := getattr(variables, field)) is not None}
 
 
 def _checked(source: Source) -> Source:
@@ -304,8 +304,8 @@ def declare(name: str, said: Mapping[str, Any], settings: Settings, stacklevel: 
 
 
 def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source:
-    own = settings.declared(name)
-    limits = own.limits or given.get("limits")
+    variables = settings.declared(name)
+    limits = variables.limits or given.get("limits")
     if not limits:
         raise ConfigurationError(
             f'source {name!r} has no limits: say limits=, as in tbcache.source({name!r}, limits="60/1m")'
@@ -316,7 +316,7 @@ def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source
     figures = {what: value for what, value in given.items() if what in _FIGURES}
     # What is old is served only where somebody has said for how long.
     base = Source(name=name, base_url="", limits=limits, stale_ttl=0.0, price=price)
-    return _checked(replace(base, **figures | _chosen(own)))
+    return _checked(replace(base, **figures | _chosen(variables)))
 
 
 def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ log = get_logger("tbcache.store")
 PROBE_SECONDS = 0.1
 #: A server that is there and refuses to work is asked less and less often, at least so often.
 LONGEST_PROBE_SECONDS = 1.0
-#: One that is away again so soon after it was back did not mean it.
+#: A server that is away again so soon after its return is asked less and less often.
 RELAPSE_SECONDS = 2.0
 
 
@@ -87,19 +87,19 @@ class Breaker:
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
         self._returned_at = -math.inf
-        #: What is away is there, and refuses.
+        #: True while the server is there, and refuses.
         self.is_refusing = False
         self.renew()
 
     def renew(self) -> None:
-        """As new: also after a fork."""
+        """Begin anew: at the start, and after a fork."""
         self._lock = threading.Lock()
         #: Why the server cannot be used; None while it can.
         self.reason: str | None = None if self._is_configured else "no address is configured"
         self.is_closed = False
         #: True once it is known that this process may use what the server holds.
         self.is_greeted = False
-        #: What it holds is of another layout, whose processes use it in ways of their own.
+        #: True where the server holds data of another layout, whose processes use the keys otherwise.
         self.is_foreign = False
         #: True while what went on without the server is put right.
         self.is_returning = False
@@ -139,7 +139,7 @@ class Breaker:
         if is_news:
             with self._lock:
                 self._schedule_probe(is_there=True)
-        # What is under way is over by then.
+        # The calls that are under way are over by then.
         self._prober.start(after=max(self._timeout, self._probe_seconds))
 
     def on_return(self, callback: Callable[[], None], *, is_first: bool = False) -> None:
@@ -176,7 +176,7 @@ class Breaker:
             self._prober.start(after=self._probe_seconds)
 
     def _schedule_probe(self, is_there: bool) -> None:
-        """With the lock held: when to ask first; later, where a server is back and refuses again at once."""
+        """Choose when to ask first: later, where a server is back and refuses again. The lock is held."""
         is_relapse = now() - self._returned_at < RELAPSE_SECONDS
         self._probe_seconds = _longer(self._probe_seconds) if is_relapse and is_there else PROBE_SECONDS
 
@@ -236,13 +236,13 @@ class Breaker:
         """Whether the server can be used again, or more of it than before."""
         concerned = [repair for repair in self._repairs if repair.is_concerned(was_away)]
         self._call_back(self._first if was_away or concerned else [])
-        # Each of them: one that is mended does not stand for the others.
+        # Every repair is tried: one that is done does not stand for the others.
         is_mended = [repair.repair(was_away) for repair in concerned]
         return was_away or any(is_mended)
 
     def _call_back(self, callbacks: Iterable[Callable[[], None]]) -> None:
         for callback in callbacks:
-            # What one key refuses must not keep everything else away.
+            # A refusal that is about one key must not keep everything else from coming back.
             with contextlib.suppress(Refused), self._guard():
                 callback()
 

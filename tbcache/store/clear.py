@@ -31,7 +31,7 @@ class Clear(NamedTuple):
 
     @property
     def line(self) -> str:
-        """As it stands in the log."""
+        """The line that stands for it in the log."""
         return f"{self.sequence:0{_DIGITS}d} {self.pattern}"
 
 

@@ -19,7 +19,7 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_at, day_of, to_time
 
 log = get_logger("tbcache.store")
 
-#: For so long the server's clock is told by ours: it may be set.
+#: For how long the server's time is told by our clock before it is asked again: it may be set.
 CLOCK_SECONDS = 60.0
 #: The part of the timeout in which an ask must be carried out; the rest is its answer's way.
 ANSWERED_PART = 0.8
@@ -75,7 +75,8 @@ class ServerClock:
         self.renew()
 
     def renew(self) -> None:
-        """Also after a fork: another thread of the parent may have held a lock. What is known holds."""
+        """Make the locks: at the start, and after a fork, when another thread of the parent may hold one.
+        The times that are known still hold then."""
         self._lock = threading.Lock()
         self._asking.renew()
 
@@ -119,7 +120,7 @@ class ServerClock:
     @property
     def day(self) -> int:
         """The UTC day of :attr:`today`, counted since the Unix epoch: that of figures, budgets and bills."""
-        # As `time_us` does, without a call: each figure that is counted pays for this.
+        # This does what `time_us` does, without a call: each figure that is counted pays for it.
         known = self._ranges.get("")
         return day_of(utc_now()) if known is None else day_at((now() + known.high) * MICROS)
 
@@ -132,7 +133,7 @@ class ServerClock:
           Unavailable: the server is away.
         """
         known = self._ranges.get(source if self._is_cluster else "") or await self._ask_first(source)
-        # By the lower end: never later than the part of the timeout that is the ask's.
+        # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
         return round((now() + known.low + self.answered_seconds) * MICROS)
 
     async def learn(self, now_us: int, asked_at: float, source: str) -> None:

@@ -173,7 +173,7 @@ class Cluster:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """One thread asks for the table while others wait, no longer than they would for a node."""
+        """Let one thread ask for the table; the others wait, no longer than they would for a node."""
         if not self._lock.acquire(timeout=self._timeout):
             raise redis.TimeoutError("another thread is asking for the nodes")
         try:
@@ -217,7 +217,7 @@ class Cluster:
             ) from None
         table: list[Node | None] = [None] * HASH_SLOTS
         for first, last, (host, port, *_), *_ in rows:
-            # Without a name of its own a node is where we have found it.
+            # A node that gives no name of its own is at the address that we have asked.
             server = self._node(host.decode() if host else node.host, port)
             table[first : last + 1] = [server] * (last + 1 - first)
         serving = set(table)

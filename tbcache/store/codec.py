@@ -146,7 +146,7 @@ class _TaggedSentiment(msgspec.Struct, gc=False):
 _ENCODER = msgspec.json.Encoder()
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder()
-#: Where the class is found by whoever uses it, and not the module that it is written in: that may move.
+#: The place from which users import the class, as the module that it is written in may move.
 _SENTIMENT = "tbcache.models:SymbolSentiment"
 _SENTIMENT_HEAD = b'{"$dataclass":"%b","v":' % _SENTIMENT.encode()
 _SENTIMENT_DECODER = msgspec.json.Decoder(_TaggedSentiment)

@@ -299,7 +299,8 @@ class Store:
         return True
 
     async def _agree(self) -> None:
-        """Before the first call, and at each return: may this process use what is in Redis (layout.py)?
+        """Find out, before the first call and at each return, whether this process may use what is in Redis.
+        layout.py has the rules.
 
         Raises:
           Unavailable: it may not, or the server is away.
@@ -307,7 +308,7 @@ class Store:
         async with self._agreeing:
             if self.breaker.is_greeted:
                 return
-            # Another may have found it away while this one waited.
+            # Another task may have found the server away while this one waited.
             self.breaker.check()
             try:
                 told = await agree(self._say, self.keys)
@@ -440,7 +441,7 @@ class Store:
         url, timeout = self._url or "redis://127.0.0.1:1/0", self.settings.redis_timeout
         self._server: Node | Cluster = (Cluster if self.settings.redis_cluster else Node)(url, timeout)
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)
-        # Last: another thread of a forked child must not use what is the parent's.
+        # This is set last: another thread of a forked child must not use what is the parent's.
         self._pid = os.getpid()
 
     def _after_fork(self) -> None:

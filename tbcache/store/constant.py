@@ -9,14 +9,14 @@ from tbcache.store.wire import to_micros
 
 #: A process that Redis has not heard for longer may be cut off, and sending without it.
 ABSENT_SECONDS = 0.45
-#: A host that died takes its processes' shares along for so long.
+#: For how long the shares of processes are reserved whose host has died.
 FORGET_SECONDS = 300.0
-#: What a share may miss by its rounding.
+#: How much a share may be off by its rounding.
 ROUNDING = 1e-6
 #: The code for a slot that is free, and has to be given back by another process first.
 GIVING_BACK = "giving_back"
 
-#: As Lua has them: the names of moments and spans end with ``_US`` (microseconds).
+#: The constants as Lua has them: the names of moments and spans end with ``_US`` (microseconds).
 SHARED = {
     "ABSENT_US": f"{to_micros(ABSENT_SECONDS)}",
     "FORGET_US": f"{to_micros(FORGET_SECONDS)}",

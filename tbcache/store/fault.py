@@ -34,16 +34,16 @@ REFUSED_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPe
 
 #: What redis-py puts before an error inside a pipeline: the command, with its arguments.
 _OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
-#: What it puts before the reason for which there is no connection: a number, and the address once more.
+#: What redis-py puts before the reason of a failed connection: a number, and the address once more.
 _OF_CONNECTION = re.compile(r"^Error -?\d+ connecting to \S+\. ")
 #: The script in which it happened, and where.
 _OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
-#: One key holds what it should not, a value of another type, or no number where one should be; or it is one
-#: that the user has no right to.
+#: The server's words where the error is about one key: it holds a value of another type, or no number where
+#: one should be, or the user has no right to it.
 _OF_KEY = re.compile(
     r"\bWRONGTYPE\b|is not an? (integer|valid float)|would overflow|access (a|(at least )?one of the) keys?\b"
 )
-#: A script stumbled over a value. Where a command of its own was refused, the server's code stands there.
+#: A script failed at a value. Where the server refused a command of the script, its code stands there.
 _IN_SCRIPT = re.compile(r"user_script: ?\d+: (?!-?[A-Z]{3,} |@)")
 #: The number of a database, or that there is none to choose.
 _OF_DATABASE = re.compile(r"\bDB index\b|\bSELECT\b|Invalid Database", re.IGNORECASE)
@@ -115,5 +115,5 @@ def _problem(error: BaseException) -> str:
     text = _OF_CONNECTION.sub("", words(error))
     if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
         return "connection refused"
-    # What follows the first sentence is advice to whoever reads the server's own log.
+    # The sentences after the first are advice for the administrator of the server.
     return text.partition(". ")[0][:160] or type(error).__name__

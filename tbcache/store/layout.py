@@ -28,11 +28,11 @@ from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
 
 LAYOUT = 2
-#: As long as what anyone wrote may stay.
+#: The record of the layout stays as long as any data of that layout may.
 TTL_MS = 31 * 86_400_000
-#: A process lives that was heard of within so many seconds.
+#: A process is alive that was heard within so many seconds.
 ALIVE_SECONDS = 10.0
-#: By how much the clock of another machine may be ahead; a heartbeat of later is damaged.
+#: By how much the clock of another machine may be ahead. A heartbeat that is later is damaged.
 _MOST_AHEAD_SECONDS = 3600.0
 _NAME_LENGTH = 30
 

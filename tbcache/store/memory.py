@@ -128,7 +128,7 @@ class Memory:
         self._generation = 0
         self._reset()
         _MEMORIES.add(self)
-        # What others change from now on is told to nobody who is not connected yet.
+        # Before this process is connected, nobody tells it what others change.
         store.breaker.on_return(self.flush)
 
     @property
@@ -174,7 +174,7 @@ class Memory:
             if entry is None:
                 return MISSING
             now = time.monotonic()
-            # Not only the thread's flag: a thread that gets no time to run must not
+            # The time is looked at as well: a thread that gets no time to run must not
             # leave old values in use.
             if now >= self._sure_until or entry.is_fallback:
                 return MISSING
@@ -225,7 +225,7 @@ class Memory:
             entry, now = self._entries.get(key), time.monotonic()
             if entry is None or now >= entry.gone_at:
                 return None
-            # Refused for one command, or to one source, Redis is there: others change what it has.
+            # Where Redis refuses one command, or one source, it is there: others change what it has.
             if not entry.is_fallback and self._store.is_available:
                 return None
             self._entries.move_to_end(key)
@@ -319,7 +319,7 @@ class Memory:
     # --- what the server tells (tracking.py) ----------------------------------------------------
 
     def trust(self, until: float) -> None:
-        """All changes are told of until then (monotonic seconds)."""
+        """Trust the values until then (monotonic seconds): all changes are told of."""
         with self._lock:
             self._sure_until = 0.0 if self._is_closed else until
 
@@ -403,8 +403,8 @@ class Memory:
         self._clears, self._deletes = 0, [0] * _STRIPES
 
     def _renew(self) -> None:
-        """In a forked child, which hears nothing of the server. What was set without Redis is the child's as
-        well, unless another thread was in the midst of a change."""
+        """Begin anew in a forked child, to which the server tells nothing. What was set without Redis is the
+        child's as well, unless another thread was in the midst of a change."""
         is_whole = not self._lock.locked()
         entries, keys, patterns = self._entries, self._keys, self._patterns
         self._reset()

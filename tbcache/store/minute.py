@@ -16,7 +16,7 @@ from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, to_time
 
-#: Those of so many minutes are told.
+#: The figures of so many minutes are told.
 RECENT_MINUTES = 5
 
 _DAY_MINUTES = 1440
@@ -70,7 +70,7 @@ class Minutes:
         for at, text in zip(wanted, found, strict=True):
             if text is not None:
                 return now_us / MICROS - at * 60, self._since(source, text, now_us)
-        # Nobody counts without keeping the minute.
+        # Whoever counts stores the minute: without one nothing has been counted.
         return 0.0, Counter()
 
     def _since(self, source: str, text: bytes, now_us: float) -> Counter[str]:
@@ -79,7 +79,7 @@ class Minutes:
         total = self._total(source, now_us)
         if day == today:
             return _less(total, sums)
-        # One of another day than these two is damaged, or an older version's whose clock was wrong.
+        # A minute of any other day is damaged, or was written by an older version whose clock was wrong.
         if day != today - 1:
             return Counter()
         return total + _less(self._total(source, now_us - _DAY_MINUTES * 60 * MICROS), sums)

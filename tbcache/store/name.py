@@ -17,9 +17,9 @@ from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import to_micros
 
-#: So many names a process may use in its life, and so many the whole fleet within a day.
+#: How many names a process may use in its life, and the whole fleet within a day.
 MOST_NAMES = 100
-#: What the figures of all further names are counted under.
+#: The name that the figures of all further names are counted under.
 OTHER = "other"
 #: How often Redis is told that a name is in use.
 TELL_SECONDS = 60.0
@@ -46,7 +46,7 @@ class Names:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: When Redis is to be told of each again (monotonic).
+        #: The moment at which Redis is to be told of each name again (monotonic).
         self._tell_at: dict[str, float] = {}
 
     @property
@@ -74,7 +74,7 @@ class Names:
         """
         if time.monotonic() < self._tell_at.get(name, 0.0):
             return True
-        # What has found no place of its own has one more.
+        # The figures of names without a place have one more place.
         most = MOST_NAMES + (name == OTHER)
         kept_us, shown_us = to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS)
         if not self._store.run(PLACE, Place(self._store.keys.names, name, most, kept_us, shown_us)):

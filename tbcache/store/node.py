@@ -41,7 +41,7 @@ class Node:
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
         self._idle: deque[tuple[Link, float]] = deque()
-        #: Of its connections: what was opened in an earlier one is forgotten.
+        #: The generation of the connections: one that was opened in an earlier generation is not used again.
         self.generation = 0
 
     @property
@@ -61,11 +61,11 @@ class Node:
         return connection
 
     def call(self, *command: Argument, asking: bool = False) -> Any:
-        """One command, straight over a connection: half of what the client's own path costs."""
+        """Call one command straight over a connection, at half of what the client's own path costs."""
         packed = hiredis.pack_command(cast(Any, command))
         link = self._checkout()
         answer = link.ask_all(_ASKING + packed, 2)[1] if asking else link.ask(packed)
-        # Only here, where the answer was read to its end: one that raises is closed, and never used again.
+        # A connection is used again where its answer was read to the end; one that raises is closed.
         self._checkin(link)
         if isinstance(answer, redis.ResponseError):
             raise answer
@@ -94,7 +94,7 @@ class Node:
 
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""
-        # Of a pool of its own, which nobody disconnects under the hands of who listens.
+        # The pool is the subscriber's own, so that nobody else disconnects it.
         client: Any = _client(self._url, self.timeout)
         messages: PubSub = client.pubsub(ignore_subscribe_messages=True)
         messages.subscribe(channel)

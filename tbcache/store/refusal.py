@@ -18,9 +18,9 @@ from tbcache.io import utc_now
 from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.settings import is_name
 
-#: What is refused still is asked for again within a second or two; what was refused so long ago is over.
+#: A refused call is tried again within a second or two, so that a refusal of so long ago is over.
 LASTING_SECONDS = 10.0
-#: Of so many sources it is kept and believed, and of each so many characters.
+#: The refusals of so many sources are kept and believed, and so many characters of each.
 MOST_SOURCES = 100
 MOST_SAID = 200
 

@@ -46,12 +46,12 @@ _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
 #: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
 _LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
 _NAMES = re.compile(rf"--(?: (KEYS|ARGV|Replies)  |       )({_LISTED}|[a-z_]+:(?: {_LISTED})?)(?:  |$)")
-#: What an included file defines: nothing declared may have such a name.
+#: The names that an included file defines: no key or argument may have one of them.
 _DEFINED = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
 
 
 class Script(Generic[C, R]):
-    """One script.
+    """One script, with what it is called with and what it replies.
 
     Raises:
       ValueError: its file does not say or do what is declared.
@@ -63,7 +63,7 @@ class Script(Generic[C, R]):
         self._keys = [field for field in self._fields if field.is_key]
         self._arguments = [field for field in self._fields if not field.is_key]
         self._flags = [at for at, field in enumerate(self._fields) if field.kind is bool]
-        # From behind: what is spread moves what follows.
+        # They are replaced from behind, as each that is spread moves what follows.
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
         self._source = _read(name, set())
         self._shared = sorted(SHARED.keys() & set(_WORD.findall(_COMMENT.sub("", self._source))))
@@ -148,7 +148,7 @@ def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
         yield f"local {', '.join(names)} = {', '.join(f'{table}[{n}]' for n in range(1, len(names) + 1))}"
     for field in fields:
         if field.is_many:
-            # Not unpack: it takes less than 8,000 values.
+            # A loop does it, as `unpack` takes less than 8,000 values.
             yield f"local {field.name} = {{}}"
             yield f"for i = {len(names) + 1}, #{table} do {field.name}[#{field.name} + 1] = {table}[i] end"
         elif field.kind in (int, float):

@@ -18,7 +18,7 @@ def await_server(
     is_stopping: Callable[[], bool] = lambda: False,
     seconds: float = START_SECONDS,
 ) -> bool:
-    """As :meth:`Store.require`, but one that is there and does not answer yet is waited for.
+    """Do what :meth:`Store.require` does, but wait for a server that is there and does not answer yet.
 
     ``say`` is told, once, what is waited for. False when ``is_stopping`` came first.
 

@@ -61,7 +61,7 @@ def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
 
 
 def read_failing(store: Store, source: str) -> Failing | None:
-    """How the last fetches of ``source`` failed; None where the last one went well, or none is known.
+    """How the last fetches of ``source`` failed; None where the last one went well, or no fetch is known.
 
     Raises:
       Unavailable: the server is away.

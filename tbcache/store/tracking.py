@@ -27,10 +27,10 @@ LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Listener(Protocol):
-    """Who wants to know of changes."""
+    """An object that is told of changes."""
 
     def trust(self, until: float) -> None:
-        """All changes are told of until then (monotonic seconds); 0: from now on none is."""
+        """Trust the values until then (monotonic seconds); 0: from now on no change is told of."""
 
     def invalidate(self, key: str) -> None:
         """The entry of ``key`` has changed."""
@@ -49,7 +49,7 @@ class Tracking:
         self.renew()
 
     def renew(self) -> None:
-        """As new: also in a forked child, which has neither the thread nor the connection."""
+        """Begin anew: at the start, and in a forked child, which has neither thread nor connection."""
         self._is_closed = self._is_on = False
         self._pause = FIRST_PAUSE_SECONDS
         self._connection: Any = None
@@ -60,7 +60,7 @@ class Tracking:
 
     def start(self) -> None:
         """Follow the server, if it is there."""
-        # In a cluster each node tells only of its own keys: there it stays off.
+        # A node of a cluster tells only of its own keys, so that tracking stays off there.
         if self._store.is_available and not self._store.settings.redis_cluster:
             self._thread.start()
 
@@ -137,7 +137,7 @@ class Tracking:
         names, keys = message[1], self._store.keys
         logs = keys.logs.encode()
         if names is None or any(name.startswith(logs) for name in names):
-            # What a clear matches may be anything.
+            # A clear may match any key.
             self._listener.flush()
             return
         for name in names:

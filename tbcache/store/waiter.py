@@ -140,7 +140,7 @@ class Waiter:
         with self._lock:
             waits, self._waits = self._waits, {}
             for wait in (one for several in waits.values() for one in several):
-                # Each has its own: what is raised in several threads collects their traces.
+                # Each gets its own copy: an error that is raised in several threads collects their traces.
                 wait.set_exception(copy.copy(error))
 
     def _forget(self, key: str, wait: Wait) -> None:
@@ -187,7 +187,7 @@ class Waiter:
         keys: set[str] = set()
         messages, until = self._messages, time.monotonic() + LOOK_SECONDS
         while messages is not None and len(keys) < MOST_READ:
-            # What has come by now is read together with the first.
+            # The messages that have come by now are read together with the first.
             left = 0.0 if keys else max(0.0, until - time.monotonic())
             message = messages.get_message(timeout=left)
             if message is not None and message["type"] == "message":

@@ -305,3 +305,10 @@ def test_a_request_that_stalls_is_one_that_was_not_answered() -> None:
         HttpClient("twitter", secrets=["stalled"], read_timeout=0.05).send(HttpRequest("GET", url))
     assert "stalled" not in caught.value.message
     assert caught.value.is_unanswered
+
+
+def test_a_provider_written_for_the_old_name_of_its_settings_still_signs() -> None:
+    """Whoever has written a provider of their own upgrades first, and renames when they read the warning."""
+    twitter = provider("twitter", bearer_token="secret")
+    with pytest.warns(DeprecationWarning, match=r"Provider\.settings"):
+        assert twitter.own is twitter.settings

@@ -79,7 +79,7 @@ def _shows(secret: str, words: str) -> bool:
 def _send(source: str, handler: Callable[[httpx2.Request], httpx2.Response]) -> UpstreamError:
     found = provider(source, **OWN[source])
     transport = httpx2.MockTransport(handler)
-    client = HttpClient(source, auth=found.auth(), secrets=secrets_of(found.own), transport=transport)
+    client = HttpClient(source, auth=found.auth(), secrets=secrets_of(found.settings), transport=transport)
     with pytest.raises(UpstreamError) as caught:
         found.parse(client.send(found.request(FetchRequest(source, "AAPL", 24), None, NOW)))
     return caught.value
@@ -122,7 +122,7 @@ def test_a_credential_is_masked_wherever_it_stands(source: str, caplog: pytest.L
 
     found = provider(source, **OWN[source])
     transport = httpx2.MockTransport(handler)
-    client = HttpClient(source, auth=found.auth(), secrets=secrets_of(found.own), transport=transport)
+    client = HttpClient(source, auth=found.auth(), secrets=secrets_of(found.settings), transport=transport)
     answer = client.send(found.request(FetchRequest(source, "AAPL", 24), None, NOW))
     assert json.loads(answer.body) == {"data": [{"text": "my key is ***", "***": 1}], "also": "***"}
     assert (answer.headers["location"], answer.headers["x-echo"]) == ("/?key=***", "***")

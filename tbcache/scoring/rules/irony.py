@@ -77,7 +77,7 @@ def _mocks(words: list[str], i: int) -> bool:
 
 def _marked(reading: Reading, i: int) -> range:
     """The places of the sentence that the mark at ``i`` is about: the one before it, where it begins one."""
-    own = reading.sentence(i)
-    if i and own[0] == i and reading.words[i] in _COMMENTS:
+    sentence = reading.sentence(i)
+    if i and sentence[0] == i and reading.words[i] in _COMMENTS:
         return reading.sentence(i - 1)
-    return own
+    return sentence

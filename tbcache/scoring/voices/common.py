@@ -68,8 +68,8 @@ def without_reposts(voices: Sequence[Voice]) -> list[float]:
 
 def without_copies(voices: Sequence[Voice]) -> list[float]:
     """Of texts that are nearly the same the oldest counts; one author's may differ in numbers as well."""
-    shelf, own = Shelf(), Shelf()
-    return [float(not _is_copy(voice.item, shelf, own)) for voice in voices]
+    shelf, by_author = Shelf(), Shelf()
+    return [float(not _is_copy(voice.item, shelf, by_author)) for voice in voices]
 
 
 def at_most(times: int) -> Shares:
@@ -128,11 +128,11 @@ def _is_in(item: Item, wanted: frozenset[str]) -> bool:
 _FEWEST = 6
 
 
-def _is_copy(item: Item, shelf: Shelf, own: Shelf) -> bool:
+def _is_copy(item: Item, shelf: Shelf, by_author: Shelf) -> bool:
     words = words_of(item.text)
     if item.kind == "trade" or len(words) < _FEWEST:
         return False
     if shelf.holds_like(sketch_of(words)):
         return True
     person = _person(item)
-    return bool(person) and own.holds_like(sketch_of(words_of(item.text, digits=False)), person)
+    return bool(person) and by_author.holds_like(sketch_of(words_of(item.text, digits=False)), person)

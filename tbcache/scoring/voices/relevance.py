@@ -9,11 +9,11 @@ from tbcache.models.names import Named, named
 from tbcache.scoring.voices.rule import Shares, Voice
 
 
-def about_symbol(own: Mapping[str, str] | None = None) -> Shares:
-    """Items that do not speak of the symbol asked for do not count; ``own`` are names of one's own."""
+def about_symbol(custom: Mapping[str, str] | None = None) -> Shares:
+    """Items that do not speak of the symbol asked for do not count; ``custom`` are further names."""
 
     def shares(voices: Sequence[Voice]) -> list[float]:
-        known = {symbol: named(symbol, own) for symbol in {voice.symbol for voice in voices} if symbol}
+        known = {symbol: named(symbol, custom) for symbol in {voice.symbol for voice in voices} if symbol}
         return [float(voice.symbol is None or _is_about(voice.item, known[voice.symbol])) for voice in voices]
 
     return shares

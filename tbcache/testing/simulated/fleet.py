@@ -36,7 +36,7 @@ class Fleet(Machine):
         self._numbers = itertools.count(1)
         self._digest = hashlib.sha256()
         self._errors: list[BaseException] = []
-        self.server.listeners.append(self._hear)
+        self.server.listeners.append(self._receive)
         self.kernel.ended = self._ended
 
     @contextmanager
@@ -70,7 +70,7 @@ class Fleet(Machine):
         if self.server.life == life:
             self.server.start()
 
-    def _hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
+    def _receive(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         self._digest.update(f"{self.kernel.now_us} {who} ".encode() + b" ".join(command) + b"\n")
 
     def _ended(self, task: Task) -> None:

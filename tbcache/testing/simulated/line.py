@@ -155,10 +155,10 @@ class Subscription:
         self.ignore_subscribe_messages = True
         self._heard: list[dict[str, Any]] = []
         self._waiting: list[tuple[Any, int]] = []
-        line.server.subscribers[channel].append(self._hear)
+        line.server.subscribers[channel].append(self._receive)
         self._has_begun = False
 
-    def _hear(self, channel: bytes, data: bytes) -> None:
+    def _receive(self, channel: bytes, data: bytes) -> None:
         line = self._line
         if line.home.is_dead:
             self.close()
@@ -190,8 +190,8 @@ class Subscription:
 
     def close(self) -> None:
         hearers = self._line.server.subscribers[self._channel]
-        if self._hear in hearers:
-            hearers.remove(self._hear)
+        if self._receive in hearers:
+            hearers.remove(self._receive)
 
 
 class Node:

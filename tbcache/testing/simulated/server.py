@@ -126,8 +126,8 @@ class Server:
         return runtime().run(text, arguments[1 : 1 + count], arguments[1 + count :], self.keyspace.do)
 
     def _publish(self, channel: bytes, message: bytes) -> None:
-        for hear in list(self.subscribers[channel]):
-            hear(channel, message)
+        for deliver in list(self.subscribers[channel]):
+            deliver(channel, message)
 
     def _unblock(self) -> None:
         for key, waiting in self._blocked.items():
