@@ -24,14 +24,14 @@ from tbcache.api.security import (
 #: The largest body that any route has a use for.
 MAX_BODY_BYTES = 16 * 1024
 
-#: What tells nothing of the fleet: it is for everyone who may reach the API.
+#: The paths that tell nothing of the fleet: they are for everyone who can reach the API.
 OPEN = frozenset(("/", "/docs", "/openapi.json", "/healthz", "/readyz"))
 
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
 
 class Access:
-    """Where no token is set, whoever asks says `localhost` or an address as the Host.
+    """Refuses, where no token is set, any Host but `localhost` and addresses.
 
     A page in a browser can have its own name resolve to any address, this one included (DNS
     rebinding), and would read what it says; but the Host is that name then. With a token the API

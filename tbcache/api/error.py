@@ -41,7 +41,7 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _text(request: Request, error: HTTPException) -> str:
-    # Not of `request.url`: what was asked for need not make a valid URL.
+    # `request.url` is not used, as the path that was asked for need not make a valid URL.
     path = request.scope["path"][:100]
     if error.status_code == 404:
         known = request.app.openapi()["paths"]
@@ -72,7 +72,7 @@ def _ours(request: Request, error: TbcacheError) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    # What it says may hold anything, secrets too; it is in the log.
+    # The text of the error may hold anything, secrets too; it is in the log.
     return error_response(500, f"internal error ({type(error).__name__}); the API's log has the rest")
 
 

@@ -142,7 +142,7 @@ def workers(seen: FleetStatus) -> list[Family]:
 
 
 def _by_count(source: SourceStatus) -> list[LimitStatus]:
-    """Of two limits of one window, which are one sample, the smaller comes last and stays."""
+    """Sort the limits: of two with one window, which are one sample, the smaller comes last and stays."""
     return sorted(source.limits, key=lambda one: -one.count)
 
 

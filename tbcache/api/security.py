@@ -1,4 +1,4 @@
-"""Who may read and change something: whoever has the token, or, where none is set, this machine's own users.
+"""Decides who may read and change something: whoever has the token, or, without one, this machine's users.
 
 Reading asks for the token only from beyond this machine.
 """

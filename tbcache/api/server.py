@@ -18,7 +18,7 @@ log = get_logger("tbcache.api")
 STOP_SECONDS = 2
 #: For how long a connection is kept for another request.
 IDLE_SECONDS = 5
-#: As many again are still told that there are too many.
+#: How many connections beyond these are still told that there are too many.
 MOST_CONNECTIONS = 256
 #: The part of the files a process may open that connections may be, the others being Redis' and ours.
 FILES_PART = 0.25
@@ -59,7 +59,7 @@ def serve(
         timeout_keep_alive=IDLE_SECONDS,
         limit_concurrency=most_connections(),
         server_header=False,
-        # Who asks decides what is allowed, so no header may say who that is.
+        # The client's address decides what is allowed, so no header may say what it is.
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

@@ -38,7 +38,7 @@ def require_redis(settings: Settings) -> Fleet:
 
 
 def await_redis(settings: Settings) -> None:
-    """As :func:`require_redis`, for a process that stays: a Redis that does not answer yet is waited for."""
+    """Do what :func:`require_redis` does, but wait for a Redis that does not answer yet."""
     configured_fleet(settings).wait_for_server(say)
 
 

@@ -40,7 +40,7 @@ _COLUMNS = (
     "queue",
     "cost",
 )
-#: What a narrow terminal has no room for, in the order in which it goes; then the bars shrink.
+#: The columns that a narrow terminal leaves out, in that order; then the bars shrink.
 _WIDE_ONLY = ("missed", "frees in", "p95", "hits", "asked")
 _LEFT = ("source", "state", "used of limit")
 #: Figures of the last minutes, and of the day.
@@ -91,7 +91,7 @@ def _count(number: int, what: str) -> str:
 
 
 def off_lines(status: FleetStatus) -> list[str]:
-    """Of each source that is off, which variables turn it on."""
+    """A line for each source that is off: which variables turn it on."""
     return [source.why_off for source in status.sources if source.why_off is not None]
 
 
@@ -125,7 +125,7 @@ def _headline(status: FleetStatus) -> Text:
 
 
 def _findings(status: FleetStatus) -> Iterator[Text]:
-    """That all is well, or what is not."""
+    """A line that says that all is well, or what is not."""
     for line in status.lines[:MOST_TROUBLES]:
         yield shown(line, "yellow", LINE)
     if (more := len(status.troubles) - MOST_TROUBLES) > 0:

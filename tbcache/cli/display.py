@@ -44,7 +44,7 @@ class PlainDisplay:
         self._is_first = True
 
     def say(self, event: str) -> None:
-        # Whoever read this may be gone; the fleet is not to stop for that.
+        # The reader of this output may be gone, and the fleet must not stop for that.
         with contextlib.suppress(BrokenPipeError):
             print(_line(event), flush=True)  # noqa: T201
 
@@ -91,7 +91,7 @@ class LiveDisplay:
     def _refresh(self) -> None:
         hints = [Text(hint, style="cyan") for hint in self._hints]
         console = self._live.console
-        # Two empty lines, and the cursor's. What is cut off would be the newest.
+        # Two empty lines, and the cursor's. The newest event would be cut off.
         free_lines = console.height - len(console.render_lines(self._dashboard)) - 3
         if free_lines > len(hints):
             free_lines -= len(hints)

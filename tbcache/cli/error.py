@@ -51,7 +51,7 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
     except redis.RedisError as error:
         return _fail(f"Redis refuses: {error}", FAILED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough, as in `tbcache status | head`.
+        # The reader of our output has seen enough, as in `tbcache status | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:

@@ -91,7 +91,7 @@ def api(
 
     settings = told_settings()
     configure_logging(settings.log_level, settings.log_format)
-    # Without Redis it serves, and says so at /readyz; a wrong password is no outage.
+    # It serves without Redis, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
         Fleet.of_process(settings).require()
     serve(host, port, settings, fd=fd)

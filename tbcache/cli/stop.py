@@ -18,7 +18,7 @@ class StopSignal:
     """Set by SIGINT, SIGTERM or SIGHUP inside its block; a second one says that it is urgent."""
 
     def __init__(self) -> None:
-        # No threading.Event: its lock may be held by the very wait that a handler interrupts.
+        # A threading.Event would not do: the wait that a handler interrupts may hold its lock.
         self._first_at = 0.0
         self._is_urgent = False
 

@@ -13,7 +13,7 @@ from tbcache.cli.output import add_row
 from tbcache.fleet import FleetStatus, when
 from tbcache.models import Outcome, SymbolSentiment
 
-# What a narrow terminal has no room for.
+# The columns that a narrow terminal leaves out.
 _WIDE_ONLY = {">bull", ">bear"}
 _WIDE = 100
 

@@ -38,7 +38,7 @@ from tbcache.settings import BUILT_IN, CREDENTIALS, PREFIX, Settings, get_settin
 EXAMPLE = "Example: tbcache up --demo"
 
 HOST = "127.0.0.1"
-#: Where the API is found, unless somebody else is there: then on one of the next so many.
+#: The port of the API, and how many further ones are tried where somebody else is there.
 API_PORT, API_PORTS = 8000, 20
 LOOP_SECONDS = 0.05
 TRIM_SECONDS = 10.0
@@ -115,7 +115,7 @@ def up(
     started = time.monotonic()
     folder = DataFolder(get_settings().data_dir)
     with folder.locked(), _listener(demo) as listener, ExitStack() as stack:
-        # What was read may have been the runtime file of one that was killed.
+        # The runtime file that was read may be of a `tbcache up` that was killed.
         get_settings.cache_clear()
         settings = get_settings()
         sources = get_sources(settings)
@@ -155,7 +155,7 @@ def _check_database(settings: Settings) -> None:
       ConfigurationError: its driver is not installed, or the URL is not one.
     """
     if settings.persist and settings.database_url is not None:
-        # Not before it is needed: it takes a third of a second.
+        # It is imported when it is needed, as that takes a third of a second.
         from tbcache.repository.outbox import get_repository
 
         get_repository()
@@ -215,7 +215,7 @@ def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> di
     if options.simulator is not None:
         from tbcache.embedded.simulator import demo_variables
 
-        # As its simulator's paid plan has it: the free one's news come a day late.
+        # The demo has the simulator's paid plan, as the news of the free one come a day late.
         variables["TBCACHE_NEWS__DELAY_HOURS"] = "0"
         # The user's own credentials are for the real upstreams alone.
         variables |= {
@@ -294,7 +294,7 @@ def _stop(supervisor: Supervisor, folder: DataFolder, display: Display, stop: St
 
 
 def _warn_of_environment(options: UpOptions, variables: dict[str, str], display: Display) -> None:
-    """Other commands in this shell would go past the demo; that must not be a surprise."""
+    """Warn where other commands in this shell would go past the demo."""
     for name in sorted(variables) if options.demo else ():
         if name.endswith("_URL") and name.startswith("TBCACHE_") and os.environ.get(name, "") != "":
             display.say(

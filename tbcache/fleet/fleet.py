@@ -89,7 +89,7 @@ class Fleet:
     def wait_for_server(
         self, say: Callable[[str], None], is_stopping: Callable[[], bool] = lambda: False
     ) -> bool:
-        """As :meth:`require`, but one that does not answer yet is waited for, which ``say`` is told.
+        """Do what :meth:`require` does, but wait for a Redis that does not answer yet, and tell ``say`` so.
 
         False when ``is_stopping`` came first.
         """
@@ -194,7 +194,7 @@ class Fleet:
         return RateLimiter(unconfigured(self._known(source)), self._store)
 
     def _known(self, source: str) -> str:
-        """Also one that only other processes know: their code has declared it, or used its name."""
+        """Check the name of a source: also one that only other processes have declared or used is known."""
         known = self._look.names()
         if source not in known:
             raise UnknownSource(source, known)

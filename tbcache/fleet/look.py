@@ -32,9 +32,9 @@ from tbcache.store.wire import MICROS, to_micros, to_time
 
 T = TypeVar("T")
 
-#: For so long after its first process, or its server, was started, a fleet without a worker is starting.
+#: For how long after its first process, or its server, was started a fleet without a worker is starting.
 STARTING_SECONDS = 30.0
-#: For so long a job that died is a trouble: what somebody waited for is old by then.
+#: For how long a dead job is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
 OWN_SHARE = "Redis is away: each process goes on with its share"
 
@@ -140,7 +140,7 @@ class Look:
             pipe: Any = self._store.client.pipeline(transaction=False)
             pipe.time()
             pipe.info()
-            # Nobody listens there: it shows whether we might speak, and hear, where all do.
+            # Nobody listens to that channel. It shows whether we have the right to the one that all use.
             pipe.publish(keys.rights, "")
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
@@ -148,7 +148,7 @@ class Look:
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
             (seconds, micros), info, told, *found = self._store.execute(pipe)
-        # After the entries: what was cleared in between is seen.
+        # They are read after the entries, so that what was cleared in between is seen.
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
@@ -233,7 +233,7 @@ class Look:
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
         since = status.at - timedelta(seconds=DEAD_SECONDS)
         for source in status.sources:
-            # What is damaged tells nothing.
+            # A damaged value tells nothing.
             with contextlib.suppress(Refused):
                 if (
                     source.queue

@@ -17,7 +17,7 @@ from tbcache.settings import why_off
 #: missing. unknown: Redis is away.
 State = Literal["ok", "limited", "failing", "refused", "closed", "off", "unknown"]
 
-#: What may be wrong, for programs; while Redis cannot be used nothing but that is known.
+#: The kinds of troubles, for programs. While Redis cannot be used, nothing but that is known.
 ServerTrouble = Literal["redis_away", "redis_refuses"]
 FleetTrouble = Literal[
     "other_layout",
@@ -127,12 +127,12 @@ class SourceStatus:
 
     @property
     def why_off(self) -> str | None:
-        """That it is off, and which variables turn it on; None where it is on."""
+        """A line that says that it is off, and which variables turn it on; None where it is on."""
         return why_off(self.name, self.missing)
 
     @property
     def difference(self) -> str | None:
-        """That the fleet goes by other limits than this process was started with, in one line."""
+        """A line that says that the fleet goes by other limits than this process was started with."""
         in_force = [limit.limit for limit in self.limits]
         return difference(self.name, self.configured, in_force) if in_force and self.configured else None
 

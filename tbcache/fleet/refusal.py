@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from tbcache.monitoring import WorkerStatus
 from tbcache.store.refusal import Refusal
 
-#: So many reasons that differ are told.
+#: How many different reasons are told.
 MOST_REASONS = 3
 
 
 def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
-    """Of each source that something is refused of, to whichever process: since when, and in which words."""
+    """The sources of which Redis refuses something to any process: since when, and in which words."""
     told: dict[str, list[Refusal]] = {}
     for worker in workers:
         for source, refusal in worker.refused.items() if worker.is_alive else ():

@@ -14,14 +14,14 @@ from tbcache.settings import variable
 from tbcache.settings.profile import SourceProfile
 from tbcache.store.layout import LAYOUT
 
-#: So many of those that differ are named.
+#: How many processes that differ are named.
 MOST_NAMED = 3
 #: And of what each was started with, so many characters.
 MOST_SAID = 60
 
 
 def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Trouble, ...]:
-    """That Redis cannot be used, since ``since``; nothing else is known then."""
+    """The trouble that Redis cannot be used, since ``since``; nothing else is known then."""
     server, meanwhile = status.server, "until then every process goes on with its share of the limits"
     if server.is_refusing:
         what, todo = (
@@ -81,7 +81,7 @@ def _is_waiting(status: FleetStatus) -> bool:
 
 
 def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
-    """Also of a source that is shown nowhere: the keys of a cache may have any name."""
+    """Refused keys are a trouble also of a source that is shown nowhere: a key may begin with any name."""
     for source, refusal in refusals_of(workers).items():
         what = f"{source}: Redis refuses its keys ({refusal.reason})"
         todo = (
@@ -173,7 +173,7 @@ def _drift(status: FleetStatus) -> Iterator[Trouble]:
         # A bot may leave all fetching to the workers, and have no credentials.
         working = [one.name for one in fetching if one.role == "worker" and one.name in said]
         yield from _other_credentials(name, {who: said[who].missing for who in working})
-        # Who lacks the credentials spends nothing, and asks nothing.
+        # A source without its credentials spends nothing, and is asked nothing.
         able = {who: source for who, source in said.items() if not source.missing}
         yield from _other_budgets(name, {who: source.daily_budget for who, source in able.items()})
         yield from _other_delays(name, {who: source.delay_hours for who, source in able.items()})

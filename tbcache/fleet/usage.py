@@ -18,7 +18,7 @@ class DayUsage:
 
     @property
     def total(self) -> Totals:
-        """Of all sources together."""
+        """The sum of all sources."""
         return Totals.of(self.sources.values())
 
 

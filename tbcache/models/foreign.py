@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 #: The longest text that is shown of anything, and the longest line that it may be a part of.
 SHOWN, LINE = 200, 1000
-#: No count of ours comes near it, and sums of many still fit where 64 bits are all there is.
+#: The largest count that is believed: none of ours comes near it, and sums of many still fit into 64 bits.
 MOST = 10**15
 #: The last day of the calendar that Python has.
 LAST = datetime(9999, 12, 31, tzinfo=UTC)

@@ -26,7 +26,7 @@ _COMPANY = re.compile(
     million|tax|tariffs?|forecast\w*|results|outlook)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-#: What a keyword search takes at most, in characters.
+#: The longest text that a keyword search takes, in characters.
 MOST_QUERY = 500
 #: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
 _CLEAR = 3

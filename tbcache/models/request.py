@@ -56,7 +56,7 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
-#: What stands in the place of the hours in the key of a symbol's timeline.
+#: The last part of the key of a symbol's timeline, in the place of the hours.
 TIMELINE = "timeline"
 
 

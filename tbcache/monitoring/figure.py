@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tbcache.store.state import Failing
 from tbcache.store.wire import MICROS
 
-#: What no later fetch mends by itself.
+#: The kinds of failures that no later fetch mends by itself.
 HOPELESS = {"auth", "not_entitled"}
 
 # Latency buckets grow by a quarter each: a percentile is at most 12% off.
@@ -46,7 +46,7 @@ class SourceMetrics:
     errors_by_kind: Mapping[str, int] = field(default_factory=dict)
     cache_hit_rate: float = 0.0
     cost_today: float = 0.0
-    #: What of the cost is no more than a bound: the requests were sent, and their answers lost or not read.
+    #: The part of the cost that is only a bound: the requests were sent, and their answers lost or not read.
     uncertain_cost_today: float = 0.0
     latency_p50: float | None = None
     latency_p95: float | None = None
@@ -173,7 +173,7 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         # A request that somebody recorded has no latency.
         settled=latencies or day.misses_today,
         errors=day.errors_today,
-        # That there is no such symbol is no fault of the source.
+        # A symbol that does not exist is no fault of the source.
         failed=day.errors_today - day.errors_by_kind.get("not_found", 0),
         errors_by_kind=day.errors_by_kind,
         cache_hit_rate=day.cache_hit_rate,

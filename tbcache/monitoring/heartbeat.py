@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-#: Who takes slots, and so has a share of the limits while Redis is away.
+#: The roles of processes that take slots, and so have a share of the limits while Redis is away.
 FETCHING_ROLES = {"worker", "client"}
 
 

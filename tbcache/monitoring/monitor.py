@@ -189,7 +189,7 @@ class UsageMonitor:
     def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
         when = day or self._store.clock.today
         check_name(source)
-        # What is being sent is there already, or not yet, and may be read neither twice nor not at all.
+        # Redis has the figures that are being sent already, or not yet: they must be read exactly once.
         with self._recorder.flushing:
             return self._stored(source, when) + self._recorder.unsent(source, day_of(when))
 

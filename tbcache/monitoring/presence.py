@@ -103,7 +103,7 @@ class Presence:
             pipe.pexpire(keys.layout, TTL_MS)
             pipe.hget(keys.layout, "layout")
             answers = pipe.execute(raise_on_error=False)
-            # First: a damaged list of workers must not hide that another layout has come.
+            # This comes first: a damaged list of workers must not hide that another layout has come.
             if answers[-1] != str(LAYOUT).encode():
                 self._store.breaker.greet_again()
             for error in (answer for answer in answers if isinstance(answer, Exception)):

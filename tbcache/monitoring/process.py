@@ -15,11 +15,11 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
 from tbcache.store.refusal import Refusal, read_refusals
 
-#: For so long a process that is heard of no more stays on the list.
+#: For how long a process that is heard of no more stays on the list.
 LISTED_SECONDS = 3600.0
 #: A scheduler that has gone is missed for longer: nothing else shows that nothing is kept warm.
 MISSED_SECONDS = 86_400.0
-#: Of what one process has in hand, so much is told.
+#: How many jobs of one process are told at most.
 MOST_SHOWN = 64
 
 
@@ -44,7 +44,7 @@ class WorkerStatus:
     is_alive: bool
     version: str = ""
     layout: int = LAYOUT
-    #: What it was started with; None of a process that does not say.
+    #: The settings that it was started with; None of a process that does not say.
     profile: Profile | None = None
     refused: Mapping[str, Refusal] = field(default_factory=dict)
 
@@ -63,14 +63,14 @@ def read_workers(store: Store) -> list[WorkerStatus]:
         if status is None or status.age > _kept_seconds(status.role):
             forgotten.append(name)
         elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
-            # One that is further ahead is not shown, but kept: our clock may be the wrong one.
+            # A heartbeat further ahead is not shown, but kept: our clock may be the wrong one.
             found.append(status)
     _forget(store, forgotten)
     return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
 
 
 def _forget(store: Store, names: Sequence[bytes | str]) -> None:
-    # Who has no right to remove them still sees the others.
+    # A user without the right to remove them still sees the others.
     with contextlib.suppress(Unavailable), store.guard():
         if names:
             store.client.hdel(store.keys.workers, *names)

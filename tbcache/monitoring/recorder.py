@@ -22,8 +22,8 @@ from tbcache.store.name import OTHER, Names
 from tbcache.store.wire import midnight_of, to_micros
 
 FLUSH_SECONDS = 1.0
-#: So many ids that are billed once a day are kept for Redis while it is away; what is read beyond them
-#: counts as new. And so many go to it at a time.
+#: How many ids that are billed once a day are kept for Redis while it is away, where what is read beyond them
+#: counts as new; and how many go to it at a time.
 MOST_OWED, MOST_BILLED = 100_000, 1_000
 
 
@@ -57,12 +57,12 @@ class Recorder:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
-        #: By the same, what Redis must be told of that is billed once a day; there are figures beside it.
+        #: What Redis must be told that is billed once a day, by the same keys; there are figures beside it.
         self._owed: dict[tuple[str, int], dict[str, int]] = {}
         self._sending: list[_Batch] = []
         self._is_known_at_exit = self._is_flushing = False
         self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
-        # Before Redis takes note of us: what it does not know of yet must not be given away again.
+        # It is sent before Redis hears us: what Redis does not know of yet must not be given away again.
         store.breaker.on_return(self._tell, is_first=True)
         _RECORDERS.add(self)
 
@@ -71,7 +71,7 @@ class Recorder:
         key = (source, self._store.clock.day)
         with self._lock:
             counter = self._counted.get(key)
-            # Where there are figures already, they are waited for already.
+            # A flush is on its way where there are figures already.
             is_awaited = self._is_flushing and counter is not None
             if counter is None:
                 counter = self._counted[key] = Counter()
@@ -103,13 +103,13 @@ class Recorder:
             return False
 
     def _flush(self) -> bool:
-        # One at a time: what another thread has in hand is neither sent, nor here to be sent.
+        # One thread flushes at a time: what another has taken is neither sent, nor here to be sent.
         with self._flushing:
             return self._send_all()
 
     def _send_all(self) -> bool:
         with self._lock:
-            # One batch for each at a time: however long Redis is away, there are no more to send.
+            # There is one batch for each: however long Redis is away, there are no more to send.
             waiting = {(batch.source, batch.day) for batch in self._sending}
             for key in [key for key in self._counted if key not in waiting]:
                 figures, once = self._counted.pop(key), self._owed.pop(key, {})
@@ -118,7 +118,7 @@ class Recorder:
         unsent = []
         try:
             while sending:
-                # What one source's keys refuse holds up no other's.
+                # A refusal that is about one source's keys must not hold up the others.
                 try:
                     self._send(sending[0])
                 except Refused:
@@ -135,7 +135,7 @@ class Recorder:
         Raises:
           Unavailable: it is away again.
         """
-        # First the batches that were on their way already, then what was counted since.
+        # The batches that were on their way already come first, then what was counted since.
         self._flush()
         self._flush()
 
@@ -144,7 +144,7 @@ class Recorder:
         if source not in self.known and not self.names.tell(source):
             source = OTHER
             self.names.tell(source)
-        # Before: what is kept of a minute is what there was at its start.
+        # This comes first: the figures of a minute are those at its start.
         self.mark_minute(source)
         self._send_bill(source, batch)
         figures = tuple(part for item in batch.figures.items() for part in item)
@@ -170,7 +170,7 @@ class Recorder:
         if not self._is_known_at_exit:
             self._is_known_at_exit = True
             atexit.register(self.flush)
-        # Also while it runs: this may be its last round.
+        # It is started also while it runs, as this may be its last round.
         self._is_flushing = self._flusher.start(after=FLUSH_SECONDS)
 
     def _flush_round(self) -> float | None:
@@ -203,7 +203,7 @@ class Recorder:
         Raises:
           Unavailable: Redis is away.
         """
-        # Also of names that nobody has configured: what a script counts of them is not sent from here.
+        # Names that nobody has configured count as well: scripts count figures of them, too.
         for source in (*self.known, *self.names.registered):
             self.mark_minute(source)
 
@@ -215,7 +215,7 @@ class Recorder:
         Raises:
           Unavailable: Redis is away.
         """
-        # Where its keys are damaged, it is told without; nothing else is the worse for it.
+        # A source whose keys are damaged is told without it, and nothing else suffers.
         with contextlib.suppress(Refused):
             self._minutes.mark(source)
 

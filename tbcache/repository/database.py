@@ -72,7 +72,7 @@ _LONGEST_REASON = 200
 WAL_RETRY_SECONDS = 0.02
 # Any number that no other program on the server is likely to lock.
 _SCHEMA_LOCK = 0x7462_6361_6368_65
-#: What every database of ours takes.
+#: An answer that every database of ours takes.
 _SAMPLE = Answer(
     SymbolSentiment(
         "tbcache", "SAMPLE", 1, 0.0, 1, 0, 0, 1, datetime(2000, 1, 1, tzinfo=UTC), True, None, "none"
@@ -133,7 +133,7 @@ class SentimentRepository:
 
     def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
         rows = [row for answer in records for row in table.item_rows(answer)]
-        # In one order everywhere, or two writers of the same items could wait for each other.
+        # Every writer uses this order, or two writers of the same items could wait for each other.
         rows.sort(key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
         snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
         reads = [row for answer in records for row in table.read_rows(answer)]
@@ -336,7 +336,7 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url.strip())
     except (ArgumentError, ValueError):
-        # Without the text: where it cannot be read, its password cannot be hidden.
+        # The message leaves the text out: where it cannot be read, its password cannot be hidden.
         raise ConfigurationError(
             f"{_VARIABLE} is no database URL; it should be like {DATABASE_EXAMPLES}"
         ) from None
@@ -358,7 +358,7 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL, timeout: float) -> Engine:
     if url.drivername.startswith("sqlite"):
-        # No pool: a connection costs little here, and none is carried over a fork or to a replaced file.
+        # There is no pool: a connection costs little, and none is carried over a fork or to a replaced file.
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout})
         event.listen(engine, "connect", functools.partial(_set_pragmas, timeout))
         return engine
@@ -391,5 +391,5 @@ def _use_wal(connection: Any, give_up_at: float) -> None:
                 raise
             time.sleep(WAL_RETRY_SECONDS)
         else:
-            # Where the file system cannot have it, it goes on without.
+            # A file system that has no such mode goes on without it.
             return

@@ -82,7 +82,7 @@ class Outbox:
         """
         written = 0
         for key in self._keys:
-            # What one source's key refuses holds up no other's.
+            # A refusal that is about one source's key must not hold up the others.
             try:
                 written += self._drain(key)
             except Refused as error:
@@ -97,7 +97,7 @@ class Outbox:
                 with self._store.guard():
                     self._store.client.xdel(key, *done)
             written += len(done)
-            # What was refused and could not be put aside stays; what comes after it is written.
+            # An answer that was refused and could not be put aside stays; those after it are written.
             start = f"({entries[-1][0].decode()}"
         return written
 

@@ -19,7 +19,7 @@ BATCH = 500
 PAUSE_SECONDS = 0.2
 #: How often a process looks whether it is to prune.
 LOOK_SECONDS = 60.0
-#: Who prunes has so long for a step; then another process goes on.
+#: The process that prunes has so long for a step; then another goes on.
 LEASE_SECONDS = 60
 #: How long nobody prunes after all that was too old is gone.
 REST_SECONDS = 3600

@@ -71,7 +71,7 @@ items = Table(
     Column("weight", Float(53), nullable=False),
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
-    # As JSON: what else the item says, and what others did with it. Both are "" of an item without any.
+    # JSON of what else the item says, and of what others did with it. Both are "" of an item without any.
     Column("facts", Text),
     Column("engagement", Text),
     Column("scorer", Text),
@@ -100,7 +100,7 @@ versions = Table(
     Index("ix_sentiment_versions_seen", "seen_at"),
 )
 
-#: What was read when: of the time from start to end all items are known that the upstream had then.
+#: The spans that were read: all items from start to end are known that the upstream had at that time.
 reads = Table(
     "sentiment_reads",
     metadata,
@@ -143,7 +143,7 @@ schema = Table(
     Column("prune_at", BigInteger, nullable=False),
 )
 
-#: What makes another version of an item; likes that have grown do not.
+#: The columns whose change makes another version of an item; likes that have grown make none.
 _SAID = ("at", "author", "text", "label", "score", "weight", "facts")
 _KEY = ("source", "external_id", "symbol")
 
@@ -191,7 +191,7 @@ def insert_snapshots(dialect: str) -> Insert:
     return _insert(dialect, snapshots).on_conflict_do_nothing()
 
 
-#: Of each table that grows, from when a row's age counts: by our clock, never the upstream's.
+#: The column of each growing table from which a row's age counts: by our clock, never the upstream's.
 AGES: dict[Table, Column[datetime]] = {
     items: items.c.first_seen_at,
     snapshots: snapshots.c.as_of,

@@ -33,13 +33,13 @@ class Writer:
         self._repository = repository
         self._spill = Spill(spill)
         self.rejects = Rejects(spill)
-        # What no file has taken.
+        # The answers that no file has taken.
         self._waiting: list[Answer] = []
         self._changed = threading.Condition()
         self._thread = BackgroundThread("tbcache-writer", self._round)
         self._wait = FIRST_WAIT_SECONDS
         self._is_known_at_exit = False
-        # Until the folder was looked at, it may hold what an earlier writer left.
+        # The folder may hold what an earlier writer left until it was looked at.
         self._may_have_files = True
         self._unreadable: set[Path] = set()
         self._is_failing = False
@@ -93,7 +93,7 @@ class Writer:
         return not (self._waiting or self._may_have_files)
 
     def _start(self) -> None:
-        """With the lock held: have a thread, also in a process that was forked off."""
+        """Have a thread, also in a process that was forked off. The lock is held."""
         if not self._is_known_at_exit:
             self._is_known_at_exit = True
             atexit.register(self.close)
@@ -109,7 +109,7 @@ class Writer:
         return True
 
     def _keep_waiting(self) -> None:
-        """With the lock held: move what waits in memory to a file, if one takes it now."""
+        """Move what waits in memory to a file, if one takes it now. The lock is held."""
         if self._waiting and self._store(self._waiting):
             self._waiting, self._may_have_files = [], True
 
@@ -146,7 +146,7 @@ class Writer:
         while batch := self._waiting[:BATCH]:
             self._save(batch)
             with self._changed:
-                # Others may have come behind these; a close meanwhile has put all into a file.
+                # More answers may have come meanwhile, and a close has put all of them into a file.
                 self._waiting = self._waiting[len(batch) :]
 
     def _batches(self) -> Iterator[list[Path]]:
@@ -164,7 +164,7 @@ class Writer:
         try:
             return self._spill.read(file)
         except OSError as error:
-            # One file that cannot be read holds up no other.
+            # A file that cannot be read must not hold up the others.
             self._unreadable.add(file)
             log.error("repository.unreadable", file=str(file), error=str(error))
             return None

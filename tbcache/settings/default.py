@@ -13,7 +13,7 @@ from tbcache.models.foreign import quoted
 from tbcache.models.price import Price
 from tbcache.settings.model import LONGEST_HOURS, SourceSettings, in_plain_words
 
-#: What would be right, of fields of which pydantic speaks in its own terms.
+#: The right form of those fields of which pydantic speaks in its own terms.
 _RIGHT = {
     "limits": "it should be like '300/15m,10000/1d'",
     "price": "it should be a tbcache.models.Price",

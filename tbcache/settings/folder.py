@@ -24,7 +24,7 @@ RUNTIME_FILE = "up.json"
 LOCK = "up.lock"
 MOST_BYTES = 65536
 
-# What a demo's simulator has for an address. Nothing wider: programs differ in how they read odd URLs.
+# The form of a demo simulator's address. It allows no more, as programs differ in how they read odd URLs.
 _SIMULATOR = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}(/[a-z_]+)?")
 
 

@@ -43,9 +43,9 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+
 DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 #: Ten years: what lasts longer is a typo.
 LONGEST_SECONDS = 315_360_000.0
-#: So many pages for one answer are a typo, and no upstream reaches back further than a year.
+#: More pages for one answer are a typo, and no upstream reaches back further than a year.
 MOST_PAGES, LONGEST_HOURS = 1000, 8760
-#: No upstream has a query with so many symbols.
+#: The most symbols of a query: no upstream takes as many.
 MOST_PACKED = 100
 #: More money than anybody spends a day, and the least that is counted (US dollars).
 MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
@@ -136,7 +136,7 @@ def _http_url(value: str) -> str:
 def _database_url(value: SecretStr) -> SecretStr:
     kind, mark, _ = value.get_secret_value().strip().partition("://")
     if kind not in DATABASES or not mark:
-        # Without the text where it has no such beginning: its password could not be told apart.
+        # A text without such a beginning is left out: its password could not be told apart.
         known = "" if not mark else f"{kind!r} is not supported; "
         raise ValueError(f"{known}it should be like {DATABASE_EXAMPLES}")
     return value
@@ -219,7 +219,7 @@ class Settings(BaseModel):
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
-    #: Without the extra ``sql`` there is nothing to write with.
+    #: It is off without the extra ``sql``, as there is nothing to write with.
     persist: bool = Field(default_factory=lambda: has("sqlalchemy"))
     #: 0 keeps everything for ever.
     keep_days: Annotated[int, Field(ge=0, le=36500)] = 90
@@ -254,7 +254,7 @@ class Settings(BaseModel):
             env[f"{PREFIX}DATA_DIR"] = str(data_dir)
         found = read_runtime_file(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
         settings = cls._of(env)
-        # Another Redis than the runtime file's: its demo, or its database, is not meant either.
+        # With another Redis than the runtime file's, its demo and its database are not meant either.
         if found.variables and settings.redis in (None, found.variables.get("REDIS_URL")):
             settings = cls._of(_with_runtime_file(env, found.variables))
         settings._runtime_file_problem = found.problem
@@ -314,7 +314,7 @@ _REDIS = {
     f"REDIS_{name}": f"redis_{name.lower()}"
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
 }
-#: By the type that was to be read.
+#: The words for each error, by pydantic's name of it.
 _PLAIN = {
     "int_parsing": "it should be a whole number",
     "float_parsing": "it should be a number",
@@ -324,7 +324,7 @@ _PLAIN = {
     "missing": "it is missing",
     "extra_forbidden": "it is not known here",
 }
-#: What the runtime file may say of the fleet as a whole. What it would run, or what is secret, never.
+#: The settings of the whole fleet that the runtime file may give: none that names code to run, no secret.
 _FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
 
 

@@ -17,7 +17,7 @@ from tbcache.models.foreign import NotJson, printable, read_json
 from tbcache.settings.model import MOST_DOLLARS, Settings
 from tbcache.settings.source import Source, get_declared, get_source, is_name, source_names
 
-#: Of what one process tells, so many sources and symbols are believed.
+#: How many sources and symbols of one process's heartbeat are read at most.
 MOST_SOURCES = 200
 MOST_SYMBOLS = 1000
 MOST_VARIABLES = 10

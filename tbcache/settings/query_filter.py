@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Characters that X takes.
 LONGEST = 512
-#: What stands before it at most: a ticker of 15 characters, as a plan without cashtags is asked for it.
+#: The longest text before it: a ticker of 15 characters, as a plan without cashtags is asked for it.
 _BEFORE = len('("$" OR ) ') + 2 * 15
 #: The word that asks for no filter: an empty variable counts as not set.
 NONE = "none"

@@ -122,7 +122,7 @@ BUILT_IN: Mapping[str, Source] = {
             limits=(Limit(300, 900),),
             price=Price(per_item=0.005, per_user=0.010, daily_dedupe=True),
             max_hours=168,
-            # Its search goes up to 30 seconds ago.
+            # The search of X goes up to 30 seconds ago.
             lag_seconds=30.0,
             pages=2,
             pack=30,
@@ -314,7 +314,7 @@ def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source
     if "daily_budget" in given and not price.per_request:
         raise ConfigurationError(f"source {name!r}: daily_budget without cost_per_request is never spent")
     figures = {what: value for what, value in given.items() if what in _FIGURES}
-    # What is old is served only where somebody has said for how long.
+    # Stale values are served only where somebody has said for how long.
     base = Source(name=name, base_url="", limits=limits, stale_ttl=0.0, price=price)
     return _checked(replace(base, **figures | _chosen(variables)))
 
@@ -401,7 +401,7 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
             raise ConfigurationError(f"{what}: {word!r}{nearest(word, known)}")
 
 
-#: What code calls a figure.
+#: The names that code has for the figures.
 _WORDS = {
     "limits": "limits",
     "cache_ttl": "ttl",
