@@ -78,7 +78,7 @@ class RateLimiter:
     ) -> Iterator[RateLimitStatus]:
         """Hold a slot around a request of your own: exact whatever the network's delay.
 
-        Leave the block when the answer is in, within the lease (15 s by default).
+        Leave the block when the answer is in, while the slot is held (15 s by default).
 
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
@@ -91,7 +91,7 @@ class RateLimiter:
             run(self.core.end(slot, cost))
 
     def hold(self, *, max_wait: float | None = None, cost: int = 1) -> str:
-        """The name of a slot that is held until whoever fetches with it commits it, or its lease ends.
+        """The name of a slot that is held until whoever fetches with it commits it, or its hold ends.
 
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).

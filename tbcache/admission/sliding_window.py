@@ -84,7 +84,7 @@ class SlidingWindow:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> tuple[str, RateLimitStatus]:
-        """Wait for a slot; its name, by which it is held until :meth:`end`, or its lease ends."""
+        """Wait for a slot; its name, by which it is held until :meth:`end`, or its hold ends."""
         return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._hold)
 
     async def end(self, slot: str, cost: int = 1) -> None:

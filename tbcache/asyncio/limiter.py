@@ -64,7 +64,7 @@ class RateLimiter:
     ) -> _Held:
         """Hold a slot around a request of your own: exact whatever the network's delay.
 
-        Leave the block when the answer is in, within the lease (15 s by default).
+        Leave the block when the answer is in, while the slot is held (15 s by default).
 
         Raises:
           RateLimited: no slot within ``max_wait`` seconds (default: the longest window).

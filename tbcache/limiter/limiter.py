@@ -249,7 +249,7 @@ class Limiter:
             await self._tell_ends(source)
 
     async def _tell_ends(self, source: str) -> None:
-        """Tell Redis of slots that are over, whoever granted them: it would hold them until their lease ends.
+        """Tell Redis of slots that are over, whoever granted them: it would hold them until their hold ends.
 
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.

@@ -104,7 +104,7 @@ class FunctionJob(Generic[T]):
         return error
 
     def _look_at_the_clock(self, grant: Grant) -> None:
-        """A slot is held until the lease ends: what is sent after that is known to nobody."""
+        """The hold of its slot is over: what the function sends after that, no window counts."""
         if (late := now() - grant.send_by) > 0:
             log.warning("fetch.overran", source=self.source.name, function=self._name, seconds=round(late, 3))
 

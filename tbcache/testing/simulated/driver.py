@@ -70,10 +70,10 @@ class Simulated:
     async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         found = list[T]()
 
-        async def keep() -> None:
+        async def lasting() -> None:
             found.append(await work())
 
-        await self._end(self._kernel.start(self._home, "detached", keep(), contextvars.copy_context()))
+        await self._end(self._kernel.start(self._home, "detached", lasting(), contextvars.copy_context()))
         return found[0]
 
     async def _end(self, work: Task) -> None:
