@@ -90,7 +90,7 @@ if is_unknown then
     return reply_cleared(now, log)
 end
 
--- First the way most asks go, before anything that only the others need.
+-- Most asks end here: what only the others need comes below.
 if is_hit then
     if is_held then
         for unit = 1, cost do
@@ -103,7 +103,8 @@ if is_hit then
     return reply_hit(now, found)
 end
 
--- Mostly nobody loads the key, or a timeline, and there is nothing of either. An error: the right to ask is missing.
+-- Mostly nobody loads the key, or a timeline, and neither lease is there. An error says that the right to ask is
+-- missing.
 local is_new
 if hours > 0 then
     is_new = redis.pcall('EXISTS', lease, line_lease, line) == 0

@@ -40,7 +40,7 @@ end
 local forgotten_at = int(now - forget_us)
 local long_absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
 for i = 1, #long_absent, 2 do
-    -- One that the last outage found here may have sent until its end.
+    -- A process that the last outage found here may have sent until the end of that outage.
     if tonumber(long_absent[i + 1]) >= returned_at or now >= clear_at(window.state, returned_at, hold) then
         local last = math.max(tonumber(long_absent[i + 1]), returned_at)
         forget(window.state, window.fleet, long_absent[i], clear_at(window.state, last, hold))

@@ -26,7 +26,7 @@ if (tonumber(load[4]) or 0) < cleared then
     load = {}
 end
 local left = lease_until(lease, load[2], load[5], now) - now
--- One that would hold for longer than a lease is kept is damaged.
+-- A lease that would hold for longer than its key lives is damaged.
 if load[1] and left > 0 and left < KEPT_MS * 1000 then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return reply_join(load[1], left)

@@ -8,7 +8,7 @@ local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with bef
 -- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
 -- the reserve what the interactive asks do not need: at each of some times ahead, what is
 -- free and what will have come free is to last for them, who come at random (two deviations
--- more than their mean). One request fits beside the reserve, whatever the fraction.
+-- more than their mean). One request fits beside the reserve whatever the fraction is.
 local function borrow(slots_key, limit, now, free, cost, fraction, rate)
     local count, span = limit[1], limit[2]
     local reserve = count - math.max(cost, math.floor(count * fraction))

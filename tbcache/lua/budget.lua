@@ -78,7 +78,7 @@ end
 -- what was not billed before today.
 local function bill(usage_key, billed_key, now, worker, budget, amount, once)
     for i = 1, #once, 2 do
-        -- Where it cannot be kept, nobody knows what was billed before: it is counted once more.
+        -- Where the set cannot be written, nobody knows what was billed before: the id is counted once more.
         local is_new = redis.pcall('SADD', billed_key, once[i])
         amount = amount + (type(is_new) == 'number' and is_new or 1) * tonumber(once[i + 1])
     end

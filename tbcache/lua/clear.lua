@@ -18,7 +18,7 @@ local PENDING_TTL_S = 4000 * 86400  -- longer than any entry lives: it must not 
 local written = redis.pcall('GET', log)
 written = type(written) == 'string' and written or ''
 local time = redis.call('TIME')
--- What begins with a 9 would not be exact: such a log was damaged.
+-- A sequence that begins with a 9 would not be exact: such a log was damaged.
 local last = tonumber(string.match(written, '^[1-8]%d*') or 0)
 local sequence = string.format('%016.0f', math.max(time[1] * 1000000 + time[2], last + 1))
 

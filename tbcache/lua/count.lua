@@ -16,7 +16,7 @@ local now, answered, failures = server_time(), 0, {}
 for i = 1, #figures, 2 do
     local metric, by = figures[i], tonumber(figures[i + 1])
     if metric == 'cost' then
-        -- What was paid while Redis was away, or for a request made elsewhere, is spent as well.
+        -- Money that was paid while Redis was away, or for a request made elsewhere, is spent as well.
         pay(usage, now, worker, budget, by)
     elseif metric ~= 'ended' then
         count(usage, worker, metric, by)
@@ -30,7 +30,7 @@ for i = 1, #figures, 2 do
         answered = answered + by
     end
 end
--- In which order they ended is not known: one that went well may have been the last.
+-- The order in which they ended is not known: one that went well may have been the last.
 if answered > 0 then
     record_end(state, now, '', answered)
 else

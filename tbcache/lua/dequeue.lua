@@ -47,7 +47,7 @@ end
 -- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
 local told = redis.pcall('GET', asked)
 local last = type(told) == 'string' and moment(told) or 0
--- What is damaged is written anew.
+-- A damaged moment is written anew.
 last = last > 0 and last or now
 if now - last > claim_us / 4 then
     local grace = claim_us * 3 / 16
@@ -58,7 +58,8 @@ if now - last > claim_us / 4 then
 end
 redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 
--- One of the jobs that a worker had as it died may be why; what keeps killing its worker is dead-lettered.
+-- One of the jobs that a worker had when it died may be the cause; a job whose workers die again and again is
+-- dead-lettered.
 -- The last goes first: each is put in front of those that lapsed after it.
 local all_lapsed = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)
 for i = #all_lapsed, 1, -1 do
@@ -70,7 +71,7 @@ for i = #all_lapsed, 1, -1 do
     else
         redis.call('LPUSH', list_of(id), id)
     end
-    -- Last: a job without a claim that is in no list would be queued again never.
+    -- The claim goes last: a job without a claim that is in no list would never be queued again.
     redis.call('ZREM', claims, lapsed)
     renew_ttls()
 end
@@ -89,7 +90,7 @@ local function ask_again_at(moment)
     end
 end
 
--- What was seen of the window, last.
+-- The last look at the window.
 local view
 
 -- Whether `many` jobs of a list may go upstream now.
@@ -98,7 +99,7 @@ local function fits(many, fraction)
     return view.retry_at == 0
 end
 
--- Whether its first may.
+-- Whether the first job of a list may go upstream now.
 local function may_go(fraction)
     local has_space = fits(1, fraction)
     if not has_space then
@@ -123,7 +124,7 @@ local function first(list)
     return id, message
 end
 
--- How many jobs of a list, at least, may go upstream now. All that could are looked at in one, where
+-- How many jobs of a list, at least, may go upstream now. All of them are looked at in one, where
 -- that comes to the same: the pre-warm lane is paced from one slot to the next.
 local function may_go_now(list, fraction)
     local many = math.min(most, redis.call('LLEN', list))
@@ -202,7 +203,7 @@ local function take_suspect()
     local fraction = lane_of(id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
     local is_held = not needs_no_slot(id, message)
-    -- Whoever is free is never refused: two that call each other off would both go without.
+    -- A free worker is never refused: two that call each other off would both get nothing.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process
         or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
     if is_ours and (not is_held or may_go(fraction)) then

@@ -5,7 +5,7 @@
 local HEAD_BYTES = 42  -- of an entry, as much as the two need
 local UNCLEARED = '1000000000000000'  -- the birth of what knows of no clear (see clear.lua)
 
--- Both take an entry or its head. What is damaged is old, and from before any clear.
+-- Both take an entry or its head. A damaged one counts as old, and as from before any clear.
 local function fresh_until(entry)
     return tonumber(string.sub(entry, 6, 21)) or 0
 end

@@ -59,7 +59,7 @@ local function meet(window, now, seen, name, joins, last_seen)
         last_seen = redis.call('ZSCORE', window.fleet, window.process)
     end
     last_seen = tonumber(last_seen or nil)
-    -- One that was absent for so long was forgotten; it is to put back its slots as well.
+    -- A process that was absent for so long was forgotten; it is to put back its slots as well.
     local is_forgotten = heard > 0 and not last_seen and now - heard >= FORGET_US
     local are_lost = is_overwritten(window)
     if not current then
@@ -87,13 +87,13 @@ local function meet(window, now, seen, name, joins, last_seen)
     end
     window.is_behind = window.is_behind or is_forgotten
     if window.is_behind or current ~= epoch then
-        -- What was read before is not what stands there now.
+        -- The state that was read before is not the one that is there now.
         window.told = nil
     end
     -- The clock was set back then, and no record says how long ago it is that its process was heard.
     window.is_set_back = (last_seen or 0) > now
     if (last_seen or joins) and (last_seen or 0) < now then
-        -- Never earlier than it was told: a clock that was set back has lost nothing.
+        -- The moment is never earlier than the one before: a clock that was set back has lost nothing.
         redis.call('ZADD', window.fleet, now, window.process)
     end
     if are_lost then

@@ -39,7 +39,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason)
         answer(id, result)
         forget(id)
     end
-    -- Last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
+    -- The claim goes last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
     -- job is in the queue; without a claim it would be in no list, and queued again never.
     redis.call('ZREM', claims, claim)
     if what == 'back' then

@@ -41,7 +41,7 @@ local function forget(state_key, fleet_key, process, gone_at)
     end
 end
 
--- From when on nothing that a process sent can be in a window (us). All of it
+-- The moment from which on nothing that a process sent can be in a window (us). All of it
 -- arrived within `hold` of `last`, the last moment at which it may have sent. It may be the first
 -- to send: so the windows of the limits in force count, and not only those that a slot was taken in.
 local function clear_at(state_key, last, hold)

@@ -5,7 +5,7 @@ local FOREIGN_POLL_US = 100000
 local WINDOWS_BEFORE_LESS = 4
 
 -- What refusals have taught that others use of a window. It fades by itself, by a fiftieth of the limit each few
--- windows: a lane that waits for it to be less cannot show that it is. What was told in figures does not.
+-- windows: a lane that waits for it to be less cannot show that it is. What upstreams told in figures does not fade.
 local function learned_of(state_key, limit, span, now)
     local told = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
     local known, less_at = tonumber(told[1] or 0) or 0, tonumber(told[2] or nil)
@@ -32,7 +32,7 @@ local function foreign(slots_key, state_key, limit, span, now, ours)
     if learned or not others then
         return learned and learned_of(state_key, limit, span, now) or 0, now + span
     end
-    -- The first word is past: windows may reset, or slide. One request goes to hear the next.
+    -- The time that the upstream named is past: its windows may reset, or slide. One request may go to learn which.
     others = tonumber(others)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
         others = math.max(0, math.min(others, limit - ours - 1))

@@ -1,7 +1,7 @@
 --@include number
 -- lease: who loads a key, and until when.
 
--- Until when it holds (us). Its length is known from when it was taken or renewed, and it never ends later than so
+-- The end of a lease (us). Its length is known from when it was taken or renewed, and it never ends later than so
 -- long from now: where the server's clock was set back, those who wait for a dead loader would wait for as much more.
 local function lease_until(lease_key, told_until, length, now)
     local ends_at = moment(told_until)

@@ -10,10 +10,10 @@
 -- Replies 0 when it is forgotten, or the moment (us) until which its share is reserved.
 local now, hold = server_time(), longest_hold(state, hold_us)
 local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, hold)
--- One without a share sends nothing without Redis.
+-- A process without a share sends nothing without Redis.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
     local died_at = tonumber(redis.call('HGET', state, 'died:' .. process) or -1)
-    -- Whoever was heard since then was not dead, and may have sent more.
+    -- A process that was heard since then was not dead, and may have sent more.
     if died_at < tonumber(redis.call('ZSCORE', fleet, process) or 0) then
         died_at = now
         redis.call('HSET', state, 'died:' .. process, int(now))

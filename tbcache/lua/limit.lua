@@ -10,7 +10,7 @@ local function parse_limits(text)
     return limits
 end
 
--- The limits that hold: the asker's, and the fleet's. Of one span the smaller count.
+-- The limits that hold: the asker's and the fleet's; where both have a span, the smaller count.
 local function in_force(limits, fleet)
     local by_span, merged = {}, {}
     for _, some in ipairs({limits, parse_limits(fleet)}) do

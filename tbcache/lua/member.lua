@@ -38,7 +38,7 @@ local function members_of(window, now)
     local told = fields[1] and read_fields(window.state, fields)
     local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
     for i = 1, #found, 2 do
-        -- One without a share does nothing without Redis.
+        -- A process without a share does nothing without Redis.
         local share = told[i] and tonumber(told[i])
         members.shares[found[i]] = share or nil
         if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - ABSENT_US) then
@@ -46,7 +46,7 @@ local function members_of(window, now)
                 table.insert(members.absent, share)
             end
         elseif told[i + 1] then
-            -- In a fleet at rest most have the same: each text is read once.
+            -- In a fleet at rest most processes have the same allowances: each text is read once.
             local text = told[i + 1]
             read[text] = read[text] or read_allowances(text)
             members.allowances[found[i]] = read[text]
@@ -84,7 +84,7 @@ local function write_allowances(window, allowances)
     end
 end
 
--- What the taker takes is of his own allowance first. Where nobody looked, it was taken before.
+-- Takes slots off the taker's own allowance first. Where nobody looked, that was done before.
 local function spend(window, cost)
     local allowances = window.members and window.members.allowances[window.process]
     if allowances then

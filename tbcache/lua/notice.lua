@@ -3,7 +3,7 @@
 -- $ns:notices   channel: "SOURCE UNTIL REASON", the source is closed until then (us), 0: it is open again;
 --               "SOURCE", all are to give back their allowances of it.
 
--- Tells everyone. Who may not publish goes on: the others learn it when they ask.
+-- Tells everyone. A user without the right to publish goes on: the others learn it when they ask.
 local function tell(state_key, words)
     local namespace, source = string.match(state_key, '^(.*):{(.*)}:state$')
     redis.pcall('PUBLISH', namespace .. ':notices', source .. words)

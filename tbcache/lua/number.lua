@@ -6,7 +6,7 @@ local function int(number)
     return string.format(is_whole and '%d' or '%.0f', number)
 end
 
--- A moment as Redis holds it (us). What is damaged, or beyond the calendar, is as good as none.
+-- A moment as Redis holds it (us). A damaged one, or one beyond the calendar, counts as 0.
 local function moment(text)
     local found = tonumber(text or 0) or 0
     return found > 0 and found < 2.5e17 and found or 0

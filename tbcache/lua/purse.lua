@@ -16,9 +16,9 @@ local share = tonumber(redis.call('HGET', window.state, 'share:' .. process) or 
 local left = budget - spent_of(usage) - flying_of(window.slots, now) * slot_price
 local _, others = purses_of(window, purses, now)
 local purse = math.floor(math.max(0, math.min(share * left, left - others)))
--- Until it has read this it goes by the old one: the larger of the two is reserved.
+-- The process goes by the old purse until it has read this reply: the larger of the two is reserved.
 if math.max(purse, going_by) > 0 then
-    -- One that cannot be stored is not given.
+    -- A purse that cannot be stored is not given.
     local stored = redis.pcall('HSET', purses, process, int(math.max(purse, going_by)))
     purse = type(stored) == 'number' and purse or 0
 else

@@ -31,7 +31,7 @@ local BELLS = 64
 local MOST_DEAD = 1000
 local SUSPECT_DEATHS = 2
 
--- All that holds jobs; the others have times of their own.
+-- The parts that hold jobs; the others have times of their own.
 local parts = {interactive, prewarm, suspects, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
     dead_jobs, reasons}
 

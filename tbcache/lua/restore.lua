@@ -49,7 +49,7 @@ local window = {slots = slots, state = state, fleet = fleet, process = process}
 local seen = meet(window, now, known, epoch, is_member)
 local current = string.match(seen, '^%S+')
 if is_first then
-    -- Who comes back to an empty Redis, and knew nothing of it, does not know what it has lost.
+    -- A process that comes back to an empty Redis, and knew nothing of it, does not know what it has lost.
     -- Those who do are back as soon as this one.
     redis.call('HSET', state, 'lost_at', int(now), 'whole_at', int(now + ABSENT_US))
 end
@@ -78,13 +78,13 @@ local ttl_ms = math.ceil((math.max(horizon, known_horizon) + longest_hold(state,
 expire_after(slots, ttl_ms)
 
 -- The window is whole again once all have put back what they sent, and what was sent by those who
--- had left by then is old. Who joined after the loss stands for nobody.
+-- had left by then is old. A process that joined after the loss stands for nobody.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
     local left_until, told_at = int(now + left_us), int(now - told_ago_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
     expire_after(back, ttl_ms)
     local told, latest, returned, awaited = {}, 0, 0, 0
-    -- Those who joined later may be heard of as late as the first that is absent.
+    -- The processes that joined later may be heard of as late as the first that is absent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
     for _, text in ipairs(redis.call('HVALS', back)) do
         local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
@@ -94,7 +94,7 @@ if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') 
             whole_at = math.max(whole_at, tonumber(left))
         end
     end
-    -- One that was forgotten when the others were last told was not among those they were told of.
+    -- A process that was forgotten when the others were last told was not among those they were told of.
     for _, at in ipairs(told) do
         returned = returned + (latest - at < FORGET_US - CLOCK_SLACK_US and 1 or 0)
     end

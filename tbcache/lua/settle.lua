@@ -56,7 +56,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 
--- What the upstream refused to one is refused to all. Refusals of requests that were
+-- The upstream refuses all what it refuses one. Refusals of requests that were
 -- under way together are one strike, not many.
 local was_closed_until = moment(redis.call('HGET', state, 'closed_until'))
 local is_same_strike = was_closed_until > now
@@ -84,7 +84,7 @@ end
 
 -- Headroom: a refusal that names no figures teaches that others use the key as well. The
 -- first says nothing of how much, and a third of the limit is left to them: to find out step
--- by step would cost a refusal a step. From then on their allowance grows by a tenth, and shrinks
+-- by step would cost a refusal a step. From then on that part grows by a tenth, and shrinks
 -- by a fiftieth each few windows (learned_of), so that one refusal costs little.
 local function learn(limit, span)
     if error_kind ~= 'throttled' or hints ~= '' or is_same_strike then
@@ -106,7 +106,7 @@ end
 -- are held, or about to leave the window, it may have seen fewer of ours: then others have
 -- used at least so much. Where they use less than they did, half of the difference is
 -- believed, as they may only be between two bursts. What they still use beyond the end of
--- a word shows whether windows slide there, or are reset.
+-- the time that was named shows whether windows slide there, or are reset.
 local function heed(limit, span, left, told_until)
     local seen = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
     local others = seen > 0 and math.min(most_for_others(limit), seen + math.floor(limit / ROOM_TO_GROW)) or 0
@@ -131,7 +131,7 @@ local function heed(limit, span, left, told_until)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
 end
--- By the limit in force, whatever the one who read it goes by: what the upstream leaves to a
+-- The limit in force counts, whatever the reader of the answer goes by: what the upstream leaves to a
 -- larger limit is no less room for a smaller one.
 for span, left, told_until in string.gmatch(hints, '(%d+):(%d+):(%d+)') do
     for _, limit in ipairs(all_limits) do

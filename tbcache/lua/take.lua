@@ -24,7 +24,7 @@ local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
--- One that only looks writes nothing.
+-- An ask that only looks writes nothing.
 local asked = parse_limits(limits)
 local seen = is_take and meet(window, now, known, id) or ''
 open_window(window, limits, asked, ignores_fleet)

@@ -31,11 +31,11 @@ local function open_window(window, limits, asked, ignores_fleet)
         read_state(window, asked)
     end
     local told = window.told
-    -- Mostly they are the same.
+    -- The fleet's limits are mostly the asker's.
     window.limits = told[2] and told[2] ~= limits and not ignores_fleet and in_force(asked, told[2]) or asked
     window.closed_until, window.lost_at = moment(told[3]), tonumber(told[4] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(told[5] or 0), told[6], told[7]
-    -- Where nobody has said that others use the limits.
+    -- True where no field says that others use the limits.
     window.is_unshared = window.limits == asked
     for at = TOLD_AHEAD + 1, TOLD_AHEAD + 2 * #asked do
         window.is_unshared = window.is_unshared and not told[at]
@@ -67,8 +67,8 @@ local function has_plenty(window, now, cost)
     return true
 end
 
--- When the slot comes free whose leaving makes allowance (`over` more are wanted than there are), and whether that is
--- certain. One still held cannot leave before it is committed, so that now + span is the earliest.
+-- The moment at which enough slots have left (`over` more are wanted than there are), and whether that is
+-- certain. A slot still held cannot leave before it is committed, so that now + span is the earliest.
 local function freed_at(window, span, now, over)
     local gone = redis.call('ZCOUNT', window.slots, '-inf', int(now - span))
     local oldest = redis.call('ZRANGE', window.slots, gone + over - 1, gone + over - 1, 'WITHSCORES')
@@ -139,7 +139,7 @@ end
 -- count, span, used: of the tightest limit, where any were counted; is_certain: a slot that starts at retry_at can be
 -- promised; paced: of the pre-warm lane, span -> when it may go on after it}.
 local function look(window, now, cost, fraction)
-    -- One who is absent may take again what leaves of his: nothing is promised then.
+    -- An absent process may take again what leaves of its slots: nothing is promised then.
     local view = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
         is_certain = fraction == 1 and #members_of(window, now).absent == 0}
     -- The pre-warm lane goes by how many leave when as well.
@@ -197,7 +197,7 @@ local function hold_all(window, now, ids, cost, held, start, view)
         window.horizon = span
         redis.call('HSET', window.state, 'horizon', span)
     end
-    -- What nothing depends on is done now and then: first by whoever comes after a sixteenth of the window.
+    -- Upkeep that nothing depends on is done now and then: by the first who comes after a sixteenth of the window.
     if not is_lately(window, now, window.horizon / 16) then
         redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', now - window.horizon)
     end
