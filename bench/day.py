@@ -134,7 +134,7 @@ class Refresher(Reader):
         known = [self._known[symbol] for symbol in symbols if symbol in self._known]
         news = [stretches(record, requests[symbols[0]], SOURCE, at)[0] for record in known]
         leader = replace(requests[symbols[0]], others=tuple(symbols[1:]))
-        fetched = self._read(leader, at, (joined(news, known),) if known else ())
+        fetched = self._read(leader, at, (joined(news),) if known else ())
         for symbol in symbols:
             items = tuple(item for item in fetched.items if self._provider.is_of(item, symbol))
             part, before = replace(fetched, items=items), self._known.get(symbol)

@@ -16,6 +16,7 @@ from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
+from .deepening import Deepening
 from .due import TICK_SECONDS
 from .leader import Leader
 from .prewarm import Prewarm
@@ -41,10 +42,12 @@ def main() -> int:
     monitor.keep_beating("scheduler")
     leader = Leader(store, monitor.worker)
     prewarm = Prewarm(store, get_queue(), settings)
+    deepening = Deepening(store, get_queue(), settings, monitor)
 
     def tick() -> None:
         if leader.is_mine():
             prewarm.run()
+            deepening.run()
 
     # Not above: it comes with an extra, and what is missing is said in one line.
     from apscheduler.schedulers.background import BackgroundScheduler

@@ -41,16 +41,17 @@ _NO_KEYS = {
 
 
 class _Day(datetime):
-    """A day that is written as its form."""
+    """A moment that is written as its form, of a day or an hour."""
 
     def __format__(self, form: str) -> str:
-        return "YYYYMMDD"
+        return form.replace("%Y", "YYYY").replace("%m", "MM").replace("%d", "DD").replace("%H", "HH")
 
 
 #: What stands for the arguments of the methods of Keys, by name.
 _ARGUMENTS = {
     "source": "SOURCE",
     "day": _Day(2026, 1, 1),
+    "hour": _Day(2026, 1, 1),
     "part": "PART",
     "message_id": "JOB",
     "token": "TOKEN",

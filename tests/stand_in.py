@@ -8,5 +8,10 @@ class Monitor:
 
     worker = "w"
 
+    @property
+    def asks(self) -> Monitor:
+        return self
+
+    def note(self, key: str) -> None: ...
     def count(self, *_: object) -> None: ...
     def bill(self, *_: object) -> None: ...

@@ -121,7 +121,9 @@ def name_of(key: bytes) -> str | None:
     """The name in the map of a key in Redis that has one type."""
     for name, pattern in architecture.key_names().items():
         form = re.sub(
-            r"SOURCE|REST|YYYYMMDD|JOB|PART", lambda _: ".+", re.escape(pattern.replace("$ns", "trading_bot"))
+            r"SOURCE|REST|YYYYMMDD(HH)?|JOB|PART",
+            lambda _: ".+",
+            re.escape(pattern.replace("$ns", "trading_bot")),
         )
         if re.fullmatch(form, key.decode()):
             return None if name in ("queue", "wake") else name

@@ -50,11 +50,12 @@ def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcom
         lane: Lane = "interactive",
         needed: float = 0.0,
         others: Sequence[str] = (),
+        deep: bool = False,
     ) -> Outcome:
         message: Any = CurrentMessage.get_current_message()
         slot = message.options.get("slot") if message is not None else None
         provider = get_provider(source)
-        request = replace(provider.source.request(symbol, hours), others=tuple(others))
+        request = replace(provider.source.request(symbol, hours), others=tuple(others), is_deep=deep)
         # A worker waits for nothing: whoever must wait goes back to the queue.
         return provider.run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
 

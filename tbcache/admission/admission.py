@@ -98,6 +98,7 @@ class Admission:
         #: It knows whose plans have their items late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
+        self.asks = monitor.asks
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
@@ -384,6 +385,7 @@ class Admission:
                 line_lease=keys.lease(ask.line or ask.request.key),
                 limits=constants.limits,
                 lease_us=self._lease_us,
+                fraction=self._fractions[ask.lane] if ask.is_deep else 1.0,
                 id=grant.slot,
                 next_id=slot,
                 cost=source.cost,

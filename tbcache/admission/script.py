@@ -124,6 +124,7 @@ class Turn(NamedTuple):
     line_lease: Key
     limits: str
     lease_us: int
+    fraction: float
     id: str
     next_id: str
     cost: int

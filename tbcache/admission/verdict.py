@@ -32,6 +32,11 @@ class Ask(NamedTuple):
         return self.request.line if isinstance(self.request, FetchRequest) else ""
 
     @property
+    def is_deep(self) -> bool:
+        """True where older hours are filled, which nobody waits for."""
+        return isinstance(self.request, FetchRequest) and self.request.is_deep
+
+    @property
     def hours(self) -> int:
         """For how many hours that has to be known; 0 where there is none."""
         return self.request.hours if isinstance(self.request, FetchRequest) else 0

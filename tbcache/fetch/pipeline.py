@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -76,6 +76,7 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._packs = Packs()
+        self._asks = admission.asks
         self._memory = admission.memory
 
     def run(
@@ -112,6 +113,8 @@ class Pipeline:
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
         """:meth:`answer`, for what the process itself has not in memory."""
         request = cast("FetchRequest", ask.request)
+        if ask.lane == "interactive":
+            self._asks.note(request.key)
         if await self.admission.delay.is_shut(upstream.source, request):
             await self.admission.give_back(ask)
             nothing = delayed(upstream, request, self.admission.now)
@@ -203,7 +206,10 @@ class Pipeline:
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
         """This process's own copy while it is known to be fresh: a hit without a round trip."""
-        return self.recall_kept(source, request.key, SymbolSentiment)
+        kept = self.recall_kept(source, request.key, SymbolSentiment)
+        if kept is not None:
+            self._asks.note(request.key)
+        return kept
 
     def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
         """What a job of ``source`` has had kept, if it is of ``kind``."""
@@ -215,12 +221,15 @@ class Pipeline:
         self.admission.count_hit(source)
         return kept
 
-    def find(self, source: Source, request: FetchRequest) -> Coroutine[Any, Any, SymbolSentiment | None]:
+    async def find(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
         """What Redis has for ``request``, where a fresh value is expected there: a hit for the price of a
         GET. Whatever may come of it instead is for :meth:`fetch` to say."""
         if request.hours <= source.delay_hours:
-            return _nothing()
-        return self.find_kept(source, request.key, decode_sentiment, _as_it_is)
+            return None
+        found = await self.find_kept(source, request.key, decode_sentiment, _as_it_is)
+        if found is not None:
+            self._asks.note(request.key)
+        return found
 
     async def find_kept(
         self, source: Source, key: str, read: Callable[[bytes], T], kept: Callable[[T, bytes], object]
@@ -320,10 +329,6 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _as_it_is(value: T, payload: bytes) -> T:

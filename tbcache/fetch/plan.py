@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tbcache.models import FetchRequest
@@ -20,7 +21,8 @@ def stretches(
     """The stretches of time to ask for, the newest first; none where all is to be asked for.
 
     That is what came since the last time, and what is older than all that is known, where ``request`` is for
-    more hours than any before. Holes further back are left: they cost pages that nobody waits for.
+    more hours than any before. Holes further back are left, as they cost pages that nobody waits for, unless
+    the request is a deep one.
     """
     start = now - timedelta(hours=request.hours)
     last = None if known is None else known.timeline.coverage.last(Span(start, now))
@@ -28,11 +30,21 @@ def stretches(
         return ()
     since = max(start, _since(last.end, now, source))
     dated = [version for version in known.timeline.versions if version.item.at is not None]
-    news = Stretch(since, since_id=_typical([one for one in dated if one.at <= since][-SAMPLE:]))
+    news = _between(dated, since, None)
+    if request.is_deep:
+        holes = known.timeline.coverage.holes(Span(start, last.end))
+        return news, *(_between(dated, *hole) for hole in reversed(holes))
     if request.hours <= known.hours or last.start <= start:
         return (news,)
-    newer = [one for one in dated if one.at >= last.start]
-    return news, Stretch(start, last.start, until_id=_typical(newer[:SAMPLE]), above=len(newer))
+    return news, replace(_between(dated, start, last.start), since_id=None)
+
+
+def _between(dated: Sequence[Scored], since: datetime, until: datetime | None) -> Stretch:
+    """The stretch of these times, with the ids of about them of those that are known, the oldest first."""
+    older = [one for one in dated if one.at <= since]
+    newer = [] if until is None else [one for one in dated if one.at >= until]
+    since_id, until_id = _typical(older[-SAMPLE:]), _typical(newer[:SAMPLE])
+    return Stretch(since, until, since_id, until_id, above=len(newer))
 
 
 def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool:

@@ -118,9 +118,11 @@ class PageReader:
         now: datetime,
         reach: Reach | None = None,
         stretches: Sequence[Stretch] = (),
+        pages: int | None = None,
     ) -> None:
         """``now`` is what hours are counted back from; ``reach`` what to send where that is not what was
-        asked for; ``stretches`` what of the hours to ask for, the newest first (none: all).
+        asked for; ``stretches`` what of the hours to ask for, the newest first (none: all); ``pages`` how
+        many requests it may take where that is not what the source says.
         """
         self._upstream = upstream
         # Only a request for a symbol's posts comes in pages.
@@ -134,6 +136,7 @@ class PageReader:
         self._is_partial = bool(stretches)
         self._kept: dict[str, Item] = {}
         self._pages = 0
+        self._most = upstream.source.pages * len(self._sent.symbols) if pages is None else pages
         self._hints: tuple[RateHint, ...] = ()
         self._attempt = attempt
 
@@ -181,7 +184,7 @@ class PageReader:
 
     async def _turned(self) -> _End | None:
         """Have the slot of the next page; else, why there is none."""
-        if self._pages >= self._upstream.source.pages * len(self._sent.symbols):
+        if self._pages >= self._most:
             return _End("page_budget")
         turn = await self._turn(self._attempt.grant, self._attempt.bill)
         self._attempt.bill = NOTHING

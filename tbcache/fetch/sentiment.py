@@ -28,6 +28,9 @@ from tbcache.timeline import Record
 
 log = get_logger("tbcache.fetch")
 
+#: So many pages a load that fills older hours takes: it has the lease of its symbol meanwhile.
+DEEP_PAGES = 12
+
 
 class SentimentJob:
     """One request for the sentiment of a symbol, and the upstream that knows it."""
@@ -111,6 +114,10 @@ class SentimentJob:
         now = self._admission.now
         # To find out about the plan, other hours are asked for than those that an answer is of.
         parts = stretches(known, self.request, self.source, now) if reach.request == self.request else ()
+        if self.request.is_deep:
+            return await self._read_pages(
+                attempt, reach, known, parts, pages=max(DEEP_PAGES, self.source.pages)
+            )
         if len(parts) == 1 and not attempt.grant.is_fallback and self._packs.takes(self._upstream):
             await pack.gather(attempt.grant.ask, self._symbols, parts[0])
         if known is None or not pack.members:
@@ -141,12 +148,24 @@ class SentimentJob:
         attempt.grant = turn
 
     async def _read_pages(
-        self, attempt: Attempt, reach: Reach, known: Record | None, parts: Sequence[Stretch]
+        self,
+        attempt: Attempt,
+        reach: Reach,
+        known: Record | None,
+        parts: Sequence[Stretch],
+        pages: int | None = None,
     ) -> Fetched:
         admission = self._admission
         try:
             fetched = await PageReader(
-                self._upstream, attempt, admission.turn, admission.may_send, admission.now, reach, parts
+                self._upstream,
+                attempt,
+                admission.turn,
+                admission.may_send,
+                admission.now,
+                reach,
+                parts,
+                pages,
             ).read()
         except BaseException:
             world().undo(functools.partial(admission.delay.give_up, self.source))

@@ -3,11 +3,13 @@
 --@include lease
 -- turn: between two pages of one answer. Commits the slot of the page that came and
 -- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
--- may fill the limit: an answer that has begun is finished.
+-- may fill the limit: an answer that has begun is finished. But what nobody asked for, older hours
+-- that are filled in the background, leaves the others their part.
 --
 -- KEYS  window, lease, usage, billed, purses, line_lease   (see admit.lua, settle.lua)
 -- ARGV  limits
 --       lease_us
+--       fraction     of each limit that the next page may fill (0..1]
 --       id           of the slot of the page that came
 --       next_id      of the slot of the next page
 --       cost         in slots
@@ -34,7 +36,7 @@ if deadline_us > 0 and now > deadline_us then
 end
 local seen = enter(window, now, limits, known, next_id)
 bill(usage, billed, now, worker, budget, amount, once)
-local view = look(window, now, cost, 1)
+local view = look(window, now, cost, fraction)
 local retry_at, code, reason = view.retry_at, view.code, view.text
 local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, 0)
 if funds_at > retry_at then
@@ -47,7 +49,7 @@ if retry_at > 0 then
     end
     return reply_wait(now, retry_at, code, reason, seen)
 end
-hold(window, now, next_id, cost, lease_us, now)
+hold(window, now, next_id, cost, lease_us, now, fraction < 1 and view or nil)
 for _, key in ipairs({lease, line_lease}) do
     if redis.call('HGET', key, 'token') == token then
         renew_lease(key, int(now + lease_us), int(lease_us))

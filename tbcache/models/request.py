@@ -82,7 +82,8 @@ class FetchRequest:
     """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``.
 
     ``stretch`` is what of it a provider is to ask for; None for all of it. ``others`` are symbols that may be
-    asked for in the same request.
+    asked for in the same request. ``is_deep``: what is missing of the hours is asked for as well, however
+    far back it is.
     """
 
     source: str
@@ -92,6 +93,7 @@ class FetchRequest:
     key: str = field(init=False, repr=False, compare=False)
     stretch: Stretch | None = field(default=None, kw_only=True, repr=False, compare=False)
     others: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
+    is_deep: bool = field(default=False, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))

@@ -20,6 +20,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.foreign import printable, quoted, whole
 from tbcache.models.price import Bill
+from tbcache.monitoring.asked import Asks
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
 from tbcache.monitoring.presence import Presence, process_name
@@ -54,6 +55,8 @@ class UsageMonitor:
         self._recorder = Recorder(store, settings, process_name(settings))
         self._presence = Presence(store, settings, self._recorder.worker)
         self.names = self._recorder.names
+        #: How often which answer is asked for.
+        self.asks = Asks(store)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
         _MONITORS.add(self)
@@ -226,6 +229,7 @@ class UsageMonitor:
         with contextlib.suppress(Unavailable):
             self._presence.beat(role, started_at, workload or Workload())
             self._recorder.mark_minutes()
+            self.asks.flush()
             self._presence.look_for_others()
 
     def leave(self) -> None:

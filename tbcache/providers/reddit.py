@@ -46,8 +46,10 @@ class RedditProvider(Provider):
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
         hours = (now - fetch.start(now)).total_seconds() / 3600
-        if cursor is None and fetch.stretch is not None:
-            cursor = fetch.stretch.until_id
+        if fetch.stretch is not None and fetch.stretch.until is not None:
+            # That a listing ends says nothing where it does not begin at its top; what is older does.
+            hours += 1
+            cursor = fetch.stretch.until_id if cursor is None else cursor
         params = {
             "q": " OR ".join(fetch.symbols),
             "restrict_sr": "1",

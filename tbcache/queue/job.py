@@ -155,12 +155,14 @@ def actor_name(source: str) -> str:
 
 def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``; enqueued by the actor's name."""
-    # Not where there are none: a worker of an earlier version knows of none.
-    others = {"others": request.others} if request.others else {}
+    # Only where they say something: a worker of an earlier version knows of none.
+    more = ({"others": request.others} if request.others else {}) | (
+        {"deep": True} if request.is_deep else {}
+    )
     return dramatiq.Message(
         queue_name=request.source,
         actor_name=actor_name(request.source),
         args=(),
-        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **others},
+        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **more},
         options={},
     )

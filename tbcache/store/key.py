@@ -101,6 +101,10 @@ class Keys:
     def billed(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:billed:{day:%Y%m%d}"
 
+    def asked(self, source: str, hour: datetime) -> str:
+        """HASH, see monitoring/asked.py."""
+        return f"{self.namespace}:{{{source}}}:asked:{hour:%Y%m%d%H}"
+
     def purses(self, source: str, day: datetime) -> str:
         """HASH, see purse.lua."""
         return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"

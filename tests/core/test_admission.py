@@ -1074,6 +1074,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
         line_lease=store.keys.lease("twitter:AAPL:timeline"),
         limits="5:60000000",
         lease_us=15_000_000,
+        fraction=1.0,
         id=grant.slot,
         next_id="next",
         cost=1,

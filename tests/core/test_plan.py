@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
 
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.models import FetchRequest, Item
 from tbcache.models.price import Price
 from tbcache.models.request import Stretch
 from tbcache.settings import BUILT_IN, Source
-from tbcache.timeline import Read, Record, Scored, Span, Timeline
+from tbcache.timeline import Coverage, Read, Record, Scored, Span, Timeline
+from tests.timeline.kit import coverages, examples
 
 NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 7, 28, tzinfo=UTC)
@@ -113,3 +115,40 @@ def test_only_news_of_about_one_time_go_together() -> None:
     assert not is_packable(news(6)[0], (), X)
     assert not is_packable(news(6)[0], (*news(6), *news(60)), X)
     assert not is_packable(news(6)[0], news(6.1), replace(X, price=Price(per_item=0.01)))
+
+
+def test_a_deep_request_asks_for_what_is_missing_the_newest_first() -> None:
+    """Older hours come last: what was said lately is asked for most."""
+    end = NOON - timedelta(minutes=5)
+    spans = ((30, 20), (16, 10), (2, 0))
+    reads = [Read(Span(end - timedelta(hours=a), end - timedelta(hours=b)), end) for a, b in spans]
+    hours = (0.5, 1, 1.5, 11, 12, 13, 21, 22, 23)
+    posts = [
+        Scored(Item(f"{1000 + 60 * n:g}", end - timedelta(hours=n), "", seen_at=end), 0.0) for n in hours
+    ]
+    record = Record(Timeline.of(posts, reads), end, end, 24, "any/1")
+    assert len(stretches(record, AAPL, X, NOON)) == 1
+    news, *holes = stretches(record, replace(AAPL, is_deep=True), X, NOON)
+    assert (news.until, news.since_id) == (None, "1060")
+    assert [(hole.since, hole.until) for hole in holes] == [
+        (end - timedelta(hours=10), end - timedelta(hours=2)),
+        (end - timedelta(hours=20), end - timedelta(hours=16)),
+    ]
+    assert [(hole.since_id, hole.until_id) for hole in holes] == [("1720", "1060"), ("2320", "1720")]
+    assert [hole.above for hole in holes] == [3, 6]
+
+
+@given(coverages.filter(lambda coverage: bool(coverage.spans)))
+@examples
+def test_what_is_asked_for_and_what_is_known_are_all_the_hours(coverage: Coverage) -> None:
+    """And nothing twice: a stretch that was left out would never be filled."""
+    end = coverage.spans[-1].end
+    record = Record(Timeline.of([], [Read(span, end) for span in coverage.spans]), end, end, 1, "any/1")
+    now = end + timedelta(minutes=1)
+    start = now - timedelta(hours=1)
+    source = replace(X, price=Price(per_item=0.01))
+    asked = stretches(record, FetchRequest("twitter", "AAPL", 1, is_deep=True), source, now)
+    parts = [Span(stretch.since, stretch.until or now) for stretch in asked]
+    known = coverage.within(Span(start, now))
+    assert Coverage.of([*parts, *known.spans]).spans == (Span(start, now),)
+    assert all(not known.within(part).spans for part in parts)

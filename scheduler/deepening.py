@@ -1,0 +1,105 @@
+"""Fills the hours that answers lack, in the background: one symbol of a source at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from tbcache.admission.fresh import value_of
+from tbcache.io import run
+from tbcache.io.log import get_logger
+from tbcache.models import FetchRequest
+from tbcache.models.error import InvalidRequest
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Queue
+from tbcache.rate_limiter import get_rate_limiter
+from tbcache.settings import Settings, Source, get_sources
+from tbcache.store import Store, Unavailable
+from tbcache.store.clear import read_logs
+from tbcache.store.codec import DecodeError, decode_sentiment
+
+from .missing import Candidate, has_room, may_spend, next_of
+
+log = get_logger("tbcache.scheduler")
+
+#: So many of those that were asked for most are looked at, beside the common symbols.
+MOST_ASKED = 50
+
+
+class Deepening:
+    """Queues a load of older hours where limit and budget have room for it, and nothing else waits."""
+
+    def __init__(self, store: Store, queue: Queue, settings: Settings, monitor: UsageMonitor) -> None:
+        self._store = store
+        self._queue = queue
+        self._settings = settings
+        self._monitor = monitor
+        self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
+
+    def run(self) -> int:
+        """Queue one load for each source that lacks something; how many. 0 while Redis is away."""
+        queued = 0
+        for source in self._sources:
+            try:
+                queued += self._fill(source)
+            except Unavailable as error:
+                log.warning("deepening.waits", source=source.name, reason=error.reason)
+        return queued
+
+    def next(self, source: Source) -> Candidate | None:
+        """What is to be filled next; None where nothing is missing, or may be asked for now.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        spent = self._monitor.get_source_metrics(source.name).cost_today if source.price.per_page else 0.0
+        if source.delay_hours or not may_spend(source, spent):
+            return None
+        found = next_of(self._candidates(source))
+        if found is None or self._queue.depth(source.name).waiting:
+            return None
+        status = get_rate_limiter(source.name).get_status()
+        is_free = not status.is_limited and has_room(status, self._settings.prewarm_share)
+        return found if is_free else None
+
+    def _fill(self, source: Source) -> int:
+        found = self.next(source)
+        if found is None:
+            return 0
+        # More than any answer has: it is loaded though it is fresh.
+        request, needed = replace(found.request, is_deep=True), source.cache_ttl + 1.0
+        handle = self._queue.enqueue(request, "prewarm", needed=needed)
+        return int(handle.is_new)
+
+    def _candidates(self, source: Source) -> Iterator[Candidate]:
+        asks = dict(self._monitor.asks.most(source.name, MOST_ASKED))
+        requests = self._requests(source, asks)
+        entries = [self._store.keys.entry(request.key) for request in requests]
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for entry in entries:
+                pipe.get(entry)
+            found = pipe.execute(raise_on_error=False)
+        (cleared,) = run(read_logs(self._store, [self._store.keys.clears(source.name)])).values()
+        for request, entry in zip(requests, found, strict=True):
+            if cleared.fresh_until(request.key, entry):
+                with contextlib.suppress(DecodeError):
+                    yield Candidate(request, decode_sentiment(value_of(entry)), asks.get(request.key, 0))
+
+    def _requests(self, source: Source, asks: dict[str, int]) -> list[FetchRequest]:
+        """What is kept warm, and what was asked for."""
+        hours = min(self._settings.common_hours, source.max_hours)
+        common = [FetchRequest(source.name, symbol, hours) for symbol in self._settings.common_symbols]
+        asked = (_request(source, key) for key in asks)
+        return list(dict.fromkeys([*common, *(request for request in asked if request is not None)]))
+
+
+def _request(source: Source, key: str) -> FetchRequest | None:
+    """The request of a cache key; None of what is no symbol's answer."""
+    _, symbol, hours = (*key.split(":"), "", "")[:3]
+    try:
+        return source.request(symbol, int(hours))
+    except (InvalidRequest, ValueError):
+        return None

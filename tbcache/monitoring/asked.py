@@ -1,0 +1,71 @@
+"""How often each answer is asked for: what is asked for most is filled first.
+
+It is a hint, and counted as one: what a process counts reaches Redis with its next beat, and is lost where
+that fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+from tbcache.models.foreign import printable, whole
+from tbcache.store import Store
+
+KEPT_SECONDS = 2 * 3600
+#: Of so many keys a process counts the asks between two beats.
+MOST_KEYS = 1_000
+
+
+class Asks:
+    """The asks of this process, and those of all in this hour and the one before."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._counted: dict[str, int] = {}
+
+    def note(self, key: str) -> None:
+        """Count an ask for a cache key. No lock: an ask that is lost costs nothing."""
+        counted = self._counted
+        if key in counted or len(counted) < MOST_KEYS:
+            counted[key] = counted.get(key, 0) + 1
+
+    def flush(self) -> None:
+        """Add what was counted to what Redis has.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        counted, self._counted = self._counted, {}
+        if not counted:
+            return
+        hour = self._store.clock.today
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for key, asks in list(counted.items()):
+                name = self._store.keys.asked(key.partition(":")[0], hour)
+                pipe.hincrby(name, key, asks)
+                pipe.expire(name, KEPT_SECONDS)
+            # A key of another type counts nothing.
+            pipe.execute(raise_on_error=False)
+
+    def most(self, source: str, count: int) -> list[tuple[str, int]]:
+        """The cache keys of ``source`` that were asked for most of late, and how often.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        now, found = self._store.clock.today, Counter[str]()
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for hour in _hours(now):
+                pipe.hgetall(self._store.keys.asked(source, hour))
+            for counted in pipe.execute(raise_on_error=False):
+                for key, asks in counted.items() if isinstance(counted, dict) else ():
+                    found[printable(key)] += whole(asks) or 0
+        return found.most_common(count)
+
+
+def _hours(now: datetime) -> tuple[datetime, datetime]:
+    return now, now - timedelta(hours=1)

@@ -1,0 +1,80 @@
+"""Older hours, filled where nobody waits for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.fetch import Pipeline
+from tbcache.models import FetchRequest, Item, Limit, Page
+from tests.core.conftest import TWITTER, Upstream
+
+pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
+
+AAPL = FetchRequest("twitter", "AAPL")
+DEEP = replace(AAPL, is_deep=True)
+#: So far apart are the posts, and so many does a page have.
+SPACING, SIZE = timedelta(minutes=24), 5
+
+
+class Busy(Upstream):
+    """An upstream with more in a day than one answer may read, which counts by ids and pages by ``until``."""
+
+    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> object:  # type: ignore[override]
+        stretch = fetch.stretch
+        if cursor is None and stretch is not None and stretch.until_id is not None:
+            # It is the middle one of the three oldest.
+            cursor = str(int(stretch.until_id) + 2)
+        return super().request(fetch, cursor, now)
+
+
+def page(newest: datetime, cursor: str | None) -> Page:
+    first = int(cursor or 0)
+    items = tuple(Item(f"{n}", newest - n * SPACING, "up") for n in range(first, first + SIZE))
+    return Page(items, next=f"{first + SIZE}")
+
+
+def busy(limit: int = 100) -> Busy:
+    upstream = Busy(replace(TWITTER, limits=(Limit(limit, 60.0),), pages=2))
+    newest = datetime.now(UTC)
+    upstream.answer = lambda cursor: page(newest, cursor)
+    return upstream
+
+
+def deepen(pipeline: Pipeline, upstream: Busy) -> float:
+    return pipeline.run(upstream, DEEP, lane="prewarm", needed=1000.0).covered_hours
+
+
+def test_a_deep_load_goes_on_where_the_last_one_ended_until_all_is_known(pipeline: Pipeline) -> None:
+    """24 hours of a busy symbol were its last hour and a half, for ever."""
+    upstream = busy()
+    assert pipeline.run(upstream, AAPL).covered_hours == pytest.approx(3.6, abs=0.1)
+    upstream.sent.clear()
+    assert deepen(pipeline, upstream) == 24
+    # A page of news, and of each other hour one page alone: nothing is read twice.
+    assert upstream.sent[0] is None
+    assert upstream.sent[1:] == [f"{n}" for n in range(10, 61, SIZE)]
+    upstream.sent.clear()
+    assert deepen(pipeline, upstream) == 24
+    assert upstream.sent == [None]
+
+
+def test_a_deep_load_leaves_the_others_their_part_of_the_limit(pipeline: Pipeline) -> None:
+    """Who waits for an answer must not wait for what nobody asked for."""
+    upstream = busy(limit=10)
+    pipeline.run(upstream, AAPL)
+    deepen(pipeline, upstream)
+    assert len(upstream.sent) == 7
+    assert pipeline.run(upstream, FetchRequest("twitter", "TSLA"), patience=0).origin == "live"
+    assert len(upstream.sent) == 9
+
+
+def test_an_answer_that_was_asked_for_is_read_with_the_pages_of_one(pipeline: Pipeline) -> None:
+    """It does not wait for holes."""
+    upstream = busy()
+    pipeline.run(upstream, AAPL)
+    upstream.sent.clear()
+    assert pipeline.run(upstream, AAPL, needed=1000.0).covered_hours == pytest.approx(3.6, abs=0.1)
+    assert upstream.sent == [None]

@@ -1,0 +1,165 @@
+"""Which answers are filled in the background, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.deepening import Deepening
+from scheduler.missing import FILLABLE, Candidate, has_room, may_spend, next_of
+from tbcache.admission import Go, Settlement
+from tbcache.limiter import limiter_of
+from tbcache.models import FetchRequest, Limit, RateLimitStatus, SymbolSentiment
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Queue
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import BUILT_IN, Settings, get_source
+from tbcache.store import Store
+from tbcache.store.codec import encode_sentiment
+from tests.blocking import Admission
+from tests.core.conftest import ask
+from tests.timeline.kit import examples
+
+NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)
+STOCKTWITS, X = BUILT_IN["stocktwits"], BUILT_IN["twitter"]
+
+
+def answer(
+    symbol: str, covered: float, count: int = 60, reason: str | None = "page_budget"
+) -> SymbolSentiment:
+    since = datetime.fromtimestamp(NOON.timestamp() - covered * 3600, UTC)
+    is_whole = covered >= 24
+    return SymbolSentiment(
+        "stocktwits",
+        symbol,
+        24,
+        0.1,
+        count,
+        1,
+        0,
+        0,
+        NOON,
+        is_whole,
+        since,
+        "any/1",
+        None if is_whole else reason,
+    )
+
+
+def candidate(symbol: str, covered: float, asks: int = 0, **more: object) -> Candidate:
+    found = answer(symbol, covered, **more)  # type: ignore[arg-type]
+    return Candidate(FetchRequest("stocktwits", symbol), found, asks)
+
+
+def chosen(*candidates: Candidate) -> str | None:
+    found = next_of(candidates)
+    return None if found is None else found.request.symbol
+
+
+def test_what_is_asked_for_most_is_filled_first_and_of_these_the_busiest() -> None:
+    """A limit has room for one at a time, and somebody trades on it."""
+    busy, quiet = candidate("NVDA", 1.5), candidate("AAPL", 4)
+    assert chosen(quiet, busy) == "NVDA"
+    assert chosen(quiet._replace(asks=3), busy._replace(asks=2)) == "AAPL"
+    # Until it is done: what is known of it grows meanwhile.
+    assert chosen(quiet, candidate("NVDA", 20, count=800)) == "NVDA"
+    assert chosen(quiet, candidate("NVDA", 24, asks=9)) == "AAPL"
+
+
+def test_what_no_further_page_would_bring_is_left() -> None:
+    """It would be asked for again every five seconds, for ever."""
+    for reason in ("search_depth", "no_times", "plan_delay", "no_next_page", "repeated_page", "bad_request"):
+        assert chosen(candidate("NVDA", 1.5, reason=reason)) is None
+    assert all(chosen(candidate("NVDA", 1.5, reason=reason)) == "NVDA" for reason in FILLABLE)
+
+
+def test_nobody_pays_for_what_nobody_asked_for_without_a_budget() -> None:
+    """And with one, half of the day's is left for what is asked for."""
+    assert may_spend(STOCKTWITS, 0.0)
+    assert not may_spend(X, 0.0)
+    budget = replace(X, daily_budget=2.0)
+    assert [may_spend(budget, spent) for spent in (0.0, 0.99, 1.0)] == [True, True, False]
+
+
+@given(st.integers(1, 300), st.integers(0, 300), st.sampled_from([0.1, 0.5, 0.7, 1.0]))
+@examples
+def test_a_load_begins_only_where_it_comes_further_than_its_news(
+    allowed: int, used: int, fraction: float
+) -> None:
+    """With room for a single page it would read the news again and again, and no older hour."""
+    used = min(used, allowed)
+    status = RateLimitStatus("stocktwits", allowed, used, allowed - used, NOON, False)
+    room = int(allowed * fraction) - used
+    assert not has_room(status, fraction) or room >= 2
+    assert has_room(status, fraction) or room < 6
+
+
+# With Redis
+
+
+@pytest.fixture
+def deepening(
+    settings_for: object, server: object, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deepening]:
+    variables = {"TBCACHE_COMMON_SYMBOLS": "AAPL,NVDA", "TBCACHE_TWITTER__BEARER_TOKEN": "t"}
+    settings: Settings = settings_for(server, **variables)  # type: ignore[operator]
+    limiter = RateLimiter(get_source("stocktwits", settings), store)
+    monkeypatch.setattr("scheduler.deepening.get_rate_limiter", lambda name: limiter)
+    monitor = UsageMonitor(store, settings)
+    yield Deepening(store, Queue(store, settings), settings, monitor)
+    monitor.flush()
+
+
+def keep(admission: Admission, kept: SymbolSentiment) -> None:
+    source = replace(STOCKTWITS, limits=(Limit(1000, 60.0),))
+    request = FetchRequest("stocktwits", kept.symbol, kept.hours)
+    verdict = admission.admit(ask()._replace(source=source, request=request))
+    assert isinstance(verdict, Go)
+    admission.settle(verdict.grant, Settlement(payload=encode_sentiment(kept)))
+
+
+def next_symbol(deepening: Deepening) -> str | None:
+    found = deepening.next(STOCKTWITS)
+    return None if found is None else found.request.symbol
+
+
+def test_what_was_asked_for_of_late_goes_before_what_is_kept_warm(
+    deepening: Deepening, admission: Admission, store: Store
+) -> None:
+    """Also what is no common symbol; and a key that is none is nobody's."""
+    assert next_symbol(deepening) is None
+    keep(admission, answer("NVDA", 1.5))
+    keep(admission, answer("TSLA", 5))
+    assert next_symbol(deepening) == "NVDA"
+    for key in (
+        "stocktwits:TSLA:24",
+        "stocktwits:TSLA:24",
+        "stocktwits:NVDA:24",
+        "stocktwits:x:y",
+        "stocktwits:!",
+    ):
+        deepening._monitor.asks.note(key)
+    deepening._monitor.asks.flush()
+    assert next_symbol(deepening) == "TSLA"
+
+
+def test_one_load_is_queued_while_nothing_else_waits(deepening: Deepening, admission: Admission) -> None:
+    """It has the lease of its symbol, and older hours are what can wait longest."""
+    keep(admission, answer("NVDA", 1.5))
+    assert deepening.run() == 1
+    assert deepening.run() == 0
+
+
+def test_a_window_that_is_nearly_full_is_left_to_others(
+    deepening: Deepening, admission: Admission, store: Store
+) -> None:
+    """The background may fill a part of each limit."""
+    keep(admission, answer("NVDA", 1.5))
+    slots = {f"s{n}": (store.clock.time_us() or 0) + 60e6 for n in range(37)}
+    store.client.zadd(limiter_of(store).window_keys("stocktwits").slots, slots)
+    assert next_symbol(deepening) is None

@@ -1,0 +1,111 @@
+"""A busy symbol's day, filled load by load by a moved clock: nothing is missing, and little is read twice."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tbcache.admission import Ask, Grant
+from tbcache.embedded.simulator.app import create_app
+from tbcache.embedded.simulator.reply import Call
+from tbcache.fetch.job import Attempt
+from tbcache.fetch.line import learned
+from tbcache.fetch.plan import stretches
+from tbcache.fetch.reader import PageReader
+from tbcache.fetch.sentiment import DEEP_PAGES
+from tbcache.io import run
+from tbcache.models import FetchRequest, HttpRequest, Limit, RawResponse
+from tbcache.providers.stocktwits import StocktwitsProvider
+from tbcache.settings import BUILT_IN, SourceSettings
+from tbcache.timeline import Record, Span
+from tests.blocking import go_on
+
+SOURCE = BUILT_IN["stocktwits"]
+BEGIN = datetime(2026, 6, 1, 23, 58, tzinfo=UTC)
+DAY = timedelta(hours=24)
+
+
+class Loader(StocktwitsProvider):
+    """Asks a simulator whose clock it moves, and keeps what it learns."""
+
+    def __init__(self) -> None:
+        super().__init__(SOURCE, SourceSettings())
+        self.now, self.pages = BEGIN, 0
+        self.known: Record | None = None
+        limits = {"stocktwits": [Limit(1000, 60.0)]}
+        app = create_app(limits=limits, latency=(0.0, 0.0), clock=self._clock, now=self._clock)
+        self._simulated = app.upstreams["stocktwits"]
+
+    def _clock(self) -> float:
+        return self.now.timestamp()
+
+    def send(self, request: HttpRequest) -> RawResponse:
+        self.pages += 1
+        call = Call(request.method, request.url.removeprefix(SOURCE.base_url), dict(request.params), {})
+        found = self._simulated.answer(call, self._simulated.arrive(call, self._clock()))
+        assert found is not None
+        return RawResponse(found.status, found.headers, found.body)
+
+    def load(self, *, is_deep: bool) -> int:
+        """One load; how many pages it took."""
+        before = self.pages
+        request = FetchRequest("stocktwits", "NVDA", is_deep=is_deep)
+        parts = stretches(self.known, request, SOURCE, self.now)
+        grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
+        most = DEEP_PAGES if is_deep else None
+        reader = PageReader(self, Attempt(grant), go_on, lambda _: True, self.now, None, parts, most)
+        self.known = learned(self.known, run(reader.read()), request, Flat(), self.now).record
+        return self.pages - before
+
+    @property
+    def is_whole(self) -> bool:
+        return self.known is not None and not self.known.timeline.coverage.holes(
+            Span(self.now - DAY, self.now)
+        )
+
+    def found(self) -> set[str]:
+        assert self.known is not None
+        return {version.item.id for version in self.known.timeline.since(self.now - DAY)}
+
+    def there(self) -> set[str]:
+        """What whoever reads every page finds."""
+        request, ids, cursor = FetchRequest("stocktwits", "NVDA"), set[str](), None
+        while True:
+            page = self.parse(self.send(self.request(request, cursor, self.now)))
+            ids |= {item.id for item in page.items if item.at is not None and item.at >= self.now - DAY}
+            cursor = page.next
+            if cursor is None or page.items[-1].at < self.now - DAY:  # type: ignore[operator]
+                return ids
+
+
+class Flat:
+    """Scores are not what this is about."""
+
+    name = version = "flat"
+
+    def score(self, texts: Any) -> list[float]:
+        return [0.0] * len(texts)
+
+
+def test_a_busy_day_is_whole_after_a_few_loads_and_stays_so_with_a_page_each() -> None:
+    """Over midnight as well. A first answer of NVDA covers an hour and a half of 24."""
+    loader = Loader()
+    assert loader.load(is_deep=False) == SOURCE.pages
+    loads = 0
+    while not loader.is_whole and loads < 10:
+        loader.now, loads = loader.now + timedelta(seconds=5), loads + 1
+        loader.load(is_deep=True)
+    read = loader.pages
+    there = loader.there()
+    needed = -(-len(there) // 30)
+    assert needed > 40
+    assert loader.found() == there
+    # Each load begins with a page of news; where one page ends, the next begins with the same message.
+    assert loads <= 6
+    assert read <= needed + loads + needed // 15
+    for _ in range(3):
+        loader.now += timedelta(seconds=300)
+        assert loader.load(is_deep=False) == 1
+        assert loader.is_whole
+    assert loader.found() == loader.there()
