@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tbcache.models import (
         CombinedSentiment,
         FetchRequest,
+        History,
         HttpRequest,
         Item,
         Limit,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     )
     from tbcache.models.version import __version__ as __version__
     from tbcache.monitoring import UsageMonitor, get_usage_monitor
-    from tbcache.providers import Provider, get_provider, get_symbol
+    from tbcache.providers import Provider, get_provider, get_symbol, history
     from tbcache.queue import Handle, enqueue
     from tbcache.rate_limiter import RateLimiter, get_rate_limiter
     from tbcache.repository import SentimentRepository
@@ -77,8 +78,10 @@ _HOME = {
     "Provider": "providers",
     "get_provider": "providers",
     "get_symbol": "providers",
+    "history": "providers",
     "FetchRequest": "models",
     "HttpRequest": "models",
+    "History": "models",
     "RawResponse": "models",
     "Page": "models",
     "Item": "models",
@@ -127,6 +130,7 @@ __all__ = [
     "FetcherOutcome",
     "FunctionSource",
     "Handle",
+    "History",
     "HttpRequest",
     "InvalidRequest",
     "Item",
@@ -166,6 +170,7 @@ __all__ = [
     "get_settings",
     "get_symbol",
     "get_usage_monitor",
+    "history",
     "source",
 ]
 

@@ -1,4 +1,4 @@
-"""The README as data: its code blocks and its tables."""
+"""The README as data: its code blocks and its tables; and the code blocks of pages that it leads to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
+TIMELINES = (ROOT / "docs" / "timelines.md").read_text("utf-8")
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.py)\n")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = TEXT) -> list[str]:
     """The text of every fenced block in ``language``, in order."""
-    return [text for name, text in _BLOCK.findall(TEXT) if name == language]
+    return [text for name, text in _BLOCK.findall(page) if name == language]
 
 
 def files() -> dict[str, str]:
@@ -24,7 +25,7 @@ def files() -> dict[str, str]:
 
 def examples() -> list[str]:
     """The Python blocks that name no file: each runs by itself."""
-    return [block for block in blocks("python") if not _FILE.match(block)]
+    return [block for block in (*blocks("python"), *blocks("python", TIMELINES)) if not _FILE.match(block)]
 
 
 def table(heading: str) -> list[list[str]]:

@@ -8,6 +8,7 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tbcache.asyncio import (
     get_rate_limiter,
     get_symbol,
     get_usage_monitor,
+    history,
 )
 from tbcache.fetch import get_pipeline
 from tbcache.io.loop import Asyncio
@@ -175,6 +177,31 @@ def test_a_symbol_is_asked_of_all_sources_that_are_on(sources: RunningSimulator,
     accepted = sources.stats()["stocktwits"]["accepted"]
     tbcache.get_symbol("AAPL", sources=["stocktwits"])
     assert sources.stats()["stocktwits"]["accepted"] == accepted
+
+
+def test_what_was_answered_is_answered_for_its_moment(sources: RunningSimulator, run: Run) -> None:
+    """A backtest asks for the past what a bot was told then."""
+    provider = tbcache.get_provider("stocktwits")
+    before = datetime.now(UTC)
+    day, hour = provider.fetch("AAPL").sentiment, provider.fetch("AAPL", 1).sentiment
+
+    def then(hours: int, as_of: datetime) -> tbcache.SymbolSentiment | None:
+        return provider.get_sentiment("AAPL", hours, as_of=as_of)
+
+    # They go to the database in the background.
+    wait_until(lambda: [then(24, day.as_of), then(1, hour.as_of)] == [day, hour], 30)
+    assert then(24, before) is None
+
+    async def main() -> None:
+        assert await get_provider("stocktwits").get_sentiment("AAPL", as_of=day.as_of) == day
+        found = await history("AAPL", "stocktwits", day.as_of - timedelta(hours=1), day.as_of, 3600)
+        assert [point.sentiment for point in found] == [None, day]
+        with pytest.raises(InvalidRequest, match="needs a zone"):
+            await get_provider("stocktwits").get_sentiment("AAPL", as_of=datetime.now())
+
+    run(main())
+    found = tbcache.history("AAPL", "stocktwits", day.as_of, day.as_of + timedelta(minutes=1), 60, hours=24)
+    assert found[0].sentiment == day
 
 
 def test_an_unknown_source_is_named() -> None:

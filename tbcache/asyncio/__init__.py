@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbcache.asyncio.backtest import history
     from tbcache.asyncio.cache import CacheManager, cached, get_cache_manager
     from tbcache.asyncio.limiter import RateLimiter, get_rate_limiter
     from tbcache.asyncio.monitor import UsageMonitor, get_usage_monitor
@@ -34,6 +35,7 @@ _HOME = {
     "Provider": "provider",
     "get_provider": "provider",
     "get_symbol": "symbol",
+    "history": "backtest",
     "Handle": "queue",
     "enqueue": "queue",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "get_rate_limiter",
     "get_symbol",
     "get_usage_monitor",
+    "history",
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
-from tbcache.models import PATIENCE_SECONDS, FetchRequest, Lane, Outcome, SymbolSentiment
+from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Lane, Outcome, SymbolSentiment
 from tbcache.models.request import share
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
@@ -35,19 +37,45 @@ class Provider:
         return await self.run(self.blocking.source.request(symbol, hours), patience=patience)
 
     async def get_sentiment(
-        self, symbol: str, hours: int = 24, *, min_coverage: float = 0.0
+        self,
+        symbol: str,
+        hours: int = 24,
+        *,
+        min_coverage: float = 0.0,
+        as_of: datetime | None = None,
     ) -> SymbolSentiment | None:
         """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
 
-        With ``min_coverage`` (0..1) it is None where less than that share of the hours is known.
+        With ``min_coverage`` (0..1) it is None where less than that share of the hours is known; with
+        ``as_of``, an aware moment, what would have been answered then.
         """
         share("min_coverage", min_coverage)
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
+        if as_of is not None:
+            return covering(await drive(blocking.sentiment_then(request, as_of)), min_coverage)
         found = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
         if found is None:
             found = await drive(blocking.sentiment(request))
         return found if not min_coverage else covering(found, min_coverage)
+
+    async def history(
+        self,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        every: float | timedelta = 3600.0,
+        hours: int = 24,
+    ) -> History:
+        """What would have been answered at each moment from ``start`` to ``end``: see
+        :meth:`tbcache.Provider.history`.
+
+        Raises:
+          InvalidRequest: no ticker, no such hours, or times without a zone or out of order.
+          MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
+        """
+        request = self.blocking.source.request(symbol, hours)
+        return await drive(self.blocking.sentiments_then(request, start, end, every))
 
     async def run(
         self,

@@ -14,15 +14,17 @@ from tbcache.repository import Answer
 from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
 from tbcache.timeline import (
     Corrupt,
+    Load,
     Read,
     Record,
     Scored,
     Span,
     Timeline,
+    changed,
     compared,
     counted,
     decode_record,
-    encode_record,
+    pack_record,
 )
 from tbcache.timeline.record import MOST_ITEMS
 
@@ -36,11 +38,13 @@ _FAR = datetime.max.replace(tzinfo=UTC)
 
 
 class Learned(NamedTuple):
-    """What is known after a load: the record, and what of it is new."""
+    """What is known after a load: the record, its form for Redis, and what of it is new."""
 
     record: Record
+    line: bytes
     news: tuple[Scored, ...]
     reads: tuple[Read, ...]
+    load: Load
 
 
 def recalled(line: bytes | None, request: FetchRequest) -> Record | None:
@@ -64,11 +68,18 @@ def learned(
     news = tuple(_scored(items, scorer, request.symbol))
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     hours = max(request.hours, 0 if known is None else known.hours)
-    timeline = (before | Timeline.of(news, reads)).compact(read_at - timedelta(hours=hours), MOST_ITEMS)
+    timeline = before | Timeline.of(news, reads)
+    cut = timeline.cut(read_at - timedelta(hours=hours), MOST_ITEMS)
     reason = fetched.reason or (None if known is None else known.reason)
-    tally = counted({} if known is None else known.tally, timeline, read_at)
+    counts = {} if known is None else known.tally
+    tally = counted(counts, timeline, read_at)
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
-    return Learned(Record(timeline, *about), news, reads)
+    record, kept_from, line = pack_record(Record(timeline.kept_from(cut), *about), cut)
+    after = None if known is None else known.read_at
+    load = Load(
+        read_at, fetched.asked_at, kept_from, hours, record.scorer, after, reason, changed(counts, tally)
+    )
+    return Learned(record, line, news, reads, load)
 
 
 def told(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
@@ -110,7 +121,7 @@ def made(
     """What ``fetched`` comes to with what was ``known``."""
     found = learned(known, fetched, request, upstream.analyzer, read_at)
     sentiment = told(found.record, request, upstream.voices)
-    return Made(Answer(sentiment, found.news, found.reads), encode_record(found.record))
+    return Made(Answer(sentiment, found.news, found.reads, found.load), found.line)
 
 
 def _mended(read_at: datetime, known: Record | None) -> datetime:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC
 
 from tbcache.io.log import get_logger
 from tbcache.models import Item, Page
 from tbcache.models.error import UpstreamPayloadError
+from tbcache.repository.answer import storable
 
 log = get_logger("tbcache.fetch")
 
@@ -72,8 +74,11 @@ def _bounded(items: Sequence[Item]) -> tuple[Item, ...]:
 
 def _fits(item: Item) -> bool:
     ids = (item.id, item.origin or "", item.first_id or "")
+    texts = (item.text, item.author or "", item.url or "", item.lang or "", *item.symbols)
     return (
         all(map(_is_key, ids))
+        and all(map(_is_storable, texts))
+        and (item.at is None or item.at.tzinfo is UTC)
         and len(item.text) <= MAX_TEXT
         and len(item.author or "") <= MAX_AUTHOR
         and len(item.url or "") <= MAX_URL
@@ -84,15 +89,17 @@ def _fits(item: Item) -> bool:
 
 
 def _cut(item: Item) -> Item:
+    """``item`` as Redis and every database keep it, so that an answer is the same wherever it is made."""
     return replace(
         item,
         id=_key(item.id),
-        text=_shorten(item.text, MAX_TEXT),
-        author=item.author and _shorten(item.author, MAX_AUTHOR),
+        at=item.at and item.at.astimezone(UTC),
+        text=_shorten(storable(item.text), MAX_TEXT),
+        author=item.author and _shorten(storable(item.author), MAX_AUTHOR),
         # A part of a URL, of a language's name or of a ticker is none.
-        url=None if item.url is None or len(item.url) > MAX_URL else item.url,
-        lang=None if item.lang is None or len(item.lang) > MAX_LANG else item.lang,
-        symbols=tuple(one for one in item.symbols if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS],
+        url=None if item.url is None or len(item.url) > MAX_URL else storable(item.url),
+        lang=None if item.lang is None or len(item.lang) > MAX_LANG else storable(item.lang),
+        symbols=tuple(storable(one) for one in item.symbols if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS],
         origin=item.origin and _key(item.origin),
         first_id=item.first_id and _key(item.first_id),
     )
@@ -103,7 +110,11 @@ def _shorten(text: str, most: int) -> str:
 
 
 def _is_key(id: str) -> bool:
-    return len(id) <= MAX_ID and _is_encodable(id)
+    return len(id) <= MAX_ID and _is_storable(id)
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and _is_encodable(text)
 
 
 def _key(id: str) -> str:

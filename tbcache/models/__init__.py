@@ -21,6 +21,7 @@ from tbcache.models.answer import (
     Volume,
 )
 from tbcache.models.combined import CombinedSentiment, Part
+from tbcache.models.history import History, Point
 from tbcache.models.limit import Charge, Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.price import Price
 from tbcache.models.request import (
@@ -41,6 +42,7 @@ __all__ = [
     "Engagement",
     "Failure",
     "FetchRequest",
+    "History",
     "HttpRequest",
     "Item",
     "Keyed",
@@ -52,6 +54,7 @@ __all__ = [
     "Outcome",
     "Page",
     "Part",
+    "Point",
     "Premium",
     "Price",
     "RateHint",

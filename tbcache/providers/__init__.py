@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from tbcache.io.singleton import singleton
 
 if TYPE_CHECKING:
+    from tbcache.providers.backtest import history
     from tbcache.providers.base import Provider
     from tbcache.providers.client import HeaderAuth
     from tbcache.providers.symbol import get_symbol
 
-__all__ = ["HeaderAuth", "Provider", "get_provider", "get_symbol"]
+__all__ = ["HeaderAuth", "Provider", "get_provider", "get_symbol", "history"]
 
-_HOME = {"HeaderAuth": "client", "Provider": "base", "get_symbol": "symbol"}
+_HOME = {"HeaderAuth": "client", "Provider": "base", "get_symbol": "symbol", "history": "backtest"}
 
 
 @singleton

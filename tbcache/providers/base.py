@@ -7,27 +7,31 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
 import httpx2
 
 from tbcache.fetch import http_response
+from tbcache.fetch.history import answered
 from tbcache.fetch.tools import Tools
-from tbcache.io import run
+from tbcache.io import run, world
 from tbcache.models import (
     PATIENCE_SECONDS,
     FetchRequest,
+    History,
     HttpRequest,
     Item,
     Lane,
     Outcome,
     Page,
+    Point,
     RawResponse,
     SymbolSentiment,
 )
 from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.history import aware, moments
 from tbcache.models.request import share
 from tbcache.models.ttl import check_ttl
 from tbcache.providers.client import HttpClient
@@ -118,19 +122,65 @@ class Provider(Tools, ABC):
         return self.run(self.source.request(symbol, hours), patience=patience)
 
     def get_sentiment(
-        self, symbol: str, hours: int = 24, *, min_coverage: float = 0.0
+        self,
+        symbol: str,
+        hours: int = 24,
+        *,
+        min_coverage: float = 0.0,
+        as_of: datetime | None = None,
     ) -> SymbolSentiment | None:
         """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
 
         Its score may be true of fewer hours than asked for: see its ``covered_hours``. With ``min_coverage``
-        (0..1) it is None where less than that share of the hours is known.
+        (0..1) it is None where less than that share of the hours is known. With ``as_of``, an aware moment of
+        the past, it is what would have been answered then: nothing is asked upstream, see :meth:`history`.
+
+        Raises:
+          InvalidRequest, ConfigurationError: as :meth:`fetch`.
         """
         share("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
+        if as_of is not None:
+            return covering(run(self.sentiment_then(request, as_of)), min_coverage)
         found = self.pipeline.recall(self.source, request)
         if found is None:
             found = run(self.sentiment(request))
         return found if not min_coverage else covering(found, min_coverage)
+
+    def history(
+        self,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        every: float | timedelta = 3600.0,
+        hours: int = 24,
+    ) -> History:
+        """What would have been answered on ``symbol`` over ``hours``, at each moment from ``start`` to
+        ``end``, ``every`` so many seconds.
+
+        It is made of what the database has, by the function that makes each answer: of the versions of items
+        that had been seen by then, with the scores that they were given. So a backtest sees what a bot saw.
+        Nothing is asked upstream. The voice rules are those of now.
+
+        Raises:
+          InvalidRequest: no ticker, no such hours, or times without a zone or out of order.
+          MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
+        """
+        return run(self.sentiments_then(self.source.request(symbol, hours), start, end, every))
+
+    async def sentiments_then(
+        self, request: FetchRequest, start: datetime, end: datetime, every: float | timedelta
+    ) -> History:
+        """:meth:`history` of a checked request, in the world that it is awaited in."""
+        at = moments(start, end, every)
+        found = await world().offload(lambda: answered(self.repository, self, request, at))
+        return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)))
+
+    async def sentiment_then(self, request: FetchRequest, as_of: datetime) -> SymbolSentiment | None:
+        """What would have been answered to a checked request at ``as_of``."""
+        at = aware("as_of", as_of)
+        (found,) = await world().offload(lambda: answered(self.repository, self, request, [at]))
+        return found
 
     async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
         """:meth:`get_sentiment` of a checked request that the process itself has not in memory, in the world

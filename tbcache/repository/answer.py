@@ -10,18 +10,20 @@ import msgspec
 from tbcache.models import Item, SymbolSentiment
 from tbcache.models.foreign import NotJson, read_json
 from tbcache.repository.error import CorruptAnswer
-from tbcache.timeline import Read
+from tbcache.timeline import Load, Read
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A sentiment, and what its load has added to what is known: ``items``, each with the score it was given,
-    and ``reads``, by which they are known.
+    and ``reads``, by which they are known. ``load`` is what it has made of the record; None of an answer that
+    was not loaded, but made of what was known.
     """
 
     sentiment: SymbolSentiment
     items: tuple[tuple[Item, float | None], ...] = ()
     reads: tuple[Read, ...] = ()
+    load: Load | None = None
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -49,7 +51,10 @@ def decode_answer(data: bytes) -> Answer:
     sentiment = answer.sentiment
     of_items = (moment for item, _ in answer.items for moment in (item.at, item.seen_at))
     of_reads = (moment for read in answer.reads for moment in (*read.span, read.at))
-    moments = (sentiment.as_of, sentiment.since, sentiment.until, *of_items, *of_reads)
+    load = answer.load
+    of_load = () if load is None else (load.read_at, load.asked_at, load.kept_from, load.after)
+    of_top = (top.at for top in sentiment.top)
+    moments = (sentiment.as_of, sentiment.since, sentiment.until, *of_items, *of_reads, *of_load, *of_top)
     if any(moment is not None and moment.tzinfo is None for moment in moments):
         raise CorruptAnswer(f"{len(data)} bytes are no answer: a time without its zone")
     return answer

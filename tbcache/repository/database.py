@@ -6,7 +6,7 @@ import functools
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Engine,
     NullPool,
     Select,
+    Table,
     create_engine,
     event,
     func,
@@ -43,6 +44,7 @@ from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
 from tbcache.repository.schema import SchemaTooNew, bring_up
 from tbcache.settings import DATABASE_EXAMPLES
 from tbcache.settings.folder import make_private
+from tbcache.timeline import Load, Read, Scored, Span
 
 _VARIABLE = "TBCACHE_DATABASE_URL"
 _NO_SUCH_TABLE = "42P01"
@@ -132,17 +134,21 @@ class SentimentRepository:
             raise AnswerRefused(_first_line(error)) from error
 
     def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
-        rows = [row for answer in records for row in table.item_rows(answer)]
-        # Every writer uses this order, or two writers of the same items could wait for each other.
-        rows.sort(key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
+        rows = _in_order(row for answer in records for row in table.item_rows(answer))
+        loaded = _in_order(row for answer in records if answer.load for row in table.item_rows(answer))
+        loads = [row for answer in records for row in table.load_rows(answer)]
         snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
         reads = [row for answer in records for row in table.read_rows(answer)]
         if rows:
             connection.execute(table.keep_replaced(self.dialect), rows)
             connection.execute(table.upsert_items(self.dialect), rows)
             connection.execute(table.keep_late(self.dialect), rows)
+        if loaded:
+            connection.execute(table.keep_again(self.dialect), loaded)
         if reads:
             connection.execute(table.insert_reads(self.dialect), reads)
+        if loads:
+            connection.execute(table.insert_loads(self.dialect), loads)
         connection.execute(table.insert_snapshots(self.dialect), snapshots)
 
     def _try_sample(self) -> None:
@@ -199,6 +205,26 @@ class SentimentRepository:
             .limit(limit)
         )
         return [table.to_item(row) for row in self._read(query)]
+
+    def loads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Load]:
+        """The loads of that time, the oldest first."""
+        return [table.to_load(row) for row in self._read(_of(table.loads, source, symbol, since, until))]
+
+    def reads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Read]:
+        """What was read in that time, the oldest first."""
+        rows = self._read(_of(table.reads, source, symbol, since, until))
+        return [Read(Span(row.start_at, row.end_at), row.read_at) for row in rows]
+
+    def versions(
+        self, source: str, symbol: str, since: datetime, until: datetime
+    ) -> list[tuple[Scored, str]]:
+        """The versions that were seen in that time, the oldest first, each with the name of its scorer."""
+        rows = [
+            (table.to_scored(row), row.scorer or "")
+            for each in (table.items, table.versions)
+            for row in self._read(_of(each, source, symbol, since, until))
+        ]
+        return sorted(rows, key=lambda row: row[0].seen_at)
 
     def count_items(self) -> int:
         """How many items are written."""
@@ -308,6 +334,18 @@ class SentimentRepository:
 
     def _limit_waiting(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(self._timeout * 1000)}")
+
+
+def _of(one: Table, source: str, symbol: str, since: datetime, until: datetime) -> Select[Any]:
+    """The rows of a symbol in a table whose moments lie between, the oldest first."""
+    moment = one.c.seen_at if "seen_at" in one.c else one.c.read_at
+    symbols = one.c.source == source, one.c.symbol == ticker(symbol)
+    return select(one).where(*symbols, moment.between(since, until)).order_by(moment)
+
+
+def _in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every writer uses this order, or two writers of the same items could wait for each other."""
+    return sorted(rows, key=lambda row: (row["source"], row["symbol"], row["external_id"], row["seen_at"]))
 
 
 def _is_outage(error: Exception) -> bool:

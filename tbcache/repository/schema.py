@@ -46,6 +46,16 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX ix_sentiment_reads_moment ON sentiment_reads (read_at)",
     ),
+    (
+        """CREATE TABLE sentiment_loads (
+            source VARCHAR(64) NOT NULL, symbol VARCHAR(15) NOT NULL, read_at {moment} NOT NULL,
+            asked_at {moment} NOT NULL, kept_from {moment} NOT NULL, after {moment}, hours INTEGER NOT NULL,
+            scorer TEXT NOT NULL, reason TEXT, tally TEXT NOT NULL, PRIMARY KEY (source, symbol, read_at)
+        )""",
+        "CREATE INDEX ix_sentiment_loads_moment ON sentiment_loads (read_at)",
+        "CREATE INDEX ix_sentiment_items_symbol_seen ON sentiment_items (source, symbol, seen_at)",
+        "CREATE INDEX ix_sentiment_versions_symbol_seen ON sentiment_versions (source, symbol, seen_at)",
+    ),
 )
 VERSION = FIRST + len(STEPS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Delete,
     Dialect,
@@ -36,6 +38,7 @@ from tbcache.models import Engagement, Item, Kind, Right, SymbolSentiment
 from tbcache.models.answer import UNKNOWN_ENGAGEMENT
 from tbcache.models.foreign import read_json
 from tbcache.repository.answer import Answer, finite, storable
+from tbcache.timeline import Load, Scored
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -77,6 +80,7 @@ items = Table(
     Column("scorer", Text),
     Index("ix_sentiment_items_symbol_at", "source", "symbol", "at"),
     Index("ix_sentiment_items_first_seen", "first_seen_at"),
+    Index("ix_sentiment_items_symbol_seen", "source", "symbol", "seen_at"),
 )
 
 #: The versions of items that later ones have replaced.
@@ -98,6 +102,7 @@ versions = Table(
     Column("engagement", Text),
     Column("scorer", Text),
     Index("ix_sentiment_versions_seen", "seen_at"),
+    Index("ix_sentiment_versions_symbol_seen", "source", "symbol", "seen_at"),
 )
 
 #: The spans that were read: all items from start to end are known that the upstream had at that time.
@@ -131,6 +136,24 @@ snapshots = Table(
     Column("until", UtcDateTime),
     Index("ix_sentiment_snapshots_as_of", "source", "symbol", "as_of"),
     Index("ix_sentiment_snapshots_moment", "as_of"),
+)
+
+#: What each load has made of the record of its symbol, by which any record of the past is made again.
+loads = Table(
+    "sentiment_loads",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("symbol", String(15), primary_key=True),
+    Column("read_at", UtcDateTime, primary_key=True),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("kept_from", UtcDateTime, nullable=False),
+    Column("after", UtcDateTime),
+    Column("hours", Integer, nullable=False),
+    Column("scorer", Text, nullable=False),
+    Column("reason", Text),
+    # As JSON: the counts that changed, by the number of the quarter of an hour.
+    Column("tally", Text, nullable=False),
+    Index("ix_sentiment_loads_moment", "read_at"),
 )
 
 #: One row: the version of all tables, the tbcache that made it, and when (seconds since the Unix epoch)
@@ -173,17 +196,32 @@ def keep_replaced(dialect: str) -> Insert:
 
 def keep_late(dialect: str) -> Insert:
     """Put by a version, whose row is given, that is written after a later one: outboxes know no order."""
+    return _keep_given(dialect, items.c.seen_at > bindparam("seen_at", type_=UtcDateTime))
+
+
+def keep_again(dialect: str) -> Insert:
+    """Put by a version, whose row is given, that says the same as an earlier one, and was read anew by a load
+    to which that was not known.
+    """
+    return _keep_given(dialect, items.c.seen_at < bindparam("seen_at", type_=UtcDateTime))
+
+
+def _keep_given(dialect: str, condition: ColumnElement[bool]) -> Insert:
     names = versions.c.keys()
     given = (bindparam(name, type_=versions.c[name].type) for name in names)
     same = (items.c[name] == bindparam(name, type_=items.c[name].type) for name in _KEY)
-    later = items.c.seen_at > bindparam("seen_at", type_=UtcDateTime)
-    chosen = select(*given).select_from(items).where(*same, later)
+    chosen = select(*given).select_from(items).where(*same, condition)
     return _insert(dialect, versions).from_select(names, chosen).on_conflict_do_nothing()
 
 
 def insert_reads(dialect: str) -> Insert:
     """Insert what was read, once."""
     return _insert(dialect, reads).on_conflict_do_nothing()
+
+
+def insert_loads(dialect: str) -> Insert:
+    """Insert what a load has made of a record, once."""
+    return _insert(dialect, loads).on_conflict_do_nothing()
 
 
 def insert_snapshots(dialect: str) -> Insert:
@@ -197,6 +235,7 @@ AGES: dict[Table, Column[datetime]] = {
     snapshots: snapshots.c.as_of,
     versions: versions.c.seen_at,
     reads: reads.c.read_at,
+    loads: loads.c.read_at,
 }
 
 
@@ -252,6 +291,40 @@ def read_rows(answer: Answer) -> list[dict[str, Any]]:
         }
         for read in answer.reads
     ]
+
+
+def load_rows(answer: Answer) -> list[dict[str, Any]]:
+    """The row of its load, if it has one."""
+    load = answer.load
+    if load is None:
+        return []
+    return [
+        {
+            "source": answer.sentiment.source,
+            "symbol": answer.sentiment.symbol,
+            "read_at": load.read_at,
+            "asked_at": load.asked_at,
+            "kept_from": load.kept_from,
+            "after": load.after,
+            "hours": load.hours,
+            "scorer": storable(load.scorer),
+            "reason": _stored(load.reason),
+            "tally": msgspec.json.encode(load.tally).decode(),
+        }
+    ]
+
+
+def to_load(row: Row[Any]) -> Load:
+    return Load(
+        row.read_at,
+        row.asked_at,
+        row.kept_from,
+        row.hours,
+        row.scorer,
+        row.after,
+        row.reason,
+        read_json(row.tally, dict[int, int]),
+    )
 
 
 class _Facts(msgspec.Struct, omit_defaults=True):
@@ -326,6 +399,12 @@ def to_item(row: Row[Any]) -> Item:
         right=facts.right,
         is_multi_leg=facts.is_multi_leg,
     )
+
+
+def to_scored(row: Row[Any]) -> Scored:
+    """The version that ``row`` is, with the score that it was given; one that it states itself is its own."""
+    facts = read_json(row.facts, _Facts) if row.facts else _Facts()
+    return Scored(replace(to_item(row), score=facts.stated), row.score)
 
 
 def to_sentiment(row: Row[Any]) -> SymbolSentiment:

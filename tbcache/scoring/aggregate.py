@@ -125,7 +125,7 @@ def _stated(item: Item) -> float | None:
 
 
 def _bounded(figure: float) -> float | None:
-    return max(-1.0, min(1.0, figure)) if math.isfinite(figure) else None
+    return float(max(-1.0, min(1.0, figure))) if math.isfinite(figure) else None
 
 
 def _weight(item: Item) -> float:

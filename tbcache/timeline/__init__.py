@@ -4,22 +4,27 @@ Values alone: nothing here asks Redis, an upstream, a database or a clock.
 """
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
-from tbcache.timeline.record import Corrupt, Record, decode_record, encode_record
-from tbcache.timeline.tally import Tally, compared, counted
+from tbcache.timeline.load import Load, Past
+from tbcache.timeline.record import Corrupt, Record, decode_record, encode_record, pack_record
+from tbcache.timeline.tally import Tally, changed, compared, counted
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
     "NO_COVERAGE",
     "Corrupt",
     "Coverage",
+    "Load",
+    "Past",
     "Read",
     "Record",
     "Scored",
     "Span",
     "Tally",
     "Timeline",
+    "changed",
     "compared",
     "counted",
     "decode_record",
     "encode_record",
+    "pack_record",
 ]

@@ -7,6 +7,7 @@ import math
 import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,21 +53,31 @@ class Record:
     tally: Tally = field(default_factory=dict, hash=False)
 
 
+class Packed(NamedTuple):
+    """A record in its compact form: ``record`` is what of it is in ``data``, from ``kept_from`` on."""
+
+    record: Record
+    kept_from: datetime
+    data: bytes
+
+
 def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
-    """``record`` as JSON, its timeline in at most ``most_bytes``: where it has more, the oldest items are
-    left out, and what covers them. The hours stand first, for scripts to read.
+    """``record`` as JSON; see :func:`pack_record`."""
+    versions = record.timeline.versions
+    return pack_record(record, versions[0].at if versions else record.read_at, most_bytes).data
+
+
+def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTES) -> Packed:
+    """``record``, which has items from ``kept_from`` on, as JSON, its timeline in at most ``most_bytes``:
+    where it has more, the oldest items are left out, and what covers them. The hours stand first, for scripts
+    to read.
     """
-    return b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(_bounded(record, most_bytes)))
-
-
-def _bounded(record: Record, most_bytes: int) -> bytes:
-    data, most = _encode(record), len(record.timeline.versions)
-    while len(data) > most_bytes and most > 1:
-        most = min(most - 1, most * most_bytes // len(data))
-        timeline = record.timeline.compact(record.timeline.versions[0].at, max(1, most))
-        record = replace(record, timeline=timeline)
-        data, most = _encode(record), len(timeline.versions)
-    return data
+    data = _encode(record)
+    while len(data) > most_bytes and (most := len(record.timeline.versions)) > 1:
+        kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, most * most_bytes // len(data))))
+        record = replace(record, timeline=record.timeline.kept_from(kept_from))
+        data = _encode(record)
+    return Packed(record, kept_from, b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(data)))
 
 
 def decode_record(data: bytes) -> Record:

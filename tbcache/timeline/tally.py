@@ -27,8 +27,18 @@ Tally = Mapping[int, int]
 
 def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
     """``before`` with the quarters that ``timeline`` knows completely, counted anew; without old ones."""
+    return pruned({**before, **_counts(timeline)}, now)
+
+
+def pruned(tally: Tally, now: datetime) -> dict[int, int]:
+    """What of ``tally`` is kept at ``now``, in the order of time."""
     oldest = _number(now - KEPT)
-    return {quarter: n for quarter, n in {**before, **_counts(timeline)}.items() if quarter >= oldest}
+    return {quarter: tally[quarter] for quarter in sorted(tally) if quarter >= oldest}
+
+
+def changed(before: Tally, after: Tally) -> dict[int, int]:
+    """The counts of ``after`` that are others than those of ``before``."""
+    return {quarter: n for quarter, n in after.items() if before.get(quarter) != n}
 
 
 def _counts(timeline: Timeline) -> dict[int, int]:

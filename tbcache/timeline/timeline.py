@@ -106,19 +106,23 @@ class Timeline:
         )
 
     def compact(self, oldest: datetime, most: int) -> Timeline:
-        """The last versions of the newest ``most`` items that are no older than ``oldest``.
+        """The last versions of the newest ``most`` items that are no older than ``oldest``."""
+        return self.kept_from(self.cut(oldest, most))
+
+    def cut(self, oldest: datetime, most: int) -> datetime:
+        """From when on the newest ``most`` items are that are no older than ``oldest``."""
+        times = sorted(each.at for each in self.latest().values() if each.at >= oldest)
+        # Several items may be of one moment: none of them is kept where one is not.
+        return oldest if len(times) <= most else times[-most - 1] + _RESOLUTION
+
+    def kept_from(self, start: datetime) -> Timeline:
+        """The last versions of the items that are of ``start`` or later.
 
         Of the time of what is left out nothing is covered any more, and the reads that cover one span count
         as one.
         """
-        recent = sorted((each for each in self.latest().values() if each.at >= oldest), key=_place)
-        start, dropped = oldest, recent[: max(0, len(recent) - most)]
-        if dropped:
-            # Several items may be of one moment: none of them is kept where one is not.
-            start = dropped[-1].at + _RESOLUTION
-        kept = (each for each in recent if each.at >= start)
         spans = Coverage.of(Span(max(start, span.start), span.end) for span in self.coverage.spans).spans
-        return Timeline.of(kept, (Read(span, self._read_at(span)) for span in spans))
+        return Timeline.of(self.since(start), (Read(span, self._read_at(span)) for span in spans))
 
     def _read_at(self, span: Span) -> datetime:
         """When the last read of a covered span was."""

@@ -1,0 +1,85 @@
+"""What would have been answered at moments of the past: the same function, over what was known then."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tbcache.fetch.line import told
+from tbcache.fetch.reader import Upstream
+from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.scoring import name_of, score_items
+from tbcache.timeline import Load, Past, Scored
+from tbcache.timeline.load import AHEAD, LIFE, between
+from tbcache.timeline.tally import KEPT
+
+if TYPE_CHECKING:
+    from tbcache.repository import SentimentRepository
+
+
+def answered(
+    repository: SentimentRepository, upstream: Upstream, request: FetchRequest, at: Sequence[datetime]
+) -> list[SymbolSentiment | None]:
+    """What would have been answered to ``request`` at each of the moments ``at``, which are in their order.
+
+    Raises:
+      RepositoryUnavailable: the database does not answer.
+    """
+    symbol, hours = (request.source, request.symbol), timedelta(hours=request.hours)
+    if not at:
+        return []
+    loads = repository.loads(*symbol, at[0] - LIFE - max(KEPT, hours + AHEAD), at[-1])
+    past = Past(loads, [])
+    lasts = [past.last(moment) for moment in at]
+    first = min((load.read_at for load in lasts if load is not None), default=None)
+    if first is None:
+        return [None] * len(at)
+    reads = repository.reads(*symbol, first - hours - AHEAD, at[-1])
+    seen = Seen(repository.versions(*symbol, first - hours - AHEAD, at[-1]), upstream, request)
+    return list(_told(Past(loads, reads), lasts, seen, upstream, request))
+
+
+def _told(
+    past: Past, lasts: Sequence[Load | None], seen: Seen, upstream: Upstream, request: FetchRequest
+) -> Iterator[SymbolSentiment | None]:
+    known: Load | None = None
+    answer: SymbolSentiment | None = None
+    for last in lasts:
+        if last is not None and last is not known:
+            start = last.read_at - timedelta(hours=request.hours) - AHEAD
+            versions = between(seen.scored_by(last.scorer), start, last.read_at)
+            answer = told(past.record(last, versions, request.hours), request, upstream.voices)
+        known = last
+        yield None if last is None else answer
+
+
+class Seen:
+    """What was seen of a symbol, the oldest first, with the scores of one scorer or another."""
+
+    def __init__(
+        self, versions: Sequence[tuple[Scored, str]], upstream: Upstream, request: FetchRequest
+    ) -> None:
+        self._versions = versions
+        self._upstream = upstream
+        self._symbol = request.symbol
+
+    def scored_by(self, scorer: str) -> Sequence[Scored]:
+        """All of it. What another has scored is scored anew where ``scorer`` is the present one, as a load
+        does whose scorer is another than the one before; an earlier one is not there to be asked."""
+        return self._anew if scorer == name_of(self._upstream.analyzer) else self._as_it_was
+
+    @functools.cached_property
+    def _as_it_was(self) -> Sequence[Scored]:
+        return [version for version, _ in self._versions]
+
+    @functools.cached_property
+    def _anew(self) -> Sequence[Scored]:
+        present = name_of(self._upstream.analyzer)
+        others = [version.item for version, scorer in self._versions if scorer != present]
+        scores = iter(score_items(others, self._upstream.analyzer, self._symbol))
+        return [
+            version if scorer == present else Scored(version.item, next(scores))
+            for version, scorer in self._versions
+        ]

@@ -1,0 +1,130 @@
+"""Answers of the past, one a moment, and the moments of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, overload
+
+from tbcache.models.answer import SymbolSentiment
+from tbcache.models.error import ConfigurationError, InvalidRequest
+
+#: More moments than these are no history but a mistake in its dates.
+MOST_POINTS = 100_000
+
+
+class Point(NamedTuple):
+    """A moment, and what would have been answered then; None where nothing was known."""
+
+    at: datetime
+    sentiment: SymbolSentiment | None
+
+
+@dataclass(frozen=True, slots=True)
+class History(Sequence[Point]):
+    """The answers over ``hours`` of one symbol in one source, one a moment, the oldest first."""
+
+    source: str
+    symbol: str
+    hours: int
+    points: tuple[Point, ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Point]: ...
+    def __getitem__(self, index: int | slice) -> Point | Sequence[Point]:
+        return self.points[index]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a point, of plain figures alone; those of a moment at which nothing was known are None."""
+        return [_row(point) for point in self.points]
+
+    def frame(self) -> Any:
+        """:meth:`rows` as a DataFrame of pandas, or of polars where that is not installed.
+
+        Raises:
+          ConfigurationError: neither is.
+        """
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        for row in self.rows():
+            for name, value in row.items():
+                columns[name].append(value)
+        return _frames().DataFrame(columns)
+
+
+#: What a row has: the moment, and these figures of the answer. ``change`` are those of the volume.
+_FIGURES = (
+    "as_of",
+    "score",
+    "standard_error",
+    "confidence",
+    "covered_hours",
+    "complete",
+    "count",
+    "voices",
+    "authors",
+    "bullish",
+    "bearish",
+    "neutral",
+    "opinion",
+    "labelled",
+    "scorer",
+)
+COLUMNS = ("at", *_FIGURES, "change", "baseline_change")
+
+
+def _row(point: Point) -> dict[str, Any]:
+    found = point.sentiment
+    figures = {name: None if found is None else getattr(found, name) for name in _FIGURES}
+    volume = (None, None) if found is None else (found.volume.change, found.volume.baseline_change)
+    return dict(zip(COLUMNS, (point.at, *figures.values(), *volume), strict=True))
+
+
+def _frames() -> Any:
+    for name in ("pandas", "polars"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ConfigurationError(
+        "a frame needs pandas or polars, and neither is installed: `pip install pandas`, or take .rows()"
+    )
+
+
+def moments(start: datetime, end: datetime, every: float | timedelta) -> list[datetime]:
+    """The moments from ``start`` to ``end``, both included where they fit, ``every`` so many seconds.
+
+    Raises:
+      InvalidRequest: a time has no zone, the end is before the start, or there are too many.
+    """
+    step = every if isinstance(every, timedelta) else timedelta(seconds=every)
+    first, last = aware("start", start), aware("end", end)
+    if step < timedelta(seconds=1) or last < first:
+        raise InvalidRequest(
+            f"a history from {start} to {end}, every {step}: it should end after it starts, with a second or "
+            "more between its moments"
+        )
+    count = (last - first) // step + 1
+    if count > MOST_POINTS:
+        raise InvalidRequest(f"a history of {count} moments: at most {MOST_POINTS} are answered at once")
+    return [first + n * step for n in range(count)]
+
+
+def aware(name: str, moment: datetime) -> datetime:
+    """``moment``, the argument ``name``, in UTC.
+
+    Raises:
+      InvalidRequest: it has no zone.
+    """
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise InvalidRequest(f"{name} {moment!r} needs a zone, like datetime(2026, 7, 28, 12, tzinfo=UTC)")
+    return moment.astimezone(UTC)

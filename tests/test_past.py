@@ -1,0 +1,176 @@
+"""What would have been answered in the past: to the byte what was answered, and nothing that came later."""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bench.past import Days
+from tbcache.models import History, Item, Point, SymbolSentiment
+from tbcache.models.error import ConfigurationError, InvalidRequest
+from tbcache.models.history import COLUMNS, MOST_POINTS, moments
+from tbcache.repository import SentimentRepository, decode_answer, encode_answer
+from tbcache.timeline import Load, Past, Read, Scored
+from tests.test_repository import answer
+from tests.timeline.kit import moment, seen, span
+
+NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def repository(database_url: str) -> Iterator[SentimentRepository]:
+    made = SentimentRepository(database_url, busy_timeout=20)
+    yield made
+    made.close()
+
+
+def test_random_moments_are_answered_as_they_were(repository: SentimentRepository) -> None:
+    """A backtest that sees more than the bot saw earns money that nobody can earn."""
+    days = Days(repository, days=0.45, seed=7)
+    days.record()
+    assert days.loads > 40
+    assert [what for what in days.differences(100) if what] == []
+
+
+def load(read_at: float, after: float | None = None, kept_from: float = -60.0) -> Load:
+    at = moment(read_at)
+    return Load(at, at, moment(kept_from), 1, "any/1", None if after is None else moment(after))
+
+
+def known(past: Past, at: float, *versions: Scored) -> list[str]:
+    last = past.last(moment(at))
+    assert last is not None
+    return [f"{each.item.id}{each.item.text}" for each in past.record(last, versions, 24).timeline.versions]
+
+
+def test_nothing_is_known_before_it_was_seen_and_nothing_after_it_was_replaced() -> None:
+    """An edit of an hour later must not be read in the answer of before it."""
+    past = Past([load(1), load(2, 1), load(3, 2)], [Read(span(0, 1), moment(1))])
+    versions = seen("a", 0, 1, "-first"), seen("b", 0, 2), seen("a", 0, 3, "-edited")
+    assert known(past, 1.5, *versions) == ["a-first"]
+    assert known(past, 2, *versions) == ["a-first", "b"]
+    assert known(past, 9, *versions) == ["a-edited", "b"]
+    assert past.last(moment(0.9)) is None
+
+
+def test_what_was_known_before_a_clear_is_not_known_after_it() -> None:
+    """The bot began anew as well, with the little that its next fetch brought."""
+    past = Past([load(1), load(2)], [Read(span(0, 1), moment(1)), Read(span(1, 2), moment(2))])
+    versions = seen("a", 0, 1), seen("b", 1, 2)
+    assert known(past, 2, *versions) == ["b"]
+    last = past.last(moment(2))
+    assert last is not None
+    assert past.record(last, versions, 24).timeline.coverage.spans == (span(1, 2),)
+
+
+def test_of_two_loads_at_once_one_alone_went_on() -> None:
+    """The other gave its answer, and Redis kept nothing of it."""
+    past = Past([load(1), load(2, 1), load(3, 1)], [])
+    assert known(past, 2, seen("a", 0, 2), seen("b", 0, 3)) == ["a"]
+    assert known(past, 3, seen("a", 0, 2), seen("b", 0, 3)) == ["b"]
+
+
+def test_what_a_record_left_out_stays_out() -> None:
+    """It was too old, or did not fit: answers of more hours than were kept had not it either."""
+    past = Past([load(5), load(6, 5, kept_from=3), load(7, 6)], [Read(span(0, 5), moment(5))])
+    versions = seen("old", 2, 5), seen("new", 4, 5), seen("found", 2, 7)
+    assert known(past, 5, *versions) == ["old", "new"]
+    assert known(past, 7, *versions) == ["found", "new"]
+    last = past.last(moment(7))
+    assert last is not None
+    assert past.record(last, versions, 24).timeline.coverage.spans == (span(3, 5),)
+
+
+def test_a_record_that_was_forgotten_is_not_known() -> None:
+    """Redis keeps a timeline for 7 days: a week of holidays later the bot got no answer from it."""
+    assert Past([load(1)], []).last(moment(1) + timedelta(days=8)) is None
+
+
+def test_a_load_goes_the_way_to_the_database_whole(repository: SentimentRepository) -> None:
+    """Through JSON and back, or a restart of the writer would lose the past."""
+    written = Load(NOW, NOW, NOW, 24, "any/1", NOW - timedelta(hours=1), "budget", {1983600: 4})
+    sent = replace(answer(Item("1", NOW, "x", seen_at=NOW)), load=written)
+    assert decode_answer(encode_answer(sent)) == sent
+    repository.save([sent, sent])
+    assert repository.loads("twitter", "aapl", NOW, NOW) == [written]
+    assert [version.item for version, _ in repository.versions("twitter", "AAPL", NOW, NOW)] == [
+        Item("1", NOW, "x", seen_at=NOW)
+    ]
+
+
+# Moments
+
+
+def test_the_moments_of_a_history_are_its_start_and_every_step_after_it() -> None:
+    """A chart of a day by the hour has 25 points."""
+    assert moments(NOW, NOW + timedelta(hours=2), 3600) == [NOW + timedelta(hours=n) for n in range(3)]
+    assert moments(NOW, NOW + timedelta(hours=2), timedelta(minutes=90))[-1] == NOW + timedelta(minutes=90)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "every", "what"),
+    [
+        (NOW.replace(tzinfo=None), NOW, 60, "start .* needs a zone"),
+        (NOW, "2026-07-28", 60, "end .* needs a zone"),
+        (NOW, NOW - timedelta(1), 60, "end after it starts"),
+        (NOW, NOW, 0, "a second or more"),
+        (NOW - timedelta(seconds=MOST_POINTS), NOW, 1, "at most 100000"),
+    ],
+)
+def test_a_history_of_nonsense_is_refused(start: Any, end: Any, every: float, what: str) -> None:
+    """A date without a zone is hours wrong, and nobody would notice."""
+    with pytest.raises(InvalidRequest, match=what):
+        moments(start, end, every)
+
+
+# Frames
+
+HISTORY = History(
+    "twitter",
+    "AAPL",
+    24,
+    (
+        Point(NOW, None),
+        Point(
+            NOW + timedelta(hours=1),
+            SymbolSentiment("twitter", "AAPL", 24, 0.5, 3, 2, 1, 0, NOW, True, None, "any/1"),
+        ),
+    ),
+)
+
+
+def test_a_history_is_a_sequence_and_rows() -> None:
+    """It is looked at in a loop, or as a table."""
+    assert [point.sentiment and point.sentiment.score for point in HISTORY] == [None, 0.5]
+    assert HISTORY[-1].at == NOW + timedelta(hours=1)
+    first, last = HISTORY.rows()
+    assert tuple(first) == tuple(last) == COLUMNS
+    assert (first["score"], last["score"], last["covered_hours"]) == (None, 0.5, 24.0)
+
+
+@pytest.mark.parametrize("installed", [("pandas", "polars"), ("polars",), ()])
+def test_a_frame_is_of_whichever_is_there(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...]
+) -> None:
+    """Neither becomes a dependency, and who has neither is told what to do."""
+
+    def found(name: str) -> Any:
+        if name not in installed:
+            raise ImportError(name)
+        return types.SimpleNamespace(DataFrame=lambda columns: (name, columns))
+
+    monkeypatch.setattr(importlib, "import_module", found)
+    if not installed:
+        with pytest.raises(ConfigurationError, match="pandas or polars"):
+            HISTORY.frame()
+        return
+    name, columns = HISTORY.frame()
+    assert name == installed[0]
+    assert columns["score"] == [None, 0.5]
+    assert tuple(columns) == COLUMNS
