@@ -133,6 +133,21 @@ class Limiter:
         # No other place records that Redis has heard this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
+            return await self._answer(script, want, call, deadline_us, on_reply, asked_at)
+        finally:
+            window.returned(want.slot)
+
+    async def _answer(
+        self,
+        script: SlotScript[C, R],
+        want: Want,
+        call: Callable[[Terms], C],
+        deadline_us: int,
+        on_reply: Callable[[R], object],
+        asked_at: float,
+    ) -> Replied[R] | None:
+        source, window = want.source, self.process_window(want.source)
+        try:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
             if not isinstance(reply, Late):

@@ -124,6 +124,8 @@ class ProcessWindow:
         self._fallback: set[str] = set()
         #: The asks that are under way, or whose answers were lost.
         self._asked: dict[str, Asked] = {}
+        #: Asks of which nobody was told the answer yet, with their cost: their slots are used later.
+        self._unreturned: dict[str, int] = {}
         #: The slots that are over, with their cost, where Redis has not been told so.
         self._untold: dict[str, int] = {}
         #: Slots that Redis was told are held. One of them may be over there by then, by a script whose answer
@@ -194,6 +196,11 @@ class ProcessWindow:
         Redis does not carry it out after ``in_doubt_until`` (monotonic)."""
         with self._lock:
             self._asked[name] = Asked(cost, in_doubt_until)
+            self._unreturned[name] = cost
+
+    def returned(self, name: str) -> None:
+        """Whoever asked is told the answer now."""
+        self._unreturned.pop(name, None)
 
     def lose(self, name: str, *, is_answer_lost: bool) -> None:
         """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out."""
@@ -421,6 +428,10 @@ class ProcessWindow:
         """Every slot with its age in seconds; negative while it is held."""
         now = io.now()
         with self._lock:
+            for name, cost in tuple(self._unreturned.items()):
+                for slot in _units(name, cost):
+                    if slot in self._stamps:
+                        self._stamps[slot] = max(self._stamps[slot], now)
             self._forget(now)
             return [(slot, _age(now - stamp)) for slot, stamp in self._stamps.items()]
 

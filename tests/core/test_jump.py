@@ -68,6 +68,26 @@ def ask_around(world: World, *processes: Process) -> int:
     return len(world.arrivals) - before
 
 
+@pytest.mark.parametrize("seconds", [-0.5, -30.0])
+def test_a_slot_counts_from_when_its_taker_is_told_of_it(clock: ServersClock, seconds: float) -> None:
+    """The answer that granted it shows the step, and the taker waits while the window is mended."""
+    world, (taker, other) = begin(clock, 1, 1)
+    # By then nobody wants allowances any more.
+    clock.now += 10.0
+    beat(taker, other, taker, other)
+    clock.ahead += seconds
+
+    def pass_time() -> None:
+        clock.now += 0.15
+
+    before_the_window_is_given_up(taker, pass_time)
+    begun = clock.now
+    assert taker.take()
+    assert clock.now >= begun + 0.15
+    latest = max(stamp for _, stamp in world.redis.zrange(world.slots_key, 0, -1, withscores=True))
+    assert latest == pytest.approx(clock.time() * MICROS, abs=1000.0)
+
+
 @pytest.mark.parametrize("seconds", [1.95, 30.0])
 def test_nobody_takes_a_slot_between_the_notice_of_a_jump_and_its_mend(
     clock: ServersClock, seconds: float
