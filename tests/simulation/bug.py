@@ -19,12 +19,26 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Bug:
+    """``needs``: what a world must have that shows it (see :meth:`Plan.has`)."""
+
     name: str
     change: Change
+    needs: tuple[str, ...] = ()
 
 
-def _bug(name: str, where: str, old: str, new: str) -> Bug:
-    return Bug(name, Change(where, old, new))
+def _bug(name: str, where: str, old: str, new: str, *needs: str) -> Bug:
+    return Bug(name, Change(where, old, new), needs)
+
+
+_CUT = (
+    "cut off|cut all off|cut off while all are hungry|cut off and kill|cut off in a burst|spend|"
+    "lose beside one that is cut off|freeze the server|restart the server|storm"
+)
+_LOST = "lose all|lose beside one that is cut off|go back"
+_CLEARED = "clear|clear values|hide in a load"
+_SHARED = "fetch the same|ask a function|freeze in a load|cancel"
+_QUEUED = "enqueue|enqueue and wait|prewarm|freeze in a job|schedulers"
+_VALUE = "load a value|hide in a load"
 
 
 _BY_HAND = (
@@ -39,18 +53,21 @@ _BY_HAND = (
         "restore.lua",
         "if returned >= awaited then",
         "if returned >= awaited - 1 then",
+        _LOST,
     ),
     _bug(
         "the share of one that was killed as it went on alone is given away at once",
         "leave.lua",
         "if not is_clean and",
         "if false and",
+        "kill|cut off and kill",
     ),
     _bug(
         "an upstream's words are taken for codes",
         "tbcache.fetch.pipeline:_limited",
         'wait.why == "budget"',
         '"budget" in wait.reason',
+        "refuse",
     ),
 )
 _WINDOW = (
@@ -72,7 +89,13 @@ _WINDOW = (
         "local over = found.used + cost - count",
         "local over = found.used + cost - count - 1",
     ),
-    _bug("a closed source is open", "window.lua", "if window.closed_until > now then", "if false then"),
+    _bug(
+        "a closed source is open",
+        "window.lua",
+        "if window.closed_until > now then",
+        "if false then",
+        "refuse",
+    ),
     _bug(
         "what comes free is promised to two",
         "window.lua",
@@ -125,24 +148,28 @@ _LOSS = (
         "epoch.lua",
         "        if known then\n            lose(window.state, now, known)",
         "        if false then\n            lose(window.state, now, known)",
+        "lose all|lose beside one that is cut off",
     ),
     _bug(
         "a return to an older state is not noticed",
         "epoch.lua",
         "elseif known and are_lost or heard > (last_seen or 0) and not is_forgotten then",
         "elseif known and are_lost then",
+        "go back",
     ),
     _bug(
         "what was sent alone is not put back",
         "restore.lua",
         "for i = 1, #taken, 2 do",
         "for i = 1, 0, 2 do",
+        _CUT,
     ),
     _bug(
         "a clock that jumped changes nothing",
         f"{CLOCK}._compare",
         "if known is None or gap <= self._timeout:",
         "if True:",
+        "set the clock",
     ),
 )
 _LOADS = (
@@ -151,20 +178,31 @@ _LOADS = (
         "settle.lua",
         "local is_ours = load[1] == token",
         "local is_ours = true",
+        _SHARED,
     ),
     _bug(
         "a lease does not keep others from loading",
         "admit.lua",
         "if ends_at > now and load[1] ~= id and not is_heir then",
         "if false then",
+        _SHARED,
     ),
     _bug(
         "a value from before a clear is given out",
         "admit.lua",
         "if found and cleared > 0 and birth_of(found) < cleared then",
         "if false then",
+        _CLEARED,
+        _SHARED,
     ),
-    _bug("a value is born when it is stored", "settle.lua", "load[4] or UNCLEARED", "'8000000000000000'"),
+    _bug(
+        "a value is born when it is stored",
+        "settle.lua",
+        "load[4] or UNCLEARED",
+        "'8000000000000000'",
+        _CLEARED,
+        _SHARED,
+    ),
 )
 _JOBS = (
     _bug(
@@ -172,25 +210,30 @@ _JOBS = (
         f"{CONSUMER}._read",
         "            return Job(message.copy",
         '            self._end(claim, Finish("done"))\n            return Job(message.copy',
+        _QUEUED,
     ),
     _bug(
         "whoever had a job may say what became of it",
         "finish.lua",
         "if not redis.call('ZSCORE', claims, claim) or redis.call",
         "if redis.call",
+        "freeze in a job",
     ),
     _bug(
         "a job that is put off is in no list",
         "finish.lua",
         "redis.call('ZADD', delayed, int(now + tonumber(delay)), id)",
         "",
+        _QUEUED,
     ),
-    _bug("the same fetch is queued twice", "enqueue.lua", "    if words then", "    if false then"),
+    _bug("the same fetch is queued twice", "enqueue.lua", "    if words then", "    if false then", _QUEUED),
     _bug(
         "claims are not renewed",
         "dequeue.lua",
         "redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)",
         "",
+        "workers",
+        _QUEUED,
     ),
 )
 
@@ -200,40 +243,49 @@ _VALUES = (
         "end_load.lua",
         "if load[2] == generation and value ~= '' then",
         "if value ~= '' then",
+        _CLEARED,
+        _VALUE,
     ),
     _bug(
         "the lease of a value does not keep others from loading it",
         "begin_load.lua",
         "if load[1] and left > 0 and left < KEPT_MS * 1000 then",
         "if false then",
+        _VALUE,
     ),
     _bug(
         "a value that was deleted while it was being loaded is kept",
         "tbcache.cache.core:Cache.delete",
         "await self._unlink([key]) > 0",
         "await self.store.command('UNLINK', self.store.keys.entry(key)) > 0",
+        "delete a value|hide in a load",
     ),
     _bug(
         "who asks after a delete waits for what was being loaded before",
         "tbcache.cache.core:Cache.__init__",
         "memory.on_removal(self._single_flight.end)",
         "pass",
+        "delete a value|hide in a load",
     ),
 )
 
 _MONEY = (
-    _bug("a purse is all that is left", "purse.lua", "math.min(share * left, left - others)", "left"),
+    _bug(
+        "a purse is all that is left", "purse.lua", "math.min(share * left, left - others)", "left", "budget"
+    ),
     _bug(
         "what is kept for absent processes is spent by others",
         "budget.lua",
         "local reserved = purses_of(window, purses_key, now)",
         "local reserved = 0",
+        "budget",
     ),
     _bug(
         "what was paid without Redis is not told",
         "tbcache.admission.admission:Admission._count_bill",
         "self._monitor.bill(name, due)",
         "pass",
+        "budget",
     ),
 )
 
@@ -243,18 +295,22 @@ _TASKS = (
         "tbcache.admission.sliding_window:SlidingWindow._ask",
         'if mode == "take" and is_cancelled(error):',
         "if False:",
+        "loops",
     ),
     _bug(
         "a cancelled fetch keeps its slot and its lease",
         "tbcache.admission.admission:Admission.admit",
         "io.world().undo(functools.partial(self._take_back, ask, token))",
         "pass",
+        "loops",
     ),
     _bug(
         "a cancelled ask for a value keeps its lease",
         "tbcache.cache.key_lease:KeyLeases._ask",
         'world().undo(lambda: self._end(KeyLease(key, name), b"", 1))',
         "pass",
+        "loops",
+        _VALUE,
     ),
 )
 

@@ -33,6 +33,8 @@ class Lease:
     token: str
     until: int
     process: str
+    #: The last clear that it knew of, of those that say so.
+    since: int = 0
 
 
 class Oracle:
@@ -65,15 +67,17 @@ class Oracle:
         self.open_jobs: dict[str, str] = {}
         #: How jobs ended: "done" | "dead".
         self.ended: dict[str, str] = {}
-        #: Claims in force: job -> claim; and until when each holds.
+        #: Claims in force: job -> claim; until when each holds by Redis, and as its worker has renewed it.
         self.claims: dict[str, str] = {}
         self.claims_until: dict[str, int] = {}
+        self.renewed_until: dict[str, int] = {}
         #: Claims whose jobs a worker has run to their end.
         self.ran: set[str] = set()
         #: Loads whose values were refused, as their leases were not their own any more.
         self.refused: set[int] = set()
         #: Slots whose requests may still be on their way: they are held until their leases are over.
         self.interrupted: set[str] = set()
+        self._abandoned: set[str] = set()
         self._looks: dict[str, Callable[[str, Call, Any], None]] = {
             "admit": self._admit,
             "turn": self._turn,
@@ -94,6 +98,7 @@ class Oracle:
         self._lost_us = self.now_us()
         self.leases.clear()
         self.claims.clear()
+        self.renewed_until.clear()
         queue = functools.partial(self.keys.queue, self.source.name)
         jobs, keys = self._hash(queue("jobs")), self._hash(queue("keys"))
         self.open_jobs = {id: keys.get(id, "") for id in jobs}
@@ -105,6 +110,7 @@ class Oracle:
         """The server's clock was set: what was to end at some moment may be over, or not."""
         self.leases.clear()
         self.claims_until.clear()
+        self.renewed_until.clear()
         self.is_clock_set = True
 
     def hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> str:
@@ -191,15 +197,19 @@ class Oracle:
         if kind == "Go":
             if not call.arguments["is_held"]:
                 self._granted(who, call, found.start)
+            if call.text("id") in self._abandoned:
+                # A cancelled ask was overtaken, on another connection, by the word that it is over.
+                self.interrupted.add(call.text("id"))
             self._begin_load(who, call, found)
 
     def _load(self, who: str, call: Call, found: Any) -> None:
         key, now, known = call.text("lease"), self.now_us(), self.leases.get(call.text("lease"))
         if type(found).__name__ != "Go":
             return
-        if known is not None and known.until > now:
+        # What was begun by one who did not know of a clear yet comes from before it.
+        if known is not None and known.until > now and known.since >= call.number("cleared"):
             self.broken("one load", f"{who} may load {key} while {known.process} does")
-        self.leases[key] = Lease(call.text("token"), now + call.number("lease_us"), who)
+        self.leases[key] = Lease(call.text("token"), now + call.number("lease_us"), who, call.number("birth"))
 
     def _keep(self, who: str, call: Call, _: bool) -> None:
         lease = self.leases.get(call.text("lease"))
@@ -221,6 +231,8 @@ class Oracle:
             return
         if call.arguments["kind"] == b"interrupted":
             self.interrupted.add(call.text("id"))
+        if call.arguments["kind"] == b"abandon":
+            self._abandoned.add(call.text("id"))
         key, token = call.text("lease"), call.text("token")
         lease = self.leases.get(key)
         if found.is_stored and lease is not None and lease.token != token:
@@ -266,7 +278,13 @@ class Oracle:
         self.open_jobs[found.id] = key
 
     def _dequeue(self, who: str, call: Call, found: Any) -> None:
-        held = {claim for claim, until in self.claims_until.items() if until > found.now}
+        self._renew(call, found)
+        held = {
+            claim
+            for claims in (self.claims_until, self.renewed_until)
+            for claim, until in claims.items()
+            if until > found.now
+        }
         for job in found.jobs:
             claim = job.claim.decode()
             id = claim.rpartition("/")[0]
@@ -278,6 +296,13 @@ class Oracle:
                 self._granted(who, call, found.now)
         self._bury()
         self._note_claims()
+
+    def _renew(self, call: Call, found: Any) -> None:
+        """A worker says which jobs it has in hand: they are its own for as long again."""
+        is_heard = bool(found.seen)
+        for claim in (one.decode() for one in call.arguments["in_hand"] if is_heard):
+            if claim in self.claims_until:
+                self.renewed_until[claim] = found.now + call.number("claim_us")
 
     def _finish(self, who: str, call: Call, said: list[bytes]) -> None:
         ends = call.arguments["ends"]

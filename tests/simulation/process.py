@@ -182,7 +182,7 @@ class Process(Host):
             try:
                 await self.fetch(f"M{self.world.number()}", 0.0)
             except (RateLimited, UpstreamError):
-                await world().sleep(0.15)
+                await world().sleep(0.3)
 
     async def saturate(self, seconds: float) -> None:
         """Take whatever can be had."""
@@ -296,6 +296,8 @@ class Process(Host):
         until = self.world.kernel.now + MOST_SECONDS_TO_END
         while self.acts and self.world.kernel.now < until:
             self.world.kernel.sleep(0.05)
+        # What a page costs that is under way, nobody tells then.
+        self.world.upstream.forgo(self.name)
         for act in self.acts:
             act.kill()
         if self.kind == "worker":
@@ -305,6 +307,7 @@ class Process(Host):
             self.consumer.close()
         for act in reversed(self.at_exit):
             act()
+        self.world.has_untold |= not self.store.is_available
         self.membership.stop()
         self.store.close()
         self.world.gone(self)

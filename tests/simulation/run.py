@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tbcache.testing.simulated.kernel import MICROS, Coro, micros
@@ -101,6 +102,7 @@ class _Run:
         self._cancel_some()
         # What was lost before is missed by then.
         world.run(0.6)
+        self._check_idle()
         deadline, left = self.kernel.now + CALM, len(world.oracle.open_jobs)
         while not world.failures and not self._is_quiet() and self.kernel.now < deadline:
             if world.oracle.open_jobs and not any(one.kind == "worker" for one in world.active):
@@ -140,9 +142,19 @@ class _Run:
     @property
     def _waits_for_jobs(self) -> bool:
         """Whether a job is open that may run today."""
-        # What one that died might have spent is kept until midnight.
-        is_kept = bool(self.world.shape.budget) and self.world.has_dead
-        return bool(self.world.oracle.open_jobs) and not (is_kept or self.world.upstream.is_spent)
+        # What one that died may have spent is kept until midnight.
+        is_kept = bool(self.world.shape.budget) and not self._is_all_told
+        return bool(self.world.oracle.open_jobs) and not (is_kept or self._is_spent)
+
+    @property
+    def _is_all_told(self) -> bool:
+        return not (self.world.has_dead or self.world.has_untold)
+
+    @property
+    def _is_spent(self) -> bool:
+        """Nothing more is asked for on this day: what may have been paid is counted as well."""
+        upstream, budget = self.world.upstream, self.world.source.daily_budget
+        return upstream.is_spent or (budget is not None and self._told(upstream.day) > budget - 1e-9)
 
     def _is_quiet(self) -> bool:
         return not self._waits_for_jobs and not self._acts() and self._is_all_with()
@@ -175,6 +187,8 @@ class _Run:
         if left := fleet.intersection(self._stopped):
             world.broken("rest", f"processes that have left are in the fleet: {sorted(left)}")
         self._check_queue()
+        if world.shape.budget and self._is_all_told and not world.upstream.is_budget_lost:
+            self._check_bill()
         for key in self.server.keyspace.names():
             if self.server.keyspace.expires_at(key) is None:
                 world.broken("rest", f"{key.decode()} has no TTL")
@@ -191,20 +205,50 @@ class _Run:
                 if left := self.server.keyspace.do(command, [key, *span]):
                     self.world.broken("rest", f"queue {part}: {left}")
 
+    def _check_bill(self) -> None:
+        """Redis knows of each page that was paid, with it or without."""
+        upstream = self.world.upstream
+        told = sum(map(self._told, upstream.billed))
+        paid = sum(upstream.billed.values()) - upstream.forgone
+        if told < paid - 1e-9:
+            self.world.broken("bill", f"Redis knows of {told:.2f} dollars, and {paid:.2f} were paid")
+
+    def _told(self, day: int) -> float:
+        """By Redis, so many dollars were paid on a day, or may have been."""
+        at = datetime.fromtimestamp(day * 86400, UTC)
+        usage = self.world.oracle.keys.usage(self.world.source.name, at).encode()
+        return int(self.server.keyspace.do("HGET", [usage, b"spent"]) or 0) / MICROS
+
     def _check_held(self) -> None:
         """No slot is held for anybody, and no key's lease."""
-        world, now, do = self.world, self.server.now_us(), self.server.keyspace.do
+        world, now = self.world, self.server.now_us()
         slots = world.oracle.keys.slots(world.source.name).encode()
         held = self.server.keyspace.do("ZRANGEBYSCORE", [slots, b"(%d" % (now + 2000), b"+inf"])
         held = [slot for slot in held if slot.decode().partition("#")[0] not in world.oracle.interrupted]
         # What is older than a clock that was set back may come back from a file.
         if held and not world.oracle.is_clock_set:
             world.broken("rest", f"slots are held: {held}")
-        for key in [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]:
-            until = int(float(do("HGET", [key, b"until"]) or 0))
-            # Where the clock was set back, it holds for as much longer, until somebody asks for the key.
-            if do("HGET", [key, b"token"]) and until > now + 2000 and not world.oracle.is_clock_set:
-                world.broken("rest", f"{key.decode()} is held")
+        for lease in self._held_leases():
+            world.broken("rest", f"{lease} is held")
+
+    def _held_leases(self) -> list[str]:
+        world, now, do = self.world, self.server.now_us(), self.server.keyspace.do
+        # Where the clock was set back, they hold for as much longer, until somebody asks for the key.
+        if world.oracle.is_clock_set:
+            return []
+        keys = [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]
+        ends = {key.decode(): int(float(do("HGET", [key, b"until"]) or 0)) for key in keys}
+        return [key for key, end in ends.items() if end > now + 2000 and do("HGET", [key.encode(), b"token"])]
+
+    def _check_idle(self) -> None:
+        """Who does nothing loads nothing."""
+        world = self.world
+        busy = {task.home.name for task in self._acts()}
+        idle = {one.name for one in world.active}.difference(busy)
+        for key in self._held_leases():
+            lease = world.oracle.leases.get(key)
+            if lease is not None and lease.process in idle:
+                world.broken("rest", f"{key} is held by {lease.process}, which does nothing")
 
     # What goes wrong
 

@@ -58,6 +58,8 @@ class Upstream:
         #: purses are a second old, and by those under way (docs/limits.md).
         self.billed: Counter[int] = Counter()
         self.most_over = 0.0
+        #: Dollars for pages that nobody may have told Redis of.
+        self.forgone = 0.0
         #: Pages that processes have asked for, and not read yet.
         self.under_way: Counter[str] = Counter()
         #: Redis has lost the day's bill.
@@ -68,20 +70,20 @@ class Upstream:
         """A page was read, or would have been."""
         if not self.source.daily_budget or not self.is_counting():
             return
-        self.billed[self._day] += self.source.price.per_page
-        spent, budget = self.billed[self._day], self.source.daily_budget
+        self.billed[self.day] += self.source.price.per_page
+        spent, budget = self.billed[self.day], self.source.daily_budget
         if spent > budget + self.most_over + 1e-9 and not self.is_budget_lost:
             self._broken("budget", f"{spent:.2f} of {budget:.2f} dollars are spent in a day")
 
     @property
-    def _day(self) -> int:
+    def day(self) -> int:
         return int(self.kernel.begins_at + self.kernel.now) // 86400
 
     @property
     def is_spent(self) -> bool:
         """Nothing more is asked for on this day."""
         budget, page = self.source.daily_budget, self.source.price.per_page
-        return budget is not None and self.billed[self._day] > budget - self.most_over - page
+        return budget is not None and self.billed[self.day] > budget - self.most_over - page
 
     def arrive(self, who: str, at_us: int | None = None) -> None:
         """A request is there."""
@@ -114,7 +116,9 @@ class Upstream:
 
     def forgo(self, process: str) -> None:
         """Nobody tells Redis in time what the pages cost that a process has under way."""
-        self.most_over += self.under_way[process] * self.source.price.per_page
+        dollars = self.under_way[process] * self.source.price.per_page
+        self.most_over += dollars
+        self.forgone += dollars
 
     def answer(self) -> tuple[int, dict[str, str], dict[str, Any], float] | None:
         """Status, headers, body and seconds until it is there; None where it never is."""

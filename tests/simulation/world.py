@@ -81,6 +81,8 @@ class World(Machine):
         self.claim_seconds, self.lease = shape.claim_seconds, shape.lease
         #: Somebody was killed, and has told nobody what it held.
         self.has_dead = False
+        #: Somebody has ended while Redis was away, and has not told what it paid.
+        self.has_untold = False
         #: Until when what was broken is beyond what is assumed (us).
         self.excused_until = 0
         self._numbers = itertools.count(1)
@@ -175,6 +177,8 @@ class World(Machine):
     def begin(self, kind: str) -> Process:
         process = Process(self, f"{kind}-{self.number()}", kind)
         self.living.append(process)
+        if kind == "worker" and not self.is_calm:
+            self.upstream.most_over += self.source.price.per_page * WORKER_THREADS
         self.note(f"{process.name} begins")
         return process
 
@@ -210,7 +214,9 @@ def _short(value: Any) -> str:
 
 
 def _pages_over(shape: Shape) -> int:
-    """By so many pages the day's bill may be over the budget, see docs/limits.md: one that Redis allowed,
-    those that workers have under way, and what others pay in the second that a purse is old."""
+    """By so many pages the day's bill may be over the budget, see docs/limits.md: one that Redis allowed, and
+    what others pay in the second that a purse is old. What a worker has under way as it is cut off
+    comes on top.
+    """
     a_second = sum(math.ceil(limit.count / min(1.0, limit.window_seconds)) for limit in shape.limits[:1])
-    return 1 + WORKER_THREADS * (shape.workers + 1) + a_second
+    return 1 + a_second
