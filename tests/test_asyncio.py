@@ -345,6 +345,18 @@ def test_one_load_serves_a_thousand_tasks(run: Run) -> None:
     assert sorted(calls) == [f"k{n}" for n in range(10)]
 
 
+def test_a_loader_that_is_not_async_is_named(run: Run) -> None:
+    """Who comes from the blocking API is told what to change, and nothing is kept, nor loading any more."""
+
+    async def main() -> None:
+        cache, plain = get_cache_manager(), lambda: 5
+        with pytest.raises(TypeError, match=r"<lambda>.* is not async: what it returns cannot be awaited"):
+            await cache.get_or_load("plain", plain)  # type: ignore[arg-type]
+        assert await cache.get_or_load("plain", lambda: asyncio.sleep(0, 6)) == 6
+
+    run(main())
+
+
 def test_an_async_function_is_cached(run: Run) -> None:
     """By its arguments, as a plain one is; a plain one is not for here."""
     calls = []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,40 @@ def test_event_loops_are_not_simulated_and_say_so(fleet: SimulatedFleet) -> None
 
     with pytest.raises(InvalidRequest, match="event loop"):
         fleet.process().call(nothing)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "3"])
+def test_what_is_no_time_is_refused(fleet: SimulatedFleet, seconds: Any) -> None:
+    """A test with a mistake in it fails by that, and does not pass for another test."""
+    bot = fleet.process()
+    takes: list[Callable[[Any], object]] = [
+        fleet.advance,
+        fleet.stop_redis,
+        bot.cut_off,
+        bot.freeze,
+        bot.leave,
+    ]
+    for take in takes:
+        with pytest.raises(InvalidRequest, match=r"\(\) takes seconds, 0 or more, not"):
+            take(seconds)
+    call = bot.call(fleet.sleep, seconds)
+    with pytest.raises(InvalidRequest, match=r"^result\(\) takes"):
+        call.result(seconds)
+    with pytest.raises(InvalidRequest, match=r"^sleep\(\) takes"):
+        call.result()
+    assert fleet.now < 1.0
+
+
+def test_who_is_no_process_cannot_sleep(fleet: SimulatedFleet) -> None:
+    """The line says what is to be used instead, and not how the simulation works."""
+    with pytest.raises(InvalidRequest, match=r"here use advance\(\)"):
+        fleet.sleep(1.0)
+
+
+def test_a_seed_is_a_whole_number() -> None:
+    """A seed of another kind would not be the same in another process."""
+    with pytest.raises(InvalidRequest, match="whole number, not 'x'"):
+        SimulatedFleet(seed="x")  # type: ignore[arg-type]
 
 
 def test_the_same_seed_is_the_same_course_of_events() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
 from tbcache.asyncio.thread import in_thread
@@ -90,13 +91,21 @@ class CacheManager:
 
         Raises:
           InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the loaded value's type that cannot be stored.
+          TypeError: names the loaded value's type that cannot be stored; or ``loader`` is not async.
         """
-        return await drive(self._core.get_or_load(key, loader, ttl))
+        return await drive(self._core.get_or_load(key, lambda: _awaited(loader), ttl))
 
     async def status(self) -> CacheStatus:
         """Where the cache stands."""
         return await in_thread(self.blocking.status)
+
+
+async def _awaited(loader: Callable[[], Awaitable[T]]) -> T:
+    found = loader()
+    # Only now can it be known: a lambda may well give what an async function does.
+    if not isawaitable(found):
+        raise TypeError(f"{loader!r} is not async: what it returns cannot be awaited")
+    return await found
 
 
 @singleton

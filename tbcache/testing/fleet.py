@@ -7,7 +7,10 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
+from tbcache.models.error import InvalidRequest
 from tbcache.models.extra import need
+from tbcache.models.foreign import quoted
+from tbcache.testing.duration import checked
 
 if TYPE_CHECKING:
     from tbcache.testing.simulated.process import SimulatedProcess
@@ -36,7 +39,10 @@ class SimulatedFleet:
 
         Raises:
           MissingExtra: the extra ``simulated`` is not installed.
+          InvalidRequest: ``seed`` is no whole number.
         """
+        if not isinstance(seed, int):
+            raise InvalidRequest(f"the seed of a simulated fleet is a whole number, not {quoted(seed)}")
         need("a simulated fleet", "lupa")
         # Not above: it comes with an extra.
         from tbcache.testing.simulated.fleet import Fleet
@@ -71,16 +77,27 @@ class SimulatedFleet:
 
         Raises:
           TbcacheError: a thread of tbcache ended by an error meanwhile, which is a bug.
+          InvalidRequest: ``seconds`` is no time.
         """
-        self._fleet.advance(seconds)
+        self._fleet.advance(checked(seconds, "advance"))
 
     def sleep(self, seconds: float) -> None:
-        """In a function that a process calls: take so much time, as a slow upstream does."""
-        self._fleet.kernel.sleep(seconds)
+        """In a function that a process calls: take so much time, as a slow upstream does.
+
+        Raises:
+          InvalidRequest: it is not called there, or ``seconds`` is no time.
+        """
+        if self._fleet.kernel.current is None:
+            raise InvalidRequest("sleep() is for functions that simulated processes call; here use advance()")
+        self._fleet.kernel.sleep(checked(seconds, "sleep"))
 
     def stop_redis(self, seconds: float) -> None:
-        """Nobody reaches Redis for so long; it is back with all it had."""
-        self._fleet.stop_server(seconds)
+        """Nobody reaches Redis for so long; it is back with all it had.
+
+        Raises:
+          InvalidRequest: ``seconds`` is no time.
+        """
+        self._fleet.stop_server(checked(seconds, "stop_redis"))
 
     def empty_redis(self) -> None:
         """Redis loses all it has, as after a restart without its file."""

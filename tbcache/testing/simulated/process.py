@@ -7,6 +7,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.models.error import InvalidRequest, TbcacheError
+from tbcache.testing.duration import checked
 from tbcache.testing.simulated.host import Host
 from tbcache.testing.simulated.kernel import Killed, Task, micros
 
@@ -30,13 +31,22 @@ class SimulatedProcess(Host):
         return SimulatedCall(self, lambda: function(*args, **kwargs))
 
     def cut_off(self, seconds: float) -> None:
-        """It does not reach Redis for so long, while others may."""
+        """It does not reach Redis for so long, while others may.
+
+        Raises:
+          InvalidRequest: ``seconds`` is no time.
+        """
+        checked(seconds, "cut_off")
         self.line.cut = "refused"
         self.machine.kernel.after(seconds, self._connect)
 
     def freeze(self, seconds: float) -> None:
-        """Nothing of it runs for so long, as under SIGSTOP."""
-        self.frozen_until = self.machine.kernel.now_us + micros(seconds)
+        """Nothing of it runs for so long, as under SIGSTOP.
+
+        Raises:
+          InvalidRequest: ``seconds`` is no time.
+        """
+        self.frozen_until = self.machine.kernel.now_us + micros(checked(seconds, "freeze"))
 
     def kill(self) -> None:
         """It is no more, wherever it stood, and has told nobody."""
@@ -45,7 +55,12 @@ class SimulatedProcess(Host):
             self.machine.kernel.kill(self)
 
     def leave(self, seconds: float = 30.0) -> None:
-        """It ends in good order, as a program whose last line is done; takes at most ``seconds``."""
+        """It ends in good order, as a program whose last line is done; takes at most ``seconds``.
+
+        Raises:
+          InvalidRequest: ``seconds`` is no time.
+        """
+        checked(seconds, "leave")
         ends = [SimulatedCall(self, act) for act in reversed(self.at_exit)]
         for end in ends:
             end.result(seconds)
@@ -76,8 +91,9 @@ class SimulatedCall(Generic[T]):
           Exception: what it raised.
           TimeoutError: it is not over by then.
           TbcacheError: its process was killed.
+          InvalidRequest: ``seconds`` is no time.
         """
-        self._machine.advance(seconds, lambda: self._task.is_over)
+        self._machine.advance(checked(seconds, "result"), lambda: self._task.is_over)
         if not self._task.is_over:
             raise TimeoutError(f"the call is not over after {seconds:g} s")
         error: Any = self._task.error
