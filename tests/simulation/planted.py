@@ -2,8 +2,8 @@
 
 A bug is a piece of text in place of another, in a Lua file or in the source of a function. Where the text
 is not there any more, planting it fails: the bug has to be planted anew where its subject has gone.
-``found.json`` has for each bug the seed that found it last, which is tried first: where it finds it again, a search
-through 0, 1, 2... does so within as many seeds, or earlier.
+``found.json`` has for each bug the seed that found it last, which is tried first: where it finds it again, a
+search through 0, 1, 2... does so within as many seeds, or earlier.
 """
 
 from __future__ import annotations
@@ -166,10 +166,8 @@ def main() -> int:
                 _note(results[-1])
     missed = [found for found in results if found.seed is None]
     within = [found.within or options.seeds for found in results]
-    print(
-        f"{len(results) - len(missed)} of {len(results)} found, within {statistics.median(within):g} seeds at the "
-        f"median, {max(within)} at most"
-    )
+    share = f"{len(results) - len(missed)} of {len(results)} found"
+    print(f"{share}, within {statistics.median(within):g} seeds at the median, {max(within)} at most")
     return 1 if missed else 0
 
 

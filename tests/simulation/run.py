@@ -241,9 +241,10 @@ class _Run:
         return [key for key, end in ends.items() if end > now + 2000 and do("HGET", [key.encode(), b"token"])]
 
     def _check_idle(self) -> None:
-        """Who does nothing loads nothing."""
+        """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""
         world = self.world
-        busy = {task.home.name for task in self._acts()}
+        goes_on = [task for task in self.kernel.tasks if task.name in ("detached", "background")]
+        busy = {task.home.name for task in (*self._acts(), *goes_on)}
         idle = {one.name for one in world.active}.difference(busy)
         for key in self._held_leases():
             lease = world.oracle.leases.get(key)
