@@ -6,20 +6,28 @@ import contextlib
 import functools
 import itertools
 import os
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
-
-import msgspec
+from typing import Any, cast
 
 import tbcache.io as io
 from tbcache.admission import script
-from tbcache.admission.billed import Billed
 from tbcache.admission.delay import PlanDelay
+from tbcache.admission.ending import (
+    BACKOFF_SECONDS,
+    backoff_seconds,
+    end_slot,
+    error_kind,
+    once_of,
+    payload_of,
+    read_failure,
+)
 from tbcache.admission.fallback import FallbackAdmission
+from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh, fresh_until, value_of
 from tbcache.admission.line import Lines
+from tbcache.admission.prepared import Prepared
+from tbcache.admission.said import closed_seconds, closure_by, pack_hints
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -35,34 +43,21 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-from tbcache.io.log import get_logger
-from tbcache.limiter import ProcessWindow, Replied, Terms, Want, limiter_of
+from tbcache.limiter import Replied, Terms, Want, limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
-from tbcache.models import Failure, Lane, Limit, RateHint
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models import Failure, Lane
 from tbcache.models.price import NOTHING, Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, read_log
 from tbcache.store.memory import Memory
-from tbcache.store.wire import MICROS, day_of, pack_limits, to_micros
+from tbcache.store.wire import MICROS, day_of, to_micros
 
 #: The part of the lease in which a request must be off and answered; the rest covers
 #: the difference between our clock's rate and the server's.
 SEND_PART = 0.8
 TTL_JITTER = 0.05
-NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
-NEGATIVE_SECONDS = 60.0
-BACKOFF_SECONDS = 5.0
-#: Upstreams give the end of a window in whole seconds.
-RESET_SLACK = 2.0
-#: The longest that a refusal closes a source whose own limits are shorter: windows of a day, quotas
-#: of a month. An upstream that names a later moment is not believed.
-THROTTLED_SECONDS = 86400.0
-QUOTA_SECONDS = 31 * 86400.0
-
-log = get_logger("tbcache.admission")
 
 #: How long to wait before asking again what Redis has refused.
 REFUSED_SECONDS = 0.25
@@ -72,17 +67,6 @@ LINE_SECONDS = 7 * 86400.0
 ENTRY_HEAD_BYTES = 42
 
 _ONE_HIT = {"hit": 1}
-
-_encode = msgspec.json.Encoder().encode
-
-
-class _Constants(NamedTuple):
-    """What every ask of a source has in common; money in millionths of a dollar."""
-
-    source: Source
-    limits: str
-    budget: int
-    page_price: int
 
 
 class Admission:
@@ -102,15 +86,12 @@ class Admission:
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)
-        #: The key is the identity of the source, which the value holds: to hash all its fields takes time.
-        self._constants: dict[int, _Constants] = {}
-        self._daily: dict[str, tuple[str, str]] = {}
-        self._day = -1
+        self._prepared = Prepared(store, self._limiter)
+        self._figures = Figures(store, self._limiter, monitor)
         #: The values that are fresh.
         self.fresh = Fresh(store, self.count_hit)
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
-        self._billed = Billed()
         self._fallback = FallbackAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._fallback.renew)
         self._lines = Lines()
@@ -142,7 +123,7 @@ class Admission:
         except Unavailable:
             is_lost = self._limiter.process_window(ask.source.name).is_asked(token)
             verdict = self._fallback.admit(ask, token)
-            self._count_fallback(ask, verdict)
+            self._figures.count_verdict(ask, verdict)
             if isinstance(verdict, Go):
                 # The timeline that this process has loaded before is not bought again.
                 line = self._lines.get(ask.line)
@@ -167,7 +148,7 @@ class Admission:
         """Commit the slot of the page that came, bill it, and take one for the next."""
         slot = self._new_id()
         if grant.is_fallback:
-            self._count_bill(grant, bill)
+            self._figures.count_bill(grant, bill)
             return await self._fallback.turn(grant, slot)
         try:
             began, turn = io.now(), await self._turn(grant, slot, bill)
@@ -178,7 +159,7 @@ class Admission:
                 turn = await self._turn(grant, slot, bill)
             return turn
         except Unavailable:
-            self._count_bill(grant, bill)
+            self._figures.count_bill(grant, bill)
             return await self._fallback.turn(grant, slot)
         except BaseException as error:
             if io.is_cancelled(error):
@@ -198,7 +179,7 @@ class Admission:
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load."""
         if settlement.bill.is_uncertain:
-            self._record_uncertain(grant, settlement.bill)
+            self._figures.count_uncertain(grant, settlement.bill)
         if settlement.closed_by:
             self._record_closure(grant.ask.source, settlement.closed_by)
         if not grant.is_fallback:
@@ -216,7 +197,7 @@ class Admission:
                 closed_by=settlement.closed_by, is_over=is_over, is_interrupted=settlement.is_interrupted
             )
             self._unsettled.append((grant, rest))
-        self._count_settled(grant, settlement)
+        self._figures.count_settled(grant, settlement)
         if await self._fallback.settle(grant, settlement):
             self._remember(grant, settlement)
         return "fallback"
@@ -304,7 +285,10 @@ class Admission:
     async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         line = ask.line or key
-        constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
+        constants, (usage, purses) = (
+            self._prepared.constants_of(source),
+            self._prepared.keys_of_today(source.name),
+        )
 
         def call(terms: Terms) -> script.Admit:
             log = self.fresh.logs.get(source.name, NO_CLEARS)
@@ -349,7 +333,7 @@ class Admission:
                 self.fresh.expect(name, ask.request.key, until)
                 return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.Stale():
-                return Stale(value_of(found.entry), _failure(found.failure) if found.failure else None)
+                return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
             case script.Derive():
                 return Derive(value_of(found.line), found.line[:ENTRY_HEAD_BYTES])
             case script.Go():
@@ -368,12 +352,15 @@ class Admission:
                     self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
                 return wait
             case script.Failed():
-                return Failed(_failure(found.failure))
+                return Failed(read_failure(found.failure))
 
     async def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
         window, today = self._limiter.process_window(source.name), self._store.clock.today
-        constants, (usage, purses) = self._constants_of(source), self._of_today(source.name)
+        constants, (usage, purses) = (
+            self._prepared.constants_of(source),
+            self._prepared.keys_of_today(source.name),
+        )
 
         def call(terms: Terms) -> script.Turn:
             return script.Turn(
@@ -397,11 +384,11 @@ class Admission:
                 amount=to_micros(bill.dollars),
                 process=terms.process,
                 known=terms.known,
-                once=_once(bill),
+                once=once_of(bill),
             )
 
         def on_reply(_: script.Turned | script.Wait) -> None:
-            self._billed.record(source.name, day_of(today), bill)
+            self._figures.record_billed(source.name, day_of(today), bill)
             # It is paid before it is committed, so that at no moment it is neither under way nor paid.
             window.purse.pay(to_micros(bill.most))
             window.commit(grant.slot, source.cost)
@@ -416,11 +403,11 @@ class Admission:
 
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
-        name, key, constants = source.name, grant.ask.request.key, self._constants_of(source)
+        name, key, constants = source.name, grant.ask.request.key, self._prepared.constants_of(source)
         line = grant.ask.line or key
         window, (closed_until, reason) = (
             self._limiter.process_window(name),
-            self._closure(source, settlement.closed_by),
+            closure_by(source, settlement.closed_by, self._server_us),
         )
 
         def call(terms: Terms) -> script.Settle:
@@ -439,32 +426,32 @@ class Admission:
                 cost=source.cost,
                 worker=self._monitor.worker,
                 kind=settlement.ending,
-                payload=_payload(settlement),
+                payload=payload_of(settlement),
                 fresh_us=to_micros(source.cache_ttl * io.uniform(1 - TTL_JITTER, 1)),
                 stale_us=to_micros(source.stale_ttl),
                 amount=to_micros(settlement.bill.dollars),
                 latency="" if settlement.seconds is None else latency_bucket(settlement.seconds),
-                error_kind=_error_kind(settlement),
-                backoff_us=to_micros(_backoff(settlement)),
+                error_kind=error_kind(settlement),
+                backoff_us=to_micros(backoff_seconds(settlement)),
                 closed_until=closed_until,
                 reason=reason,
                 answer=settlement.answer or b"",
                 pages=settlement.pages,
                 token=grant.token,
-                hints=self._pack_hints(settlement.hints, window.limits),
+                hints=pack_hints(settlement.hints, window.limits, self._server_us),
                 limits=constants.limits,
                 deadline_us=terms.deadline_us,
                 budget=constants.budget,
                 has_line=bool(grant.ask.line),
                 line_payload=settlement.line or b"",
                 line_us=to_micros(LINE_SECONDS),
-                once=_once(settlement.bill),
+                once=once_of(settlement.bill),
             )
 
         found = await self._limiter.settle(script.SETTLE, name, call)
-        self._billed.record(name, day_of(today), settlement.bill)
+        self._figures.record_billed(name, day_of(today), settlement.bill)
         window.purse.pay(to_micros(settlement.bill.most))
-        _end_slot(window, grant, settlement)
+        end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:
             # Redis had granted it, and counted it as well.
             self._monitor.count(name, {"go": -1})
@@ -489,30 +476,6 @@ class Admission:
             else:
                 self._unsettled.popleft()
 
-    def _constants_of(self, source: Source) -> _Constants:
-        """What every ask of a source has in common."""
-        constants = self._constants.get(id(source))
-        if constants is None:
-            budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
-            limits = pack_limits(source.limits)
-            window = self._limiter.process_window(source.name)
-            window.configure(source.limits)
-            window.purse.configure(budget, page_price // source.cost)
-            constants = self._constants[id(source)] = _Constants(source, limits, budget, page_price)
-        return constants
-
-    def _of_today(self, name: str) -> tuple[str, str]:
-        """The usage key and that of the purses, of the server's today."""
-        if (day := self._store.clock.day) != self._day:
-            self._day = day
-            self._daily = {}
-        keys = self._daily.get(name)
-        if keys is None:
-            today = self._store.clock.today
-            keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
-            self._daily[name] = keys
-        return keys
-
     def _new_id(self) -> str:
         # The pid keeps a forked child's ids apart from its parent's.
         return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
@@ -520,32 +483,6 @@ class Admission:
     def _server_us(self, moment: datetime) -> int:
         """A moment of our wall clock in the server's time: how far either is off plays no part."""
         return round(self.fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
-
-    def _closure(self, source: Source, closed_by: Failure | None) -> tuple[int, str]:
-        """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""
-        if closed_by is None:
-            return 0, ""
-        if closed_by.retry_at is None:
-            return -1, closed_by.message
-        seconds = _closed_seconds(source, closed_by)
-        until, reason = io.utc_now() + timedelta(seconds=seconds), closed_by.message
-        if closed_by.retry_at > until + timedelta(seconds=1):
-            named = f"{closed_by.retry_at:%Y-%m-%d %H:%M} UTC"
-            log.warning("closure.suspicious", source=source.name, named=named, until=until.isoformat())
-            reason = f"{reason} (it named {named}, later than its limits can mean)"
-        return self._server_us(until), reason
-
-    def _pack_hints(self, hints: Iterable[RateHint], limits: Sequence[Limit]) -> str:
-        """Pack each hint with the window it speaks of: the shortest that its reset lies in."""
-        now, by_length = io.utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
-        parts = []
-        for hint in hints:
-            left = (hint.reset_at - now).total_seconds()
-            limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK), None)
-            if left > 0 and limit is not None:
-                span, until = to_micros(limit.window_seconds), self._server_us(hint.reset_at)
-                parts.append(f"{span}:{max(0, hint.remaining)}:{until}")
-        return ",".join(parts)
 
     # Without
 
@@ -557,55 +494,9 @@ class Admission:
         return verdict
 
     def _record_closure(self, source: Source, closed_by: Failure) -> None:
-        seconds = BACKOFF_SECONDS if closed_by.retry_at is None else _closed_seconds(source, closed_by)
+        seconds = BACKOFF_SECONDS if closed_by.retry_at is None else closed_seconds(source, closed_by)
         if seconds > 0:
             self._limiter.closures.close(source.name, seconds, closed_by.message)
-
-    def _count_fallback(self, ask: Ask, verdict: Verdict) -> None:
-        self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
-
-    def _count_settled(self, grant: Grant, settlement: Settlement) -> None:
-        figures = Counter({"pages": settlement.pages})
-        if settlement.seconds is not None:
-            figures[f"ms{latency_bucket(settlement.seconds)}"] += 1
-        if kind := _error_kind(settlement):
-            figures[f"error.{kind}"] += 1
-        self._monitor.count(grant.ask.source.name, +figures)
-        self._count_bill(grant, settlement.bill)
-
-    def _record_uncertain(self, grant: Grant, bill: Bill) -> None:
-        """Tell of money that may not have been spent: it is counted, so that no budget is exceeded."""
-        request = grant.ask.request
-        log.warning("bill.uncertain", source=request.source, key=request.key, most=bill.dollars)
-        self._monitor.count(request.source, {"uncertain": to_micros(bill.dollars)})
-
-    def _count_bill(self, grant: Grant, bill: Bill) -> None:
-        name = grant.ask.source.name
-        due = self._billed.due(name, day_of(self._store.clock.today), bill)
-        if due.most:
-            self._monitor.bill(name, due)
-            self._limiter.process_window(name).purse.pay(to_micros(due.most))
-
-
-def _end_slot(window: ProcessWindow, grant: Grant, settlement: Settlement) -> None:
-    """Do with this process's record of the slot what settle.lua has done with the slot."""
-    if settlement.ending == "abandon":
-        window.release(grant.slot, grant.ask.source.cost)
-    elif settlement.ending != "interrupted":
-        window.commit(grant.slot, grant.ask.source.cost)
-
-
-def _once(bill: Bill) -> tuple[str | int, ...]:
-    """What is billed once a day as the scripts read it: each id with its price."""
-    return tuple(part for id, price in bill.once.items() for part in (id, to_micros(price)))
-
-
-def _failure(data: bytes) -> Failure:
-    """What the last load of a key met, as its lease has it."""
-    try:
-        return read_json(data, Failure)
-    except NotJson:
-        return Failure("error", "what the last load met cannot be read", 0, None)
 
 
 def _wait(found: script.Wait) -> Wait:
@@ -613,31 +504,3 @@ def _wait(found: script.Wait) -> Wait:
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
     return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
-
-
-def _closed_seconds(source: Source, closed_by: Failure) -> float:
-    """For how long the upstream's word closes ``source``: no longer than its limits can mean."""
-    longest = max(limit.window_seconds for limit in source.limits)
-    most = max(longest, QUOTA_SECONDS if closed_by.kind == "quota" else THROTTLED_SECONDS)
-    wanted = 0.0 if closed_by.retry_at is None else (closed_by.retry_at - io.utc_now()).total_seconds()
-    return min(wanted, most)
-
-
-def _payload(settlement: Settlement) -> bytes:
-    if settlement.payload is not None:
-        return settlement.payload
-    if settlement.failure is not None and not settlement.is_over:
-        return _encode(settlement.failure)
-    return b""
-
-
-def _error_kind(settlement: Settlement) -> str:
-    failure = settlement.failure or settlement.closed_by
-    return failure.kind if failure and not settlement.is_over else ""
-
-
-def _backoff(settlement: Settlement) -> float:
-    """How long a failure stands for all who ask for this key."""
-    if settlement.failure is None or settlement.closed_by is not None:
-        return 0.0
-    return NEGATIVE_SECONDS if settlement.failure.kind in NEGATIVE_KINDS else BACKOFF_SECONDS

@@ -11,6 +11,7 @@ from datetime import timedelta
 from cachetools import LRUCache
 
 import tbcache.io as io
+from tbcache.admission.ending import BACKOFF_SECONDS
 from tbcache.admission.verdict import (
     Ask,
     Failed,
@@ -32,7 +33,6 @@ from tbcache.store.memory import Matches, Memory
 from tbcache.store.wire import MICROS, day_of, to_micros
 
 ENTRIES = 10_000
-BACKOFF_SECONDS = 5.0
 POLL_SECONDS = 0.25
 #: When to ask again for money: Redis may be back at any moment, and knows what is left.
 BUDGET_SECONDS = 5.0

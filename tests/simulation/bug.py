@@ -282,7 +282,7 @@ _MONEY = (
     ),
     _bug(
         "what was paid without Redis is not told",
-        "tbcache.admission.admission:Admission._count_bill",
+        "tbcache.admission.figure:Figures.count_bill",
         "self._monitor.bill(name, due)",
         "pass",
         "budget",

@@ -1,0 +1,59 @@
+"""The figures that no script counts: those of what is done without Redis, and of doubtful bills."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tbcache.admission.billed import Billed
+from tbcache.admission.ending import error_kind
+from tbcache.admission.verdict import Ask, Grant, Settlement, Verdict
+from tbcache.io.log import get_logger
+from tbcache.limiter import Limiter
+from tbcache.models.price import Bill
+from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.store import Store
+from tbcache.store.wire import day_of, to_micros
+
+log = get_logger("tbcache.admission")
+
+
+class Figures:
+    """Counts for one process."""
+
+    def __init__(self, store: Store, limiter: Limiter, monitor: UsageMonitor) -> None:
+        self._store = store
+        self._limiter = limiter
+        self._monitor = monitor
+        self._billed = Billed()
+
+    def record_billed(self, source: str, day: int, bill: Bill) -> None:
+        """Record what Redis has billed: it is not counted once more without it."""
+        self._billed.record(source, day, bill)
+
+    def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
+        """Count the verdict on an ask."""
+        self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
+
+    def count_settled(self, grant: Grant, settlement: Settlement) -> None:
+        """Count the end of a load."""
+        figures = Counter({"pages": settlement.pages})
+        if settlement.seconds is not None:
+            figures[f"ms{latency_bucket(settlement.seconds)}"] += 1
+        if kind := error_kind(settlement):
+            figures[f"error.{kind}"] += 1
+        self._monitor.count(grant.ask.source.name, +figures)
+        self.count_bill(grant, settlement.bill)
+
+    def count_bill(self, grant: Grant, bill: Bill) -> None:
+        """Count what was paid, but for what was billed before today."""
+        name = grant.ask.source.name
+        due = self._billed.due(name, day_of(self._store.clock.today), bill)
+        if due.most:
+            self._monitor.bill(name, due)
+            self._limiter.process_window(name).purse.pay(to_micros(due.most))
+
+    def count_uncertain(self, grant: Grant, bill: Bill) -> None:
+        """Tell of money that may not have been spent: it is counted, so that no budget is exceeded."""
+        request = grant.ask.request
+        log.warning("bill.uncertain", source=request.source, key=request.key, most=bill.dollars)
+        self._monitor.count(request.source, {"uncertain": to_micros(bill.dollars)})

@@ -1,0 +1,55 @@
+"""What is prepared once for all asks of a source, as each of them would pay for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tbcache.limiter import Limiter
+from tbcache.settings import Source
+from tbcache.store import Store
+from tbcache.store.wire import pack_limits, to_micros
+
+
+class Constants(NamedTuple):
+    """What every ask of a source has in common; money in millionths of a dollar."""
+
+    source: Source
+    limits: str
+    budget: int
+    page_price: int
+
+
+class Prepared:
+    """The constants and today's keys of each source."""
+
+    def __init__(self, store: Store, limiter: Limiter) -> None:
+        self._store = store
+        self._limiter = limiter
+        #: The key is the identity of the source, which the value holds: to hash all its fields takes time.
+        self._constants: dict[int, Constants] = {}
+        self._daily: dict[str, tuple[str, str]] = {}
+        self._day = -1
+
+    def constants_of(self, source: Source) -> Constants:
+        """What every ask of ``source`` has in common; the first use makes its limits known to the limiter."""
+        constants = self._constants.get(id(source))
+        if constants is None:
+            budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+            limits = pack_limits(source.limits)
+            window = self._limiter.process_window(source.name)
+            window.configure(source.limits)
+            window.purse.configure(budget, page_price // source.cost)
+            constants = self._constants[id(source)] = Constants(source, limits, budget, page_price)
+        return constants
+
+    def keys_of_today(self, name: str) -> tuple[str, str]:
+        """The usage key and that of the purses, of the server's today."""
+        if (day := self._store.clock.day) != self._day:
+            self._day = day
+            self._daily = {}
+        keys = self._daily.get(name)
+        if keys is None:
+            today = self._store.clock.today
+            keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
+            self._daily[name] = keys
+        return keys
