@@ -25,7 +25,7 @@ class Asks:
         self._store = store
         self._counted: dict[str, int] = {}
 
-    def note(self, key: str) -> None:
+    def record(self, key: str) -> None:
         """Count an ask for a cache key. No lock: an ask that is lost costs nothing."""
         counted = self._counted
         if key in counted or len(counted) < MOST_KEYS:
