@@ -55,10 +55,13 @@ end
 -- Whether there is room for `cost` beside all stamps that there are, in each limit: whoever knows that needs to count
 -- none of them, as no more of them are in a window than there are. False says nothing.
 local function has_plenty(window, now, cost)
-    if not window.stamps or window.closed_until > now or window.lost_at > 0 or window.is_behind then
+    if not (window.stamps and window.is_unshared) then
         return false
     end
-    for _, limit in ipairs(window.is_unshared and window.limits or {{0}}) do
+    if window.closed_until > now or window.lost_at > 0 or window.is_behind then
+        return false
+    end
+    for _, limit in ipairs(window.limits) do
         local absent, allowances = reserved_of(window, limit, now, cost)
         if window.stamps + absent + allowances + cost > limit[1] then
             return false

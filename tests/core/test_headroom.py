@@ -310,3 +310,22 @@ def test_a_foreign_consumer_is_made_room_for(admission: Admission, store: Store,
     # Half of what they would be if nothing were learned; how few they are is for the benchmark.
     assert refused[1] <= max(3, 0.14 * sent[1])
     assert sent[1] > 50
+
+
+def test_what_others_use_of_the_key_is_reckoned_with_beside_the_allowances_of_a_fleet(
+    admission: Admission, store: Store
+) -> None:
+    """A source of which both are known is asked of Redis as any other."""
+    first = go(admission, "A")
+    now_us, state = store.clock.time_us(), store.keys.state("twitter")
+    assert now_us is not None
+    store.client.zadd(store.keys.fleet("twitter"), {"other": round(now_us + 60e6)})
+    store.client.expire(store.keys.fleet("twitter"), 60)
+    store.client.hset(
+        state, mapping={"share:other": "0.5", "rooms:other": "50:60000000=3", "learned:60000000": 45}
+    )
+    second = admission.admit(ask("B", MINUTE))
+    assert isinstance(second, Go)
+    assert [first.is_fallback, second.grant.is_fallback] == [False, False]
+    # One of ours and one more, three kept for the other and 45 that strangers use are all there are.
+    assert isinstance(admission.admit(ask("C", MINUTE)), Wait)
