@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -123,7 +125,10 @@ class Oracle:
                 for key in command[1:]:
                     self.leases.pop(key.decode(), None)
             return " ".join(part[:30].decode(errors="replace") for part in command[:6])
-        if not isinstance(answer, Exception):
+        if isinstance(answer, Exception):
+            if not isinstance(answer, NoScriptError):
+                self.broken("script", f"{call.script.name} of {who} is refused: {answer}")
+        else:
             look = self._looks.get(call.script.name)
             if look is not None:
                 look(who, call, call.script.read(answer))

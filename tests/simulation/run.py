@@ -236,9 +236,12 @@ class _Run:
         # Where the clock was set back, they hold for as much longer, until somebody asks for the key.
         if world.oracle.is_clock_set:
             return []
-        keys = [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]
-        ends = {key.decode(): int(float(do("HGET", [key, b"until"]) or 0)) for key in keys}
-        return [key for key, end in ends.items() if end > now + 2000 and do("HGET", [key.encode(), b"token"])]
+        held = list[str]()
+        for key in [key for key in self.server.keyspace.names() if key.startswith(b"ns:lease:")]:
+            token, end = do("HMGET", [key, b"token", b"until"])
+            if token and int(float(end or 0)) > now + 2000 and token.decode() not in world.oracle.interrupted:
+                held.append(key.decode())
+        return held
 
     def _check_idle(self) -> None:
         """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""
