@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-import redis
-
+from tbcache.cache.entry import Entries, to_ms
+from tbcache.cache.key import check_key
 from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease, KeyLeases
 from tbcache.cache.single_flight import SingleFlight
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
 from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
-from tbcache.models.error import InvalidRequest
 from tbcache.models.ttl import check_ttl
 from tbcache.settings import REAL_TIME_TTL
 from tbcache.store import Store, Unavailable, codec
-from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError, NotLoaded
-from tbcache.store.key import EVERYTHING, line_of
+from tbcache.store.key import EVERYTHING
 from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
-from tbcache.store.wire import MICROS
 
 log = get_logger("tbcache.cache")
 
 T = TypeVar("T")
 
-MAX_KEY_CHARS = 512
 BATCH = 100
 #: How many times changes made meanwhile are put right as well. The next use of Redis puts right what is left.
 ROUNDS = 5
 
-# A lone surrogate is no text, so no key either.
-_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _IMMUTABLE = (
     *(type(None), bool, int, float, str, bytes),
     *(date, datetime, timedelta, Decimal, UUID, SymbolSentiment),
@@ -58,7 +51,7 @@ class Cache:
         self._single_flight = SingleFlight()
         self._sweeper = Sweeper(store)
         self._leases = KeyLeases(store, lease_seconds)
-        self._logs: dict[str, ClearLog] = {}
+        self._entries = Entries(store)
         store.on_fork(self._single_flight.renew)
         memory.on_removal(self._single_flight.end)
         store.breaker.on_return(lambda: run(self._put_right()))
@@ -105,7 +98,7 @@ class Cache:
         payload = codec.encode(value)
         return await self._change(
             key,
-            lambda: self._write(key, payload, seconds),
+            lambda: self._entries.write(key, payload, seconds),
             lambda: self.memory.set(key, payload, seconds),
         )
 
@@ -137,7 +130,7 @@ class Cache:
         check_key(key)
 
         async def remove() -> bool:
-            was_there = await self._unlink([key]) > 0
+            was_there = await self._entries.remove([key]) > 0
             return self.memory.delete(key, in_redis=True) or was_there
 
         return await self._ask(remove, lambda: self.memory.delete(key, in_redis=False))
@@ -190,7 +183,7 @@ class Cache:
             removals = self.memory.removals(key)
             load = await self._ask(
                 lambda is_patient=is_patient: self._leases.begin(  # type: ignore[misc]
-                    key, self._known(key), is_patient=is_patient
+                    key, self._entries.known(key), is_patient=is_patient
                 ),
                 lambda: None,
             )
@@ -265,7 +258,7 @@ class Cache:
         for pattern in patterns:
             await self._hide(pattern)
         for keys in _batches(sorted(changes.keys)):
-            await self._unlink(keys)
+            await self._entries.remove(keys)
         if patterns:
             self._sweeper.start()
 
@@ -284,44 +277,13 @@ class Cache:
     async def _read_through(self, key: str) -> Any:
         token = self.memory.begin(key)
         if not self.memory.is_on:
-            return (await self._open(key, *await self._get(key))).value
-        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
-        data, ttl_ms, cleared = await self.store.pipeline(("GET", entry), ("PTTL", entry), ("GET", name))
-        found = await self._open(key, self._reply(data), self._learn(name, cleared))
-        if found.value is not MISSING and self._reply(ttl_ms) > 0:
+            return (await self._entries.get(key)).value
+        found, ttl_ms = await self._entries.get_with_ttl(key)
+        if ttl_ms > 0:
             kept = found.value if isinstance(found.value, _IMMUTABLE) else Packed(found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
             self.memory.put(key, kept, seconds, token, len(found.payload))
         return found.value
-
-    async def _get(self, key: str) -> tuple[bytes | None, ClearLog]:
-        """An entry, and the log that may hide it."""
-        keys = self.store.keys
-        entry, name = keys.entry(key), keys.clears_of(key)
-        if self.store.settings.redis_cluster:
-            # They may lie on two nodes.
-            data, cleared = await self.store.pipeline(("GET", entry), ("GET", name))
-            return self._reply(data), self._learn(name, cleared)
-        data, cleared = await self.store.command("MGET", entry, name)
-        if data is None:
-            # There is nothing, or a key of another type.
-            (data,) = await self.store.pipeline(("GET", entry))
-        return self._reply(data), self._learn(name, cleared)
-
-    async def _open(self, key: str, data: bytes | None, known: ClearLog) -> _Opened:
-        """What an entry holds; ``_NOTHING`` when there is none, it is no longer fresh, or cleared.
-
-        Raises:
-          DecodeError: it is corrupt.
-        """
-        if data is None:
-            return _NOTHING
-        fresh_until, birth, payload = codec.open_envelope(data)
-        # An entry that is fresh as long as its key lives is the usual one: the hot path.
-        fresh_seconds = math.inf if fresh_until >= codec.FOREVER else await self._left(key, fresh_until)
-        if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
-            return _NOTHING
-        return _Opened(codec.decode(payload), payload, fresh_seconds)
 
     def _recall(self, key: str) -> Any:
         """The value without Redis: of what was set or loaded since it went away, or read before."""
@@ -342,49 +304,7 @@ class Cache:
 
     async def _seconds_left(self, key: str) -> float | None:
         check_key(key)
-        return await self._ask(lambda: self._look_at(key), lambda: self._recall_ttl(key))
-
-    async def _look_at(self, key: str) -> float | None:
-        entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
-        data, ttl_ms, cleared = await self.store.pipeline(
-            ("GETRANGE", entry, 0, codec.HEAD_BYTES - 1), ("PTTL", entry), ("GET", name)
-        )
-        try:
-            fresh_until, birth = codec.read_head(self._reply(data))
-        except DecodeError:
-            return None
-        if self._learn(name, cleared).hides(key, birth):
-            return None
-        left: float = min(self._reply(ttl_ms) / 1000, await self._left(key, fresh_until))
-        return left if left > 0 else None
-
-    async def _left(self, key: str, fresh_until: int) -> float:
-        """For how many seconds more an entry is fresh."""
-        if fresh_until >= codec.FOREVER:
-            return math.inf
-        # The server wrote the moment by its clock; ours may be an hour off.
-        return (fresh_until - await self.store.now_us(key.partition(":")[0])) / MICROS
-
-    # --- writing -----------------------------------------------------------------------
-
-    async def _write(self, key: str, payload: bytes, seconds: float) -> bool:
-        """Set an entry, newer than every clear until now."""
-        known = self._known(key)
-        while True:
-            is_set, seen = await self._set(key, payload, seconds, known)
-            # The log is mostly as it was. Where it is not, the entry is written again with a later birth.
-            if seen.head == known.head:
-                return is_set
-            known = seen
-
-    async def _set(self, key: str, payload: bytes, seconds: float, known: ClearLog) -> tuple[bool, ClearLog]:
-        """Set an entry, born of the log that is known; and the log as it is after that."""
-        name = self.store.keys.clears_of(key)
-        envelope = codec.seal(payload, birth=known.sequence)
-        is_set, cleared = await self.store.pipeline(
-            ("SET", self.store.keys.entry(key), envelope, "PX", _to_ms(seconds)), ("GET", name)
-        )
-        return bool(self._reply(is_set)), self._learn(name, cleared)
+        return await self._ask(lambda: self._entries.seconds_left(key), lambda: self._recall_ttl(key))
 
     async def _load(self, key: str, loader: Callable[[], Awaitable[T]], seconds: float) -> T:
         found: T
@@ -407,7 +327,7 @@ class Cache:
 
         async def end() -> bool:
             await self.store.ready()
-            return bool(load.generation) and await self._leases.end(load, entry, _to_ms(seconds))
+            return bool(load.generation) and await self._leases.end(load, entry, to_ms(seconds))
 
         def without() -> bool:
             # Without a lease only this process's own memory tells what was removed meanwhile.
@@ -415,34 +335,13 @@ class Cache:
 
         return await self._change(load.key, end, without)
 
-    def _known(self, key: str) -> ClearLog:
-        """The log that may hide ``key``, as it was last seen."""
-        return self._logs.get(self.store.keys.clears_of(key), NO_CLEARS)
-
-    def _learn(self, name: str, cleared: Any) -> ClearLog:
-        known = self._logs[name] = read_log(cleared)
-        return known
-
     # --- removing ----------------------------------------------------------------------
-
-    async def _unlink(self, keys: Sequence[str]) -> int:
-        """Remove entries; how many there were.
-
-        Their leases go first: without its lease, an answer under way is not stored. With an answer goes the
-        timeline that it was made of, or the next ask would be answered by the same.
-        """
-        names = self.store.keys
-        lines = sorted({line for key in keys if (line := line_of(key)) is not None})
-        first = [*map(names.lease, (*keys, *lines)), *map(names.entry, lines)]
-        others, entries = await self.store.pipeline(("UNLINK", *first), ("UNLINK", *map(names.entry, keys)))
-        self._reply(others)
-        return int(self._reply(entries))
 
     async def _clear(self, pattern: str, wait: bool) -> int:
         await self._hide(pattern)
         self.memory.clear(pattern, in_redis=True)
         count = await self._sweeper.sweep(pattern) if wait else 0
-        if len(self._logs[self.store.keys.clears(EVERYTHING)].clears) > MOST_CLEARS:
+        if len(self._entries.logs[self.store.keys.clears(EVERYTHING)].clears) > MOST_CLEARS:
             await self._sweeper.sweep_all()
         elif not wait:
             self._sweeper.start()
@@ -450,54 +349,11 @@ class Cache:
 
     async def _hide(self, pattern: str) -> None:
         """Note a clear in Redis: what matches is hidden from now on."""
-        self._logs |= await self._sweeper.hide(pattern)
-
-    def _reply(self, reply: Any) -> Any:
-        """A reply, when it is no error.
-
-        Raises:
-          DecodeError: the entry is of another Redis type.
-          Refused: any other error.
-        """
-        if not isinstance(reply, redis.ResponseError):
-            return reply
-        if "WRONGTYPE" in str(reply):
-            raise DecodeError("no string but another Redis type")
-        raise self.store.refused(reply)
+        self._entries.logs |= await self._sweeper.hide(pattern)
 
 
 def _unpack(value: Any) -> Any:
     return codec.decode(value.payload) if type(value) is Packed else value
-
-
-class _Opened(NamedTuple):
-    value: Any
-    payload: bytes
-    fresh_seconds: float
-
-
-_NOTHING = _Opened(MISSING, b"", 0.0)
-
-
-def check_key(key: str, what: str = "key") -> None:
-    """
-    Raises:
-      InvalidRequest: ``key`` is no text, empty, longer than 512 characters, or has control characters.
-    """
-    if not isinstance(key, str):
-        raise InvalidRequest(f"cache {what} {key!r:.60} is a {type(key).__name__}, not a str")
-    if not key:
-        raise InvalidRequest(f"cache {what} is empty")
-    if len(key) > MAX_KEY_CHARS:
-        raise InvalidRequest(
-            f"cache {what} {key[:40]!r}... has {len(key)} characters; the most is {MAX_KEY_CHARS}"
-        )
-    if _CONTROL.search(key):
-        raise InvalidRequest(f"cache {what} {key[:60]!r} has control characters")
-
-
-def _to_ms(seconds: float) -> int:
-    return math.ceil(seconds * 1000)
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

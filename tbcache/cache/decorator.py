@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from tbcache.cache.core import check_key
+from tbcache.cache.key import check_key
 from tbcache.cache.manager import CacheManager, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.loop import drive

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import redis
 
-from tbcache.cache.core import Cache, check_key
+from tbcache.cache.core import Cache
+from tbcache.cache.key import check_key
 from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton

@@ -51,7 +51,7 @@ def _of_the_delay(store: Store, settings: Settings) -> Held:
 def _without_redis(store: Store, settings: Settings) -> Held:
     away = Store(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
     admission = Admission(away, settings, UsageMonitor(away, settings))
-    return admission._local._lock, lambda: admission.admit(ask())
+    return admission._fallback._lock, lambda: admission.admit(ask())
 
 
 def _of_its_slots(store: Store, settings: Settings) -> Held:

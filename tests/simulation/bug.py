@@ -256,7 +256,7 @@ _VALUES = (
     _bug(
         "a value that was deleted while it was being loaded is kept",
         "tbcache.cache.core:Cache.delete",
-        "await self._unlink([key]) > 0",
+        "await self._entries.remove([key]) > 0",
         "await self.store.command('UNLINK', self.store.keys.entry(key)) > 0",
         "delete a value|hide in a load",
     ),
