@@ -26,6 +26,8 @@ from tbcache.asyncio import (
     history,
 )
 from tbcache.fetch import get_pipeline
+from tbcache.io import loop
+from tbcache.io.command import pack
 from tbcache.io.loop import Asyncio
 from tbcache.models.error import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
 from tbcache.store import get_store
@@ -260,6 +262,30 @@ def test_a_fetch_is_two_round_trips_and_a_hit_one(
     # The first makes the process known as well, and so does one on a machine that stood still.
     assert min(costs[::2], key=len) == ["EVALSHA", "EVALSHA"]
     assert min(len(hit) for hit in costs[1::2]) == 1
+
+
+def test_a_hit_that_is_asked_for_again_is_not_packed_again(
+    monkeypatch: pytest.MonkeyPatch, sources: RunningSimulator
+) -> None:
+    """Of many tasks that want what is cached, each pays for its packing otherwise."""
+    monkeypatch.setenv("TBCACHE_LOCAL_CACHE_BYTES", "0")
+    packed = []
+
+    def noted(command: Any) -> bytes:
+        bytes_ = pack(command)
+        if command[0] == "MGET":
+            packed.append(bytes_)
+        return bytes_
+
+    monkeypatch.setattr(loop, "pack", noted)
+
+    async def main() -> None:
+        for _ in range(5):
+            await get_provider("stocktwits").fetch("AAPL")
+
+    asyncio.run(main())
+    assert len(packed) >= 2
+    assert packed[-1] is packed[-2]
 
 
 def test_a_fetch_that_is_cancelled_leaves_neither_slot_nor_lease(

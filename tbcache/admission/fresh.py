@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tbcache.admission.verdict import Hit
 from tbcache.io import clock
+from tbcache.io.command import Command
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog, read_log
@@ -21,7 +22,7 @@ class _Seen(NamedTuple):
     clears that may hide it."""
 
     fresh_until: int
-    read: tuple[str, str, str]
+    read: Command
 
 
 class Fresh:
@@ -58,7 +59,7 @@ class Fresh:
             return None
         hit, now_us = None, self._store.clock.time_us() or self.now_us
         if now_us < seen.fresh_until:
-            hit = self._opened(source.name, key, now_us, await self._store.command(*seen.read))
+            hit = self._opened(source.name, key, now_us, await self._store.send(seen.read))
         if hit is None:
             self._seen.pop(key, None)
         else:
@@ -72,7 +73,7 @@ class Fresh:
           Unavailable: Redis is away.
         """
         now_us = self.now_us
-        return self._opened(source, key, now_us, await self._store.command(*self._reading(source, key)))
+        return self._opened(source, key, now_us, await self._store.send(self._reading(source, key)))
 
     @property
     def now_us(self) -> float:
@@ -80,9 +81,9 @@ class Fresh:
         now_us = self._store.clock.time_us()
         return clock() * MICROS if now_us is None else now_us
 
-    def _reading(self, source: str, key: str) -> tuple[str, str, str]:
+    def _reading(self, source: str, key: str) -> Command:
         keys = self._store.keys
-        return "MGET", keys.entry(key), keys.clears(source)
+        return Command(("MGET", keys.entry(key), keys.clears(source)))
 
     def _opened(self, source: str, key: str, now_us: float, found: Any) -> Hit | None:
         """What an entry and its log of clears come to, which were asked for at ``now_us``."""

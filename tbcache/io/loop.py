@@ -15,12 +15,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import hiredis
 import redis
 
 from tbcache.io.blocking import RealTime, log_failure
+from tbcache.io.command import pack
 from tbcache.io.current import BLOCKING, enter, inside, leave
 from tbcache.io.error import Unsent
 from tbcache.io.line import Line
@@ -64,14 +64,14 @@ class Asyncio(RealTime):
             return self._in_thread(lambda: server.call(*command))
         # There mostly is a connection, and its answer is all that there is to wait for.
         line = self._line(endpoint)
-        return self._dial_and_ask(endpoint, command) if line is None else line.ask(_packed(command))
+        return self._dial_and_ask(endpoint, command) if line is None else line.ask(pack(command))
 
     async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         endpoint = server.endpoint
         if endpoint is None:
             return await self._in_thread(lambda: server.pipeline(*commands))
         line = self._line(endpoint) or await self._dial(endpoint)
-        return await _all([line.ask(_packed(command)) for command in commands])
+        return await _all([line.ask(pack(command)) for command in commands])
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
@@ -194,7 +194,7 @@ class Asyncio(RealTime):
         return dialled.line
 
     async def _dial_and_ask(self, endpoint: Endpoint, command: Sequence[Argument]) -> Any:
-        return await (await self._dial(endpoint)).ask(_packed(command))
+        return await (await self._dial(endpoint)).ask(pack(command))
 
     async def _dial(self, endpoint: Endpoint) -> Line:
         """A new connection, which all who ask meanwhile wait for.
@@ -291,11 +291,6 @@ async def _begin() -> Asyncio:
         one.abandon()
     await world.begin()
     return world
-
-
-def _packed(command: Sequence[Argument]) -> bytes:
-    packed: bytes = hiredis.pack_command(cast(Any, tuple(command)))
-    return packed
 
 
 async def _all(answers: list[asyncio.Future[Any]]) -> list[Any]:

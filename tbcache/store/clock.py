@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tbcache.io import Mutex, now, utc_now
 from tbcache.io.log import get_logger
 from tbcache.store.breaker import Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, day_at, day_of, to_time
+from tbcache.store.wire import CLOCK_DRIFT, DAY_SECONDS, MICROS, day_at, day_of, to_time
 
 log = get_logger("tbcache.store")
 
@@ -47,6 +47,14 @@ class _Range(NamedTuple):
         return _Range(max(later.low, self.low - drift), min(later.high, self.high + drift), later.seen_at)
 
 
+class _Today(NamedTuple):
+    """A day, until when it is (monotonic), and what was known of the server's clock then."""
+
+    day: int = 0
+    known: _Range | None = None
+    ends_at: float = 0.0
+
+
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
     set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic)."""
@@ -72,6 +80,7 @@ class ServerClock:
         self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
         self._asking = Mutex()
+        self._today = _Today()
         self.renew()
 
     def renew(self) -> None:
@@ -120,9 +129,14 @@ class ServerClock:
     @property
     def day(self) -> int:
         """The UTC day of :attr:`today`, counted since the Unix epoch: that of figures, budgets and bills."""
-        # This does what `time_us` does, without a call: each figure that is counted pays for it.
-        known = self._ranges.get("")
-        return day_of(utc_now()) if known is None else day_at((now() + known.high) * MICROS)
+        # Each figure that is counted pays for this: by what is known of the time it is worked out once a day.
+        known, at = self._ranges.get(""), now()
+        if known is None:
+            return day_of(utc_now())
+        if self._today.known is not known or at >= self._today.ends_at:
+            day = day_at((at + known.high) * MICROS)
+            self._today = _Today(day, known, (day + 1) * DAY_SECONDS - known.high)
+        return self._today.day
 
     async def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -113,12 +113,16 @@ class Store:
             await self.ready()
         return script.read(await self._run(script, script.pack(call)))
 
-    async def command(self, *command: Argument) -> Any:
+    def command(self, *command: Argument) -> Coroutine[Any, Any, Any]:
         """The answer to one command. Bytes stay bytes.
 
         Raises:
           Unavailable: the server is away. Refused: it refuses this command only.
         """
+        return self.send(command)
+
+    async def send(self, command: Sequence[Argument]) -> Any:
+        """The same, for one that is kept, and packed already (tbcache.io.command)."""
         if not self._is_ready():
             await self.ready()
         try:

@@ -13,6 +13,7 @@ from tbcache.limiter.script import REOPEN, Reopen
 from tbcache.store import Store, Unavailable
 from tbcache.store import clock as clock_module
 from tbcache.store import node as node_module
+from tbcache.store.clock import ServerClock
 from tbcache.store.node import Node
 from tests.server import Server, wait_until
 
@@ -98,3 +99,36 @@ def test_the_sockets_of_a_burst_of_threads_are_closed_again(
         assert len(node._idle) == 1
     finally:
         node.close()
+
+
+def test_the_day_ends_at_the_servers_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures and budgets are a day's, by the server's clock, also where that is set."""
+    at, midnight = [1000.0], 20_000 * 86_400
+    monkeypatch.setattr(clock_module, "now", lambda: at[0])
+    clock = ServerClock(_unasked, 1.0, is_cluster=False)
+
+    def learn(server_seconds: float) -> None:
+        run(clock.learn(round(server_seconds * 1e6), at[0], ""))
+
+    learn(midnight - 10)
+    days = []
+    for seconds in (0.0, 9.5, 1.0, 86_399.0, 1.0):
+        at[0] += seconds
+        days.append(clock.day)
+    assert days == [19_999, 19_999, 20_000, 20_000, 20_001]
+    learn(midnight - 1)
+    assert clock.day == 19_999
+
+
+def test_the_day_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hit is counted in its day's figures, and costs little more than a GET."""
+    made = []
+    monkeypatch.setattr(clock_module, "day_at", lambda stamp_us: made.append(stamp_us) or 20_000)
+    clock = ServerClock(_unasked, 1.0, is_cluster=False)
+    run(clock.learn(20_000 * 86_400 * 1_000_000, clock_module.now(), ""))
+    assert {clock.day for _ in range(100)} == {20_000}
+    assert len(made) == 1
+
+
+async def _unasked(source: str) -> int:
+    raise AssertionError(source)

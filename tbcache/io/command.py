@@ -1,0 +1,28 @@
+"""A command for Redis that is sent again and again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import hiredis
+
+from tbcache.io.world import Argument
+
+
+class Command(tuple[Argument, ...]):
+    """The parts of a command. Whoever keeps it has it packed but once."""
+
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """As it is sent."""
+        return pack(tuple(self))
+
+
+def pack(command: Sequence[Argument]) -> bytes:
+    """``command`` as it is sent."""
+    if type(command) is Command:
+        return command.packed
+    packed: bytes = hiredis.pack_command(cast(Any, tuple(command)))
+    return packed
