@@ -102,7 +102,7 @@ class CacheManager:
 
 async def _awaited(loader: Callable[[], Awaitable[T]]) -> T:
     found = loader()
-    # Only now can it be known: a lambda may well give what an async function does.
+    # It can only be known now: a lambda may well give what an async function does.
     if not isawaitable(found):
         raise TypeError(f"{loader!r} is not async: what it returns cannot be awaited")
     return await found

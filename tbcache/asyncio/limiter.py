@@ -106,7 +106,7 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
         self._slot: str | None = None
 
     def _recreate_cm(self) -> Self:
-        """For each call of a function that it decorates."""
+        """A slot for each call of a function that it decorates."""
         return type(self)(self._core, self._begin, self._cost)
 
     async def __aenter__(self) -> RateLimitStatus:
@@ -119,10 +119,10 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is GeneratorExit:
-            # Of a coroutine that was left in the middle: it can await nothing any more.
+            # The coroutine was left in the middle: it can await nothing any more.
             leave_behind(self._end)
         else:
-            # To its end, also where the task is cancelled meanwhile, and its loop ends.
+            # It is done to its end, also where the task is cancelled meanwhile, and its loop ends.
             await drive(finish(self._end))
 
     async def _end(self) -> None:

@@ -16,7 +16,7 @@ from tbcache.io.lock import try_lock
 from tbcache.models.error import ConfigurationError
 from tbcache.settings.folder import LOCK, RUNTIME_FILE, Unsound, check_private, make_private, opened
 
-# Whoever looks whether the runtime file counts has the lock for a moment.
+# A process that looks whether the runtime file counts has the lock for a moment.
 LOOK_SECONDS = 0.2
 POLL_SECONDS = 0.01
 

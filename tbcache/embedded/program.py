@@ -41,6 +41,6 @@ class Program:
     def trim_log(self) -> None:
         """Begin the log again when it has grown too long; what it had is kept beside it, once."""
         if self.log is not None and self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            # Its writer has the file open to append, so it is emptied and not moved.
+            # The program has the file open to append, so it is emptied and not moved.
             self.log.with_suffix(".old.log").write_bytes(self.log.read_bytes())
             self.log.write_bytes(b"")

@@ -29,7 +29,7 @@ START_SECONDS = 60.0
 STALE_SECONDS = 2.0
 ATTEMPTS = 5
 
-#: Its binary comes with the C library's allocator. With glibc's default, small blocks that are freed
+#: The server's binary comes with the C library's allocator. With glibc's default, small blocks that are freed
 #: lie about until one large one is asked for, and then are all put together at once: measured, the
 #: first command after a sweep of 100,000 keys held everyone up for 20 ms.
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.mxfast=0"}
@@ -63,7 +63,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Its address with the password."""
+        """The server's address with the password."""
         return f"redis://:{self._password}@{HOST}:{self.port}/0"
 
     @contextmanager

@@ -18,7 +18,7 @@ DEATHS = 5
 WITHIN_SECONDS = 30.0
 # How long before the first, second, ... start after a death.
 BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0)
-#: When each stage must be over after the beginning of the stop; the last stage goes first.
+#: The seconds after the beginning of the stop by which each stage must be over; the last stage goes first.
 STOP_SECONDS = (4.6, 3.8, 3.2)
 POLL_SECONDS = 0.01
 STDERR = 2

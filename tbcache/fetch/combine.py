@@ -1,4 +1,4 @@
-"""From the answers of several sources to one, each by its confidence."""
+"""Combines the answers of several sources into one, each by its confidence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def combine(symbol: str, hours: int, found: Mapping[str, SymbolSentiment | str])
 def _counted(source: str, answer: SymbolSentiment | str) -> _Counted | None:
     if isinstance(answer, str) or answer.score is None or not answer.confidence or not answer.coverage:
         return None
-    # Both are rounded where they are kept.
+    # Both figures are rounded where they are stored.
     confidence = min(answer.confidence, answer.coverage)
     return _Counted(source, answer.score, confidence, answer.coverage, answer.standard_error)
 

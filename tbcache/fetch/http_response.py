@@ -31,10 +31,10 @@ from tbcache.models.error import (
 from tbcache.models.foreign import NotJson, read_json
 
 _MESSAGE_LENGTH = 200
-#: So much of an error, and of each of its words, is looked at: it may be as long as an answer may be.
+#: How much of an error, and of each of its words, is read: it may be as long as an answer may be.
 _MOST_READ = 8192
 _MOST_WORDS = 32
-#: In a whole answer; the largest that is known has 8,314.
+#: The most values in a whole answer; the largest that is known has 8,314.
 _MOST_VALUES = 500_000
 _FIRST_TIMESTAMP = 1e9
 _LONGEST_WAIT = 366 * 86400.0

@@ -18,7 +18,7 @@ from tbcache.repository.answer import storable
 
 log = get_logger("tbcache.fetch")
 
-#: Far above what is asked for. Of users as well.
+#: The most items of a page that are read, and the most users: far more than are asked for.
 MAX_ITEMS = 5_000
 #: Characters. The longest post of any built-in source has as many.
 MAX_TEXT = 40_000

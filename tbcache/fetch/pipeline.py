@@ -63,7 +63,7 @@ log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
 
-#: Those who joined ask again at least so often: another may have taken over a dead loader's job.
+#: How often those who joined ask again at least: another may have taken over a dead loader's job.
 JOIN_SECONDS = 2.0
 #: How soon to look again at a damaged value that could not be removed.
 REMOVAL_SECONDS = 0.25
@@ -309,7 +309,7 @@ class Pipeline:
 
         where = await finish(settle)
         if where != "fallback":
-            # Before the server tells us, or we would read our own old value.
+            # This comes before the server tells us, or this process would read its own old value.
             self._memory.discard(job.request.key)
         await world().offload(lambda: job.settled(loaded, where))
         log.info(

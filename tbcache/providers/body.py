@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from tbcache.models.error import UpstreamPayloadError
 from tbcache.providers.deadline import time_left
 
-#: What we ask for: every upstream and every proxy knows it.
+#: The encoding that we ask for: every upstream and every proxy knows it.
 ACCEPTED = "gzip"
 _PIECE_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
@@ -59,8 +59,8 @@ def _unpacked(packed: bytes, encoding: str) -> Iterable[bytes]:
 def _gunzipped(packed: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(_GZIP)
     view = memoryview(packed)
-    # Piece by piece: of what is not unpacked yet each step would keep a copy. What follows the end is not
-    # fed to it.
+    # It is unpacked piece by piece, as each step would copy all that is not unpacked yet. What follows the end
+    # is not fed to it.
     for start in range(0, len(view), _PIECE_BYTES):
         piece: bytes | memoryview = view[start : start + _PIECE_BYTES]
         while piece and not unpacker.eof:

@@ -27,13 +27,13 @@ from tbcache.providers.mask import Mask, pairs
 MAX_BYTES = 8 * 1024 * 1024
 #: A sign-in, the request itself, and another try of both.
 MAX_REQUESTS = 4
-#: So long one request waits for the sign-in of another.
+#: For how long one request waits for the sign-in of another.
 WAIT_SECONDS = 10.0
 
-#: What an auth of ours does: it asks, and it waits for another request's sign-in.
+#: The names of what an auth of ours does: it asks, and it waits for another request's sign-in.
 Flow = Generator[httpx2.Request | Future[None], httpx2.Response, Any]
 
-#: What happens before a request is off. Of whatever else happens nobody knows whether it was served.
+#: The errors that come before a request is off. After any other, nobody knows whether it was served.
 _UNSENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -43,7 +43,7 @@ _UNSENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
-#: What Python puts before the system's words.
+#: The prefix that Python puts before the system's words.
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
@@ -190,7 +190,7 @@ class HttpClient:
     def _options(self) -> dict[str, Any]:
         """What a client of either kind is made with."""
         if self._tls is None:
-            # One for all: to make one takes as long as many requests.
+            # There is one client for all, as to make one takes as long as many requests.
             self._tls = httpx2.create_ssl_context()
         return {
             "headers": {"Accept-Encoding": ACCEPTED},
@@ -209,7 +209,7 @@ class HttpClient:
         if isinstance(error, httpx2.NetworkError | httpx2.ProxyError):
             why = _ERRNO.sub("", line(str(error)))
             return f"no connection ({why})" if why else "no connection"
-        # Not the error's own words: a protocol error quotes the header it refused, credentials included.
+        # The error's own words are left out: a protocol error quotes the header it refused, credentials and all.
         return f"the exchange failed ({type(error).__name__})"
 
 
@@ -237,6 +237,6 @@ async def _next(flow: Flow, answer: httpx2.Response | None) -> httpx2.Request:
 
 def _to_response(answer: RawResponse, request: httpx2.Request) -> httpx2.Response:
     """``answer`` as an auth reads it: whole, and unpacked already."""
-    # As bytes: httpx2 takes a text for ASCII, and an upstream's header may hold any letter.
+    # They are bytes, because httpx2 takes a text for ASCII, and an upstream's header may hold any letter.
     headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
     return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)

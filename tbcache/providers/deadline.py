@@ -43,7 +43,7 @@ def time_left(timeout: float | None = None) -> float | None:
 
 def bound(client: httpx2.Client) -> None:
     """Make every socket of ``client`` keep to the deadline of the thread that uses it."""
-    # No public option takes a network backend and keeps the environment's proxies; a test drips
+    # There is no public option that takes a network backend and keeps the environment's proxies; a test drips
     # bytes at a client, so an httpx2 that moves this attribute is noticed.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.HTTPTransport):

@@ -63,7 +63,7 @@ class NewsProvider(Provider):
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
         }
-        # Not by page: plans answer 426 past result 100, and new articles shift the pages.
+        # The next page is asked for by time: plans answer 426 past result 100, and new articles move the pages.
         if cursor is not None:
             params["to"] = cursor
         elif fetch.stretch is not None and fetch.stretch.until is not None:
@@ -87,7 +87,7 @@ class NewsProvider(Provider):
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
             hints=http_response.hints(response),
-            # A total that does not fit what came says nothing. One article many times is not as many.
+            # A total that does not fit what came says nothing. An article that comes many times is one.
             exhausted=total is not None and total == len(items) + removed,
         )
 

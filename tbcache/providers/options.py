@@ -20,7 +20,7 @@ from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 
 LIMIT = 200
-#: As many are on a page where no limit is asked for, or where the one that is asked for is not heeded.
+#: How many are on a page where no limit is asked for, or where the upstream does not heed it.
 DEFAULT_LIMIT = 100
 _NESTING = 4
 
@@ -53,7 +53,7 @@ class OptionsProvider(Provider):
                 self.source.name, response, "the answer holds no rows of option flow"
             )
         items = unique(flow.to_item(row) for row in rows)
-        # By what came, not by what could be read: one broken row must not make a full page the last one.
+        # The rows that came count, read or not: one broken row must not make a full page the last one.
         is_full = max(len(rows), _came(body)) >= DEFAULT_LIMIT
         return Page(
             items,

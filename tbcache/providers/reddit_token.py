@@ -60,7 +60,7 @@ class RedditAuth(httpx2.Auth):
         token = yield from self._current()
         response = yield _signed(request, token)
         if response.status_code == 401:
-            # Not sent again here: that would be a second arrival on one slot.
+            # The request is not sent again here: that would be a second arrival on one slot.
             self._forget(token)
 
     def _forget(self, refused: str) -> None:

@@ -1,4 +1,4 @@
-"""From the name of a source to its provider."""
+"""Makes the provider of a source by its name."""
 
 from __future__ import annotations
 

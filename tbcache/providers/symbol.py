@@ -15,7 +15,7 @@ from tbcache.providers import get_provider
 from tbcache.providers.base import Provider, covering
 from tbcache.settings import get_settings, get_source, get_sources
 
-#: What a source found: its answer, or why it has none.
+#: The result of a source: its answer, or why it has none.
 Found = SymbolSentiment | str
 
 

@@ -49,13 +49,13 @@ LIMIT = 100
 FILTER = "-is:retweet lang:en"
 #: Characters of a query.
 MOST_QUERY = 512
-#: What X takes for a cashtag.
+#: The form of a cashtag on X.
 _CASHTAG = re.compile(r"[A-Z]{1,6}(?:\.[A-Z]{1,2})?")
 #: X's own words for a plan without the operator. Other refusals quote the query, cashtags included.
 _NO_CASHTAGS = re.compile(r"\binvalid operator '\$?cashtag'", re.IGNORECASE)
-#: What a plan lacks today it may have later: the cashtag is tried again after so long.
+#: A plan may have later what it lacks today: the cashtag is tried again after so long.
 PLAIN_SECONDS = 3600.0
-# Where a query starts again in other words.
+# The cursor of a query that starts again in other words.
 _AGAIN = "without-cashtags"
 _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
 # A start_time that is 7 days old when it is written is older, and refused, when it arrives.
@@ -101,7 +101,7 @@ class TwitterProvider(Provider):
             "query": self._query(fetch.symbols),
             **_span(fetch, now),
             "max_results": str(LIMIT),
-            # No expansion: each user that an answer holds is billed at twice the price of a post.
+            # No expansion is asked for: each user in an answer is billed at twice the price of a post.
             "tweet.fields": "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities",
         }
         if cursor not in (None, _AGAIN):
@@ -142,13 +142,13 @@ class TwitterProvider(Provider):
         """
         response = await super().exchange(request)
         if not request.params["query"].lstrip("(").startswith("$"):
-            # What is found by a word may speak of something else, and is billed: `status` tells of it.
+            # A post that is found by a word may speak of something else, and is billed: `status` tells of it.
             self.usage_monitor.count(self.source.name, {"plain": 1})
         elif _lacks_cashtags(response):
             self._plain_until = time.monotonic() + PLAIN_SECONDS
             log.warning("plan.no_cashtags", source=self.source.name, words_for_seconds=PLAIN_SECONDS)
             if request.params["query"].startswith("("):
-                # Of several symbols, each is asked for by itself from now on.
+                # The symbols are asked for one by one from now on.
                 return response
             return replace(response, status=200, body=_EMPTY)
         return response
@@ -182,7 +182,7 @@ class TwitterProvider(Provider):
             total=None if total is None else int(total),
             hints=http_response.hints(response),
             users=tuple(filter(None, names)),
-            # The last page of a search has its count and no token. One post many times is not as many posts.
+            # The last page of a search has its count and no token. A post that comes many times is one.
             exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
         )
 

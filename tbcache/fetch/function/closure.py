@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import CodeType
 from typing import Any
 
-#: In the place of what is not bound yet, as the function's own name is while it is being decorated.
+#: It stands for a name that is not bound yet, as the function's own name is while it is being decorated.
 _UNBOUND = object()
 
 

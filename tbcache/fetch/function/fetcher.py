@@ -52,7 +52,7 @@ class _Function(Generic[P, R]):
 
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
         if _source_of(function) == setup.source.name:
-            # Its load would wait for its own end.
+            # The load would wait for its own end.
             raise InvalidRequest(f"{function!r} fetches from {setup.source.name} already")
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
         self._function = function
@@ -76,7 +76,7 @@ class _Function(Generic[P, R]):
         return f"{key}@{self._values.shape}" if self._values.shape else key
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # By its name, as any function: another process has its own.
+        # It is pickled by its name, as any function is: another process has its own.
         if self._owner:
             return getattr, (*self._owner, self._function.__name__)
         return self._function.__qualname__
@@ -135,7 +135,7 @@ class _Function(Generic[P, R]):
         try:
             return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
-            # Not raised: in a coroutine a StopIteration would become a RuntimeError.
+            # It is returned, because in a coroutine a raised StopIteration would become a RuntimeError.
             return FetcherOutcome(None, None, None, as_raised(job, error))
 
 
@@ -298,7 +298,7 @@ class AsyncFetcher(_Function[P, R]):
         def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:
             return drive(self._travel(key, call, lane, needed))
 
-        # Only what waits for the same, for as long, is the same.
+        # Two calls are the same load when they wait for the same, and for as long.
         found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {key}", travel)
         return _successful(found)
 
@@ -314,7 +314,7 @@ def _packed(value: Timed[Any], payload: bytes) -> Packed:
 
 
 async def _ready(value: T) -> T:
-    """For the pipeline to await; it was made before, where it could raise anything."""
+    """Return ``value`` when it is awaited; it was made before, where it could raise anything."""
     return value
 
 

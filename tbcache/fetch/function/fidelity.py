@@ -22,7 +22,7 @@ def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
         return _is_same(found, value)
     match kind, found:
         case kinds.UnionType(types), _:
-            # Of those that it is not, none has anything to say.
+            # The types that it is not of have nothing to say.
             return all(is_kept(one, found, value) for one in types)
         case kinds.DictType(key, item), dict():
             # JSON keeps their order.

@@ -39,7 +39,7 @@ class FunctionSource:
     """An upstream that functions fetch from; made by :func:`tbcache.source`."""
 
     def __init__(self, source: Source) -> None:
-        #: Its figures, those of the environment before those of the code.
+        #: The figures of the source, those of the environment before those of the code.
         self.source = source
         self._tools = Tools(source.name)
         self._modules: dict[str, str] = {}
@@ -140,7 +140,7 @@ class FunctionSource:
 
 @singleton
 def get_function_sources() -> dict[str, FunctionSource]:
-    """Those of this process, by name."""
+    """The declared sources of this process, by name."""
     return {}
 
 

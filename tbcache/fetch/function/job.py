@@ -71,7 +71,7 @@ class FunctionJob(Generic[T]):
             raise TooLate
         payload = self._values.encode(await self._ask(attempt), self._admission.now)
         settlement = Settlement(payload=payload, pages=attempt.sent, bill=attempt.bill)
-        # What is given is what the others will read: of one kind, and nobody's own.
+        # The caller gets what all others will read: a value of the same kind, decoded for it alone.
         return Loaded(self._values.decode(payload), attempt.grant, settlement)
 
     def settled(self, loaded: Loaded[Timed[T]], where: Settled) -> None:

@@ -15,7 +15,7 @@ from tbcache.io import utc_now
 from tbcache.models import RawResponse
 from tbcache.models.error import UpstreamError, UpstreamUnavailable
 
-#: Of httpx, aiohttp and urllib3: nobody was there to send anything to.
+#: The errors of httpx, aiohttp and urllib3 that say that nothing was sent, as nobody was there.
 _UNSENT = {
     "ClientConnectorError",
     "ConnectError",
@@ -51,7 +51,7 @@ def is_unsent(error: Exception) -> bool:
     """True where there was no connection: an error that says so itself, not one that came before it."""
     if isinstance(error, ConnectionRefusedError | socket.gaierror):
         return True
-    # What requests has in hand is the error of urllib3.
+    # An error of requests holds the one of urllib3.
     inner = _attribute(error.args[0], "reason") if error.args else None
     return any(kind.__name__ in _UNSENT for one in (error, inner) for kind in type(one).__mro__)
 

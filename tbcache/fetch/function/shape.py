@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 DIGITS = 6
-#: What a schema says that is not about how a value is read. A default may be a set, which has no order.
+#: The parts of a schema that are not about how a value is read. A default may be a set, which has no order.
 _REMARKS = {"title", "description", "default", "examples"}
 
 

@@ -42,7 +42,7 @@ class SharedLoads:
         finally:
             shared.waiting -= 1
             if not shared.waiting and not shared.task.done():
-                # Whoever asks from now on begins anew.
+                # The next caller begins a new load.
                 self._end(loads, key, shared)
                 shared.task.cancel()
 

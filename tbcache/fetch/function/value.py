@@ -55,7 +55,7 @@ class Values(Generic[T]):
         try:
             return self._shape
         except TypeError:
-            return ""  # Whoever loads a value is told.
+            return ""  # The caller that loads a value is told.
 
     @cached_property
     def _shape(self) -> str:
