@@ -59,7 +59,7 @@ def _unpacked(packed: bytes, encoding: str) -> Iterable[bytes]:
 def _gunzipped(packed: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(_GZIP)
     view = memoryview(packed)
-    # It is unpacked piece by piece, as each step would copy all that is not unpacked yet. What follows the end
+    # It is unpacked piece by piece, as each step copies all that is not unpacked yet. What follows the end
     # is not fed to it.
     for start in range(0, len(view), _PIECE_BYTES):
         piece: bytes | memoryview = view[start : start + _PIECE_BYTES]

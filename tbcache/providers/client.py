@@ -209,7 +209,7 @@ class HttpClient:
         if isinstance(error, httpx2.NetworkError | httpx2.ProxyError):
             why = _ERRNO.sub("", line(str(error)))
             return f"no connection ({why})" if why else "no connection"
-        # The error's own words are left out: a protocol error quotes the header it refused, credentials and all.
+        # The error's own words are left out: a protocol error quotes the refused header, credentials and all.
         return f"the exchange failed ({type(error).__name__})"
 
 

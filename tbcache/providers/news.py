@@ -63,7 +63,7 @@ class NewsProvider(Provider):
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
         }
-        # The next page is asked for by time: plans answer 426 past result 100, and new articles move the pages.
+        # The next page is asked for by time: plans answer 426 past result 100, and new articles shift pages.
         if cursor is not None:
             params["to"] = cursor
         elif fetch.stretch is not None and fetch.stretch.until is not None:
