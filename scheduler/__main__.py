@@ -7,12 +7,12 @@ import sys
 
 from tbcache.cache import get_cache_manager
 from tbcache.io import utc_now
-from tbcache.io.log import configure_logging
+from tbcache.io.log import configure_logging, get_logger
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
-from tbcache.settings import get_settings
+from tbcache.settings import get_settings, shortages
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -20,6 +20,8 @@ from .deepening import Deepening
 from .due import TICK_SECONDS
 from .leader import Leader
 from .prewarm import Prewarm
+
+log = get_logger("tbcache.scheduler")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -57,6 +59,8 @@ def main() -> int:
         tick, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1, next_run_time=utc_now()
     )
     jobs.add_job(get_cache_manager().resume, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1)
+    for line in shortages(settings):
+        log.warning("capacity.short", reason=line)
     jobs.start()
     signal.sigwait(STOP_SIGNALS)
     jobs.shutdown(wait=True)

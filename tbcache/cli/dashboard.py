@@ -14,6 +14,7 @@ from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
 from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus, WorkerStatus
 from tbcache.models.foreign import LINE
+from tbcache.settings import variable
 
 BAR_CELLS = 8
 FORGOTTEN_SECONDS = 60.0
@@ -104,11 +105,28 @@ def delays(status: FleetStatus) -> list[str]:
     ]
 
 
+def expenses(status: FleetStatus) -> list[str]:
+    """What a day of each source comes to that costs money without a budget; a line each."""
+    return [
+        f"{source.name}: a day comes to about ${source.day_cost:,.2f} at the present rate, and "
+        f"{variable(source.name, 'daily_budget')} is not set: older hours are not filled"
+        for source in status.sources
+        if source.day_cost is not None
+    ]
+
+
 def remarks(status: FleetStatus) -> list[str]:
     """What is no trouble, and explains what is shown."""
     is_own = status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
     not_told = [NOT_TOLD] if is_own else []
-    return [*not_told, *off_lines(status), *status.denied, *differences(status), *delays(status)]
+    return [
+        *not_told,
+        *off_lines(status),
+        *status.denied,
+        *differences(status),
+        *delays(status),
+        *expenses(status),
+    ]
 
 
 def differences(status: FleetStatus) -> list[str]:

@@ -33,7 +33,15 @@ from tbcache.fleet import Fleet
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
 from tbcache.repository.handover import why_unkept
-from tbcache.settings import BUILT_IN, CREDENTIALS, PREFIX, Settings, get_settings, get_sources
+from tbcache.settings import (
+    BUILT_IN,
+    CREDENTIALS,
+    PREFIX,
+    Settings,
+    get_settings,
+    get_sources,
+    shortages,
+)
 
 EXAMPLE = "Example: tbcache up --demo"
 
@@ -180,6 +188,8 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         _warn_of_environment(options, variables, display)
         if (reason := why_unkept(settings)) is not None:
             display.say(reason)
+        for line in shortages(Settings.load({**os.environ, **variables})):
+            display.say(line)
         if options.is_moved:
             display.say(f"port {API_PORT} is taken: the API is at {options.api}")
         watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 from tbcache.admission import PlanDelay
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
+from tbcache.fleet.expense import day_cost, is_unbounded
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
@@ -55,6 +56,8 @@ class _Seen:
     bills: dict[str, int]
     spent_at: dict[str, datetime | None]
     refused: dict[str, Refusal]
+    #: Of sources that cost money without a budget, what is kept of each common symbol.
+    kept: dict[str, list[bytes]]
 
 
 class Look:
@@ -145,22 +148,29 @@ class Look:
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
                 pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
+                last = -1 if is_unbounded(source) else HEAD_BYTES - 1
                 for request in requests:
-                    pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
+                    pipe.getrange(keys.entry(request.key), 0, last)
             (seconds, micros), info, told, *found = self._store.execute(pipe)
         # They are read after the entries, so that what was cleared in between is seen.
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, told, keys.notices))
-        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused)
+        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {})
         answers = iter(found)
         for source, requests in asked:
             seen.states[source.name] = state_of(next(answers), seen.at)
             spent, spent_at = _bill(next(answers))
             seen.bills[source.name], seen.spent_at[source.name] = spent, spent_at
             cleared = logs[keys.clears(source.name)]
-            fresh = (cleared.fresh_until(request.key, next(answers)) for request in requests)
+            entries = [next(answers) for _ in requests]
+            fresh = [
+                cleared.fresh_until(request.key, entry)
+                for request, entry in zip(requests, entries, strict=True)
+            ]
             seen.warm[source.name] = sum(until > now_us for until in fresh)
+            kept = [entry for entry, until in zip(entries, fresh, strict=True) if until]
+            seen.kept[source.name] = kept if is_unbounded(source) else []
         return seen
 
     def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
@@ -196,6 +206,7 @@ class Look:
             spent_since=seen.spent_at[source.name] if is_spent else None,
             spent_until=_midnight_after(seen.at) if is_spent else None,
             charge=source.charge,
+            day_cost=day_cost(source, seen.kept[source.name]) if source.is_enabled else None,
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:

@@ -80,7 +80,9 @@ class SourceStatus:
     ``warm`` counts the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items
     come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
     of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
-    ``spent_until`` when it begins anew. While Redis is away, ``warm`` and the figures are None.
+    ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
+    where no budget bounds it; None where it costs nothing, or nothing is known yet. While Redis is away,
+    ``warm`` and the figures are None.
     """
 
     name: str
@@ -107,6 +109,7 @@ class SourceStatus:
     spent_since: datetime | None = None
     spent_until: datetime | None = None
     charge: Charge = "fetch"
+    day_cost: float | None = None
 
     @property
     def is_enabled(self) -> bool:

@@ -1,5 +1,6 @@
 """Settings: what the environment says, read in one place and once, and what each source is by them."""
 
+from tbcache.settings.capacity import shortages
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
     COMMON_SYMBOLS,
@@ -63,6 +64,7 @@ __all__ = [
     "import_class",
     "in_plain_words",
     "is_name",
+    "shortages",
     "source_names",
     "unconfigured",
     "variable",

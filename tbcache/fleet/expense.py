@@ -1,0 +1,40 @@
+"""What a source comes to in a day that no budget bounds, by the answers that are kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from tbcache.models import SymbolSentiment
+from tbcache.settings import Source
+from tbcache.settings.capacity import requests_of
+from tbcache.store.codec import HEAD_BYTES, DecodeError, decode_sentiment
+
+DAY_HOURS, DAY_SECONDS = 24, 86_400
+
+
+def is_unbounded(source: Source) -> bool:
+    """True where it costs money, and no budget says how much."""
+    return source.price.per_page > 0 and source.daily_budget is None
+
+
+def day_cost(source: Source, entries: Sequence[bytes]) -> float | None:
+    """What a day of the symbols costs whose answers ``entries`` hold (US dollars); None where nobody knows.
+
+    Their new items at the present rate, and the requests that refresh them. An item that names several of
+    them is billed once and counted for each: it is no less than the bill.
+    """
+    answers = [answer for entry in entries if (answer := _answer(entry)) is not None]
+    if not is_unbounded(source) or not answers:
+        return None
+    items = sum(DAY_HOURS * answer.count / answer.covered_hours for answer in answers)
+    requests = requests_of(source, len(answers)) * DAY_SECONDS / source.cache_ttl
+    return items * source.price.per_item + requests * source.price.per_request
+
+
+def _answer(entry: bytes) -> SymbolSentiment | None:
+    """The answer in an entry; None for one that is damaged, or covers nothing."""
+    with contextlib.suppress(DecodeError):
+        answer = decode_sentiment(entry[HEAD_BYTES:-1])
+        return answer if answer.covered_hours else None
+    return None

@@ -1,0 +1,95 @@
+"""What limits and budgets cannot hold is said before it is missed, or paid for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from tbcache.cli.dashboard import remarks
+from tbcache.fleet import Fleet
+from tbcache.fleet.expense import day_cost
+from tbcache.models import SymbolSentiment
+from tbcache.models.price import Price
+from tbcache.settings import BUILT_IN, Settings, shortages
+from tbcache.store import Store
+from tbcache.store.codec import encode_sentiment, seal
+from tests.server import Server
+
+NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)
+NEWS = {
+    "TBCACHE_NEWS__API_KEY": "k",
+    "TBCACHE_NEWS__LIMITS": "100/1d,50/12h",
+    "TBCACHE_NEWS__DELAY_HOURS": "0",
+}
+X = BUILT_IN["twitter"]
+
+
+def said(**variables: str) -> list[str]:
+    return shortages(Settings.load(variables))
+
+
+def test_limits_that_cannot_keep_the_symbols_warm_are_said_with_the_arithmetic() -> None:
+    """NewsAPI's free plan: 10 symbols are 2,880 requests a day. One wondered why they were hours old."""
+    symbols = ",".join(f"S{n}" for n in range(10))
+    (line,) = said(TBCACHE_COMMON_SYMBOLS=symbols, **NEWS)
+    assert line == (
+        "news: 10 symbols kept warm take 2,880 requests in 86,400 s (10 each 300 s), and 70 of 100/1d are "
+        "for that: each is fresh 300 s of 12,343, and no older hours are filled"
+    )
+    assert said(TBCACHE_COMMON_SYMBOLS=symbols, **{**NEWS, "TBCACHE_NEWS__CACHE_TTL": "20000"}) == []
+    # What the plan has only later is not kept warm.
+    assert said(TBCACHE_COMMON_SYMBOLS=symbols, **{**NEWS, "TBCACHE_NEWS__DELAY_HOURS": "24"}) == []
+    assert said() == []
+
+
+def test_symbols_that_share_a_request_count_once() -> None:
+    """A limit of one in five minutes holds thirty symbols on X."""
+    token = {"TBCACHE_TWITTER__BEARER_TOKEN": "t", "TBCACHE_TWITTER__DAILY_BUDGET": "5"}
+    limits = {
+        "TBCACHE_TWITTER__LIMITS": "2/300s",
+        "TBCACHE_COMMON_SYMBOLS": ",".join(f"S{n}" for n in range(30)),
+    }
+    assert said(**token, **limits) == []
+    (line,) = said(**token, **limits, TBCACHE_TWITTER__PACK="1")
+    assert "30 each 300 s" in line
+
+
+def test_what_costs_money_without_a_budget_is_said() -> None:
+    """Before it is spent: what bounds it, and where it is seen what a day comes to."""
+    (line,) = said(TBCACHE_TWITTER__BEARER_TOKEN="t")
+    assert "TBCACHE_TWITTER__DAILY_BUDGET is not set" in line
+    assert "tbcache status" in line
+    assert said(TBCACHE_TWITTER__BEARER_TOKEN="t", TBCACHE_TWITTER__DAILY_BUDGET="5") == []
+
+
+def entry(count: int, covered: float) -> bytes:
+    since = datetime.fromtimestamp(NOON.timestamp() - covered * 3600, UTC)
+    answer = SymbolSentiment(
+        "twitter", "AAPL", 24, 0.1, count, 1, 0, 0, NOON, covered == 24, since, "any/1", "page_budget"
+    )
+    return seal(encode_sentiment(answer))
+
+
+def test_a_day_comes_to_what_is_new_in_it() -> None:
+    """At the rate of what is covered, and the requests, where these cost something."""
+    kept = [entry(100, 24), entry(50, 1), entry(7, 0), b"damaged"]
+    assert day_cost(X, kept) == (100 + 50 * 24) * 0.005
+    asked = replace(X, price=Price(per_request=0.01), pack=1)
+    assert day_cost(asked, kept) == 2 * 288 * 0.01
+    assert day_cost(X, []) is None
+    assert day_cost(replace(X, daily_budget=5.0), kept) is None
+    assert day_cost(BUILT_IN["stocktwits"], kept) is None
+
+
+def test_the_status_says_what_a_day_comes_to(settings_for: object, server: Server, store: Store) -> None:
+    """The bill comes at the end of a month."""
+
+    def remarked(**more: str) -> list[str]:
+        settings: Settings = settings_for(server, TBCACHE_TWITTER__BEARER_TOKEN="t", **more)  # type: ignore[operator]
+        return [line for line in remarks(Fleet(settings, store).status()) if "a day comes" in line]
+
+    assert remarked() == []
+    store.client.set(store.keys.entry("twitter:AAPL:24"), entry(974, 24), ex=60)
+    (line,) = remarked()
+    assert line.startswith("twitter: a day comes to about $4.87 at the present rate")
+    assert remarked(TBCACHE_TWITTER__DAILY_BUDGET="5") == []
