@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tbcache.models.error import MissingExtra
-from tbcache.models.extra import need
+from tbcache.cli import interrupt
 
 _SERVED_BY = {
     "up": ("fastapi", "uvicorn"),
@@ -22,7 +21,12 @@ def main(args: Sequence[str] | None = None) -> int:
     0 ok, 1 failed, 2 usage or configuration, 3 Redis unreachable, 4 rate limited,
     5 upstream error, 130 interrupted.
     """
+    if args is None:
+        interrupt.end_while_starting()
     words = list(sys.argv[1:] if args is None else args)
+    # Not above, as whatever takes long to import: Ctrl-C would be a traceback.
+    from tbcache.models.error import MissingExtra
+
     try:
         _check_extras(words)
     except MissingExtra as error:
@@ -40,6 +44,8 @@ def _check_extras(words: Sequence[str]) -> None:
     Raises:
       MissingExtra: it is not.
     """
+    from tbcache.models.extra import need
+
     command = words[0] if words and not words[0].startswith("-") else ""
     what = f"tbcache {command}".strip()
     need(what, *_SERVED_BY.get(command, ()))

@@ -26,7 +26,8 @@ from tbcache.models.error import (
 )
 from tbcache.settings import in_plain_words
 
-OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM = 0, 1, 2, 3, 4, 5
+INTERRUPTED = interrupt.EXIT_CODE
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, USAGE),
@@ -56,6 +57,8 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
         return FAILED
     except OSError as error:
         return _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED)
     return code or OK

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
+    from types import FrameType
 
 AGAIN_SECONDS = 0.02
+EXIT_CODE = 130
 
 _Hook: TypeAlias = "Callable[[UnraisableHookArgs], object]"
+
+
+def end_while_starting() -> None:
+    """Until :func:`never_lost`, let Ctrl-C end the process at once; where it is ignored, it stays so.
+
+    A start is imports for the most part. Raised amid one, KeyboardInterrupt may come out as any error that
+    the import makes of it, and there is nothing yet that would have to be given back.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    # Not by print: it may be what is interrupted.
+    os.write(2, b"tbcache: interrupted\n")
+    os._exit(EXIT_CODE)
 
 
 @contextmanager
@@ -27,6 +47,8 @@ def never_lost() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hook, handler = sys.unraisablehook, signal.signal(signal.SIGALRM, signal.default_int_handler)
     sys.unraisablehook = _again(hook)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,8 +152,12 @@ def _check_sources(names: list[str], settings: Settings) -> None:
 
 
 def _become(program: Program) -> int:
-    """Go on as that program: signals, exit code and all."""
+    """Go on as that program: signals, exit code and all.
+
+    It takes the signals that stop it once it has started, as it does later; until then they wait.
+    """
     assert program.env is not None  # noqa: S101 -- narrows for the type checker
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     os.execve(program.command[0], program.command, dict(program.env))  # noqa: S606
 
 

@@ -230,6 +230,58 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
 
 
+#: Presses Ctrl-C at the moment when the start comes to import a module.
+STARTING = """
+import runpy, signal, sys
+
+class Pressing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Pressing())
+sys.argv = ["tbcache", "status"]
+{entry}
+"""
+CONSOLE_SCRIPT = "from tbcache.cli import main; sys.exit(main())"
+PYTHON_M = "runpy.run_module('tbcache', run_name='__main__', alter_sys=True)"
+
+
+@pytest.mark.parametrize(
+    ("entry", "module"),
+    [(PYTHON_M, "tbcache.models"), (CONSOLE_SCRIPT, "pydantic"), (CONSOLE_SCRIPT, "tbcache.cli.status")],
+    ids=["python -m", "script", "script, late"],
+)
+def test_ctrl_c_ends_a_start_with_130(entry: str, module: str) -> None:
+    """A start takes a second, most of it imports, and who has mistyped presses it just then."""
+    program = STARTING.format(module=module, entry=entry)
+    with started([sys.executable, "-P", "-c", program], clean_environment()) as starting:
+        out, err = starting.communicate(timeout=60)
+    assert (starting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
+
+
+PRESSED_IN_THE_WORKER = """
+import signal, sys
+
+class Pressing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "workers.actor":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Pressing())
+"""
+
+
+def test_ctrl_c_while_a_worker_starts_stops_it(server: Server, tmp_path: Path) -> None:
+    """It is a program of its own, which takes a second to start as well."""
+    (tmp_path / "sitecustomize.py").write_text(PRESSED_IN_THE_WORKER)
+    env = clean_environment(REDIS_URL=server.url, PYTHONPATH=str(tmp_path))
+    with started([*TBCACHE, "worker", "--data-dir", str(tmp_path)], env) as worker:
+        out, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0
+    assert "Traceback" not in out + err
+
+
 DROPPED = """
 import signal, sys, time
 from tbcache.cli import interrupt
