@@ -7,6 +7,7 @@ questions are answered in process, within this process's share of the limits.
 
 from tbcache.admission.admission import Admission
 from tbcache.admission.delay import PlanDelay, Reach
+from tbcache.admission.said import bounded
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -40,4 +41,5 @@ __all__ = [
     "Verdict",
     "Wait",
     "Why",
+    "bounded",
 ]

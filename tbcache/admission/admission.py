@@ -27,7 +27,7 @@ from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh, fresh_until, value_of
 from tbcache.admission.line import Lines
 from tbcache.admission.prepared import Prepared
-from tbcache.admission.said import closed_seconds, closure_by, pack_hints
+from tbcache.admission.said import believed, closure_by, pack_hints
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -180,6 +180,7 @@ class Admission:
         """End a load."""
         if settlement.bill.is_uncertain:
             self._figures.count_uncertain(grant, settlement.bill)
+        settlement = believed(grant.ask.source, settlement)
         if settlement.closed_by:
             self._record_closure(grant.ask.source, settlement.closed_by)
         if not grant.is_fallback:
@@ -407,7 +408,7 @@ class Admission:
         line = grant.ask.line or key
         window, (closed_until, reason) = (
             self._limiter.process_window(name),
-            closure_by(source, settlement.closed_by, self._server_us),
+            closure_by(settlement.closed_by, self._server_us),
         )
 
         def call(terms: Terms) -> script.Settle:
@@ -494,7 +495,8 @@ class Admission:
         return verdict
 
     def _record_closure(self, source: Source, closed_by: Failure) -> None:
-        seconds = BACKOFF_SECONDS if closed_by.retry_at is None else closed_seconds(source, closed_by)
+        until = closed_by.retry_at
+        seconds = BACKOFF_SECONDS if until is None else (until - io.utc_now()).total_seconds()
         if seconds > 0:
             self._limiter.closures.close(source.name, seconds, closed_by.message)
 

@@ -27,6 +27,7 @@ from tbcache.admission import (
     Settlement,
     Stale,
     Wait,
+    bounded,
 )
 from tbcache.cache import MISSING, get_cache_manager
 from tbcache.fetch.job import Answered, Attempt, Job, Loaded
@@ -288,11 +289,13 @@ class Pipeline:
     async def _settle_failure(
         self, job: Job[T], attempt: Attempt, error: UpstreamError, seconds: float
     ) -> Failure:
-        failure = Failure.of(error)
+        failure = bounded(job.source, Failure.of(error))
         settlement = Settlement(
             failure=failure, closed_by=closing(error), seconds=seconds, pages=attempt.sent, bill=attempt.bill
         )
         await self.admission.settle(attempt.grant, settlement)
+        # Whoever asked sleeps until then: it is no moment that the closure itself does not go by.
+        error.retry_at = failure.retry_at
         log.warning(
             "fetch.failed", source=job.source.name, **job.names, kind=failure.kind, reason=failure.message
         )

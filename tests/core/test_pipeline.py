@@ -203,6 +203,29 @@ def test_a_quota_closes_the_source_until_it_resets(pipeline: Pipeline) -> None:
     assert len(upstream.sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("named", "wait"),
+    [(datetime(2100, 1, 1, tzinfo=UTC), timedelta(days=1)), (datetime(1970, 1, 1, tzinfo=UTC), None)],
+    ids=["in many years", "long ago"],
+)
+def test_who_asked_is_told_no_moment_that_the_closure_does_not_go_by(
+    pipeline: Pipeline, named: datetime, wait: timedelta | None
+) -> None:
+    """A bot sleeps until ``error.retry_at``, and a queued job is put off until then."""
+
+    def refuse(cursor: str | None) -> Page:
+        raise UpstreamThrottled("twitter", "slow down", status=429, retry_at=named)
+
+    with pytest.raises(UpstreamThrottled) as caught:
+        pipeline.run(Upstream(answer=refuse), AAPL)
+    said = caught.value.retry_at
+    assert said is None if wait is None else said == pytest.approx(utc_now() + wait, abs=timedelta(minutes=1))
+    with pytest.raises(RateLimited) as closed:
+        pipeline.run(Upstream(), FetchRequest("twitter", "MSFT"), patience=0)
+    assert wait is None or closed.value.retry_at == pytest.approx(said, abs=timedelta(minutes=1))
+    assert ("later than its limits can mean" in closed.value.reason) == (wait is not None)
+
+
 def test_an_upstream_that_is_down_until_a_moment_is_closed_until_then(pipeline: Pipeline) -> None:
     """It said so to one symbol and means every request; one that is merely down may answer the next."""
     until = utc_now() + timedelta(seconds=40)
