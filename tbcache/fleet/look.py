@@ -27,6 +27,7 @@ from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import HEAD_BYTES
 from tbcache.store.refusal import Refusal
+from tbcache.store.rights import missing_rights
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, Closure, SourceState, state_of
 from tbcache.store.wire import MICROS, to_micros, to_time
@@ -117,6 +118,7 @@ class Look:
             sources=tuple(self._source(source, seen, goes_by) for source in goes_by.sources.values()),
             workers=tuple(workers),
             denied=seen.denied,
+            missing_rights=missing_rights(self._store),
             is_starting=self._is_starting(seen, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,

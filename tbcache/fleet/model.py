@@ -21,6 +21,7 @@ State = Literal["ok", "limited", "failing", "refused", "closed", "off", "unknown
 ServerTrouble = Literal["redis_away", "redis_refuses"]
 FleetTrouble = Literal[
     "other_layout",
+    "rights_missing",
     "no_worker",
     "no_scheduler",
     "keys_refused",
@@ -169,7 +170,7 @@ class FleetStatus:
     ``is_starting``: no worker has been heard of, but the fleet was started only just now. ``is_told``: its
     processes have said which sources are on, with which limits, and what is kept warm; else all of that
     is as the process was started that looks. ``denied`` says, a line each, what this user of Redis may
-    not do.
+    not do and nothing needs; ``missing_rights`` are the commands that it may not run.
     """
 
     at: datetime
@@ -177,6 +178,7 @@ class FleetStatus:
     sources: tuple[SourceStatus, ...]
     workers: tuple[WorkerStatus, ...]
     denied: tuple[str, ...] = ()
+    missing_rights: tuple[str, ...] = ()
     is_starting: bool = False
     is_told: bool = False
     common_symbols: tuple[str, ...] = ()

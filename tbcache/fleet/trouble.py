@@ -37,6 +37,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
     """Everything that is wrong; ``deaths`` are the queued fetches that died of late, by source."""
     return (
         *_layouts(status.workers),
+        *_rights(status.missing_rights),
         *(() if status.is_starting else _processes(status)),
         *_refused(status.workers),
         *_sources(status.sources),
@@ -54,6 +55,14 @@ def _layouts(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
                 f"(layout {worker.layout}, not {LAYOUT})"
             )
             yield Trouble("other_layout", what, "stop it", since=worker.started_at)
+
+
+def _rights(missing: Sequence[str]) -> Iterator[Trouble]:
+    if missing:
+        named = ", ".join(missing)
+        what = f"this user of Redis may not run {named}, and what needs that is refused, or not done"
+        todo = f"give it the rights of the README's rule: +{' +'.join(missing)}"
+        yield Trouble("rights_missing", what, todo)
 
 
 def _processes(status: FleetStatus) -> Iterator[Trouble]:

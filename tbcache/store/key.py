@@ -79,6 +79,10 @@ class Keys:
         """A channel that nobody listens to: whether one may speak there is the same as for the others."""
         return f"{self.namespace}:rights"
 
+    def scratch(self, token: str) -> str:
+        """STRING, for a moment: see rights.py."""
+        return f"{self.namespace}:{{scratch}}:{token}"
+
     @property
     def wakes(self) -> str:
         """A channel on which is told which lists have an element by now; see wake.lua."""

@@ -18,6 +18,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tbcache.store.memory import Memory
+from tbcache.store.rights import missing_rights
 from tests import readme
 from tests.cli.command import Done, local_client
 from tests.cli.test_process import running
@@ -29,6 +30,8 @@ Cli = Callable[..., Done]
 
 # In a cluster only; and what only a server that has moved or lost something calls for.
 CLUSTER = {"cluster|slots", "cluster|info", "asking"}
+#: Without these nobody is let in, or it is told otherwise, or no script runs.
+UNTRIED = {"ping", "hello", "select", "time", "info", "eval", "evalsha", "publish", "subscribe", *CLUSTER}
 
 
 def rule() -> list[str]:
@@ -68,9 +71,11 @@ def inside_scripts() -> set[str]:
 
 
 def test_the_rule_of_the_readme_is_enough_for_all_that_is_done_and_no_more(
-    cli: Cli, server: Server, simulator: SimulatorProcess, tmp_path: Path
+    cli: Cli, server: Server, simulator: SimulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An administrator gives the rights that are named, and finds out at night what was left out."""
+    # It runs every command, so that none would be found to be named and not used.
+    monkeypatch.setattr("tbcache.fleet.look.missing_rights", lambda store: ())
     server.client.config_resetstat()
     with user(server) as url:
         # Another database has to be selected.
@@ -189,3 +194,21 @@ def test_without_the_channel_all_goes_on_and_one_line_says_so(
         monitor.leave()
         store.close()
     assert caplog.messages == ["redis.channel_denied"]
+
+
+def test_status_names_each_right_that_is_missing(cli: Cli, server: Server, tmp_path: Path) -> None:
+    """What needs one is refused, or does nothing, and Redis does not say which command a script lacks."""
+    with user(server) as url:
+        store = Store(Settings.load({"REDIS_URL": url}, data_dir=tmp_path))
+        for command in (None, *sorted(commands() - UNTRIED)):
+            lost = [] if command is None else [command]
+            server.client.execute_command("ACL", "SETUSER", "tbcache", *(f"-{one}" for one in lost))
+            assert missing_rights(store) == tuple(lost)
+            server.client.execute_command("ACL", "SETUSER", "tbcache", *(f"+{one}" for one in lost))
+        store.close()
+        assert cli("status", "--check", REDIS_URL=url).code == 0
+        assert server.client.keys("*scratch*") == []
+    with user(server, "-llen") as url:
+        done = cli("status", "--check", REDIS_URL=url)
+    assert (done.code, done.err) == (1, "")
+    assert "this user of Redis may not run llen" in done.out

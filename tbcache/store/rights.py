@@ -1,0 +1,90 @@
+"""Which commands this process's user of Redis may not run, of those that the README's rule names.
+
+A script that meets one that is missing says no more than that it may not run some command. So each is run
+by itself, on a key of its own that is a STRING: what is for another type does nothing there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoPermissionError
+
+if TYPE_CHECKING:
+    from tbcache.store.connection import Store
+
+TTL_MS = 60_000
+#: What follows the command, and the key.
+_OF_KEY: dict[str, tuple[str, ...]] = {
+    "set": ("1", "PX", str(TTL_MS)),
+    "get": (),
+    "mget": (),
+    "getrange": ("0", "0"),
+    "exists": (),
+    "pttl": (),
+    "expire": (str(TTL_MS // 1000),),
+    "pexpire": (str(TTL_MS),),
+    "hget": ("x",),
+    "hmget": ("x",),
+    "hgetall": (),
+    "hkeys": (),
+    "hvals": (),
+    "hset": ("x", "1"),
+    "hsetnx": ("x", "1"),
+    "hdel": ("x",),
+    "hexists": ("x",),
+    "hincrby": ("x", "1"),
+    "lpush": ("x",),
+    "rpush": ("x",),
+    "lpop": (),
+    "blpop": ("0.001",),
+    "lrem": ("0", "x"),
+    "ltrim": ("0", "0"),
+    "lindex": ("0",),
+    "lrange": ("0", "0"),
+    "llen": (),
+    "zadd": ("0", "x"),
+    "zrem": ("x",),
+    "zcard": (),
+    "zcount": ("0", "0"),
+    "zscore": ("x",),
+    "zrange": ("0", "0"),
+    "zrevrange": ("0", "0"),
+    "zrangebyscore": ("0", "0"),
+    "zremrangebyscore": ("0", "0"),
+    "sadd": ("x",),
+    "xadd": ("*", "x", "1"),
+    "xrange": ("-", "+"),
+    "xdel": ("0-1",),
+    # Last: what comes after them would make the key anew.
+    "unlink": (),
+    "del": (),
+}
+#: One node's alone, so that in a cluster they are not tried.
+_OF_NODE: tuple[tuple[str, ...], ...] = (("client", "tracking", "off"), ("dbsize",), ("scan", "0"))
+
+
+def missing_rights(store: Store) -> tuple[str, ...]:
+    """The commands that are refused for want of a right, in the words of the rule.
+
+    Those for which something else stands in anyway, such as INFO, and those without which nobody is let in,
+    such as PING, are not among them.
+
+    Raises:
+      Unavailable: the server is away.
+    """
+    key = store.keys.scratch(secrets.token_hex(8))
+    tried = [(command, command, key, *rest) for command, rest in _OF_KEY.items()]
+    if not store.settings.redis_cluster:
+        tried += [("|".join(words[:2]) if words[0] == "client" else words[0], *words) for words in _OF_NODE]
+    with store.guard():
+        pipe: Any = store.client.pipeline(transaction=False)
+        for _, command, *arguments in tried:
+            pipe.execute_command(command.upper(), *arguments)
+        answers = store.execute(pipe)
+    return tuple(
+        name
+        for (name, *_), answer in zip(tried, answers, strict=True)
+        if isinstance(answer, NoPermissionError)
+    )
