@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -282,6 +284,50 @@ def test_tables_that_vanish_are_made_again(repository: SentimentRepository) -> N
         repository.save([answer(item("2"))])
     repository.save([answer(item("2"))])
     assert repository.count_items() == 1
+
+
+def test_a_damaged_row_costs_none_of_the_others(tmp_path: Path) -> None:
+    """SQLite keeps a value of any kind in any column: an error of whichever library would hide the symbol."""
+    values = ("'banana'", "x'ff00ff'", "1e400")
+    columns = {
+        "sentiment_items": ("at", "seen_at", "weight", "facts"),
+        "sentiment_snapshots": ("as_of", "score", "complete"),
+    }
+    damages = [(name, column, value) for name in columns for column in columns[name] for value in values]
+    repository = SentimentRepository(f"sqlite:///{tmp_path}/db.sqlite3")
+    later = NOW + timedelta(hours=1)
+    both = ((item("1"), NOW), (item("2"), later))
+    repository.save(
+        [answer(one, as_of=at, symbol=f"S{number}") for number in range(len(damages)) for one, at in both]
+    )
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as raw, raw:
+        for number, (name, column, value) in enumerate(damages):
+            newest = "external_id = '2'" if name == "sentiment_items" else "as_of > '2026-03-02 15'"
+            where = f"symbol = 'S{number}' AND {newest}"
+            statement = f"UPDATE {name} SET {column} = {value} WHERE {where}"  # noqa: S608 -- the test's own
+            assert raw.execute(statement).rowcount == 1
+    for number, damage in enumerate(damages):
+        symbol, sound = f"S{number}", sentiment(symbol=f"S{number}")
+        found = repository.items("twitter", symbol, since=LONG_AGO)
+        assert "1" in [each.id for each in found], damage
+        history = repository.history("twitter", symbol, since=LONG_AGO)
+        assert sound in history, damage
+        assert repository.latest("twitter", symbol) in (history[0], sound), damage
+    repository.close()
+
+
+def test_damaged_rows_are_said_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is left out silently is missed by nobody."""
+    caplog.set_level(logging.WARNING, "tbcache")
+    repository = SentimentRepository(f"sqlite:///{tmp_path}/db.sqlite3")
+    repository.save([answer(item("1"), item("2"), item("3"))])
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as raw, raw:
+        raw.execute("UPDATE sentiment_items SET label = '\x1b[2J' WHERE external_id > '1'")
+        raw.execute("UPDATE sentiment_items SET author = CAST(x'ff41' AS TEXT) WHERE external_id = '1'")
+    assert [each.author for each in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["\ufffdA"]
+    repository.close()
+    assert caplog.messages.count("row.damaged") == 1
+    assert "\x1b" not in caplog.text
 
 
 def test_making_a_repository_opens_nothing_and_makes_no_folder(tmp_path: Path) -> None:

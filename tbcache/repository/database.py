@@ -6,11 +6,11 @@ import functools
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
+    Row,
     Select,
     Table,
     create_engine,
@@ -41,11 +42,16 @@ from tbcache.models.extra import need
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
+from tbcache.repository.row import sound_rows
 from tbcache.repository.schema import SchemaTooNew, bring_up
 from tbcache.settings import DATABASE_EXAMPLES
 from tbcache.settings.folder import make_private
-from tbcache.timeline import Load, Read, Scored, Span
+from tbcache.timeline import Load, Read, Scored
 
+T = TypeVar("T")
+
+#: Of so many answers the newest that is not damaged is the latest.
+LATEST_TRIED = 10
 _VARIABLE = "TBCACHE_DATABASE_URL"
 _NO_SUCH_TABLE = "42P01"
 #: Kinds of SQLSTATE: no connection, no login, no such database, a transaction that lost against another,
@@ -180,7 +186,7 @@ class SentimentRepository:
         query = self._snapshots(source, symbol)
         if hours is not None:
             query = query.where(table.snapshots.c.hours == hours)
-        found = [table.to_sentiment(row) for row in self._read(query.limit(1))]
+        found = self._made(query.limit(LATEST_TRIED), table.to_sentiment)
         return found[0] if found else None
 
     def history(
@@ -188,7 +194,7 @@ class SentimentRepository:
     ) -> list[SymbolSentiment]:
         """The answers since ``since``, newest first, at most ``limit``."""
         query = self._snapshots(source, symbol).where(table.snapshots.c.as_of >= since).limit(limit)
-        return [table.to_sentiment(row) for row in self._read(query)]
+        return self._made(query, table.to_sentiment)
 
     def items(self, source: str, symbol: str, *, since: datetime, limit: int = 1000) -> list[Item]:
         """The items since ``since``, newest first, at most ``limit``.
@@ -204,25 +210,24 @@ class SentimentRepository:
             .order_by(moment.desc(), columns.external_id)
             .limit(limit)
         )
-        return [table.to_item(row) for row in self._read(query)]
+        return self._made(query, table.to_item)
 
     def loads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Load]:
         """The loads of that time, the oldest first."""
-        return [table.to_load(row) for row in self._read(_of(table.loads, source, symbol, since, until))]
+        return self._made(_of(table.loads, source, symbol, since, until), table.to_load)
 
     def reads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Read]:
         """What was read in that time, the oldest first."""
-        rows = self._read(_of(table.reads, source, symbol, since, until))
-        return [Read(Span(row.start_at, row.end_at), row.read_at) for row in rows]
+        return self._made(_of(table.reads, source, symbol, since, until), table.to_read)
 
     def versions(
         self, source: str, symbol: str, since: datetime, until: datetime
     ) -> list[tuple[Scored, str]]:
         """The versions that were seen in that time, the oldest first, each with the name of its scorer."""
         rows = [
-            (table.to_scored(row), row.scorer or "")
+            row
             for each in (table.items, table.versions)
-            for row in self._read(_of(each, source, symbol, since, until))
+            for row in self._made(_of(each, source, symbol, since, until), table.to_version)
         ]
         return sorted(rows, key=lambda row: row[0].seen_at)
 
@@ -277,6 +282,10 @@ class SentimentRepository:
             .where(columns.source == source, columns.symbol == ticker(symbol))
             .order_by(columns.as_of.desc(), columns.hours)
         )
+
+    def _made(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:
+        with self._connect() as connection:
+            return sound_rows(connection.execute(query), make)
 
     def _read(self, query: Select[Any]) -> Sequence[Any]:
         with self._connect() as connection:
@@ -411,8 +420,14 @@ def _engine(url: URL, timeout: float) -> Engine:
 
 
 def _set_pragmas(timeout: float, connection: Any, _record: object) -> None:
+    # A text that is no UTF-8 would end the whole answer.
+    connection.text_factory = _decoded
     _use_wal(connection, time.monotonic() + timeout)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode(errors="replace")
 
 
 def _use_wal(connection: Any, give_up_at: float) -> None:

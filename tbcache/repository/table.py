@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy import (
@@ -34,11 +34,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tbcache.models import Engagement, Item, Kind, Right, SymbolSentiment
+from tbcache.models import Engagement, Item, Kind, Label, Right, SymbolSentiment
 from tbcache.models.answer import UNKNOWN_ENGAGEMENT
 from tbcache.models.foreign import read_json
 from tbcache.repository.answer import Answer, finite, storable
-from tbcache.timeline import Load, Scored
+from tbcache.timeline import Load, Read, Scored, Span
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -315,16 +315,24 @@ def load_rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def to_load(row: Row[Any]) -> Load:
-    return Load(
-        row.read_at,
-        row.asked_at,
-        row.kept_from,
-        row.hours,
-        row.scorer,
-        row.after,
-        row.reason,
-        read_json(row.tally, dict[int, int]),
-    )
+    """
+    Raises:
+      msgspec.ValidationError, NotJson: the row is damaged.
+    """
+    return msgspec.convert({**_values(row), "tally": read_json(row.tally, dict[int, int])}, Load)
+
+
+def to_read(row: Row[Any]) -> Read:
+    """
+    Raises:
+      ValueError: the row is damaged.
+    """
+    return Read(Span(row.start_at, row.end_at), row.read_at)
+
+
+def _values(row: Row[Any]) -> dict[str, Any]:
+    # SQLAlchemy's names are of a class of its own.
+    return {str(name): value for name, value in row._mapping.items()}
 
 
 class _Facts(msgspec.Struct, omit_defaults=True):
@@ -377,7 +385,27 @@ def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
     return {**row, **texts, "score": finite(sentiment.score)}
 
 
-def to_item(row: Row[Any]) -> Item:
+class _ItemRow(msgspec.Struct):
+    """What the row of an item has to hold; SQLite keeps a value of any kind in any column."""
+
+    external_id: str
+    at: datetime | None
+    text: str
+    author: str | None
+    label: Label | None
+    score: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None
+    weight: Annotated[float, msgspec.Meta(ge=0)]
+    seen_at: datetime
+    facts: str | None
+    engagement: str | None
+
+
+def to_item(found: Row[Any]) -> Item:
+    """
+    Raises:
+      msgspec.ValidationError, NotJson: the row is damaged.
+    """
+    row = msgspec.convert(_values(found), _ItemRow)
     facts = read_json(row.facts, _Facts) if row.facts else _Facts()
     return Item(
         id=row.external_id,
@@ -401,11 +429,21 @@ def to_item(row: Row[Any]) -> Item:
     )
 
 
-def to_scored(row: Row[Any]) -> Scored:
-    """The version that ``row`` is, with the score that it was given; one that it states itself is its own."""
+def to_version(row: Row[Any]) -> tuple[Scored, str]:
+    """The version that ``row`` is, with the score that it was given, and the name of its scorer.
+
+    A score that the item states itself is its own.
+
+    Raises:
+      msgspec.ValidationError, NotJson: the row is damaged.
+    """
     facts = read_json(row.facts, _Facts) if row.facts else _Facts()
-    return Scored(replace(to_item(row), score=facts.stated), row.score)
+    return Scored(replace(to_item(row), score=facts.stated), row.score), row.scorer or ""
 
 
 def to_sentiment(row: Row[Any]) -> SymbolSentiment:
-    return SymbolSentiment(**row._mapping)
+    """
+    Raises:
+      msgspec.ValidationError: the row is damaged.
+    """
+    return msgspec.convert(_values(row), SymbolSentiment)
