@@ -421,6 +421,14 @@ def test_a_sentiment_is_the_same_by_either_way() -> None:
     assert json.loads(payload)["$dataclass"] == "tbcache.models:SymbolSentiment"
 
 
+def test_a_sentiment_that_was_decoded_is_not_decoded_again() -> None:
+    """A bot asks for the same again and again, and mostly gets the same bytes."""
+    payload = encode_sentiment(SENTIMENT)
+    assert decode_sentiment(payload) is decode_sentiment(bytes(bytearray(payload)))
+    changed = payload.replace(SENTIMENT.symbol.encode(), b"OTHER")
+    assert decode_sentiment(changed).symbol == "OTHER"
+
+
 def test_an_older_worker_reads_a_newer_sentiment() -> None:
     """A field that a newer version added must not turn every hit into a miss."""
     tagged = json.loads(encode_sentiment(SENTIMENT))
