@@ -2,7 +2,8 @@
 
 It lasts as long as its loop. asyncio.run, and whoever else ends a loop in good order, ends its async
 generators first: one of ours closes the connections then, after what was granted to cancelled tasks is
-given back. A loop that was closed in another way is cleared up when the next begins, or with the process.
+given back. A loop that was closed in another way is cleared up when the next begins, or with the process; one
+that is dropped unclosed takes its connections along as it is collected.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import copy
 import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -48,6 +50,8 @@ class Asyncio(RealTime):
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Endpoint, _Dialled] = {}
         self._dials: dict[Endpoint, _Dial] = {}
+        #: Those of the lines, for one who must not keep the loop.
+        self._connections: dict[Endpoint, Any] = {}
         self._clients: dict[Connections, httpx2.AsyncClient | None] = {}
         #: The loop itself would forget them.
         self._tasks: set[asyncio.Task[object]] = set()
@@ -55,7 +59,8 @@ class Asyncio(RealTime):
         self._life = self._live()
 
     async def begin(self) -> None:
-        """Be closed with the loop."""
+        """Be closed with the loop, and where nobody closes that, let no connection stay behind."""
+        weakref.finalize(self._loop, _disconnect, self._connections).atexit = False
         await anext(self._life)
 
     def call(self, server: Server, command: Sequence[Argument]) -> Awaitable[Any]:
@@ -140,6 +145,7 @@ class Asyncio(RealTime):
             dialled.line.close()
         self._dials.clear()
         self._lines.clear()
+        self._connections.clear()
 
     def leave_to_parent(self) -> None:
         """Close, in a forked child, the copies of the sockets, which are still the parent's."""
@@ -218,6 +224,7 @@ class Asyncio(RealTime):
         if self._dials.get(endpoint) is dial:
             del self._dials[endpoint]
             self._replace(endpoint, _Dialled(Line(connection, endpoint.timeout, self._loop), dial.generation))
+            self._connections[endpoint] = connection
         # The connection that was dialled may be of an old generation by now, or closed by the server.
         return self._line(endpoint) or await self._dial(endpoint)
 
@@ -259,7 +266,7 @@ class _Dial(NamedTuple):
 async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     """What ``coroutine`` of the core returns, in the world of the loop that runs."""
     # A context manager would be dearer, and each call of the awaited API pays for this.
-    entered = enter(_WORLDS.get(asyncio.get_running_loop()) or await _begin())
+    entered = enter(getattr(asyncio.get_running_loop(), WORLD, None) or await _begin())
     try:
         return await coroutine
     finally:
@@ -269,26 +276,35 @@ async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 def leave_behind(work: Work) -> None:
     """Have ``work`` done for a coroutine that is closed. Its loop may be closed as well, or end just now."""
     loop = asyncio._get_running_loop()
-    world = None if loop is None else _WORLDS.get(loop)
+    world = None if loop is None else world_of(loop)
     if world is None:
         BLOCKING.spawn(work)
     else:
         world.undo(work)
 
 
+def world_of(loop: asyncio.AbstractEventLoop) -> Asyncio | None:
+    """The world of ``loop``, if it has one."""
+    world: Asyncio | None = getattr(loop, WORLD, None)
+    return world
+
+
+#: The attribute of a loop that is its world. A table of all of them would keep each loop that nobody closes.
+WORLD = "_tbcache_world"
 _LOCK = threading.Lock()
-_WORLDS: dict[asyncio.AbstractEventLoop, Asyncio] = {}
+_LOOPS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 _OF_PARENT: list[object] = []
 
 
 async def _begin() -> Asyncio:
-    world = Asyncio()
+    world, loop = Asyncio(), asyncio.get_running_loop()
     with _LOCK:
-        closed = [loop for loop in _WORLDS if loop.is_closed()]
-        left = [_WORLDS.pop(loop) for loop in closed]
-        _WORLDS[asyncio.get_running_loop()] = world
+        left = [_take(one) for one in list(_LOOPS) if one.is_closed()]
+        setattr(loop, WORLD, world)
+        _LOOPS.add(loop)
     for one in left:
-        one.abandon()
+        if one is not None:
+            one.abandon()
     await world.begin()
     return world
 
@@ -310,7 +326,21 @@ async def _all(answers: list[asyncio.Future[Any]]) -> list[Any]:
 
 def _forget(loop: asyncio.AbstractEventLoop) -> None:
     with _LOCK:
-        _WORLDS.pop(loop, None)
+        _take(loop)
+
+
+def _take(loop: asyncio.AbstractEventLoop) -> Asyncio | None:
+    """The world that ``loop`` has no more."""
+    world = world_of(loop)
+    _LOOPS.discard(loop)
+    if world is not None:
+        delattr(loop, WORLD)
+    return world
+
+
+def _disconnect(connections: dict[Endpoint, Any]) -> None:
+    for connection in connections.values():
+        connection.disconnect()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> None:
@@ -333,12 +363,13 @@ def _hang_up(connection: Future[Any]) -> None:
 
 
 def _after_fork() -> None:
-    global _LOCK, _WORLDS
+    global _LOCK, _LOOPS
     # The loops are the parent's. They must not be collected here, as that would wake them.
-    _OF_PARENT.append(_WORLDS)
-    for world in _WORLDS.values():
-        world.leave_to_parent()
-    _LOCK, _WORLDS = threading.Lock(), {}
+    for loop in list(_LOOPS):
+        if (world := _take(loop)) is not None:
+            world.leave_to_parent()
+            _OF_PARENT.append((loop, world))
+    _LOCK, _LOOPS = threading.Lock(), weakref.WeakSet()
 
 
 os.register_at_fork(after_in_child=_after_fork)

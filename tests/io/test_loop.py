@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -240,7 +241,7 @@ def _line_to(node: Node) -> line.Line:
 
 
 def _lines() -> dict[Any, Any]:
-    world = loop._WORLDS.get(asyncio.get_running_loop())
+    world = loop.world_of(asyncio.get_running_loop())
     return {} if world is None else world._lines
 
 
@@ -507,6 +508,26 @@ def test_a_loop_that_was_closed_without_a_word_is_cleared_up_by_the_next(
     wait_until(lambda: connections(server) == before, 20, "the end of its connections")
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's own, of a loop that nobody closes
+def test_a_loop_that_is_dropped_unclosed_takes_its_connection_along(server: Server, node: Node) -> None:
+    """A program that makes a loop for each ask would have a connection more after each. (One of uvloop that
+    reads a socket is kept by uvloop itself.)"""
+    before, loops = connections(server), weakref.WeakSet[asyncio.AbstractEventLoop]()
+
+    def use() -> None:
+        one = asyncio.new_event_loop()
+        loops.add(one)
+        assert one.run_until_complete(call(node, "PING")) == b"PONG"
+
+    def are_gone() -> bool:
+        gc.collect()
+        return not loops and connections(server) == before
+
+    for _ in range(3):
+        use()
+    wait_until(are_gone, 20, "the end of the loops and of their connections")
+
+
 def test_loops_of_several_threads_have_connections_of_their_own(server: Server, node: Node, run: Run) -> None:
     """A socket that two loops read is read by neither."""
     found: list[int] = []
@@ -659,7 +680,7 @@ def test_what_is_given_back_is_given_back_though_the_loop_ends(server: Server, n
         await call(node, "PING")
         asyncio.create_task(drive(held()))  # noqa: RUF006 -- the end of the loop cancels it
         await asyncio.sleep(0.01)
-        with io.inside(loop._WORLDS[asyncio.get_running_loop()]):
+        with io.inside(loop.world_of(asyncio.get_running_loop()) or pytest.fail("no world")):
             # Cancelled in the middle.
             io.world().undo(lambda: give_back("back"))
 
