@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +12,37 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tbcache.api.model import Error
-from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, TbcacheError, nearest
+from tbcache.io import utc_now
+from tbcache.models.error import (
+    ConfigurationError,
+    InvalidRequest,
+    RateLimited,
+    RedisUnreachable,
+    RepositoryUnavailable,
+    TbcacheError,
+    UnknownSource,
+    UpstreamError,
+    nearest,
+)
 from tbcache.models.foreign import printable, quoted
 from tbcache.settings import in_plain_words
 
 #: For ``responses=`` of a route: every refusal has the same form.
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (403, 422, 503)}
+ANSWER_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error} for status in (401, 403, 404, 422, 429, 502, 503)
+}
 WRITE_REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error} for status in (401, 403, 413, 415, 422, 503)
 }
 
 _STATUS: tuple[tuple[type[TbcacheError], int], ...] = (
     (InvalidRequest, 422),
+    (UnknownSource, 404),
+    (RateLimited, 429),
+    (UpstreamError, 502),
     (RedisUnreachable, 503),
+    (RepositoryUnavailable, 503),
     (ConfigurationError, 503),
 )
 
@@ -68,7 +87,14 @@ def _given(error: Mapping[str, Any]) -> str:
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return error_response(status, str(error))
+    return error_response(status, str(error), _retry_after(error))
+
+
+def _retry_after(error: TbcacheError) -> dict[str, str]:
+    retry_at = error.retry_at if isinstance(error, RateLimited | UpstreamError) else None
+    if retry_at is None:
+        return {}
+    return {"Retry-After": str(max(1, math.ceil((retry_at - utc_now()).total_seconds())))}
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

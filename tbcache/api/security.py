@@ -105,6 +105,9 @@ def _check_loopback(request: Request) -> None:
     # name was rebound to 127.0.0.1, by its Host, it is told from a user.
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
+    # A picture of another site's page has no Origin; browsers say by this where it is asked from.
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        raise HTTPException(403, "without a token this cannot be asked by a web page of another site")
     origin = request.headers.get("origin")
     if origin is not None and not is_loopback(read_host(origin)):
         raise HTTPException(403, "without a token this cannot be asked by a web page of another site")

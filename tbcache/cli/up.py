@@ -32,7 +32,6 @@ from tbcache.embedded import (
 from tbcache.fleet import Fleet
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
-from tbcache.repository.handover import why_unkept
 from tbcache.settings import (
     BUILT_IN,
     CREDENTIALS,
@@ -42,6 +41,7 @@ from tbcache.settings import (
     get_sources,
     shortages,
 )
+from tbcache.settings.database import why_unkept
 
 EXAMPLE = "Example: tbcache up --demo"
 
@@ -164,9 +164,9 @@ def _check_database(settings: Settings) -> None:
     """
     if settings.persist and settings.database_url is not None:
         # It is imported when it is needed, as that takes a third of a second.
-        from tbcache.repository.outbox import get_repository
+        from tbcache.providers.registry import check_database
 
-        get_repository()
+        check_database()
 
 
 def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: float) -> int:

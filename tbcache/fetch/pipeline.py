@@ -54,9 +54,9 @@ from tbcache.models.error import (
 )
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
-from tbcache.repository.handover import why_unkept
 from tbcache.repository.outbox import AnswerSink, get_outbox
 from tbcache.settings import Source, get_settings
+from tbcache.settings.database import why_unkept
 from tbcache.store import Unavailable, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
 

@@ -9,6 +9,7 @@ TbcacheError
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
 │   └── BudgetExhausted         the source's money for today is spent (retry_at)
 ├── ResultTimeout               a queued fetch was not done in time
+├── RepositoryUnavailable       the database is needed here and does not answer
 └── UpstreamError               the upstream answered with something that is no page of items
     ├── UpstreamThrottled       slow down (retry_at, where the upstream said)
     ├── UpstreamQuotaExhausted  a day's or a month's allowance is used up (until)
@@ -46,6 +47,10 @@ class TbcacheError(Exception):
 
 class ConfigurationError(TbcacheError):
     """A setting is missing or wrong."""
+
+
+class RepositoryUnavailable(TbcacheError):
+    """The database is down, locked or not reachable now; the same call may do later."""
 
 
 class UnknownSource(ConfigurationError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tbcache.fetch.tools import Tools
 from tbcache.models.error import ConfigurationError
 from tbcache.providers.base import Provider
 from tbcache.settings import get_settings, get_source, import_class
@@ -12,6 +13,14 @@ def new_provider(name: str) -> Provider:
     settings = get_settings()
     source = get_source(name, settings)
     return _class_of(source.name, source.provider)(source, settings.source(name))
+
+
+def check_database() -> None:
+    """
+    Raises:
+      ConfigurationError: the database of this process's settings cannot be used at all.
+    """
+    Tools().repository  # noqa: B018 -- it is made with the first look
 
 
 def _class_of(name: str, path: str) -> type[Provider]:

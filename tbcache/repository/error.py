@@ -1,10 +1,8 @@
 """What the repository raises."""
 
-from tbcache.models.error import TbcacheError
+from tbcache.models.error import RepositoryUnavailable, TbcacheError
 
-
-class RepositoryUnavailable(TbcacheError):
-    """The database is down, locked or not reachable now; the same call may do later."""
+__all__ = ["AnswerRefused", "CorruptAnswer", "RepositoryUnavailable"]
 
 
 class AnswerRefused(TbcacheError, ValueError):

@@ -26,7 +26,13 @@ GETS = (
     "/healthz",
     "/metrics",
 )
-PATHS = {*GETS, "/readyz", "/api/monitoring/cache/clear"}
+PATHS = {
+    *GETS,
+    "/readyz",
+    "/api/monitoring/cache/clear",
+    "/api/sentiment/{source}/{symbol}",
+    "/api/history",
+}
 
 
 def test_the_openapi_document_has_every_path_and_model(client: TestClient) -> None:

@@ -219,6 +219,38 @@ def test_a_source_in_the_working_folder_is_found(cli: Cli, server: Server, tmp_p
     assert "module 'my_own_source' has no attribute 'Mine'" in done.err
 
 
+def test_the_past_is_shown_as_it_was_answered(cli: Cli, fleet: dict[str, str]) -> None:
+    """What a bot was told last night, without writing a program."""
+    told = cli("fetch", "reddit", "AAPL", **fleet).data["sentiment"]
+    then = ("--since", told["as_of"], "--until", told["as_of"])
+
+    def rows() -> list[tuple[object, ...]]:
+        found = cli("history", "reddit", "aapl", *then, **fleet).data
+        return [(row["score"], row["as_of"], row["covered_hours"]) for row in found]
+
+    wait_until(lambda: rows() == [(told["score"], told["as_of"], told["covered_hours"])], 30)
+    table = cli("history", "reddit", "AAPL", "--since", "1h", "--every", "30m", is_terminal=True, **fleet)
+    assert "score" in table.out
+    assert "none" in table.out
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        (("--since", "yesterday"), "--since 'yesterday' is no moment"),
+        (("--every", "soon"), "--every 'soon' is no duration"),
+        (("--since", "1h", "--until", "2h"), "end after it starts"),
+    ],
+)
+def test_a_time_that_is_none_is_named(cli: Cli, option: tuple[str, ...], what: str) -> None:
+    """The option and what it should be, in one line."""
+    done = cli(
+        "history", "reddit", "AAPL", *option, TBCACHE_REDDIT__CLIENT_ID="x", TBCACHE_REDDIT__CLIENT_SECRET="y"
+    )
+    assert done.code == 2
+    assert what in done.err
+
+
 def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess, tmp_path: Path) -> None:
     """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
     command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]

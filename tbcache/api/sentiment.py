@@ -1,0 +1,181 @@
+"""Answers: the sentiment of a symbol, now and at any moment of the past."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from tbcache.api.error import ANSWER_REFUSALS
+from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.models import Origin
+from tbcache.models.error import InvalidRequest
+
+#: As many moments are answered at once.
+MOST_POINTS = 5_000
+
+# To ask may cost a request upstream, and money: whoever may not change anything may not ask either.
+router = APIRouter(
+    prefix="/api", tags=["sentiment"], route_class=WriteRoute, dependencies=SCHEMES, responses=ANSWER_REFUSALS
+)
+
+
+class Bucket(BaseModel):
+    items: int
+    score: float | None
+
+
+class TopItem(BaseModel):
+    id: str
+    at: datetime | None
+    score: float
+    share: float
+    url: str | None
+
+
+class Volume(BaseModel):
+    day_before: float | None
+    change: float | None
+    baseline: float | None
+    baseline_change: float | None
+
+
+class Premium(BaseModel):
+    call: float
+    put: float
+    multi_leg: float
+
+
+class Sentiment(BaseModel):
+    """An answer; what each figure is stands in the documentation of the scoring."""
+
+    source: str
+    symbol: str
+    hours: int
+    covered_hours: float = Field(description="Of how many of the hours the score is true.")
+    score: float | None = Field(description="-1 (bearish) .. 1 (bullish); null where nothing has a score.")
+    standard_error: float | None
+    confidence: float | None = Field(description="0..1: how far the score may be trusted.")
+    as_of: datetime
+    complete: bool
+    since: datetime | None
+    until: datetime | None
+    reason: str | None
+    scorer: str
+    count: int
+    bullish: int
+    bearish: int
+    neutral: int
+    voices: float | None
+    dropped: dict[str, float]
+    authors: int | None
+    labelled: float | None
+    opinion: float | None
+    volume: Volume
+    buckets: list[Bucket]
+    top: list[TopItem]
+    premium: Premium | None
+
+
+class Answer(BaseModel):
+    origin: Origin | None = Field(description="Where it comes from; null of an answer of the past.")
+    age: float | None = Field(description="In seconds.")
+    sentiment: Sentiment | None = Field(description="null where nothing was known, or too little.")
+
+
+class Row(BaseModel):
+    """A moment of the past; all is null where nothing was known then."""
+
+    at: datetime
+    as_of: datetime | None
+    score: float | None
+    standard_error: float | None
+    confidence: float | None
+    covered_hours: float | None
+    complete: bool | None
+    count: int | None
+    voices: float | None
+    authors: int | None
+    bullish: int | None
+    bearish: int | None
+    neutral: int | None
+    opinion: float | None
+    labelled: float | None
+    scorer: str | None
+    change: float | None
+    baseline_change: float | None
+
+
+class History(BaseModel):
+    source: str
+    symbol: str
+    hours: int
+    points: list[Row]
+
+
+class Asked(BaseModel):
+    """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: int = Field(24, ge=1)
+    min_coverage: float = Field(0.0, ge=0, le=1, description="Less than this share of the hours is null.")
+    patience: float = Field(10.0, ge=0, le=30, description="Wait at most this many seconds for a slot.")
+    as_of: AwareDatetime | None = Field(None, description="A moment of the past, with its zone.")
+
+
+class AskedHistory(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    symbol: str
+    start: AwareDatetime = Field(description="With its zone.")
+    end: AwareDatetime = Field(description="With its zone.")
+    every: float = Field(3600.0, ge=1, description="Seconds between two moments.")
+    hours: int = Field(24, ge=1)
+
+
+@router.get("/sentiment/{source}/{symbol}")
+def sentiment(source: str, symbol: str, asked: Annotated[Asked, Query()]) -> Answer:
+    """The sentiment of a symbol, from the cache or the upstream; of the past, from the database.
+
+    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
+    """
+    from tbcache.providers import get_provider
+
+    provider = get_provider(source)
+    if asked.as_of is not None:
+        found = provider.get_sentiment(
+            symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of
+        )
+        return Answer(origin=None, age=None, sentiment=_told(found))
+    outcome = provider.fetch(symbol, asked.hours, patience=asked.patience)
+    is_enough = outcome.sentiment.coverage >= asked.min_coverage
+    return Answer(
+        origin=outcome.origin, age=outcome.age, sentiment=_told(outcome.sentiment if is_enough else None)
+    )
+
+
+@router.get("/history")
+def history(asked: Annotated[AskedHistory, Query()]) -> History:
+    """What would have been answered at moments of the past, of what was known then.
+
+    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
+    """
+    from tbcache.providers import get_provider
+
+    count = (asked.end - asked.start).total_seconds() / asked.every
+    if count > MOST_POINTS:
+        raise InvalidRequest(f"a history of {count:.0f} moments: at most {MOST_POINTS} are answered at once")
+    found = get_provider(asked.source).history(asked.symbol, asked.start, asked.end, asked.every, asked.hours)
+    return History(source=found.source, symbol=found.symbol, hours=found.hours, points=_rows(found))
+
+
+def _told(found: Any) -> Any:
+    return None if found is None else Sentiment(**found.as_dict())
+
+
+def _rows(found: Any) -> list[Row]:
+    return [Row(**row) for row in found.rows()]

@@ -1,0 +1,65 @@
+"""``tbcache history``: what would have been answered at moments of the past."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tbcache.cli.context import quiet_settings
+from tbcache.cli.moment import duration, moment
+from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
+from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.table import rows_table
+from tbcache.models import History, SymbolSentiment
+from tbcache.settings import get_source
+
+EXAMPLE = "Example: tbcache history twitter AAPL --since 2d --every 1h"
+
+
+def history(
+    source: SourceName,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    since: Annotated[str, typer.Option(help="Begin then: 7d is so long ago; or a date and time.")] = "1d",
+    until: Annotated[str, typer.Option(help="End then.")] = "0s",
+    every: Annotated[str, typer.Option(help="Leave so long between two moments.")] = "1h",
+    hours: Hours = 24,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show what would have been answered in the past, of what was known then. Asks nothing upstream."""
+    start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
+    get_source(source, quiet_settings()).request(symbol, hours)
+    # It reads half of the library: not before the request is known to be sound.
+    from tbcache.providers import get_provider
+
+    found = get_provider(source).history(symbol, start, end, step, hours)
+    if wants_json(as_json):
+        print_json(found.rows())
+    else:
+        print_table(history_table(found))
+
+
+def history_table(found: History) -> Table:
+    """One row a moment."""
+    columns = ("at (UTC)", ">score", ">error", ">confidence", ">covered", ">items", ">change", "read at")
+    return rows_table(columns, (_row(point.at, point.sentiment) for point in found))
+
+
+def _row(at: datetime, found: SymbolSentiment | None) -> list[str]:
+    when = f"{at.astimezone(UTC):%b %d %H:%M}"
+    if found is None:
+        return [when, "none", "-", "-", "-", "-", "-", "-"]
+    change = found.volume.change
+    return [
+        when,
+        "none" if found.score is None else f"{found.score:+.2f}",
+        "-" if found.standard_error is None else f"{found.standard_error:.2f}",
+        "-" if found.confidence is None else f"{found.confidence:.0%}",
+        f"{found.covered_hours:.1f}/{found.hours} h",
+        str(found.count),
+        "-" if change is None else f"{change:+.0%}",
+        f"{found.as_of:%b %d %H:%M}",
+    ]

@@ -1,0 +1,42 @@
+"""Moments and durations as they are written in a command."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from tbcache.io import utc_now
+from tbcache.models.error import InvalidRequest
+from tbcache.models.foreign import quoted
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])\Z")
+
+
+def duration(name: str, text: str) -> timedelta:
+    """How long ``text`` is, like ``90m``, ``1h`` or ``7d``.
+
+    Raises:
+      InvalidRequest: it is none; names the option ``name``.
+    """
+    found = _DURATION.match(text.strip().lower())
+    if found is None:
+        raise InvalidRequest(f"{name} {quoted(text)} is no duration: it should be like 90m, 1h or 7d")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def moment(name: str, text: str) -> datetime:
+    """When ``text`` is: so long ago, like ``7d``, or ISO 8601, in UTC where it says no zone.
+
+    Raises:
+      InvalidRequest: it is neither; names the option ``name``.
+    """
+    if _DURATION.match(text.strip().lower()):
+        return utc_now() - duration(name, text)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidRequest(
+            f"{name} {quoted(text)} is no moment: it should be like 7d (so long ago) or 2026-07-28T12:00"
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

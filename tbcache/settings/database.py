@@ -1,0 +1,26 @@
+"""Whether there is a database to keep answers in."""
+
+from __future__ import annotations
+
+from tbcache.models.error import MissingExtra
+from tbcache.models.extra import need
+from tbcache.settings.model import Settings
+
+
+def need_database() -> None:
+    """
+    Raises:
+      MissingExtra: there is nothing to write to a database with.
+    """
+    need("the database", "sqlalchemy", otherwise="set TBCACHE_PERSIST=false")
+
+
+def why_unkept(settings: Settings) -> str | None:
+    """Why answers go to no database although nobody has said that they should not; None where they do."""
+    if settings.persist or "persist" in settings.model_fields_set:
+        return None
+    try:
+        need_database()
+    except MissingExtra as error:
+        return f"answers are not kept: {error}"
+    return None

@@ -1,0 +1,107 @@
+"""Answers over HTTP: for a bot that is written in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+import tbcache
+from tbcache.fetch import get_pipeline
+from tbcache.settings import Settings
+from tbcache.testing import RunningSimulator, simulator
+from tests.server import Server, wait_until
+
+AAPL = "/api/sentiment/stocktwits/AAPL"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RunningSimulator]:
+    with simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def asked(
+    upstream: RunningSimulator,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    client_for: Callable[..., TestClient],
+) -> Iterator[TestClient]:
+    """A client of an API whose process has the simulator's sources."""
+    for name, value in {**upstream.variables, "REDIS_URL": server.url, "TBCACHE_REDIS_TIMEOUT": "10"}.items():
+        monkeypatch.setenv(name, value)
+    yield client_for(settings)
+    get_pipeline().close()
+    tbcache.get_usage_monitor().leave()
+
+
+def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
+    """The same figures as in Python, by name."""
+    found = asked.get(AAPL, params={"hours": 6}).json()
+    told = found["sentiment"]
+    assert (found["origin"], told["hours"], len(told["buckets"])) == ("live", 6, 24)
+    assert told["covered_hours"] > 0
+    assert told["top"][0]["url"].startswith("http")
+    assert asked.get(AAPL, params={"min_coverage": 1, "hours": 168}).json()["sentiment"] is None
+
+    def then() -> object:
+        return asked.get(AAPL, params={"hours": 6, "as_of": told["as_of"]}).json()["sentiment"]
+
+    wait_until(lambda: then() is not None, 30)
+    assert then() == told
+    end = datetime.fromisoformat(told["as_of"]).astimezone(UTC)
+    span = {"start": (end - timedelta(hours=1)).isoformat(), "end": end.isoformat(), "every": 3600}
+    found = asked.get("/api/history", params={"source": "stocktwits", "symbol": "AAPL", "hours": 6, **span})
+    first, last = found.json()["points"]
+    assert (first["score"], last["score"], last["covered_hours"]) == (
+        None,
+        told["score"],
+        told["covered_hours"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "what"),
+    [
+        ("/api/sentiment/stocktwit/AAPL", 404, "did you mean 'stocktwits'"),
+        ("/api/sentiment/stocktwits/no%20ticker", 422, "is no ticker"),
+        (f"{AAPL}?hours=0", 422, "hours"),
+        (f"{AAPL}?min_coverage=2", 422, "min_coverage"),
+        (f"{AAPL}?hour=1", 422, "hour"),
+        (f"{AAPL}?as_of=2026-07-28T12:00", 422, "as_of"),
+        ("/api/history?source=stocktwits&symbol=AAPL&start=2026-07-28T12:00Z", 422, "end"),
+        (
+            "/api/history?source=stocktwits&symbol=AAPL&start=2026-01-01T00:00Z&end=2026-07-28T12:00Z&every=1",
+            422,
+            "at most 5000",
+        ),
+    ],
+)
+def test_what_cannot_be_answered_is_said(asked: TestClient, path: str, status: int, what: str) -> None:
+    """One line, and the nearest right thing, as everywhere."""
+    answer = asked.get(path)
+    assert answer.status_code == status
+    assert what in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", [AAPL, "/api/history"])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example.com"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_no_web_page_of_another_site_makes_the_bot_pay(
+    client: TestClient, path: str, headers: dict[str, str]
+) -> None:
+    """A picture whose address is this one asks as well, and each new symbol may cost money."""
+    assert client.get(path, headers=headers).status_code == 403
+
+
+def test_with_a_token_nobody_asks_without_it(
+    settings_for: Callable[..., Settings], server: Server, client_for: Callable[..., TestClient]
+) -> None:
+    """Whoever is let in to read figures need not be let in to spend."""
+    client = client_for(settings_for(server, TBCACHE_API_TOKEN="t" * 16))
+    assert client.get(AAPL).status_code == 401
