@@ -9,7 +9,7 @@ from typing import SupportsIndex
 import pytest
 
 from tbcache.scoring import THRESHOLD, get_scorer
-from tbcache.scoring.rules import RULES, Reading
+from tbcache.scoring.rules import RULES, Reading, irony
 
 MEANINGS = {
     "position": [
@@ -122,6 +122,15 @@ def test_what_traders_write_is_read_by_its_sense() -> None:
 def test_a_mark_of_irony_turns_its_sentence_alone(text: str, meaning: str) -> None:
     """Who mocks one thing means the others."""
     assert label_of(get_scorer().score([text])[0]) == meaning
+
+
+def test_a_sentence_with_many_marks_of_irony_is_turned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two marks mean no more than one; a text of nothing else took time by the square of its length."""
+    assert label_of(get_scorer().score(["Great quarter, buying more /s /s"])[0]) == "bearish"
+    turned: list[range] = []
+    monkeypatch.setattr(irony, "_turn", lambda places, *_, **__: turned.append(places))
+    get_scorer().score(["sarcasm " * 50])
+    assert len(turned) == 1
 
 
 class Counting(list[str]):

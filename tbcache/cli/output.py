@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.models import Outcome
+from tbcache.models import FetchRequest, Outcome
 from tbcache.models.foreign import LINE, SHOWN, escaped, printable
 
 
@@ -28,7 +28,12 @@ def print_json(data: Any) -> None:
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
     """``outcome`` as it is printed in JSON: beside its score stands of how many hours that is true."""
     data: dict[str, Any] = msgspec.to_builtins(outcome)
-    return {**data, "sentiment": outcome.sentiment.as_dict()}
+    return {**data, "request": request_data(outcome.request), "sentiment": outcome.sentiment.as_dict()}
+
+
+def request_data(request: FetchRequest) -> dict[str, Any]:
+    """``request`` as it is printed in JSON: what was asked for, and not how it is loaded."""
+    return {name: getattr(request, name) for name in ("source", "symbol", "hours", "key")}
 
 
 def print_line(text: str) -> None:

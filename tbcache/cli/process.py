@@ -27,7 +27,19 @@ API_EXAMPLE = "Example: tbcache api --host 127.0.0.1 --port 8000"
 SIMULATOR_EXAMPLE = "Example: tbcache simulator --port 9000"
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")]
-Host = Annotated[str, typer.Option(help="Listen on this address.")]
+
+
+def _host(value: str) -> str:
+    """
+    Raises:
+      typer.BadParameter: it is empty, which would be every address.
+    """
+    if not value.strip():
+        raise typer.BadParameter(f"--host={value!r} names no address to listen on")
+    return value
+
+
+Host = Annotated[str, typer.Option(help="Listen on this address.", callback=_host)]
 Plans = Annotated[
     list[str] | None,
     typer.Option(metavar="SOURCE=PLAN", help="Grant this plan, like news=paid or twitter=basic."),

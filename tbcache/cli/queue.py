@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ import typer
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import OK, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
-from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
+from tbcache.cli.output import outcome_data, print_json, print_table, request_data, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import TbcacheError
@@ -74,6 +74,8 @@ def dead(
     data_dir: DataDir = None,
 ) -> None:
     """List the queued fetches that died, the last of each source first, and why."""
+    if retry is not None and retry == clear:
+        raise typer.BadParameter(f"--clear {clear} and --retry {retry} exclude each other")
     fleet = require_redis(quiet_settings())
     if retry is not None:
         say(f"{retry}: {fleet.retry_dead(retry)} queued again")
@@ -101,7 +103,7 @@ class _Result:
     def to_data(self) -> dict[str, Any]:
         error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
         if self.outcome is None:
-            return {"request": self.request, "error": error}
+            return {"request": request_data(self.request), "error": error}
         return outcome_data(self.outcome)
 
 
@@ -110,7 +112,7 @@ def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: fl
     if wait:
         _show_results(_wait(handles, timeout), as_json)
     elif wants_json(as_json):
-        print_json([{**asdict(h.request), "job_id": h.job_id, "is_new": h.is_new} for h in handles])
+        print_json([{**request_data(h.request), "job_id": h.job_id, "is_new": h.is_new} for h in handles])
     else:
         rows = (
             (h.request.source, h.request.symbol, h.job_id, "queued" if h.is_new else "was queued already")

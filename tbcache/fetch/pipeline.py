@@ -275,7 +275,7 @@ class Pipeline:
                 raise
             return Answered(stale, "stale", failure)
         except Exception as error:
-            bug = _bug(job.source.name, error)
+            bug = _bug(error)
             log.error("fetch.broke", source=job.source.name, **job.names, error=repr(error)[:200])
             broken = Settlement(failure=bug, pages=attempt.sent, bill=attempt.bill)
             await self.admission.settle(attempt.grant, broken)
@@ -354,8 +354,8 @@ def _limited(source: str, wait: Wait) -> RateLimited:
     return RateLimited(source, wait.retry_at, wait.reason)
 
 
-def _bug(source: str, error: Exception) -> Failure:
-    return Failure("error", f"{source}: the fetch broke off ({type(error).__name__})", 0, None)
+def _bug(error: Exception) -> Failure:
+    return Failure("error", f"the fetch broke off ({type(error).__name__})", 0, None)
 
 
 @singleton

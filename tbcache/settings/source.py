@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
@@ -67,6 +68,12 @@ class Source:
     credentials: tuple[str, ...] = ()
     provider: str = ""
     missing: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """``base_url`` as anyone may see it: without the name and password that may stand in it."""
+        parts = urlsplit(self.base_url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     @property
     def is_enabled(self) -> bool:

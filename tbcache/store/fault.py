@@ -36,6 +36,10 @@ REFUSED_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPe
 _OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 #: What redis-py puts before the reason of a failed connection: a number, and the address once more.
 _OF_CONNECTION = re.compile(r"^Error -?\d+ connecting to \S+\. ")
+#: What redis-py says of a connection that broke: what it did, an address or none, and the system's word.
+_OF_BREAK = re.compile(
+    r"^Error (?:\d+ )?while (?:reading|writing)\b.*?(?:: \(\d+, ['\"](.*)['\"]\)|socket\. (.*))$"
+)
 #: The script in which it happened, and where.
 _OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
 #: The server's words where the error is about one key: it holds a value of another type, or no number where
@@ -115,5 +119,7 @@ def _problem(error: BaseException) -> str:
     text = _OF_CONNECTION.sub("", words(error))
     if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
         return "connection refused"
+    if (broke := _OF_BREAK.match(text)) is not None:
+        return f"the connection broke ({broke[1] or broke[2]})"[:160]
     # The sentences after the first are advice for the administrator of the server.
     return text.partition(". ")[0][:160] or type(error).__name__

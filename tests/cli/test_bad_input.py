@@ -53,6 +53,8 @@ USAGE = [
     (["up", "--replay", "nowhere"], "--replay is for the simulator: use it together with --demo"),
     (["up", "--demo", "--replay", "nowhere"], "nowhere"),
     (["simulator", "--port", "99999"], "--port='99999'"),
+    (["dead", "--clear", "news", "--retry", "news"], "--clear news and --retry news exclude each other"),
+    (["api", "--host", ""], "--host='' names no address to listen on"),
     (["simulator", "--limits", "twitter"], "--limits 'twitter' is not SOURCE=COUNT/WINDOW"),
     (["simulator", "--limits", "twitter=9/9x"], "limit '9/9x' has an unknown unit 'x'"),
     (["simulator", "--limits", "twiter=9/9s"], "unknown source 'twiter'; did you mean 'twitter'?"),

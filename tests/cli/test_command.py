@@ -175,6 +175,8 @@ def test_the_same_fetch_is_queued_once(cli: Cli, fleet: dict[str, str]) -> None:
     first = cli("enqueue", "news", "AAPL", "MSFT", **fleet).data
     again = cli("enqueue", "news", "AAPL").data
     assert [(job["symbol"], job["is_new"]) for job in first] == [("AAPL", True), ("MSFT", True)]
+    # How it is loaded is the library's own.
+    assert set(first[0]) == {"source", "symbol", "hours", "key", "job_id", "is_new"}
     assert (again[0]["job_id"], again[0]["is_new"]) == (first[0]["job_id"], False)
 
 

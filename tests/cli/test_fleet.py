@@ -155,6 +155,15 @@ def test_the_limits_shown_are_the_fleets_and_a_shell_with_others_is_told_so(
     monitor.leave()
 
 
+def test_no_password_in_an_address_is_shown(server: Server, cli: Callable[..., Done]) -> None:
+    """The API shows the same to anyone of its machine, and a status is pasted into tickets."""
+    secret = {"TBCACHE_STOCKTWITS__BASE_URL": "http://me:hush-hush@127.0.0.1:1/x"}
+    done = cli("status", REDIS_URL=server.url, **secret)
+    assert "hush-hush" not in done.out + done.err
+    (found,) = (one for one in done.data["sources"] if one["name"] == "stocktwits")
+    assert found["base_url"] == "http://127.0.0.1:1/x"
+
+
 def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
     server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
 ) -> None:

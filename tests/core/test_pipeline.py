@@ -429,7 +429,7 @@ def test_who_waits_for_a_load_that_meets_a_bug_gets_its_name(pipeline: Pipeline)
     upstream = Upstream(answer=crash)
     with pytest.raises(ZeroDivisionError):
         pipeline.run(upstream, AAPL)
-    with pytest.raises(UpstreamError, match=r"broke off \(ZeroDivisionError\)"):
+    with pytest.raises(UpstreamError, match=r"^twitter: the fetch broke off \(ZeroDivisionError\)$"):
         pipeline.run(upstream, AAPL)
     assert len(upstream.sent) == 1
 

@@ -385,6 +385,19 @@ def test_a_reason_shows_no_values() -> None:
     assert reason_of(error) == "OOM no memory"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Error while reading from 127.0.0.1:1 : (9, 'Bad file descriptor')", "Bad file descriptor"),
+        ("Error while reading from socket: (104, 'Connection reset by peer')", "Connection reset by peer"),
+        ("Error 32 while writing to socket. Broken pipe.", "Broken pipe"),
+    ],
+)
+def test_a_connection_that_broke_is_said_in_plain_words(text: str, reason: str) -> None:
+    """redis-py tells what it was doing, and the address once more, as a Python tuple."""
+    assert reason_of(redis.ConnectionError(text)) == f"the connection broke ({reason})"
+
+
 def test_a_damaged_answer_that_cannot_be_removed_is_asked_about_now_and_then(
     private_server: Server, process: Process
 ) -> None:

@@ -35,11 +35,14 @@ def read_irony(reading: Reading, valences: list[float]) -> list[float]:
     """Turn what a mark of irony says is not meant."""
     words = reading.words
     valences = _without_mock_praise(reading, valences)
+    # Each sentence once: two marks mean no more than one, and a text of nothing else takes no longer to read.
+    turned: set[tuple[int, bool]] = set()
     for i, word in enumerate(words):
-        if word in _MARKS:
-            _turn(_marked(reading, i), valences, praise_alone=False)
-        elif word in _MOCKERY and _mocks(words, i):
-            _turn(_marked(reading, i), valences, praise_alone=True)
+        if word in _MARKS or (word in _MOCKERY and _mocks(words, i)):
+            places, praise_alone = _marked(reading, i), word not in _MARKS
+            if (places.start, praise_alone) not in turned:
+                turned.add((places.start, praise_alone))
+                _turn(places, valences, praise_alone=praise_alone)
     return valences
 
 
