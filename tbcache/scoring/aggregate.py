@@ -1,4 +1,4 @@
-"""From the scores of items to the sentiment of a symbol."""
+"""Makes the sentiment of a symbol of the scores of items."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _beginning(text: str) -> str:
     """What of ``text`` is scored: no word of it is cut, but one that is longer than all that is."""
     if len(text) <= SCORED_CHARACTERS:
         return text
-    # One more, which tells whether a word ends here.
+    # One character more tells whether a word ends here.
     beginning = text[: SCORED_CHARACTERS + 1]
     whole, *cut = [beginning] if beginning[-1].isspace() else beginning.rsplit(None, 1)
     return whole[:SCORED_CHARACTERS] if not cut else whole

@@ -100,14 +100,14 @@ def _load() -> tuple[Vader, Lexicon, Understand]:
 
 @functools.cache
 def _lexicons() -> tuple[Vader, Lexicon, Understand]:
-    # Here and not above: whoever never scores a text never builds these tables.
+    # They are built here: a process that never scores a text needs no such tables.
     from tbcache.scoring.rules import understand
     from tbcache.scoring.vader import Vader
 
     lexicon = Lexicon.read(files("tbcache").joinpath("data/trading_lexicon.tsv").read_text("utf-8"))
     vader = Vader()
     vader.lexicon.update(lexicon.valences)
-    # Taken out, not set to 0: VADER would still weigh their capitals ("CREDIT Suisse").
+    # They are taken out: with a valence of 0 VADER would still weigh their capitals ("CREDIT Suisse").
     for word in lexicon.neutral:
         vader.lexicon.pop(word, None)
     return vader, lexicon, understand

@@ -13,14 +13,14 @@ from heapq import heappop, heappush
 from importlib.resources import files
 from string import punctuation
 
-#: What a word of degree adds to the word behind it; most that lessen, lessen by as much.
+#: The addend of a word of degree for the word behind it; most that lessen, lessen by as much.
 _DEGREE = 0.293
-#: What capitals add, where not all is in capitals.
+#: The addend of capitals, where not all is in capitals.
 _CAPITALS = 0.733
-#: What a negated word's valence is multiplied by.
+#: The factor of a negated word's valence.
 _NEGATED = -0.74
 
-# One name a line would hide the rest.
+# They stand side by side, as one name a line would hide the rest.
 _MORE = """
     absolutely amazingly awfully completely considerable considerably decidedly deeply effing enormous
     enormously entirely especially exceptional exceptionally extreme extremely fabulously flipping flippin
@@ -57,7 +57,7 @@ IDIOMS = {
     "beating heart": 3.5,
 }
 #: Words that stress what follows them.
-#: What stands behind these is stressed.
+#: Words that stress what follows them.
 EMPHASIS = frozenset(("so", "this"))
 # A class of the emoji themselves would be exact, but most of them are tried one by one.
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -81,7 +81,7 @@ class Vader:
     def compound(self, text: str) -> float:
         """The compound of ``text``, -1..1, rounded to four digits."""
         text = self.spell(text)
-        # What is short without its punctuation was an emoticon, and is kept whole.
+        # A word that is short without its punctuation was an emoticon, and is kept whole.
         words = [word if len(word := token.strip(punctuation)) > 2 else token for token in text.split()]
         return self.weigh(words, [word.lower() for word in words], text)
 
@@ -101,7 +101,7 @@ class Vader:
         phrased = not is_plain and not _PHRASED.isdisjoint(lower)
         contracted = not is_plain and "n't" in " ".join(lower)
         for i in found:
-            # What stands before most words changes nothing.
+            # Most words before a word change nothing.
             if is_plain or not (phrased or contracted or _is_ruled(lower, i)):
                 valence = lexicon[lower[i]]
                 valences[i] = _raised(valence, words[i].isupper()) if some_capitals else valence
@@ -162,7 +162,7 @@ class Vader:
 
 def _rows(name: str) -> list[tuple[str, str]]:
     text = files("tbcache").joinpath(f"data/{name}").read_text("utf-8")
-    # Not by splitlines, which also ends lines where an emoticon may hold a separator.
+    # The text is split at line feeds: splitlines also ends lines at separators that an emoticon may hold.
     rows = (line.partition("\t") for line in text.split("\n") if line)
     return [(word, meaning) for word, _, meaning in rows]
 

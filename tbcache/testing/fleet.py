@@ -44,7 +44,7 @@ class SimulatedFleet:
         if not isinstance(seed, int):
             raise InvalidRequest(f"the seed of a simulated fleet is a whole number, not {quoted(seed)}")
         need("a simulated fleet", "lupa")
-        # Not above: it comes with an extra.
+        # It is imported here, because it comes with an extra.
         from tbcache.testing.simulated.fleet import Fleet
 
         self._fleet = Fleet(seed, variables or {})
@@ -65,7 +65,7 @@ class SimulatedFleet:
 
     @property
     def digest(self) -> str:
-        """Of all that Redis was asked so far, in its order: with one seed the same on any Python."""
+        """A hash of all that Redis was asked so far, in its order: one seed gives one hash on any Python."""
         return self._fleet.digest
 
     def process(self, name: str = "") -> SimulatedProcess:
@@ -82,7 +82,7 @@ class SimulatedFleet:
         self._fleet.advance(checked(seconds, "advance"))
 
     def sleep(self, seconds: float) -> None:
-        """In a function that a process calls: take so much time, as a slow upstream does.
+        """Take so much time, as a slow upstream does, in a function that a process calls.
 
         Raises:
           InvalidRequest: it is not called there, or ``seconds`` is no time.
@@ -92,7 +92,7 @@ class SimulatedFleet:
         self._fleet.kernel.sleep(checked(seconds, "sleep"))
 
     def stop_redis(self, seconds: float) -> None:
-        """Nobody reaches Redis for so long; it is back with all it had.
+        """Let nobody reach Redis for so long; it is back with all it had.
 
         Raises:
           InvalidRequest: ``seconds`` is no time.

@@ -52,13 +52,13 @@ class RunningSimulator:
     @property
     def variables(self) -> dict[str, str]:
         """The variables that point tbcache here, credentials included."""
-        # Not above: it comes with an extra.
+        # It is imported here, because it comes with an extra.
         from tbcache.embedded.simulator import demo_variables
 
         return {**demo_variables(self.url), **self._credentials}
 
     def stats(self) -> dict[str, Any]:
-        """By source, what was accepted and refused, the most in any window, what would have been billed."""
+        """What was accepted and refused, the most in any window, and the bill, by source."""
         return _checked(httpx2.get(f"{self.url}/_stats"))
 
     def reset(self) -> None:

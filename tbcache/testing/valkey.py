@@ -23,7 +23,7 @@ class RunningServer:
 
     @property
     def url(self) -> str:
-        """Its address with the password, as in ``REDIS_URL``."""
+        """The server's address with the password, as in ``REDIS_URL``."""
         return self._server.url
 
     @property
@@ -37,7 +37,7 @@ class RunningServer:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """In the block nobody answers at its address. After it, the server is back with all it had."""
+        """Have nobody answer at its address in the block. After it, the server is back with all it had."""
         self._supervisor.stop()
         try:
             yield

@@ -10,7 +10,7 @@ _NUMBER = re.compile(
 )
 _UNITS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "mln": 1e6, "million": 1e6}
 _UNITS |= {"b": 1e9, "bn": 1e9, "bln": 1e9, "billion": 1e9, "tn": 1e12, "trillion": 1e12}
-#: What may stand before the number.
+#: The signs that may stand before the number.
 LEADS = frozenset("eur usd gbp cad aud chf sek nok dkk jpy us a an about around just only nearly".split())
 
 

@@ -23,7 +23,7 @@ _CHANCES = {
     **dict.fromkeys(_WEAKNESS, (_BUYS, UNDERSTOOD)),
     **dict.fromkeys(_STRENGTH, (_SELLS, -UNDERSTOOD)),
 }
-#: Those who are sorry that they traded: "if you sold you will regret it".
+#: Words of those who are sorry that they traded: "if you sold you will regret it".
 _REGRETS = frozenset(("regret", "regrets", "regretting", "regretted"))
 _TRADES = _BUYS | _SELLS
 TRIGGERS = frozenset(_CHANCES) | _REGRETS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tbcache.scoring.rules.reading import Reading
 
-#: As VADER weighs what stands around a "but".
+#: The weights that VADER gives to what stands around a "but".
 _BEFORE, _AFTER = 0.5, 1.5
 _LINKS = frozenset(("and", "but", "yet", "is", "are"))
 TRIGGERS = frozenset(("still", "anyway", "regardless"))

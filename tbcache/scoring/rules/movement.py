@@ -40,7 +40,7 @@ _MORE = """
     builds built
 """
 _MOVES = {**dict.fromkeys(_LESS.split(), -1), **dict.fromkeys(_MORE.split(), 1)}
-#: What stands before a thing and says that there is less of it, or more; some are moves of it, some are not.
+#: Words before a thing that say that there is less of it, or more; some are moves of it, some are not.
 _AMOUNTS = {
     **dict.fromkeys(
         "less fewer lower smaller reduced narrower shrinking falling declining easing cooling slowing "

@@ -20,9 +20,9 @@ _OPINIONS = frozenset(
 _OTHERWISE = frozenset(
     "kidding joking lying lie wait worry forget only just mention stop miss surprised surprise doubt".split()
 )
-#: What stands behind these is given, and not denied: "I don't see a rally with this demand".
+#: Words behind which something is given, and not denied: "I don't see a rally with this demand".
 _GIVEN = frozenset(("with", "given", "amid", "after", "despite", "as"))
-#: What nobody foresaw was done all the same.
+#: Words of what nobody foresaw, which was done all the same.
 _FORESEEN = frozenset("expected expects saw knew predicted thought".split())
 #: Those who do not exist do nothing: "nobody is selling".
 _NOBODY = frozenset(("nobody", "noone", "no-one", "none"))
@@ -68,7 +68,7 @@ def read_negations(reading: Reading, valences: list[float]) -> list[float]:
     for i, word in enumerate(reading.words):
         if word in _PHRASES and reading.next_word(i) in _PHRASES[word]:
             _negate(reading, i, valences)
-            # What is bad in the word itself is meant no more.
+            # The bad meaning of the word itself does not count any more.
             valences[i] = 0.0
         elif word in _NOBODY or (word == "no" and reading.next_word(i) == "one"):
             if not _FORESEEN.isdisjoint(reading.words[i + 1 : i + 3]):

@@ -6,7 +6,7 @@ from tbcache.scoring.rules.reading import Reading
 
 _PLURALS = frozenset(("calls", "puts"))
 _SINGLES = frozenset(("call", "put"))
-#: What a person calls or puts begins with one of these.
+#: The objects of a person who calls or puts something begin with one of these.
 _OBJECTS = frozenset(
     "the a an it its this that these those him her his them their us me my our himself itself themselves "
     "another more what some pressure focus emphasis attention faith trust".split()
@@ -14,14 +14,14 @@ _OBJECTS = frozenset(
 _CALLS = frozenset(("out", "off", "upon", "into", "attention", "in"))
 _PUTS = frozenset(("off", "out", "up", "down", "forward", "aside", "forth", "together", "back", "away"))
 _PUT_ON = frozenset(("hold", "ice", "notice", "watch", "sale", "brakes", "display", "a", "an", "the"))
-#: What is called for where no day follows: "calls for Friday" are options, "calls for calm" are none.
+#: Words before what is called for where no day follows: "calls for Friday" are options, "calls for calm" not.
 _DAYS = frozenset(
     "monday tuesday wednesday thursday friday monday's january february march april may june july august "
     "september october november december jan feb mar apr jun jul aug sep sept oct nov dec next this "
     "earnings expiry expiration opex tomorrow today eow eom eoy income premium pennies cheap profit "
     "profits gains".split()
 )
-#: What stands before an option alone.
+#: Words that stand before an option only.
 _OWN = frozenset(
     "my your his her our their these those some otm itm atm leap leaps weekly weeklies bought buy buying "
     "buys sold sell selling sells wrote write writing long short shorting holding hold own opened added "

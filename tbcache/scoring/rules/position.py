@@ -25,7 +25,7 @@ _OWNERS = frozenset(
     "be".split()
 )
 
-# What somebody does to another, who is named behind it.
+# Verbs for what somebody does to another, who is named behind them.
 _HARMS = """
     crush crushes crushing destroy destroys destroying squeeze squeezes squeezing burn burns burning kill
     kills killing punish punishes punishing trap traps trapping hurt hurts hurting slaughter slaughtering
@@ -33,7 +33,7 @@ _HARMS = """
     embarrass embarrasses embarrassing torch torches torching rip ate eats
 """
 _HELPS = "reward rewards rewarding rewarded vindicate vindicates vindicated"
-# What happened to those who are named before it; of some verbs also to those behind it.
+# Verbs for what happened to those who are named before them; for some verbs also to those behind them.
 _SUFFERS = """
     crushed destroyed squeezed burned burnt killed punished trapped slaughtered liquidated wrecked roasted
     smoked embarrassed torched obliterated annihilated demolished steamrolled hammered rekt cooked toast
@@ -70,7 +70,7 @@ _MONEY = frozenset(
     "gain everything shirt savings more big cash dollars grand k bread".split()
 )
 _THROUGH = frozenset("on in from with off of by for to".split())
-#: What may stand between those who hold and a change that they see.
+#: The words that may stand between those who hold and a change that they see.
 _BETWEEN = frozenset(
     "is are was were am be been being got get getting go goes going went have has had already now still "
     "all both currently today so way deep deeply well just again in at for to into the a an my this closed "

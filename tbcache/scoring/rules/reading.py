@@ -9,7 +9,7 @@ from tbcache.scoring.vader import NEGATIONS
 
 #: The valence of what a rule has understood, on VADER's scale.
 UNDERSTOOD = 2.0
-#: What a negated valence is multiplied by, as in VADER.
+#: The factor of a negated valence, as in VADER.
 NEGATED = -0.74
 _ENDS = frozenset(".,;:!?")
 _MARKS = frozenset(".,;:!?-|")
@@ -90,7 +90,7 @@ def _ends_clause(token: str) -> bool:
 
 
 def _sentence_starts(tokens: list[str]) -> list[int]:
-    # What closes a quotation or a bracket stands behind the full stop.
+    # A sign that closes a quotation or a bracket stands behind the full stop.
     ends = (
         i + 1
         for i, token in enumerate(tokens)

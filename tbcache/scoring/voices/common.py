@@ -12,7 +12,7 @@ from tbcache.scoring.voices.language import NONE, is_english
 from tbcache.scoring.voices.rule import Shares, Voice
 from tbcache.scoring.voices.sketch import Shelf, sketch_of, words_of
 
-#: What a reader is shown of an item that was taken away.
+#: The texts that a reader is shown in the place of an item that was taken away.
 _TOMBSTONES = frozenset(("[removed]", "[deleted]", "[removed by moderator]", "[deleted by user]"))
 #: Robots and moderators, who open threads and have no opinion.
 _ROBOTS = frozenset(("automoderator", "visualmod", "remindmebot", "wsbvotebot"))
@@ -67,7 +67,7 @@ def without_reposts(voices: Sequence[Voice]) -> list[float]:
 
 
 def without_copies(voices: Sequence[Voice]) -> list[float]:
-    """Of texts that are nearly the same the oldest counts; one author's may differ in numbers as well."""
+    """The oldest of texts that are nearly the same counts; one author's may differ in numbers as well."""
     shelf, by_author = Shelf(), Shelf()
     return [float(not _is_copy(voice.item, shelf, by_author)) for voice in voices]
 

@@ -7,7 +7,7 @@ import unicodedata
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _NOISE = re.compile(r"(?:https?://|www\.)\S+|[$@#]\w+")
-#: What X calls texts that have no language: links, tickers, pictures.
+#: The names that X has for texts without a language: links, tickers, pictures.
 NONE = frozenset(("und", "zxx", "art", "qam", "qct", "qht", "qme", "qst"))
 # Without "a", "I", "no" and "do", which are words elsewhere as well.
 _ENGLISH = frozenset(
@@ -31,7 +31,7 @@ _OTHERS = frozenset(
     daha var ama yang dan ini untuk dengan tidak akan w się nie jest jak z
     """.split()
 )
-#: What is a word in English as well says nothing of the others.
+#: A word of another language that is one in English as well says nothing.
 _FOREIGN = _OTHERS - _ENGLISH
 
 

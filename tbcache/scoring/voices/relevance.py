@@ -20,7 +20,7 @@ def about_symbol(custom: Mapping[str, str] | None = None) -> Shares:
 
 
 def _is_about(item: Item, symbol: Named) -> bool:
-    # What an upstream files under a symbol, or states in figures, is about it.
+    # An item that an upstream files under a symbol, or states in figures, is about it.
     if symbol.symbol in item.symbols or item.score is not None or not item.text.strip():
         return True
     return symbol.is_meant(item.text)

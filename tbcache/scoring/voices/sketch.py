@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from itertools import pairwise
 
-#: So many hashes a sketch, and the least share of them that near copies have in common.
+#: How many hashes a sketch has, and the least part of them that near copies have in common.
 SIZE = 24
 ALIKE = 0.8
 #: A copy is looked for among so many others that share a hash, at most: the time stays linear.

@@ -38,7 +38,7 @@ def _home() -> Any:
 
 
 class _Own:
-    """In place of an attribute of what all processes of a world would share: each has its own."""
+    """Stands for an attribute of an object that all processes of a world would share: each has its own."""
 
     def __init__(self, real: cached_property[Any]) -> None:
         self._real = real
@@ -50,7 +50,7 @@ class _Own:
         return home.one_of((instance, name), lambda: self._real.func(instance))
 
     def __set__(self, instance: Any, value: Any) -> None:
-        # Whoever has this goes before what the object holds.
+        # A descriptor with this goes before what the object holds.
         raise AttributeError(self._real.attrname)
 
 
@@ -154,7 +154,7 @@ def _in_place_of(name: str, simulated: Callable[..., Any]) -> tuple[Any, Callabl
 
 
 def _one_each(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """In place of ``singleton.__call__``: what a process has one of, each simulated one has."""
+    """Stands for ``singleton.__call__``: each simulated process has its own object."""
     home = _home()
     if home is None:
         return _ONE(self, *args, **kwargs)
@@ -163,7 +163,7 @@ def _one_each(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _one(self: Any, *args: Any, **kwargs: Any) -> Any:
     made = self.__wrapped__(*args, **kwargs)
-    # What modules have declared as they were imported every process has.
+    # Every process has what modules have declared as they were imported.
     return {**_ONE(self), **made} if isinstance(made, dict) else made
 
 
@@ -176,7 +176,7 @@ class _Future:
 
 
 _TIME, _UUID, _ONE = _Time(time), _Uuid(uuid), singleton.__call__
-#: What stands in place of what the core is made of, wherever it was imported.
+#: The simulated objects that stand for those of the core, wherever they were imported.
 _CORE = (
     _in_place_of("tbcache.io.background:BackgroundThread", lambda home, *args: sync.Thread(*args)),
     _in_place_of("tbcache.store.node:Node", lambda home, *args: home.node(*args)),
@@ -185,7 +185,7 @@ _CORE = (
     _in_place_of("tbcache.limiter.machine:_machine", lambda home: home.machine_name),
     _in_place_of("concurrent.futures:ThreadPoolExecutor", lambda home, *args, **_: sync.Pool(*args)),
 )
-#: What stands in place of a module, or of what a module may have imported by name.
+#: The simulated objects that stand for modules, or for what a module may have imported by name.
 _INSTEAD: dict[Any, Any] = {
     time: _TIME,
     uuid: _UUID,
@@ -205,7 +205,7 @@ _FOREIGN: list[tuple[Any, str, Any]] = [
     (dramatiq.common, "time", _TIME.time),
     (importlib.import_module("tbcache.models.error"), "datetime", _Datetime),
     (singleton, "__call__", _one_each),
-    # What a source that is declared in code has of its process.
+    # The attributes of a source declared in code that are of its process.
     *((_TOOLS, name, _Own(one)) for name, one in vars(_TOOLS).items() if isinstance(one, cached_property)),
 ]
 _ABSENT = object()

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Chance:
-    """One stream of numbers. Only ``Random.random`` is used: Python promises that it never changes."""
+    """A stream of numbers. Only ``Random.random`` is used: Python promises that it never changes."""
 
     def __init__(self, *names: object) -> None:
         """``names``: a seed, and what the stream is for; each other name is another stream."""

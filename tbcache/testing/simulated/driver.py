@@ -77,7 +77,7 @@ class Simulated:
         return found[0]
 
     async def _end(self, work: Task) -> None:
-        # What it raises is the caller's to tell of.
+        # The caller tells of what it raises.
         work.is_awaited = True
         work.on_end(_resuming(self._task()))
         await Suspended()

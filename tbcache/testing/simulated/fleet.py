@@ -19,10 +19,10 @@ from tbcache.testing.simulated.line import Weather
 from tbcache.testing.simulated.machine import Machine
 from tbcache.testing.simulated.process import SimulatedProcess
 
-#: What a process is started with, unless it is said otherwise.
+#: The settings that a process is started with, unless others are given.
 VARIABLES = {
     "REDIS_URL": "redis://simulated:6379/0",
-    # What Redis tells a process of its own accord comes over a connection that is not simulated.
+    # Redis tells a process of changes over a connection that is not simulated.
     "TBCACHE_LOCAL_CACHE_BYTES": "0",
 }
 

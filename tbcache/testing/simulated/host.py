@@ -21,7 +21,7 @@ class Host:
 
     def __init__(self, machine: Machine, name: str, environ: Mapping[str, str]) -> None:
         self.machine, self.name, self.environ = machine, name, environ
-        #: What it is called in the fleet; nothing, until it has asked Redis.
+        #: Its name in the fleet; empty until it has asked Redis.
         self.member = ""
         self.is_dead, self.frozen_until = False, 0
         self.pid, self.machine_name = machine.next_pid(), "machine"
@@ -29,7 +29,7 @@ class Host:
         #: How far its wall clock is off, where its monotonic one began (s), and how fast both are.
         self.skew, self.began = self.chance.uniform(-5, 5), self.chance.uniform(1e3, 1e5)
         self.rate = 1.0 + self.chance.uniform(-MOST_DRIFT, MOST_DRIFT)
-        #: What this process has one of, and what it does as it ends in good order.
+        #: The singletons of this process, and what it does as it ends in good order.
         self.made: dict[Any, Any] = {}
         self.at_exit: list[Callable[[], object]] = []
         self.line = Line(
@@ -43,11 +43,11 @@ class Host:
         return self.made[key]
 
     def now(self) -> float:
-        """Its monotonic clock."""
+        """The monotonic clock of the process."""
         return self.machine.kernel.now * self.rate + self.began
 
     def clock(self) -> float:
-        """Its wall clock."""
+        """The wall clock of the process."""
         kernel = self.machine.kernel
         return kernel.begins_at + kernel.now * self.rate + self.skew
 
@@ -59,7 +59,7 @@ class Host:
         return Node(self.line, timeout)
 
     def marker(self, fleet: str, member: str) -> Marker:
-        # Its own is the first that it makes.
+        # The first that it makes is its own.
         self.member = self.member or member
         return Marker(self.machine.disk, member)
 

@@ -24,7 +24,7 @@ Resume = Callable[[], None]
 
 
 class _Here(threading.local):
-    """In threads that run a world: its kernel. In all others, None."""
+    """The kernel of the world that a thread runs; None in all other threads."""
 
     kernel: Kernel | None = None
 
@@ -56,13 +56,13 @@ class Stuck(Exception):
 
 
 class Home(Protocol):
-    """Where tasks live: a process."""
+    """The process that tasks belong to."""
 
     name: str
     is_dead: bool
     #: How fast its clocks are.
     rate: float
-    #: Until when (us) nothing of it runs.
+    #: Nothing of it runs until then (us).
     frozen_until: int
 
 
@@ -84,7 +84,7 @@ class Task:
         self.is_awaited = False
         #: Which wait it is in; what comes for an earlier one comes too late.
         self.ticket = 0
-        #: When the server carried out its last command (us).
+        #: The moment at which the server carried out its last command (us).
         self.done_at = 0
         self._watchers: list[Callable[[], None]] = []
 
@@ -136,7 +136,7 @@ class Coro(Task):
         self._work, self.context = work, context
 
     def cancel(self) -> None:
-        """As an event loop does: where it waits, or before it has begun."""
+        """Cancel it as an event loop does: where it waits, or before it has begun."""
         self.resume(self.ticket, error=asyncio.CancelledError())
 
     def _step(self, value: Any, error: BaseException | None) -> None:
@@ -184,7 +184,7 @@ class Fiber(Task):
             self._end(self.error)
 
     def carry(self, work: Callable[[], object]) -> None:
-        """In its thread: all of it."""
+        """Run all of it, in its thread."""
         _HERE.kernel = self.kernel
         try:
             self._context.run(work)
@@ -194,7 +194,7 @@ class Fiber(Task):
         self._back.release()
 
     def suspend(self) -> Any:
-        """In its thread: wait until it is resumed."""
+        """Wait, in its thread, until it is resumed."""
         self._back.release()
         self._turn.acquire()
         error, self._raised = self._raised, None
@@ -248,7 +248,7 @@ class Kernel:
 
     def __init__(self, chance: Chance, most_events: int = 400_000) -> None:
         self.now_us = 0
-        #: When the world begins (s since 1970).
+        #: The moment at which the world begins (s since 1970).
         self.begins_at = START
         self.current: Task | None = None
         #: Whose code runs outside of any task.
@@ -333,7 +333,7 @@ class Kernel:
             task.kill()
 
     def wait(self) -> Any:
-        """In a fiber: wait until the task is resumed with the ticket that it has now."""
+        """Wait, in a fiber, until the task is resumed with the ticket that it has now."""
         task = self.task
         if not isinstance(task, Fiber):
             raise RuntimeError("a coroutine cannot wait as a thread does")
@@ -342,7 +342,7 @@ class Kernel:
         return task.suspend()
 
     def sleep(self, seconds: float) -> None:
-        """In a fiber."""
+        """Let so much time pass, in a fiber."""
         task = self.task
         ticket = task.ticket
         self.after_by(task.home, seconds, lambda: task.resume(ticket))

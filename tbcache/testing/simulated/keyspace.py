@@ -40,7 +40,7 @@ class ZSet:
         return True
 
     def between(self, low: bytes, high: bytes) -> list[tuple[float, bytes]]:
-        """From ``low`` to ``high`` as ZRANGEBYSCORE takes them."""
+        """The members from ``low`` to ``high``, as ZRANGEBYSCORE takes them."""
         (least, is_after), (most, is_before) = _bound(low), _bound(high)
         first = (
             bisect_right(self.order, (least, _LAST)) if is_after else bisect_left(self.order, (least, b""))
@@ -74,7 +74,7 @@ class Keyspace:
         self._now_us, self._publish = now_us, publish
         self._values: dict[bytes, Any] = {}
         self._expires: dict[bytes, int] = {}
-        #: What was found to be past its time.
+        #: The keys that were found to be past their time.
         self.expired: list[bytes] = []
 
     def do(self, name: str, arguments: list[bytes]) -> Any:
@@ -410,7 +410,7 @@ def _listed(found: list[tuple[float, bytes]], options: tuple[bytes, ...]) -> lis
 
 
 def _part(many: Any, first: int, last: int) -> Any:
-    """From ``first`` to ``last``, both included, as Redis counts them."""
+    """The part from ``first`` to ``last``, both included, as Redis counts them."""
     size = len(many)
     begin = max(0, first + size if first < 0 else first)
     return many[begin : (last + size if last < 0 else last) + 1]
@@ -438,7 +438,7 @@ def _bound(text: bytes) -> tuple[float, bool]:
     return (_score(text[1:]), True) if text[:1] == b"(" else (_score(text), False)
 
 
-#: What a glob is made of: an escaped byte, a class, or any other.
+#: The parts of a glob: an escaped byte, a class, or any other byte.
 _GLOB = re.compile(rb"\\(.)|(\[\^?(?:\\.|[^\]])*\])|(.)", re.DOTALL)
 
 

@@ -195,7 +195,7 @@ class Subscription:
 
 
 class Node:
-    """In place of ``tbcache.store.node.Node``: the same, over a line."""
+    """Stands for ``tbcache.store.node.Node``, over a simulated line."""
 
     def __init__(self, line: Line, timeout: float) -> None:
         self._line, self._timeout = line, timeout
@@ -241,7 +241,7 @@ class Node:
 
 
 class Client:
-    """In place of redis-py's: what the core asks of it."""
+    """Stands for redis-py's, with what the core asks of it."""
 
     def __init__(self, node: Node) -> None:
         self._node = node

@@ -43,7 +43,7 @@ class Marker:
         return self._disk.said.get(self._member, ("", None))[0] == "clean"
 
     def is_alone(self, seconds: float) -> bool:
-        # Of all, as each that is found to be over is noted by it.
+        # All are looked at, as each that is found to be over is marked so.
         quiet = [self._is_quiet(member, seconds) for member in self._disk.said if member != self._member]
         return all(quiet)
 

@@ -138,7 +138,7 @@ class Event:
 
 
 class Future:
-    """Of the kind that Waiter uses: a result or an error, once."""
+    """A future as Waiter uses it: it gets a result or an error, once."""
 
     def __class_getitem__(cls, _: Any) -> type[Future]:
         return cls
@@ -184,7 +184,7 @@ class Pool:
 
 
 class Thread:
-    """In place of ``tbcache.background.BackgroundThread``: the same rounds, in virtual time."""
+    """Stands for ``tbcache.io.background.BackgroundThread``: the same rounds, in virtual time."""
 
     def __init__(self, name: str, step: Callable[[], float | None]) -> None:
         self.name, self._step = name, step
