@@ -139,10 +139,10 @@ local function unneeded()
 end
 
 local seen = enter(window, now, limits, known, id, false, last_seen)
-local view = not has_slot and look(window, now, cost, fraction) or nil
+local status = not has_slot and look(window, now, cost, fraction) or nil
 local retry_at, code, reason, is_certain = 0, '', '', true
-if view then
-    retry_at, code, reason, is_certain = view.retry_at, view.code, view.text, view.is_certain
+if status then
+    retry_at, code, reason, is_certain = status.retry_at, status.code, status.text, status.is_certain
     if code == GIVING_BACK then
 --@include call
         call_for_allowances(window, now)
@@ -158,7 +158,7 @@ if charge == 'request' then
         if has_slot then
             commit(slots, now, id, cost)
         else
-            hold(window, now, id, cost, 0, now, view)
+            hold(window, now, id, cost, 0, now, status)
         end
         return counted('hit', is_fresh and reply_hit(now, found) or reply_derive(now, whole_line()))
     end
@@ -229,7 +229,7 @@ if retry_at > 0 and not (is_certain and retry_at - now <= patience_us) then
 end
 
 local start = math.max(now, retry_at)
-hold(window, now, id, cost, lease_us, start, view)
+hold(window, now, id, cost, lease_us, start, status)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
 local ends_at, length = int(start + lease_us), int(start + lease_us - now)
 renew_lease(lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since)

@@ -91,23 +91,23 @@ local function ask_again_at(moment)
 end
 
 -- The last look at the window.
-local view
+local status
 
 -- Whether `many` jobs of a list may go upstream now.
 local function fits(many, fraction)
-    view = look(window, now, many * cost, fraction)
-    return view.retry_at == 0
+    status = look(window, now, many * cost, fraction)
+    return status.retry_at == 0
 end
 
 -- Whether the first job of a list may go upstream now.
 local function may_go(fraction)
     local has_space = fits(1, fraction)
     if not has_space then
-        if view.code == GIVING_BACK then
+        if status.code == GIVING_BACK then
 --@include call
             call_for_allowances(window, now)
         end
-        ask_again_at(view.retry_at)
+        ask_again_at(status.retry_at)
     end
     return has_space
 end
@@ -139,7 +139,7 @@ local unheld = {}
 
 local function hold_slots()
     if unheld[1] then
-        hold_all(window, now, unheld, cost, hold_us, now, view)
+        hold_all(window, now, unheld, cost, hold_us, now, status)
         unheld = {}
     end
 end

@@ -30,20 +30,20 @@ local seen = is_take and meet(window, now, known, id) or ''
 open_window(window, limits, asked, ignores_fleet)
 -- The figures are the asker's to know: they are counted.
 window.stamps = nil
-local view = look(window, now, cost, 1)
-local retry_at, start = view.retry_at, math.max(now, view.retry_at)
-local is_allowed = retry_at == 0 or (view.is_certain and start - now <= patience_us)
-if is_take and view.code == GIVING_BACK then
+local status = look(window, now, cost, 1)
+local retry_at, start = status.retry_at, math.max(now, status.retry_at)
+local is_allowed = retry_at == 0 or (status.is_certain and start - now <= patience_us)
+if is_take and status.code == GIVING_BACK then
 --@include call
     call_for_allowances(window, now)
 end
-local after = view
+local after = status
 if is_allowed and is_take then
-    hold(window, now, id, cost, held_us, start, view)
+    hold(window, now, id, cost, held_us, start, status)
     after = look(window, start, 0, 1)
 end
 if is_allowed then
     local first = redis.call('ZRANGEBYSCORE', slots, '(' .. int(start - after.span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + after.span or now
 end
-return reply_taken(now, is_allowed, after.count, after.span, after.used, retry_at, view.code, view.text, seen, start)
+return reply_taken(now, is_allowed, after.count, after.span, after.used, retry_at, status.code, status.text, seen, start)

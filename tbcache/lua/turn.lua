@@ -36,8 +36,8 @@ if deadline_us > 0 and now > deadline_us then
 end
 local seen = enter(window, now, limits, known, next_id)
 bill(usage, billed, now, worker, budget, amount, once)
-local view = look(window, now, cost, fraction)
-local retry_at, code, reason = view.retry_at, view.code, view.text
+local status = look(window, now, cost, fraction)
+local retry_at, code, reason = status.retry_at, status.code, status.text
 local funds_at, lack = look_at_budget(window, usage, purses, now, budget, page_price / cost, 0)
 if funds_at > retry_at then
     retry_at, code, reason = funds_at, BUDGET, lack
@@ -49,7 +49,7 @@ if retry_at > 0 then
     end
     return reply_wait(now, retry_at, code, reason, seen)
 end
-hold(window, now, next_id, cost, lease_us, now, fraction < 1 and view or nil)
+hold(window, now, next_id, cost, lease_us, now, fraction < 1 and status or nil)
 for _, key in ipairs({lease, line_lease}) do
     if redis.call('HGET', key, 'token') == token then
         renew_lease(key, int(now + lease_us), int(lease_us))

@@ -143,37 +143,37 @@ end
 -- promised; paced: of the pre-warm lane, span -> when it may go on after it}.
 local function look(window, now, cost, fraction)
     -- An absent process may take again what leaves of its slots: nothing is promised then.
-    local view = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
+    local status = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
         is_certain = fraction == 1 and #members_of(window, now).absent == 0}
     -- The pre-warm lane goes by how many leave when as well.
     if fraction == 1 and has_plenty(window, now, cost) then
-        return view
+        return status
     end
     if window.closed_until > now then
         local reason = redis.call('HGET', window.state, 'closed_reason')
-        view.retry_at, view.code, view.text = window.closed_until, 'closed', reason or 'closed'
-        view.is_certain = false
+        status.retry_at, status.code, status.text = window.closed_until, 'closed', reason or 'closed'
+        status.is_certain = false
     end
     for _, limit in ipairs(window.limits) do
         local found = look_at_limit(window, limit, now, cost, fraction)
-        view.is_certain = view.is_certain and found.is_certain
+        status.is_certain = status.is_certain and found.is_certain
         if found.paced_at then
-            view.paced[limit[2]] = found.paced_at
+            status.paced[limit[2]] = found.paced_at
         end
-        if found.free_at > now and found.free_at > view.retry_at then
-            view.retry_at, view.code, view.text = found.free_at, found.code, found.text
+        if found.free_at > now and found.free_at > status.retry_at then
+            status.retry_at, status.code, status.text = found.free_at, found.code, found.text
         end
-        if not view.count or limit[1] - found.used < view.count - view.used then
-            view.count, view.span, view.used = limit[1], limit[2], found.used
+        if not status.count or limit[1] - found.used < status.count - status.used then
+            status.count, status.span, status.used = limit[1], limit[2], found.used
         end
     end
-    return view
+    return status
 end
 
 -- Records what was taken for the sake of those who come: by a lane of its own pace, or as demand.
-local function record_lane(window, now, slots, view)
-    if view.paced then
-        for span, paced_at in pairs(view.paced) do
+local function record_lane(window, now, slots, status)
+    if status.paced then
+        for span, paced_at in pairs(status.paced) do
             redis.call('HSET', window.state, 'paced:' .. int(span), int(paced_at))
         end
         return
@@ -192,9 +192,9 @@ end
 
 -- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
 -- promised by look) until start + held. A slot promised for later keeps the bound as well: at
--- its taking, every other stamp younger than start - window was counted. `view`: what look said; nil where the
+-- its taking, every other stamp younger than start - window was counted. `status`: what look said; nil where the
 -- ask was counted in its lane before.
-local function hold_all(window, now, ids, cost, held, start, view)
+local function hold_all(window, now, ids, cost, held, start, status)
     local span = longest(window.limits)
     if span > window.horizon then
         window.horizon = span
@@ -207,8 +207,8 @@ local function hold_all(window, now, ids, cost, held, start, view)
     if not is_lately(window, now, HOUR_US) then
         redis.call('PEXPIRE', window.state, STATE_TTL_MS)
     end
-    if view then
-        record_lane(window, now, #ids * cost, view)
+    if status then
+        record_lane(window, now, #ids * cost, status)
     end
     local stamp = int(start + held)
     for _, id in ipairs(ids) do
@@ -222,6 +222,6 @@ local function hold_all(window, now, ids, cost, held, start, view)
     spend(window, #ids * cost)
 end
 
-local function hold(window, now, id, cost, held, start, view)
-    hold_all(window, now, {id}, cost, held, start, view)
+local function hold(window, now, id, cost, held, start, status)
+    hold_all(window, now, {id}, cost, held, start, status)
 end

@@ -58,11 +58,11 @@ def _unpacked(packed: bytes, encoding: str) -> Iterable[bytes]:
 
 def _gunzipped(packed: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(_GZIP)
-    view = memoryview(packed)
+    uncopied = memoryview(packed)
     # It is unpacked piece by piece, as each step copies all that is not unpacked yet. What follows the end
     # is not fed to it.
-    for start in range(0, len(view), _PIECE_BYTES):
-        piece: bytes | memoryview = view[start : start + _PIECE_BYTES]
+    for start in range(0, len(uncopied), _PIECE_BYTES):
+        piece: bytes | memoryview = uncopied[start : start + _PIECE_BYTES]
         while piece and not unpacker.eof:
             yield unpacker.decompress(piece, _PIECE_BYTES)
             piece = unpacker.unconsumed_tail
