@@ -74,7 +74,7 @@ class Cache:
         if value is MISSING:
             return MISSING
         self.hits += 1
-        # As `_unpack` does, without a call.
+        # This does what `_unpack` does, without a call.
         return codec.decode(value.payload) if type(value) is Packed else value
 
     async def find(self, key: str) -> Any:

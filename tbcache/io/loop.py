@@ -50,7 +50,7 @@ class Asyncio(RealTime):
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Endpoint, _Dialled] = {}
         self._dials: dict[Endpoint, _Dial] = {}
-        #: Those of the lines, for one who must not keep the loop.
+        #: The connections of the lines, for a finalizer that must not hold the loop.
         self._connections: dict[Endpoint, Any] = {}
         self._clients: dict[Connections, httpx2.AsyncClient | None] = {}
         #: The loop itself would forget them.

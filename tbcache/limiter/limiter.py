@@ -202,7 +202,7 @@ class Limiter:
         if not window.must_announce(want.can_fall_back) or self._join is None:
             return
         async with self._joining:
-            # Of many who come first at once, the first does it for all.
+            # Where many come first at once, one of them does it for all.
             if window.must_announce(want.can_fall_back) and self._join is not None:
                 await self._join(want.source)
 

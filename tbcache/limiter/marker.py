@@ -124,7 +124,7 @@ class Marker:
             _remove_old(folder)
             with self._lock:
                 held = self._hold()
-                # In this order: one that says "clean" again is never empty in between.
+                # The write comes first, so that a marker that says "clean" again is never empty in between.
                 os.pwrite(held, text, 0)
                 os.ftruncate(held, len(text))
 

@@ -128,7 +128,7 @@ class ProcessWindow:
         self._unreturned: dict[str, int] = {}
         #: The slots that are over, with their cost, where Redis has not been told so.
         self._untold: dict[str, int] = {}
-        #: Slots that Redis was told are held. One of them may be over there by then, by a script whose answer
+        #: The slots that Redis was told are held. One may be over there by then, by a script whose answer
         #: was still on its way: that is told again as the answer is read.
         self._restored: set[str] = set()
         #: By limit, what this process may take without Redis of what was free; None where it is no member.

@@ -155,7 +155,7 @@ def actor_name(source: str) -> str:
 
 def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``; enqueued by the actor's name."""
-    # Only where they say something: a worker of an earlier version knows of none.
+    # They are left out where they say nothing: a worker of an earlier version does not know them.
     more = ({"others": request.others} if request.others else {}) | (
         {"deep": True} if request.is_deep else {}
     )

@@ -161,7 +161,7 @@ class ServerClock:
         if jump is None:
             return
         log.warning("redis.clock_jumped", seconds=round(jump.seconds, 3))
-        # By the time of before, each ask of this process comes too late where the clock was set forward: no
+        # With the time of before, each ask of this process comes too late where the clock was set forward: no
         # thread of it takes a slot by stamps that look older than they are.
         with contextlib.suppress(Unavailable):
             for before, _ in self._jumped:
@@ -187,7 +187,7 @@ class ServerClock:
             if known is None or gap <= self._timeout:
                 self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
                 return None
-        # Of two asks that were under way together, the server may have carried out the other one later.
+        # Two asks may have been under way together, and the server may have carried out the other one later.
         is_later = asked_at >= known.seen_at
         seconds = seen.high - known.at(seen.seen_at).low
         return Jump(seconds, known.seen_at) if is_later else None

@@ -163,7 +163,7 @@ class Cluster:
             # Unless another thread has been told meanwhile.
             if self._table[error.slot_id] is node:
                 self._table = self._read_table(target)
-                # Of two nodes, the one that gave the hash slot away knows it first.
+                # The node that gave the hash slot away knows it before the one that has it.
                 self._table[error.slot_id] = target
         return target, False
 

@@ -39,7 +39,7 @@ UNCLEARED = 1_000_000_000_000_000
 
 #: How long an envelope's part before the payload is.
 HEAD_BYTES = 47
-#: Of so many answers what they were decoded to is kept: some megabytes at most.
+#: How many answers are kept as they were decoded: some megabytes at most.
 KNOWN_SENTIMENTS = 256
 _FOOT = b"}"
 _FRAME = b'{"f":,"b":,"v":'
@@ -414,7 +414,7 @@ def _lookup(reference: str) -> object:
     module, _, qualname = reference.partition(":")
     found: object = sys.modules.get(module)
     for name in qualname.split("."):
-        # Not getattr: a module's own __getattr__ may import.
+        # getattr would not do: a module's own __getattr__ may import.
         found = getattr(found, "__dict__", {}).get(name)
     return found
 

@@ -398,7 +398,7 @@ class Store:
         Raises:
           Unavailable: it is away, or refuses; says in which words.
         """
-        # In a cluster each node may refuse on its own; the sources lie all over it.
+        # Each node of a cluster may refuse on its own; the sources lie all over it.
         sources = self.keys.sources if self.settings.redis_cluster else ("probe",)
         for source in sorted(sources):
             self.run(PROBE, Probe(self.keys.probe(source), PROBE_TTL_MS))

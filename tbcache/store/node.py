@@ -134,7 +134,7 @@ class Node:
         """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
         now = time.monotonic()
         self._idle.append((link, now))
-        try:  # Not suppress(): each call of the server pays for this.
+        try:  # suppress() would be dearer, and each call of the server pays for this.
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()
                 oldest.close()

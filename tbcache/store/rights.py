@@ -57,11 +57,11 @@ _OF_KEY: dict[str, tuple[str, ...]] = {
     "xadd": ("*", "x", "1"),
     "xrange": ("-", "+"),
     "xdel": ("0-1",),
-    # Last: what comes after them would make the key anew.
+    # These come last, as any other would make the key anew.
     "unlink": (),
     "del": (),
 }
-#: One node's alone, so that in a cluster they are not tried.
+#: The commands for one node, which are not tried in a cluster.
 _OF_NODE: tuple[tuple[str, ...], ...] = (("client", "tracking", "off"), ("dbsize",), ("scan", "0"))
 
 
