@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tbcache.admission.fresh import value_of
-from tbcache.io import run
+from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.models.error import InvalidRequest
@@ -36,6 +36,8 @@ class Deepening:
         self._queue = queue
         self._settings = settings
         self._monitor = monitor
+        #: Of each source, when the load of each key was queued last (monotonic).
+        self._checked: dict[str, dict[str, float]] = {}
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
     def run(self) -> int:
@@ -49,7 +51,7 @@ class Deepening:
         return queued
 
     def next(self, source: Source) -> Candidate | None:
-        """What is to be filled next; None where nothing is missing, or may be asked for now.
+        """What is to be filled or looked at next; None where nothing is, or nothing may be asked for now.
 
         Raises:
           Unavailable: Redis is away.
@@ -57,7 +59,8 @@ class Deepening:
         spent = self._monitor.get_source_metrics(source.name).cost_today if source.price.per_page else 0.0
         if source.delay_hours or not may_spend(source, spent):
             return None
-        found = next_of(self._candidates(source))
+        candidates = list(self._candidates(source))
+        found = next_of(candidates) or self._unchecked(source, candidates)
         if found is None or self._queue.depth(source.name).waiting:
             return None
         status = get_rate_limiter(source.name).get_status()
@@ -71,7 +74,20 @@ class Deepening:
         # More than any answer has: it is loaded though it is fresh.
         request, needed = replace(found.request, is_deep=True), source.cache_ttl + 1.0
         handle = self._queue.enqueue(request, "prewarm", needed=needed)
+        # Once nothing is missing, such a load asks what became of the known items as well.
+        self._checked.setdefault(source.name, {})[request.key] = now()
         return int(handle.is_new)
+
+    def _unchecked(self, source: Source, candidates: Sequence[Candidate]) -> Candidate | None:
+        """One of whose items it was not asked for long what became of them; None where there is none.
+
+        Of one that this process has not seen before, it is asked after that time as well.
+        """
+        before, due = self._checked.get(source.name, {}), now() - source.recheck_seconds
+        last = {one.request.key: before.get(one.request.key, now()) for one in candidates}
+        self._checked[source.name] = last
+        able = (one for one in candidates if source.recheck_seconds and last[one.request.key] <= due)
+        return min(able, key=lambda one: last[one.request.key], default=None)
 
     def _candidates(self, source: Source) -> Iterator[Candidate]:
         asks = dict(self._monitor.asks.most(source.name, MOST_ASKED))

@@ -64,7 +64,7 @@ def learned(
     """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
     read_at = _mended(max(read_at, fetched.asked_at), known)
     before = Timeline() if known is None else rescored(known, scorer, request.symbol).timeline
-    items = before.news(fetched.items, read_at)
+    items = before.news([*fetched.items, *before.without(fetched.gone)], read_at)
     news = tuple(_scored(items, scorer, request.symbol))
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     hours = max(request.hours, 0 if known is None else known.hours)

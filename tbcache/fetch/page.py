@@ -40,12 +40,15 @@ def bounded(source: str, page: Page) -> Page:
     """
     _check_count(source, "items", len(page.items))
     _check_count(source, "users", len(page.users))
+    _check_count(source, "ids of what is gone", len(page.gone))
     if page.next is not None:
         _check_cursor(source, str(page.next))
     _check_zones(page)
     if cut := sum(len(item.text) > MAX_TEXT for item in page.items):
         log.warning("page.cut", source=source, texts=cut, of=len(page.items), characters=MAX_TEXT)
-    return replace(page, items=_bounded(page.items), users=tuple(map(_key, page.users)))
+    return replace(
+        page, items=_bounded(page.items), users=tuple(map(_key, page.users)), gone=tuple(map(_key, page.gone))
+    )
 
 
 def _check_count(source: str, what: str, count: int) -> None:

@@ -13,6 +13,8 @@ from tbcache.timeline import Record, Scored, Span
 
 #: Of so many items, the id of one is taken for a bound.
 SAMPLE = 3
+#: Of so many known items, the newest, it is asked what became of them.
+MOST_RECHECKED = 500
 
 
 def stretches(
@@ -37,6 +39,22 @@ def stretches(
     if request.hours <= known.hours or last.start <= start:
         return (news,)
     return news, replace(_between(dated, start, last.start), since_id=None)
+
+
+def to_recheck(known: Record, request: FetchRequest, source: Source, now: datetime) -> tuple[str, ...]:
+    """The ids of the known items of which to ask what became of them, the newest first.
+
+    Where an item is billed once a day, those that were billed today; none where each reading is billed.
+    """
+    is_billed_again = source.price.per_item and not source.price.daily_dedupe
+    if not source.recheck_seconds or is_billed_again:
+        return ()
+    there = [
+        one for one in known.timeline.since(now - timedelta(hours=request.hours)) if not one.item.is_gone
+    ]
+    if source.price.per_item:
+        there = [one for one in there if one.seen_at.date() == now.date()]
+    return tuple(one.item.id for one in reversed(there))[:MOST_RECHECKED]
 
 
 def _between(dated: Sequence[Scored], since: datetime, until: datetime | None) -> Stretch:

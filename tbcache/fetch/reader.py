@@ -26,6 +26,8 @@ log = get_logger("tbcache.fetch")
 
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
+#: So many known items one request asks about: as many as X and reddit take.
+RECHECK_SIZE = 100
 
 #: Commits the slot of the page that came, bills it, and takes a slot for the next.
 Turn = Callable[[Grant, Bill], Awaitable[Grant | Wait]]
@@ -66,6 +68,15 @@ class PackingUpstream(Upstream, Protocol):
 
 
 @runtime_checkable
+class RecheckingUpstream(Upstream, Protocol):
+    """An upstream that may be asked what became of known items."""
+
+    def recheck(self, ids: Sequence[str]) -> HttpRequest: ...
+
+    def rechecked(self, response: RawResponse) -> Page: ...
+
+
+@runtime_checkable
 class AwaitedUpstream(Protocol):
     """An upstream that can be awaited as well."""
 
@@ -81,7 +92,8 @@ class Fetched:
     """What the pages brought.
 
     ``items`` lie in the asked time, of which all is known that lies in ``spans``; ``read`` are those beside
-    them that are older as well. The last page is still to be settled: see the attempt.
+    them that are older as well; ``gone`` are ids of known items that are there no more. The last page is
+    still to be settled: see the attempt.
     """
 
     items: tuple[Item, ...]
@@ -92,6 +104,7 @@ class Fetched:
     closed_by: Failure | None
     hints: tuple[RateHint, ...]
     asked_at: datetime
+    gone: tuple[str, ...] = ()
 
     @property
     def since(self) -> datetime | None:
@@ -119,10 +132,12 @@ class PageReader:
         reach: Reach | None = None,
         stretches: Sequence[Stretch] = (),
         pages: int | None = None,
+        rechecked: Sequence[str] = (),
     ) -> None:
         """``now`` is what hours are counted back from; ``reach`` what to send where that is not what was
         asked for; ``stretches`` what of the hours to ask for, the newest first (none: all); ``pages`` how
-        many requests it may take where that is not what the source says.
+        many requests it may take where that is not what the source says; ``rechecked`` are known items of
+        which to ask what became of them, once all else is there.
         """
         self._upstream = upstream
         # Only a request for a symbol's posts comes in pages.
@@ -139,6 +154,8 @@ class PageReader:
         self._most = upstream.source.pages * len(self._sent.symbols) if pages is None else pages
         self._hints: tuple[RateHint, ...] = ()
         self._attempt = attempt
+        self._rechecked = rechecked
+        self._gone: dict[str, None] = {}
 
     async def read(self) -> Fetched:
         """Read until the pages are all that was asked for, or no more can or may be read.
@@ -151,8 +168,8 @@ class PageReader:
         for stretch in self._stretches:
             end = (await self._turned() if self._pages else None) or await self._read_stretch(stretch, spans)
             if end.reason is not None:
-                break
-        return self._fetched(spans, end)
+                return self._fetched(spans, end)
+        return self._fetched(spans, await self._recheck())
 
     async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
         """Read one stretch, and add what its pages prove to ``spans``."""
@@ -182,6 +199,19 @@ class PageReader:
                 return end
             cursor = page.next
 
+    async def _recheck(self) -> _End:
+        """Ask what became of known items. Where that fails, all that was asked for is there nonetheless."""
+        upstream = cast("RecheckingUpstream", self._upstream)
+        for start in range(0, len(self._rechecked), RECHECK_SIZE):
+            if await self._turned() is not None or not self._may_send(self._attempt.grant):
+                break
+            http = upstream.recheck(self._rechecked[start : start + RECHECK_SIZE])
+            try:
+                self._take(await self._exchange(http, upstream.rechecked))
+            except UpstreamError as error:
+                return _End(None, closing(error))
+        return _End(None)
+
     async def _turned(self) -> _End | None:
         """Have the slot of the next page; else, why there is none."""
         if self._pages >= self._most:
@@ -198,15 +228,20 @@ class PageReader:
         http = self._upstream.request(wanted, cursor, self._now)
         if not self._may_send(self._attempt.grant):
             raise TooLate
-        page = await self._exchange(http)
+        page = await self._exchange(http, self._upstream.parse)
+        self._take(page)
+        return page
+
+    def _take(self, page: Page) -> None:
+        """Have what is on ``page``, and what it costs."""
         self._pages += 1
         self._hints = page.hints
         self._attempt.bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
         for item in page.items:
             self._kept.setdefault(item.id, item)
-        return page
+        self._gone |= dict.fromkeys(page.gone)
 
-    async def _exchange(self, http: HttpRequest) -> Page:
+    async def _exchange(self, http: HttpRequest, parse: Callable[[RawResponse], Page]) -> Page:
         """Send, and read what comes. Until that is known, the page may cost as much as any."""
         attempt = self._attempt
         attempt.sent, attempt.bill = attempt.sent + 1, self._upstream.source.price.uncertain
@@ -214,7 +249,7 @@ class PageReader:
             # Checked again at the socket: who stands still until the slot is over must not send.
             with until(attempt.grant.send_by):
                 response = await _sent(self._upstream, http)
-            return await world().offload(lambda: parse_page(self._upstream, response))
+            return await world().offload(lambda: parse_page(self._upstream.source.name, parse, response))
         except UpstreamError as error:
             if not _may_be_billed(error):
                 attempt.bill = NOTHING
@@ -243,6 +278,7 @@ class PageReader:
             end.closed_by,
             self._hints,
             self._now,
+            tuple(self._gone),
         )
 
     def _is_delayed(self, items: Sequence[Item]) -> bool:
@@ -293,18 +329,18 @@ def closing(error: UpstreamError) -> Failure | None:
     return failure
 
 
-def parse_page(upstream: Upstream, response: RawResponse) -> Page:
+def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawResponse) -> Page:
     """The page that ``response`` is, within the bounds of one.
 
     Raises:
       UpstreamError: it cannot be read.
     """
     try:
-        return bounded(upstream.source.name, upstream.parse(response))
+        return bounded(source, parse(response))
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         # A parser that is surprised: the answer is not of the shape it was written for.
         what = f"the answer is not as expected ({type(error).__name__}: {_line(error)})"
-        raise UpstreamPayloadError(upstream.source.name, what[:200], status=response.status) from error
+        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
 
 
 def _line(error: Exception) -> str:

@@ -11,8 +11,8 @@ from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.line import made, recalled, rescored, told
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
-from tbcache.fetch.plan import stretches
-from tbcache.fetch.reader import Fetched, PageReader, Upstream
+from tbcache.fetch.plan import stretches, to_recheck
+from tbcache.fetch.reader import Fetched, PageReader, RecheckingUpstream, Upstream
 from tbcache.io import world
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, SymbolSentiment
@@ -115,9 +115,7 @@ class SentimentJob:
         # To find out about the plan, other hours are asked for than those that an answer is of.
         parts = stretches(known, self.request, self.source, now) if reach.request == self.request else ()
         if self.request.is_deep:
-            return await self._read_pages(
-                attempt, reach, known, parts, pages=max(DEEP_PAGES, self.source.pages)
-            )
+            return await self._read_deep(attempt, reach, known, parts)
         if len(parts) == 1 and not attempt.grant.is_fallback and self._packs.takes(self._upstream):
             await pack.gather(attempt.grant.ask, self._symbols, parts[0])
         if known is None or not pack.members:
@@ -132,6 +130,14 @@ class SentimentJob:
             await self._end_pack(attempt, error)
         pack.close()
         return await self._read_pages(attempt, reach, known, parts)
+
+    async def _read_deep(
+        self, attempt: Attempt, reach: Reach, known: Record | None, parts: Sequence[Stretch]
+    ) -> Fetched:
+        pages, ids = max(DEEP_PAGES, self.source.pages), tuple[str, ...]()
+        if known is not None and isinstance(self._upstream, RecheckingUpstream):
+            ids = to_recheck(known, self.request, self.source, self._admission.now)
+        return await self._read_pages(attempt, reach, known, parts, pages, ids)
 
     async def _end_pack(self, attempt: Attempt, error: UpstreamError) -> None:
         """Have the slot of another try, without the others.
@@ -154,6 +160,7 @@ class SentimentJob:
         known: Record | None,
         parts: Sequence[Stretch],
         pages: int | None = None,
+        ids: Sequence[str] = (),
     ) -> Fetched:
         admission = self._admission
         try:
@@ -166,6 +173,7 @@ class SentimentJob:
                 reach,
                 parts,
                 pages,
+                ids,
             ).read()
         except BaseException:
             world().undo(functools.partial(admission.delay.give_up, self.source))

@@ -94,7 +94,7 @@ class Page:
     merely missing or null states nothing. ``depth`` is how many items a listing has at most, where it has
     such a bound: an end that many items deep is not believed. ``total`` is how many items the upstream says
     there are, where it does. ``users`` are the ids of the users that it holds beside its items, which some
-    upstreams bill as well.
+    upstreams bill as well; ``gone`` those of items that are there no more, as it says.
     """
 
     items: tuple[Item, ...]
@@ -102,6 +102,7 @@ class Page:
     total: int | None = None
     hints: tuple[RateHint, ...] = ()
     users: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     exhausted: bool = False
     depth: int | None = None
 

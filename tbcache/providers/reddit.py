@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -67,6 +67,14 @@ class RedditProvider(Provider):
     def is_of(self, item: Item, symbol: str) -> bool:
         """Reddit says of no post which word of a search it was found by."""
         return has_word(item.text, symbol)
+
+    def recheck(self, ids: Sequence[str]) -> HttpRequest:
+        url = f"{self.source.base_url.rstrip('/')}/api/info"
+        params = {"id": ",".join(ids), "raw_json": "1"}
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
+
+    def rechecked(self, response: RawResponse) -> Page:
+        return self.parse(response)
 
     def auth(self) -> httpx2.Auth | None:
         return RedditAuth.of(self.source.name, self.settings)

@@ -47,6 +47,7 @@ log = get_logger("tbcache.providers")
 LIMIT = 100
 #: Of posts with a cashtag 58% are retweets and 16% are not in English, and each is billed.
 FILTER = "-is:retweet lang:en"
+FIELDS = "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities"
 #: Characters of a query.
 MOST_QUERY = 512
 #: The form of a cashtag on X.
@@ -102,7 +103,7 @@ class TwitterProvider(Provider):
             **_span(fetch, now),
             "max_results": str(LIMIT),
             # No expansion is asked for: each user in an answer is billed at twice the price of a post.
-            "tweet.fields": "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities",
+            "tweet.fields": FIELDS,
         }
         if cursor not in (None, _AGAIN):
             params["next_token"] = str(cursor)
@@ -123,6 +124,23 @@ class TwitterProvider(Provider):
     def is_of(self, item: Item, symbol: str) -> bool:
         """X names the cashtags of a post, but of a long one those of its beginning alone."""
         return symbol in item.symbols or has_cashtag(item.text, symbol)
+
+    def recheck(self, ids: Sequence[str]) -> HttpRequest:
+        """Ask for known posts: what was billed today is not billed again."""
+        params = {"ids": ",".join(ids), "tweet.fields": FIELDS}
+        url = f"{self.source.base_url.rstrip('/')}/2/tweets"
+        return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
+
+    def rechecked(self, response: RawResponse) -> Page:
+        """What X shows no more, deleted, protected or withheld, nobody may: of it the id is left."""
+        outer = record(http_response.page(self.source.name, response, _judge_known))
+        problems = records(outer.get("errors"))
+        gone = (word(one.get("resource_id")) for one in problems if one.get("resource_type") == "tweet")
+        return Page(
+            unique(_item(post, {}) for post in _posts(outer.get("data"))),
+            hints=http_response.hints(response),
+            gone=tuple(filter(None, gone)),
+        )
 
     @property
     def _is_plain(self) -> bool:
@@ -286,6 +304,13 @@ def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
         return None
     known = next((_PROBLEMS[name] for name in names if name in _PROBLEMS), None)
     return ErrorMeaning(known or http_response.named(outer) or UpstreamPayloadError)
+
+
+def _judge_known(body: Any, response: RawResponse) -> ErrorMeaning | None:
+    """:func:`_judge`, of posts by their ids: that all of them are gone is an answer."""
+    outer = record(body)
+    is_told = bool(outer.get("data") or outer.get("errors")) and not _is_cut(outer)
+    return None if 200 <= response.status < 300 and is_told else _judge(body, response)
 
 
 def _is_cut(outer: dict[str, Any]) -> bool:

@@ -43,7 +43,8 @@ class Source:
 
     ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
     back the upstream can answer; ``pages`` how many requests one answer may take;
-    ``pack`` how many symbols one request may ask for;
+    ``pack`` how many symbols one request may ask for; ``recheck_seconds`` how often it is
+    asked what became of items that are known (0: it cannot be asked that);
     ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
     a failing upstream; ``delay_hours`` how late a plan's items come; ``lag_seconds`` how much later than its
     time an item may turn up otherwise. ``credentials``
@@ -63,6 +64,7 @@ class Source:
     max_hours: int = 168
     pages: int = 3
     pack: int = 1
+    recheck_seconds: float = 0.0
     delay_hours: float = 0.0
     lag_seconds: float = 60.0
     credentials: tuple[str, ...] = ()
@@ -133,6 +135,7 @@ BUILT_IN: Mapping[str, Source] = {
             lag_seconds=30.0,
             pages=2,
             pack=30,
+            recheck_seconds=3600.0,
             credentials=("bearer_token",),
             provider="tbcache.providers.twitter:TwitterProvider",
         ),
@@ -143,6 +146,7 @@ BUILT_IN: Mapping[str, Source] = {
             max_hours=8760,
             pages=3,
             pack=10,
+            recheck_seconds=3600.0,
             credentials=("client_id", "client_secret"),
             provider="tbcache.providers.reddit:RedditProvider",
         ),

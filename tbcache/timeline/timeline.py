@@ -94,6 +94,15 @@ class Timeline:
                 found.append(replace(item, seen_at=max(read_at, before.seen_at + _RESOLUTION)))
         return found
 
+    def without(self, ids: Iterable[str]) -> list[Item]:
+        """What is left of the known items that have one of ``ids``, and are gone: no text, and no opinion."""
+        gone = frozenset(ids)
+        return [
+            replace(each.item, text="", label=None, score=None, is_gone=True, seen_at=None)
+            for each in self.latest().values()
+            if each.item.id in gone or each.item.identity in gone
+        ]
+
     def since(self, start: datetime) -> list[Scored]:
         """The last version of each item that is of ``start`` or later, the oldest first."""
         return sorted((each for each in self.latest().values() if each.at >= start), key=_place)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tbcache.fetch import Pipeline
-from tbcache.models import FetchRequest, Item, Limit, Page
+from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
+from tbcache.models.error import UpstreamThrottled
 from tests.core.conftest import TWITTER, Upstream
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
@@ -78,3 +80,43 @@ def test_an_answer_that_was_asked_for_is_read_with_the_pages_of_one(pipeline: Pi
     upstream.sent.clear()
     assert pipeline.run(upstream, AAPL, needed=1000.0).covered_hours == pytest.approx(3.6, abs=0.1)
     assert upstream.sent == [None]
+
+
+class Known(Upstream):
+    """An upstream that says what became of known items."""
+
+    def recheck(self, ids: Sequence[str]) -> HttpRequest:
+        return HttpRequest("GET", "https://upstream.test/known", {"cursor": ",".join(ids)})
+
+    def rechecked(self, response: RawResponse) -> Page:
+        kept = Item("kept", datetime.now(UTC) - timedelta(hours=1), "terrible, sell everything")
+        return Page((kept,), gone=("gone", "nobody's"))
+
+
+def test_what_is_gone_counts_no_more_and_what_was_edited_counts_as_it_is(pipeline: Pipeline) -> None:
+    """X asks its users to forget what is deleted; a refresh never sees an old post again."""
+    posts = [Item(id, datetime.now(UTC) - timedelta(hours=1), "great, buy") for id in ("kept", "gone")]
+    upstream = Known(replace(TWITTER, limits=(Limit(100, 60.0),), recheck_seconds=3600.0))
+    upstream.answer = lambda cursor: Page(tuple(posts), exhausted=True)
+    first = pipeline.run(upstream, AAPL).sentiment
+    assert (first.count, first.bullish) == (2, 2)
+    upstream.answer = lambda cursor: Page((), exhausted=True)
+    pipeline.run(upstream, DEEP, lane="prewarm", needed=1000.0)
+    assert upstream.sent[-1] in ("kept,gone", "gone,kept")
+    again = pipeline.run(upstream, AAPL).sentiment
+    assert (again.bullish, again.bearish) == (0, 1)
+    assert again.complete
+
+
+def test_a_refusal_to_say_what_became_of_items_costs_no_answer(pipeline: Pipeline) -> None:
+    """All that was asked for is there."""
+
+    class Refusing(Known):
+        def rechecked(self, response: RawResponse) -> Page:
+            raise UpstreamThrottled("twitter", "slow down", status=429)
+
+    upstream = Refusing(replace(TWITTER, limits=(Limit(100, 60.0),), recheck_seconds=3600.0))
+    upstream.answer = lambda cursor: Page((Item("1", datetime.now(UTC), "up"),), exhausted=True)
+    pipeline.run(upstream, AAPL)
+    assert pipeline.run(upstream, DEEP, lane="prewarm", needed=1000.0).complete
+    assert len(upstream.sent) == 3

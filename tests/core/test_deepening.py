@@ -148,6 +148,25 @@ def test_what_was_asked_for_of_late_goes_before_what_is_kept_warm(
     assert next_symbol(deepening) == "TSLA"
 
 
+def test_what_became_of_items_is_asked_for_each_hour(
+    deepening: Deepening, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where an upstream can be asked, and for the one that has waited longest."""
+    clock = [0.0]
+    monkeypatch.setattr("scheduler.deepening.now", lambda: clock[0])
+    source = replace(STOCKTWITS, recheck_seconds=3600.0)
+    for symbol in ("AAPL", "NVDA"):
+        keep(admission, answer(symbol, 24))
+    assert deepening.next(source) is None
+    clock[0] = 3600.0
+    assert deepening.next(STOCKTWITS) is None
+    first = deepening._fill(source)
+    found = deepening.next(source)
+    assert (first, found) == (1, None)
+    assert deepening._checked["stocktwits"]["stocktwits:AAPL:24"] == 3600.0
+    assert deepening._checked["stocktwits"]["stocktwits:NVDA:24"] == 0.0
+
+
 def test_one_load_is_queued_while_nothing_else_waits(deepening: Deepening, admission: Admission) -> None:
     """It has the lease of its symbol, and older hours are what can wait longest."""
     keep(admission, answer("NVDA", 1.5))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
-from tbcache.fetch.reader import Upstream, parse_page
+from tbcache.fetch.reader import parse_page
 from tbcache.io import utc_now
 from tbcache.models import Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamPayloadError
@@ -26,9 +25,7 @@ def _read(page: Page | Exception) -> Page:
             raise page
         return page
 
-    return parse_page(
-        cast(Upstream, SimpleNamespace(source=SimpleNamespace(name="mine"), parse=parse)), ANSWER
-    )
+    return parse_page("mine", parse, ANSWER)
 
 
 def test_a_page_of_ordinary_size_is_left_as_it_is() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 
-from tbcache.fetch.plan import is_packable, joined, stretches
+from tbcache.fetch.plan import is_packable, joined, stretches, to_recheck
 from tbcache.models import FetchRequest, Item
 from tbcache.models.price import Price
 from tbcache.models.request import Stretch
@@ -136,6 +136,20 @@ def test_a_deep_request_asks_for_what_is_missing_the_newest_first() -> None:
     ]
     assert [(hole.since_id, hole.until_id) for hole in holes] == [("1720", "1060"), ("2320", "1720")]
     assert [hole.above for hole in holes] == [3, 6]
+
+
+def test_only_what_costs_nothing_more_is_asked_for_again_by_its_id() -> None:
+    """X bills a post once a UTC day; what is gone already needs no further look."""
+    ages = (1, 2, 11, 13)
+    posts = [
+        Scored(Item(f"{age}", (at := NOON - timedelta(hours=age)), "up", seen_at=at), 0.1) for age in ages
+    ]
+    gone = Scored(Item("gone", NOON - timedelta(hours=3), "", seen_at=NOON, is_gone=True), None)
+    record = Record(Timeline.of([*posts, gone]), NOON, NOON, 24, "any/1")
+    assert to_recheck(record, AAPL, X, NOON) == ("1", "2", "11")
+    assert to_recheck(record, AAPL, BUILT_IN["reddit"], NOON) == ("1", "2", "11", "13")
+    assert to_recheck(record, AAPL, replace(X, price=Price(per_item=0.01)), NOON) == ()
+    assert to_recheck(record, AAPL, BUILT_IN["stocktwits"], NOON) == ()
 
 
 @given(coverages.filter(lambda coverage: bool(coverage.spans)))

@@ -69,7 +69,7 @@ HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4)
 
 def _read(source: str, response: RawResponse) -> Page | UpstreamError:
     try:
-        return parse_page(provider(source), response)
+        return parse_page(source, provider(source).parse, response)
     except UpstreamError as error:
         return error
 

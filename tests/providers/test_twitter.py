@@ -382,3 +382,28 @@ def test_one_post_many_times_is_not_all_that_there_are() -> None:
     post = {"id": "1", "text": "up", "created_at": "2026-07-28T20:00:00Z"}
     page = parse({"data": [post] * 100, "meta": {"result_count": 100}})
     assert (len(page.items), page.exhausted) == (1, False)
+
+
+def problem(id: str, kind: str, what: str = "tweet") -> dict[str, str]:
+    return {"resource_id": id, "resource_type": what, "title": "Not Found Error", "type": f"{PROBLEM}{kind}"}
+
+
+def test_posts_that_x_shows_no_more_are_gone() -> None:
+    """Deleted, of an account that is protected now, or withheld: none of them may be shown any more."""
+    twitter = TwitterProvider(BUILT_IN["twitter"], Settings.load({}).source("twitter"))
+    request = twitter.recheck(["11", "12", "13"])
+    assert (request.url.rpartition("/")[2], request.params["ids"]) == ("tweets", "11,12,13")
+    errors = [problem("12", "resource-not-found"), problem("13", "not-authorized-for-resource")]
+    page = twitter.rechecked(answer({"data": [POST], "errors": [*errors, problem("5", "x", "user")]}))
+    assert ([item.id for item in page.items], page.gone) == (["11"], ("12", "13"))
+    # All of them may be.
+    assert twitter.rechecked(answer({"errors": errors})).gone == ("12", "13")
+
+
+def test_a_lookup_that_fails_says_of_no_post_that_it_is_gone() -> None:
+    """A whole day would be forgotten by an outage."""
+    twitter = TwitterProvider(BUILT_IN["twitter"], Settings.load({}).source("twitter"))
+    assert twitter.rechecked(answer({})).gone == ()
+    for body, status in (({"title": "Unauthorized"}, 401), ({"errors": [{"message": "no"}]}, 200)):
+        with pytest.raises(UpstreamError):
+            twitter.rechecked(answer(body, status))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -330,3 +331,17 @@ def test_counts_add_up_to_what_search_finds(client: TestClient) -> None:
     total = counts["meta"]["total_tweet_count"]
     assert total == sum(bucket["tweet_count"] for bucket in counts["data"]) == len(_all(client, **span))
     assert len(counts["data"]) == 24
+
+
+def test_a_lookup_says_which_posts_are_gone(client: TestClient) -> None:
+    """What was deleted after it was read is told nowhere else."""
+
+    def look_up(*ids: str) -> httpx2.Response:
+        return client.get("/twitter/2/tweets", params={"ids": ",".join(ids)}, headers=ask.BEARER)
+
+    rows = [row for row in truth(client, "twitter", "NVDA", 48) if not row["edited_at"]]
+    gone, there = ([row["ids"][0] for row in rows if is_gone(row) is wanted] for wanted in (True, False))
+    page = look_up(*gone[:20], *there[:80]).json()
+    assert {row["id"] for row in page["data"]} == set(there[:80])
+    assert {error["resource_id"] for error in page["errors"]} == set(gone[:20]) != set()
+    assert look_up(*map(str, range(101))).status_code == 400

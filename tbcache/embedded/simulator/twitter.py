@@ -11,11 +11,13 @@ from tbcache.embedded.simulator.api import Api, BadParameter, bearer, moment, st
 from tbcache.embedded.simulator.chatter import Person
 from tbcache.embedded.simulator.reply import Call, Reply
 from tbcache.embedded.simulator.search import has_cashtag_operator, symbols
-from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
+from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream
 from tbcache.embedded.simulator.window import Arrival, FixedWindow
 
 SEARCH = "/2/tweets/search/recent"
 COUNTS = "/2/tweets/counts/recent"
+LOOKUP = "/2/tweets"
+MOST_IDS = 100
 COUNTS_PRICE = 0.005
 WEEK = 7 * DAY
 
@@ -45,7 +47,7 @@ class TwitterApi(Api):
         return self.error(401)
 
     def answer(self, call: Call, now: float, plan: str) -> Reply:
-        handlers = {SEARCH: self._search, COUNTS: self._counts}
+        handlers = {SEARCH: self._search, COUNTS: self._counts, LOOKUP: self._lookup}
         if call.path not in handlers or call.method != "GET":
             return self.error(404)
         try:
@@ -98,6 +100,32 @@ class TwitterApi(Api):
         body = {"data": _buckets(times, start, end, size), "meta": {"total_tweet_count": len(times)}}
         answer = Reply.json(200, body)
         return Reply(200, answer.body, answer.headers, cost=COUNTS_PRICE)
+
+    def _lookup(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
+        """Posts by their ids, and an error for each that is gone.
+
+        Of symbols that few talk of nothing can be told by an id: those are left out, as if nobody had asked.
+        """
+        x_field.check(params, x_field.LOOKUP_PARAMS)
+        asked = list(dict.fromkeys(params.get("ids", "").split(",")))
+        if len(asked) > MOST_IDS or not all(id.isdecimal() and len(id) <= 19 for id in asked):
+            raise BadParameter("ids", f"The `ids` query parameter value takes 1 to {MOST_IDS} ids")
+        found = {id: item for id in asked if (item := self._find(int(id), now)) is not None}
+        there = {id: item for id, item in found.items() if not post.is_gone(*item, now)}
+        fields = x_field.tweet_fields(params)
+        rows = [tweet.show(*item, fields, now) for item in there.values()]
+        errors = [_missing(id, "ids") for id in found if id not in there]
+        body = {**({"data": rows} if rows else {}), **({"errors": errors} if errors else {})}
+        return Reply.page(body, tuple(there))
+
+    def _find(self, number: int, now: float) -> Item | None:
+        at = tweet.moment_of(number)
+        streams = [self.stream(name) for name in (*POPULARITY, CROWD)]
+        for stream in (one for one in streams if one.salt & 0x3FFFFF == number & 0x3FFFFF):
+            for k in stream.between(at - post.EDIT_SECONDS, min(at + 1, now)):
+                if number in tweet.versions(stream, k):
+                    return stream, k
+        return None
 
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
         return tuple(map(str, tweet.versions(stream, k)))
@@ -272,13 +300,13 @@ def _referred(page: list[Item]) -> Iterator[Item]:
             yield stream, of
 
 
-def _missing(number: str) -> dict[str, str]:
+def _missing(number: str, parameter: str = "referenced_tweets.id") -> dict[str, str]:
     return {
         "value": number,
-        "detail": f"Could not find tweet with referenced_tweets.id: [{number}].",
+        "detail": f"Could not find tweet with {parameter}: [{number}].",
         "title": "Not Found Error",
         "resource_type": "tweet",
-        "parameter": "referenced_tweets.id",
+        "parameter": parameter,
         "resource_id": number,
         "type": "https://api.twitter.com/2/problems/resource-not-found",
     }

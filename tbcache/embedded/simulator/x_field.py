@@ -14,6 +14,7 @@ SEARCH_PARAMS = _SPAN_PARAMS | {
     "max_results", "sort_order", "tweet.fields", "expansions", "user.fields", "media.fields", "place.fields",
     "poll.fields",
 }  # fmt: skip
+LOOKUP_PARAMS = frozenset({"ids", "tweet.fields"})
 #: By parameter: the values of which it takes a list.
 _VALUES: Mapping[str, frozenset[str]] = {
     "tweet.fields": frozenset({
