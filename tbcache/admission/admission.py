@@ -293,34 +293,35 @@ class Admission:
 
         def call(terms: Terms) -> script.Admit:
             log = self.fresh.logs.get(source.name, NO_CLEARS)
+            # In the order of its fields: to name them all would cost as much as all that they are made of.
             return script.Admit(
-                window=terms.window,
-                entry=keys.entry(key),
-                lease=keys.lease(key),
-                usage=usage,
-                clears=keys.clears(source.name),
-                purses=purses,
-                line=keys.entry(line),
-                line_lease=keys.lease(line),
-                limits=constants.limits,
-                fraction=self._fractions[ask.lane],
-                charge=source.charge,
-                lease_us=self._lease_us,
-                needed_us=to_micros(ask.needed),
-                deadline_us=terms.deadline_us,
-                worker=self._monitor.worker,
-                id=token,
-                cost=source.cost,
-                is_held=bool(ask.slot),
-                known=terms.known,
-                patience_us=to_micros(ask.patience),
-                budget=constants.budget,
-                page_price=constants.page_price,
-                log_head=log.head,
-                cleared=log.cleared_at(key),
-                process=terms.process,
-                hours=ask.hours,
-                line_cleared=max(log.cleared_at(key), log.cleared_at(line)),
+                terms.window,
+                keys.entry(key),
+                keys.lease(key),
+                usage,
+                keys.clears(source.name),
+                purses,
+                keys.entry(line),
+                keys.lease(line),
+                constants.limits,
+                self._fractions[ask.lane],
+                source.charge,
+                self._lease_us,
+                to_micros(ask.needed),
+                terms.deadline_us,
+                self._monitor.worker,
+                token,
+                source.cost,
+                bool(ask.slot),
+                terms.known,
+                to_micros(ask.patience),
+                constants.budget,
+                constants.page_price,
+                log.head,
+                log.cleared_at(key),
+                terms.process,
+                ask.hours,
+                max(log.cleared_at(key), log.cleared_at(line)),
             )
 
         want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
@@ -329,6 +330,13 @@ class Admission:
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
         match found:
+            case script.Go():
+                # The time runs from the ask: a process that stood still before it read the answer would send
+                # too late.
+                send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
+                line = value_of(found.line) if found.line else None
+                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, line=line)
+                return Go(grant, value_of(found.entry) if found.entry else None)
             case script.Hit():
                 until = fresh_until(found.entry)
                 self.fresh.expect(name, ask.request.key, until)
@@ -337,13 +345,6 @@ class Admission:
                 return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
             case script.Derive():
                 return Derive(value_of(found.line), found.line[:ENTRY_HEAD_BYTES])
-            case script.Go():
-                # The time runs from the ask: a process that stood still before it read the answer would send
-                # too late.
-                send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
-                line = value_of(found.line) if found.line else None
-                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, line=line)
-                return Go(grant, value_of(found.entry) if found.entry else None)
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
             case script.Wait():

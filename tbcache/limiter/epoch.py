@@ -5,7 +5,7 @@ It is sent with each ask, so that Redis notices when it has lost data, and this 
 
 from __future__ import annotations
 
-from tbcache.store.wire import Seen
+from tbcache.store.wire import UNSEEN, Seen
 
 
 class Epochs:
@@ -27,15 +27,15 @@ class Epochs:
 
     def of(self, source: str) -> str:
         """The epoch of the source's window that this process has seen, "" for none."""
-        return self._seen.get(source, Seen()).epoch
+        return self._seen.get(source, UNSEEN).epoch
 
     def last_seen_us(self, source: str) -> int:
         """The moment at which Redis last saw this process, as it said (us); 0 for never."""
-        return self._seen.get(source, Seen()).last_seen_us
+        return self._seen.get(source, UNSEEN).last_seen_us
 
     def known(self, source: str) -> str:
         """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
-        seen = self._seen.get(source, Seen())
+        seen = self._seen.get(source, UNSEEN)
         return str(Seen(seen.epoch) if self.is_leaving else seen)
 
     def learn(self, source: str, seen: Seen) -> bool:

@@ -25,7 +25,7 @@ from tbcache.models.foreign import MOST_US, whole
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Jump
 from tbcache.store.script import Script
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen, pack_limits, to_micros
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, UNSEEN, Seen, pack_limits, to_micros
 
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")
@@ -161,7 +161,7 @@ class Limiter:
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
-        await self._learn(source, getattr(reply, "seen", Seen()))
+        await self._learn(source, getattr(reply, "seen", UNSEEN))
         await self.store.clock.learn(reply.now, asked_at, source)
         return Replied(reply, asked_at, starts_at)
 

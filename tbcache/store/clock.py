@@ -43,16 +43,11 @@ class _Range(NamedTuple):
 
     def narrowed_by(self, later: _Range) -> _Range:
         """What is true by both, at the moment of the later one: this in one go, as each ask pays for it."""
-        drift = CLOCK_DRIFT * max(0.0, later.seen_at - self.seen_at)
-        return _Range(max(later.low, self.low - drift), min(later.high, self.high + drift), later.seen_at)
-
-
-class _Today(NamedTuple):
-    """A day, until when it is (monotonic), and what was known of the server's clock then."""
-
-    day: int = 0
-    known: _Range | None = None
-    ends_at: float = 0.0
+        low, high, at = later
+        gone = at - self.seen_at
+        drift = CLOCK_DRIFT * gone if gone > 0 else 0.0
+        least, most = self.low - drift, self.high + drift
+        return _Range(low if low > least else least, high if high < most else most, at)
 
 
 class Jump(NamedTuple):
@@ -80,7 +75,7 @@ class ServerClock:
         self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
         self._asking = Mutex()
-        self._today = _Today()
+        self._day = 0
         self.renew()
 
     def renew(self) -> None:
@@ -133,10 +128,10 @@ class ServerClock:
         known, at = self._ranges.get(""), now()
         if known is None:
             return day_of(utc_now())
-        if self._today.known is not known or at >= self._today.ends_at:
-            day = day_at((at + known.high) * MICROS)
-            self._today = _Today(day, known, (day + 1) * DAY_SECONDS - known.high)
-        return self._today.day
+        seconds = at + known.high
+        if not self._day * DAY_SECONDS <= seconds < (self._day + 1) * DAY_SECONDS:
+            self._day = day_at(seconds * MICROS)
+        return self._day
 
     async def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.

@@ -65,6 +65,8 @@ class Script(Generic[C, R]):
         self._flags = [at for at, field in enumerate(self._fields) if field.kind is bool]
         # They are replaced from behind, as each that is spread moves what follows.
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
+        #: How many keys there are, where only the first field is several; else 0.
+        self._key_count = _key_count(self._fields)
         self._source = _read(name, set())
         self._shared = sorted(SHARED.keys() & set(_WORD.findall(_COMMENT.sub("", self._source))))
         self._check()
@@ -84,6 +86,8 @@ class Script(Generic[C, R]):
 
     def pack(self, call: C) -> list[Argument]:
         """How many keys there are, the keys, and the arguments: what EVALSHA is told after the digest."""
+        if self._key_count:
+            return self._pack_plain(call)
         packed: list[Any] = list(call)
         for at in self._flags:
             packed[at] = "1" if packed[at] else ""
@@ -92,6 +96,14 @@ class Script(Generic[C, R]):
             packed[at : at + 1] = packed[at]
             arguments += 0 if at < len(self._keys) else len(call[at]) - 1
         return [len(packed) - arguments, *packed]
+
+    def _pack_plain(self, call: C) -> list[Argument]:
+        """The same in one go: each ask pays for this."""
+        packed: list[Any] = [self._key_count, *call[0], *call[1:]]
+        ahead = len(call[0])
+        for at in self._flags:
+            packed[at + ahead] = "1" if call[at] else ""
+        return packed
 
     def read(self, answer: Any) -> R:
         """The server's answer, as declared.
@@ -139,6 +151,14 @@ class _Field:
         self.is_key = is_record or get_origin(inner) is Annotated
         self.names: list[str] = list(fields_of(kind)) if is_record else [name]
         self.is_spread = is_record or self.is_many
+
+
+def _key_count(fields: Sequence[_Field]) -> int:
+    """The number of keys, where the first field is a record of them and no other is spread; else 0."""
+    is_plain = bool(fields) and fields[0].is_spread and not any(field.is_many for field in fields)
+    if not is_plain or any(field.is_spread for field in fields[1:]):
+        return 0
+    return sum(len(field.names) for field in fields if field.is_key)
 
 
 def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
