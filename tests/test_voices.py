@@ -268,3 +268,19 @@ def test_the_rules_bring_an_answer_nearer_to_the_truth() -> None:
     samples = list(islice(answers.read("stocktwits", 1), 6, 8))
     assert answers.error(samples, VOICES) < answers.error(samples, ())
     assert sum(len(sample.items) for sample in samples) > 300
+
+
+def test_a_plain_english_text_is_weighed_without_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A week of a busy symbol is 10,000 texts, each of which is looked at in every refresh."""
+    sketched: list[list[str]] = []
+
+    def count(words: list[str]) -> frozenset[int]:
+        sketched.append(words)
+        return sketch_of(words)
+
+    monkeypatch.setattr("tbcache.scoring.voices.common.sketch_of", count)
+    monkeypatch.setattr("tbcache.scoring.voices.language._is_latin", pytest.fail)
+    plain = "the margins of this company are growing again and so do the sales"
+    numbered = "what they expect for 2027 was cut and the shares are down by 5 on it"
+    weigh([Item("1", NOW, plain, author="ann"), Item("2", NOW, numbered, author="ann")], VOICES)
+    assert len(sketched) == 1 + 2

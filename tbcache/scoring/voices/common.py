@@ -132,7 +132,11 @@ def _is_copy(item: Item, shelf: Shelf, by_author: Shelf) -> bool:
     words = words_of(item.text)
     if item.kind == "trade" or len(words) < _FEWEST:
         return False
-    if shelf.holds_like(sketch_of(words)):
+    sketch, person = sketch_of(words), _person(item)
+    if shelf.holds_like(sketch):
         return True
-    person = _person(item)
-    return bool(person) and by_author.holds_like(sketch_of(words_of(item.text, digits=False)), person)
+    if not person:
+        return False
+    plain = words_of(item.text, digits=False)
+    # Most texts have no number, and most of the time goes into sketches.
+    return by_author.holds_like(sketch if plain == words else sketch_of(plain), person)

@@ -41,7 +41,8 @@ def is_english(text: str) -> bool | None:
     if not words:
         return None
     letters = "".join(words)
-    if sum(not _is_latin(letter) for letter in letters) * 3 > len(letters):
+    # The commonest case first: to look at each letter takes longer than all the rest.
+    if not letters.isascii() and sum(not _is_latin(letter) for letter in letters) * 3 > len(letters):
         return False
     english = sum(word in _ENGLISH for word in words)
     foreign = sum(word in _FOREIGN or not word.isascii() for word in words)

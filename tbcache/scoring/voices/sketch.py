@@ -6,11 +6,10 @@ for the same pairs (MinHash, bottom-k). The hash is CRC-32, which is the same in
 
 from __future__ import annotations
 
-import heapq
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from itertools import pairwise
 
 #: How many hashes a sketch has, and the least part of them that near copies have in common.
@@ -42,14 +41,19 @@ def sketch_of(words: list[str]) -> Sketch:
     """The sketch of a text by its words; of fewer than two words, of the word alone."""
     pairs = pairwise(words) if len(words) > 1 else ((word, "") for word in words)
     return frozenset(
-        heapq.nsmallest(SIZE, {zlib.crc32(" ".join(pair).encode("utf-8", "replace")) for pair in pairs})
+        _smallest({zlib.crc32(" ".join(pair).encode("utf-8", "replace")) for pair in pairs}, SIZE)
     )
 
 
 def likeness(one: Sketch, other: Sketch) -> float:
     """The share of all pairs that both have, estimated: 0..1."""
-    sample = heapq.nsmallest(SIZE, one | other)
-    return sum(hash_ in one and hash_ in other for hash_ in sample) / len(sample) if sample else 0.0
+    sample = _smallest(one | other, SIZE)
+    return len((one & other).intersection(sample)) / len(sample) if sample else 0.0
+
+
+def _smallest(hashes: Collection[int], most: int) -> list[int]:
+    # A heap is quicker from some hundreds on; most texts have a few dozen words.
+    return sorted(hashes)[:most]
 
 
 class Shelf:
@@ -60,7 +64,7 @@ class Shelf:
 
     def holds_like(self, sketch: Sketch, owner: Hashable = None) -> bool:
         """Whether nearly the same was put here for the same ``owner``; if not, this one is put as well."""
-        keys = [(owner, hash_) for hash_ in heapq.nsmallest(_KEYS, sketch)]
+        keys = [(owner, hash_) for hash_ in _smallest(sketch, _KEYS)]
         if any(likeness(sketch, other) >= ALIKE for other in self._near(keys)):
             return True
         for key in keys:
