@@ -304,6 +304,14 @@ _TASKS = (
         "pass",
         "loops",
     ),
+    _bug(
+        "a load that its loop's end cancels keeps its lease",
+        "tbcache.cache.key_lease:KeyLeases._ask",
+        'world().undo(lambda: self._end(KeyLease(key, name), b"", 1))',
+        "pass",
+        "loops",
+        _VALUE,
+    ),
 )
 
 BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS)

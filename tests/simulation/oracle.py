@@ -79,7 +79,6 @@ class Oracle:
         self.refused: set[int] = set()
         #: Slots whose requests may still be on their way: they are held until their leases are over.
         self.interrupted: set[str] = set()
-        self._abandoned: set[str] = set()
         self._looks: dict[str, Callable[[str, Call, Any], None]] = {
             "admit": self._admit,
             "turn": self._turn,
@@ -202,9 +201,6 @@ class Oracle:
         if kind == "Go":
             if not call.arguments["is_held"]:
                 self._granted(who, call, found.start)
-            if call.text("id") in self._abandoned:
-                # A cancelled ask was overtaken, on another connection, by the word that it is over.
-                self.interrupted.add(call.text("id"))
             self._begin_load(who, call, found)
 
     def _load(self, who: str, call: Call, found: Any) -> None:
@@ -236,8 +232,6 @@ class Oracle:
             return
         if call.arguments["kind"] == b"interrupted":
             self.interrupted.add(call.text("id"))
-        if call.arguments["kind"] == b"abandon":
-            self._abandoned.add(call.text("id"))
         key, token = call.text("lease"), call.text("token")
         lease = self.leases.get(key)
         if found.is_stored and lease is not None and lease.token != token:

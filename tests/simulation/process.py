@@ -34,7 +34,7 @@ from tbcache.store.connection import Store
 from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
-from tbcache.testing.simulated.kernel import Killed, Task
+from tbcache.testing.simulated.kernel import Coro, Killed, Task
 from tests.simulation.upstream import Load, Provider, load_of
 from tests.simulation.value import Values
 from tests.stand_in import Monitor
@@ -228,7 +228,7 @@ class Process(Host):
 
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
-        await self.sweeper.hide(pattern)
+        await self.values.hide(pattern)
         self.world.oracle.clears.append((before, self.world.oracle.count, pattern, self.name))
         if self.chance.happens(0.5):
             await self.sweeper.sweep(pattern)
@@ -290,14 +290,21 @@ class Process(Host):
                         break
             self.world.kernel.sleep(2.0)
 
-    def stop(self) -> None:
-        """End in good order: nothing new is begun, and what was begun is over, or broken off."""
+    def stop(self, patience: float = MOST_SECONDS_TO_END) -> None:
+        """End in good order: nothing new is begun, and what was begun is over, or broken off.
+
+        An event loop cancels what it has not finished, and waits for what comes of that.
+        """
         self.is_leaving = True
-        until = self.world.kernel.now + MOST_SECONDS_TO_END
-        while self.acts and self.world.kernel.now < until:
-            self.world.kernel.sleep(0.05)
+        self._wait_while(lambda: bool(self.acts), patience)
         # What a page costs that is under way, nobody tells then.
         self.world.upstream.forgo(self.name)
+        if self.kind == LOOP:
+            for task in [
+                task for task in self._tasks if isinstance(task, Coro) and task.name != "background"
+            ]:
+                task.cancel()
+            self._wait_while(lambda: any(task.name != "stop" for task in self._tasks), MOST_SECONDS_TO_END)
         for act in self.acts:
             act.kill()
         if self.kind == "worker":
@@ -311,6 +318,15 @@ class Process(Host):
         self.membership.stop()
         self.store.close()
         self.world.gone(self)
+
+    @property
+    def _tasks(self) -> list[Task]:
+        return [task for task in self.world.kernel.tasks if task.home is self]
+
+    def _wait_while(self, is_so: Callable[[], bool], most_seconds: float) -> None:
+        until = self.world.kernel.now + most_seconds
+        while is_so() and self.world.kernel.now < until:
+            self.world.kernel.sleep(0.05)
 
 
 __all__ = ["Killed", "Process"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -167,16 +168,37 @@ class _Run:
         if world.failures:
             return
         world.is_closing = True
-        self._stopped = [process.member for process in world.living]
+        self._end_loops()
+        self._stopped += [process.member for process in world.living]
         for process in world.active:
             self.kernel.spawn(process, "stop", process.stop)
-        until = self.kernel.now + 20.0
-        while world.living and not world.failures and self.kernel.now < until:
-            world.run(0.5)
-        if world.living and not world.failures:
-            world.broken("liveness", f"{[one.name for one in world.living]} do not stop")
+        self._await_end(world.living)
         # Of one that was killed, a slot may be promised for later.
         world.run(world.lease + MOST_PATIENCE)
+
+    def _end_loops(self) -> None:
+        """A program ends in the middle of what its event loop does, which is cancelled: nothing is held."""
+        loops = [one for one in self.world.active if one.kind == LOOP]
+        self._stopped = [process.member for process in loops]
+        for number, process in enumerate(loops):
+            for act in _acts_to_cancel(self, process, f"E{number}"):
+                process.do("act cancelled", act)
+            after = process.chance.uniform(0.0, 0.006)
+            stop = functools.partial(process.stop, 0.0)
+            self.kernel.after(after, functools.partial(self.kernel.spawn, process, "stop", stop))
+        self.world.run(0.01)
+        self._await_end(loops)
+        held = self.world.oracle.leases
+        for key in self._held_leases() if loops else []:
+            if key in held and held[key].process in [one.name for one in loops]:
+                self.world.broken("rest", f"{key} is held by {held[key].process}, which has ended")
+
+    def _await_end(self, some: list[Process]) -> None:
+        world, until = self.world, self.kernel.now + 20.0
+        while (left := [one.name for one in some if one in world.living]) and not world.failures:
+            if self.kernel.now >= until:
+                world.broken("liveness", f"{left} do not stop")
+            world.run(0.5)
 
     def _check_rest(self) -> None:
         """Nothing is left."""
@@ -515,14 +537,16 @@ def _cancel(run: _Run, process: Process, step: Step) -> None:
 
 
 def _cancel_acts(run: _Run, process: Process, symbol: str, most_seconds: float) -> None:
-    acts = [(process.take, 1), (lambda: process.hold(2.0), 1), (lambda: process.fetch(symbol, 2.0), 1)]
-    if run.has_values:
-        # It is asked for after a look at the cache, and at the clears.
-        acts.append((lambda: process.values.load(symbol), 3))
-    for act, trips in acts:
+    for act in _acts_to_cancel(run, process, symbol):
         task = process.do("act cancelled", act)
         if isinstance(task, Coro):
-            run.kernel.after(process.chance.uniform(0.0, trips * most_seconds), task.cancel)
+            run.kernel.after(process.chance.uniform(0.0, most_seconds), task.cancel)
+
+
+def _acts_to_cancel(run: _Run, process: Process, symbol: str) -> list[Callable[[], Any]]:
+    acts = [process.take, lambda: process.hold(2.0), lambda: process.fetch(symbol, 2.0)]
+    # A load goes on without the task that has asked for it: where its loop ends, it is cancelled as well.
+    return [*acts, lambda: process.values.load(symbol)] if run.has_values else acts
 
 
 def _cut_and_kill(run: _Run, process: Process, step: Step) -> None:

@@ -74,6 +74,11 @@ class Values:
                 (found.asked, self._world.oracle.count, found.key, self._process.name)
             )
 
+    async def hide(self, pattern: str) -> None:
+        """Clear what matches, in Redis and in this process, and leave its removal to others."""
+        await self._cache._hide(pattern)
+        self._cache.memory.clear(pattern, in_redis=True)
+
     async def ask(self, symbol: str) -> None:
         """What a function gives, that fetches from the source."""
         found = _Found(self._process, self._quote.cache_key(symbol))

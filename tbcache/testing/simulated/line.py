@@ -94,8 +94,9 @@ class Line:
             is_given = True
             at = kernel.now_us
             if not self._is_lost():
-                self._last_back = kernel.now_us + self._delay_us(self._last_back if in_turn else 0)
-                kernel.at(self._last_back, lambda: come(answer, at))
+                back = kernel.now_us + self._delay_us(self._last_back if in_turn else 0)
+                self._last_back = back if in_turn else self._last_back
+                kernel.at(back, lambda: come(answer, at))
 
         def come(answer: Any, at: int) -> None:
             if self.server.life != life:
@@ -115,8 +116,9 @@ class Line:
                 act(give)
 
         if not self._is_lost():
-            self._last_there = kernel.now_us + self._delay_us(self._last_there if in_turn else 0)
-            kernel.at(self._last_there, arrive)
+            there = kernel.now_us + self._delay_us(self._last_there if in_turn else 0)
+            self._last_there = there if in_turn else self._last_there
+            kernel.at(there, arrive)
         kernel.after(timeout, lambda: task.resume(ticket, error=redis.TimeoutError("Timeout reading")))
 
     def _at_once(self, act: Callable[[Callable[[Any], None]], None]) -> Any:
@@ -135,8 +137,8 @@ class Line:
         return self._chance.uniform(weather.quick / 5, weather.quick)
 
     def _delay_us(self, after_us: int) -> int:
-        """How long a message is under way that does not overtake one that is there at ``after_us``."""
-        return max(micros(self._delay()), after_us - self.kernel.now_us)
+        """How long a message is under way that comes after one that is there at ``after_us``."""
+        return max(micros(self._delay()), after_us + 1 - self.kernel.now_us)
 
     def _is_lost(self) -> bool:
         return bool(self.cut) or self._chance.happens(self.weather.lost)
