@@ -11,6 +11,7 @@ import pytest
 from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
 from tbcache.models.error import UpstreamThrottled
+from tbcache.models.price import Price
 from tests.core.conftest import TWITTER, Upstream
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
@@ -82,6 +83,10 @@ def test_an_answer_that_was_asked_for_is_read_with_the_pages_of_one(pipeline: Pi
     assert upstream.sent == [None]
 
 
+#: What costs nothing is asked for again on any day.
+FREE = replace(TWITTER, limits=(Limit(100, 60.0),), price=Price(), recheck_seconds=3600.0)
+
+
 class Known(Upstream):
     """An upstream that says what became of known items."""
 
@@ -96,7 +101,7 @@ class Known(Upstream):
 def test_what_is_gone_counts_no_more_and_what_was_edited_counts_as_it_is(pipeline: Pipeline) -> None:
     """X asks its users to forget what is deleted; a refresh never sees an old post again."""
     posts = [Item(id, datetime.now(UTC) - timedelta(hours=1), "great, buy") for id in ("kept", "gone")]
-    upstream = Known(replace(TWITTER, limits=(Limit(100, 60.0),), recheck_seconds=3600.0))
+    upstream = Known(FREE)
     upstream.answer = lambda cursor: Page(tuple(posts), exhausted=True)
     first = pipeline.run(upstream, AAPL).sentiment
     assert (first.count, first.bullish) == (2, 2)
@@ -115,7 +120,7 @@ def test_a_refusal_to_say_what_became_of_items_costs_no_answer(pipeline: Pipelin
         def rechecked(self, response: RawResponse) -> Page:
             raise UpstreamThrottled("twitter", "slow down", status=429)
 
-    upstream = Refusing(replace(TWITTER, limits=(Limit(100, 60.0),), recheck_seconds=3600.0))
+    upstream = Refusing(FREE)
     upstream.answer = lambda cursor: Page((Item("1", datetime.now(UTC), "up"),), exhausted=True)
     pipeline.run(upstream, AAPL)
     assert pipeline.run(upstream, DEEP, lane="prewarm", needed=1000.0).complete
