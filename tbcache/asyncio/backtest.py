@@ -15,6 +15,8 @@ async def history(
     end: datetime,
     every: float | timedelta = 3600.0,
     hours: int = 24,
+    *,
+    hindsight: bool = False,
 ) -> History:
     """What ``source`` would have answered on ``symbol`` at each moment from ``start`` to ``end``: see
     :func:`tbcache.history`.
@@ -22,4 +24,4 @@ async def history(
     Raises:
       UnknownSource: no such source. All that :meth:`tbcache.Provider.history` raises.
     """
-    return await get_provider(source).history(symbol, start, end, every, hours)
+    return await get_provider(source).history(symbol, start, end, every, hours, hindsight=hindsight)

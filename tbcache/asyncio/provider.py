@@ -66,6 +66,8 @@ class Provider:
         end: datetime,
         every: float | timedelta = 3600.0,
         hours: int = 24,
+        *,
+        hindsight: bool = False,
     ) -> History:
         """What would have been answered at each moment from ``start`` to ``end``: see
         :meth:`tbcache.Provider.history`.
@@ -75,7 +77,7 @@ class Provider:
           MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
         """
         request = self.blocking.source.request(symbol, hours)
-        return await drive(self.blocking.sentiments_then(request, start, end, every))
+        return await drive(self.blocking.sentiments_then(request, start, end, every, hindsight=hindsight))
 
     async def run(
         self,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import fetch, history, process, queue, status, up
+from tbcache.cli import backfill, fetch, history, process, queue, status, up
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -44,6 +44,7 @@ def _cache(data_dir: DataDir = None) -> None:
 
 app.command(epilog=up.EXAMPLE)(up.up)
 app.command(epilog=fetch.EXAMPLE)(fetch.fetch)
+app.command(epilog=backfill.EXAMPLE)(backfill.backfill)
 app.command(epilog=history.EXAMPLE)(history.history)
 app.command(epilog=queue.ENQUEUE_EXAMPLE)(queue.enqueue)
 app.command(epilog=queue.WARM_EXAMPLE)(queue.warm)

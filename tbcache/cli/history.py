@@ -26,6 +26,9 @@ def history(
     until: Annotated[str, typer.Option(help="End then.")] = "0s",
     every: Annotated[str, typer.Option(help="Leave so long between two moments.")] = "1h",
     hours: Hours = 24,
+    hindsight: Annotated[
+        bool, typer.Option("--hindsight", help="Count what was read later as well, as by a backfill.")
+    ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -35,7 +38,7 @@ def history(
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 
-    found = get_provider(source).history(symbol, start, end, step, hours)
+    found = get_provider(source).history(symbol, start, end, step, hours, hindsight=hindsight)
     if wants_json(as_json):
         print_json(found.rows())
     else:

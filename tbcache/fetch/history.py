@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tbcache.fetch.line import told
 from tbcache.fetch.reader import Upstream
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.scoring import name_of, score_items
-from tbcache.timeline import Load, Past, Scored
+from tbcache.timeline import Load, Past, Read, Record, Scored, Span, Timeline, tally_of
 from tbcache.timeline.load import AHEAD, LIFE, between
 from tbcache.timeline.tally import KEPT
 
 if TYPE_CHECKING:
     from tbcache.repository import SentimentRepository
+
+_FAR = datetime.max.replace(tzinfo=UTC)
 
 
 def answered(
@@ -53,6 +56,41 @@ def _told(
             answer = told(past.record(last, versions, request.hours), request, upstream.voices)
         known = last
         yield None if last is None else answer
+
+
+def looked_back(
+    repository: SentimentRepository, upstream: Upstream, request: FetchRequest, at: Sequence[datetime]
+) -> list[SymbolSentiment | None]:
+    """What would have been answered at each of the moments ``at``, had all been known then of what was posted
+    by then, as the database has it now.
+
+    Raises:
+      RepositoryUnavailable: the database does not answer.
+    """
+    if not at:
+        return []
+    symbol, hours = (request.source, request.symbol), timedelta(hours=request.hours)
+    start = at[0] - max(KEPT, hours) - AHEAD
+    reads = repository.reads(*symbol, start, _FAR)
+    seen = Seen(repository.versions(*symbol, start, _FAR), upstream, request)
+    scorer = name_of(upstream.analyzer)
+    timeline = Timeline.of(seen.scored_by(scorer), reads)
+    tally, latest = tally_of(timeline), timeline.since(start)
+    answers: list[SymbolSentiment | None] = []
+    for moment in at:
+        window = Span(moment - hours, moment)
+        covered = timeline.coverage.within(window).spans
+        known = Timeline.of(_of_time(latest, window), (Read(span, moment) for span in covered))
+        record = Record(known, moment, moment, request.hours, scorer, None, tally)
+        is_known = bool(known.versions or covered)
+        answers.append(told(record, request, upstream.voices) if is_known else None)
+    return answers
+
+
+def _of_time(versions: Sequence[Scored], window: Span) -> Sequence[Scored]:
+    """Those of ``versions``, which are in the order of their times, that are of ``window``."""
+    first = bisect_left(versions, window.start, key=lambda version: version.at)
+    return versions[first : bisect_right(versions, window.end, key=lambda version: version.at)]
 
 
 class Seen:

@@ -61,7 +61,7 @@ def _between(dated: Sequence[Scored], since: datetime, until: datetime | None) -
     """The stretch of these times, with the ids of about them of those that are known, the oldest first."""
     older = [one for one in dated if one.at <= since]
     newer = [] if until is None else [one for one in dated if one.at >= until]
-    since_id, until_id = _typical(older[-SAMPLE:]), _typical(newer[:SAMPLE])
+    since_id, until_id = typical(older[-SAMPLE:]), typical(newer[:SAMPLE])
     return Stretch(since, until, since_id, until_id, above=len(newer))
 
 
@@ -96,7 +96,7 @@ def _since(end: datetime, now: datetime, source: Source) -> datetime:
     return max(since, min(end, datetime(now.year, now.month, now.day, tzinfo=UTC)))
 
 
-def _typical(versions: Sequence[Scored]) -> str | None:
+def typical(versions: Sequence[Scored]) -> str | None:
     """The id in the middle of those of ``versions``; None where they are fewer than SAMPLE.
 
     One whose id does not fit its time, asked for as a bound, would hide all that comes after it.

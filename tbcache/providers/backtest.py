@@ -15,6 +15,8 @@ def history(
     end: datetime,
     every: float | timedelta = 3600.0,
     hours: int = 24,
+    *,
+    hindsight: bool = False,
 ) -> History:
     """What ``source`` would have answered on ``symbol`` over ``hours``, at each moment from ``start`` to
     ``end``, ``every`` so many seconds: see :meth:`tbcache.Provider.history`.
@@ -22,4 +24,4 @@ def history(
     Raises:
       UnknownSource: no such source; names the nearest one. All that :meth:`tbcache.Provider.history` raises.
     """
-    return get_provider(source).history(symbol, start, end, every, hours)
+    return get_provider(source).history(symbol, start, end, every, hours, hindsight=hindsight)

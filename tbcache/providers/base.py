@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -14,7 +15,8 @@ from typing import Any, ClassVar
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.history import answered
+from tbcache.fetch.backfill import Filled, Hole, fill, fill_all, require_budget
+from tbcache.fetch.history import answered, looked_back
 from tbcache.fetch.tools import Tools
 from tbcache.io import run, world
 from tbcache.models import (
@@ -154,6 +156,8 @@ class Provider(Tools, ABC):
         end: datetime,
         every: float | timedelta = 3600.0,
         hours: int = 24,
+        *,
+        hindsight: bool = False,
     ) -> History:
         """What would have been answered on ``symbol`` over ``hours``, at each moment from ``start`` to
         ``end``, ``every`` so many seconds.
@@ -162,18 +166,67 @@ class Provider(Tools, ABC):
         that had been seen by then, with the scores that they were given. So a backtest sees what a bot saw.
         Nothing is asked upstream. The voice rules are those of now.
 
+        With ``hindsight`` all counts that was posted by then, whenever it was read, so that a time can be
+        looked at that was fetched later (:meth:`backfill`): no bot could have known that.
+
         Raises:
           InvalidRequest: no ticker, no such hours, or times without a zone or out of order.
           MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
         """
-        return run(self.sentiments_then(self.source.request(symbol, hours), start, end, every))
+        request = self.source.request(symbol, hours)
+        return run(self.sentiments_then(request, start, end, every, hindsight=hindsight))
+
+    def backfill(
+        self,
+        symbol: str,
+        since: datetime,
+        *,
+        patience: float = 3600.0,
+        on_page: Callable[[int, datetime | None], None] | None = None,
+    ) -> str | None:
+        """Fetch into the database what it lacks of ``symbol`` since ``since``, the newest first, in the
+        background lane of the source's limits and within its budget.
+
+        Each page is written before the next is asked for: one that was broken off goes on where it was when
+        it is called again, with a page twice at most. ``on_page`` is told how many items a page had, and
+        since when all is known by it (None: it proves nothing). Waits at most ``patience`` seconds for a
+        slot. Returns why it ended before ``since``, as the upstream gives nothing older; None where all is
+        known.
+
+        Raises:
+          InvalidRequest: no ticker, no zone, or further back than the source can answer.
+          ConfigurationError: the source is off, or bills what is read and has no budget.
+          RateLimited, BudgetExhausted: no slot within ``patience``, or no money left today.
+          UpstreamError: the upstream's refusal.
+          MissingExtra, RepositoryUnavailable: there is no database to be written, or it does not answer.
+        """
+        self.source.require()
+        require_budget(self.source)
+        start = aware("since", since)
+        now = self.pipeline.admission.now - timedelta(hours=self.source.delay_hours)
+        request = self.source.request(symbol, max(1, math.ceil((now - start).total_seconds() / 3600)))
+
+        def fill_next(hole: Hole) -> Filled:
+            filled = run(fill(self.pipeline, self, request, hole, patience))
+            if on_page is not None:
+                on_page(filled.items, filled.since)
+            return filled
+
+        return fill_all(self, request, start, now, fill_next)
 
     async def sentiments_then(
-        self, request: FetchRequest, start: datetime, end: datetime, every: float | timedelta
+        self,
+        request: FetchRequest,
+        start: datetime,
+        end: datetime,
+        every: float | timedelta,
+        *,
+        hindsight: bool,
     ) -> History:
         """:meth:`history` of a checked request, in the world that it is awaited in."""
         at = moments(start, end, every)
-        found = await world().offload(lambda: answered(self.repository, self, request, at))
+        make = looked_back if hindsight else answered
+        found = await world().offload(lambda: make(self.repository, self, request, at))
         return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)))
 
     async def sentiment_then(self, request: FetchRequest, as_of: datetime) -> SymbolSentiment | None:

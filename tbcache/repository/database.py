@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,10 +141,14 @@ class SentimentRepository:
             raise AnswerRefused(_first_line(error)) from error
 
     def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
+        self._write_items(connection, records)
+        snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
+        connection.execute(table.insert_snapshots(self.dialect), snapshots)
+
+    def _write_items(self, connection: Connection, records: Sequence[Answer]) -> None:
         rows = _in_order(row for answer in records for row in table.item_rows(answer))
         loaded = _in_order(row for answer in records if answer.load for row in table.item_rows(answer))
         loads = [row for answer in records for row in table.load_rows(answer)]
-        snapshots = [table.snapshot_row(answer.sentiment) for answer in records]
         reads = [row for answer in records for row in table.read_rows(answer)]
         if rows:
             connection.execute(table.keep_replaced(self.dialect), rows)
@@ -155,7 +160,37 @@ class SentimentRepository:
             connection.execute(table.insert_reads(self.dialect), reads)
         if loads:
             connection.execute(table.insert_loads(self.dialect), loads)
-        connection.execute(table.insert_snapshots(self.dialect), snapshots)
+
+    def save_items(
+        self,
+        source: str,
+        symbol: str,
+        items: Sequence[tuple[Item, float | None]],
+        reads: Sequence[Read],
+        read_at: datetime,
+        scorer: str,
+    ) -> None:
+        """Write items, each with the score that ``scorer`` gave it, and the ``reads`` by which they are
+        known, in one transaction. What is known already stays as it is.
+
+        Raises:
+          RepositoryUnavailable: nothing of it was written.
+        """
+        nothing = replace(_SAMPLE.sentiment, source=source, symbol=symbol, as_of=read_at, scorer=scorer)
+        with self._connect() as connection:
+            self._write_items(connection, [Answer(nothing, tuple(items), tuple(reads))])
+            connection.commit()
+
+    def oldest(self, source: str, symbol: str, since: datetime, limit: int) -> list[Item]:
+        """The oldest items of ``since`` or later that say when they are of, the oldest first."""
+        columns = table.items.c
+        query = (
+            select(table.items)
+            .where(columns.source == source, columns.symbol == ticker(symbol), columns.at >= since)
+            .order_by(columns.at, columns.external_id)
+            .limit(limit)
+        )
+        return [table.to_item(row) for row in self._read(query)]
 
     def _try_sample(self) -> None:
         """Whether the database takes an answer that is surely sound. Leaves nothing of it there.

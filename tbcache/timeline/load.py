@@ -61,9 +61,10 @@ class Past:
         oldest = last.read_at - max(KEPT, timedelta(hours=hours) + AHEAD)
         chain = self._chain(last, oldest)
         cuts = _cuts(chain)
-        seen = [version for version in versions if self._loaded(version.seen_at) in cuts]
+        # What no load has seen, but a backfill, was in no record.
+        seen = [version for version in versions if version.seen_at in cuts]
         latest = Timeline.of(seen).latest().values()
-        kept = (each for each in latest if each.at >= cuts[self._loaded(each.seen_at)])
+        kept = (each for each in latest if each.at >= cuts[each.seen_at])
         reads = [_cut(read, cuts[read.at]) for read in self._reads if read.at in cuts]
         return Record(
             Timeline.of(kept, reads),
@@ -83,11 +84,6 @@ class Past:
             chain.append(load)
         return chain
 
-    def _loaded(self, seen_at: datetime) -> datetime | None:
-        """Which load has seen what was seen at ``seen_at``; of a clock that was set back, the one before."""
-        place = bisect_right(self._moments, seen_at)
-        return self._moments[place - 1] if place else None
-
 
 def between(versions: Sequence[Scored], start: datetime, end: datetime) -> Sequence[Scored]:
     """Those of ``versions``, which are in the order of their ``seen_at``, that were seen in that time."""
@@ -95,9 +91,9 @@ def between(versions: Sequence[Scored], start: datetime, end: datetime) -> Seque
     return versions[first : bisect_right(versions, end, key=lambda version: version.seen_at)]
 
 
-def _cuts(chain: Sequence[Load]) -> dict[datetime | None, datetime]:
+def _cuts(chain: Sequence[Load]) -> dict[datetime, datetime]:
     """Of each load, from when on what it added is still there: no load after it has left that out."""
-    cuts: dict[datetime | None, datetime] = {}
+    cuts: dict[datetime, datetime] = {}
     cut = chain[0].kept_from
     for load in chain:
         cut = cuts[load.read_at] = max(cut, load.kept_from)

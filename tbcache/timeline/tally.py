@@ -27,7 +27,7 @@ Tally = Mapping[int, int]
 
 def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
     """``before`` with the quarters that ``timeline`` knows completely, counted anew; without old ones."""
-    return pruned({**before, **_counts(timeline)}, now)
+    return pruned({**before, **tally_of(timeline)}, now)
 
 
 def pruned(tally: Tally, now: datetime) -> dict[int, int]:
@@ -41,7 +41,8 @@ def changed(before: Tally, after: Tally) -> dict[int, int]:
     return {quarter: n for quarter, n in after.items() if before.get(quarter) != n}
 
 
-def _counts(timeline: Timeline) -> dict[int, int]:
+def tally_of(timeline: Timeline) -> dict[int, int]:
+    """The quarters that ``timeline`` knows completely."""
     times = sorted(version.at for version in timeline.latest().values())
     return {
         quarter: bisect_left(times, _moment(quarter + 1)) - bisect_left(times, _moment(quarter))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,61 @@ def test_a_time_that_is_none_is_named(cli: Cli, option: tuple[str, ...], what: s
     )
     assert done.code == 2
     assert what in done.err
+
+
+KILLED = """
+import os, signal, sys
+from datetime import datetime
+from tbcache import get_provider
+
+pages = []
+
+def on_page(items, since):
+    pages.append(items)
+    if len(pages) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+get_provider("stocktwits").backfill("NVDA", datetime.fromisoformat(sys.argv[1]), on_page=on_page)
+"""
+
+
+def test_a_backfill_that_was_killed_goes_on_where_it_was(
+    cli: Cli, fleet: dict[str, str], simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    """A page that was paid for is not paid for again because a laptop was shut."""
+    since = (datetime.now(UTC) - timedelta(hours=4)).isoformat(timespec="minutes")
+    variables = {**fleet, "TBCACHE_DATA_DIR": str(tmp_path / "data")}
+
+    def pages_of(run: Callable[[], Done]) -> tuple[int, str]:
+        before = simulator.stats()["stocktwits"]["accepted"]
+        done = run()
+        assert done.code == 0, done.err
+        return simulator.stats()["stocktwits"]["accepted"] - before, done.out.strip()
+
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, since], env=clean_environment(**variables), timeout=110
+    )
+    assert killed.returncode == -signal.SIGKILL
+    command = ("backfill", "stocktwits", "NVDA", "--since", since)
+    rest, told = pages_of(lambda: cli(*command, **variables))
+    assert told.endswith("all is known")
+    whole, _ = pages_of(lambda: cli(*command, **{**variables, "TBCACHE_DATA_DIR": str(tmp_path / "whole")}))
+    told_of = (*command[1:3], "--since", since, "--every", "4h", "--hours", "1")
+    assert cli("history", *told_of, **variables).data[-1]["score"] is None
+    row = cli("history", *told_of, "--until", "30m", "--every", "3h", "--hindsight", **variables).data[-1]
+    assert row["count"] > 20
+    assert row["covered_hours"] == 1
+    # What was posted meanwhile may take one more.
+    assert 3 + rest <= whole + 1
+    assert rest < whole
+    assert pages_of(lambda: cli(*command, **variables)) == (0, "0 pages, 0 items; all is known")
+
+
+def test_a_backfill_of_what_costs_money_needs_a_budget(cli: Cli, fleet: dict[str, str]) -> None:
+    """A week of posts is hundreds of dollars: nobody spends that by a typing error."""
+    done = cli("backfill", "twitter", "AAPL", "--since", "2d", **fleet)
+    assert done.code == 2
+    assert "TBCACHE_TWITTER__DAILY_BUDGET" in done.err
 
 
 def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess, tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""``tbcache backfill``: older items into the database, within limits and budget."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.context import quiet_settings
+from tbcache.cli.error import exit_code, failure, say
+from tbcache.cli.moment import moment
+from tbcache.cli.option import DataDir, SourceName
+from tbcache.cli.output import print_line
+from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
+from tbcache.settings import get_source
+
+EXAMPLE = "Example: tbcache backfill stocktwits AAPL --since 7d"
+
+_WHY = {
+    "nothing_older": "the upstream gives nothing older",
+    "search_depth": "the upstream's search goes no deeper",
+    "no_next_page": "the upstream names no older page, and does not say that there is none",
+}
+
+
+def backfill(
+    source: SourceName,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    since: Annotated[str, typer.Option(help="Go back to then: 7d is so long ago; or a date and time.")],
+    timeout: Annotated[
+        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
+    ] = 3600.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch older items into the database; run it again, and it goes on where it was."""
+    start, known = moment("--since", since), get_source(source, quiet_settings())
+    known.request(symbol)
+    # It reads half of the library: not before the request is known to be sound.
+    from tbcache.providers import get_provider
+
+    provider, progress = get_provider(source), _Progress()
+    try:
+        reason = provider.backfill(symbol, start, patience=timeout, on_page=progress.add)
+    except UpstreamError as error:
+        say(failure(known.request(symbol), error, known.variables))
+        raise typer.Exit(exit_code(error)) from None
+    except (RateLimited, BudgetExhausted) as error:
+        say(f"{error}; run it again, and it goes on where it was")
+        raise typer.Exit(exit_code(error)) from None
+    finally:
+        provider.client.close()
+    print_line(f"{progress}; {'all is known' if reason is None else _WHY.get(reason, reason)}")
+
+
+class _Progress:
+    """What has come, said as it comes."""
+
+    def __init__(self) -> None:
+        self._pages = self._items = 0
+
+    def add(self, items: int, since: datetime | None) -> None:
+        self._pages += 1
+        self._items += items
+        if since is not None:
+            say(f"{self}; back to {since:%Y-%m-%d %H:%M}")
+
+    def __str__(self) -> str:
+        return f"{self._pages} pages, {self._items} items"

@@ -1,0 +1,225 @@
+"""Older items than anybody has asked for yet, fetched into the database a page at a time.
+
+What is known is what the database says, so that a backfill that was killed goes on where it was: each page
+is written before the next is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from tbcache.admission import Admission, Ask, Reach, Settled, Settlement
+from tbcache.fetch.job import Attempt, Derived, Loaded
+from tbcache.fetch.pipeline import Pipeline
+from tbcache.fetch.plan import SAMPLE, typical
+from tbcache.fetch.reader import Fetched, PageReader, Upstream
+from tbcache.io import now as clock
+from tbcache.io import utc_now, world
+from tbcache.models import FetchRequest, Item
+from tbcache.models.error import ConfigurationError, RateLimited
+from tbcache.models.request import Stretch
+from tbcache.scoring import name_of, score_items
+from tbcache.settings import Source, variable
+from tbcache.store.codec import encode
+from tbcache.timeline import Coverage, Read, Scored, Span
+
+if TYPE_CHECKING:
+    from tbcache.repository import SentimentRepository
+
+#: What came since the last fetch, if that is no longer ago, is left to the next.
+RECENT = timedelta(hours=1)
+#: No answer is fresh for so long (seconds): each page is asked for.
+_ALWAYS = 1e9
+#: A stretch of time of which not all is known.
+Hole = Span
+#: A hole of less is left: the upstream's own clock has no finer steps.
+_LEAST = timedelta(seconds=2)
+
+
+class Filled(NamedTuple):
+    """A page: how many items it had, and since when all is known by it, None where it proves nothing.
+
+    ``reason`` is why the upstream gives nothing older; None where there may be more.
+    """
+
+    items: int
+    since: datetime | None
+    reason: str | None
+
+
+#: A page that another process fetches.
+_OTHERS = Filled(0, None, "others")
+#: How often it is looked whether that has ended.
+_LOOK_SECONDS = 1.0
+
+
+class Backfilled(Upstream, Protocol):
+    """What a backfill needs of an upstream beside."""
+
+    @property
+    def repository(self) -> SentimentRepository: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """What a backfill asks for, under a key of its own: no answer is made of it."""
+
+    source: str
+    symbol: str
+    hours: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}:{self.symbol}:backfill"
+
+
+def require_budget(source: Source) -> None:
+    """
+    Raises:
+      ConfigurationError: each page of ``source`` costs money, and nobody has said how much may be spent.
+    """
+    if source.price.per_page and source.daily_budget is None:
+        raise ConfigurationError(
+            f"{source.name} bills what is read, and a backfill reads much: set "
+            f"{variable(source.name, 'daily_budget')} to what a day may cost (US dollars)"
+        )
+
+
+def holes(upstream: Backfilled, request: FetchRequest, since: datetime, now: datetime) -> tuple[Span, ...]:
+    """What is not known of the time from ``since`` on, as the database has it; the newest first.
+
+    Raises:
+      RepositoryUnavailable: the database does not answer.
+    """
+    reads = upstream.repository.reads(request.source, request.symbol, since, datetime.max.replace(tzinfo=UTC))
+    found = Coverage.of(read.span for read in reads).holes(Span(since, now))
+    newest = now - RECENT
+    return tuple(hole for hole in reversed(found) if hole.start < newest and hole.end - hole.start >= _LEAST)
+
+
+async def fill(
+    pipeline: Pipeline, upstream: Backfilled, request: FetchRequest, hole: Span, patience: float
+) -> Filled:
+    """Fetch the newest page of ``hole`` that there is a slot and money for, and write it down.
+
+    Raises:
+      RateLimited: no slot within ``patience`` seconds. BudgetExhausted: no money left today.
+      UpstreamError: the upstream's refusal. RepositoryUnavailable: the database does not answer.
+    """
+    give_up = clock() + patience
+    while True:
+        job = BackfillJob(pipeline.admission, upstream, request, hole)
+        left = max(0.0, give_up - clock())
+        ask = Ask(upstream.source, job.request, lane="prewarm", needed=_ALWAYS, patience=left)
+        filled = (await pipeline.travel(job, ask)).value
+        if filled is not _OTHERS:
+            return filled
+        if left < _LOOK_SECONDS:
+            raise RateLimited(upstream.source.name, utc_now(), "another process fetches the same")
+        await world().sleep(_LOOK_SECONDS)
+
+
+class BackfillJob:
+    """One page of a hole."""
+
+    def __init__(self, admission: Admission, upstream: Backfilled, request: FetchRequest, hole: Span) -> None:
+        self._admission = admission
+        self._upstream = upstream
+        self._fetch = request
+        self._hole = hole
+        self.request = Older(request.source, request.symbol, request.hours)
+
+    @property
+    def source(self) -> Source:
+        return self._upstream.source
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return {"symbol": self.request.symbol}
+
+    def read(self, payload: bytes) -> Filled:
+        """Another backfill of the symbol has the lease, or had it when it was killed: until that ends."""
+        return _OTHERS
+
+    def kept(self, value: Filled, payload: bytes) -> object:
+        return None
+
+    async def derive(self, line: bytes) -> Derived[Filled] | None:
+        return None
+
+    async def load(self, attempt: Attempt) -> Loaded[Filled]:
+        stretch = await world().offload(self._stretch)
+        admission = self._admission
+        reach = Reach(self._fetch, self.source.delay_hours)
+        reader = PageReader(
+            self._upstream,
+            attempt,
+            admission.turn,
+            admission.may_send,
+            admission.now,
+            reach,
+            (stretch,),
+            pages=1,
+        )
+        fetched = await reader.read()
+        # Before it is settled: what was paid for is not lost, and is not asked for again.
+        await world().offload(lambda: self._write(fetched, admission.now))
+        settlement = Settlement(
+            payload=encode(None),
+            closed_by=fetched.closed_by,
+            pages=fetched.pages,
+            bill=attempt.bill,
+            hints=fetched.hints,
+        )
+        return Loaded(_filled(fetched), attempt.grant, settlement, {"items": len(fetched.items)})
+
+    def settled(self, loaded: Loaded[Filled], where: Settled) -> None:
+        """It is in the database."""
+
+    def _stretch(self) -> Stretch:
+        newer = self._upstream.repository.oldest(
+            self.request.source, self.request.symbol, self._hole.end, SAMPLE
+        )
+        return Stretch(
+            self._hole.start, self._hole.end, None, typical([Scored(item, None) for item in newer])
+        )
+
+    def _write(self, fetched: Fetched, read_at: datetime) -> None:
+        analyzer, symbol = self._upstream.analyzer, self.request.symbol
+        scores = score_items(fetched.items, analyzer, symbol)
+        reads = [Read(span, read_at) for span in fetched.spans if span.start < span.end]
+        seen: list[tuple[Item, float | None]] = list(zip(fetched.items, scores, strict=True))
+        self._upstream.repository.save_items(
+            self.request.source, symbol, seen, reads, read_at, name_of(analyzer)
+        )
+
+
+def _filled(fetched: Fetched) -> Filled:
+    is_open = fetched.reason in (None, "page_budget", "plan_delay")
+    return Filled(len(fetched.items), fetched.since, None if is_open else fetched.reason)
+
+
+def fill_all(
+    upstream: Backfilled,
+    request: FetchRequest,
+    since: datetime,
+    now: datetime,
+    fill_next: Callable[[Span], Filled],
+) -> str | None:
+    """Fill the holes since ``since``, the newest first, by ``fill_next``; why it ends before all are.
+
+    A page that brings it no further is the last one.
+    """
+    found = holes(upstream, request, since, now)
+    while found:
+        hole = found[0]
+        filled = fill_next(hole)
+        if filled.reason is not None:
+            return filled.reason
+        found = holes(upstream, request, since, now)
+        if found and found[0] == hole:
+            return "nothing_older"
+    return None
