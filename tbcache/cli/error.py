@@ -42,7 +42,7 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
     """Run the command of ``app`` that ``args`` name; its exit code."""
     command = typer.main.get_command(app)
     try:
-        with interrupt.never_lost():
+        with interrupt.orderly_end(), interrupt.never_lost():
             code = command.main(args or ["--help"], prog_name="tbcache", standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:

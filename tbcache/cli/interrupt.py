@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 0.02
 EXIT_CODE = 130
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 _Hook: TypeAlias = "Callable[[UnraisableHookArgs], object]"
 
@@ -35,6 +36,34 @@ def _end(signum: int, frame: FrameType | None) -> NoReturn:
     # Not by print: it may be what is interrupted.
     os.write(2, b"tbcache: interrupted\n")
     os._exit(EXIT_CODE)
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, and the process as they do.
+
+    What a command has in hand, as the lease of an answer that it loads, is given back: whoever asks for the
+    same next would wait until it runs out.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    ended: list[int] = []
+
+    def end(signum: int, frame: FrameType | None) -> NoReturn:
+        ended.append(signum)
+        raise KeyboardInterrupt
+
+    heeded = [one for one in _ENDS if signal.getsignal(one) is signal.SIG_DFL]
+    for one in heeded:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in heeded:
+            signal.signal(one, signal.SIG_DFL)
+        if ended:
+            signal.raise_signal(ended[0])
 
 
 @contextmanager

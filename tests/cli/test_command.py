@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from tbcache.cli.app import app
 from tbcache.models.version import __version__
 from tbcache.store import Store
 from tests.cli.command import TBCACHE, Done, clean_environment
+from tests.providers.wire import answering
 from tests.server import Server, wait_until
 from tests.upstream import SimulatorProcess
 
@@ -320,6 +323,26 @@ def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess
     assert (waiting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
 
 
+def test_a_fetch_that_is_ended_gives_back_what_it_loads(server: Server, store: Store, tmp_path: Path) -> None:
+    """Whoever asks for the same next would wait until the lease runs out, for 17 s."""
+    asked, is_over = threading.Event(), threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.set()
+        is_over.wait(110)
+
+    with answering(answer) as url:
+        env = clean_environment(REDIS_URL=server.url, TBCACHE_STOCKTWITS__BASE_URL=url)
+        with started([*TBCACHE, "fetch", "stocktwits", "ENDED", "--data-dir", str(tmp_path)], env) as fetch:
+            assert asked.wait(110)
+            fetch.send_signal(signal.SIGTERM)
+            out, err = fetch.communicate(timeout=110)
+        is_over.set()
+    assert (fetch.returncode, out) == (-signal.SIGTERM, "")
+    assert "Traceback" not in err
+    assert not store.client.hexists(store.keys.lease("stocktwits:ENDED:24"), "token")
+
+
 #: Presses Ctrl-C at the moment when the start comes to import a module.
 STARTING = """
 import runpy, signal, sys
@@ -346,7 +369,7 @@ def test_ctrl_c_ends_a_start_with_130(entry: str, module: str) -> None:
     """A start takes a second, most of it imports, and who has mistyped presses it just then."""
     program = STARTING.format(module=module, entry=entry)
     with started([sys.executable, "-P", "-c", program], clean_environment()) as starting:
-        out, err = starting.communicate(timeout=60)
+        out, err = starting.communicate(timeout=110)
     assert (starting.returncode, out, err) == (130, "", "tbcache: interrupted\n")
 
 
@@ -367,7 +390,7 @@ def test_ctrl_c_while_a_worker_starts_stops_it(server: Server, tmp_path: Path) -
     (tmp_path / "sitecustomize.py").write_text(PRESSED_IN_THE_WORKER)
     env = clean_environment(REDIS_URL=server.url, PYTHONPATH=str(tmp_path))
     with started([*TBCACHE, "worker", "--data-dir", str(tmp_path)], env) as worker:
-        out, err = worker.communicate(timeout=60)
+        out, err = worker.communicate(timeout=110)
     assert worker.returncode == 0
     assert "Traceback" not in out + err
 
