@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.differential import compare
 from tests.simulation.plan import plan_of
 from tests.simulation.planted import Gone, find, known, planted
+from tests.simulation.process import LOOP
 from tests.simulation.run import run
 from tests.simulation.shrink import shrink
+from tests.simulation.world import Shape, World
 
 ROOT = Path(__file__).parents[2]
 #: Bugs that are found soon, each by another promise.
@@ -98,6 +101,23 @@ def test_a_failure_is_shown_again_by_one_line_with_fewer_steps() -> None:
         steps = [int(number) for number in line.partition("--steps ")[2].split(",")]
         assert len(steps) < len(plan_of(seed).steps)
         assert run(plan_of(seed), steps).promise == promise
+
+
+@pytest.mark.usefixtures("world")
+def test_what_an_event_loop_asks_is_carried_out_in_the_order_of_asking() -> None:
+    """It has one connection: what gives back a cancelled ask never comes before that, as over a real one."""
+    with World(7, Shape(bots=0, workers=0)) as world:
+        process, heard = world.begin(LOOP), list[bytes]()
+        world.server.listeners.append(lambda who, command, answer: heard.append(command[-1]))
+        for number in range(40):
+            ask = functools.partial(process.line.ask_in_turn, 1.0, [(b"GET", b"asked:%d" % number)])
+            world.kernel.after(number * 1e-6, functools.partial(process.driver.run, "act", ask))
+            # Threads ask over connections of their own.
+            beside = functools.partial(process.line.ask, 1.0, [(b"GET", b"beside")])
+            world.kernel.after(number * 1e-6, functools.partial(process.spawn, "beside", beside))
+        world.run(1.0)
+    asked = [int(key.removeprefix(b"asked:")) for key in heard if key.startswith(b"asked:")]
+    assert asked == list(range(40))
 
 
 def test_as_few_steps_are_left_as_break_the_promise() -> None:
