@@ -44,6 +44,7 @@ _BEHIND_DOORS = (
     "tbcache.cli.",
     "tbcache.io.web_protocol",
     "tbcache.repository.database",
+    "tbcache.repository.row",
     "tbcache.repository.schema",
     "tbcache.repository.table",
     "tbcache.embedded.simulator",

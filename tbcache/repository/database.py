@@ -190,7 +190,7 @@ class SentimentRepository:
             .order_by(columns.at, columns.external_id)
             .limit(limit)
         )
-        return [table.to_item(row) for row in self._read(query)]
+        return self._made(query, table.to_item)
 
     def _try_sample(self) -> None:
         """Whether the database takes an answer that is surely sound. Leaves nothing of it there.
