@@ -1,13 +1,24 @@
-"""How far an answer is from what the simulator knows to be true, and what each voice rule changes in that.
+"""How far answers are from what the simulator knows to be true, what they cost, and what each rule does.
 
-    python -m bench.answers [--days N] [--source NAME ...]
+    python -m bench.answers [--hours N] [--days N] [--source NAME ...] [--symbol NAME ...]
 
-Every item that the simulated sources have of ten symbols over N days goes through the scorer and the voice
-rules, a day and a symbol at a time, as if all of it had been fetched. The truth is the mean stance (1
-bullish, -1 bearish) of what was said in somebody's own words and not taken down: no retweet, no copy, no
-advertisement. The answer is the same mean over the labels that our scores give, by what the rules leave of
-each item. Prints the mean absolute error: without rules, with each alone, with all, and with all but each;
-then how many items each rule took out and how many of those were voices of their own.
+First the pipe, in virtual time: after an hour of warming up, each symbol is refreshed once a TTL for N hours
+and looked at once an hour, by three ways beside each other. "Timelines" is what tbcache does; "last pages" is
+what 0.1.0 did, the newest pages read anew and the mean of all that is on them; "all at TTL" is the naive
+pattern, all of the 24 hours read anew each time, with the mean of all. The last two are read once an hour
+here, and their requests are reckoned up to one read a TTL; what is billed is billed once a day anyhow. The
+error is that of the 24-hour answer; recall and precision are of the voices of these hours: how many of them
+the answer has, and how much of its weight is theirs. Staleness (the median and the 95th percentile) is how
+long after it was posted an item was first in an answer.
+
+Then the rules: every item that the sources have of ten symbols over N days goes through the scorer and the
+voice rules, a day and a symbol at a time. Prints the error without rules, with each alone, with all, and with
+all but each; then how many items each rule took out and how many of those were voices of their own.
+
+The truth is the mean stance (1 bullish, -1 bearish) of what was said about the symbol in somebody's own
+words, in any language, and not taken down: no retweet, copy, advertisement or look-alike; on reddit, in
+the subreddits that are asked. The answer is the same mean over the labels that our scores give, by what the
+rules leave of each item.
 """
 
 from __future__ import annotations
@@ -15,21 +26,27 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from bench.way import LastPages, Timelines, Way
+from bench.world import PAGES, World
 from tbcache.embedded.simulator import post
 from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream, newest_first, open_stream
 from tbcache.models import Item, Kind
 from tbcache.scoring import THRESHOLD, VOICES, VoiceRule, get_scorer, score_items
 from tbcache.scoring.voices import weigh
+from tbcache.settings import BUILT_IN
 
 SEED = 1
 #: The first day: any would do.
 BEGIN = 20_500 * DAY
 #: How much is said of the most talked-about symbol in a day.
 PER_DAY = {"twitter": 1400.0, "stocktwits": 1400.0, "reddit": 400.0, "news": 80.0}
+#: Those that the pipe is looked at with: much and little is said of them.
+SYMBOLS = ("NVDA", "GME", "AAPL", "META")
 OWN_WORDS = ("original", "quote", "reply")
 _KINDS: dict[str, Kind] = {"retweet": "repost", "quote": "quote", "reply": "reply"}
 _STANCES = {"bullish": 1.0, "bearish": -1.0, "neutral": 0.0}
@@ -47,8 +64,12 @@ class Sample(NamedTuple):
         return statistics.mean(stance for stance in self.stances if stance is not None)
 
 
-def main(days: int, sources: Sequence[str]) -> None:
+def main(hours: int, days: int, sources: Sequence[str], symbols: Sequence[str]) -> None:
     for source in sources:
+        print(f"{source}: {', '.join(symbols)} for {hours} h, by a moved clock")
+        for line in live(source, symbols, hours):
+            print(f"  {line}")
+    for source in (name for name in sources if days):
         samples = [sample for sample in read(source, days) if any(s is not None for s in sample.stances)]
         items = sum(len(sample.items) for sample in samples)
         print(f"{source}: {len(samples)} days of a symbol, {items} items; mean absolute error of the stance")
@@ -56,6 +77,90 @@ def main(days: int, sources: Sequence[str]) -> None:
             print(f"  {name:24} {error(samples, rules):.3f}")
         for name, (taken, voices) in out(samples, VOICES).items():
             print(f"  {name:24} took out {taken:.0f} items, of which {voices:.0f} were voices")
+
+
+@dataclass
+class Figures:
+    """What one way comes to, looked at once an hour."""
+
+    way: Way
+    rules: Sequence[VoiceRule]
+    #: How many reads stand for one that was made.
+    times: float = 1.0
+    errors: list[float] = field(default_factory=list)
+    recalls: list[float] = field(default_factory=list)
+    precisions: list[float] = field(default_factory=list)
+
+    def look(self, symbol: str, truth: dict[str, float]) -> None:
+        """Compare the answer with the stances of the voices, by the ids of their items."""
+        items = self.way.items(symbol)
+        shares = weigh(items, self.rules, symbol).shares
+        scores = score_items(items, get_scorer(), symbol)
+        self.errors.append(abs(balance(shares, scores) - statistics.mean(truth.values())))
+        known = [share for item, share in zip(items, shares, strict=True) if item.id in truth]
+        self.recalls.append(len(known) / len(truth))
+        self.precisions.append(sum(known) / (sum(shares) or 1.0))
+
+    def told(self, name: str, days: float) -> str:
+        """``days`` are those of all symbols together."""
+        world, late = self.way.world, sorted(self.way.latencies)
+        stale = (
+            ""
+            if self.times > 1 or not late
+            else f", stale {late[len(late) // 2]:.0f} / {late[-len(late) // 20]:.0f} s"
+        )
+        return (
+            f"{name:12} error {statistics.mean(self.errors):.3f}, "
+            f"recall {statistics.mean(self.recalls):.3f}, precision {statistics.mean(self.precisions):.3f}, "
+            f"{world.requests * self.times / days:.0f} requests and ${world.ledger.billed / days:.2f} "
+            f"a symbol and day{stale}"
+        )
+
+
+def live(source: str, symbols: Sequence[str], hours: int) -> list[str]:
+    """The three ways beside each other: each a line."""
+    ttl = BUILT_IN[source].cache_ttl
+    timelines, last, every = (
+        Timelines(source, BEGIN),
+        LastPages(source, BEGIN),
+        LastPages(source, BEGIN, PAGES),
+    )
+    found = {
+        "timelines": Figures(timelines, VOICES),
+        "last pages": Figures(last, (), 3600 / ttl),
+        "all at TTL": Figures(every, (), 3600 / ttl),
+    }
+    for hour in range(hours + 1):
+        for number in range(int(3600 / ttl)):
+            refresh(
+                (timelines, last, every) if number == 0 else (timelines,), symbols, hour * 3600 + number * ttl
+            )
+            if number == 0 and hour:
+                look(found.values(), symbols, every.world)
+        if hour == 0:
+            for figures in found.values():
+                figures.way.begin()
+    return [figures.told(name, hours / 24 * len(symbols)) for name, figures in found.items()]
+
+
+def refresh(ways: Sequence[Way], symbols: Sequence[str], seconds: float) -> None:
+    for way in ways:
+        way.world.now = BEGIN + seconds
+        for symbol in symbols:
+            way.refresh(symbol)
+
+
+def look(found: Collection[Figures], symbols: Sequence[str], world: World) -> None:
+    for symbol in symbols:
+        if truth := stances(world, symbol):
+            for figures in found:
+                figures.look(symbol, truth)
+
+
+def stances(world: World, symbol: str) -> dict[str, float]:
+    """What the authors of the voices of the last 24 hours think, by the ids of their items."""
+    rows = [row for row in world.truth(symbol, 24) if world.can_be_found(*row)]
+    return {world.api.ids(*row)[-1]: view for row in rows if (view := stance(*row)) is not None}
 
 
 def ways() -> dict[str, tuple[VoiceRule, ...]]:
@@ -71,9 +176,14 @@ def error(samples: Sequence[Sample], rules: Sequence[VoiceRule]) -> float:
 
 def answered(sample: Sample, rules: Sequence[VoiceRule]) -> float:
     """The mean label of what the rules leave."""
+    return balance(weigh(sample.items, rules).shares, sample.scores)
+
+
+def balance(shares: Sequence[float], scores: Sequence[float | None]) -> float:
+    """The mean of the labels that the scores are, by how much of each item counts."""
     rated = [
         (share, (score >= THRESHOLD) - (score <= -THRESHOLD))
-        for share, score in zip(weigh(sample.items, rules).shares, sample.scores, strict=True)
+        for share, score in zip(shares, scores, strict=True)
         if score is not None
     ]
     total = sum(share for share, _ in rated)
@@ -138,7 +248,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--days", type=int, default=3)
+    parser.add_argument("--hours", type=int, default=24)
+    parser.add_argument("--days", type=int, default=1)
     parser.add_argument("--source", action="append", choices=tuple(PER_DAY))
+    parser.add_argument("--symbol", action="append")
     options = parser.parse_args()
-    main(options.days, options.source or ("twitter", "stocktwits", "reddit"))
+    main(options.hours, options.days, options.source or tuple(PER_DAY), options.symbol or SYMBOLS)

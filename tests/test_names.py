@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import relevance
 from tbcache.models import Item
 from tbcache.models.names import named
 from tbcache.scoring import voice_rules
@@ -82,6 +83,15 @@ def test_what_is_not_about_the_symbol_does_not_count() -> None:
     assert _dropped("A spy was arrested", None) == {}
     assert _dropped("A spy was arrested", "SPY", symbols=("SPY",)) == {}
     assert _dropped("", "SPY", score=1.0) == {}
+
+
+def test_what_is_spelled_alike_is_told_from_what_is_meant_in_what_a_search_brings() -> None:
+    """A keyword search brings pies with the company, and an answer must be about one of them."""
+    for source in relevance.SOURCES:
+        found = relevance.summed([relevance.measure(source, symbol, 1) for symbol in relevance.SYMBOLS])
+        assert found.found > found.meant > 100
+        assert found.precision >= 0.95
+        assert found.recall >= 0.95
 
 
 def test_names_of_ones_own_go_before_those_that_are_shipped() -> None:

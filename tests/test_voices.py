@@ -265,7 +265,7 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
 
 def test_the_rules_bring_an_answer_nearer_to_the_truth() -> None:
     """Measured where the truth is known: on what the simulator posts, and who meant what by it."""
-    samples = list(islice(answers.read("stocktwits", 1), 6, 8))
+    samples = list(islice(answers.read("stocktwits", 1), 8, 10))
     assert answers.error(samples, VOICES) < answers.error(samples, ())
     assert sum(len(sample.items) for sample in samples) > 300
 

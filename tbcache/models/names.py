@@ -13,15 +13,16 @@ _MARKET = re.compile(
     r"""\b(?:stocks?|shares?|calls?|puts?|options?|etfs?|tickers?|earnings|eps|revenues?|guidance|bull\w*|bear\w*|
     long|short\w*|buy\w*|sell\w*|sold|bought|price|target|strike|squeeze|rally|rallies|gain\w*|dip|support|
     resistance|chart|breakout|volume|premarket|dividends?|upgrade\w*|downgrade\w*|analysts?|invest\w*|holding|
-    position|portfolio|market|trad(?:e|es|ing|ers?)|close[sd]?|opened|calls|expir\w*|valuation|quarter\w*|
-    nasdaq|nyse|0dte)\b|\d%|\$\d""",
+    position|portfolio|market|trad(?:e|es|ing|ers?)|exchange|index|margins?|shareholders?|10-[kq]|
+    8-k|close[sd]?|opened|calls|expir\w*|valuation|quarter\w*|nasdaq|nyse|0dte)\b|\d%|\$\d""",
     re.IGNORECASE | re.VERBOSE,
 )
 #: Words that speak of companies: beside one of these a name that is a word as well is meant as one.
 _COMPANY = re.compile(
     r"""\b(?:ceo|cfo|compan(?:y|ies)|firm|inc|corp|executives?|unveil\w*|launch\w*|deliver(?:y|ies|ed|s)|customers?|
     users?|apps?|devices?|phones?|products?|factor(?:y|ies)|suppl(?:y|ies|iers?)|cloud|chips?|ai|software|sales|
-    profits?|workers|union|layoffs|lawsuits?|antitrust|regulators?|fined?|data|warehouses?|streaming|services?|
+    profits?|workers|union|layoffs|jobs|offices?|head\s+of|names\s+new|annual\s+meeting|outage|
+    lawsuits?|antitrust|regulators?|fined?|data|warehouses?|streaming|services?|
     contracts?|deal|trucks?|recall(?:s|ed)?|cars?|evs?|plants?|fees|payments?|cards?|rivals?|business|maker|billion|
     million|tax|tariffs?|forecast\w*|results|outlook)\b""",
     re.IGNORECASE | re.VERBOSE,

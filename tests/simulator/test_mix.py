@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator.chatter import Person, view
 from tbcache.embedded.simulator.mix import MIXES
+from tbcache.embedded.simulator.stream import open_stream
 from tests.simulator import ask
-from tests.simulator.conftest import truth
+from tests.simulator.conftest import START, Clock, truth
 
 SOURCES = ("twitter", "reddit", "news", "stocktwits")
 Row = dict[str, Any]
@@ -74,6 +76,75 @@ def test_a_copy_has_the_words_of_another_in_another_name(client: TestClient) -> 
     assert both
     assert all(copy["body"] == of["body"] for copy, of in both)
     assert any(copy["user"] != of["user"] for copy, of in both)
+
+
+def test_people_do_not_share_their_sentences(client: TestClient) -> None:
+    """What two share word for word is a copy, as the truth says: a rule of copies is judged by it."""
+    known = {row["ids"][0]: row for row in truth(client, "twitter", "NVDA", 72)}
+    found, params = dict[str, str](), {"max_results": 100, "tweet.fields": "created_at"}
+    for _ in range(3):
+        page = ask.twitter(client, "$NVDA", **params).json()
+        found |= {post["id"]: post["text"] for post in page["data"]}
+        params["next_token"] = page["meta"]["next_token"]
+    own = [text for id, text in found.items() if id in known and known[id]["kind"] == "original"
+           and known[id]["lang"] == "en" and known[id]["symbols"] == ["NVDA"]]  # fmt: skip
+    assert len(own) > 20
+    assert len(set(own)) > 0.95 * len(own)
+
+
+def test_an_author_has_a_leaning_that_turns(client: TestClient) -> None:
+    """Where all think alike, it does not matter whether one of them counts a hundred times."""
+    stream = open_stream(7, "twitter", "NVDA", 600)
+    people = [Person(number) for number in range(50)]
+    now = [view(person, stream, START) for person in people]
+    later = [view(person, stream, START + 20 * 86_400) for person in people]
+    assert max(now) - min(now) > 0.8
+    assert max(abs(after - before) for before, after in zip(now, later, strict=True)) > 0.8
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_late_is_found_later(simulator: Callable[..., TestClient], clock: Clock, source: str) -> None:
+    """A refresh that asks from the newest item on never sees it."""
+    client = simulator(plans={"news": "paid"})
+    late = [row for row in truth(client, source, "NVDA", 72) if row["found_at"] > row["at"]
+            and not (row["edited_at"] or row["removed_at"]) and row["kind"] != "retweet"]  # fmt: skip
+    assert late
+    row = late[0]
+    query = {"twitter": "$NVDA", "news": "NVDA OR Nvidia"}.get(source, "NVDA")
+    shown = []
+    for moment in (row["at"], row["found_at"]):
+        clock.at = datetime.fromisoformat(moment).timestamp() + 0.5
+        shown.append(row["ids"][0] in ask.EACH[source](client, query).text)
+    assert shown == [False, row["place"] is None or row["place"] in ask.SUBREDDITS or source == "news"]
+
+
+def test_for_an_hour_of_some_days_far_more_is_said_and_much_of_it_is_spam(client: TestClient) -> None:
+    """An hour of one wave weighs as much as a night of everybody else."""
+    rows = [row for row in truth(client, "stocktwits", "NVDA", 360) if row["symbols"] == ["NVDA"]]
+    hours = Counter(row["at"][:13] for row in rows)
+    busiest, most = hours.most_common(1)[0]
+    assert most > 3 * len(rows) / 360
+    spam = sum(row["kind"] == "spam" for row in rows if row["at"].startswith(busiest))
+    assert spam > 0.2 * most
+
+
+def test_what_is_spelled_alike_is_found_by_its_word_and_is_about_no_symbol(
+    simulator: Callable[..., TestClient],
+) -> None:
+    """A search for "apple" finds pies; whoever counts them has to be told from whoever does not."""
+    client = simulator(plans={"news": "paid"})
+    known = {row["ids"][0]: row for row in truth(client, "news", "AAPL", 72)}
+    alike = {id for id, row in known.items() if row["kind"] == "lookalike"}
+    assert alike
+    assert {(len(known[id]["symbols"]), known[id]["stance"]) for id in alike} == {(0, "neutral")}
+
+    def found(query: str) -> set[str]:
+        articles = ask.news(client, query, pageSize=100, **{"from": "2026-05-31T00:00:00"}).json()["articles"]
+        return {article["url"] for article in articles}
+
+    assert found("AAPL OR Apple") & alike
+    assert not found("AAPL") & alike
+    assert len(found("AAPL") & known.keys()) < len(found("AAPL OR Apple") & known.keys() - alike)
 
 
 def test_spam_is_a_few_authors_in_bursts(client: TestClient) -> None:

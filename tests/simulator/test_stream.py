@@ -24,6 +24,15 @@ def test_between_gives_exactly_the_items_of_that_time(symbol: str, back: int, le
     assert stream.at(found.stop) >= start + length
 
 
+@given(st.integers(0, 400), st.floats(0, 86_399))
+def test_a_burst_keeps_the_order_and_the_day(day: int, second: float) -> None:
+    """A search by time goes by the order; an item that left its day would be billed on another one."""
+    stream = Stream(7, "stocktwits", "NVDA", 1400)
+    moment = START // 86_400 * 86_400 + day * 86_400 + second
+    first = stream.first_from(moment)
+    assert stream.at(first - 1) < moment <= stream.at(first)
+
+
 def test_items_are_seconds_apart_and_in_order() -> None:
     """Ids are made of whole seconds: two items in one second would share one."""
     stream = Stream(7, "stocktwits", "NVDA", 1400)

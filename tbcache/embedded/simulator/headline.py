@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tbcache.embedded.simulator import tongue
 from tbcache.embedded.simulator.chatter import Stance
+from tbcache.embedded.simulator.wording import pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +28,12 @@ OUTLETS = (
     Outlet("market-almanac", "Market Almanac", "marketalmanac.example"),
     Outlet(None, "Chip & Circuit", "chipcircuit.example"),
 )
-_HEADLINES: dict[Stance, tuple[str, ...]] = {
-    "bullish": (
-        "{s} shares surge after record quarter beats estimates",
-        "{s} raises full-year outlook as demand stays strong",
-        "Analysts upgrade {s}, citing improving margins",
-        "{s} climbs to a new high on upbeat guidance",
-        "{s} wins major contract; stock gains {pct}%",
-        "Why investors are optimistic about {s} this year",
-    ),
-    "bearish": (
-        "{s} shares plunge as profit warning shocks investors",
-        "{s} misses expectations, cuts forecast",
-        "Regulator opens probe into {s}; stock falls {pct}%",
-        "{s} downgraded on weak demand & rising costs",
-        "Lawsuit adds to losses at {s}",
-        "{s} slides for a third day as fears of slowdown grow",
-    ),
-    "neutral": (
-        "{s} to report quarterly results next week",
-        "What to watch when {s} meets investors",
-        "{s} names new head of operations",
-        "Five questions for {s} before its annual meeting",
-        "{s} schedules product event for the autumn",
-    ),
-}
+#: What newspapers call companies, in their own words.
+_COMPANIES = {
+    "AAPL": "Apple", "AMZN": "Amazon", "CAT": "Caterpillar", "F": "Ford", "GOOGL": "Alphabet",
+    "IT": "Gartner", "META": "Meta", "MSFT": "Microsoft", "NOW": "ServiceNow", "NVDA": "Nvidia",
+    "ON": "ON Semiconductor", "ALL": "Allstate", "TSLA": "Tesla", "GME": "GameStop", "SPY": "S&P 500 ETF SPY",
+}  # fmt: skip
 _LEADS: dict[Stance, str] = {
     "bullish": "Shares of {s} rose in heavy trading after the company delivered better numbers than feared.",
     "bearish": "Shares of {s} dropped in heavy trading after the company delivered worse numbers than hoped.",
@@ -61,14 +43,22 @@ _NAMES = ("A. Whitlock", "Dana Reyes", "J. Okafor", "Mira Lindqvist", "Sam Petro
 
 
 def headline(dice: random.Random, view: Stance, symbols: Sequence[str], language: str) -> str:
+    """A headline about ``symbols``: by the ticker or, more often, by what the company is called."""
     if language != "en":
         return tongue.post(dice, language, view, symbols[0]).replace("$", "")
-    named = symbols[0] if len(symbols) == 1 else f"{', '.join(symbols[:-1])} and {symbols[-1]}"
-    return dice.choice(_HEADLINES[view]).format(s=named, pct=f"{1 + 9 * dice.random():.1f}")
+    named = f"{', '.join(symbols[:-1])} and {symbols[-1]}" if len(symbols) > 1 else _called(dice, symbols[0])
+    return pick(dice, f"headline.{view}").format(s=named, pct=f"{1 + 9 * dice.random():.1f}")
 
 
 def lead(view: Stance, symbol: str) -> str:
-    return _LEADS[view].format(s=symbol)
+    return _LEADS[view].format(s=_COMPANIES.get(symbol, symbol))
+
+
+def _called(dice: random.Random, symbol: str) -> str:
+    name, draw = _COMPANIES.get(symbol), dice.random()
+    if name is None or draw < 0.25:
+        return symbol
+    return name if draw < 0.75 else f"{name} ({symbol})"
 
 
 def byline(dice: random.Random) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 from tbcache.embedded.simulator import headline, post
 from tbcache.embedded.simulator.api import Api, BadParameter, bearer, moment, stamp
 from tbcache.embedded.simulator.reply import Call, Reply
-from tbcache.embedded.simulator.search import symbols
+from tbcache.embedded.simulator.search import finds, symbols
 from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream
 from tbcache.embedded.simulator.window import Arrival
 
@@ -31,7 +31,7 @@ CANDIDATES = 4000
 _HALF_DAY = 12 * 3600
 _BY_TIME = "publishedAt"
 _SORTS = ("relevancy", "popularity", _BY_TIME)
-_RELEVANCE = 104
+_RELEVANCE, _TITLE = 104, 105
 _KNOWN = {
     EVERYTHING: (
         "q", "qInTitle", "searchIn", "sources", "domains", "excludeDomains", "from", "to", "language",
@@ -123,7 +123,7 @@ class NewsApi(Api):
             return _too_old(now - history, start)
         # `to` is inclusive, and times are whole seconds.
         end = min(newest, _time(params, "to", newest) + 1)
-        found = self._find(params, start, end)
+        found = self._find(params, start, end, now)
         if params.get("sortBy", _BY_TIME) != _BY_TIME:
             found.sort(key=lambda item: item[0].draw(item[1], _RELEVANCE))
         return _listed(found, page, size, now)
@@ -133,14 +133,25 @@ class NewsApi(Api):
         if not any(params.get(name) for name in _KNOWN[HEADLINES][:6]):
             raise BadParameter(*_MESSAGES[400])
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 20, 100)
-        return _listed(self._find(params, now - DAY, now), page, size, now)
+        return _listed(self._find(params, now - DAY, now, now), page, size, now)
 
-    def _find(self, params: Mapping[str, str], start: float, end: float) -> list[tuple[Stream, int]]:
-        """The articles that are asked for, newest first; without words, of what everybody talks about."""
+    def _find(
+        self, params: Mapping[str, str], start: float, end: float, now: float
+    ) -> list[tuple[Stream, int]]:
+        """The articles that are asked for, newest first; without words, of what everybody talks about.
+
+        A search looks at the words of title and text, so that "AAPL" misses what says Apple.
+        """
         words = params.get("q") or params.get("qInTitle", "")
         asked = symbols(words) if words else POPULARITY
         newest_first = itertools.islice(self.items(asked, start, max(start, end)), CANDIDATES)
-        return [item for item in newest_first if _is_wanted(*item, params)]
+        return [
+            (stream, k)
+            for stream, k in newest_first
+            if post.found_at(stream, k) <= now
+            and _is_wanted(stream, k, params)
+            and (not words or finds(words, _written(stream, k)))
+        ]
 
 
 def _listed(found: list[tuple[Stream, int]], page: int, size: int, now: float) -> Reply:
@@ -249,7 +260,7 @@ def _outlet(stream: Stream, k: int) -> headline.Outlet:
 
 @functools.lru_cache(maxsize=8192)
 def _url(stream: Stream, k: int) -> str:
-    about = "-".join(post.symbols(stream, k)).lower()
+    about = "-".join(post.symbols(stream, k)).lower() or "story"
     return f"https://{_outlet(stream, k).domain}/{stamp(stream.at(k), '%Y/%m/%d')}/{about}-{k}"
 
 
@@ -258,11 +269,9 @@ def _article(stream: Stream, k: int, is_gone: bool) -> msgspec.Raw:
     """An article that was taken down stays in the list, without a word or a date of its own."""
     if is_gone:
         return msgspec.Raw(msgspec.json.encode(_REMOVED))
-    written = post.write(stream, k)
     dice = stream.dice(post.repeated(stream, k))
     outlet, url = _outlet(stream, k), _url(stream, k)
-    title = headline.headline(dice, written.stance, written.symbols, written.lang)
-    lead = headline.lead(written.stance, written.symbols[0])
+    title, lead = _words(stream, k)
     facts: dict[str, Any] = {
         "source": {"id": outlet.id, "name": outlet.name},
         "author": headline.byline(dice),
@@ -274,6 +283,21 @@ def _article(stream: Stream, k: int, is_gone: bool) -> msgspec.Raw:
         "content": None if dice.random() < 0.1 else _cut(f"{title}. {lead} ", dice.randrange(900, 6000)),
     }
     return msgspec.Raw(msgspec.json.encode(facts))
+
+
+@functools.lru_cache(maxsize=8192)
+def _words(stream: Stream, k: int) -> tuple[str, str]:
+    """The title of item ``k``, and what stands below it."""
+    written = post.write(stream, k)
+    if not written.symbols:
+        return written.text, "Read the whole story on our pages, with pictures and what readers say."
+    dice = stream.dice(post.repeated(stream, k), _TITLE)
+    title = headline.headline(dice, written.stance, written.symbols, written.lang)
+    return title, headline.lead(written.stance, written.symbols[0])
+
+
+def _written(stream: Stream, k: int) -> str:
+    return " ".join(_words(stream, k))
 
 
 def _cut(text: str, length: int) -> str:

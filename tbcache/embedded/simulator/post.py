@@ -7,6 +7,7 @@ truth of ``GET /_truth`` speak of the same ones.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ from tbcache.embedded.simulator.chatter import Person, Stance
 from tbcache.embedded.simulator.mix import mix_of
 from tbcache.embedded.simulator.stream import CROWD, DAY, POPULARITY, Stream
 
-Kind = Literal["original", "retweet", "quote", "reply", "copy", "spam"]
+Kind = Literal["original", "retweet", "quote", "reply", "copy", "spam", "lookalike"]
 
 PEOPLE = 4000
 SPAMMERS = 25
@@ -27,16 +28,21 @@ NAMED = (3, 3, 3, 4, 4, 5, 6, 8)
 NAMED_ON_AVERAGE = sum(NAMED) / len(NAMED)
 
 _KIND, _ORIGIN, _AUTHOR, _FOREIGN, _EDITED, _REMOVED, _LONG, _BURST, _IN_BURST, _NAMES, _WORDS = range(1, 12)
-_KINDS: tuple[Literal["retweet", "quote", "reply", "copy"], ...] = ("retweet", "quote", "reply", "copy")
+_LATE, _NAMED, _WAVE = 12, 13, 14
+_KINDS: tuple[Literal["retweet", "quote", "reply", "copy", "lookalike"], ...] = (
+    "retweet", "quote", "reply", "copy", "lookalike",
+)  # fmt: skip
 # Spam comes in bursts: half of the items of every n-th block are one author's.
 _BLOCK = 32
 _LOOK_BACK = 150
+_WAVE_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
     """One item. Times are Unix seconds; the text is not escaped.
 
+    ``symbols`` are those that it speaks of: none of a look-alike. It is found from ``found_at`` on.
     ``of`` is the number, in the same stream, of what it repeats, quotes or answers. ``first_text`` is what it
     said before ``edited_at``; ``removed_at`` is when it was taken down, None for never.
     """
@@ -53,6 +59,7 @@ class Post:
     first_text: str
     edited_at: int | None
     removed_at: int | None
+    found_at: int
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -65,14 +72,14 @@ def kind(stream: Stream, k: int) -> Kind:
     for name in _KINDS:
         draw -= getattr(mix, name)
         if draw < 0:
-            return name
+            return "original" if name == "lookalike" and not chatter.has_lookalikes(stream.symbol) else name
     return "original"
 
 
 @functools.lru_cache(maxsize=20_000)
 def origin(stream: Stream, k: int) -> int | None:
     """The number of the post that item ``k`` is about, a recent one. None for words of its own."""
-    if kind(stream, k) in ("original", "spam"):
+    if kind(stream, k) in ("original", "spam", "lookalike"):
         return None
     reach = min(_LOOK_BACK, int(2 * DAY / stream.spacing))
     back = k - 1 - int(reach * stream.draw(k, _ORIGIN) ** 2)
@@ -89,7 +96,9 @@ def repeated(stream: Stream, k: int) -> int:
 
 @functools.lru_cache(maxsize=20_000)
 def symbols(stream: Stream, k: int) -> tuple[str, ...]:
-    """The symbols that item ``k`` names, the most talked-about more often."""
+    """The symbols that item ``k`` speaks of, the most talked-about more often."""
+    if kind(stream, k) == "lookalike":
+        return ()
     if stream.symbol != CROWD:
         return (stream.symbol,)
     dice = stream.dice(repeated(stream, k), _NAMES)
@@ -107,7 +116,7 @@ def author(stream: Stream, k: int) -> Person:
 def language(stream: Stream, k: int) -> str:
     k = repeated(stream, k)
     draw, share = stream.draw(k, _FOREIGN), mix_of(stream.source).foreign
-    if draw >= share or stream.symbol == CROWD or kind(stream, k) == "spam":
+    if draw >= share or stream.symbol == CROWD or kind(stream, k) in ("spam", "lookalike"):
         return "en"
     return tongue.LANGUAGES[int(draw / share * len(tongue.LANGUAGES))]
 
@@ -133,10 +142,23 @@ def removed_at(stream: Stream, k: int) -> int | None:
     return removed_at(stream, of)
 
 
+def found_at(stream: Stream, k: int) -> int:
+    """From when on a search finds item ``k``, in Unix seconds: some are late."""
+    mix, draw = mix_of(stream.source), stream.draw(k, _LATE)
+    if draw >= mix.late:
+        return stream.at(k)
+    return stream.at(k) + math.ceil(mix.late_seconds * draw / mix.late)
+
+
 def is_gone(stream: Stream, k: int, now: float) -> bool:
     """True once item ``k`` was taken down."""
     removed = removed_at(stream, k)
     return removed is not None and removed <= now
+
+
+def is_there(stream: Stream, k: int, now: float) -> bool:
+    """Whether a search at ``now`` finds item ``k``: no more once it was taken down."""
+    return found_at(stream, k) <= now and not is_gone(stream, k, now)
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -159,15 +181,19 @@ def write(stream: Stream, k: int) -> Post:
         first_text=text if changed is None else f"{text.rstrip('.!')}. More in a minute",
         edited_at=changed,
         removed_at=removed_at(stream, k),
+        found_at=found_at(stream, k),
     )
 
 
 @functools.lru_cache(maxsize=20_000)
 def stance(stream: Stream, k: int) -> Stance:
     """How whoever wrote item ``k`` sees it; an advertiser always sees it rise."""
-    if kind(stream, k) == "spam":
-        return "bullish"
-    return chatter.stance(stream.dice(k), stream.mood(stream.at(k)))
+    match kind(stream, k):
+        case "spam":
+            return "bullish"
+        case "lookalike":
+            return "neutral"
+    return chatter.stance(stream.dice(k), chatter.view(author(stream, k), stream, stream.at(k)))
 
 
 def _text(stream: Stream, k: int, view: Stance) -> str:
@@ -190,16 +216,27 @@ def _own_words(stream: Stream, k: int, view: Stance) -> str:
     named = symbols(stream, k)
     if kind(stream, k) == "spam":
         return chatter.spam(dice, author(stream, k), named)
+    if kind(stream, k) == "lookalike":
+        return chatter.lookalike(dice, stream.symbol)
     if stream.symbol == CROWD:
-        return chatter.of_several(dice, view, named)
+        return chatter.of_several(dice, view, named, author(stream, k))
     if (other := language(stream, k)) != "en":
         return tongue.post(dice, other, view, stream.symbol)
     price = chatter.price(stream, stream.at(k))
-    text = chatter.post(dice, view, stream.symbol, price)
+    text = chatter.post(dice, view, _called(stream, k), price, author(stream, k))
     if stream.draw(k, _LONG) >= mix_of(stream.source).long:
         return text
     return " ".join((text, *(chatter.body(dice, view, stream.symbol, price) for _ in range(4))))
 
 
+def _called(stream: Stream, k: int) -> str:
+    """How item ``k`` writes its symbol: with a ``$``, but for every other one on reddit."""
+    is_bare = stream.source.startswith("reddit") and stream.draw(k, _NAMED) < 0.5
+    return stream.symbol if is_bare else f"${stream.symbol}"
+
+
 def _is_spam(stream: Stream, k: int, share: float) -> bool:
+    """In blocks of one author's, and in waves: of what more is said in a burst, half is advertised."""
+    if share and stream.is_in_burst(k) and stream.draw(k, _WAVE) < _WAVE_SHARE:
+        return True
     return stream.draw(k // _BLOCK, _BURST) < 2 * share and stream.draw(k, _IN_BURST) < 0.5

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from tbcache.embedded.simulator import submission
+from tbcache.embedded.simulator import post, submission
 from tbcache.embedded.simulator.api import Api, bearer, whole_seconds
 from tbcache.embedded.simulator.reply import Call, Reply
-from tbcache.embedded.simulator.search import symbols
+from tbcache.embedded.simulator.search import finds, symbols
 from tbcache.embedded.simulator.stream import DAY, POPULARITY, Stream, is_known, newest_first, open_stream
 from tbcache.embedded.simulator.window import Arrival
 
@@ -164,7 +164,13 @@ class RedditApi(Api):
         """Without stickies: those stand on ``hot`` alone."""
         where = subreddits if params.get("restrict_sr", "").lower() in ("1", "true", "on") else _ALL
         span = _SPANS.get(params.get("t", "all"), _SPANS["all"])
-        matches = self.items(symbols(params.get("q", "")), now - span, now)
+        query = params.get("q", "")
+        matches = (
+            (stream, k)
+            for stream, k in self.items(symbols(query), now - span, now)
+            if post.found_at(stream, k) <= now
+            and (post.kind(stream, k) != "lookalike" or finds(query, post.write(stream, k).text))
+        )
         order = _ORDERS.get(params.get("sort") or "relevance")
         return _page(_ordered(_within(matches, where), order, SEARCH_DEPTH), params, now)
 
@@ -175,7 +181,8 @@ class RedditApi(Api):
             streams = [self.comments(symbol) for symbol in POPULARITY]
             items, order = newest_first(streams, now - span, now), None
         else:
-            items, order = self.items(POPULARITY, now - span, now), _ORDERS.get(name)
+            listed = self.items(POPULARITY, now - span, now)
+            items, order = (item for item in listed if post.found_at(*item) <= now), _ORDERS.get(name)
         pinned = submission.stickies(now) if name == "hot" and not params.get("after") else []
         return _page(_ordered(_within(items, subreddits), order, LISTING_DEPTH), params, now, pinned)
 
@@ -194,7 +201,7 @@ class RedditApi(Api):
         at, symbol = place
         stream = self.comments(symbol) if kind == "t1" else self.stream(symbol)
         k = stream.first_from(at)
-        return (stream, k) if stream.at(k) == at < now else None
+        return (stream, k) if stream.at(k) == at and post.found_at(stream, k) < now else None
 
 
 def _within(items: Iterator[Item], subreddits: frozenset[str]) -> Iterator[Item]:

@@ -6,6 +6,9 @@ import re
 
 _TERM = re.compile(r"(?<![\w$:])(-?)(?:(\w+):)?(\$?)([A-Za-z0-9][A-Za-z0-9.\-]*)")
 _QUOTED = re.compile(r'"[^"]*"')
+_PART = re.compile(r'"([^"]+)"|([^\s()"]+)')
+_OR = re.compile(r"\bOR\b")
+_WORD = re.compile(r"[^\W_]+")
 _WORDS = frozenset({"OR", "AND", "NOT"})
 #: Prefixes that name where to look; every other ``name:value`` is an operator about something else.
 _PLACES = frozenset({"title", "selftext", "self_text", "qintitle"})
@@ -22,6 +25,23 @@ def symbols(query: str) -> tuple[str, ...]:
     tickers = [word for _, word in terms if word == word.upper()]
     chosen = cashtags or tickers or [word for _, word in terms[:1]]
     return tuple(dict.fromkeys(word.upper() for word in chosen))
+
+
+def finds(query: str, text: str) -> bool:
+    """Whether a keyword search for ``query`` finds ``text``: by all that one of its parts asks for.
+
+    ``OR`` sets the parts apart. Signs are not searched for, and ``$F`` is the letter.
+    """
+    words = _spaced(text)
+    parts = (_PART.findall(part) for part in _OR.split(query))
+    return any(
+        part and all(_spaced(phrase or word) in words for phrase, word in part if word not in _WORDS)
+        for part in parts
+    )
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(_WORD.findall(text.lower()))} "
 
 
 def has_cashtag_operator(query: str) -> bool:

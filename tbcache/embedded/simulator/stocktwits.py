@@ -132,7 +132,7 @@ class StocktwitsApi(Api):
         start = max(now - HISTORY_SECONDS, since // 1000)
         end = min(now, newest // 1000 + 1)
         for stream, k in self.items(symbols, start, max(start, end), message_id):
-            if since < message_id(stream, k) <= newest and not post.is_gone(stream, k, now):
+            if since < message_id(stream, k) <= newest and post.is_there(stream, k, now):
                 yield stream, k
 
 

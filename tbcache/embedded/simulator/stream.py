@@ -6,6 +6,7 @@ of the simulator all see the same ones.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import heapq
 import math
@@ -13,12 +14,17 @@ import random
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
+from tbcache.embedded.simulator.mix import mix_of
+
 #: The first moment of every stream: 2015-01-01 UTC, in Unix seconds.
 BEGIN = 1_420_070_400
 UNKNOWN_PREFIX = "ZZZ"
 #: The stream of what names several of the symbols that everybody talks about.
 CROWD = "*"
 DAY = 86_400
+#: On so many days something happens, and for an hour more is said of a symbol.
+BURST_DAYS = 0.25
+_HOUR = 3600.0
 
 #: How much is said of a symbol, in shares of what is said of the first; of others it follows from the seed.
 POPULARITY = {
@@ -49,31 +55,64 @@ class Stream:
         share = 1.0 if symbol == CROWD else POPULARITY.get(symbol, 0.02 + (self.mood_salt % 100) / 500)
         # 20 s apart at least, so that the jitter below never puts two into one second.
         self.spacing = max(20.0, DAY / max(2.0, per_day * share))
+        self._pace = max(1.0, min(mix_of(source).burst, self.spacing / 20.0))
 
     def at(self, k: int) -> int:
         """When item ``k`` came, in Unix seconds."""
-        jitter = 0.05 + 0.9 * (_mix(self.salt + k) / _WORD)
-        return int(BEGIN + (k + jitter) * self.spacing)
+        jitter = 0.05 + 0.9 * (mixed(self.salt + k) / _WORD)
+        return int(self._burst(BEGIN + (k + jitter) * self.spacing))
 
     def dice(self, k: int, topic: int = 0) -> random.Random:
         """The random numbers that everything else about item ``k`` is made of; of each ``topic`` others."""
-        return random.Random(_mix(_mix(self.salt ^ topic) + k))
+        return random.Random(mixed(mixed(self.salt ^ topic) + k))
 
     def draw(self, k: int, topic: int) -> float:
         """A number from 0 to 1 of item ``k``; of each ``topic`` another, and cheaper than dice."""
-        return _mix(_mix(self.salt ^ topic) + k) / _WORD
+        return mixed(mixed(self.salt ^ topic) + k) / _WORD
 
     def first_from(self, moment: float) -> int:
         """The number of the first item at or after ``moment`` (Unix seconds)."""
-        k = max(0, math.floor((moment - BEGIN) / self.spacing) - 1)
-        while self.at(k) < moment:
-            k += 1
-        return k
+        # Bursts move an item within its day.
+        day = moment // DAY * DAY - BEGIN
+        first, last = (max(0, math.floor(edge / self.spacing) - 2) for edge in (day, day + DAY))
+        return first + bisect.bisect_left(range(first, last + 4), moment, key=self.at)
 
     def between(self, start: float, end: float) -> range:
         """The numbers of the items with ``start <= at < end``, oldest first."""
         first = self.first_from(start)
         return range(first, max(first, self.first_from(end)))
+
+    def is_in_burst(self, k: int) -> bool:
+        """Whether item ``k`` came in an hour in which more was said than in others."""
+        at = self.at(k)
+        start = self._burst_start(at // DAY)
+        return start is not None and start <= at % DAY < start + _HOUR
+
+    def _burst_start(self, day: int) -> float | None:
+        """When that hour begins, in seconds of the UTC ``day``; None on most days.
+
+        All sources talk of the same news, so that it is the symbol's.
+        """
+        draw = mixed(self.mood_salt + day) / _WORD
+        if self._pace == 1 or draw >= BURST_DAYS:
+            return None
+        return draw / BURST_DAYS * (DAY - _HOUR)
+
+    def _burst(self, moment: float) -> float:
+        """Where ``moment``, on an even grid, comes to lie: within its day, and in the same order."""
+        day, rest = divmod(moment, DAY)
+        start = self._burst_start(int(day))
+        if start is None:
+            return moment
+        even = 1 + (self._pace - 1) * _HOUR / DAY
+        before, within = start / even, _HOUR * self._pace / even
+        if rest < before:
+            rest *= even
+        elif rest < before + within:
+            rest = start + (rest - before) * even / self._pace
+        else:
+            rest = start + _HOUR + (rest - before - within) * even
+        return day * DAY + rest
 
     def mood(self, moment: float) -> float:
         """How the crowd feels about the symbol at ``moment``: -1 (bearish) .. 1 (bullish)."""
@@ -121,7 +160,7 @@ def _number(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _mix(number: int) -> int:
+def mixed(number: int) -> int:
     """One round of splitmix64: neighbouring numbers come out unrelated, and it is cheap."""
     z = (number + 0x9E3779B97F4A7C15) & _WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD

@@ -104,7 +104,7 @@ def _link(stream: Stream, k: int, title: str) -> dict[str, Any]:
     dice = stream.dice(k)
     view = post.stance(stream, post.repeated(stream, k))
     price = chatter.price(stream, stream.at(k))
-    has_body = dice.random() < 0.6 and stream.symbol != "*"
+    has_body = dice.random() < 0.6 and stream.symbol != "*" and post.kind(stream, k) != "lookalike"
     return {
         **_envelope(_id(stream, k), subreddit(stream, k), stream.at(k)),
         "title": title,

@@ -17,7 +17,8 @@ def truths(api: Api, symbol: str, start: float, end: float) -> list[dict[str, An
 
     ``ids`` are all that it has had, in the order of its edits; ``of`` is the first id of what it repeats,
     quotes or answers. ``place`` is the subreddit or the site. ``stance`` is that of whoever wrote the words.
-    What was taken down is there as well.
+    What was taken down is there as well, and so is what is spelled like ``symbol`` and speaks of something
+    else, whose ``symbols`` are none.
     """
     return [_truth(api, stream, k) for stream, k in api.items((symbol,), start, end)]
 
@@ -34,6 +35,7 @@ def _truth(api: Api, stream: Stream, k: int) -> dict[str, Any]:
         "stance": written.stance,
         "lang": written.lang,
         "symbols": written.symbols,
+        "found_at": stamp(written.found_at),
         "edited_at": _time(written.edited_at),
         "removed_at": _time(written.removed_at),
     }

@@ -148,7 +148,7 @@ class TwitterApi(Api):
             if own <= since:
                 return
             is_inside = start <= tweet.moment_of(own) < end and (until is None or own < until)
-            if is_inside and not post.is_gone(stream, k, now) and test(tweet.subject(stream, k)):
+            if is_inside and post.is_there(stream, k, now) and test(tweet.subject(stream, k)):
                 yield stream, k
 
 
