@@ -107,6 +107,10 @@ class Oracle:
             self.ended.pop(id, None)
         self._note_claims()
 
+    @property
+    def has_lost(self) -> bool:
+        return self._lost_us > 0
+
     def set_clock(self) -> None:
         """The server's clock was set: what was to end at some moment may be over, or not."""
         self.leases.clear()

@@ -27,7 +27,7 @@ from tbcache.models.error import (
 )
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
-from tbcache.queue.handle import Queue
+from tbcache.queue.handle import Handle, Queue
 from tbcache.queue.job import actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.store.connection import Store
@@ -224,7 +224,15 @@ class Process(Host):
         request = FetchRequest(self.world.source.name, symbol)
         handle = await world().offload(lambda: self.queue.enqueue(request, lane, delay_seconds=delay))
         if wait:
-            await world().offload(lambda: handle.result(wait))
+            await self._await_result(handle, wait)
+
+    async def _await_result(self, handle: Handle, seconds: float) -> None:
+        try:
+            await world().offload(lambda: handle.result(seconds))
+        except TbcacheError as error:
+            # Where Redis has lost its data, it has lost the job, and says so.
+            if type(error) is not TbcacheError or not self.world.oracle.has_lost:
+                raise
 
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
