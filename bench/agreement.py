@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
 
 
 def most_confident(confidences: Sequence[float], share: float) -> list[int]:
-    """The places of the ``share`` of texts that the scorer is surest of."""
-    order = sorted(range(len(confidences)), key=lambda i: -confidences[i])
+    """The places of the ``share`` of texts that the scorer is surest of; of equals, any."""
+    order = list(range(len(confidences)))
+    # In a file that is sorted by labels the first of them would be of one label.
+    random.Random(0).shuffle(order)
+    order.sort(key=lambda i: -confidences[i])
     return order[: round(share * len(order))]

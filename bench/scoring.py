@@ -7,8 +7,8 @@ alone, so that a busy machine slows both sides of it. Prints the median of them,
 a text of 32 times the length beside that of 32 texts, and the macro-F1 of both.
 
 Then, of the sentences in ``bench/data/calibration.tsv``, those that nobody had looked at while the rules were
-written: the macro-F1 over all of them and over the 70% of which the scorer is surest, and the expected
-calibration error of its confidence, cross-validated by ``python -m bench.calibrate``.
+written and that the confidence is not fitted on: the macro-F1 over all of them and over the 70% of which the
+scorer is surest, and the expected calibration error of its confidence.
 
 FOLDER holds labelled sets of one's own, as most of them may not be passed on: files
 NAME.tsv of LABEL<TAB>TEXT, the label bullish, bearish or neutral (or positive, negative).
@@ -63,7 +63,7 @@ def main(rounds: int, folder: Path | None) -> None:
         )
     slower = lengthen(ours["finance-vader"], texts)
     print(f"a word in a text of {TIMES} times the length takes {slower:.2f} times as long")
-    labels, texts = blind()
+    labels, texts = held()
     print(f"{len(texts)} sentences that the rules were not made by: {certainty(labels, texts)}")
     print(f"vaderSentiment there: macro-F1 {f1(labels, plain(texts)):.3f}")
     if folder is not None:
@@ -131,9 +131,9 @@ def certainty(labels: list[str], texts: list[str]) -> str:
     )
 
 
-def blind() -> Set:
+def held() -> Set:
     rows = [line.split("\t") for line in BLIND.read_text("utf-8").splitlines() if line[0] != "#"]
-    rows = [row for row in rows if row[1] == "blind"]
+    rows = [row for row in rows if row[1] == "held"]
     return [row[0] for row in rows], [row[2] for row in rows]
 
 
