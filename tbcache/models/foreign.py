@@ -14,6 +14,8 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from tbcache.models.decoder import decode_json
+
 T = TypeVar("T")
 
 #: The longest text that is shown of anything, and the longest line that it may be a part of.
@@ -45,7 +47,7 @@ def read_json(data: bytes | str | msgspec.Raw, kind: Any = Any) -> Any:
         nesting as deep as Python's stack; whoever forgot one would fall over a single damaged value.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode_json(data, kind)
     except RecursionError:
         raise NotJson("it is nested too deeply") from None
     except ValueError as error:

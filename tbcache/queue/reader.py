@@ -13,6 +13,8 @@ import dramatiq
 import msgspec
 from dramatiq.message import get_encoder
 
+from tbcache.models.decoder import convert
+
 #: Options by which a message would have dramatiq hold it in memory, or end a thread.
 _REFUSED_OPTIONS = {"eta", "throws"}
 
@@ -119,6 +121,6 @@ def _check_known(names: Iterable[str], known: typing.Collection[str]) -> None:
 
 def _convert(value: Any, kind: Any, what: str) -> Any:
     try:
-        return msgspec.convert(value, kind)
+        return convert(value, kind)
     except msgspec.ValidationError as error:
         raise Unreadable(f"{what}: {error}"[:200]) from None

@@ -36,6 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tbcache.models import Engagement, Item, Kind, Label, Right, SymbolSentiment
 from tbcache.models.answer import UNKNOWN_ENGAGEMENT
+from tbcache.models.decoder import convert
 from tbcache.models.foreign import read_json
 from tbcache.repository.answer import Answer, finite, storable
 from tbcache.timeline import Load, Read, Scored, Span
@@ -319,7 +320,7 @@ def to_load(row: Row[Any]) -> Load:
     Raises:
       msgspec.ValidationError, NotJson: the row is damaged.
     """
-    return msgspec.convert({**_values(row), "tally": read_json(row.tally, dict[int, int])}, Load)
+    return convert({**_values(row), "tally": read_json(row.tally, dict[int, int])}, Load)
 
 
 def to_read(row: Row[Any]) -> Read:
@@ -405,7 +406,7 @@ def to_item(found: Row[Any]) -> Item:
     Raises:
       msgspec.ValidationError, NotJson: the row is damaged.
     """
-    row = msgspec.convert(_values(found), _ItemRow)
+    row = convert(_values(found), _ItemRow)
     facts = read_json(row.facts, _Facts) if row.facts else _Facts()
     return Item(
         id=row.external_id,
@@ -446,4 +447,4 @@ def to_sentiment(row: Row[Any]) -> SymbolSentiment:
     Raises:
       msgspec.ValidationError: the row is damaged.
     """
-    return msgspec.convert(_values(row), SymbolSentiment)
+    return convert(_values(row), SymbolSentiment)

@@ -29,6 +29,7 @@ import msgspec
 from pydantic import BaseModel
 
 from tbcache.models import SymbolSentiment
+from tbcache.models.decoder import convert, json_decoder
 
 #: Fresh until long after anyone cares: such an entry lives as long as its key.
 FOREVER = 9_007_199_254_740_991
@@ -155,7 +156,7 @@ _DECODER = msgspec.json.Decoder()
 #: The place from which users import the class, as the module that it is written in may move.
 _SENTIMENT = "tbcache.models:SymbolSentiment"
 _SENTIMENT_HEAD = b'{"$dataclass":"%b","v":' % _SENTIMENT.encode()
-_SENTIMENT_DECODER = msgspec.json.Decoder(_TaggedSentiment)
+_SENTIMENT_DECODER = json_decoder(_TaggedSentiment)
 
 
 def _write(tree: Any, encoder: msgspec.json.Encoder) -> bytes:
@@ -334,7 +335,7 @@ def _build_enum(cls: type[Enum], node: dict[str, Any]) -> Any:
 
 def _build_dataclass(cls: type, node: dict[str, Any]) -> Any:
     if cls is SymbolSentiment:
-        return msgspec.convert(node["v"], SymbolSentiment)
+        return convert(node["v"], SymbolSentiment)
     values = node["v"]
     made: Any = object.__new__(cls)
     for field in dataclasses.fields(cls):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tbcache.models import Engagement, Item, Kind, Label, Right
+from tbcache.models.decoder import msgpack_decoder
 from tbcache.models.foreign import read_json
 from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
@@ -203,7 +204,7 @@ class _Table(msgspec.Struct, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(_Table)
+_DECODER = msgpack_decoder(_Table)
 
 
 def _encode(record: Record) -> bytes:

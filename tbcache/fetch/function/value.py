@@ -18,6 +18,7 @@ import msgspec.inspect
 
 from tbcache.fetch.function.fidelity import is_kept
 from tbcache.fetch.function.shape import shape
+from tbcache.models.decoder import json_decoder
 from tbcache.models.foreign import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
@@ -118,12 +119,12 @@ class Values(Generic[T]):
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[T]:
         try:
-            return msgspec.json.Decoder(self._annotation, dec_hook=_built)
+            return json_decoder(self._annotation, _built)
         except TypeError as error:
             raise TypeError(f"what {self._name}() returns cannot be cached: {error}") from None
 
 
-_ENTRIES = msgspec.json.Decoder(_Entry)
+_ENTRIES = json_decoder(_Entry)
 
 
 def _plain(value: Any) -> Any:
