@@ -15,7 +15,7 @@ import redis
 
 from bench import cache, fleet, timing
 from bench.table import Bar, Table
-from tbcache.store import codec
+from tbcache.store import codec, envelope
 from tests.server import Server
 
 BATCH = 20_000
@@ -149,7 +149,7 @@ def _exists(server: Server, prefix: str) -> Callable[[int], bool]:
 def fill(server: Server, way: Way, keys: int) -> None:
     """So many keys, a tenth of them to go."""
     server.client.flushall()
-    payload = codec.seal(codec.encode(1))
+    payload = envelope.seal(codec.encode(1))
     for first in range(0, keys, BATCH):
         last = min(first + BATCH, keys) - 1
         server.client.eval(_FILL, 0, first, last, way.goes, way.stays, payload)

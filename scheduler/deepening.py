@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tbcache.admission.fresh import value_of
 from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
@@ -19,6 +18,7 @@ from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.codec import DecodeError, decode_sentiment
+from tbcache.store.envelope import value_of
 
 from .missing import Candidate, has_room, may_spend, next_of
 

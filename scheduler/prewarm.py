@@ -14,7 +14,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
-from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.envelope import HEAD_BYTES
 from tbcache.store.wire import MICROS
 
 from .due import Due, Look, due_of

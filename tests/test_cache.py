@@ -20,7 +20,7 @@ from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, get_source
-from tbcache.store import Store, codec
+from tbcache.store import Store, envelope
 from tbcache.store import memory as memory_module
 from tbcache.store.memory import Memory
 from tests.blocking import Admission
@@ -175,9 +175,9 @@ def test_what_cannot_be_stored_is_refused(cache: CacheManager) -> None:
     [
         b"",
         b"junk",
-        codec.seal(b"{broken"),
-        codec.seal(b'{"$bytes":7}'),
-        codec.seal(b'{"$enum":"os:system","v":1}'),
+        envelope.seal(b"{broken"),
+        envelope.seal(b'{"$bytes":7}'),
+        envelope.seal(b'{"$enum":"os:system","v":1}'),
     ],
 )
 @pytest.mark.parametrize("has_local", [False, True])
@@ -218,7 +218,7 @@ def test_an_entry_of_another_redis_type_is_a_miss_and_goes(
 def test_a_value_of_a_class_not_loaded_here_is_a_miss_and_stays(cache: CacheManager, server: Server) -> None:
     """The process it was written for can still read it."""
     entry = cache.store.keys.entry("other:process")
-    server.client.set(entry, codec.seal(b'{"$dataclass":"bot.models:Order","v":{}}'), ex=60)
+    server.client.set(entry, envelope.seal(b'{"$dataclass":"bot.models:Order","v":{}}'), ex=60)
     assert cache.get("other:process", "miss") == "miss"
     assert server.client.exists(entry)
 
@@ -227,11 +227,11 @@ def test_an_answer_of_a_source_is_a_hit_while_it_is_fresh(cache: CacheManager, s
     """Its key outlives it, because a stale answer may stand in for a failing upstream."""
     now_us = int(time.time() * 1e6)
     entry = cache.store.keys.entry("twitter:AAPL:24")
-    server.client.set(entry, codec.seal(b"1", now_us + 30_000_000), ex=3600)
+    server.client.set(entry, envelope.seal(b"1", now_us + 30_000_000), ex=3600)
     assert cache.get("twitter:AAPL:24") == 1
     assert cache.exists("twitter:AAPL:24")
     assert cache.get_ttl("twitter:AAPL:24") == 30
-    server.client.set(entry, codec.seal(b"1", now_us - 1_000_000), ex=3600)
+    server.client.set(entry, envelope.seal(b"1", now_us - 1_000_000), ex=3600)
     assert cache.get("twitter:AAPL:24", "stale") == "stale"
     assert not cache.exists("twitter:AAPL:24")
     assert cache.get_ttl("twitter:AAPL:24") is None
@@ -285,7 +285,7 @@ def test_a_clear_of_many_keys_blocks_nobody(cache: CacheManager, server: Server)
     """KEYS on a full server stops every client for as long as it takes."""
     pipe = server.client.pipeline(transaction=False)
     for n in range(3000):
-        pipe.set(cache.store.keys.entry(f"twitter:S{n}:24"), codec.seal(b"1"), ex=60)
+        pipe.set(cache.store.keys.entry(f"twitter:S{n}:24"), envelope.seal(b"1"), ex=60)
     pipe.execute()
     server.client.config_resetstat()
     assert cache.clear_pattern("twitter:*") == 3000
@@ -632,10 +632,10 @@ def test_how_long_an_answer_is_fresh_is_told_by_the_servers_clock(
     clock = time.time
     for hours in (-1, 1):
         monkeypatch.setattr(time, "time", lambda hours=hours: clock() + 3600 * hours)
-        server.client.set(entry, codec.seal(b"1", (seconds + 1800) * 1_000_000), ex=3600)
+        server.client.set(entry, envelope.seal(b"1", (seconds + 1800) * 1_000_000), ex=3600)
         assert cache.get("twitter:AAPL:24") == 1
         assert 1700 < (cache.get_ttl("twitter:AAPL:24") or 0) <= 1800
-        server.client.set(entry, codec.seal(b"1", (seconds - 1800) * 1_000_000), ex=3600)
+        server.client.set(entry, envelope.seal(b"1", (seconds - 1800) * 1_000_000), ex=3600)
         assert cache.get("twitter:AAPL:24") is None
         assert cache.get_ttl("twitter:AAPL:24") is None
 
@@ -648,7 +648,7 @@ def test_the_layer_keeps_no_answer_longer_than_it_is_fresh(
     ttls: list[float] = []
     monkeypatch.setattr(cache.memory, "put", lambda key, value, ttl, token, size: ttls.append(ttl))
     entry = cache.store.keys.entry("twitter:AAPL:24")
-    server.client.set(entry, codec.seal(b"1", int((time.time() + 30) * 1e6)), ex=3600)
+    server.client.set(entry, envelope.seal(b"1", int((time.time() + 30) * 1e6)), ex=3600)
     cache.get("twitter:AAPL:24")
     cache.set("plain", 1, ttl=20)
     cache.get("plain")

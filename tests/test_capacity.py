@@ -12,7 +12,8 @@ from tbcache.models import SymbolSentiment
 from tbcache.models.price import Price
 from tbcache.settings import BUILT_IN, Settings, shortages
 from tbcache.store import Store
-from tbcache.store.codec import encode_sentiment, seal
+from tbcache.store.codec import encode_sentiment
+from tbcache.store.envelope import seal
 from tests.server import Server
 
 NOON = datetime(2026, 7, 28, 12, tzinfo=UTC)

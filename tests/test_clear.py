@@ -19,7 +19,7 @@ from tbcache.models import Failure
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings, get_source
-from tbcache.store import Store, codec
+from tbcache.store import Store, envelope
 from tbcache.store.clear import read_log
 from tbcache.store.memory import Memory
 from tests.blocking import Admission
@@ -560,7 +560,7 @@ def test_a_damaged_log_is_survived(
     assert admission.settle(go(admission, asked), VALUE) == "stored"
     assert isinstance(admission.admit(asked), Hit)
     assert isinstance(admission.admit(asked), Hit)
-    assert codec.read_head(server.client.getrange(cache.store.keys.entry(KEY), 0, codec.HEAD_BYTES - 1))
+    assert envelope.read_head(server.client.getrange(cache.store.keys.entry(KEY), 0, envelope.HEAD_BYTES - 1))
     assert Fleet(settings, cache.store).status().server.is_available
     assert cache.resume() == 0
     server.client.set(cache.store.keys.sweeper, "idle", px=1000)

@@ -23,9 +23,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tbcache.models import FetchRequest, Item, SymbolSentiment
 from tbcache.store.codec import (
-    FOREVER,
-    HEAD_BYTES,
-    UNCLEARED,
     DecodeError,
     NotLoaded,
     canonical,
@@ -33,10 +30,8 @@ from tbcache.store.codec import (
     decode_sentiment,
     encode,
     encode_sentiment,
-    open_envelope,
-    read_head,
-    seal,
 )
+from tbcache.store.envelope import FOREVER, HEAD_BYTES, UNCLEARED, open_envelope, read_head, seal
 
 NEW_YORK = ZoneInfo("America/New_York")
 SENTIMENT = SymbolSentiment(

@@ -24,7 +24,7 @@ from tbcache.admission.ending import (
 )
 from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
-from tbcache.admission.fresh import Fresh, fresh_until, value_of
+from tbcache.admission.fresh import Fresh
 from tbcache.admission.line import Lines
 from tbcache.admission.prepared import Prepared
 from tbcache.admission.said import believed, closure_by, pack_hints
@@ -51,6 +51,7 @@ from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, read_log
+from tbcache.store.envelope import fresh_until, stamps_of, value_of
 from tbcache.store.memory import Memory
 from tbcache.store.wire import MICROS, day_of, to_micros
 
@@ -63,8 +64,6 @@ TTL_JITTER = 0.05
 REFUSED_SECONDS = 0.25
 #: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
 LINE_SECONDS = 7 * 86400.0
-#: The length of what an entry begins with, before its value: envelope.lua has the same number.
-ENTRY_HEAD_BYTES = 42
 
 _ONE_HIT = {"hit": 1}
 
@@ -344,7 +343,7 @@ class Admission:
             case script.Stale():
                 return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
             case script.Derive():
-                return Derive(value_of(found.line), found.line[:ENTRY_HEAD_BYTES])
+                return Derive(value_of(found.line), stamps_of(found.line))
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
             case script.Wait():

@@ -11,7 +11,7 @@ from tbcache.io.command import Command
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog, read_log
-from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.envelope import birth_of, fresh_until, value_of
 from tbcache.store.wire import MICROS
 
 SEEN_KEYS = 10_000
@@ -91,23 +91,6 @@ class Fresh:
         seen = self.logs[source] = read_log(log)
         # The seconds count from the ask, so that nobody takes the value for fresher than it is.
         left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0
-        if left <= 0 or (seen.clears and seen.hides(key, _birth(entry))):
+        if left <= 0 or (seen.clears and seen.hides(key, birth_of(entry))):
             return None
         return Hit(value_of(entry), left)
-
-
-def fresh_until(entry: bytes) -> int:
-    """Until when (us) an entry is fresh; 0 for one that is damaged."""
-    head = entry[5:21]
-    return int(head) if head.isdigit() else 0
-
-
-def value_of(entry: bytes) -> bytes:
-    """The value inside an entry's envelope, see ``codec.seal``."""
-    return entry[HEAD_BYTES:-1]
-
-
-def _birth(entry: bytes) -> int:
-    """The last clear that an entry's writer knew of; 0 for one that is damaged."""
-    birth = entry[26:42]
-    return int(birth) if birth.isdigit() else 0

@@ -20,7 +20,7 @@ from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.models.ttl import check_ttl
 from tbcache.settings import REAL_TIME_TTL
-from tbcache.store import Store, Unavailable, codec
+from tbcache.store import Store, Unavailable, codec, envelope
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.key import EVERYTHING
 from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
@@ -323,7 +323,7 @@ class Cache:
         return found
 
     async def _end(self, load: KeyLease, payload: bytes | None, seconds: float) -> bool:
-        entry = b"" if payload is None else codec.seal(payload, birth=load.birth)
+        entry = b"" if payload is None else envelope.seal(payload, birth=load.birth)
 
         async def end() -> bool:
             await self.store.ready()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from tbcache.store import Store, codec
+from tbcache.store import Store, codec, envelope
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError
 from tbcache.store.key import line_of
@@ -70,9 +70,9 @@ class Entries:
         """
         if data is None:
             return NOTHING
-        fresh_until, birth, payload = codec.open_envelope(data)
+        fresh_until, birth, payload = envelope.open_envelope(data)
         # An entry that is fresh as long as its key lives is the usual one: the hot path.
-        fresh_seconds = math.inf if fresh_until >= codec.FOREVER else await self._left(key, fresh_until)
+        fresh_seconds = math.inf if fresh_until >= envelope.FOREVER else await self._left(key, fresh_until)
         if fresh_seconds <= 0 or (known.clears and known.hides(key, birth)):
             return NOTHING
         return Opened(codec.decode(payload), payload, fresh_seconds)
@@ -81,10 +81,10 @@ class Entries:
         """For how many seconds more the value under ``key`` is fresh; None where there is none."""
         entry, name = self.store.keys.entry(key), self.store.keys.clears_of(key)
         data, ttl_ms, cleared = await self.store.pipeline(
-            ("GETRANGE", entry, 0, codec.HEAD_BYTES - 1), ("PTTL", entry), ("GET", name)
+            ("GETRANGE", entry, 0, envelope.HEAD_BYTES - 1), ("PTTL", entry), ("GET", name)
         )
         try:
-            fresh_until, birth = codec.read_head(self._reply(data))
+            fresh_until, birth = envelope.read_head(self._reply(data))
         except DecodeError:
             return None
         if self._learn(name, cleared).hides(key, birth):
@@ -94,7 +94,7 @@ class Entries:
 
     async def _left(self, key: str, fresh_until: int) -> float:
         """For how many seconds more an entry is fresh."""
-        if fresh_until >= codec.FOREVER:
+        if fresh_until >= envelope.FOREVER:
             return math.inf
         # The server wrote the moment by its clock; ours may be an hour off.
         return (fresh_until - await self.store.now_us(key.partition(":")[0])) / MICROS
@@ -112,9 +112,9 @@ class Entries:
     async def _set(self, key: str, payload: bytes, seconds: float, known: ClearLog) -> tuple[bool, ClearLog]:
         """Set an entry, born of the log that is known; and the log as it is after that."""
         name = self.store.keys.clears_of(key)
-        envelope = codec.seal(payload, birth=known.sequence)
+        entry = envelope.seal(payload, birth=known.sequence)
         is_set, cleared = await self.store.pipeline(
-            ("SET", self.store.keys.entry(key), envelope, "PX", to_ms(seconds)), ("GET", name)
+            ("SET", self.store.keys.entry(key), entry, "PX", to_ms(seconds)), ("GET", name)
         )
         return bool(self._reply(is_set)), self._learn(name, cleared)
 

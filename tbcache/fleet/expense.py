@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tbcache.models import SymbolSentiment
 from tbcache.settings import Source
 from tbcache.settings.capacity import requests_of
-from tbcache.store.codec import HEAD_BYTES, DecodeError, decode_sentiment
+from tbcache.store.codec import DecodeError, decode_sentiment
+from tbcache.store.envelope import value_of
 
 DAY_HOURS, DAY_SECONDS = 24, 86_400
 
@@ -35,6 +36,6 @@ def day_cost(source: Source, entries: Sequence[bytes]) -> float | None:
 def _answer(entry: bytes) -> SymbolSentiment | None:
     """The answer in an entry; None for one that is damaged, or covers nothing."""
     with contextlib.suppress(DecodeError):
-        answer = decode_sentiment(entry[HEAD_BYTES:-1])
+        answer = decode_sentiment(value_of(entry))
         return answer if answer.covered_hours else None
     return None

@@ -25,7 +25,7 @@ from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
-from tbcache.store.codec import HEAD_BYTES
+from tbcache.store.envelope import HEAD_BYTES
 from tbcache.store.refusal import Refusal
 from tbcache.store.rights import missing_rights
 from tbcache.store.server import ServerFacts, facts_of

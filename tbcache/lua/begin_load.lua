@@ -15,7 +15,7 @@ local KEPT_MS = 3600000  -- a load may take longer than its lease, if nobody els
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local head = redis.call('GETRANGE', entry, 0, HEAD_BYTES - 1)
+local head = redis.call('GETRANGE', entry, 0, STAMPS_BYTES - 1)
 if fresh_until(head) > now and birth_of(head) >= cleared then
     return reply_hit()
 end

@@ -8,15 +8,14 @@
 --       answer    for the outbox, ""
 -- Replies whether that timeline is still there, and the answer with it: a clear takes both.
 local OUTBOX_TTL_S = 7 * 86400
-local found = redis.pcall('GETRANGE', line, 0, HEAD_BYTES - 1)
+local found = redis.pcall('GETRANGE', line, 0, STAMPS_BYTES - 1)
 if found ~= head then
     return 0
 end
 local now = redis.call('TIME')
 local left_us = fresh_until(head) + stale_us - now[1] * 1000000 - now[2]
 if left_us >= 1000 then
-    local value = seal(string.sub(head, 6, 21), string.sub(head, 27, 42), payload)
-    redis.call('SET', entry, value, 'PX', string.format('%.0f', math.floor(left_us / 1000)))
+    redis.call('SET', entry, seal_alike(head, payload), 'PX', string.format('%.0f', math.floor(left_us / 1000)))
 end
 if answer ~= '' then
     redis.call('XADD', outbox, '*', 'answer', answer)

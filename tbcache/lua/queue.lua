@@ -88,7 +88,7 @@ local function is_answered(key, message, cleared, now)
         return false
     end
     local entry = namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
-    local head = redis.pcall('GETRANGE', entry, 0, HEAD_BYTES - 1)
+    local head = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES - 1)
     head = type(head) == 'string' and head or ''
     if fresh_until(head) <= now or birth_of(head) < cleared then
         return false

@@ -9,7 +9,7 @@ for position, key in ipairs(names) do
     -- An error: a key of another type, which is nobody's.
     local birth
     if kind == 'cache' then
-        local head = redis.pcall('GETRANGE', key, 0, HEAD_BYTES - 1)
+        local head = redis.pcall('GETRANGE', key, 0, STAMPS_BYTES - 1)
         birth = type(head) == 'string' and birth_of(head)
     else
         birth = redis.pcall('HGET', key, 'since')

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tbcache.store.codec import UNCLEARED, DecodeError, read_head
+from tbcache.store.codec import DecodeError
 from tbcache.store.connection import Store
+from tbcache.store.envelope import UNCLEARED, read_head
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import for_lines, is_line
 

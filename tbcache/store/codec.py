@@ -1,4 +1,4 @@
-"""Values as JSON whose types survive, and the envelope an entry travels in.
+"""Values as JSON whose types survive.
 
 What JSON knows is stored as plain JSON, for other languages to read. Anything else
 becomes an object with one tag, a key that starts with ``$``:
@@ -31,19 +31,8 @@ from pydantic import BaseModel
 from tbcache.models import SymbolSentiment
 from tbcache.models.decoder import convert, json_decoder
 
-#: Fresh until long after anyone cares: such an entry lives as long as its key.
-FOREVER = 9_007_199_254_740_991
-
-#: The birth of what was loaded before there was any clear: the least number of 16 digits, as
-#: JSON knows no leading zeros.
-UNCLEARED = 1_000_000_000_000_000
-
-#: How long an envelope's part before the payload is.
-HEAD_BYTES = 47
 #: How many answers are kept as they were decoded: some megabytes at most.
 KNOWN_SENTIMENTS = 256
-_FOOT = b"}"
-_FRAME = b'{"f":,"b":,"v":'
 
 
 class DecodeError(ValueError):
@@ -91,7 +80,7 @@ def canonical(value: Any) -> bytes:
 
 def encode_sentiment(sentiment: SymbolSentiment) -> bytes:
     """:func:`encode`, for the one type on the hot path."""
-    return _SENTIMENT_HEAD + _ENCODER.encode(sentiment) + _FOOT
+    return _SENTIMENT_HEAD + _ENCODER.encode(sentiment) + b"}"
 
 
 @functools.lru_cache(maxsize=KNOWN_SENTIMENTS)
@@ -110,39 +99,6 @@ def decode_sentiment(payload: bytes) -> SymbolSentiment:
     if tagged.reference != _SENTIMENT:
         raise DecodeError(f"no sentiment but a {tagged.reference[:80]}")
     return tagged.v
-
-
-def seal(payload: bytes, fresh_until_us: int = FOREVER, birth: int = UNCLEARED) -> bytes:
-    """Put ``payload`` into the envelope that admit.lua reads.
-
-    ``fresh_until_us`` counts since the Unix epoch; ``birth`` is the sequence of the last clear that
-    was known when its load began.
-    """
-    return b'{"f":%016d,"b":%016d,"v":%b}' % (fresh_until_us, birth, payload)
-
-
-def open_envelope(data: bytes) -> tuple[int, int, bytes]:
-    """Until when (us since the Unix epoch) an entry is fresh, its birth, and its payload.
-
-    Raises:
-      DecodeError: it is no envelope.
-    """
-    if data[-1:] != _FOOT:
-        raise DecodeError("no envelope")
-    return *read_head(data), data[HEAD_BYTES:-1]
-
-
-def read_head(data: bytes) -> tuple[int, int]:
-    """Until when (us since the Unix epoch) an entry is fresh, and its birth, from its first ``HEAD_BYTES``.
-
-    Raises:
-      DecodeError: it is no envelope.
-    """
-    fresh_until, birth = data[5:21], data[26:42]
-    is_head = data[:5] + data[21:26] + data[42:HEAD_BYTES] == _FRAME
-    if not (is_head and fresh_until.isdigit() and birth.isdigit()):
-        raise DecodeError("no envelope")
-    return int(fresh_until), int(birth)
 
 
 class _TaggedSentiment(msgspec.Struct, gc=False):

@@ -15,7 +15,7 @@ from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
-from tbcache.store.codec import seal
+from tbcache.store.envelope import seal
 from tbcache.store.name import Names
 from tbcache.store.wire import to_time
 from tests.cli.command import Done

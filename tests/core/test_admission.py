@@ -34,7 +34,7 @@ from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Store
-from tbcache.store.codec import UNCLEARED
+from tbcache.store.envelope import UNCLEARED
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until

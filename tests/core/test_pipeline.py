@@ -31,7 +31,7 @@ from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.codec import seal
+from tbcache.store.envelope import seal
 from tbcache.store.memory import Memory
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item

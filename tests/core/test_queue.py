@@ -35,7 +35,7 @@ from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Refused, Store, Unavailable
-from tbcache.store.codec import UNCLEARED
+from tbcache.store.envelope import UNCLEARED
 from tests.core.conftest import Upstream
 from tests.server import Server, wait_until
 

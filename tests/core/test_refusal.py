@@ -23,7 +23,7 @@ from tbcache.models.error import ConfigurationError, RateLimited, RedisUnreachab
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
-from tbcache.store.codec import seal
+from tbcache.store.envelope import seal
 from tbcache.store.fault import is_of_call, may_be_done, reason_of
 from tests.blocking import Admission, core
 from tests.core.conftest import Kept, Upstream

@@ -22,7 +22,7 @@ from tbcache.queue.script import FINISH, FinishJobs, queue_keys
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Refused, Store, Unavailable, waiter
 from tbcache.store.clear import NO_CLEARS
-from tbcache.store.codec import seal
+from tbcache.store.envelope import seal
 from tests.blocking import Admission
 from tests.core.conftest import ask
 from tests.server import Server, wait_until
