@@ -149,11 +149,17 @@ def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:
     last = datetime.fromisoformat(sentiment["until"]) if sentiment["until"] else end - timedelta(seconds=10)
     is_removed = item["removed_at"] is not None and datetime.fromisoformat(item["removed_at"]) <= end
     is_asked = _is_asked(item, sentiment["source"])
-    return start <= datetime.fromisoformat(item["at"]) <= last and is_asked and not is_removed
+    # Some are found only a while after they were written.
+    is_found = datetime.fromisoformat(item["found_at"]) <= last
+    is_there = start <= datetime.fromisoformat(item["at"]) <= last and is_found and not is_removed
+    return is_there and is_asked
 
 
 def _is_asked(item: dict[str, Any], source: str) -> bool:
     """Whether what our providers ask for matches the item."""
+    if item["kind"] == "lookalike" and source != "news":
+        # What only sounds like the company may have neither its cashtag nor its symbol.
+        return False
     match source:
         case "twitter":
             return item["lang"] == "en" and item["kind"] != "retweet"

@@ -17,7 +17,7 @@ from tbcache.fleet.expense import day_cost, is_unbounded
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
-from tbcache.io import run, utc_now
+from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.foreign import moment, whole
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
@@ -38,6 +38,7 @@ T = TypeVar("T")
 STARTING_SECONDS = 30.0
 #: For how long a dead job is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
+RIGHTS_SECONDS = 60.0
 OWN_SHARE = "Redis is away: each process goes on with its share"
 
 
@@ -84,6 +85,7 @@ class Look:
         self._started_at = started_at
         self._away_since: datetime | None = None
         self._has_been_there = False
+        self._has_rights_until = 0.0
 
     def status(self) -> FleetStatus:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
@@ -118,12 +120,20 @@ class Look:
             sources=tuple(self._source(source, seen, goes_by) for source in goes_by.sources.values()),
             workers=tuple(workers),
             denied=seen.denied,
-            missing_rights=missing_rights(self._store),
+            missing_rights=self._missing_rights(),
             is_starting=self._is_starting(seen, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,
         )
         return replace(status, troubles=troubles(status, self._deaths(status)))
+
+    def _missing_rights(self) -> tuple[str, ...]:
+        """They are looked for once a minute where none is missing: it takes as many commands as all the rest."""
+        if now() < self._has_rights_until:
+            return ()
+        missing = missing_rights(self._store)
+        self._has_rights_until = 0.0 if missing else now() + RIGHTS_SECONDS
+        return missing
 
     def _agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
         return agreed(self._settings, self._sure(self._monitor.get_source_names()), workers)

@@ -135,12 +135,12 @@ class TwitterProvider(Provider):
         """What X shows no more, deleted, protected or withheld, nobody may: of it the id is left."""
         outer = record(http_response.page(self.source.name, response, _judge_known))
         problems = records(outer.get("errors"))
-        gone = (word(one.get("resource_id")) for one in problems if one.get("resource_type") == "tweet")
-        return Page(
-            unique(_item(post, {}) for post in _posts(outer.get("data"))),
-            hints=http_response.hints(response),
-            gone=tuple(filter(None, gone)),
-        )
+        named = (word(one.get("resource_id")) for one in problems if one.get("resource_type") == "tweet")
+        items = unique(_item(post, {}) for post in _posts(outer.get("data")))
+        gone = tuple(filter(None, named))
+        if problems and not items and not gone:
+            raise http_response.unreadable(self.source.name, response, "the answer holds errors alone")
+        return Page(items, hints=http_response.hints(response), gone=gone)
 
     @property
     def _is_plain(self) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tbcache.store.connection import Store
 
 TTL_MS = 60_000
+#: A right to the key is another matter: whoever lacks that is told which source cannot go on.
+_IS_COMMAND = "to run the"
 #: What follows the command, and the key.
 _OF_KEY: dict[str, tuple[str, ...]] = {
     "set": ("1", "PX", str(TTL_MS)),
@@ -86,5 +88,5 @@ def missing_rights(store: Store) -> tuple[str, ...]:
     return tuple(
         name
         for (name, *_), answer in zip(tried, answers, strict=True)
-        if isinstance(answer, NoPermissionError)
+        if isinstance(answer, NoPermissionError) and _IS_COMMAND in str(answer)
     )
