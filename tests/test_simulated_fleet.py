@@ -150,6 +150,19 @@ def test_who_is_no_process_cannot_sleep(fleet: SimulatedFleet) -> None:
         fleet.sleep(1.0)
 
 
+def test_outside_of_its_block_a_fleet_runs_nothing() -> None:
+    """It would run on the real Redis that the environment names, and the test would pass."""
+    fleet = SimulatedFleet()
+    with pytest.raises(InvalidRequest, match="inside `with SimulatedFleet"):
+        fleet.process()
+    with fleet:
+        process = fleet.process()
+    with pytest.raises(InvalidRequest, match="inside `with SimulatedFleet"):
+        process.call(int, "1").result()
+    with pytest.raises(InvalidRequest, match="inside `with SimulatedFleet"):
+        fleet.advance(1)
+
+
 def test_a_seed_is_a_whole_number() -> None:
     """A seed of another kind would not be the same in another process."""
     with pytest.raises(InvalidRequest, match="whole number, not 'x'"):

@@ -128,7 +128,7 @@ class Look:
         return replace(status, troubles=troubles(status, self._deaths(status)))
 
     def _missing_rights(self) -> tuple[str, ...]:
-        """They are looked for once a minute where none is missing: it takes as many commands as all the rest."""
+        """Where none is missing they are looked for once a minute: that is as much work as all the rest."""
         if now() < self._has_rights_until:
             return ()
         missing = missing_rights(self._store)

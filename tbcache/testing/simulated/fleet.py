@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from tbcache.models.error import MissingExtra, TbcacheError
+from tbcache.models.error import InvalidRequest, MissingExtra, TbcacheError
 from tbcache.testing.simulated.attach import attached
 from tbcache.testing.simulated.kernel import Killed, Task, inhabited
 from tbcache.testing.simulated.line import Weather
@@ -36,6 +36,7 @@ class Fleet(Machine):
         self._numbers = itertools.count(1)
         self._digest = hashlib.sha256()
         self._errors: list[BaseException] = []
+        self._is_attached = False
         self.server.listeners.append(self._receive)
         self.kernel.ended = self._ended
 
@@ -43,9 +44,11 @@ class Fleet(Machine):
     def attached(self, modules: Iterable[ModuleType]) -> Iterator[None]:
         _load()
         with attached(modules), inhabited(self.kernel):
+            self._is_attached = True
             try:
                 yield
             finally:
+                self._is_attached = False
                 self.kernel.end()
 
     @property
@@ -53,14 +56,21 @@ class Fleet(Machine):
         return self._digest.hexdigest()[:16]
 
     def begin(self, name: str) -> SimulatedProcess:
+        self._check()
         process = SimulatedProcess(self, name or f"process-{next(self._numbers)}", self._environ)
         self.living.append(process)
         return process
 
     def advance(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        self._check()
         super().advance(seconds, lambda: bool(self._errors) or is_over())
         if self._errors:
             raise TbcacheError("a thread of a simulated process has ended by an error") from self._errors[0]
+
+    def _check(self) -> None:
+        """Outside of its block, tbcache has the real clock, network and server."""
+        if not self._is_attached:
+            raise InvalidRequest("a fleet is simulated inside `with SimulatedFleet() as fleet:` alone")
 
     def stop_server(self, seconds: float) -> None:
         self.server.stop()
