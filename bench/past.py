@@ -59,7 +59,7 @@ class Hashed:
 
 @dataclass
 class MadeUp:
-    """An upstream of made-up posts, as the pipeline knows one."""
+    """An upstream of made-up posts, as what makes answers of them knows one; nothing is ever sent to it."""
 
     analyzer: Hashed = field(default_factory=lambda: Hashed("1"))
     source = replace(BUILT_IN["twitter"], missing=(), lag_seconds=120.0)
@@ -67,13 +67,13 @@ class MadeUp:
     persist_to_db = True
 
     def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        raise NotImplementedError
+        raise AssertionError("a record is made again without asking an upstream")
 
     def send(self, request: HttpRequest) -> RawResponse:
-        raise NotImplementedError
+        raise AssertionError("a record is made again without asking an upstream")
 
     def parse(self, response: RawResponse) -> Page:
-        raise NotImplementedError
+        raise AssertionError("a record is made again without asking an upstream")
 
 
 class Kept(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from tbcache.timeline import Record, Span
 HOURS = 24
 
 
-class Way:
+class Way(ABC):
     """``latencies`` are how many seconds after it was posted each new item was first in an answer."""
 
     def __init__(self, source: str, now: float) -> None:
@@ -37,13 +38,13 @@ class Way:
         self.world.requests, self.latencies = 0, []
         self.world.ledger.reset()
 
+    @abstractmethod
     def refresh(self, symbol: str) -> None:
         """Make the answer about ``symbol`` anew."""
-        raise NotImplementedError
 
+    @abstractmethod
     def items(self, symbol: str) -> list[Item]:
         """What the answer about ``symbol`` is made of."""
-        raise NotImplementedError
 
     def _note(self, items: Sequence[Item]) -> None:
         for item in items:

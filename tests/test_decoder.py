@@ -68,6 +68,26 @@ def test_threads_may_read_the_first_value_of_a_class_at_once(how: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_forked_child_reads_although_its_parent_was_learning_a_class() -> None:
+    """The thread that held the lock is not in the child, which would wait for it for ever."""
+    code = (
+        "import os, signal\n"
+        "from tbcache.models import decoder\n"
+        "with decoder._LOCK:\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        import threading\n"
+        "        signal.alarm(60)\n"
+        "        reads = threading.Thread(target=decoder.convert, args=([1], list[int]))\n"
+        "        reads.start()\n"
+        "        reads.join()\n"
+        "        os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_class_is_read_around_that() -> None:
     """One place that decodes by itself would bring the fault back."""
     around = re.compile(r"msgspec\.(convert\(|(json|msgpack)\.(decode\(|Decoder\(\w))")

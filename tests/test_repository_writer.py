@@ -432,6 +432,28 @@ def test_answers_stay_in_memory_where_no_file_takes_them(make: Callable[..., Wri
     assert sorted(database.written) == numbered(0, 50)
 
 
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_what_waits_in_memory_goes_to_a_file_as_soon_as_one_can_be_made(
+    make: Callable[..., Writer], spill: Path, is_closed: bool
+) -> None:
+    """A process that is killed after that, or closed, would lose it while the database is down."""
+    spill.write_text("a file where the folder should be")
+    database = Database()
+    database.is_down = not is_closed
+    if is_closed:
+        # It hangs in the database, and never comes to put anything aside by itself.
+        database.gate.clear()
+    writer = make(database)
+    writer.accept(answer(item("1")))
+    wait_until(lambda: database.attempts)
+    spill.unlink()
+    if is_closed:
+        writer.close(0)
+    wait_until(lambda: list(spill.glob("*.jsonl")))
+    assert writer._waiting == []
+    database.gate.set()
+
+
 def test_a_writer_that_is_not_used_starts_no_thread(make: Callable[..., Writer], spill: Path) -> None:
     """Every process has one, and most of them write nothing."""
     writer = make()

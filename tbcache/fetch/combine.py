@@ -54,9 +54,7 @@ def combine(symbol: str, hours: int, found: Mapping[str, SymbolSentiment | str])
 def _counted(source: str, answer: SymbolSentiment | str) -> _Counted | None:
     if isinstance(answer, str) or answer.score is None or not answer.confidence or not answer.coverage:
         return None
-    # Both figures are rounded where they are stored.
-    confidence = min(answer.confidence, answer.coverage)
-    return _Counted(source, answer.score, confidence, answer.coverage, answer.standard_error)
+    return _Counted(source, answer.score, answer.confidence, answer.coverage, answer.standard_error)
 
 
 def _within(counted: Sequence[_Counted], variances: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.cache import CacheManager
+from tbcache.fleet import Fleet
 from tbcache.limiter import limiter_of
 from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
@@ -212,3 +213,21 @@ def test_status_names_each_right_that_is_missing(cli: Cli, server: Server, tmp_p
         done = cli("status", "--check", REDIS_URL=url)
     assert (done.code, done.err) == (1, "")
     assert "this user of Redis may not run llen" in done.out
+
+
+def test_a_right_that_is_missing_is_told_until_it_is_given(server: Server, tmp_path: Path) -> None:
+    """Rights are looked for once a minute: who has just given one must not be told that it is missing."""
+
+    def kinds() -> set[str]:
+        return {trouble.kind for trouble in fleet.status().troubles}
+
+    with user(server, "-llen") as url:
+        settings = Settings.load({"REDIS_URL": url}, data_dir=tmp_path)
+        fleet = Fleet(settings, Store(settings))
+        try:
+            assert "rights_missing" in kinds()
+            assert "rights_missing" in kinds()
+            server.client.execute_command("ACL", "SETUSER", "tbcache", "+llen")
+            assert "rights_missing" not in kinds()
+        finally:
+            fleet.close()

@@ -167,6 +167,13 @@ def test_what_became_of_items_is_asked_for_each_hour(
     assert deepening._checked["stocktwits"]["stocktwits:NVDA:24"] == 0.0
 
 
+def test_a_plan_whose_items_come_late_is_not_filled(deepening: Deepening, admission: Admission) -> None:
+    """What is missing there are the last hours, and no page has them."""
+    keep(admission, answer("NVDA", 1.5))
+    assert deepening.next(replace(STOCKTWITS, delay_hours=24.0)) is None
+    assert deepening.next(STOCKTWITS) is not None
+
+
 def test_one_load_is_queued_while_nothing_else_waits(deepening: Deepening, admission: Admission) -> None:
     """It has the lease of its symbol, and older hours are what can wait longest."""
     keep(admission, answer("NVDA", 1.5))

@@ -333,6 +333,16 @@ def test_what_is_known_counts_for_the_depth_of_a_search(pipeline: Pipeline) -> N
     assert (found.complete, found.sentiment.reason) == (False, "search_depth")
 
 
+def test_news_count_for_the_depth_of_a_search_as_well(pipeline: Pipeline) -> None:
+    """They stand above what was known, and the search counts them first."""
+    upstream = Asked(answer=lambda cursor: Page(posts(1, 2, 3).items, exhausted=True, depth=6))
+    assert pipeline.run(upstream, over(6)).complete
+    pages = [posts(0.01, 0.02), posts(7)]
+    upstream.answer = lambda cursor: Page(pages.pop(0).items, exhausted=True, depth=6)
+    found = pipeline.run(upstream, over(24))
+    assert (found.complete, found.sentiment.reason) == (False, "search_depth")
+
+
 def _until(read: Read, end: datetime) -> Read:
     return read._replace(span=read.span._replace(end=end))
 

@@ -106,6 +106,14 @@ def test_who_is_fresh_or_unknown_is_not_taken_along(pipeline: Pipeline, upstream
     assert pipeline.run(upstream, request("GME")).origin == "live"
 
 
+def test_who_lacks_more_than_news_is_not_taken_along(pipeline: Pipeline, upstream: Packing) -> None:
+    """One request begins at one time for all: the hours that one lacks would be read of each again."""
+    pipeline.run(upstream, FetchRequest("twitter", "GME", 1))
+    upstream.asked.clear()
+    refresh(pipeline, upstream, "AAPL", "GME", "NVDA")
+    assert upstream.asked == [("AAPL", "NVDA")]
+
+
 def test_what_is_refused_together_is_asked_for_alone(pipeline: Pipeline, upstream: Packing) -> None:
     """A query that the plan does not take must not leave all its symbols without news, again and again."""
 
