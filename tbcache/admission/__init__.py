@@ -6,8 +6,8 @@ questions are answered in process, within this process's share of the limits.
 """
 
 from tbcache.admission.admission import Admission
+from tbcache.admission.closure import bounded
 from tbcache.admission.delay import PlanDelay, Reach
-from tbcache.admission.said import bounded
 from tbcache.admission.verdict import (
     Ask,
     Derive,

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import tbcache.io as io
 from tbcache.admission import script
+from tbcache.admission.closure import believed, closure_by, pack_hints
 from tbcache.admission.delay import PlanDelay
 from tbcache.admission.ending import (
     BACKOFF_SECONDS,
@@ -27,7 +28,6 @@ from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
 from tbcache.admission.line import Lines
 from tbcache.admission.prepared import Prepared
-from tbcache.admission.said import believed, closure_by, pack_hints
 from tbcache.admission.verdict import (
     Ask,
     Derive,
