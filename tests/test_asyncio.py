@@ -464,6 +464,19 @@ def test_a_slot_is_held_around_a_request(run: Run) -> None:
     run(main())
 
 
+def test_of_a_burst_the_ones_beyond_the_limit_wait_for_slots_that_are_held(run: Run) -> None:
+    """By default: a slot that is held leaves its window later than one window after they came."""
+
+    async def main() -> None:
+        async def send(number: int) -> int:
+            async with get_rate_limiter("my_exchange").slot(limit=1, window_seconds=0.2):
+                return number
+
+        assert await asyncio.gather(*(send(number) for number in range(2))) == [0, 1]
+
+    run(main())
+
+
 def test_a_slot_of_a_task_that_is_cancelled_is_committed(run: Run) -> None:
     """Its request may be out; but the slot is not held for the whole lease."""
 

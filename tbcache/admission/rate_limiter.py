@@ -59,7 +59,8 @@ class RateLimiter:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> RateLimitStatus:
-        """Wait for a slot and take it; at most ``max_wait`` seconds (default: the longest window).
+        """Wait for a slot and take it; at most ``max_wait`` seconds (default: the longest window and the
+        time for which a slot is held).
 
         Raises:
           RateLimited: none comes free in that time; raised as soon as that is known.
@@ -81,7 +82,8 @@ class RateLimiter:
         Leave the block when the answer is in, while the slot is held (15 s by default).
 
         Raises:
-          RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
+          RateLimited: no slot within ``max_wait`` seconds (default: the longest window and the time for which
+            a slot is held).
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
         slot, status = run(self.core.begin(limit, window_seconds, max_wait=max_wait, cost=cost))
@@ -94,7 +96,8 @@ class RateLimiter:
         """The name of a slot that is held until whoever fetches with it commits it, or its hold ends.
 
         Raises:
-          RateLimited: no slot within ``max_wait`` seconds (default: the longest window).
+          RateLimited: no slot within ``max_wait`` seconds (default: the longest window and the time for which
+            a slot is held).
         """
         return run(self.core.begin(max_wait=max_wait, cost=cost))[0]
 

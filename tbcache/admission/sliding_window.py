@@ -118,7 +118,9 @@ class SlidingWindow:
     ) -> tuple[str, RateLimitStatus]:
         """The slot that was waited for, and where the limit stands with it."""
         longest = max(one.window_seconds for one in limits or self._window.limits)
-        give_up = now() + (longest if max_wait is None else wait_seconds("max_wait", max_wait))
+        # A slot that is held leaves its window after the answer at the earliest: after the asker came.
+        longest_wait = longest + self._hold if max_wait is None else wait_seconds("max_wait", max_wait)
+        give_up = now() + longest_wait
         while True:
             left = max(0.0, give_up - now())
             # The slot has another name each time, as we may not know whether Redis holds the last one.
