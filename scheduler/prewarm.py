@@ -9,7 +9,7 @@ from tbcache.admission import PlanDelay
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
-from tbcache.models.foreign import MOST_US, whole
+from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.queue import Queue
 from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Store, Unavailable
@@ -91,4 +91,4 @@ class Prewarm:
 
 def _stamp(value: object) -> int:
     """A moment (us) as a lease has it; 0 for none, and for what is damaged."""
-    return whole(value, most=MOST_US) or 0
+    return whole_number(value, most=MOST_US) or 0

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import sys, threading, types
 from tbcache.models.decoder import convert
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 
 SOURCE = '''
 from __future__ import annotations

@@ -7,8 +7,8 @@ import msgspec
 from tbcache.admission.verdict import Grant, Settlement
 from tbcache.limiter import ProcessWindow
 from tbcache.models import Failure
-from tbcache.models.foreign import NotJson, read_json
 from tbcache.models.price import Bill
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.store.wire import to_micros
 
 #: The kinds of failures that the next load would meet as well.

@@ -15,7 +15,7 @@ from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
 from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest, RateLimited
-from tbcache.models.foreign import printable, quoted
+from tbcache.models.untrusted import printable, quoted
 from tbcache.settings import Source
 from tbcache.store import Store, Unavailable
 from tbcache.store.constant import GIVING_BACK

@@ -24,7 +24,7 @@ from tbcache.models.error import (
     UpstreamError,
     nearest,
 )
-from tbcache.models.foreign import printable, quoted
+from tbcache.models.untrusted import printable, quoted
 from tbcache.settings import in_plain_words
 
 #: For ``responses=`` of a route: every refusal has the same form.

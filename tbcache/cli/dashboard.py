@@ -13,7 +13,7 @@ from rich.text import Text
 from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
 from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus, WorkerStatus
-from tbcache.models.foreign import LINE
+from tbcache.models.untrusted import LINE
 from tbcache.settings import variable
 
 BAR_CELLS = 8

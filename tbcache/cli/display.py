@@ -17,7 +17,7 @@ from rich.text import Text
 
 from tbcache.cli.dashboard import dashboard, off_lines, summary
 from tbcache.fleet import FleetStatus
-from tbcache.models.foreign import LINE, printable
+from tbcache.models.untrusted import LINE, printable
 
 EVENTS = 6
 SUMMARY_SECONDS = 10.0

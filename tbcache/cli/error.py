@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from tbcache.cli import interrupt
-from tbcache.models import FetchRequest, foreign
+from tbcache.models import FetchRequest, untrusted
 from tbcache.models.error import (
     ConfigurationError,
     InvalidRequest,
@@ -91,7 +91,7 @@ def _todo(error: UpstreamError, credentials: Sequence[str]) -> str:
 
 def say(message: str) -> None:
     """One line to stderr; what follows it, like the end of a log, is indented."""
-    lines = [foreign.printable(line, foreign.LINE) for line in message.splitlines()]
+    lines = [untrusted.printable(line, untrusted.LINE) for line in message.splitlines()]
     text = "\n  ".join(lines)
     print(f"tbcache: {text}", file=sys.stderr, flush=True)  # noqa: T201
 

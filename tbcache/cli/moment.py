@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from tbcache.io import utc_now
 from tbcache.models.error import InvalidRequest
-from tbcache.models.foreign import quoted
+from tbcache.models.untrusted import quoted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])\Z")

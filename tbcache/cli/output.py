@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.models import FetchRequest, Outcome
-from tbcache.models.foreign import LINE, SHOWN, escaped, printable
+from tbcache.models.untrusted import LINE, SHOWN, escaped, printable
 
 
 def wants_json(as_json: bool) -> bool:

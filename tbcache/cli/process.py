@@ -18,7 +18,7 @@ from tbcache.fleet import Fleet
 from tbcache.io.log import configure_logging
 from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings import Settings, get_source, get_sources
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"

@@ -28,7 +28,7 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 
 _MESSAGE_LENGTH = 200
 #: How much of an error, and of each of its words, is read: it may be as long as an answer may be.

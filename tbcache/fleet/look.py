@@ -19,7 +19,7 @@ from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
-from tbcache.models.foreign import moment, whole
+from tbcache.models.untrusted import moment, whole_number
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, Source, get_sources
@@ -326,7 +326,7 @@ def _budget(source: Source) -> int:
 def _bill(found: Any) -> tuple[int, datetime | None]:
     """The day's bill, and when its budget was spent; what is damaged tells nothing."""
     spent, at = found if isinstance(found, list) else (None, None)
-    return whole(spent) or 0, moment(at)
+    return whole_number(spent) or 0, moment(at)
 
 
 def _is_spent(source: Source, seen: _Seen) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
 from tbcache.fleet.refusal import refusals_of
-from tbcache.models.foreign import printable
+from tbcache.models.untrusted import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths
 from tbcache.settings import variable

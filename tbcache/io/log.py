@@ -23,7 +23,7 @@ import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
 
 from tbcache.models.error import TbcacheWarning
-from tbcache.models.foreign import LINE, escaped, printable
+from tbcache.models.untrusted import LINE, escaped, printable
 
 #: The same warning is written once in so many seconds.
 REPEAT_SECONDS = 10.0

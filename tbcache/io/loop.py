@@ -25,7 +25,7 @@ from tbcache.io.blocking import RealTime, log_failure
 from tbcache.io.command import pack
 from tbcache.io.current import BLOCKING, enter, inside, leave
 from tbcache.io.error import Unsent
-from tbcache.io.line import Line
+from tbcache.io.shared_connection import SharedConnection
 from tbcache.io.thread import ThreadPool
 from tbcache.io.world import Argument, Connections, Endpoint, Reply, Server
 
@@ -48,9 +48,9 @@ class Asyncio(RealTime):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._lines: dict[Endpoint, _Dialled] = {}
+        self._dialled: dict[Endpoint, _Dialled] = {}
         self._dials: dict[Endpoint, _Dial] = {}
-        #: The connections of the lines, for a finalizer that must not hold the loop.
+        #: The same connections, as redis-py has them, for a finalizer that must not hold the loop.
         self._connections: dict[Endpoint, Any] = {}
         self._clients: dict[Connections, httpx2.AsyncClient | None] = {}
         #: The loop itself would forget them.
@@ -68,15 +68,15 @@ class Asyncio(RealTime):
         if endpoint is None:
             return self._in_thread(lambda: server.call(*command))
         # There mostly is a connection, and its answer is all that there is to wait for.
-        line = self._line(endpoint)
-        return self._dial_and_ask(endpoint, command) if line is None else line.ask(pack(command))
+        shared = self._shared(endpoint)
+        return self._dial_and_ask(endpoint, command) if shared is None else shared.ask(pack(command))
 
     async def pipeline(self, server: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         endpoint = server.endpoint
         if endpoint is None:
             return await self._in_thread(lambda: server.pipeline(*commands))
-        line = self._line(endpoint) or await self._dial(endpoint)
-        return await _all([line.ask(pack(command)) for command in commands])
+        shared = self._shared(endpoint) or await self._dial(endpoint)
+        return await _all([shared.ask(pack(command)) for command in commands])
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
@@ -141,16 +141,16 @@ class Asyncio(RealTime):
         """Close its connections to Redis, from wherever; the loop may be closed."""
         for dial in self._dials.values():
             dial.connection.add_done_callback(_hang_up)
-        for dialled in self._lines.values():
-            dialled.line.close()
+        for dialled in self._dialled.values():
+            dialled.shared.close()
         self._dials.clear()
-        self._lines.clear()
+        self._dialled.clear()
         self._connections.clear()
 
     def leave_to_parent(self) -> None:
         """Close, in a forked child, the copies of the sockets, which are still the parent's."""
-        for dialled in self._lines.values():
-            dialled.line.drop()
+        for dialled in self._dialled.values():
+            dialled.shared.drop()
 
     async def _live(self) -> AsyncGenerator[None, None]:
         try:
@@ -192,17 +192,17 @@ class Asyncio(RealTime):
         if (error := task.exception()) is not None:
             log_failure(error)
 
-    def _line(self, endpoint: Endpoint) -> Line | None:
+    def _shared(self, endpoint: Endpoint) -> SharedConnection | None:
         """The connection that there is, if it is of use."""
-        dialled = self._lines.get(endpoint)
-        if dialled is None or dialled.generation != endpoint.generation or not dialled.line.is_sound:
+        dialled = self._dialled.get(endpoint)
+        if dialled is None or dialled.generation != endpoint.generation or not dialled.shared.is_sound:
             return None
-        return dialled.line
+        return dialled.shared
 
     async def _dial_and_ask(self, endpoint: Endpoint, command: Sequence[Argument]) -> Any:
         return await (await self._dial(endpoint)).ask(pack(command))
 
-    async def _dial(self, endpoint: Endpoint) -> Line:
+    async def _dial(self, endpoint: Endpoint) -> SharedConnection:
         """A new connection, which all who ask meanwhile wait for.
 
         Raises:
@@ -223,15 +223,16 @@ class Asyncio(RealTime):
             raise copy.copy(error) from error.__cause__
         if self._dials.get(endpoint) is dial:
             del self._dials[endpoint]
-            self._replace(endpoint, _Dialled(Line(connection, endpoint.timeout, self._loop), dial.generation))
+            shared = SharedConnection(connection, endpoint.timeout, self._loop)
+            self._replace(endpoint, _Dialled(shared, dial.generation))
             self._connections[endpoint] = connection
         # The connection that was dialled may be of an old generation by now, or closed by the server.
-        return self._line(endpoint) or await self._dial(endpoint)
+        return self._shared(endpoint) or await self._dial(endpoint)
 
     def _replace(self, endpoint: Endpoint, dialled: _Dialled) -> None:
-        before, self._lines[endpoint] = self._lines.get(endpoint), dialled
+        before, self._dialled[endpoint] = self._dialled.get(endpoint), dialled
         if before is not None:
-            before.line.close()
+            before.shared.close()
 
     async def _in_thread(self, ask: Callable[[], T]) -> T:
         """What ``ask`` returns. It is over also where the caller is cancelled: what is sent after it must not
@@ -250,7 +251,7 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 
 
 class _Dialled(NamedTuple):
-    line: Line
+    shared: SharedConnection
     generation: int
 
 

@@ -21,7 +21,7 @@ from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import SLOWEST, Census, ProcessWindow
 from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
-from tbcache.models.foreign import MOST_US, whole
+from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Jump
 from tbcache.store.script import Script
@@ -281,7 +281,7 @@ class Limiter:
         # A slot that is taken without Redis after ours were put back would be known to nobody.
         is_without = breaker.reason is not None or source in self.broken
         # We do not know what processes of another layout use of the limits.
-        return is_without and not breaker.is_returning and not breaker.is_foreign
+        return is_without and not breaker.is_returning and not breaker.has_other_layout
 
     def _newcomers_share(self, window: float) -> float:
         """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
@@ -323,7 +323,7 @@ class Limiter:
         source, *closure = message.decode(errors="replace").split(" ", 2)
         if not closure:
             return source
-        until_us = whole(closure[0], most=MOST_US)
+        until_us = whole_number(closure[0], most=MOST_US)
         if until_us is not None and len(closure) == 2:
             self.on_closure(source, until_us, closure[1])
         return None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tbcache.models import Item
-from tbcache.models.foreign import unescape
+from tbcache.models.untrusted import unescape
 
 _MIN_TIMESTAMP_DIGITS = 9
 _MOST = 1e9

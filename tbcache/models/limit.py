@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Literal, Self
 
 from tbcache.models.error import InvalidRequest, nearest
-from tbcache.models.foreign import quoted
+from tbcache.models.untrusted import quoted
 
 Charge = Literal["fetch", "request"]
 

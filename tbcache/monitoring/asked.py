@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from tbcache.models.foreign import printable, whole
+from tbcache.models.untrusted import printable, whole_number
 from tbcache.store import Store
 
 KEPT_SECONDS = 2 * 3600
@@ -63,7 +63,7 @@ class Asks:
                 pipe.hgetall(self._store.keys.asked(source, hour))
             for counted in pipe.execute(raise_on_error=False):
                 for key, asks in counted.items() if isinstance(counted, dict) else ():
-                    found[printable(key)] += whole(asks) or 0
+                    found[printable(key)] += whole_number(asks) or 0
         return found.most_common(count)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from tbcache.io import utc_now
 from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
-from tbcache.models.foreign import printable, quoted, whole
 from tbcache.models.price import Bill
+from tbcache.models.untrusted import printable, quoted, whole_number
 from tbcache.monitoring.asked import Asks
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
@@ -205,7 +205,7 @@ class UsageMonitor:
             stored = {}
         for name, value in stored.items():
             worker, _, metric = printable(name).partition(":")
-            count = whole(value)
+            count = whole_number(value)
             if metric and count is not None:
                 figures[worker, metric] += count
         return figures

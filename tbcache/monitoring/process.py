@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tbcache.io import utc_now
-from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.monitoring.heartbeat import Heartbeat
 from tbcache.settings.profile import Profile, read_profile
 from tbcache.store import Store, Unavailable

@@ -12,7 +12,7 @@ from tbcache.io import now, run
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
-from tbcache.models.foreign import printable, whole
+from tbcache.models.untrusted import printable, whole_number
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings, get_source
@@ -135,7 +135,8 @@ class Queue:
                 pipe.zcard(keys.queue(source, part))
             pipe.llen(keys.queue(source, "suspects"))
             # A key of another type counts as empty.
-            return QueueDepth(source, *(whole(count) or 0 for count in pipe.execute(raise_on_error=False)))
+            counts = [whole_number(count) or 0 for count in pipe.execute(raise_on_error=False)]
+            return QueueDepth(source, *counts)
 
     def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
         return [self.depth(source) for source in sources]
@@ -168,7 +169,7 @@ class Queue:
             pipe.zcard(self._store.keys.queue(source, "dead"))
             for part in ("dead", "dead-jobs", "reasons"):
                 pipe.unlink(self._store.keys.queue(source, part))
-            return whole(pipe.execute(raise_on_error=False)[0]) or 0
+            return whole_number(pipe.execute(raise_on_error=False)[0]) or 0
 
     def retry_dead(self, source: str, most: int = MOST_RETRIED) -> int:
         """Queue again the fetches of ``source`` that died last, at most ``most``; how many.

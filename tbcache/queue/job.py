@@ -11,7 +11,7 @@ import msgspec
 
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.store.wire import to_time
 
 

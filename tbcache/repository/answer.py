@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from tbcache.models import Item, SymbolSentiment
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.repository.error import CorruptAnswer
 from tbcache.timeline import Load, Read
 

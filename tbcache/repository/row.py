@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import CursorResult, Row
 
 from tbcache.io.log import get_logger
-from tbcache.models.foreign import NotJson, printable
+from tbcache.models.untrusted import NotJson, printable
 
 log = get_logger("tbcache.repository")
 

@@ -37,7 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tbcache.models import Engagement, Item, Kind, Label, Right, SymbolSentiment
 from tbcache.models.answer import UNKNOWN_ENGAGEMENT
 from tbcache.models.decoder import convert
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 from tbcache.repository.answer import Answer, finite, storable
 from tbcache.timeline import Load, Read, Scored, Span
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from string import punctuation
 from typing import TYPE_CHECKING
 
-from tbcache.models.foreign import unescape
+from tbcache.models.untrusted import unescape
 from tbcache.scoring.confidence import Evidence, confidence
 from tbcache.scoring.lexicon import Lexicon
 from tbcache.scoring.scorer import Rating, Scorer

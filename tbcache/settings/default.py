@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tbcache.models.error import ConfigurationError
-from tbcache.models.foreign import quoted
 from tbcache.models.price import Price
+from tbcache.models.untrusted import quoted
 from tbcache.settings.model import LONGEST_HOURS, SourceSettings, in_plain_words
 
 #: The right form of those fields of which pydantic speaks in its own terms.

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from tbcache.io.lock import try_lock
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 
 RUNTIME_FILE = "up.json"
 LOCK = "up.lock"

@@ -33,7 +33,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models import Charge, Limit, ticker
 from tbcache.models.error import ConfigurationError, UnknownSource, nearest
 from tbcache.models.extra import has
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings.folder import read_runtime_file
 from tbcache.settings.query_filter import check_query_filter
 from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host

@@ -13,7 +13,7 @@ import msgspec
 
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest
-from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.settings.model import MOST_DOLLARS, Settings
 from tbcache.settings.source import Source, get_declared, get_source, is_name, source_names
 

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
-from tbcache.models.foreign import printable, quoted
 from tbcache.models.price import Price
+from tbcache.models.untrusted import printable, quoted
 from tbcache.settings.default import checked
 from tbcache.settings.model import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
 

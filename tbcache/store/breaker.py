@@ -100,7 +100,7 @@ class Breaker:
         #: True once it is known that this process may use what the server holds.
         self.is_greeted = False
         #: True where the server holds data of another layout, whose processes use the keys otherwise.
-        self.is_foreign = False
+        self.has_other_layout = False
         #: True while what went on without the server is put right.
         self.is_returning = False
 

@@ -317,13 +317,13 @@ class Store:
             try:
                 told = await agree(self._say, self.keys)
             except OtherLayout as error:
-                self.breaker.is_foreign = True
+                self.breaker.has_other_layout = True
                 raise self.breaker.open(error) from None
             except AskError:
                 raise self._is_in_cluster() from None
             except AWAY as error:
                 raise self.breaker.open(error) from None
-            self.breaker.is_greeted, self.breaker.is_foreign = True, False
+            self.breaker.is_greeted, self.breaker.has_other_layout = True, False
         if not self.clock.is_known and not self.settings.redis_cluster:
             await self.clock.learn(*told, source="")
 
@@ -378,7 +378,7 @@ class Store:
         try:
             self.check()
         except Unavailable as error:
-            if not self.breaker.is_foreign:
+            if not self.breaker.has_other_layout:
                 raise
             raise ConfigurationError(
                 f"Redis at {self.address} cannot be used ({error.reason}); "

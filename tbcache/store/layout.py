@@ -19,7 +19,7 @@ import msgspec
 import redis
 
 from tbcache.io import now, utc_now
-from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.models.version import __version__
 from tbcache.store.fault import is_of_call
 from tbcache.store.key import Keys

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from tbcache.io import run
-from tbcache.models.foreign import printable, whole
+from tbcache.models.untrusted import printable, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
@@ -90,7 +90,7 @@ class Minutes:
             stored: Any = self._store.client.hgetall(self._store.keys.usage(source, to_time(moment_us)))
         total: Counter[str] = Counter()
         for name, value in stored.items():
-            metric, count = printable(name).partition(":")[2], whole(value)
+            metric, count = printable(name).partition(":")[2], whole_number(value)
             if metric and count is not None:
                 total[metric] += count
         return total
@@ -105,8 +105,8 @@ def _read(text: bytes) -> tuple[int, Counter[str]]:
     """The day since the Unix epoch and its sums; what is damaged is left out."""
     day, _, figures = text.decode(errors="replace").partition(" ")
     pairs = (part.partition("=") for part in figures.split(","))
-    sums = {metric: count for metric, _, value in pairs if (count := whole(value)) is not None}
-    return whole(day) or 0, Counter(sums)
+    sums = {metric: count for metric, _, value in pairs if (count := whole_number(value)) is not None}
+    return whole_number(day) or 0, Counter(sums)
 
 
 def _less(later: Counter[str], sooner: Counter[str]) -> Counter[str]:

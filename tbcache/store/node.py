@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
+from tbcache.io.connection import CHECK_SECONDS, Connection
 from tbcache.io.error import Unsent
-from tbcache.io.link import CHECK_SECONDS, Link
 from tbcache.store.script import Argument
 
 BLOCK_SECONDS = 0.2
@@ -40,7 +40,7 @@ class Node:
         self.client = _client(url, timeout)
         self._blocking = _client(url, timeout + BLOCK_SECONDS)
         self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
-        self._idle: deque[tuple[Link, float]] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()
         #: The generation of the connections: one that was opened in an earlier generation is not used again.
         self.generation = 0
 
@@ -63,10 +63,10 @@ class Node:
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """Call one command straight over a connection, at half of what the client's own path costs."""
         packed = hiredis.pack_command(cast(Any, command))
-        link = self._checkout()
-        answer = link.ask_all(_ASKING + packed, 2)[1] if asking else link.ask(packed)
+        connection = self._checkout()
+        answer = connection.ask_all(_ASKING + packed, 2)[1] if asking else connection.ask(packed)
         # A connection is used again where its answer was read to the end; one that raises is closed.
-        self._checkin(link)
+        self._checkin(connection)
         if isinstance(answer, redis.ResponseError):
             raise answer
         return answer
@@ -74,9 +74,9 @@ class Node:
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
         packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
-        link = self._checkout()
-        answers = link.ask_all(packed, len(commands))
-        self._checkin(link)
+        connection = self._checkout()
+        answers = connection.ask_all(packed, len(commands))
+        self._checkin(connection)
         return answers
 
     def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
@@ -115,25 +115,25 @@ class Node:
         self._blocking.close()
         self._patient.close()
 
-    def _checkout(self) -> Link:
-        """A link that nobody else has until it is checked in again.
+    def _checkout(self) -> Connection:
+        """A connection that nobody else has until it is checked in again.
 
         Raises:
           Unsent: there is none. redis.ResponseError: the server refuses the login.
         """
         try:
-            link, idle_since = self._idle.pop()
+            connection, idle_since = self._idle.pop()
         except IndexError:
-            return Link(self.connect())
-        if time.monotonic() - idle_since > CHECK_SECONDS and not link.is_sound:
-            link.close()
-            return Link(self.connect())
-        return link
+            return Connection(self.connect())
+        if time.monotonic() - idle_since > CHECK_SECONDS and not connection.is_sound:
+            connection.close()
+            return Connection(self.connect())
+        return connection
 
-    def _checkin(self, link: Link) -> None:
+    def _checkin(self, connection: Connection) -> None:
         """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
         now = time.monotonic()
-        self._idle.append((link, now))
+        self._idle.append((connection, now))
         try:  # suppress() would be dearer, and each call of the server pays for this.
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()

@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from tbcache.io import utc_now
-from tbcache.models.foreign import NotJson, printable, read_json
+from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.settings import is_name
 
 #: A refused call is tried again within a second or two, so that a refusal of so long ago is over.

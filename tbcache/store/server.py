@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import NoPermissionError
 
-from tbcache.models.foreign import printable, whole
+from tbcache.models.untrusted import printable, whole_number
 from tbcache.store.reply import nothing, record
 from tbcache.store.script import Key, Script
 
@@ -65,7 +65,7 @@ def facts_of(info: Any) -> ServerFacts:
     name, field = ("Valkey", "valkey_version") if "valkey_version" in info else ("Redis", "redis_version")
     return ServerFacts(
         version=printable(f"{name} {info[field]}", 40) if field in info else None,
-        uptime_seconds=whole(info.get("uptime_in_seconds")),
-        memory_bytes=whole(info.get("used_memory")),
-        clients=whole(info.get("connected_clients")),
+        uptime_seconds=whole_number(info.get("uptime_in_seconds")),
+        memory_bytes=whole_number(info.get("used_memory")),
+        clients=whole_number(info.get("connected_clients")),
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tbcache.models import Limit
-from tbcache.models.foreign import moment, printable, whole
+from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.wire import MICROS, read_limits, to_time
 
@@ -69,7 +69,7 @@ def read_failing(store: Store, source: str) -> Failing | None:
     text = store.call("HGET", store.keys.state(source), "failing")
     since, _, rest = printable(text or b"", REASON).partition(" ")
     count, _, kinds = rest.partition(" ")
-    at, many = moment(since), whole(count)
+    at, many = moment(since), whole_number(count)
     return Failing(at, many, tuple(sorted(kinds.split(",")))) if at and many and kinds else None
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tbcache.models import Limit
-from tbcache.models.foreign import LAST
+from tbcache.models.untrusted import LAST
 
 MICROS = 1_000_000
 _LAST_SECOND = LAST.timestamp()

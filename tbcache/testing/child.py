@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tbcache.models import Limit
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 
 
 def main(options: str) -> None:

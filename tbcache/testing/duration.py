@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tbcache.models.error import InvalidRequest
-from tbcache.models.foreign import quoted
+from tbcache.models.untrusted import quoted
 
 
 def checked(seconds: float, what: str) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tbcache.models.error import InvalidRequest
 from tbcache.models.extra import need
-from tbcache.models.foreign import quoted
+from tbcache.models.untrusted import quoted
 from tbcache.testing.duration import checked
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 
 from tbcache.models import Engagement, Item, Kind, Label, Right
 from tbcache.models.decoder import msgpack_decoder
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline

@@ -12,7 +12,7 @@ import pytest
 
 from tbcache.cli.error import say
 from tbcache.io import utc_now
-from tbcache.models.foreign import escaped, moment, printable, whole
+from tbcache.models.untrusted import escaped, moment, printable, whole_number
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.layout import LAYOUT
@@ -237,7 +237,7 @@ def test_json_stays_json_when_what_commands_a_terminal_is_escaped() -> None:
 )
 def test_a_number_is_digits_within_bounds(value: object, found: int | None) -> None:
     """`int()` reads more than anything of ours writes."""
-    assert whole(value) == found
+    assert whole_number(value) == found
 
 
 def test_a_moment_is_one_that_the_calendar_has() -> None:

@@ -152,7 +152,7 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
     assert len(world.arrivals) == LIMIT.count + 1
     at(2.02, Step("take", 0, 0, 0.0))
     assert world.most_in_a_window() == LIMIT.count
-    assert not first.line.is_available
+    assert not first.store.is_available
 
 
 def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:

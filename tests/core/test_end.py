@@ -212,7 +212,7 @@ def test_what_was_answered_while_redis_was_away_counts_from_then_on() -> None:
         answered_at = clock.now
         clock.now += 1.5
         first.mend()
-        ((_, stamp),) = world.redis.zrange(first.line.keys.slots("reddit"), 0, -1, withscores=True)
+        ((_, stamp),) = world.redis.zrange(first.store.keys.slots("reddit"), 0, -1, withscores=True)
         # By another clock it may be younger, by 0.1% of its age.
         assert 0 <= stamp / MICROS - answered_at <= 1.5 * 0.0011
 
@@ -223,18 +223,18 @@ def test_a_slot_that_ends_as_another_thread_puts_it_back_is_held_no_longer(end: 
     with moved_clock() as clock:
         world = World(clock, 1)
         (bot,) = world.fleet
-        run = bot.line._run
+        run = bot.store._run
 
         async def run_and_restore(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
             answer = await run(script, packed)
             if script in (SETTLE, TURN):
-                bot.line._run = run  # type: ignore[method-assign]
-                await limiter_of(bot.line).restore("reddit")
+                bot.store._run = run  # type: ignore[method-assign]
+                await limiter_of(bot.store).restore("reddit")
             return answer
 
         bot.beat()
         bot.admit("A")
-        bot.line._run = run_and_restore  # type: ignore[method-assign]
+        bot.store._run = run_and_restore  # type: ignore[method-assign]
         if end == "give up":
             bot.admission.settle(bot.loads.pop(), Settlement())
         else:
@@ -296,7 +296,7 @@ def test_a_slot_that_is_held_for_long_outlives_one_that_is_over_at_once(
     with moved_clock() as clock:
         world = World(clock, 1, replace(SOURCE, limits=(Limit(2, 20.0),)))
         (bot,) = world.fleet
-        limiter = RateLimiter(world.source, bot.line, 15.0)
+        limiter = RateLimiter(world.source, bot.store, 15.0)
         bot.beat()
         with limiter.slot():
             bot.take()

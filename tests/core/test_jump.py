@@ -44,16 +44,16 @@ def before_the_window_is_given_up(process: Process, act: Callable[[], object]) -
 
 def before(asked: object, process: Process, act: Callable[[], object]) -> None:
     """What is done as the process is about to ask for that script."""
-    run = process.line._run
+    run = process.store._run
 
     async def act_and_run(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
         if script is asked:
             # Once: what it asks notices the jump as well.
-            process.line._run = run  # type: ignore[method-assign]
+            process.store._run = run  # type: ignore[method-assign]
             act()
         return await run(script, packed)
 
-    process.line._run = act_and_run  # type: ignore[method-assign]
+    process.store._run = act_and_run  # type: ignore[method-assign]
 
 
 def ask_around(world: World, *processes: Process) -> int:
@@ -413,7 +413,7 @@ def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clo
     world, (laptop, gone, old) = begin(clock, 1, 2, 1, source=LONG)
     world.leave(gone)
     beat(laptop, old)
-    server = laptop.line.clock
+    server = laptop.store.clock
     server._ranges = {
         name: known._replace(low=known.low - 12.0, high=known.high - 12.0)
         for name, known in server._ranges.items()

@@ -86,7 +86,7 @@ def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Cl
     if way == "left in order":
         world.leave(gone)
     elif way == "found dead":
-        limiter_of(gone.line).stay_clean()
+        limiter_of(gone.store).stay_clean()
         world.kill(gone)
         clock.now += 2 * ABSENT_SECONDS
     else:
@@ -134,16 +134,16 @@ def test_what_is_taken_while_a_process_leaves_is_known_as_well(
 ) -> None:
     """Its other threads may not have ended yet; after a loss nobody else knows what they sent."""
     world, (old, gone) = begin(clock, 2, 0)
-    send, takes = gone.line.pass_on, iter([3, 1])
+    send, takes = gone.store.pass_on, iter([3, 1])
 
     def taking(ask: Callable[[], object]) -> object:
         answer = send(ask)
         with monkeypatch.context() as patch:
-            patch.setattr(gone.line, "pass_on", send)
+            patch.setattr(gone.store, "pass_on", send)
             assert all(gone.take() for _ in range(next(takes, 0)))
         return answer
 
-    monkeypatch.setattr(gone.line, "pass_on", taking)
+    monkeypatch.setattr(gone.store, "pass_on", taking)
     world.leave(gone)
     monkeypatch.undo()
     beat(old, old)
@@ -256,7 +256,7 @@ def test_who_puts_its_slots_back_was_heard_and_knows_it(clock: Clock) -> None:
     for _ in range(30):
         clock.now += 0.1
         give_up_allowances(world, other)
-    first.line.breaker._then[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
+    first.store.breaker._then[:0] = [first.cut_off, lambda: first.membership.beat("reddit")]
     first.mend()
     before = len(world.arrivals)
     ask_on(world, other, seconds=0.3)
@@ -324,7 +324,7 @@ def test_a_loss_that_was_mended_says_nothing_of_the_next(
         raise Unavailable("redis", "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(limiter_of(old.line), "restore", be_away)
+        patch.setattr(limiter_of(old.store), "restore", be_away)
         old.take()
     assert ask_on(world, world.fleet[1], seconds=0.4) == 0
     assert world.most_in_a_window() <= LIMIT.count
@@ -361,7 +361,7 @@ def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: in
     """The dead one's request may be under way for as long, and then nobody can put it back."""
     world, fleet = begin(clock, 2, 2, 2)
     patient, _, dead = fleet
-    limiter_of(patient.line).hold_seconds = 4 * LEASE
+    limiter_of(patient.store).hold_seconds = 4 * LEASE
     world.kill(dead)
     flush(world)
     beat(fleet[1 - last], fleet[last])
@@ -464,7 +464,7 @@ def test_one_who_was_forgotten_stands_for_nobody_else(clock: Clock) -> None:
 def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_before(clock: Clock) -> None:
     """It is the first to send, and Redis knows of no window yet: its share would be given back at once."""
     world, (old, dead) = begin(clock, 0, 0)
-    limiter_of(dead.line).process_window("reddit").must_announce(can_fall_back=True)
+    limiter_of(dead.store).process_window("reddit").must_announce(can_fall_back=True)
     beat(dead, old, dead)
     dead.cut_off()
     clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
@@ -506,7 +506,7 @@ def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> Non
         first.mend()
         other.mend()
         beat(new)
-        limiter_of(new.line).broken.renew()
+        limiter_of(new.store).broken.renew()
     assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost
 
 

@@ -1,6 +1,6 @@
 """A fleet in one thread: the real code of every process and the real scripts, over a clock moved by hand.
 
-Each process has a :class:`Line` in place of its connection. Whatever a process asks passes there, and
+Each process has an :class:`UnreliableStore` for its way to Redis. Whatever a process asks passes there, and
 there the world goes on: others act before the ask arrives and before its answer does, either may be lost,
 and a process may be cut off, killed, or come back at any such moment.
 """
@@ -92,7 +92,7 @@ class Step:
     pause: float
 
 
-class Line(Store):
+class UnreliableStore(Store):
     """A process's way to Redis, of which the world decides what comes through."""
 
     def __init__(self, world: World, name: str) -> None:
@@ -160,8 +160,8 @@ class Line(Store):
         self.breaker.reason = "cut off"
 
 
-class Straight(Line):
-    """A line on which nothing is ever lost, nor late."""
+class Straight(UnreliableStore):
+    """A store that loses nothing, and is never late."""
 
     def pass_on(self, ask: Callable[[], Any]) -> Any:
         return ask()
@@ -181,37 +181,37 @@ class Prober:
 class Peer:
     """The server, as far as a return looks at it itself."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, store: UnreliableStore) -> None:
+        self._store = store
 
     def check(self) -> None:
-        if self._line.is_down:
+        if self._store.is_down:
             raise Unavailable("", "cut off")
 
     def call(self, *command: Any) -> Any:
-        return self._line.world.redis.execute_command(*command)
+        return self._store.world.redis.execute_command(*command)
 
     def close(self) -> None: ...
 
 
 @dataclass
 class Process:
-    """One process: it limits, admits, takes jobs and beats, all over one line."""
+    """One process: it limits, admits, takes jobs and beats, all over one store."""
 
     world: World
     name: str
-    line: Line = field(init=False)
+    store: UnreliableStore = field(init=False)
     loads: list[Grant] = field(default_factory=list)
     promised: list[Grant] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.line = Line(self.world, self.name)
+        self.store = UnreliableStore(self.world, self.name)
         settings = self.world.settings
-        self.limiter = RateLimiter(self.world.source, self.line, LEASE)
-        self.admission = Admission(self.line, settings, Monitor())  # type: ignore[arg-type]
-        self.membership = Membership(self.line)
-        limiter_of(self.line).on_first_ask(self.membership.core.beat)
-        self.broker = PacingBroker(self.line, settings, [self.world.source])
+        self.limiter = RateLimiter(self.world.source, self.store, LEASE)
+        self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
+        self.membership = Membership(self.store)
+        limiter_of(self.store).on_first_ask(self.membership.core.beat)
+        self.broker = PacingBroker(self.store, settings, [self.world.source])
         self.broker.threads.open(2, 1)
         name = self.world.source.name
         # A job of an actor that the worker does not know is put off.
@@ -226,18 +226,18 @@ class Process:
     @property
     def knows_redis(self) -> bool:
         """It has been told of the window."""
-        return limiter_of(self.line).epochs.of(self.world.source.name) != ""
+        return limiter_of(self.store).epochs.of(self.world.source.name) != ""
 
     @property
     def is_told(self) -> bool:
         """It has been told of the window that is in force."""
         source = self.world.source.name
-        current = self.world.redis.hget(self.line.keys.state(source), "epoch")
-        return current is not None and current.decode() == limiter_of(self.line).epochs.of(source)
+        current = self.world.redis.hget(self.store.keys.state(source), "epoch")
+        return current is not None and current.decode() == limiter_of(self.store).epochs.of(source)
 
     @property
     def process_window(self) -> ProcessWindow:
-        return limiter_of(self.line).process_window(self.world.source.name)
+        return limiter_of(self.store).process_window(self.world.source.name)
 
     @property
     def names(self) -> set[str]:
@@ -251,7 +251,7 @@ class Process:
 
     @property
     def is_away(self) -> bool:
-        return self.line.is_down or not self.line.is_available or bool(limiter_of(self.line).broken)
+        return self.store.is_down or not self.store.is_available or bool(limiter_of(self.store).broken)
 
     def beat(self, *, gives_up_allowances: bool = False) -> None:
         if self.is_beating:
@@ -319,18 +319,18 @@ class Process:
 
     def ask_unconfirmed(self, odd: int) -> None:
         """Ask for a slot, and be cut off before the answer comes."""
-        self.line.is_unconfirmed = True
+        self.store.is_unconfirmed = True
         ways = [self.take, lambda: self.admit(self.world.symbol()), self.turn, self.work]
         ways[odd % len(ways)]()
-        self.line.is_unconfirmed = False
+        self.store.is_unconfirmed = False
 
     def cut_off(self) -> None:
-        self.line.is_down = True
+        self.store.is_down = True
 
     def mend(self) -> None:
-        self.line.is_down = False
+        self.store.is_down = False
         if not self.is_beating:
-            self.line.come_back()
+            self.store.come_back()
 
     def return_and_beat(self) -> None:
         self.mend()
@@ -391,7 +391,7 @@ class World:
     def kill(self, process: Process) -> None:
         """Nothing of it is told to anyone; another is started in its place."""
         self.alive.discard(process.name)
-        process.line.is_killed = True
+        process.store.is_killed = True
         self.gone.append(process)
         self.fleet[self.fleet.index(process)] = self.start()
 
@@ -423,7 +423,7 @@ class World:
 
     def let_all_beat(self) -> None:
         """All who can reach Redis do, as they would within 0.15 s."""
-        for process in [process for process in self.fleet if not process.line.is_down]:
+        for process in [process for process in self.fleet if not process.store.is_down]:
             process.beat()
 
     def symbol(self) -> str:
@@ -580,7 +580,7 @@ def _start(world: World, beside: Process) -> None:
     """One more, which reaches Redis if the one beside it does."""
     if len(world.fleet) < MOST_PROCESSES:
         world.fleet.append(world.start())
-        world.fleet[-1].line.is_down = beside.line.is_down
+        world.fleet[-1].store.is_down = beside.store.is_down
 
 
 def _leave(world: World, process: Process) -> None:

@@ -22,10 +22,11 @@ import pytest
 import redis
 
 from tbcache import io
-from tbcache.io import line, loop
+from tbcache.io import loop, shared_connection
 from tbcache.io.deadline import seconds_left, until
 from tbcache.io.error import Unsent
 from tbcache.io.loop import drive
+from tbcache.io.shared_connection import SharedConnection
 from tbcache.store.node import Node
 from tests.io.conftest import Run
 from tests.proxy import Proxy
@@ -223,7 +224,7 @@ def test_an_answer_that_came_while_the_loop_stood_still_is_in_time(node: Node, r
         assert Node.call(patient, "PING") == b"PONG"
         time.sleep(2 * node.timeout)
         # Some loops look at their timers before they look at what came.
-        _line_to(node)._watch()
+        _connection_to(node)._watch()
         assert await asking == b"here"
 
     patient = Node(node._url, PATIENT)
@@ -232,17 +233,17 @@ def test_an_answer_that_came_while_the_loop_stood_still_is_in_time(node: Node, r
 
 
 def _is_sent(node: Node) -> bool:
-    return bool(_line_to(node)._asked) and not _line_to(node)._unsent
+    return bool(_connection_to(node)._asked) and not _connection_to(node)._unsent
 
 
-def _line_to(node: Node) -> line.Line:
-    found: line.Line = _lines()[node].line
+def _connection_to(node: Node) -> SharedConnection:
+    found: SharedConnection = _dialled()[node].shared
     return found
 
 
-def _lines() -> dict[Any, Any]:
+def _dialled() -> dict[Any, Any]:
     world = loop.world_of(asyncio.get_running_loop())
-    return {} if world is None else world._lines
+    return {} if world is None else world._dialled
 
 
 class MovedClock:
@@ -272,20 +273,20 @@ def answering_by_hand() -> Iterator[tuple[str, Callable[[bytes], None]]]:
 def test_an_answer_that_keeps_coming_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many large values take longer than the timeout: a Redis that sends all the time is there."""
     clock = MovedClock()
-    monkeypatch.setattr(line, "time", clock)
+    monkeypatch.setattr(shared_connection, "time", clock)
 
     async def main(node: Node, say: Callable[[bytes], None]) -> None:
         asking = asyncio.create_task(call(node, "GET", "large"))
         async with asyncio.timeout(PATIENT):
-            while node not in _lines() or not _is_sent(node):
+            while node not in _dialled() or not _is_sent(node):
                 await asyncio.sleep(0.001)
             for part in (b"$10\r\n", b"one", b"two"):
                 clock.ahead += 0.7 * PATIENT
-                before = _line_to(node)._last_seen_at
+                before = _connection_to(node)._last_seen_at
                 say(part)
-                while _line_to(node)._last_seen_at == before:
+                while _connection_to(node)._last_seen_at == before:
                     await asyncio.sleep(0.001)
-                _line_to(node)._watch()
+                _connection_to(node)._watch()
         say(b"last\r\n")
         assert await asking == b"onetwolast"
 
@@ -364,7 +365,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced_at_the_next_call(
 ) -> None:
     """A Redis that was restarted at night costs the first ask of the day nothing."""
     node = Node(private_server.url, PATIENT)
-    monkeypatch.setattr(line, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(shared_connection, "CHECK_SECONDS", 0.0)
 
     async def main() -> None:
         await call(node, "PING")

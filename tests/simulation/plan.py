@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tbcache.models import Limit
 from tbcache.testing.simulated.chance import Chance
-from tbcache.testing.simulated.line import Weather
+from tbcache.testing.simulated.connection import Weather
 from tests.simulation.world import Shape
 
 #: What users do.

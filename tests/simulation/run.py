@@ -125,7 +125,7 @@ class _Run:
     def _mend_all(self) -> None:
         world = self.world
         for process in world.living:
-            process.line.cut, process.frozen_until = "", 0
+            process.connection.cut, process.frozen_until = "", 0
         if not self.server.is_up:
             self._start_server()
         self.server.thaw()
@@ -279,8 +279,8 @@ class _Run:
     # What goes wrong
 
     def cut(self, process: Process, how: str, seconds: float) -> None:
-        process.line.cut = how
-        self.kernel.after(seconds, lambda: setattr(process.line, "cut", ""))
+        process.connection.cut = how
+        self.kernel.after(seconds, lambda: setattr(process.connection, "cut", ""))
 
     def freeze(self, process: Process, seconds: float) -> None:
         self.world.upstream.forgo(process.name)
@@ -330,7 +330,7 @@ class _Run:
 
     def _is_anyone_away(self) -> bool:
         return not self.server.is_up or any(
-            one.line.cut or not one.store.is_available or one.frozen_until > self.kernel.now_us
+            one.connection.cut or not one.store.is_available or one.frozen_until > self.kernel.now_us
             for one in self.world.living
         )
 
@@ -380,7 +380,7 @@ class _Run:
     def _bring_back(self, missing: list[Process]) -> None:
         """Who was cut off at the loss is back within a lease and the window."""
         for process in missing:
-            process.line.cut, process.frozen_until = "", 0
+            process.connection.cut, process.frozen_until = "", 0
         self.server.thaw()
         self._start_server()
 

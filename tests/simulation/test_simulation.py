@@ -110,10 +110,10 @@ def test_what_an_event_loop_asks_is_carried_out_in_the_order_of_asking() -> None
         process, heard = world.begin(LOOP), list[bytes]()
         world.server.listeners.append(lambda who, command, answer: heard.append(command[-1]))
         for number in range(40):
-            ask = functools.partial(process.line.ask_in_turn, 1.0, [(b"GET", b"asked:%d" % number)])
+            ask = functools.partial(process.connection.ask_in_turn, 1.0, [(b"GET", b"asked:%d" % number)])
             world.kernel.after(number * 1e-6, functools.partial(process.driver.run, "act", ask))
             # Threads ask over connections of their own.
-            beside = functools.partial(process.line.ask, 1.0, [(b"GET", b"beside")])
+            beside = functools.partial(process.connection.ask, 1.0, [(b"GET", b"beside")])
             world.kernel.after(number * 1e-6, functools.partial(process.spawn, "beside", beside))
         world.run(1.0)
     asked = [int(key.removeprefix(b"asked:")) for key in heard if key.startswith(b"asked:")]

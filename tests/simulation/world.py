@@ -17,8 +17,8 @@ from tbcache.models.price import Price
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings
 from tbcache.store.key import Keys
 from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import START, Killed, Stuck, Task, inhabited, micros
-from tbcache.testing.simulated.line import Weather
 from tbcache.testing.simulated.machine import Machine
 from tests.simulation.oracle import Oracle
 from tests.simulation.process import LOOP, WORKER_THREADS, Process

@@ -34,7 +34,7 @@ from tbcache.embedded.simulator.upstream import Upstream
 from tbcache.embedded.simulator.window import LimitSet
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest, UnknownSource
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings import BUILT_IN
 
 APIS: Mapping[str, type[Api]] = {

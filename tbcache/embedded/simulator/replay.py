@@ -13,7 +13,7 @@ import msgspec
 
 from tbcache.embedded.simulator.reply import JSON, Reply
 from tbcache.models.error import ConfigurationError, InvalidRequest, nearest
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 from tbcache.settings import BUILT_IN
 
 #: Which source a folder of recordings belongs to.

@@ -13,8 +13,8 @@ from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.singleton import singleton
 from tbcache.models import PATIENCE_SECONDS, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest
-from tbcache.models.foreign import quoted
 from tbcache.models.ttl import check_ttl
+from tbcache.models.untrusted import quoted
 from tbcache.settings import Source, declare, get_settings
 
 P = ParamSpec("P")

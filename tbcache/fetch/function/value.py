@@ -19,7 +19,7 @@ import msgspec.inspect
 from tbcache.fetch.function.fidelity import is_kept
 from tbcache.fetch.function.shape import shape
 from tbcache.models.decoder import json_decoder
-from tbcache.models.foreign import printable
+from tbcache.models.untrusted import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
 

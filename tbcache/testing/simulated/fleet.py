@@ -14,8 +14,8 @@ from typing import Any
 
 from tbcache.models.error import InvalidRequest, MissingExtra, TbcacheError
 from tbcache.testing.simulated.attach import attached
+from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import Killed, Task, inhabited
-from tbcache.testing.simulated.line import Weather
 from tbcache.testing.simulated.machine import Machine
 from tbcache.testing.simulated.process import SimulatedProcess
 

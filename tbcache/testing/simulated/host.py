@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.client import Node
+from tbcache.testing.simulated.connection import Connection
 from tbcache.testing.simulated.kernel import Task
-from tbcache.testing.simulated.line import Line, Node
 from tbcache.testing.simulated.machine import Machine
 from tbcache.testing.simulated.marker import Marker
 
@@ -32,7 +33,7 @@ class Host:
         #: The singletons of this process, and what it does as it ends in good order.
         self.made: dict[Any, Any] = {}
         self.at_exit: list[Callable[[], object]] = []
-        self.line = Line(
+        self.connection = Connection(
             machine.kernel, machine.server, self, machine.weather, Chance(machine.seed, name, "line")
         )
 
@@ -56,7 +57,7 @@ class Host:
         return (monotonic - self.began) / self.rate
 
     def node(self, url: str, timeout: float) -> Node:
-        return Node(self.line, timeout)
+        return Node(self.connection, timeout)
 
     def marker(self, fleet: str, member: str) -> Marker:
         # The first that it makes is its own.

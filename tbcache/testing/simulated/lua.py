@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from lupa import lua51
 
-from tbcache.models.foreign import read_json
+from tbcache.models.untrusted import read_json
 
 #: Carries out a command of a script.
 Call = Callable[[str, list[bytes]], Any]

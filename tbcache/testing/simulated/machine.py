@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tbcache.testing.simulated.chance import Chance
+from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import Kernel, micros
-from tbcache.testing.simulated.line import Weather
 from tbcache.testing.simulated.marker import Disk
 from tbcache.testing.simulated.server import Server
 

@@ -37,7 +37,7 @@ class SimulatedProcess(Host):
           InvalidRequest: ``seconds`` is no time.
         """
         checked(seconds, "cut_off")
-        self.line.cut = "refused"
+        self.connection.cut = "refused"
         self.machine.kernel.after(seconds, self._connect)
 
     def freeze(self, seconds: float) -> None:
@@ -67,7 +67,7 @@ class SimulatedProcess(Host):
         self.kill()
 
     def _connect(self) -> None:
-        self.line.cut = ""
+        self.connection.cut = ""
 
 
 class SimulatedCall(Generic[T]):

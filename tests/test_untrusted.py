@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.models.foreign import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.queue.job import decode_result
 from tbcache.repository import CorruptAnswer, decode_answer
 from tbcache.settings.profile import Profile, read_profile

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from tbcache.io.link import CHECK_SECONDS, READ_BYTES, nothing_of
+from tbcache.io.connection import CHECK_SECONDS, READ_BYTES, nothing_of
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -21,7 +21,7 @@ _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 _Asked = tuple[asyncio.Future[Any], float]
 
 
-class Line:
+class SharedConnection:
     """``connection`` is one of redis-py's, blocking and logged in: its socket is used, and the reader that
     knows its errors. Used in ``loop`` alone.
 

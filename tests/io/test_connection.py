@@ -85,9 +85,9 @@ def node_at() -> Iterator[Callable[[str], Node]]:
 
 def replace_socket(node: Node, kind: Callable[[Any], Any]) -> None:
     """Have the connection that is used next a socket that ``kind`` makes of its own."""
-    link = node._checkout()
-    link._socket = kind(link._socket)
-    node._checkin(link)
+    connection = node._checkout()
+    connection._socket = kind(connection._socket)
+    node._checkin(connection)
 
 
 class Interrupted:

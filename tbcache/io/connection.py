@@ -1,5 +1,5 @@
 """One connection to Redis for one thread at a time: what it asks is sent at once, and answered before anybody
-asks anything else. :mod:`tbcache.io.line` is the same for the tasks of an event loop."""
+asks anything else. :mod:`tbcache.io.shared_connection` is the same for the tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READ_BYTES = 1 << 16
 CHECK_SECONDS = 1.0
 
 
-class Link:
+class Connection:
     """``connection`` is one of redis-py's, blocking and logged in: its socket is used, and the reader that
     knows its errors. Nothing of what redis-py does around them for other uses of a connection is needed here.
 

@@ -84,7 +84,7 @@ def escaped(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
-def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
+def whole_number(value: object, least: int = 0, most: int = MOST) -> int | None:
     """The whole number that ``value`` is, or is the text of; None for anything else, and out of bounds."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
@@ -93,5 +93,5 @@ def whole(value: object, least: int = 0, most: int = MOST) -> int | None:
 
 def moment(stamp_us: object) -> datetime | None:
     """The moment (UTC) that is ``stamp_us`` microseconds after the Unix epoch; None where none is."""
-    micros = whole(stamp_us, most=MOST_US)
+    micros = whole_number(stamp_us, most=MOST_US)
     return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class Weather:
     lost: float = 0.0
 
 
-class Line:
+class Connection:
     """The connection of one process."""
 
     def __init__(self, kernel: Kernel, server: Server, home: Home, weather: Weather, chance: Chance) -> None:
@@ -150,151 +150,49 @@ class Line:
 class Subscription:
     """What is said on a channel, as redis-py's PubSub gives it."""
 
-    def __init__(self, line: Line, channel: bytes) -> None:
-        line._check_connection()
-        self._line, self._channel = line, channel
-        self._life = line.server.life
+    def __init__(self, connection: Connection, channel: bytes) -> None:
+        connection._check_connection()
+        self._connection, self._channel = connection, channel
+        self._life = connection.server.life
         self.ignore_subscribe_messages = True
-        self._heard: list[dict[str, Any]] = []
+        self._messages: list[dict[str, Any]] = []
         self._waiting: list[tuple[Any, int]] = []
-        line.server.subscribers[channel].append(self._receive)
+        connection.server.subscribers[channel].append(self._receive)
         self._has_begun = False
 
     def _receive(self, channel: bytes, data: bytes) -> None:
-        line = self._line
-        if line.home.is_dead:
+        connection = self._connection
+        if connection.home.is_dead:
             self.close()
-        elif not line._is_lost():
-            line.kernel.after(line._delay(), lambda: self._come({"type": "message", "data": data}))
+        elif not connection._is_lost():
+            connection.kernel.after(
+                connection._delay(), lambda: self._come({"type": "message", "data": data})
+            )
 
     def _come(self, message: dict[str, Any]) -> None:
-        self._heard.append(message)
+        self._messages.append(message)
         waiting, self._waiting = self._waiting, []
         for task, ticket in waiting:
             task.resume(ticket, True)
 
     def get_message(self, timeout: float = 0.0) -> Any:
-        line = self._line
+        connection = self._connection
         if not self.ignore_subscribe_messages and not self._has_begun:
             self._has_begun = True
             return {"type": "subscribe", "data": 1}
-        if self._life != line.server.life:
+        if self._life != connection.server.life:
             raise redis.ConnectionError("Connection closed by server.")
-        if not self._heard and timeout > 0:
-            task = line.kernel.task
+        if not self._messages and timeout > 0:
+            task = connection.kernel.task
             ticket = task.ticket
             self._waiting.append((task, ticket))
-            line.kernel.after(timeout, lambda: task.resume(ticket, False))
-            line.kernel.wait()
-        if self._life != line.server.life:
+            connection.kernel.after(timeout, lambda: task.resume(ticket, False))
+            connection.kernel.wait()
+        if self._life != connection.server.life:
             raise redis.ConnectionError("Connection closed by server.")
-        return self._heard.pop(0) if self._heard else None
+        return self._messages.pop(0) if self._messages else None
 
     def close(self) -> None:
-        hearers = self._line.server.subscribers[self._channel]
-        if self._receive in hearers:
-            hearers.remove(self._receive)
-
-
-class Node:
-    """Stands for ``tbcache.store.node.Node``, over a simulated line."""
-
-    def __init__(self, line: Line, timeout: float) -> None:
-        self._line, self._timeout = line, timeout
-        self.host, self.name = "redis", "redis:6379"
-        self.client = Client(self)
-
-    def call(self, *command: Any, asking: bool = False) -> Any:
-        (answer,) = self.call_all([command])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def call_all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        packed = [tuple(map(pack, command)) for command in commands]
-        return self._line.ask(self._timeout, packed)
-
-    async def call_in_turn(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        packed = [tuple(map(pack, command)) for command in commands]
-        return await self._line.ask_in_turn(self._timeout, packed)
-
-    def ask(self, *command: Any, options: Mapping[str, Any], asking: bool = False) -> Any:
-        return self.call(*command)
-
-    def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
-        _, key = command
-        found = self._line.block(self._timeout, seconds, pack(key))
-        return None if found is None else [pack(key), found]
-
-    def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
-        return self.call_all(list(commands))
-
-    def primaries(self) -> list[Node]:
-        return [self]
-
-    def subscribe(self, channel: str) -> Subscription:
-        return self._line.subscribe(channel.encode())
-
-    def check(self) -> None: ...
-
-    def disconnect(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Client:
-    """Stands for redis-py's, with what the core asks of it."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def pipeline(self, transaction: bool = False) -> Pipeline:
-        return Pipeline(self._node)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *arguments: shaped(name, self._node.call(name.upper(), *arguments))
-
-
-class Pipeline:
-    """Commands that are sent together."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._commands: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
-        def add(*arguments: Any) -> Pipeline:
-            self._commands.append((name.upper(), *arguments))
-            return self
-
-        return add
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands, self._commands = self._commands, []
-        if not commands:
-            return []
-        found = self._node.call_all(commands)
-        return [shaped(command[0].lower(), answer) for command, answer in zip(commands, found, strict=True)]
-
-
-def shaped(name: str, answer: Any) -> Any:
-    """An answer as redis-py gives it."""
-    if isinstance(answer, Exception):
-        return answer
-    if name == "hgetall":
-        return dict(zip(answer[::2], answer[1::2], strict=True))
-    if name in ("hexists", "ping"):
-        return bool(answer)
-    return answer
-
-
-def pack(part: Any) -> bytes:
-    """A part of a command as it travels."""
-    if isinstance(part, bytes):
-        return part
-    if isinstance(part, float):
-        return repr(part).encode()
-    return str(part).encode()
-
-
-__all__ = ["Client", "Line", "Node", "Subscription", "Weather", "micros", "pack"]
+        subscribers = self._connection.server.subscribers[self._channel]
+        if self._receive in subscribers:
+            subscribers.remove(self._receive)
