@@ -70,7 +70,7 @@ class Upstream(Provider):
 
     loader: Loader = staticmethod(lambda: None)
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         return HttpRequest("GET", "http://upstream.invalid")
 
     def send(self, request: HttpRequest) -> RawResponse:

@@ -67,8 +67,8 @@ class Reader:
     def _answer(self, symbol: str) -> None:
         cursor: str | None = None
         for _ in range(SOURCE.pages):
-            at = datetime.fromtimestamp(self._now, UTC)
-            page = self._page(self._provider.request(FetchRequest("twitter", symbol), cursor, at))
+            at, fetch = datetime.fromtimestamp(self._now, UTC), FetchRequest("twitter", symbol)
+            page = self._page(self._provider.request(fetch, cursor, fetch.start(at)))
             bill = SOURCE.price.bill([item.id for item in page.items], page.users)
             self._reckoned += bill.due(self._billed)
             cursor = page.next

@@ -66,7 +66,7 @@ class MadeUp:
     voices = VOICES
     persist_to_db = True
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         raise AssertionError("a record is made again without asking an upstream")
 
     def send(self, request: HttpRequest) -> RawResponse:

@@ -56,7 +56,7 @@ class World:
         """The answer to ``fetch``, page by page, as far as its hours reach."""
         cursor: str | None = None
         for _ in range(most):
-            page = self.provider.parse(self.send(self.provider.request(fetch, cursor, self.at)))
+            page = self.provider.parse(self.send(self.provider.request(fetch, cursor, fetch.start(self.at))))
             yield page
             times = [item.at for item in page.items if item.at is not None]
             cursor = page.next

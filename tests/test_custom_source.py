@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +21,7 @@ from tbcache import (
     ConfigurationError,
     InvalidRequest,
     RateLimited,
+    TbcacheWarning,
     get_provider,
     get_rate_limiter,
     get_usage_monitor,
@@ -28,6 +29,7 @@ from tbcache import (
 from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.models.error import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
+from tbcache.providers.registry import _class_of
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.settings.source import _resolve
 from tests import conftest, readme
@@ -162,6 +164,25 @@ def test_it_fetches_pages_scores_and_caches(bluesky: object, upstream: Bluesky) 
     assert get_usage_monitor().get_source_metrics("bluesky").hits_today == 1
 
 
+def test_a_refresh_asks_for_what_is_new_alone(bluesky: object, upstream: Bluesky) -> None:
+    """The moment to ask from is an argument: whoever counts hours back buys the day again each time."""
+    provider = get_provider("bluesky")
+    first, again = (
+        provider.fetch("AAPL", hours=2),
+        provider.run(provider.source.request("AAPL", 2), needed=1e9),
+    )
+    assert (first.sentiment.count, again.sentiment.count) == (6, 6)
+    asked = [datetime.fromisoformat(one["since"]) for one in upstream.asked if "cursor" not in one]
+    assert asked[1] - asked[0] > timedelta(hours=1, minutes=50)
+
+
+def test_a_class_of_the_old_form_is_told_what_its_argument_is_now(module: Callable[[str], None]) -> None:
+    """What it takes for the present moment is the one to ask from."""
+    module(readme.files()[NAME].replace("since: datetime", "now: datetime"))
+    with pytest.warns(TbcacheWarning, match=r"given the moment to ask from.*fetch, cursor, since"):
+        _class_of("bluesky", "mybot.sources:Bluesky")
+
+
 def test_the_limits_of_its_settings_entry_hold(bluesky: object, upstream: Bluesky) -> None:
     """The environment goes before what the class says; each page spends a slot."""
     provider = get_provider("bluesky")
@@ -178,11 +199,11 @@ def test_the_limits_of_its_settings_entry_hold(bluesky: object, upstream: Bluesk
 
 def test_what_the_class_says_is_the_default(module: Callable[[str], None]) -> None:
     """Without a variable the source is as its class has it."""
-    module(with_defaults(credentials=["api_key"], cache_ttl=60.0))
+    module(with_defaults(credentials=["api_key"], cache_ttl=60.0, recheck_seconds=600.0))
     source = get_source("bluesky", Settings.load({"TBCACHE_SOURCES": ENTRY}))
     assert source.base_url == "https://api.bsky.app"
     assert source.limits == (Limit(30, 60),)
-    assert (source.max_hours, source.cache_ttl) == (72, 60.0)
+    assert (source.max_hours, source.cache_ttl, source.recheck_seconds) == (72, 60.0, 600.0)
     with pytest.raises(InvalidRequest, match="73 is more than bluesky can answer"):
         source.request("AAPL", 73)
     assert source.missing == ("TBCACHE_BLUESKY__API_KEY",)

@@ -49,7 +49,7 @@ class Upstream(Protocol):
     @property
     def persist_to_db(self) -> bool: ...
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest: ...
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest: ...
 
     def send(self, request: HttpRequest) -> RawResponse: ...
 
@@ -224,8 +224,8 @@ class PageReader:
         return None
 
     async def _page(self, stretch: Stretch, cursor: str | None) -> Page:
-        wanted = replace(self._sent, stretch=stretch) if self._is_partial else self._sent
-        http = self._upstream.request(wanted, cursor, self._now)
+        wanted = replace(self._sent, stretch=stretch if self._is_partial else None, asked_at=self._now)
+        http = self._upstream.request(wanted, cursor, wanted.start(self._now))
         if not self._may_send(self._attempt.grant):
             raise TooLate
         page = await self._exchange(http, self._upstream.parse)

@@ -81,9 +81,9 @@ class Stretch:
 class FetchRequest:
     """What a caller wants to know: the sentiment of ``symbol`` over the last ``hours``.
 
-    ``stretch`` is what of it a provider is to ask for; None for all of it. ``others`` are symbols that may be
-    asked for in the same request. ``is_deep``: what is missing of the hours is asked for as well, however
-    far back it is.
+    ``stretch`` is what of it a provider is to ask for, None for all of it, and ``asked_at`` when. ``others``
+    are symbols that may be asked for in the same request. ``is_deep``: what is missing of the hours is asked
+    for as well, however far back it is.
     """
 
     source: str
@@ -94,6 +94,7 @@ class FetchRequest:
     stretch: Stretch | None = field(default=None, kw_only=True, repr=False, compare=False)
     others: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
     is_deep: bool = field(default=False, kw_only=True, repr=False, compare=False)
+    asked_at: datetime | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
@@ -106,9 +107,18 @@ class FetchRequest:
         """All that a provider is to ask for in one request."""
         return (self.symbol, *self.others)
 
+    @property
+    def until(self) -> datetime | None:
+        """Up to when a provider is to ask for items, where it can; None: up to now."""
+        return None if self.stretch is None else self.stretch.until
+
     def start(self, now: datetime) -> datetime:
         """Since when a provider is to ask for items; the hours are counted back from ``now``."""
         return now - timedelta(hours=self.hours) if self.stretch is None else self.stretch.since
+
+    def now(self, since: datetime) -> datetime:
+        """When it is asked, by the server's clock, which a provider that is given ``since`` may need."""
+        return self.asked_at or since + timedelta(hours=self.hours)
 
     @property
     def line(self) -> str:

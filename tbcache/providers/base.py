@@ -78,8 +78,14 @@ class Provider(Tools, ABC):
         self.source = replace(self.source, cache_ttl=check_ttl(seconds))
 
     @abstractmethod
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        """Build the request for the page at ``cursor`` (None: the first, newest one)."""
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
+        """Build the request for the page at ``cursor`` (None: the first, newest one) of what is no older
+        than ``since``, newest first.
+
+        ``fetch`` says the rest: the symbol, or ``fetch.symbols`` where one request may ask for several; up to
+        when, ``fetch.until``; and the known items that the time begins and ends with, ``fetch.stretch``. An
+        upstream that cannot be asked by time sends what it has: what is older is left out, and ends it.
+        """
 
     @abstractmethod
     def parse(self, response: RawResponse) -> Page:

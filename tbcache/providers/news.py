@@ -55,10 +55,10 @@ _CODES: dict[str, type[UpstreamError]] = {
 class NewsProvider(Provider):
     """Articles in English, newest first."""
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         params = {
             "q": named(fetch.symbol, get_settings().names).query,
-            "from": _iso(fetch.start(now)),
+            "from": _iso(since),
             "language": "en",
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
@@ -66,8 +66,8 @@ class NewsProvider(Provider):
         # The next page is asked for by time: plans answer 426 past result 100, and new articles shift pages.
         if cursor is not None:
             params["to"] = cursor
-        elif fetch.stretch is not None and fetch.stretch.until is not None:
-            params["to"] = _iso(fetch.stretch.until)
+        elif fetch.until is not None:
+            params["to"] = _iso(fetch.until)
         url = f"{self.source.base_url.rstrip('/')}/v2/everything"
         return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 

@@ -28,16 +28,16 @@ _NESTING = 4
 class OptionsProvider(Provider):
     """Flow alerts of one ticker: repeated hits, sweeps, floor trades."""
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         params = {
             "ticker_symbol": ",".join(fetch.symbols),
-            "newer_than": str(int(fetch.start(now).timestamp())),
+            "newer_than": str(int(since.timestamp())),
             "limit": str(LIMIT),
         }
         if cursor is not None:
             params["older_than"] = cursor
-        elif fetch.stretch is not None and fetch.stretch.until is not None:
-            params["older_than"] = str(int(fetch.stretch.until.timestamp()) + 1)
+        elif fetch.until is not None:
+            params["older_than"] = str(int(fetch.until.timestamp()) + 1)
         url = f"{self.source.base_url.rstrip('/')}/api/option-trades/flow-alerts"
         return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 

@@ -44,8 +44,8 @@ _MOST_SCORE = 1e9
 class RedditProvider(Provider):
     """The newest posts that a search for the symbol finds."""
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        hours = (now - fetch.start(now)).total_seconds() / 3600
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
+        hours = (fetch.now(since) - since).total_seconds() / 3600
         if fetch.stretch is not None and fetch.stretch.until is not None:
             # That a listing ends says nothing where it does not begin at its top; what is older does.
             hours += 1

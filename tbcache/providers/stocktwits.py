@@ -22,9 +22,9 @@ _LABELS: dict[str, Label] = {"bullish": "bullish", "bearish": "bearish"}
 class StocktwitsProvider(Provider):
     """The newest messages of a symbol. The stream knows no times: the reader stops when they are old."""
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         params = {"limit": str(LIMIT)}
-        known = fetch.stretch or Stretch(now)
+        known = fetch.stretch or Stretch(since)
         if _is_number(known.since_id):
             params["since"] = str(known.since_id)
         if cursor is None and _is_number(known.until_id):

@@ -97,10 +97,10 @@ class TwitterProvider(Provider):
     #: Until when (monotonic) words are asked for in the place of cashtags, which the plan has refused.
     _plain_until = 0.0
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         params = {
             "query": self._query(fetch.symbols),
-            **_span(fetch, now),
+            **_span(fetch, since),
             "max_results": str(LIMIT),
             # No expansion is asked for: each user in an answer is billed at twice the price of a post.
             "tweet.fields": FIELDS,
@@ -205,14 +205,13 @@ class TwitterProvider(Provider):
         )
 
 
-def _span(fetch: FetchRequest, now: datetime) -> dict[str, str]:
+def _span(fetch: FetchRequest, since: datetime) -> dict[str, str]:
     """The time that is asked for; a part of it by ids, as these tell milliseconds and times only seconds.
 
     No known post's id is needed for that, and so none that is wrong hides others. X takes ids of the last
     seven days.
     """
-    oldest, since = now - _OLDEST, fetch.start(now)
-    until = None if fetch.stretch is None else fetch.stretch.until
+    oldest, until = fetch.now(since) - _OLDEST, fetch.until
     params = {"start_time": f"{max(oldest, since):%Y-%m-%dT%H:%M:%SZ}"}
     if fetch.stretch is not None and since > oldest:
         params = {"since_id": str(_id_at(since) - 1)}

@@ -34,6 +34,7 @@ class _Further(BaseModel):
     price: Annotated[Price, AfterValidator(_sound)] | None = None
     max_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] | None = None
     lag_seconds: Annotated[float, Field(ge=0, le=86400)] | None = None
+    recheck_seconds: Annotated[float, Field(ge=0, le=LONGEST_HOURS * 3600)] | None = None
     credentials: tuple[str, ...] = ()
 
 

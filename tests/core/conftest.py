@@ -39,7 +39,7 @@ class Upstream:
     analyzer = property(lambda self: get_scorer())
     voices = VOICES
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         return HttpRequest("GET", f"https://upstream.test/{fetch.symbol}", {"cursor": cursor or ""})
 
     def send(self, request: HttpRequest) -> RawResponse:

@@ -25,12 +25,12 @@ SPACING, SIZE = timedelta(minutes=24), 5
 class Busy(Upstream):
     """An upstream with more in a day than one answer may read, which counts by ids and pages by ``until``."""
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> object:  # type: ignore[override]
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> object:  # type: ignore[override]
         stretch = fetch.stretch
         if cursor is None and stretch is not None and stretch.until_id is not None:
             # It is the middle one of the three oldest.
             cursor = str(int(stretch.until_id) + 2)
-        return super().request(fetch, cursor, now)
+        return super().request(fetch, cursor, since)
 
 
 def page(newest: datetime, cursor: str | None) -> Page:

@@ -36,11 +36,11 @@ class News(Upstream):
     ages: tuple[float, ...] = ()
     asked: list[int] = field(default_factory=list)
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         self.asked.append(fetch.hours)
-        found = [_aged(hours, now) for hours in self.ages if hours <= fetch.hours]
+        found = [_aged(hours, fetch.now(since)) for hours in self.ages if hours <= fetch.hours]
         self.answer = lambda _: Page(tuple(found), exhausted=True)
-        return super().request(fetch, cursor, now)
+        return super().request(fetch, cursor, since)
 
 
 def _aged(hours: float, now: datetime) -> Item:

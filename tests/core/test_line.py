@@ -258,9 +258,9 @@ class Asked(Upstream):
 
     stretches: list[Stretch | None] = field(default_factory=list)
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         self.stretches.append(fetch.stretch)
-        return super().request(fetch, cursor, now)
+        return super().request(fetch, cursor, since)
 
 
 def test_a_refresh_asks_for_what_is_new_alone(pipeline: Pipeline, store: Store) -> None:

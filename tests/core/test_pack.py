@@ -35,10 +35,10 @@ class Packing(Upstream):
     def __post_init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         self.asked.append(fetch.symbols)
         self.answer = lambda cursor: self.pages(fetch.symbols)
-        return super().request(fetch, cursor, now)
+        return super().request(fetch, cursor, since)
 
     def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
         return tuple(symbols)

@@ -80,14 +80,14 @@ def test_hours_are_counted_back_from_the_servers_time(
     asked: list[datetime] = []
 
     class Noting(Upstream):
-        def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-            asked.append(now)
-            return super().request(fetch, cursor, now)
+        def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
+            asked.append(since)
+            return super().request(fetch, cursor, since)
 
     page = Page((item("1", theirs - timedelta(hours=20)),), exhausted=True)
     upstream = Noting(answer=lambda cursor: page)
     outcome = pipeline.run(upstream, AAPL)
-    assert asked == [theirs]
+    assert asked == [theirs - timedelta(hours=24)]
     assert (outcome.sentiment.count, outcome.sentiment.since) == (1, theirs - timedelta(hours=24))
     assert outcome.as_of == theirs
     again = pipeline.run(upstream, AAPL)

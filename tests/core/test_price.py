@@ -135,8 +135,8 @@ class _Simulated(TwitterProvider):
     expansions = ""
     simulator: TestClient
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
-        request = super().request(fetch, cursor, now)
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
+        request = super().request(fetch, cursor, since)
         more = {"expansions": self.expansions} if self.expansions else {}
         return replace(request, params={**request.params, **more})
 

@@ -36,11 +36,13 @@ def answer(
 
 
 def first_request(name: str, symbol: str = "AAPL", hours: int = 24, **own: Any) -> HttpRequest:
-    return provider(name, **own).request(FetchRequest(name, symbol, hours), None, NOW)
+    fetch = FetchRequest(name, symbol, hours)
+    return provider(name, **own).request(fetch, None, fetch.start(NOW))
 
 
 def next_request(name: str, cursor: str) -> HttpRequest:
-    return provider(name).request(FetchRequest(name, "AAPL", 24), cursor, NOW)
+    fetch = FetchRequest(name, "AAPL", 24)
+    return provider(name).request(fetch, cursor, fetch.start(NOW))
 
 
 def read_all(upstream: Provider, symbol: str = "AAPL", hours: int = 24) -> Fetched:

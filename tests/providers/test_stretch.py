@@ -19,8 +19,8 @@ FIRST_MS = 1_288_834_974_657
 
 
 def asked(source: str, stretch: Stretch, cursor: str | None = None) -> dict[str, str]:
-    request = replace(FetchRequest(source, "AAPL"), stretch=stretch)
-    return dict(provider(source).request(request, cursor, NOW).params)
+    request = replace(FetchRequest(source, "AAPL"), stretch=stretch, asked_at=NOW)
+    return dict(provider(source).request(request, cursor, stretch.since).params)
 
 
 def ms(moment: datetime) -> int:

@@ -169,7 +169,7 @@ class Provider:
     def score(self, texts: list[str]) -> list[float]:
         return [0.0 for _ in texts]
 
-    def request(self, fetch: FetchRequest, cursor: str | None, now: datetime) -> HttpRequest:
+    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         if cursor is None:
             self.load = self.upstream.begin(fetch.key, self.home.name, self.carried_out())
         return HttpRequest("GET", "https://upstream", {"page": cursor or "1"})

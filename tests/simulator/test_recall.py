@@ -72,7 +72,7 @@ class Loader(StocktwitsProvider):
         """What whoever reads every page finds."""
         request, ids, cursor = FetchRequest("stocktwits", "NVDA"), set[str](), None
         while True:
-            page = self.parse(self.send(self.request(request, cursor, self.now)))
+            page = self.parse(self.send(self.request(request, cursor, request.start(self.now))))
             ids |= {item.id for item in page.items if item.at is not None and item.at >= self.now - DAY}
             cursor = page.next
             if cursor is None or page.items[-1].at < self.now - DAY:  # type: ignore[operator]
