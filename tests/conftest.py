@@ -20,7 +20,7 @@ import pytest
 
 from tbcache.io.log import REPEATED
 from tbcache.settings import Settings
-from tbcache.store import Store
+from tbcache.store import Store, connection, fault
 from tbcache.store.cluster import hash_slot
 from tbcache.store.script import Script
 from tests.driver import asyncio_below
@@ -122,6 +122,22 @@ def _scripts_keep_to_one_hash_slot(monkeypatch: pytest.MonkeyPatch) -> None:
         return await run(self, script, call)
 
     monkeypatch.setattr(Store, "ask", checked)
+
+
+@pytest.fixture(autouse=True)
+def broken_scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What a server said of scripts that are wrong: nothing, or the test fails, however right its answers are
+    without Redis. One that breaks a script clears the list."""
+    found: list[str] = []
+
+    def is_bug(error: Exception) -> bool:
+        if is_wrong := fault.is_bug(error):
+            found.append(str(error))
+        return is_wrong
+
+    monkeypatch.setattr(connection, "is_bug", is_bug)
+    yield found
+    assert not found
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ from tbcache.models import Failure
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.memory import Matches, Memory
-from tbcache.store.wire import MICROS, day_of, to_micros
+from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros
 
 ENTRIES = 10_000
 POLL_SECONDS = 0.25
-#: When to ask again for money: Redis may be back at any moment, and knows what is left.
+#: When to ask again for money: Redis may be back at any moment, and pages under way may cost less.
 BUDGET_SECONDS = 5.0
 
 
@@ -174,12 +174,14 @@ class FallbackAdmission:
         window = self._limiter.process_window(source.name)
         window.configure(source.limits)
         if (lack := self._lack(source, window)) is not None:
-            return _wait(BUDGET_SECONDS, "budget", lack)
+            return lack
         seconds = window.take(slot, source.cost, window.limits, self._lease)
-        return _wait(seconds, "share", window.why_not(window.limits)) if seconds > 0 else None
+        if seconds <= 0:
+            return None
+        return _wait(seconds, "share", window.why_not(window.limits, self._limiter.why_alone(source.name)))
 
-    def _lack(self, source: Source, window: ProcessWindow) -> str | None:
-        """Why there is no money for a page; None where there is, or the source costs nothing.
+    def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:
+        """How long to wait where there is no money for a page; None where there is, or none is needed.
 
         A page goes only where its whole price is there, beside those of the pages under way.
         """
@@ -189,13 +191,19 @@ class FallbackAdmission:
         day = day_of(self._store.clock.today)
         if not self._store.is_shared and window.purse.left(day) is None:
             window.purse.receive(budget, day, window.purse.paid)
-        left = window.purse.left(day)
+        left, why_alone = window.purse.left(day), self._limiter.why_alone(source.name)
         if left is None:
-            return "Redis is away, and what is left of the day's budget is not known to this process"
-        if left < page_price * (1 + window.held / source.cost):
-            what = f"a page (${page_price / MICROS:g})"
-            return f"Redis is away, and this process's part of the day's budget has no room for {what}"
-        return None
+            lack = f"{why_alone}, and what is left of the day's budget is not known to this process"
+            return _wait(BUDGET_SECONDS, "budget", lack)
+        if left >= page_price * (1 + window.held / source.cost):
+            return None
+        lack = f"the day's budget has no room for a page (${page_price / MICROS:g})"
+        if self._store.is_shared:
+            return _wait(BUDGET_SECONDS, "budget", f"{why_alone}, and this process's part of {lack}")
+        # Nobody else spends of it: what is spent is spent for the day.
+        is_spent = left < page_price
+        tomorrow = midnight_of(day + 1) - self._store.clock.today
+        return _wait(tomorrow.total_seconds() if is_spent else BUDGET_SECONDS, "budget", lack)
 
     def _closed_for(self, source: str) -> Wait | None:
         closure = self._limiter.closures.of(source)

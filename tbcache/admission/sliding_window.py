@@ -274,9 +274,9 @@ class SlidingWindow:
         if closure is not None:
             reason = closure.reason
         elif wait > 0:
-            reason = window.why_not(limits)
+            reason = window.why_not(limits, self._limiter.why_alone(self.source.name))
         else:
-            reason = "Redis is away: going on with this process's share"
+            reason = f"{self._limiter.why_alone(self.source.name)}: going on with this process's share"
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,

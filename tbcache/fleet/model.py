@@ -13,8 +13,8 @@ from tbcache.queue import QueueDepth
 from tbcache.settings import why_off
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
-#: fetched fails. refused: Redis refuses its keys. closed: the upstream said stop. off: credentials are
-#: missing. unknown: Redis is away.
+#: fetched fails. refused: Redis refuses its keys, or a script fails at them. closed: the upstream said
+#: stop. off: credentials are missing. unknown: Redis is away.
 State = Literal["ok", "limited", "failing", "refused", "closed", "off", "unknown"]
 
 #: The kinds of troubles, for programs. While Redis cannot be used, nothing but that is known.
@@ -24,6 +24,7 @@ FleetTrouble = Literal[
     "rights_missing",
     "no_worker",
     "no_scheduler",
+    "script_broken",
     "keys_refused",
     "closed",
     "failing",

@@ -23,4 +23,5 @@ def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
 def _together(refusals: Iterable[Refusal]) -> Refusal:
     oldest_first = sorted(refusals, key=lambda refusal: refusal.since)
     reasons = list(dict.fromkeys(refusal.reason for refusal in oldest_first))
-    return Refusal(oldest_first[0].since, "; ".join(reasons[:MOST_REASONS]))
+    is_bug = any(refusal.is_bug for refusal in oldest_first)
+    return Refusal(oldest_first[0].since, "; ".join(reasons[:MOST_REASONS]), is_bug)

@@ -13,6 +13,7 @@ from tbcache.queue import Deaths
 from tbcache.settings import variable
 from tbcache.settings.profile import SourceProfile
 from tbcache.store.layout import LAYOUT
+from tbcache.store.refusal import Refusal
 
 #: How many processes that differ are named.
 MOST_NAMED = 3
@@ -92,12 +93,25 @@ def _is_waiting(status: FleetStatus) -> bool:
 def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
     """Refused keys are a trouble also of a source that is shown nowhere: a key may begin with any name."""
     for source, refusal in refusals_of(workers).items():
-        what = f"{source}: Redis refuses its keys ({refusal.reason})"
-        todo = (
-            f"`redis-cli --scan --pattern '*{{{source}}}*'` lists them: remove the one of another type, "
-            "or give the processes' user the right to them"
-        )
-        yield Trouble("keys_refused", what, todo, source, refusal.since)
+        yield _script_broken(source, refusal) if refusal.is_bug else _keys_refused(source, refusal)
+
+
+def _script_broken(source: str, refusal: Refusal) -> Trouble:
+    what = f"{source}: a script of tbcache is wrong ({refusal.reason})"
+    todo = (
+        "no key is to blame: this is a bug, report that line; where the script fails, each process goes on "
+        "with its share of the limits"
+    )
+    return Trouble("script_broken", what, todo, source, refusal.since)
+
+
+def _keys_refused(source: str, refusal: Refusal) -> Trouble:
+    what = f"{source}: Redis refuses its keys ({refusal.reason})"
+    todo = (
+        f"`redis-cli --scan --pattern '*{{{source}}}*'` lists them: remove the one of another type, "
+        "or give the processes' user the right to them"
+    )
+    return Trouble("keys_refused", what, todo, source, refusal.since)
 
 
 def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:

@@ -237,7 +237,7 @@ class Limiter:
             return await self.store.ask(script, call)
         except Refused as error:
             if source in self._windows:
-                self.broken.add(source, error.reason)
+                self.broken.add(source, error)
             raise
 
     # The end of a slot
@@ -282,6 +282,12 @@ class Limiter:
         is_without = breaker.reason is not None or source in self.broken
         # We do not know what processes of another layout use of the limits.
         return is_without and not breaker.is_returning and not breaker.has_other_layout
+
+    def why_alone(self, source: str) -> str:
+        """Why slots of ``source`` are taken without Redis, in words for whoever asked."""
+        if not self.store.is_shared:
+            return "no Redis is configured"
+        return self.broken.why(source) or "Redis is away"
 
     def _newcomers_share(self, window: float) -> float:
         """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has

@@ -402,12 +402,12 @@ class ProcessWindow:
             share = min(share, self._newcomers_share(limit.window_seconds))
         return math.floor(limit.count * share + ROUNDING)
 
-    def why_not(self, limits: Iterable[Limit]) -> str:
-        """Why nothing can be taken without Redis: in words for whoever asked."""
+    def why_not(self, limits: Iterable[Limit], why_alone: str) -> str:
+        """Why nothing can be taken without Redis, which is not used because ``why_alone``."""
         if self.is_member or all(self.mine(limit) for limit in limits):
-            return "Redis is away: this process's share is used"
+            return f"{why_alone}: this process's share is used"
         return (
-            "Redis is away, and has told this process no part of the limit: others of this machine use "
+            f"{why_alone}, and this process was told no part of the limit: others of this machine use "
             "it, or did within its window"
         )
 

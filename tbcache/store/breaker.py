@@ -38,10 +38,14 @@ class Unavailable(RedisUnreachable):
 
 
 class Refused(Unavailable):
-    """The server answers, but refuses this very call: for what a key holds, or for want of a right."""
+    """The server answers, but refuses this very call: for what a key holds, or for want of a right.
 
-    def __init__(self, address: str, reason: str) -> None:
+    ``is_bug``: neither; a script of ours is wrong.
+    """
+
+    def __init__(self, address: str, reason: str, *, is_bug: bool = False) -> None:
         super().__init__(address, reason, is_refusal=True)
+        self.is_bug = is_bug
 
 
 class Repair(Protocol):

@@ -30,6 +30,7 @@ from tbcache.store.fault import (
     AWAY,
     REFUSED_LOGIN,
     is_about_database,
+    is_bug,
     is_of_call,
     is_passing,
     is_refusal,
@@ -334,11 +335,14 @@ class Store:
         """What to raise for an error of the server; ``source`` is whose keys ``script`` was run on."""
         if not is_of_call(error, is_script=bool(script)):
             return self.breaker.open(error)
-        refused = Refused(self.address, reason_of(error))
+        refused = Refused(self.address, reason_of(error), is_bug=is_bug(error))
         refused.is_timeout = may_be_done(error)
-        log.warning("redis.refused", script=script, source=source, reason=refused.reason)
+        if refused.is_bug:
+            log.error("script.broken", script=script, source=source, reason=refused.reason)
+        else:
+            log.warning("redis.refused", script=script, source=source, reason=refused.reason)
         if source:
-            self.refusals.record(source, script, refused.reason)
+            self.refusals.record(source, script, refused.reason, is_bug=refused.is_bug)
         return refused
 
     def _is_in_cluster(self) -> ConfigurationError:

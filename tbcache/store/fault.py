@@ -43,12 +43,20 @@ _OF_BREAK = re.compile(
 #: The script in which it happened, and where.
 _OF_SCRIPT = re.compile(r" script: (\S+, )?on @user_script.*$", re.DOTALL)
 #: The server's words where the error is about one key: it holds a value of another type, or no number where
-#: one should be, or the user has no right to it.
+#: one should be, or nothing that a script can go on with, or the user has no right to it.
 _OF_KEY = re.compile(
     r"\bWRONGTYPE\b|is not an? (integer|valid float)|would overflow|access (a|(at least )?one of the) keys?\b"
+    r"|command arguments must be strings or integers",
+    re.IGNORECASE,
 )
 #: A script failed at a value. Where the server refused a command of the script, its code stands there.
 _IN_SCRIPT = re.compile(r"user_script: ?\d+: (?!-?[A-Z]{3,} |@)")
+#: A script is wrong whatever the keys hold: it does not compile, or names or calls what there is not.
+_OF_SCRIPT_ALONE = re.compile(
+    r"error compiling script|nonexistent global variable|to create global variable|modify a readonly table"
+    r"|attempt to call |wrong number of args calling (Redis )?command",
+    re.IGNORECASE,
+)
 #: The number of a database, or that there is none to choose.
 _OF_DATABASE = re.compile(r"\bDB index\b|\bSELECT\b|Invalid Database", re.IGNORECASE)
 
@@ -62,11 +70,19 @@ def is_of_call(error: Exception, *, is_script: bool) -> bool:
     if not isinstance(error, redis.ResponseError):
         return False
     text = words(error)
-    if _OF_KEY.search(text):
+    if is_bug(error) or _OF_KEY.search(text):
         return True
     if isinstance(error, NoPermissionError):
         return not is_script
     return _IN_SCRIPT.search(text) is not None
+
+
+def is_bug(error: Exception) -> bool:
+    """True when a script of ours is wrong, whatever the keys hold.
+
+    One that stumbles over a value may be wrong as well: that is not told apart from a damaged key.
+    """
+    return isinstance(error, redis.ResponseError) and _OF_SCRIPT_ALONE.search(words(error)) is not None
 
 
 def is_about_database(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What Redis refuses of a source's keys: a value of another type, or a right that is missing.
+"""What Redis refuses of a source's keys: a value of another type, a right that is missing, or a wrong script.
 
 The process goes on without it for that source, or without what was refused. Its heartbeat tells it, so that
 whoever looks at the fleet learns which keys to look at.
@@ -26,10 +26,14 @@ MOST_SAID = 200
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Since when, and in which words, behind the name of the script that met them."""
+    """Since when, and in which words, behind the name of the script that met them.
+
+    ``is_bug``: the script is wrong, and the keys are as they should be.
+    """
 
     since: Annotated[datetime, msgspec.Meta(tz=True)]
     reason: str
+    is_bug: bool = False
 
 
 class Refusals:
@@ -39,9 +43,9 @@ class Refusals:
         self._lock = threading.Lock()
         self._found: dict[str, tuple[Refusal, float]] = {}
 
-    def record(self, source: str, script: str, reason: str) -> None:
+    def record(self, source: str, script: str, reason: str, *, is_bug: bool = False) -> None:
         """Redis has refused ``script`` on keys of ``source``."""
-        refusal = Refusal(utc_now(), f"{script}: {reason}")
+        refusal = Refusal(utc_now(), f"{script}: {reason}", is_bug)
         with self._lock:
             lasting = self._lasting()
             if source in lasting or len(lasting) < MOST_SOURCES:
@@ -74,4 +78,4 @@ def _sound(refusal: Refusal) -> Refusal:
     Raises:
       ValueError, OverflowError: it is of a moment that the calendar does not have in UTC.
     """
-    return Refusal(refusal.since.astimezone(UTC), printable(refusal.reason, MOST_SAID))
+    return Refusal(refusal.since.astimezone(UTC), printable(refusal.reason, MOST_SAID), refusal.is_bug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from tbcache.admission import Go
 from tbcache.fleet import Fleet, FleetStatus, SourceStatus, look
 from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
+from tbcache.limiter.script import TAKE
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.monitoring import process as process_module
 from tbcache.queue import Queue
+from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable, refusal
 from tests.blocking import Admission
@@ -152,6 +155,32 @@ def test_whoever_looks_is_told_of_a_key_of_another_type_until_it_is_mended(
         one.beat()
         checked = cli("status", "--check", **url)
         assert (checked.code, checked.out) == (0, "")
+
+
+def test_a_wrong_script_is_told_as_what_it_is(
+    server: Server,
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    broken_scripts: list[str],
+) -> None:
+    """Whoever was told to remove a key looked for one in vain, and the process went alone without a word."""
+    wrong = TAKE.text.replace("local now = server_time()\n", "local now = server_time()\nmisspelt(now)\n")
+    monkeypatch.setitem(vars(TAKE), "text", wrong)
+    monkeypatch.setitem(vars(TAKE), "sha", hashlib.sha1(wrong.encode(), usedforsecurity=False).hexdigest())
+    with process(server, settings_for) as one:
+        allowed, status = RateLimiter(SOURCE, one.store).check_rate_limit()
+        assert (allowed, status.reason) == (
+            True,
+            "a script of tbcache is wrong: going on with this process's share",
+        )
+        one.beat()
+        (trouble,) = Fleet(one.settings, one.store).status().troubles
+    assert (trouble.kind, trouble.source) == ("script_broken", "stocktwits")
+    assert trouble.what.startswith("stocktwits: a script of tbcache is wrong (take: ")
+    assert "nonexistent global variable 'misspelt'" in trouble.what
+    assert "remove" not in trouble.todo
+    assert broken_scripts
+    broken_scripts.clear()
 
 
 def test_keys_without_a_right_to_them_stop_their_source_alone_and_are_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -209,6 +209,20 @@ def test_one_that_was_told_of_no_money_spends_none(proxy: Proxy) -> None:
     with pytest.raises(BudgetExhausted, match="what is left of the day's budget is not known to this"):
         Pipeline(core(spender.admission)).run(upstream, FetchRequest("twitter", "AAPL"), patience=0.0)
     assert upstream.sent == []
+    spender.end()
+
+
+def test_without_redis_the_whole_budget_is_ones_own_and_is_spent_for_the_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is away then: who was told to come again in 5 s waited for what comes at midnight."""
+    set_today(monkeypatch, datetime(2030, 5, 6, 18, tzinfo=UTC))
+    spender = Spender({})
+    assert spender.spend() == 10
+    refused = spender.take()
+    assert isinstance(refused, Wait)
+    assert refused.reason == "the day's budget has no room for a page ($0.01)"
+    assert refused.retry_at - utc_now() > timedelta(hours=5)
     spender.end()
 
 

@@ -24,7 +24,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.envelope import seal
-from tbcache.store.fault import is_of_call, may_be_done, reason_of
+from tbcache.store.fault import is_bug, is_of_call, may_be_done, reason_of
 from tests.blocking import Admission, core
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
@@ -350,6 +350,8 @@ def test_a_database_that_is_not_there_is_a_wrong_setting(
         ("WRONGTYPE Operation against a key holding the wrong kind of value", True),
         ("Error running script (call to f_0): @user_script:1: WRONGTYPE Operation against a key", True),
         ("user_script:3: attempt to compare nil with number script: 0, on @user_script:3.", True),
+        ("Command arguments must be strings or integers script: on @user_script:1.", True),
+        ("Wrong number of args calling command from script script: on @user_script:1.", True),
         ("value is not an integer or out of range", True),
         ("Error running script (call to f_0): @user_script:1: @user_script: 1: -MISCONF Redis is", False),
         ("No permissions to access a key", True),
@@ -369,6 +371,24 @@ def test_a_database_that_is_not_there_is_a_wrong_setting(
 def test_only_what_is_about_a_key_is_no_outage(text: str, is_of_one_call: bool) -> None:
     """The words of servers of today and of those before."""
     assert is_of_call(redis.ResponseError(text), is_script=True) == is_of_one_call
+
+
+@pytest.mark.parametrize(
+    ("text", "is_wrong"),
+    [
+        ("Error compiling script (new function): user_script:1: unexpected symbol near '<eof>'", True),
+        ("user_script:1: Script attempted to access nonexistent global variable 'nope' script: 0, on", True),
+        ("user_script:1: Attempt to modify a readonly table script: on @user_script:1.", True),
+        ("user_script:1: attempt to call field 'nope' (a nil value) script: on @user_script:1.", True),
+        ("Wrong number of args calling Redis command from script script: 0, on @user_script:1.", True),
+        ("user_script:3: attempt to compare nil with number script: 0, on @user_script:3.", False),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+    ],
+)
+def test_a_script_that_is_wrong_is_told_apart_from_a_damaged_key(text: str, is_wrong: bool) -> None:
+    """Whatever a key may cause is not called a bug: the key is looked at first."""
+    assert is_bug(redis.ResponseError(text)) == is_wrong
+    assert is_of_call(redis.ResponseError(text), is_script=True)
 
 
 def test_a_script_without_a_right_to_its_keys_was_not_begun() -> None:

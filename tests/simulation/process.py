@@ -162,7 +162,7 @@ class Process(Host):
         is_allowed, status = await self.slots.check_rate_limit()
         if is_allowed:
             # Stamped when Redis answered, or now: a request that takes its time wants a slot that is held.
-            is_alone = (status.reason or "").startswith("Redis is away")
+            is_alone = (status.reason or "").endswith("this process's share")
             if is_alone:
                 self._check_heard()
             self.world.upstream.arrive(self.name, None if is_alone else self._task.done_at)
