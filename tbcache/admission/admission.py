@@ -26,7 +26,6 @@ from tbcache.admission.ending import (
 from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
-from tbcache.admission.line import Lines
 from tbcache.admission.prepared import Prepared
 from tbcache.admission.verdict import (
     Ask,
@@ -93,14 +92,11 @@ class Admission:
         self._prefix = f"{io.random_id(8)}."
         self._fallback = FallbackAdmission(store, self.memory, self._lease, self.send_seconds)
         store.on_fork(self._fallback.renew)
-        self._lines = Lines()
-        store.on_fork(self._lines.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.breaker.on_return(self._fallback.forget)
         store.breaker.on_return(self._give_back)
         self.memory.on_removal(self._fallback.end)
-        self.memory.on_removal(lambda _: self._lines.clear())
 
     @property
     def send_seconds(self) -> float:
@@ -125,7 +121,7 @@ class Admission:
             self._figures.count_verdict(ask, verdict)
             if isinstance(verdict, Go):
                 # The timeline that this process has loaded before is not bought again.
-                line = self._lines.get(ask.line)
+                line = self.memory.timeline(ask.line)
                 verdict = Go(verdict.grant._replace(line=line), verdict.stale)
             return self._record_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
@@ -186,7 +182,7 @@ class Admission:
             try:
                 settled = await self._settle(grant, settlement)
                 if settled == "stored":
-                    self._remember(grant, settlement)
+                    self._remember(grant, settlement, in_redis=True)
                 return settled
             except Unavailable:
                 pass
@@ -199,13 +195,13 @@ class Admission:
             self._unsettled.append((grant, rest))
         self._figures.count_settled(grant, settlement)
         if await self._fallback.settle(grant, settlement):
-            self._remember(grant, settlement)
+            self._remember(grant, settlement, in_redis=False)
         return "fallback"
 
-    def _remember(self, grant: Grant, settlement: Settlement) -> None:
+    def _remember(self, grant: Grant, settlement: Settlement, *, in_redis: bool) -> None:
         """Keep the timeline for when Redis is away; one that a clear has overtaken is not."""
         if settlement.line is not None:
-            self._lines.put(grant.ask.line, settlement.line)
+            self.memory.put_timeline(grant.ask.line, settlement.line, in_redis=in_redis)
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``: it needs none."""

@@ -30,7 +30,7 @@ class CacheStatus:
     ``keys`` counts everything in the Redis database; ``hits`` and ``misses`` are those of
     this process. What only Redis knows is None while it is away. ``local_entries`` are values of Redis
     that this process has in memory, ``fallback_entries`` those that were set or loaded without it;
-    ``local_bytes`` is the size of both.
+    ``local_bytes`` is the size of both, and of timelines.
     """
 
     is_available: bool

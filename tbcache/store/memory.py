@@ -8,12 +8,16 @@ Redis is away: what was set, or loaded, without it; else what was read before it
 Redis is back: nothing of either. What was changed without it is out of date there, and is put right before
 anyone uses it, see :attr:`Memory.changes`.
 
+Beside them there are the timelines that this process has loaded, for when Redis is away: what is known from
+them is not bought again. Values and timelines have one bound.
+
 A value that was read before a change and put after it would stay; hence the order
 ``start = begin(key)``, read, ``put(..., start)``: the put is refused if the key was changed in between.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -21,7 +25,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from tbcache.store import codec
 from tbcache.store.connection import Store
@@ -75,6 +79,12 @@ class Kept(NamedTuple):
         return self.value.payload if type(self.value) is Packed else codec.encode(self.value)
 
 
+class _Timeline(NamedTuple):
+    """The name of an entry that is the timeline kept in Redis by ``key``; no value has it."""
+
+    key: str
+
+
 class _Entry(NamedTuple):
     """Moments are monotonic seconds."""
 
@@ -101,7 +111,7 @@ class MemoryStats:
     """How full the memory is, and how often it answered.
 
     ``entries`` are values that were read from Redis, ``fallback`` those that were set or loaded without it;
-    ``bytes`` are those of both.
+    ``bytes`` are those of both, and of timelines.
     """
 
     entries: int
@@ -122,7 +132,7 @@ class Memory:
         self._max_bytes = max_bytes
         self._tracking = Tracking(store, self) if is_tracking else None
         self._removed: list[Callable[[Matches], None]] = []
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str | _Timeline, _Entry] = OrderedDict()
         self._keys: set[str] = set()
         self._patterns: set[str] = set()
         self._generation = 0
@@ -145,9 +155,10 @@ class Memory:
     def stats(self) -> MemoryStats:
         now = time.monotonic()
         with self._lock:
-            fallback = [entry for entry in self._entries.values() if entry.is_fallback]
+            values = [entry for name, entry in self._entries.items() if isinstance(name, str)]
+            fallback = [entry for entry in values if entry.is_fallback]
             fresh = sum(now < entry.gone_at for entry in fallback)
-            return MemoryStats(len(self._entries) - len(fallback), fresh, self._bytes, self._hits)
+            return MemoryStats(len(values) - len(fallback), fresh, self._bytes, self._hits)
 
     def on_removal(self, callback: Callable[[Matches], None]) -> None:
         """Call ``callback`` whenever this process deletes or clears keys, with a function that says of a key
@@ -250,6 +261,23 @@ class Memory:
         with self._lock:
             return self._set(key, payload, ttl, stale_ttl)
 
+    # --- timelines ------------------------------------------------------------------------------
+
+    def timeline(self, key: str) -> bytes | None:
+        """The JSON of the timeline by ``key``, as this process last loaded it."""
+        with self._lock:
+            if (entry := self._entries.get(_Timeline(key))) is None:
+                return None
+            self._entries.move_to_end(_Timeline(key))
+            return cast(bytes, entry.value)
+
+    def put_timeline(self, key: str, line: bytes, *, in_redis: bool) -> None:
+        """Keep the JSON of a timeline for when Redis is away, where there is room for it; one that Redis has
+        only where anything that it has is kept."""
+        if self.is_tracking or not in_redis:
+            with self._lock:
+                self._insert(_Timeline(key), _Entry(line, math.inf, math.inf, len(line), is_fallback=False))
+
     # --- what is removed ------------------------------------------------------------------------
 
     def delete(self, key: str, *, in_redis: bool) -> bool:
@@ -261,6 +289,7 @@ class Memory:
         with self._lock:
             self._deletes[hash(key) % _STRIPES] += 1
             self._change(key)
+            self._drop_timelines()
             if not in_redis:
                 self._remember_key(key)
         self._tell(key.__eq__)
@@ -279,7 +308,8 @@ class Memory:
         with self._lock:
             self._clears += 1
             self._generation += 1
-            found = [key for key in self._entries if matches(key)]
+            self._drop_timelines()
+            found = [key for key in self._entries if isinstance(key, str) and matches(key)]
             now = time.monotonic()
             count = sum(now < self._drop(key).gone_at for key in found)
             if not in_redis:
@@ -334,9 +364,13 @@ class Memory:
         """Drop everything that was read from Redis, and refuse what was read until now."""
         with self._lock:
             self._generation += 1
-            fallback = [(key, entry) for key, entry in self._entries.items() if entry.is_fallback]
-            self._entries = OrderedDict(fallback)
-            self._bytes = sum(entry.size for _, entry in fallback)
+            kept = [
+                (name, entry)
+                for name, entry in self._entries.items()
+                if entry.is_fallback or isinstance(name, _Timeline)
+            ]
+            self._entries = OrderedDict(kept)
+            self._bytes = sum(entry.size for _, entry in kept)
 
     # --- with the lock held ---------------------------------------------------------------------
 
@@ -347,13 +381,14 @@ class Memory:
             key, _Entry(Packed(payload), until, until + stale_ttl, len(payload), is_fallback=True)
         )
 
-    def _insert(self, key: str, entry: _Entry) -> bool:
+    def _insert(self, name: str | _Timeline, entry: _Entry) -> bool:
+        key = name if isinstance(name, str) else name.key
         entry = entry._replace(size=entry.size + OVERHEAD_BYTES + len(key))
         if entry.size > self._max_bytes:
             return False
-        if key in self._entries:
-            self._drop(key)
-        self._entries[key] = entry
+        if name in self._entries:
+            self._drop(name)
+        self._entries[name] = entry
         self._bytes += entry.size
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
@@ -364,15 +399,24 @@ class Memory:
         if is_dropped and key in self._entries:
             self._drop(key)
 
-    def _drop(self, key: str) -> _Entry:
-        entry = self._entries.pop(key)
+    def _drop(self, name: str | _Timeline) -> _Entry:
+        entry = self._entries.pop(name)
         self._bytes -= entry.size
         return entry
 
     def _drop_fallback(self, matches: Matches) -> None:
-        found = [key for key, entry in self._entries.items() if entry.is_fallback and matches(key)]
-        for key in found:
-            self._drop(key)
+        found = [
+            name
+            for name, entry in self._entries.items()
+            if isinstance(name, str) and entry.is_fallback and matches(name)
+        ]
+        for name in found:
+            self._drop(name)
+
+    def _drop_timelines(self) -> None:
+        """Something was removed that one of them may have been made of."""
+        for name in [name for name in self._entries if isinstance(name, _Timeline)]:
+            self._drop(name)
 
     def _remember_key(self, key: str) -> None:
         self._keys.add(key)

@@ -140,6 +140,45 @@ def test_all_values_of_a_process_have_one_bound(fallback: Process) -> None:
     assert cache.get("set:19") == "x" * 100
 
 
+def test_timelines_are_within_the_bound_of_the_values(fallback: Process) -> None:
+    """A small container was set to 16 MiB, and had 32 MB of timelines beside them."""
+    memory = Memory(fallback.store, max_bytes=4_000)
+    memory.set("value", b"x" * 100, 60)
+    for number in range(10):
+        memory.put_timeline(f"line:{number}", b"x" * 500, in_redis=False)
+        assert memory.recall("value") is not None, "what is used stays"
+    assert 3_000 < memory.stats.bytes <= 4_000
+    assert (memory.timeline("line:0"), memory.timeline("line:9")) == (None, b"x" * 500)
+    assert memory.stats.fallback == 1
+
+
+def test_a_timeline_is_kept_until_something_is_removed_that_it_may_be_made_of(fallback: Process) -> None:
+    """What was paid for is not bought again at the next outage; what was cleared does not come back by it."""
+    memory, line = fallback.memory, b'{"line":1}'
+    fallback.admission.settle(fallback.go(), replace(LOADED, line=line))
+    memory.flush()
+    memory.forget_fallback()
+    grant = fallback.go()
+    assert grant.line == line
+    memory.delete("twitter:MSFT:24h", in_redis=True)
+    assert memory.timeline(grant.ask.line) is None
+    memory.put_timeline(grant.ask.line, line, in_redis=False)
+    memory.clear("twitter:*", in_redis=True)
+    assert memory.timeline(grant.ask.line) is None
+
+
+@pytest.mark.parametrize("is_tracking", [True, False])
+def test_a_process_that_keeps_nothing_of_redis_keeps_no_timelines_of_it(
+    store: Store, settings: Settings, is_tracking: bool
+) -> None:
+    """TBCACHE_LOCAL_CACHE_BYTES=0 is said for the whole memory."""
+    process, line = Process(store, settings, is_tracking=is_tracking), b'{"line":1}'
+    grant = process.go()
+    process.admission.settle(grant, replace(LOADED, line=line))
+    assert process.memory.timeline(grant.ask.line) == (line if is_tracking else None)
+    process.memory.close()
+
+
 @pytest.mark.one_server
 def test_what_was_read_before_an_outage_gives_way_to_what_comes_in_it(
     private_server: Server, settings_for: Callable[..., Settings]
