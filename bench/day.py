@@ -15,9 +15,9 @@ from tbcache.embedded.simulator import DEMO_CREDENTIALS
 from tbcache.embedded.simulator.app import create_app
 from tbcache.embedded.simulator.reply import Call
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.line import learned
 from tbcache.fetch.plan import joined, stretches
 from tbcache.fetch.reader import Fetched, PageReader
+from tbcache.fetch.record import extended
 from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.price import Bill
@@ -138,7 +138,7 @@ class Refresher(Reader):
         for symbol in symbols:
             items = tuple(item for item in fetched.items if self._provider.is_of(item, symbol))
             part, before = replace(fetched, items=items), self._known.get(symbol)
-            self._known[symbol] = learned(before, part, requests[symbol], _Flat(), at).record
+            self._known[symbol] = extended(before, part, requests[symbol], _Flat(), at).record
 
     def _read(self, request: FetchRequest, at: datetime, parts: Any) -> Fetched:
         grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)

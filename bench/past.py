@@ -26,10 +26,10 @@ from typing import NamedTuple
 
 from tbcache.fetch.coverage import Coverage
 from tbcache.fetch.history import answered
-from tbcache.fetch.line import learned, rescored, told
 from tbcache.fetch.page import bounded
 from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import Fetched
+from tbcache.fetch.record import extended, rescored, sentiment_of
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Page, RawResponse, SymbolSentiment
 from tbcache.models.request import Stretch
 from tbcache.repository import Answer, SentimentRepository, decode_answer, encode_answer
@@ -80,7 +80,7 @@ class Kept(NamedTuple):
     """What Redis had of a symbol from ``since`` on, and what was answered then over ``hours``."""
 
     since: datetime
-    line: bytes
+    packed: bytes
     hours: int
     answer: bytes
 
@@ -100,20 +100,20 @@ class Days:
     def record(self) -> None:
         """Let the days pass."""
         posts = {symbol: list(self._posts(symbol)) for symbol in SYMBOLS}
-        lines: dict[str, bytes] = {}
+        records: dict[str, bytes] = {}
         now = BEGIN + timedelta(hours=2)
         while now < self.end:
             symbol = self._dice.choice(SYMBOLS)
             if self._dice.random() < 0.06:
-                lines.pop(symbol, None)
+                records.pop(symbol, None)
             if now > BEGIN + (self.end - BEGIN) / 2:
                 self.upstream.analyzer = Hashed("2")
-            known = lines.get(symbol)
+            known = records.get(symbol)
             if known is not None and self._dice.random() < 0.05:
                 # Another load of the same timeline, which another process wins.
                 self._load(symbol, known, posts[symbol], now - timedelta(seconds=9))
                 self.live[symbol].append(self._kept)
-            lines[symbol] = self._load(symbol, known, posts[symbol], now)
+            records[symbol] = self._load(symbol, known, posts[symbol], now)
             self.live[symbol].append(self._kept)
             now += timedelta(seconds=self._dice.expovariate(1 / 400))
         self._write(everything=True)
@@ -137,7 +137,7 @@ class Days:
             return f"{where}: it knows the future"
         if hours == live.hours and encode_sentiment(found) != live.answer:
             return f"{where}: another answer than was given: {_unlike(found, live.answer)}"
-        derived = told(self._record(live, found.scorer), request, VOICES)
+        derived = sentiment_of(self._record(live, found.scorer), request, VOICES)
         same = encode_sentiment(found) == encode_sentiment(derived)
         return "" if same else f"{where}: {_unlike(found, encode_sentiment(derived))}"
 
@@ -148,7 +148,7 @@ class Days:
 
     @staticmethod
     def _record(live: Kept, scorer: str) -> Record:
-        return rescored(decode_record(live.line), Hashed(scorer.partition("/")[2]), "")
+        return rescored(decode_record(live.packed), Hashed(scorer.partition("/")[2]), "")
 
     # What is posted
 
@@ -189,19 +189,19 @@ class Days:
     # What is loaded
 
     def _load(
-        self, symbol: str, line: bytes | None, posts: Sequence[tuple[datetime, Item]], now: datetime
+        self, symbol: str, packed: bytes | None, posts: Sequence[tuple[datetime, Item]], now: datetime
     ) -> bytes:
         request = FetchRequest("twitter", symbol, self._dice.choice(HOURS))
-        known = None if line is None else decode_record(line)
+        known = None if packed is None else decode_record(packed)
         fetched = self._fetched(request, known, posts, now)
         read_at = now + timedelta(seconds=self._dice.random() * 3)
-        found = learned(known, fetched, request, self.upstream.analyzer, read_at)
-        answer = told(found.record, request, VOICES)
+        found = extended(known, fetched, request, self.upstream.analyzer, read_at)
+        answer = sentiment_of(found.record, request, VOICES)
         self.loads += 1
-        self._kept = Kept(answer.as_of, found.line, request.hours, encode_sentiment(answer))
+        self._kept = Kept(answer.as_of, found.packed, request.hours, encode_sentiment(answer))
         self._written.append(encode_answer(Answer(answer, found.news, found.reads, found.load)))
         self._write()
-        return found.line
+        return found.packed
 
     def _fetched(
         self,
@@ -224,10 +224,10 @@ class Days:
             page = Page(tuple(read), "more" if len(read) < len(wanted) else None, exhausted=read == wanted)
             ending = judge.add(page)
             items += bounded("twitter", page).items
-            since = part.since if ending == "whole" else judge.since
+            since = part.since if ending == "complete" else judge.since
             if since is not None:
                 spans.append(Span(since, until))
-            if ending != "whole":
+            if ending != "complete":
                 reason = "page_budget"
                 break
         asked = tuple(item for item in items if item.at is None or item.at >= start)

@@ -11,9 +11,9 @@ from typing import Any
 from bench.world import World
 from tbcache.admission import Ask, Grant, Reach, Wait
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.line import learned
 from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import PageReader
+from tbcache.fetch.record import extended
 from tbcache.fetch.sentiment import DEEP_PAGES
 from tbcache.io import run
 from tbcache.models import FetchRequest, Item
@@ -98,7 +98,7 @@ class Timelines(Way):
             upstream, Attempt(grant), _go_on, lambda _: True, now, Reach(request, 0.0), parts, most
         )
         fetched = run(reader.read())
-        self._known[symbol] = learned(
+        self._known[symbol] = extended(
             self._known.get(symbol), fetched, request, get_scorer(), self._later(symbol, now)
         ).record
 

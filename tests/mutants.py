@@ -40,7 +40,7 @@ SUITES = {
     "admit": [*ADMISSION, *CLEAR],
     "settle": [*ADMISSION, *CLEAR, *TROUBLE],
     "turn": ADMISSION,
-    "derive": ["core/test_line.py"],
+    "derive": ["core/test_derive.py"],
     "restore": ADMISSION,
     "lose": ["core/test_jump.py"],
     "beat": [*MEMBER, "core/test_admission.py"],

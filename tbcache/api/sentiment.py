@@ -115,7 +115,7 @@ class History(BaseModel):
     points: list[Row]
 
 
-class Asked(BaseModel):
+class SentimentQuery(BaseModel):
     """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
 
     model_config = ConfigDict(extra="forbid")
@@ -126,7 +126,7 @@ class Asked(BaseModel):
     as_of: AwareDatetime | None = Field(None, description="A moment of the past, with its zone.")
 
 
-class AskedHistory(BaseModel):
+class HistoryQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: str
@@ -138,7 +138,7 @@ class AskedHistory(BaseModel):
 
 
 @router.get("/sentiment/{source}/{symbol}")
-def sentiment(source: str, symbol: str, asked: Annotated[Asked, Query()]) -> Answer:
+def sentiment(source: str, symbol: str, asked: Annotated[SentimentQuery, Query()]) -> Answer:
     """The sentiment of a symbol, from the cache or the upstream; of the past, from the database.
 
     Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
@@ -159,7 +159,7 @@ def sentiment(source: str, symbol: str, asked: Annotated[Asked, Query()]) -> Ans
 
 
 @router.get("/history")
-def history(asked: Annotated[AskedHistory, Query()]) -> History:
+def history(asked: Annotated[HistoryQuery, Query()]) -> History:
     """What would have been answered at moments of the past, of what was known then.
 
     Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.

@@ -15,7 +15,7 @@ from tbcache.fleet import KEPT_DAYS, DayUsage, Totals
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
 
 
-class Asked(BaseModel):
+class UsageQuery(BaseModel):
     """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
 
     model_config = ConfigDict(extra="forbid")
@@ -24,7 +24,7 @@ class Asked(BaseModel):
 
 
 @router.get("/usage")
-def usage(context: Ctx, asked: Annotated[Asked, Query()]) -> Usage:
+def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
     """Requests, hits, errors, cost and latency of today, and who does the work."""
     seen = context.fleet.usage(asked.days)
     return Usage.model_validate(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
 from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Lane, Outcome, SymbolSentiment
-from tbcache.models.request import share
+from tbcache.models.request import fraction
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
 from tbcache.providers.base import covering
@@ -49,7 +49,7 @@ class Provider:
         With ``min_coverage`` (0..1) it is None where less than that share of the hours is known; with
         ``as_of``, an aware moment, what would have been answered then.
         """
-        share("min_coverage", min_coverage)
+        fraction("min_coverage", min_coverage)
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
         if as_of is not None:

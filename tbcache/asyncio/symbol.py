@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tbcache.io.loop import drive
 from tbcache.models import PATIENCE_SECONDS, CombinedSentiment
-from tbcache.providers.symbol import Asked
+from tbcache.providers.symbol import SymbolRequest
 
 
 async def get_symbol(
@@ -25,6 +25,6 @@ async def get_symbol(
       InvalidRequest: no ticker, or hours that are none.
       UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
     """
-    asked = Asked(symbol, hours, sources, min_coverage, patience)
+    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
     found = await asyncio.gather(*(drive(asked.find(provider)) for provider in asked.providers))
     return asked.combined(found)

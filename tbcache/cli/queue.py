@@ -14,9 +14,9 @@ from tbcache.cli.error import OK, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
 from tbcache.cli.output import outcome_data, print_json, print_table, request_data, terminal_width, wants_json
 from tbcache.cli.table import outcome_table, rows_table
-from tbcache.models import FetchRequest, Lane, Outcome
+from tbcache.fleet import Handle
+from tbcache.models import FetchRequest, Outcome
 from tbcache.models.error import TbcacheError
-from tbcache.queue import Handle, get_queue
 from tbcache.settings import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
@@ -40,8 +40,9 @@ def enqueue(
     # All are checked before the first is queued.
     requests = [known.request(symbol, hours) for symbol in symbols]
     known.require()
-    require_redis(settings)
-    _queue(requests, "interactive", wait, timeout, as_json)
+    fleet = require_redis(settings)
+    handles = [fleet.enqueue(request, "interactive") for request in requests]
+    _show(handles, wait, timeout, as_json)
 
 
 def warm(
@@ -59,8 +60,9 @@ def warm(
         for source in get_sources(settings).values()
         if source.is_enabled
     ]
-    require_redis(settings)
-    _queue(requests, "prewarm", wait, timeout, as_json)
+    fleet = require_redis(settings)
+    handles = [fleet.enqueue(request, "prewarm") for request in requests]
+    _show(handles, wait, timeout, as_json)
 
 
 def dead(
@@ -107,8 +109,7 @@ class _Result:
         return outcome_data(self.outcome)
 
 
-def _queue(requests: Sequence[FetchRequest], lane: Lane, wait: bool, timeout: float, as_json: bool) -> None:
-    handles = [get_queue().enqueue(request, lane) for request in requests]
+def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) -> None:
     if wait:
         _show_results(_wait(handles, timeout), as_json)
     elif wants_json(as_json):

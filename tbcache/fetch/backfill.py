@@ -1,7 +1,7 @@
-"""Older items than anybody has asked for yet, fetched into the database a page at a time.
+"""Fetches into the database, a page at a time, items that are older than anybody has asked for yet.
 
-What is known is what the database says, so that a backfill that was killed goes on where it was: each page
-is written before the next is asked for.
+The database alone says what is known, and each page is written before the next one is asked for. So a
+backfill that was killed continues where it stopped.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from tbcache.timeline import Coverage, Read, Scored, Span
 if TYPE_CHECKING:
     from tbcache.repository import SentimentRepository
 
-#: What came since the last fetch, if that is no longer ago, is left to the next.
+#: A backfill leaves the last hour to the next ordinary fetch.
 RECENT = timedelta(hours=1)
-#: No answer is fresh for so long (seconds): each page is asked for.
+#: No answer is fresh for so many seconds, so that each page is fetched.
 _ALWAYS = 1e9
 #: A stretch of time of which not all is known.
 Hole = Span
-#: A hole of less is left: the upstream's own clock has no finer steps.
+#: A shorter hole is ignored: the times of the upstream have no finer steps.
 _LEAST = timedelta(seconds=2)
 
 
 class Filled(NamedTuple):
-    """A page: how many items it had, and since when all is known by it, None where it proves nothing.
+    """What a page brought: how many items, and from when on none is missing (None where it proves nothing).
 
     ``reason`` is why the upstream gives nothing older; None where there may be more.
     """
@@ -50,14 +50,14 @@ class Filled(NamedTuple):
     reason: str | None
 
 
-#: A page that another process fetches.
+#: Stands for a page that another process is fetching.
 _OTHERS = Filled(0, None, "others")
-#: How often it is looked whether that has ended.
+#: How many seconds to wait before looking whether the other process has finished.
 _LOOK_SECONDS = 1.0
 
 
 class Backfilled(Upstream, Protocol):
-    """What a backfill needs of an upstream beside."""
+    """An upstream with the database that a backfill writes to."""
 
     @property
     def repository(self) -> SentimentRepository: ...
@@ -65,7 +65,7 @@ class Backfilled(Upstream, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Older:
-    """What a backfill asks for, under a key of its own: no answer is made of it."""
+    """The request of a backfill. Its key is one of its own, as no answer is made of it."""
 
     source: str
     symbol: str
@@ -89,7 +89,7 @@ def require_budget(source: Source) -> None:
 
 
 def holes(upstream: Backfilled, request: FetchRequest, since: datetime, now: datetime) -> tuple[Span, ...]:
-    """What is not known of the time from ``since`` on, as the database has it; the newest first.
+    """The stretches of time from ``since`` on that the database does not cover, the newest first.
 
     Raises:
       RepositoryUnavailable: the database does not answer.
@@ -103,7 +103,7 @@ def holes(upstream: Backfilled, request: FetchRequest, since: datetime, now: dat
 async def fill(
     pipeline: Pipeline, upstream: Backfilled, request: FetchRequest, hole: Span, patience: float
 ) -> Filled:
-    """Fetch the newest page of ``hole`` that there is a slot and money for, and write it down.
+    """Fetch the newest page of ``hole``, once there are a slot and money for it, and store it.
 
     Raises:
       RateLimited: no slot within ``patience`` seconds. BudgetExhausted: no money left today.
@@ -141,13 +141,13 @@ class BackfillJob:
         return {"symbol": self.request.symbol}
 
     def read(self, payload: bytes) -> Filled:
-        """Another backfill of the symbol has the lease, or had it when it was killed: until that ends."""
+        """What stands under the key is from another backfill, which has the lease or was killed with it."""
         return _OTHERS
 
     def kept(self, value: Filled, payload: bytes) -> object:
         return None
 
-    async def derive(self, line: bytes) -> Derived[Filled] | None:
+    async def derive(self, packed: bytes) -> Derived[Filled] | None:
         return None
 
     async def load(self, attempt: Attempt) -> Loaded[Filled]:
@@ -165,7 +165,7 @@ class BackfillJob:
             pages=1,
         )
         fetched = await reader.read()
-        # Before it is settled: what was paid for is not lost, and is not asked for again.
+        # The page is stored before it is settled, so that what was paid for is not lost.
         await world().offload(lambda: self._write(fetched, admission.now))
         settlement = Settlement(
             payload=encode(None),
@@ -177,7 +177,7 @@ class BackfillJob:
         return Loaded(_filled(fetched), attempt.grant, settlement, {"items": len(fetched.items)})
 
     def settled(self, loaded: Loaded[Filled], where: Settled) -> None:
-        """It is in the database."""
+        """There is nothing to do: the page is in the database."""
 
     def _stretch(self) -> Stretch:
         newer = self._upstream.repository.oldest(
@@ -191,9 +191,9 @@ class BackfillJob:
         analyzer, symbol = self._upstream.analyzer, self.request.symbol
         scores = score_items(fetched.items, analyzer, symbol)
         reads = [Read(span, read_at) for span in fetched.spans if span.start < span.end]
-        seen: list[tuple[Item, float | None]] = list(zip(fetched.items, scores, strict=True))
+        scored: list[tuple[Item, float | None]] = list(zip(fetched.items, scores, strict=True))
         self._upstream.repository.save_items(
-            self.request.source, symbol, seen, reads, read_at, name_of(analyzer)
+            self.request.source, symbol, scored, reads, read_at, name_of(analyzer)
         )
 
 
@@ -209,9 +209,9 @@ def fill_all(
     now: datetime,
     fill_next: Callable[[Span], Filled],
 ) -> str | None:
-    """Fill the holes since ``since``, the newest first, by ``fill_next``; why it ends before all are.
+    """Fill the holes since ``since`` with ``fill_next``, the newest first; return why one stays, or None.
 
-    A page that brings it no further is the last one.
+    It ends with a page that makes no hole smaller.
     """
     found = holes(upstream, request, since, now)
     while found:

@@ -1,4 +1,4 @@
-"""What would have been answered at moments of the past: the same function, over what was known then."""
+"""The answers of moments in the past: the same function as for now, over what was known at the time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tbcache.fetch.line import told
 from tbcache.fetch.reader import Upstream
+from tbcache.fetch.record import sentiment_of
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.scoring import name_of, score_items
 from tbcache.timeline import Load, Past, Read, Record, Scored, Span, Timeline, tally_of
@@ -25,7 +25,7 @@ _FAR = datetime.max.replace(tzinfo=UTC)
 def answered(
     repository: SentimentRepository, upstream: Upstream, request: FetchRequest, at: Sequence[datetime]
 ) -> list[SymbolSentiment | None]:
-    """What would have been answered to ``request`` at each of the moments ``at``, which are in their order.
+    """The answer that ``request`` would have had at each moment of ``at``, which is sorted.
 
     Raises:
       RepositoryUnavailable: the database does not answer.
@@ -40,20 +40,24 @@ def answered(
     if first is None:
         return [None] * len(at)
     reads = repository.reads(*symbol, first - hours - AHEAD, at[-1])
-    seen = Seen(repository.versions(*symbol, first - hours - AHEAD, at[-1]), upstream, request)
-    return list(_told(Past(loads, reads), lasts, seen, upstream, request))
+    all_versions = Versions(repository.versions(*symbol, first - hours - AHEAD, at[-1]), upstream, request)
+    return list(_answers(Past(loads, reads), lasts, all_versions, upstream, request))
 
 
-def _told(
-    past: Past, lasts: Sequence[Load | None], seen: Seen, upstream: Upstream, request: FetchRequest
+def _answers(
+    past: Past,
+    lasts: Sequence[Load | None],
+    all_versions: Versions,
+    upstream: Upstream,
+    request: FetchRequest,
 ) -> Iterator[SymbolSentiment | None]:
     known: Load | None = None
     answer: SymbolSentiment | None = None
     for last in lasts:
         if last is not None and last is not known:
             start = last.read_at - timedelta(hours=request.hours) - AHEAD
-            versions = between(seen.scored_by(last.scorer), start, last.read_at)
-            answer = told(past.record(last, versions, request.hours), request, upstream.voices)
+            versions = between(all_versions.scored_by(last.scorer), start, last.read_at)
+            answer = sentiment_of(past.record(last, versions, request.hours), request, upstream.voices)
         known = last
         yield None if last is None else answer
 
@@ -61,8 +65,10 @@ def _told(
 def looked_back(
     repository: SentimentRepository, upstream: Upstream, request: FetchRequest, at: Sequence[datetime]
 ) -> list[SymbolSentiment | None]:
-    """What would have been answered at each of the moments ``at``, had all been known then of what was posted
-    by then, as the database has it now.
+    """The answer of each moment of ``at``, made from all that the database has now of what was posted by
+    then.
+
+    Unlike :func:`answered`, it uses items that were read only later.
 
     Raises:
       RepositoryUnavailable: the database does not answer.
@@ -72,9 +78,9 @@ def looked_back(
     symbol, hours = (request.source, request.symbol), timedelta(hours=request.hours)
     start = at[0] - max(KEPT, hours) - AHEAD
     reads = repository.reads(*symbol, start, _FAR)
-    seen = Seen(repository.versions(*symbol, start, _FAR), upstream, request)
+    all_versions = Versions(repository.versions(*symbol, start, _FAR), upstream, request)
     scorer = name_of(upstream.analyzer)
-    timeline = Timeline.of(seen.scored_by(scorer), reads)
+    timeline = Timeline.of(all_versions.scored_by(scorer), reads)
     tally, latest = tally_of(timeline), timeline.since(start)
     answers: list[SymbolSentiment | None] = []
     for moment in at:
@@ -83,18 +89,18 @@ def looked_back(
         known = Timeline.of(_of_time(latest, window), (Read(span, moment) for span in covered))
         record = Record(known, moment, moment, request.hours, scorer, None, tally)
         is_known = bool(known.versions or covered)
-        answers.append(told(record, request, upstream.voices) if is_known else None)
+        answers.append(sentiment_of(record, request, upstream.voices) if is_known else None)
     return answers
 
 
 def _of_time(versions: Sequence[Scored], window: Span) -> Sequence[Scored]:
-    """Those of ``versions``, which are in the order of their times, that are of ``window``."""
+    """Those of ``versions``, sorted by their times, that are dated within ``window``."""
     first = bisect_left(versions, window.start, key=lambda version: version.at)
     return versions[first : bisect_right(versions, window.end, key=lambda version: version.at)]
 
 
-class Seen:
-    """What was seen of a symbol, the oldest first, with the scores of one scorer or another."""
+class Versions:
+    """The versions of the items of a symbol, in the order they were seen, and who scored each."""
 
     def __init__(
         self, versions: Sequence[tuple[Scored, str]], upstream: Upstream, request: FetchRequest
@@ -104,8 +110,10 @@ class Seen:
         self._symbol = request.symbol
 
     def scored_by(self, scorer: str) -> Sequence[Scored]:
-        """All of it. What another has scored is scored anew where ``scorer`` is the present one, as a load
-        does whose scorer is another than the one before; an earlier one is not there to be asked."""
+        """All versions. For the present scorer, those of another one are scored anew, as a load does.
+
+        For an earlier ``scorer``, which this process does not have, the scores stay as they are stored.
+        """
         return self._anew if scorer == name_of(self._upstream.analyzer) else self._as_it_was
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""What the pipeline is asked for, and how it is loaded: all that it knows of either."""
+"""What the pipeline knows of a request and of how to load it: the protocol of a job, and its results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Attempt:
-    """Where a load stands, for whoever settles it, however it ends.
+    """The state of a running load, from which it is settled however it ends.
 
-    ``grant`` has the slot in hand; ``bill`` is what it costs that has not been billed yet, or may cost while
-    nobody knows; ``sent`` counts the requests.
+    ``grant`` has the slot that is held; ``bill`` is what the requests cost and is not billed yet, and the
+    most that they may cost while that is unknown; ``sent`` counts the requests.
     """
 
     grant: Grant
@@ -29,9 +29,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
-    """A value as it was loaded, and how its load is to be settled: with the slot of its last page.
+    """A loaded value, with what is needed to settle its load: the grant of its last page, and the settlement.
 
-    An empty settlement says that nothing was sent for it. ``facts`` go to the log.
+    An empty settlement says that nothing was sent. ``facts`` go to the log.
     """
 
     value: T
@@ -49,7 +49,7 @@ class Answered(NamedTuple, Generic[T]):
 
 
 class Derived(NamedTuple, Generic[T]):
-    """An answer that was made of a timeline, its JSON, and what goes to the database of it."""
+    """An answer that was made from a timeline: its value, its JSON, and its bytes for the database."""
 
     value: T
     payload: bytes
@@ -57,7 +57,7 @@ class Derived(NamedTuple, Generic[T]):
 
 
 class Job(Protocol[T]):
-    """One thing that is asked for."""
+    """One request, and how to load what it asks for."""
 
     @property
     def source(self) -> Source: ...
@@ -67,28 +67,29 @@ class Job(Protocol[T]):
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What its lines in the log call it by."""
+        """The fields by which the log names it."""
 
     def read(self, payload: bytes) -> T:
-        """The value that an entry's payload is.
+        """The value in the payload of a cache entry.
 
         Raises:
-          DecodeError: it is none, or damaged.
+          DecodeError: the payload is damaged.
         """
 
     def kept(self, value: T, payload: bytes) -> object:
-        """What the memory of the process keeps of a value: nothing that a caller may change."""
+        """The form in which the process keeps a value in memory: one that no caller can change."""
 
-    async def derive(self, line: bytes) -> Derived[T] | None:
-        """The answer that the timeline ``line`` gives; None where there is none to be made of it."""
+    async def derive(self, packed: bytes) -> Derived[T] | None:
+        """The answer that follows from the packed timeline; None where it is damaged."""
 
     async def load(self, attempt: Attempt) -> Loaded[T]:
-        """Ask the upstream, with the slot that is held, and note in ``attempt`` how far that has come.
-        Nothing is settled.
+        """Ask the upstream with the slot that is held, and record the progress in ``attempt``.
+
+        It settles nothing.
 
         Raises:
           UpstreamError: there is no value. TooLate: nothing was sent.
         """
 
     def settled(self, loaded: Loaded[T], where: Settled) -> None:
-        """Take note of where the value went."""
+        """React to what became of the value: it was stored, dropped, or kept by this process alone."""

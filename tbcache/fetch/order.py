@@ -1,8 +1,8 @@
-"""How far back the items of an answer lead, in the upstream's order.
+"""How far back the items of an answer reach, by the order in which the upstream gives them.
 
-Upstreams give the newest first, and an item at the end of a page says that all the newer ones were read.
-Not each one does: a post may stand above newer ones because somebody pinned it, and below them for a reason
-that nobody states. Of those the times alone tell.
+Upstreams give the newest item first. So an item at the end of a page proves that all newer ones were read,
+unless it stands out of order: a post may stand above newer ones because somebody pinned it, or below them for
+reasons of the upstream's own. Only the times of the items show which of them are out of order.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-#: A step back of less than this is none too long.
+#: A step back in time of less than this is no gap.
 _LEAST_STEP = timedelta(hours=1)
-#: Fewer items than these show no order by themselves.
+#: So few items prove no order.
 _FEW = 3
 
 
@@ -29,26 +29,28 @@ class Order:
         self._places: list[_Place] = []
 
     def add(self, page: int, times: Sequence[datetime]) -> None:
-        """Those of the items that page number ``page`` adds, in its order."""
+        """Add the times of the items of page number ``page``, in the order of the page."""
         for at in times:
-            # What stands above a newer item is out of its order.
+            # An item that stands above a newer one is out of order.
             while self._places and self._places[-1].at < at:
                 self._places.pop()
             self._places.append(_Place(at, page))
 
     def passes(self, start: datetime) -> bool:
-        """True where the items lead further back than ``start``, and are enough to show it."""
+        """True where the ordered items reach further back than ``start``, and are enough to prove it."""
         led = self._led()
         if not led or led[-1].at >= start:
             return False
         return len(led) > _FEW or led[0].page < led[-1].page
 
     def reach(self, start: datetime) -> datetime | None:
-        """The last time to which the items lead that is no earlier than ``start``; None where none is."""
+        """The earliest time, not before ``start``, to which the ordered items reach; None where there is
+        none.
+        """
         return next((place.at for place in reversed(self._led()) if place.at >= start), None)
 
     def _led(self) -> Sequence[_Place]:
-        """The places before the first gap that is not believed."""
+        """The places before the first gap that may be an item out of order."""
         places = self._places
         for i in range(1, len(places)):
             if self._is_gap(i) and not self._is_believed(i):
@@ -56,12 +58,14 @@ class Order:
         return places
 
     def _is_gap(self, i: int) -> bool:
-        """True where place ``i`` is further behind the one before it than all of those before span."""
+        """True where the step back to place ``i`` is longer than all the time that the places before it
+        span.
+        """
         places = self._places
         spanned = places[0].at - places[i - 1].at
         return places[i - 1].at - places[i].at > max(_LEAST_STEP, spanned)
 
     def _is_believed(self, i: int) -> bool:
-        """True where more items stand behind the gap than before it, or a further page goes on there."""
+        """True where a gap is one in the posts themselves: most items, or a further page, lie behind it."""
         behind = len(self._places) - i
         return behind > max(i, _FEW) or self._places[-1].page > self._places[i].page

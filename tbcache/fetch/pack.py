@@ -1,7 +1,8 @@
-"""Several symbols in one request, where the upstream takes them.
+"""One request for several symbols, where the upstream takes them.
 
-One of them is loaded as ever, and leads: it has the slot, the pages and the bill. Each of the others has a
-lease of its own, so that nobody loads it meanwhile, and gets of the pages what is its own.
+The first symbol leads: its load has the slot, the pages and the bill. Each of the others is a member: it has
+a lease of its own, so that nobody else loads it meanwhile, and gets those items of the pages that are about
+it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from datetime import datetime
 from typing import NamedTuple, cast
 
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement
-from tbcache.fetch.line import Made, made, recalled
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.fetch.reader import Fetched, PackingUpstream, Upstream, closing
+from tbcache.fetch.record import LoadResult, load_result, record_of
 from tbcache.io import now, world
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item
@@ -28,14 +29,14 @@ from tbcache.timeline import Record
 
 log = get_logger("tbcache.fetch")
 
-#: A source that refuses to be asked for several is asked for each by itself for so long.
+#: For so long a source that refused several symbols at once is asked for one at a time.
 SINGLE_SECONDS = 3600.0
-#: What an upstream says of one request, and not of all.
+#: The kinds of failure that are about one request, and not about the source.
 _OF_REQUEST = frozenset(("bad_request", "not_found", "payload"))
 
 
 class Member(NamedTuple):
-    """One of the others: its lease, what is known of it, and what it asks for."""
+    """A symbol that is loaded along: its lease, what is known of it, and the time to ask for."""
 
     request: FetchRequest
     grant: Grant
@@ -44,7 +45,7 @@ class Member(NamedTuple):
 
 
 class Packs:
-    """What this process knows of which sources may be asked for several symbols at once."""
+    """Which sources this process may ask for several symbols at once."""
 
     def __init__(self) -> None:
         self._single_until: dict[str, float] = {}
@@ -59,10 +60,10 @@ class Packs:
 
 
 class Pack:
-    """The others of one load. Whoever opens one closes it, however the load ends."""
+    """The members of one load. Whoever opens a pack closes it, however the load ends."""
 
     def __init__(self, upstream: Upstream, admission: Admission, outbox: Callable[[], AnswerSink]) -> None:
-        # Nobody is gathered for one that cannot: see Packs.
+        # An upstream that cannot pack has no members: see Packs.takes.
         self._upstream = cast("PackingUpstream", upstream)
         self._admission = admission
         self._outbox = outbox
@@ -74,34 +75,37 @@ class Pack:
         return tuple(member.request.symbol for member in self.members)
 
     async def gather(self, leader: Ask, symbols: Sequence[str], news: Stretch) -> None:
-        """Take along those of ``symbols`` that are due and fit; the first leads, and asks for ``news``."""
+        """Make members of those of ``symbols`` that are due and fit into one request.
+
+        The first symbol is the leader's own; ``news`` is the time that the leader asks for.
+        """
         source = self._upstream.source
         for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
             request = FetchRequest(source.name, symbol, leader.hours)
             await self._invite(leader._replace(request=request, slot=None, patience=0.0), request, news)
 
     def stretch(self, news: Stretch) -> Stretch:
-        """What is asked for, for all of them."""
+        """The time to ask for, so that it serves the leader, who asks for ``news``, and all members."""
         return joined([news, *(member.news for member in self.members)])
 
     async def settle(self, fetched: Fetched, read_at: datetime) -> None:
-        """End the load of each with what is its own of ``fetched``."""
+        """End the load of each member with those items of ``fetched`` that are about its symbol."""
         for member in self.members:
             part = self._part(fetched, member.request.symbol, member.known)
             found = await world().offload(
-                functools.partial(made, self._upstream, member.request, member.known, part, read_at)
+                functools.partial(load_result, self._upstream, member.request, member.known, part, read_at)
             )
             await self._settle(member, found)
 
     def close(self) -> None:
-        """Give back what was not settled: somebody else may load it."""
+        """Give back the leases that were not settled, so that somebody else may load these symbols."""
         grants = list(self._open.values())
         self._open, self.members = {}, []
         for grant in grants:
             world().undo(functools.partial(self._admission.settle, grant, Settlement()))
 
     def part_of(self, fetched: Fetched, request: FetchRequest, known: Record) -> Fetched:
-        """What is of the one that leads."""
+        """Those items of ``fetched`` that are about the leader's symbol."""
         return self._part(fetched, request.symbol, known) if self.members else fetched
 
     async def _invite(self, ask: Ask, request: FetchRequest, news: Stretch) -> None:
@@ -117,10 +121,10 @@ class Pack:
         self.members.append(member)
 
     async def _member(self, request: FetchRequest, grant: Grant, news: Stretch) -> Member | None:
-        line, source = grant.line, self._upstream.source
-        if line is None or grant.is_fallback:
+        packed, source = grant.line, self._upstream.source
+        if packed is None or grant.is_fallback:
             return None
-        known = await world().offload(lambda: recalled(line, request))
+        known = await world().offload(lambda: record_of(packed, request))
         asked = stretches(known, request, source, self._admission.now)
         if known is None or not is_packable(news, asked, source):
             return None
@@ -129,17 +133,17 @@ class Pack:
     def _part(self, fetched: Fetched, symbol: str, known: Record) -> Fetched:
         ids = {version.item.identity for version in known.timeline.versions}
 
-        def is_own(item: Item) -> bool:
-            # What was removed has no text that names anything.
+        def is_about(item: Item) -> bool:
+            # A removed item has no text by which to tell what it is about.
             return item.identity in ids or self._upstream.is_of(item, symbol)
 
-        return replace(fetched, items=tuple(filter(is_own, fetched.items)))
+        return replace(fetched, items=tuple(filter(is_about, fetched.items)))
 
-    async def _settle(self, member: Member, found: Made) -> None:
+    async def _settle(self, member: Member, found: LoadResult) -> None:
         is_kept = self._upstream.persist_to_db
         settlement = Settlement(
             payload=encode_sentiment(found.answer.sentiment),
-            line=found.line,
+            line=found.packed,
             answer=encode_answer(found.answer) if is_kept else None,
         )
         where = await self._admission.settle(member.grant, settlement)
@@ -151,5 +155,5 @@ class Pack:
 
 
 def is_of_request(error: UpstreamError) -> bool:
-    """Whether an upstream may answer those by themselves whom it refuses together."""
+    """Whether an upstream that refused several symbols with ``error`` may still answer for each alone."""
     return error.kind in _OF_REQUEST and closing(error) is None

@@ -1,7 +1,7 @@
-"""The bounds of a page, whichever source it is of.
+"""The bounds of a page, the same for every source.
 
-Its items go into the database, their ids into Redis, its cursor into the next URL: none of these takes
-what an upstream may send in the megabytes that an answer may have.
+The items of a page go into the database, their ids into Redis, and its cursor into the next URL. None of
+these takes whatever an upstream may send in the megabytes that an answer may have.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tbcache.repository.answer import storable
 
 log = get_logger("tbcache.fetch")
 
-#: The most items of a page that are read, and the most users: far more than are asked for.
+#: The most items, and the most users, of a page: far more than any request asks for.
 MAX_ITEMS = 5_000
 #: Characters. The longest post of any built-in source has as many.
 MAX_TEXT = 40_000
@@ -32,11 +32,11 @@ MAX_SYMBOLS = 100
 
 
 def bounded(source: str, page: Page) -> Page:
-    """``page`` with texts and authors cut to size, which is logged, and ids that are no keys as fingerprints.
+    """``page`` with long texts cut, which is logged, and with fingerprints for ids that cannot be keys.
 
     Raises:
       UpstreamPayloadError: it has more items than anybody asked for, or a cursor that fits in no URL.
-      ValueError: it is no sound page, e.g. a time in it has no zone.
+      ValueError: a time in it has no zone.
     """
     _check_count(source, "items", len(page.items))
     _check_count(source, "users", len(page.users))
@@ -92,14 +92,16 @@ def _fits(item: Item) -> bool:
 
 
 def _cut(item: Item) -> Item:
-    """``item`` as Redis and every database keep it, so that an answer is the same wherever it is made."""
+    """``item`` as Redis and every database can store it, so that an answer is the same wherever it is
+    made.
+    """
     return replace(
         item,
         id=_key(item.id),
         at=item.at and item.at.astimezone(UTC),
         text=_shorten(storable(item.text), MAX_TEXT),
         author=item.author and _shorten(storable(item.author), MAX_AUTHOR),
-        # A part of a URL, of a language's name or of a ticker is none.
+        # A URL, a language or a ticker that is cut would be another one: it is left out.
         url=None if item.url is None or len(item.url) > MAX_URL else storable(item.url),
         lang=None if item.lang is None or len(item.lang) > MAX_LANG else storable(item.lang),
         symbols=tuple(storable(one) for one in item.symbols if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS],
@@ -121,7 +123,7 @@ def _is_storable(text: str) -> bool:
 
 
 def _key(id: str) -> str:
-    """``id``, or a fingerprint of one that is no key: the same for the same one, in any process."""
+    """``id`` where it can be a key, else its fingerprint, which is the same in every process."""
     if _is_key(id):
         return id
     return hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""What of the hours that are asked for is not known yet, and is asked of the upstream."""
+"""Which of the requested hours are not known yet, and have to be asked of the upstream."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tbcache.models.request import Stretch
 from tbcache.settings import Source
 from tbcache.timeline import Record, Scored, Span
 
-#: Of so many items, the id of one is taken for a bound.
+#: An id that bounds a request is the middle one of so many: a single id may not fit its time.
 SAMPLE = 3
-#: Of so many known items, the newest, it is asked what became of them.
+#: At most so many known items, the newest ones, are asked for again.
 MOST_RECHECKED = 500
 
 
 def stretches(
     known: Record | None, request: FetchRequest, source: Source, now: datetime
 ) -> tuple[Stretch, ...]:
-    """The stretches of time to ask for, the newest first; none where all is to be asked for.
+    """The stretches of time to ask for, the newest first; an empty tuple where all hours are to be asked for.
 
-    That is what came since the last time, and what is older than all that is known, where ``request`` is for
-    more hours than any before. Holes further back are left, as they cost pages that nobody waits for, unless
-    the request is a deep one.
+    They are the time since the last load and, where ``request`` is for more hours than any before, the time
+    before the oldest known item. Only a deep request asks for the holes in between: they cost pages for which
+    nobody waits.
     """
     start = now - timedelta(hours=request.hours)
     last = None if known is None else known.timeline.coverage.last(Span(start, now))
@@ -42,9 +42,10 @@ def stretches(
 
 
 def to_recheck(known: Record, request: FetchRequest, source: Source, now: datetime) -> tuple[str, ...]:
-    """The ids of the known items of which to ask what became of them, the newest first.
+    """The ids of the known items to ask for again, as they may be edited or gone; the newest first.
 
-    Where an item is billed once a day, those that were billed today; none where each reading is billed.
+    Where an item is billed once a day, these are the items that were billed today already. Where each reading
+    is billed, there are none.
     """
     is_billed_again = source.price.per_item and not source.price.daily_dedupe
     if not source.recheck_seconds or is_billed_again:
@@ -58,7 +59,10 @@ def to_recheck(known: Record, request: FetchRequest, source: Source, now: dateti
 
 
 def _between(dated: Sequence[Scored], since: datetime, until: datetime | None) -> Stretch:
-    """The stretch of these times, with the ids of about them of those that are known, the oldest first."""
+    """The stretch from ``since`` to ``until``, with ids of known items near these bounds.
+
+    ``dated`` are the known items that have a time, the oldest first.
+    """
     older = [one for one in dated if one.at <= since]
     newer = [] if until is None else [one for one in dated if one.at >= until]
     since_id, until_id = typical(older[-SAMPLE:]), typical(newer[:SAMPLE])
@@ -66,10 +70,10 @@ def _between(dated: Sequence[Scored], since: datetime, until: datetime | None) -
 
 
 def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool:
-    """Whether a symbol of which ``other`` is to be asked for may share the request that asks for ``news``.
+    """Whether a symbol that needs the stretches ``other`` may be part of the request that asks for ``news``.
 
-    One request begins at one time for all. So nobody shares it who asks for more than news, or whose news
-    begin much earlier or later: the others' items of the time between would be read, or paid for, again.
+    A request has one start for all its symbols. A symbol is left out where it needs more than its news, or
+    where its news begin much earlier or later: items of the time between would be read, or paid for, twice.
     """
     if len(other) != 1:
         return False
@@ -79,14 +83,15 @@ def is_packable(news: Stretch, other: Sequence[Stretch], source: Source) -> bool
 
 
 def joined(news: Sequence[Stretch]) -> Stretch:
-    """The stretch that has the ``news`` of several symbols."""
+    """One stretch that covers the ``news`` of several symbols."""
     return Stretch(min(stretch.since for stretch in news))
 
 
 def _since(end: datetime, now: datetime, source: Source) -> datetime:
-    """From when on to ask again, where all up to ``end`` was read: an item may turn up late.
+    """Where the next request begins, if all items up to ``end`` were read.
 
-    What is billed by the item is not asked for again where it is billed again: on X, on the next UTC day.
+    It begins a little earlier than ``end``, as an item may turn up late; but not so early that the upstream
+    bills an item a second time. X does so on the next UTC day.
     """
     since = end - timedelta(seconds=source.lag_seconds)
     if not source.price.per_item:
@@ -97,14 +102,14 @@ def _since(end: datetime, now: datetime, source: Source) -> datetime:
 
 
 def typical(versions: Sequence[Scored]) -> str | None:
-    """The id in the middle of those of ``versions``; None where they are fewer than SAMPLE.
+    """The middle one of the ids of ``versions``; None where they are fewer than SAMPLE.
 
-    One whose id does not fit its time, asked for as a bound, would hide all that comes after it.
+    An id that does not fit the time of its item would hide all items after it, if it were the bound.
     """
     ids = sorted((version.item.id for version in versions), key=_rank)
     return ids[SAMPLE // 2] if len(ids) == SAMPLE else None
 
 
 def _rank(id: str) -> tuple[int, str]:
-    """By this, ids of digits that count up are in their order."""
+    """A sort key: numbers that are written as text sort by their value."""
     return len(id), id

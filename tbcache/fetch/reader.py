@@ -1,4 +1,4 @@
-"""Between go and settle: pages are read until they reach back far enough."""
+"""Reads the pages of one load, from ``go`` to ``settle``, until they reach back far enough."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ log = get_logger("tbcache.fetch")
 
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
-#: So many known items one request asks about: as many as X and reddit take.
+#: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 
-#: Commits the slot of the page that came, bills it, and takes a slot for the next.
+#: Commits the slot of the page that has come, bills the page, and takes a slot for the next one.
 Turn = Callable[[Grant, Bill], Awaitable[Grant | Wait]]
 MaySend = Callable[[Grant], bool]
 
 
 class Upstream(Protocol):
-    """All the pipeline knows of a source."""
+    """What the pipeline needs of a source."""
 
     @property
     def source(self) -> Source: ...
@@ -61,15 +61,15 @@ class PackingUpstream(Upstream, Protocol):
     """An upstream that may be asked for several symbols at once."""
 
     def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``symbols`` that fit into the request that the first of them is asked for with."""
+        """Those of ``symbols`` that fit into one request with the first of them, which is included."""
 
     def is_of(self, item: Item, symbol: str) -> bool:
-        """Whether ``item``, which came for several symbols, is of ``symbol``."""
+        """Whether ``item``, from a page for several symbols, is about ``symbol``."""
 
 
 @runtime_checkable
 class RecheckingUpstream(Upstream, Protocol):
-    """An upstream that may be asked what became of known items."""
+    """An upstream that can be asked for known items again, to learn which were edited or removed."""
 
     def recheck(self, ids: Sequence[str]) -> HttpRequest: ...
 
@@ -78,22 +78,22 @@ class RecheckingUpstream(Upstream, Protocol):
 
 @runtime_checkable
 class AwaitedUpstream(Protocol):
-    """An upstream that can be awaited as well."""
+    """An upstream that also sends without blocking."""
 
     async def exchange(self, request: HttpRequest) -> RawResponse: ...
 
 
 class TooLate(Exception):
-    """The slot's time was over, or the source closed, before the request was off: nothing was sent."""
+    """Nothing was sent: the time of the slot ended, or the source was closed, before the request left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What the pages brought.
+    """The result of reading the pages of one load.
 
-    ``items`` lie in the asked time, of which all is known that lies in ``spans``; ``read`` are those beside
-    them that are older as well; ``gone`` are ids of known items that are there no more. The last page is
-    still to be settled: see the attempt.
+    ``items`` are those of the requested hours, ``read`` all items of the pages, older ones included. In
+    ``spans`` of time no item is missing. ``gone`` are the ids of known items that the upstream has no more.
+    The slot and the bill of the last page are in the :class:`Attempt`, and are still to be settled.
     """
 
     items: tuple[Item, ...]
@@ -108,19 +108,21 @@ class Fetched:
 
     @property
     def since(self) -> datetime | None:
-        """Since when all is known up to when it was asked for; None where nothing is."""
+        """From when on, up to the moment of asking, no item is missing; None where that is unknown."""
         return self.spans[0].start if self.spans else None
 
 
 class _End(NamedTuple):
-    """Why no page follows; None where all is there. ``closed_by`` is a refusal that closes the source."""
+    """Why no page follows: ``reason`` is None where nothing is missing, and ``closed_by`` is the refusal that
+    closes the source, if there is one.
+    """
 
     reason: str | None
     closed_by: Failure | None = None
 
 
 class PageReader:
-    """Reads one answer, page by page, within the source's page budget."""
+    """Reads one answer page by page, with at most as many pages as the source allows."""
 
     def __init__(
         self,
@@ -134,13 +136,15 @@ class PageReader:
         pages: int | None = None,
         rechecked: Sequence[str] = (),
     ) -> None:
-        """``now`` is what hours are counted back from; ``reach`` what to send where that is not what was
-        asked for; ``stretches`` what of the hours to ask for, the newest first (none: all); ``pages`` how
-        many requests it may take where that is not what the source says; ``rechecked`` are known items of
-        which to ask what became of them, once all else is there.
+        """Hours are counted back from ``now``.
+
+        ``reach`` is the request to send, where it is another than the one that was asked for. ``stretches``
+        are the parts of its hours to ask for, the newest first; an empty sequence means all of them.
+        ``pages`` is the most requests to send, where it is another number than the source's. ``rechecked``
+        are the ids of known items to ask for again, after everything else was read.
         """
         self._upstream = upstream
-        # Only a request for a symbol's posts comes in pages.
+        # Only requests for a symbol's posts are answered in pages.
         self._request = cast("FetchRequest", attempt.grant.ask.request)
         self._sent, self._delay = reach or Reach(self._request, upstream.source.delay_hours)
         self._turn = turn
@@ -158,23 +162,25 @@ class PageReader:
         self._gone: dict[str, None] = {}
 
     async def read(self) -> Fetched:
-        """Read until the pages are all that was asked for, or no more can or may be read.
+        """Read until all that was asked for is there, or until no further page can or may be read.
 
         Raises:
-          UpstreamError: the first page with anything on it cannot be read. TooLate: it was not sent.
+          UpstreamError: the upstream failed before it gave any item. TooLate: nothing was sent.
         """
         spans: list[Span] = []
         end = _End(None)
         for stretch in self._stretches:
-            end = (await self._turned() if self._pages else None) or await self._read_stretch(stretch, spans)
+            end = (await self._take_slot() if self._pages else None) or await self._read_stretch(
+                stretch, spans
+            )
             if end.reason is not None:
                 return self._fetched(spans, end)
         return self._fetched(spans, await self._recheck())
 
     async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
-        """Read one stretch, and add what its pages prove to ``spans``."""
+        """Read one stretch, and append to ``spans`` the time of which its pages leave nothing out."""
         until = stretch.until or self._now
-        # What this answer's own news have brought stands above as well.
+        # The items that were read a moment ago stand above the bound too, as the upstream counts.
         above = len(self._kept) + stretch.above if stretch.until_id else 0
         judge = Coverage(stretch.since, until, above)
         end = await self._read_pages(stretch, judge, is_first=not spans)
@@ -189,21 +195,21 @@ class PageReader:
             try:
                 page = await self._page(stretch, cursor)
             except (UpstreamError, TooLate) as error:
-                # Nothing was read, and that is no answer: what is older may hold more.
+                # Without any item this is no answer, but a failure.
                 if is_first and not self._kept:
                     raise
                 return _broken_off(error)
             if (ending := judge.add(page)) is not None:
                 return self._ended(ending)
-            if (end := await self._turned()) is not None:
+            if (end := await self._take_slot()) is not None:
                 return end
             cursor = page.next
 
     async def _recheck(self) -> _End:
-        """Ask what became of known items. Where that fails, all that was asked for is there nonetheless."""
+        """Ask for known items again. If that fails, the answer is complete all the same."""
         upstream = cast("RecheckingUpstream", self._upstream)
         for start in range(0, len(self._rechecked), RECHECK_SIZE):
-            if await self._turned() is not None or not self._may_send(self._attempt.grant):
+            if await self._take_slot() is not None or not self._may_send(self._attempt.grant):
                 break
             http = upstream.recheck(self._rechecked[start : start + RECHECK_SIZE])
             try:
@@ -212,8 +218,8 @@ class PageReader:
                 return _End(None, closing(error))
         return _End(None)
 
-    async def _turned(self) -> _End | None:
-        """Have the slot of the next page; else, why there is none."""
+    async def _take_slot(self) -> _End | None:
+        """Take the slot of the next page; return why there is none, or None."""
         if self._pages >= self._most:
             return _End("page_budget")
         turn = await self._turn(self._attempt.grant, self._attempt.bill)
@@ -233,7 +239,7 @@ class PageReader:
         return page
 
     def _take(self, page: Page) -> None:
-        """Have what is on ``page``, and what it costs."""
+        """Add the items of ``page`` to what was read, and its price to the bill."""
         self._pages += 1
         self._hints = page.hints
         self._attempt.bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
@@ -242,11 +248,11 @@ class PageReader:
         self._gone |= dict.fromkeys(page.gone)
 
     async def _exchange(self, http: HttpRequest, parse: Callable[[RawResponse], Page]) -> Page:
-        """Send, and read what comes. Until that is known, the page may cost as much as any."""
+        """Send, and parse the answer. Until that is done, the bill has the highest price of a page."""
         attempt = self._attempt
         attempt.sent, attempt.bill = attempt.sent + 1, self._upstream.source.price.uncertain
         try:
-            # Checked again at the socket: who stands still until the slot is over must not send.
+            # This is checked again at the socket: a process that was suspended meanwhile must not send.
             with until(attempt.grant.send_by):
                 response = await _sent(self._upstream, http)
             return await world().offload(lambda: parse_page(self._upstream.source.name, parse, response))
@@ -256,11 +262,11 @@ class PageReader:
             raise
 
     def _ended(self, ending: Ending) -> _End:
-        """No page follows; whether that is the end of the items is another question."""
+        """The end by ``ending``, with a warning where the upstream repeats itself."""
         if ending == "repeated_page":
             request = self._request
             log.warning("page.repeated", source=request.source, symbol=request.symbol, pages=self._pages)
-        return _End(None if ending == "whole" else ending)
+        return _End(None if ending == "complete" else ending)
 
     def _fetched(self, spans: Sequence[Span], end: _End) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
@@ -282,55 +288,56 @@ class PageReader:
         )
 
     def _is_delayed(self, items: Sequence[Item]) -> bool:
-        """True when nothing is newer than the plan's delay: silence then says nothing."""
+        """True where no item is newer than the plan's delay. That there are none then proves nothing."""
         newest_allowed = self._now - timedelta(hours=self._delay)
         return bool(self._delay) and all(item.at is None or item.at <= newest_allowed for item in items)
 
 
 def _broken_off(error: UpstreamError | TooLate) -> _End:
-    """What came before is kept: it was paid for."""
+    """The end after a failure. The pages before it stay: they were paid for."""
     if isinstance(error, TooLate):
         return _End("rate_limit")
     return _End(error.kind, closing(error))
 
 
 async def _sent(upstream: Upstream, http: HttpRequest) -> RawResponse:
-    """The answer to ``http``: in the world that this is awaited in, where the upstream can do that."""
+    """The answer to ``http``, without blocking where the upstream can do that."""
     if isinstance(upstream, AwaitedUpstream) and not _sends_itself(upstream):
         return await upstream.exchange(http)
     return await world().offload(lambda: upstream.send(http))
 
 
 def _sends_itself(upstream: AwaitedUpstream) -> bool:
-    """True where ``send`` was written after ``exchange``, by somebody who knows of the first alone."""
+    """True where a subclass overrides ``send`` alone: whoever wrote it does not know of ``exchange``."""
     places = [vars(upstream), *map(vars, type(upstream).__mro__)]
     written = next(place for place in places if "send" in place or "exchange" in place)
     return "exchange" not in written
 
 
 def _may_be_billed(error: UpstreamError) -> bool:
-    """True where the upstream may have served what was not read; an error that it states costs nothing."""
+    """True where the upstream may have served a page that we could not read. A stated error costs nothing."""
     is_unread = isinstance(error, UpstreamPayloadError) and 200 <= error.status < 300
     return error.is_unanswered or is_unread
 
 
 def closing(error: UpstreamError) -> Failure | None:
-    """The refusal as one that holds for the whole source; None for one that does not.
+    """The failure to close the whole source with; None where ``error`` is about one request.
 
-    An upstream that is down is closed where it says until when: a failure without that may be of one request.
+    An upstream that is down closes its source only where it says until when: any other failure may be about
+    this request alone.
     """
     is_down_until = error.kind == "unavailable" and error.retry_at is not None
     if error.kind not in CLOSING_KINDS and not is_down_until:
         return None
     failure = Failure.of(error)
     if error.kind == "quota" and failure.retry_at is None:
-        # A used-up quota does not come back by asking: look again in an hour.
+        # Asking does not bring a used-up quota back, and the upstream does not say when: try in an hour.
         return replace(failure, retry_at=utc_now() + timedelta(seconds=QUOTA_SECONDS))
     return failure
 
 
 def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawResponse) -> Page:
-    """The page that ``response`` is, within the bounds of one.
+    """The page in ``response``, cut to the bounds of one.
 
     Raises:
       UpstreamError: it cannot be read.
@@ -338,11 +345,11 @@ def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawR
     try:
         return bounded(source, parse(response))
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        # A parser that is surprised: the answer is not of the shape it was written for.
-        what = f"the answer is not as expected ({type(error).__name__}: {_line(error)})"
+        # The answer has another shape than its parser was written for.
+        what = f"the answer is not as expected ({type(error).__name__}: {_message(error)})"
         raise UpstreamPayloadError(source, what[:200], status=response.status) from error
 
 
-def _line(error: Exception) -> str:
-    """Its words on one line: they may quote the answer."""
+def _message(error: Exception) -> str:
+    """Its message in one printable line: it may quote the answer."""
     return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])

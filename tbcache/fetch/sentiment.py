@@ -9,10 +9,10 @@ from datetime import datetime
 
 from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
-from tbcache.fetch.line import made, recalled, rescored, told
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
 from tbcache.fetch.reader import Fetched, PageReader, RecheckingUpstream, Upstream
+from tbcache.fetch.record import load_result, record_of, rescored, sentiment_of
 from tbcache.io import world
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, SymbolSentiment
@@ -28,7 +28,7 @@ from tbcache.timeline import Record
 
 log = get_logger("tbcache.fetch")
 
-#: So many pages a load that fills older hours takes: it has the lease of its symbol meanwhile.
+#: The most pages of a load that fills older hours. It holds the lease of its symbol all that time.
 DEEP_PAGES = 12
 
 
@@ -65,8 +65,8 @@ class SentimentJob:
     def kept(self, value: SymbolSentiment, payload: bytes) -> SymbolSentiment:
         return value
 
-    async def derive(self, line: bytes) -> Derived[SymbolSentiment] | None:
-        return await world().offload(lambda: _derived(self._upstream, self.request, line))
+    async def derive(self, packed: bytes) -> Derived[SymbolSentiment] | None:
+        return await world().offload(lambda: _derived(self._upstream, self.request, packed))
 
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = await self._admission.delay.reach(self.source, self.request)
@@ -74,7 +74,7 @@ class SentimentJob:
             nothing = delayed(self._upstream, self.request, self._admission.now)
             return Loaded(nothing, attempt.grant, Settlement())
         line = attempt.grant.line
-        known = None if line is None else await world().offload(lambda: recalled(line, self.request))
+        known = None if line is None else await world().offload(lambda: record_of(line, self.request))
         pack = Pack(self._upstream, self._admission, self._outbox)
         try:
             return await self._load(attempt, reach, known, pack)
@@ -87,12 +87,12 @@ class SentimentJob:
         fetched = await self._read(attempt, reach, known, pack)
         read_at = self._admission.now
         part = fetched if known is None else pack.part_of(fetched, self.request, known)
-        found = await world().offload(lambda: made(self._upstream, self.request, known, part, read_at))
+        found = await world().offload(lambda: load_result(self._upstream, self.request, known, part, read_at))
         await pack.settle(fetched, read_at)
         answer = self._answer = found.answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
-            line=found.line,
+            line=found.packed,
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,
@@ -112,7 +112,8 @@ class SentimentJob:
 
     async def _read(self, attempt: Attempt, reach: Reach, known: Record | None, pack: Pack) -> Fetched:
         now = self._admission.now
-        # To find out about the plan, other hours are asked for than those that an answer is of.
+        # Where the plan's delay is probed, the request is for other hours than the answer: no stretch fits
+        # it.
         parts = stretches(known, self.request, self.source, now) if reach.request == self.request else ()
         if self.request.is_deep:
             return await self._read_deep(attempt, reach, known, parts)
@@ -140,10 +141,10 @@ class SentimentJob:
         return await self._read_pages(attempt, reach, known, parts, pages, ids)
 
     async def _end_pack(self, attempt: Attempt, error: UpstreamError) -> None:
-        """Have the slot of another try, without the others.
+        """Take a slot for another try, without the members of the pack.
 
         Raises:
-          UpstreamError: there is none, and that is what the first one met.
+          UpstreamError: there is no slot; it is ``error``, the refusal of the first try.
         """
         self._packs.refuse(self.source.name)
         log.warning("pack.refused", source=self.source.name, reason=error.message, seconds=SINGLE_SECONDS)
@@ -183,18 +184,18 @@ class SentimentJob:
         return fetched
 
 
-def _derived(upstream: Upstream, request: FetchRequest, line: bytes) -> Derived[SymbolSentiment] | None:
-    record = recalled(line, request)
+def _derived(upstream: Upstream, request: FetchRequest, packed: bytes) -> Derived[SymbolSentiment] | None:
+    record = record_of(packed, request)
     if record is None:
         return None
     record = rescored(record, upstream.analyzer, request.symbol)
-    sentiment = told(record, request, upstream.voices)
+    sentiment = sentiment_of(record, request, upstream.voices)
     answer = encode_answer(Answer(sentiment)) if upstream.persist_to_db else None
     return Derived(sentiment, encode_sentiment(sentiment), answer)
 
 
 def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> SymbolSentiment:
-    """What is known where all the hours that were asked for lie in the plan's delay: nothing."""
+    """The empty answer, where the plan's delay hides all the hours that were asked for."""
     return aggregate(
         request,
         (),

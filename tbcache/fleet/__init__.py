@@ -21,6 +21,7 @@ from tbcache.fleet.model import (
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
+from tbcache.queue import Handle
 
 __all__ = [
     "KEPT_DAYS",
@@ -30,6 +31,7 @@ __all__ = [
     "FleetStatus",
     "FleetTrouble",
     "FleetUsage",
+    "Handle",
     "LimitStatus",
     "ServerStatus",
     "ServerTrouble",

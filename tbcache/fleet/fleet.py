@@ -14,9 +14,10 @@ from tbcache.cache import CacheManager
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
+from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSource
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import DeadLetter, Queue
+from tbcache.queue import DeadLetter, Handle, Queue
 from tbcache.settings import Settings, unconfigured
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
@@ -173,6 +174,14 @@ class Fleet:
           UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
         """
         self._limiter(source).reset()
+
+    def enqueue(self, request: FetchRequest, lane: Lane) -> Handle:
+        """Queue a fetch for a worker, or join the one that is queued for the same answer.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return self._queue.enqueue(request, lane)
 
     def forget_dead(self, source: str) -> int:
         """Forget the queued fetches of a source that died; how many.

@@ -18,7 +18,7 @@ _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 
 
 #: An answer that is waited for, and since when. A plain tuple: each ask pays for it.
-_Asked = tuple[asyncio.Future[Any], float]
+_Pending = tuple[asyncio.Future[Any], float]
 
 
 class SharedConnection:
@@ -34,7 +34,7 @@ class SharedConnection:
         self._connection, self._timeout, self._loop = connection, timeout, loop
         self._socket, self._reader = connection._sock, connection._parser._reader
         self._nothing = nothing_of(self._reader)
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[_Pending] = deque()
         self._unsent: list[bytes] = []
         self._is_sending = self._is_watched = False
         self._last_seen_at = time.monotonic()

@@ -35,11 +35,11 @@ def ticker(symbol: str) -> str:
     return cleaned
 
 
-def share(name: str, value: float) -> float:
-    """``value``, the argument ``name``.
+def fraction(name: str, value: float) -> float:
+    """``value`` of the argument ``name``.
 
     Raises:
-      InvalidRequest: it is no share of a whole, 0 to 1.
+      InvalidRequest: it is not between 0 and 1.
     """
     if not 0 <= value <= 1:
         raise InvalidRequest(f"{name} {value!r} must be a share of the hours, from 0 to 1")

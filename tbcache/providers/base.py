@@ -34,7 +34,7 @@ from tbcache.models import (
 )
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.models.history import aware, moments
-from tbcache.models.request import share
+from tbcache.models.request import fraction
 from tbcache.models.ttl import check_ttl
 from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
@@ -146,7 +146,7 @@ class Provider(Tools, ABC):
         Raises:
           InvalidRequest, ConfigurationError: as :meth:`fetch`.
         """
-        share("min_coverage", min_coverage)
+        fraction("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
         if as_of is not None:
             return covering(run(self.sentiment_then(request, as_of)), min_coverage)

@@ -10,7 +10,7 @@ from tbcache.io import run
 from tbcache.models import PATIENCE_SECONDS, FetchRequest, SymbolSentiment
 from tbcache.models.combined import CombinedSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
-from tbcache.models.request import share
+from tbcache.models.request import fraction
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider, covering
 from tbcache.settings import get_settings, get_source, get_sources
@@ -37,19 +37,19 @@ def get_symbol(
       InvalidRequest: no ticker, or hours that are none.
       UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
     """
-    asked = Asked(symbol, hours, sources, min_coverage, patience)
+    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
     with ThreadPoolExecutor(len(asked.providers), "tbcache-symbol") as pool:
         found = pool.map(lambda provider: run(asked.find(provider)), asked.providers)
         return asked.combined(list(found))
 
 
-class Asked:
+class SymbolRequest:
     """A symbol that is asked for of several providers."""
 
     def __init__(
         self, symbol: str, hours: int, sources: Sequence[str] | None, min_coverage: float, patience: float
     ) -> None:
-        self._least = share("min_coverage", min_coverage)
+        self._least = fraction("min_coverage", min_coverage)
         self._patience = patience
         self.providers = [get_provider(name) for name in _named(sources)]
         self._request = FetchRequest("any", symbol, hours)

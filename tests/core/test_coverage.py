@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tbcache import io
 from tbcache.admission import Ask, Grant
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.line import made
 from tbcache.fetch.reader import Fetched, PageReader
+from tbcache.fetch.record import load_result
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Item, Outcome, Page
 from tests.blocking import go_on
@@ -50,7 +50,7 @@ def read(*pages: Page) -> Fetched:
 def run(upstream: Upstream, hours: int = HOURS) -> Outcome:
     """The outcome of a fetch that nobody has made before."""
     request = FetchRequest("twitter", "AAPL", hours)
-    sentiment = made(upstream, request, None, fetch(upstream, hours), utc_now()).answer.sentiment
+    sentiment = load_result(upstream, request, None, fetch(upstream, hours), utc_now()).answer.sentiment
     return Outcome(request, sentiment, "live", 0.0)
 
 

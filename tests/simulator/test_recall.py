@@ -10,9 +10,9 @@ from tbcache.admission import Ask, Grant
 from tbcache.embedded.simulator.app import create_app
 from tbcache.embedded.simulator.reply import Call
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.line import learned
 from tbcache.fetch.plan import stretches
 from tbcache.fetch.reader import PageReader
+from tbcache.fetch.record import extended
 from tbcache.fetch.sentiment import DEEP_PAGES
 from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Limit, RawResponse
@@ -55,7 +55,7 @@ class Loader(StocktwitsProvider):
         grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
         most = DEEP_PAGES if is_deep else None
         reader = PageReader(self, Attempt(grant), go_on, lambda _: True, self.now, None, parts, most)
-        self.known = learned(self.known, run(reader.read()), request, Flat(), self.now).record
+        self.known = extended(self.known, run(reader.read()), request, Flat(), self.now).record
         return self.pages - before
 
     @property

@@ -13,7 +13,7 @@ from tbcache.fetch import Answered
 from tbcache.fetch.function.job import FunctionJob, as_raised
 from tbcache.fetch.function.outcome import FetcherOutcome
 from tbcache.fetch.function.shared_load import SharedLoads
-from tbcache.fetch.function.tools import Tools
+from tbcache.fetch.function.tools import FunctionTools
 from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now, run, world
 from tbcache.io.coroutine import mark_coroutine_function
@@ -38,7 +38,7 @@ class Setup(NamedTuple):
     """How a function fetches: its source, with the figures that are its own; its name in keys; for how many
     seconds a call waits; and what stands for its arguments."""
 
-    tools: Tools
+    tools: FunctionTools
     source: Source
     name: str
     patience: float

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from tbcache.fetch.function.closure import is_twin
 from tbcache.fetch.function.fetcher import AsyncFetcher, Fetcher, Setup
-from tbcache.fetch.function.tools import Tools
+from tbcache.fetch.function.tools import FunctionTools
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.singleton import singleton
 from tbcache.models import PATIENCE_SECONDS, is_whole, wait_seconds
@@ -41,7 +41,7 @@ class FunctionSource:
     def __init__(self, source: Source) -> None:
         #: The figures of the source, those of the environment before those of the code.
         self.source = source
-        self._tools = Tools(source.name)
+        self._tools = FunctionTools(source.name)
         self._modules: dict[str, str] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 

@@ -26,7 +26,7 @@ Call = Callable[[float], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CallRequest:
     """A call, by the key that its value is cached by."""
 
     source: str
@@ -46,7 +46,7 @@ class FunctionJob(Generic[T]):
         admission: Admission,
     ) -> None:
         self.source = source
-        self.request = Asked(source.name, key)
+        self.request = CallRequest(source.name, key)
         self.raised: Exception | None = None
         self._name = name
         self._values = values
@@ -63,7 +63,7 @@ class FunctionJob(Generic[T]):
     def kept(self, value: Timed[T], payload: bytes) -> Packed:
         return Packed(payload)
 
-    async def derive(self, line: bytes) -> Derived[Timed[T]] | None:
+    async def derive(self, packed: bytes) -> Derived[Timed[T]] | None:
         return None
 
     async def load(self, attempt: Attempt) -> Loaded[Timed[T]]:

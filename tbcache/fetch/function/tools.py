@@ -10,7 +10,7 @@ from tbcache.fetch import Pipeline, get_pipeline
 from tbcache.store import get_store
 
 
-class Tools:
+class FunctionTools:
     """Made at the first call: to declare a source opens nothing."""
 
     def __init__(self, source: str) -> None:

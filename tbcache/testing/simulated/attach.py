@@ -1,14 +1,13 @@
 """Puts the real core into a simulated world: its clocks, chance, threads and sockets are the world's.
 
-Nothing of the core is written anew. Each module that has one of these in its namespace gets the world's in
-its place, wherever the module lies. A thread of the real world that happens to run meanwhile gets its own.
+The core itself stays as it is. Where a module has one of these objects in its namespace, the world's takes
+its place. A thread of the real world that runs at the same time still gets the real one.
 """
 
 from __future__ import annotations
 
 import atexit
 import concurrent.futures
-import importlib
 import os
 import random
 import secrets
@@ -26,7 +25,12 @@ from typing import Any
 import dramatiq.common
 import dramatiq.message
 
+from tbcache.fetch.function.tools import FunctionTools
+from tbcache.io.background import BackgroundThread
 from tbcache.io.singleton import singleton
+from tbcache.limiter import machine, marker
+from tbcache.models import error
+from tbcache.store.node import Node
 from tbcache.testing.simulated import sync
 from tbcache.testing.simulated.kernel import here
 
@@ -37,8 +41,8 @@ def _home() -> Any:
     return None if kernel is None else kernel.home
 
 
-class _Own:
-    """Stands for an attribute of an object that all processes of a world would share: each has its own."""
+class _PerProcess:
+    """An attribute with a value for each process, of an object that all processes of a world share."""
 
     def __init__(self, real: cached_property[Any]) -> None:
         self._real = real
@@ -50,12 +54,12 @@ class _Own:
         return home.one_of((instance, name), lambda: self._real.func(instance))
 
     def __set__(self, instance: Any, value: Any) -> None:
-        # A descriptor with this goes before what the object holds.
+        # A descriptor that can be set goes before the attributes of the object itself.
         raise AttributeError(self._real.attrname)
 
 
 class _Module:
-    """What is not simulated is the module's own."""
+    """Stands for a module; what is not simulated is taken from the module itself."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -110,7 +114,7 @@ class _Os(_Module):
 
 
 class _AtExit(_Module):
-    """A process that is killed does nothing more."""
+    """The handlers of a process: one that is killed runs none of them."""
 
     def register(self, act: Callable[..., object]) -> object:
         home = _home()
@@ -136,15 +140,12 @@ class _Datetime(datetime):
         return datetime.fromtimestamp(_TIME.time(), UTC).astimezone(tz)
 
 
-def _core_of(name: str) -> Any:
-    """What ``package.module:attribute`` is in the real world."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def _in_place_of(name: str, simulated: Callable[..., Any]) -> tuple[Any, Callable[..., Any]]:
-    """What is called in place of that: ``simulated``, with the process first, and itself outside of all."""
-    real = _core_of(name)
+def _in_place_of(
+    real: Callable[..., Any], simulated: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """``real``, and what stands in its place: it calls ``simulated`` with the process that runs as the first
+    argument, and ``real`` where no simulated process runs.
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         home = _home()
@@ -163,7 +164,7 @@ def _one_each(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _one(self: Any, *args: Any, **kwargs: Any) -> Any:
     made = self.__wrapped__(*args, **kwargs)
-    # Every process has what modules have declared as they were imported.
+    # What modules declared as they were imported is there in each process.
     return {**_ONE(self), **made} if isinstance(made, dict) else made
 
 
@@ -176,16 +177,16 @@ class _Future:
 
 
 _TIME, _UUID, _ONE = _Time(time), _Uuid(uuid), singleton.__call__
-#: The simulated objects that stand for those of the core, wherever they were imported.
+#: Objects of the core, and what stands for each wherever it was imported.
 _CORE = (
-    _in_place_of("tbcache.io.background:BackgroundThread", lambda home, *args: sync.Thread(*args)),
-    _in_place_of("tbcache.store.node:Node", lambda home, *args: home.node(*args)),
-    _in_place_of("tbcache.limiter.marker:Marker", lambda home, *args: home.marker(*args)),
-    _in_place_of("tbcache.limiter.marker:is_alive", lambda home, pid: home.is_alive(pid)),
-    _in_place_of("tbcache.limiter.machine:_machine", lambda home: home.machine_name),
-    _in_place_of("concurrent.futures:ThreadPoolExecutor", lambda home, *args, **_: sync.Pool(*args)),
+    _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
+    _in_place_of(Node, lambda home, *args: home.node(*args)),
+    _in_place_of(marker.Marker, lambda home, *args: home.marker(*args)),
+    _in_place_of(marker.is_alive, lambda home, pid: home.is_alive(pid)),
+    _in_place_of(machine._machine, lambda home: home.machine_name),
+    _in_place_of(concurrent.futures.ThreadPoolExecutor, lambda home, *args, **_: sync.Pool(*args)),
 )
-#: The simulated objects that stand for modules, or for what a module may have imported by name.
+#: The same for modules, and for what a module may have imported from one by name.
 _INSTEAD: dict[Any, Any] = {
     time: _TIME,
     uuid: _UUID,
@@ -197,19 +198,22 @@ _INSTEAD: dict[Any, Any] = {
     concurrent.futures.Future: _Future,
     **dict(_CORE),
 }
-_TOOLS = _core_of("tbcache.fetch.function.tools:Tools")
-#: The same, where it has another form.
-_FOREIGN: list[tuple[Any, str, Any]] = [
+#: What is replaced in one object alone: the owner, the name of the attribute, and the value for it.
+_ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (dramatiq.message, "uuid", _UUID),
     (dramatiq.message, "time", _TIME),
     (dramatiq.common, "time", _TIME.time),
-    (importlib.import_module("tbcache.models.error"), "datetime", _Datetime),
+    (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
-    # The attributes of a source declared in code that are of its process.
-    *((_TOOLS, name, _Own(one)) for name, one in vars(_TOOLS).items() if isinstance(one, cached_property)),
+    # A source that is declared in code is one object for all processes, but its tools are one for each.
+    *(
+        (FunctionTools, name, _PerProcess(one))
+        for name, one in vars(FunctionTools).items()
+        if isinstance(one, cached_property)
+    ),
 ]
 _ABSENT = object()
-#: These have nothing to do with what is simulated.
+#: Modules whose own clocks and threads stay real.
 _REAL = (
     "tbcache.io.background",
     "tbcache.io.log",
@@ -221,8 +225,8 @@ _REAL = (
 
 @contextmanager
 def attached(modules: Iterable[ModuleType] = ()) -> Iterator[None]:
-    """Code of the core, and of ``modules``, that a world runs lives in it meanwhile."""
-    changes = [*_changes([*_loaded(), *modules]), *_FOREIGN]
+    """Meanwhile, the code of the core and of ``modules`` runs in the world that calls it."""
+    changes = [*_changes([*_loaded(), *modules]), *_ATTRIBUTES]
     before = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name, _ in changes]
     for owner, name, value in changes:
         setattr(owner, name, value)

@@ -1,4 +1,4 @@
-"""What a load adds to the timeline of a symbol, and the answers that are made of one."""
+"""What a load adds to the record of a symbol, and the answer that follows from a record."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ from tbcache.timeline.record import MOST_ITEMS
 
 log = get_logger("tbcache.fetch")
 
-#: By more the clock of a server was set back.
+#: A clock that went back by more was set; by less, our estimate of the server's clock was corrected.
 _STEP = timedelta(minutes=1)
-#: Two loads are told apart by when they were read.
+#: The smallest step between two loads: ``read_at`` is what tells them apart.
 _RESOLUTION = timedelta(microseconds=1)
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
-class Learned(NamedTuple):
-    """What is known after a load: the record, its form for Redis, and what of it is new."""
+class Extension(NamedTuple):
+    """The record after a load, its bytes for Redis (``packed``), and what the load added to it."""
 
     record: Record
-    line: bytes
+    packed: bytes
     news: tuple[Scored, ...]
     reads: tuple[Read, ...]
     load: Load
 
 
-def recalled(line: bytes | None, request: FetchRequest) -> Record | None:
-    """The record that ``line`` is; None where there is none, or it cannot be read."""
-    if line is None:
+def record_of(packed: bytes | None, request: FetchRequest) -> Record | None:
+    """The record in ``packed``; None where there is none, or where it is damaged, which is logged."""
+    if packed is None:
         return None
     try:
-        return decode_record(line)
+        return decode_record(packed)
     except Corrupt as error:
         log.warning("timeline.corrupt", source=request.source, symbol=request.symbol, reason=str(error))
         return None
 
 
-def learned(
+def extended(
     known: Record | None, fetched: Fetched, request: FetchRequest, scorer: Scorer, read_at: datetime
-) -> Learned:
-    """``known`` with what was ``fetched`` for ``request``, all of it scored by ``scorer``."""
-    read_at = _mended(max(read_at, fetched.asked_at), known)
+) -> Extension:
+    """``known`` with what was ``fetched`` for ``request`` added, all of it scored by ``scorer``."""
+    read_at = _not_before(max(read_at, fetched.asked_at), known)
     before = Timeline() if known is None else rescored(known, scorer, request.symbol).timeline
     items = before.news([*fetched.items, *before.without(fetched.gone)], read_at)
     news = tuple(_scored(items, scorer, request.symbol))
@@ -74,18 +74,19 @@ def learned(
     counts = {} if known is None else known.tally
     tally = counted(counts, timeline, read_at)
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
-    record, kept_from, line = pack_record(Record(timeline.kept_from(cut), *about), cut)
+    record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
     after = None if known is None else known.read_at
     load = Load(
         read_at, fetched.asked_at, kept_from, hours, record.scorer, after, reason, changed(counts, tally)
     )
-    return Learned(record, line, news, reads, load)
+    return Extension(record, packed, news, reads, load)
 
 
-def told(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
-    """What ``record`` says of the hours of ``request``, as of when it was read.
+def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
+    """The sentiment over the hours of ``request``, counted back from when ``record`` was read.
 
-    A pure function, the only one that makes an answer of a timeline, be it of now or of the past.
+    This is a pure function, and the only one that makes an answer from a timeline, so that an answer of the
+    past comes out as it did then.
     """
     timeline = record.timeline
     start = record.read_at - timedelta(hours=request.hours)
@@ -108,31 +109,34 @@ def told(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> 
     )
 
 
-class Made(NamedTuple):
-    """What a load comes to: the answer, and the timeline that it was made of as JSON."""
+class LoadResult(NamedTuple):
+    """The answer of a load, and the record that it follows from, packed for Redis."""
 
     answer: Answer
-    line: bytes
+    packed: bytes
 
 
-def made(
+def load_result(
     upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
-) -> Made:
-    """What ``fetched`` comes to with what was ``known``."""
-    found = learned(known, fetched, request, upstream.analyzer, read_at)
-    sentiment = told(found.record, request, upstream.voices)
-    return Made(Answer(sentiment, found.news, found.reads, found.load), found.line)
+) -> LoadResult:
+    """The answer to ``request`` from what was ``known`` before and what was ``fetched``."""
+    found = extended(known, fetched, request, upstream.analyzer, read_at)
+    sentiment = sentiment_of(found.record, request, upstream.voices)
+    return LoadResult(Answer(sentiment, found.news, found.reads, found.load), found.packed)
 
 
-def _mended(read_at: datetime, known: Record | None) -> datetime:
-    """Later than what was read before: what is known of the server's clock is mended with each look, and
-    may step back a little meanwhile. An answer would begin before all that was asked for."""
+def _not_before(read_at: datetime, known: Record | None) -> datetime:
+    """``read_at``, but later than that of ``known`` where the clock went back by a little.
+
+    Our estimate of the server's clock is corrected with each reply, and may step back. A load that seems
+    older than the one before it would count its hours back from a time that was not asked for.
+    """
     is_step = known is not None and timedelta(0) <= known.read_at - read_at < _STEP
     return known.read_at + _RESOLUTION if known is not None and is_step else read_at
 
 
 def rescored(record: Record, scorer: Scorer, symbol: str) -> Record:
-    """The record with the scores of ``scorer``: others may be of another make."""
+    """``record`` with the scores of ``scorer``: those of two scorers must not be averaged."""
     if record.scorer == name_of(scorer):
         return record
     timeline = record.timeline
