@@ -1,6 +1,6 @@
-"""The scheduler process: keeps common symbols warm before anyone asks.
+"""The scheduler process: it keeps common symbols warm before anyone asks for them.
 
-Run it with ``tbcache scheduler``. Two on one Redis warm once: one leads.
+Run it with ``tbcache scheduler``. Of several on one Redis only one, the leader, does the work.
 """
 
 from .prewarm import Prewarm

@@ -28,8 +28,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
-    # Blocked in every thread and taken by sigwait: a handler's wake-up can be lost, as when the
-    # kernel hands the signal to a thread that is not waiting for it.
+    # The signals are blocked in every thread, and sigwait takes them. With a handler the wake-up can be lost,
+    # as the kernel may deliver the signal to a thread that is not waiting for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         need("the scheduler", "apscheduler")
@@ -51,7 +51,7 @@ def main() -> int:
             prewarm.run()
             deepening.run()
 
-    # Not above: it comes with an extra, and what is missing is said in one line.
+    # It is imported here, because it comes with an extra: need() says in one line that it is missing.
     from apscheduler.schedulers.background import BackgroundScheduler
 
     jobs = BackgroundScheduler(timezone="UTC")

@@ -1,4 +1,4 @@
-"""Fills the hours that answers lack, in the background: one symbol of a source at a time."""
+"""Fetches in the background the hours that answers lack, one symbol of a source at a time."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from .missing import Candidate, has_room, may_spend, next_of
 
 log = get_logger("tbcache.scheduler")
 
-#: So many of those that were asked for most are looked at, beside the common symbols.
+#: So many of the answers that are asked for most are candidates, beside the common symbols.
 MOST_ASKED = 50
 
 
 class Deepening:
-    """Queues a load of older hours where limit and budget have room for it, and nothing else waits."""
+    """Queues loads of older hours while limit and budget have room, and no other job of the source waits."""
 
     def __init__(self, store: Store, queue: Queue, settings: Settings, monitor: UsageMonitor) -> None:
         self._store = store
         self._queue = queue
         self._settings = settings
         self._monitor = monitor
-        #: Of each source, when the load of each key was queued last (monotonic).
+        #: For each source and key, when a load of it was queued last (monotonic).
         self._checked: dict[str, dict[str, float]] = {}
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
     def run(self) -> int:
-        """Queue one load for each source that lacks something; how many. 0 while Redis is away."""
+        """Queue at most one load for each source; return how many. It is 0 while Redis is away."""
         queued = 0
         for source in self._sources:
             try:
@@ -51,7 +51,7 @@ class Deepening:
         return queued
 
     def next(self, source: Source) -> Candidate | None:
-        """What is to be filled or looked at next; None where nothing is, or nothing may be asked for now.
+        """The answer to load next; None where no answer needs a load, or no load may be made now.
 
         Raises:
           Unavailable: Redis is away.
@@ -71,17 +71,17 @@ class Deepening:
         found = self.next(source)
         if found is None:
             return 0
-        # More than any answer has: it is loaded though it is fresh.
+        # No answer stays fresh for longer than its TTL. So the job loads, even where there is a fresh answer.
         request, needed = replace(found.request, is_deep=True), source.cache_ttl + 1.0
         handle = self._queue.enqueue(request, "prewarm", needed=needed)
-        # Once nothing is missing, such a load asks what became of the known items as well.
+        # Such a load asks for the known items again too, once no hours are missing.
         self._checked.setdefault(source.name, {})[request.key] = now()
         return int(handle.is_new)
 
     def _unchecked(self, source: Source, candidates: Sequence[Candidate]) -> Candidate | None:
-        """One of whose items it was not asked for long what became of them; None where there is none.
+        """The answer whose items were not asked for again for the longest time; None where none is due.
 
-        Of one that this process has not seen before, it is asked after that time as well.
+        The time of an answer that is new to this process begins now.
         """
         before, due = self._checked.get(source.name, {}), now() - source.recheck_seconds
         last = {one.request.key: before.get(one.request.key, now()) for one in candidates}
@@ -105,7 +105,7 @@ class Deepening:
                     yield Candidate(request, decode_sentiment(value_of(entry)), asks.get(request.key, 0))
 
     def _requests(self, source: Source, asks: dict[str, int]) -> list[FetchRequest]:
-        """What is kept warm, and what was asked for."""
+        """The common symbols, and what callers have asked for."""
         hours = min(self._settings.common_hours, source.max_hours)
         common = [FetchRequest(source.name, symbol, hours) for symbol in self._settings.common_symbols]
         asked = (_request(source, key) for key in asks)
@@ -113,7 +113,7 @@ class Deepening:
 
 
 def _request(source: Source, key: str) -> FetchRequest | None:
-    """The request of a cache key; None of what is no symbol's answer."""
+    """The request of a cache key; None where the key is not that of a symbol's answer."""
     _, symbol, hours = (*key.split(":"), "", "")[:3]
     try:
         return source.request(symbol, int(hours))

@@ -1,4 +1,4 @@
-"""What is due of the common symbols of a source. Nothing here asks Redis or a clock."""
+"""Which fetches of the common symbols are due. Nothing here asks Redis or a clock."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from tbcache.settings import Source
 from tbcache.store.wire import MICROS
 
 TICK_SECONDS = 5.0
-#: A refresh is due in the last part of an answer's life; where in it differs by answer,
-#: so that answers that came together do not go together.
+#: A refresh is due in this last part of an answer's life. The exact moment differs by answer, so that answers
+#: that came together are not refreshed together.
 SPREAD_PART = 0.2
-#: Where one request asks for many, whoever has at most so much of its life left is taken along.
+#: A request for several symbols includes those whose answers have at most this part of their life left.
 ALONG_PART = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A fetch that is due, and the freshness (seconds) that would make it unneeded."""
+    """A fetch that is due. An answer that is fresh for ``needed`` more seconds makes it unnecessary."""
 
     request: FetchRequest
     needed: float
 
 
 class Look(NamedTuple):
-    """An answer as it was found: until when it is fresh, and its last failure backed off (us; 0: not)."""
+    """The state of an answer in Redis: until when it is fresh, and until when its last failure backs off
+    (us).
+
+    Either is 0 where there is no such moment.
+    """
 
     request: FetchRequest
     fresh_until: int
@@ -36,7 +40,7 @@ class Look(NamedTuple):
 
 
 def due_of(source: Source, looks: Sequence[Look], now_us: int) -> Iterator[Due]:
-    """What of ``looks`` is due, as few requests as the source has them."""
+    """The fetches that are due, in as few requests as the source allows."""
     able = [look for look in looks if look.retry_at <= now_us]
     if source.is_packed:
         yield from (Due(look.request, 0.0) for look in able if not look.fresh_until)
@@ -49,7 +53,9 @@ def due_of(source: Source, looks: Sequence[Look], now_us: int) -> Iterator[Due]:
 
 
 def needed_of(source: Source, request: FetchRequest, fresh_until: int, now_us: int) -> float | None:
-    """The freshness that is missing, in seconds; None when the answer is fresh for long enough."""
+    """For how many seconds a new answer must be fresh; None where the present one is fresh for long
+    enough.
+    """
     if not fresh_until:
         return 0.0
     left = (fresh_until - now_us) / MICROS
@@ -60,9 +66,10 @@ def needed_of(source: Source, request: FetchRequest, fresh_until: int, now_us: i
 
 
 def _packed(source: Source, looks: Sequence[Look], now_us: int) -> Iterator[Due]:
-    """Jobs for several symbols each, as soon as one of them is due.
+    """Jobs for several symbols each, once one symbol is due.
 
-    The first of each has the least of its life left, and no symbol has as much as is needed: none is a hit.
+    The leader of a job has the least life left. ``needed`` is more than any of its symbols has left, so that
+    none of them is a hit.
     """
     ranked = sorted((max(0.0, (look.fresh_until - now_us) / MICROS), look.request.symbol) for look in looks)
     along = [one for one in ranked if one[0] <= ALONG_PART * source.cache_ttl]

@@ -1,4 +1,4 @@
-"""Who of several schedulers does the work: the one that holds the lease."""
+"""The leader among several schedulers: the one that holds a lease does the work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Leader:
             return False
 
     def resign(self) -> None:
-        """Give the lease back, so that another need not wait for its end."""
+        """Give the lease back, so that another scheduler need not wait until it ends."""
         try:
             self._store.run(LEAD, Lead(self._key, self._name, 0))
         except Unavailable:

@@ -1,4 +1,4 @@
-"""What to pre-warm: the common symbols of each source, shortly before their answers expire."""
+"""Pre-warming: the common symbols of each source are fetched shortly before their answers expire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = get_logger("tbcache.scheduler")
 
 
 class Prewarm:
-    """Queues what is due, in the lane that leaves interactive asks their share."""
+    """Queues the fetches that are due, in the lane ``prewarm``, which leaves room for interactive asks."""
 
     def __init__(self, store: Store, queue: Queue, settings: Settings) -> None:
         self._store = store
@@ -33,10 +33,10 @@ class Prewarm:
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
     def run(self) -> int:
-        """Queue every fetch that is due; how many were new. 0 while Redis is away."""
+        """Queue every fetch that is due; return how many were new. It is 0 while Redis is away."""
         queued = 0
         for source in self._sources:
-            # What one source's keys refuse leaves no other cold.
+            # An error with the keys of one source must not leave the others cold.
             try:
                 for due in self._due(source):
                     handle = self._queue.enqueue(due.request, "prewarm", needed=due.needed)
@@ -48,7 +48,7 @@ class Prewarm:
         return queued
 
     def due(self) -> Iterator[Due]:
-        """Every common symbol whose answer is missing, or will be before the next ticks are over.
+        """Every common symbol whose answer is missing, or will be within the next ticks.
 
         Raises:
           Unavailable: Redis is away.
@@ -61,14 +61,14 @@ class Prewarm:
             FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
             for symbol in self._settings.common_symbols
         ]
-        # All are of the same hours, in which the plan may have nothing yet.
+        # One request stands for all: the plan's delay depends on the hours, which are the same.
         if any(run(self._delay.is_shut(source, request)) for request in requests[:1]):
             return
         now, looks = self._look(source, requests)
         yield from due_of(source, looks, now)
 
     def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[Look]]:
-        """The server's time (us), and each answer as it was found."""
+        """The server's time (us), and the state of each answer."""
         keys = self._store.keys
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
@@ -77,11 +77,11 @@ class Prewarm:
                 pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
                 pipe.hmget(keys.lease(request.key), "retry_at", "since")
             (seconds, micros), *found = self._store.execute(pipe)
-        # After the entries: what was cleared in between is seen.
+        # The logs are read after the entries, so that a clear in between is not missed.
         (cleared,) = run(read_logs(self._store, [keys.clears(source.name)])).values()
         seen = []
         for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
-            # A key of another type holds no lease.
+            # Under a key of another type there is no lease.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))
             fresh_until = cleared.fresh_until(request.key, head)
@@ -90,5 +90,5 @@ class Prewarm:
 
 
 def _stamp(value: object) -> int:
-    """A moment (us) as a lease has it; 0 for none, and for what is damaged."""
+    """The moment (us) in a field of a lease; 0 where there is none, or it is damaged."""
     return whole_number(value, most=MOST_US) or 0

@@ -1,6 +1,6 @@
-"""What ``tbcache up`` runs: an embedded server, and child processes that never outlive it.
+"""What ``tbcache up`` runs: an embedded server, and child processes that never outlive the command.
 
-The upstreams that it simulates are in :mod:`tbcache.embedded.simulator`.
+The simulated upstreams are in :mod:`tbcache.embedded.simulator`.
 """
 
 from tbcache.embedded.command import process_program, python_program

@@ -1,4 +1,4 @@
-"""How our own programs are started as processes."""
+"""The commands that start programs of ours as processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _program(
     stage: int,
     root: Path | None,
 ) -> Program:
-    # -P: a folder named `workers`, or any other module, in the working folder is not ours.
+    # With -P Python does not import `workers`, or any other module, from the working folder.
     command = (sys.executable, "-P", "-m", module, *arguments)
     paths = [str(root) if root else "", os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(entry for entry in paths if entry)
@@ -59,10 +59,10 @@ def _program(
 
 
 def _find(process: str) -> tuple[str, Path | None]:
-    """The module of a process, and the folder it must be imported from.
+    """The module of a process, and the folder to import it from.
 
-    The wheel has it inside the package; a checkout beside it. Other distributions
-    install a ``workers`` too, so the name alone finds nothing.
+    In the wheel the process is inside the package, in a checkout beside it. Other distributions install a
+    package ``workers`` too, so the name alone would not do.
     """
     if (_PACKAGE / "processes" / process / "__main__.py").is_file():
         return f"tbcache.processes.{process}", None

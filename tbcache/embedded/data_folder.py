@@ -1,4 +1,4 @@
-"""The data folder of ``tbcache up``: one at a time, and a runtime file for the commands that look for it."""
+"""The data folder of ``tbcache up``: its lock, and the runtime file by which other commands find it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tbcache.io.lock import try_lock
 from tbcache.models.error import ConfigurationError
 from tbcache.settings.folder import LOCK, RUNTIME_FILE, Unsound, check_private, make_private, opened
 
-# A process that looks whether the runtime file counts has the lock for a moment.
+# Another command takes the lock for a moment, to see whether the runtime file is still valid.
 LOOK_SECONDS = 0.2
 POLL_SECONDS = 0.01
 
 
 class DataFolder:
-    """A folder, made when it is first used; ``path`` is absolute."""
+    """A folder that is made when it is first used; ``path`` is absolute."""
 
     def __init__(self, path: Path) -> None:
         self._given = path
@@ -30,7 +30,7 @@ class DataFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Have the folder for ourselves; the lock ends with this process, however it ends.
+        """Lock the folder for this process. The lock ends with the process, however that ends.
 
         Raises:
           ConfigurationError: another ``tbcache up`` has it, it cannot be written, or others may have
@@ -45,13 +45,15 @@ class DataFolder:
                 raise self._unusable(f"{error}") from None
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
-            # Left by one that was killed; our pid may be the one it names.
+            # A runtime file of a process that was killed may name the pid that is ours now.
             self.remove_runtime_file()
             stack.callback(self.remove_runtime_file)
             yield
 
     def write_runtime_file(self, variables: Mapping[str, str], api: str | None = None) -> None:
-        """RuntimeFile what other commands need to find us. It holds secrets: no one else may read it."""
+        """Write what other commands need to find this process. It has secrets, so only our user may read
+        it.
+        """
         content = {"pid": os.getpid(), "variables": dict(variables), "api": api}
         draft = self.path / f"{RUNTIME_FILE}.{os.getpid()}"
         draft.unlink(missing_ok=True)
@@ -63,7 +65,7 @@ class DataFolder:
         (self.path / RUNTIME_FILE).unlink(missing_ok=True)
 
     def _open(self, stack: contextlib.ExitStack) -> int:
-        """The descriptor of the lock, which we hold."""
+        """Make and check the folder, and lock it; return the descriptor of the lock."""
         make_private(self.path)
         if self._given.is_symlink():
             raise Unsound(f"it is a symbolic link; name the folder itself, {self.path}")
@@ -101,10 +103,10 @@ class DataFolder:
 
 
 def _check_contents(folder: Path) -> None:
-    """See that what a server, a database and logs will be written to is ours, and leads nowhere else.
+    """Check that all files in ``folder`` are plain ones of our user, before anything is written to them.
 
     Raises:
-      Unsound: it is not.
+      Unsound: one is not.
     """
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):

@@ -1,4 +1,4 @@
-"""A process group that dies with us, however we die."""
+"""A process group that ends with this process, however that ends."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import subprocess
 from typing import Any, Self
 
-# The keeper waits for the end of a pipe that only we hold open. When we are gone, even
-# by SIGKILL, it kills its whole group, itself included. A shell is the smallest process
-# that can, and works for children that are no Python, on Linux and macOS alike.
+# The keeper reads a pipe whose other end only this process has open. When this process ends, even by SIGKILL,
+# the read returns and the keeper kills its whole group, itself included. A shell does this for children of
+# any kind, on Linux and macOS alike.
 _KEEPER = ("/bin/sh", "-c", "read _; kill -KILL 0")
 
 
 class ProcessGroup:
-    """Starts processes in one group of their own: a Ctrl-C of the terminal does not reach them."""
+    """Starts processes in a group of their own, which a Ctrl-C of the terminal does not reach."""
 
     def __init__(self) -> None:
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -27,7 +27,7 @@ class ProcessGroup:
         self.close()
 
     def ensure_keeper(self) -> None:
-        """See that the keeper lives; start it, or another one in its place."""
+        """Start the keeper, if it does not run."""
         if self._keeper is not None and self._keeper.poll() is None:
             return
         self._keeper = self._start(
@@ -51,7 +51,7 @@ class ProcessGroup:
         try:
             process = subprocess.Popen(command, process_group=self._id, **options)
         except (PermissionError, ProcessLookupError):
-            # The group ended with its last process; the next one opens another.
+            # The group ended with its last process: this process begins a new one.
             process = subprocess.Popen(command, process_group=0, **options)
             self._id = 0
         self._id = self._id or process.pid

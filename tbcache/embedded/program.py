@@ -1,4 +1,4 @@
-"""A program that is run, and kept running."""
+"""A program for a supervisor to run, and to start again when it dies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ TAIL_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program under a name.
+    """A command with a name.
 
-    ``log`` takes its output, None: our own stderr. ``stage`` is its place in the order
-    of stopping: the highest stops first. ``feed`` is written to its standard input,
-    which is closed then. ``started`` is called with the pid of each of its processes.
+    Its output goes to the file ``log``, or to our own stderr where that is None. ``stage`` is its place in
+    the order of stopping: the highest stops first. ``feed`` is written to its standard input, which is closed
+    then. ``started`` is called with the pid of each process that is started for it.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Program:
     started: Callable[[int], None] = lambda pid: None
 
     def tail(self, lines: int = 3) -> tuple[str, ...]:
-        """The last lines of its log that say something."""
+        """The last lines of its log that are not blank."""
         if self.log is None or not self.log.exists():
             return ()
         with self.log.open("rb") as file:
@@ -39,8 +39,8 @@ class Program:
         return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-lines:]
 
     def trim_log(self) -> None:
-        """Begin the log again when it has grown too long; what it had is kept beside it, once."""
+        """Empty the log where it is too long, after a copy to ``.old.log``."""
         if self.log is not None and self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            # The program has the file open to append, so it is emptied and not moved.
+            # The program keeps the file open. So the file is emptied: a moved one would still get the output.
             self.log.with_suffix(".old.log").write_bytes(self.log.read_bytes())
             self.log.write_bytes(b"")

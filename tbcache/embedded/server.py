@@ -1,4 +1,4 @@
-"""The embedded server: Valkey on the loopback, kept in the data folder."""
+"""The embedded server: a Valkey on the loopback, with its data in the data folder."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ START_SECONDS = 60.0
 STALE_SECONDS = 2.0
 ATTEMPTS = 5
 
-#: The server's binary comes with the C library's allocator. With glibc's default, small blocks that are freed
-#: lie about until one large one is asked for, and then are all put together at once: measured, the
-#: first command after a sweep of 100,000 keys held everyone up for 20 ms.
+#: The server's binary uses the C library's allocator. By default glibc keeps small freed blocks apart, and
+#: merges all of them at the next large allocation. Measured: after a sweep of 100,000 keys, the first command
+#: held up all clients for 20 ms.
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.mxfast=0"}
 
-# Relative to the folder, which is its working folder: a path may hold what its own
-# configuration cannot quote.
+# The paths are relative to the working folder, because a path may have characters that this configuration
+# cannot quote.
 _CONFIG = """\
 bind {host}
 port {port}
@@ -49,10 +49,10 @@ maxmemory-policy noeviction
 
 
 class EmbeddedServer:
-    """A Valkey server that appends to ``folder`` and asks for a password of its own.
+    """A Valkey server that keeps its data in ``folder``, with a password.
 
-    On the loopback, but a machine may have other users: the password is random and
-    stands only in the runtime file of the data folder.
+    It listens on the loopback, but a machine may have other users. So the password is random, and stands only
+    in the runtime file of the data folder.
     """
 
     def __init__(self, folder: Path, log: Path | None = None) -> None:
@@ -68,12 +68,12 @@ class EmbeddedServer:
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """Have the server's folder for ourselves; a server that was left there is stopped first.
+        """Lock the server's folder; stop a server that an earlier ``tbcache up`` left running there.
 
-        Gives a file descriptor for the server to inherit: as long as one lives, it holds the lock.
+        It yields a file descriptor for the server to inherit: as long as the server lives, it holds the lock.
 
         Raises:
-          ConfigurationError: a process that cannot be told still uses the folder.
+          ConfigurationError: a process that cannot be stopped still uses the folder.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / "server.lock").open("a") as lock:
@@ -95,7 +95,7 @@ class EmbeddedServer:
             how, said = supervisor.forget("valkey"), self._program(fd).tail()
             if not any("bind" in line.lower() for line in said):
                 break
-            # Someone else was quicker to the port.
+            # Another process took the port between the choice of it and the start.
             self.port = free_port()
         raise TbcacheError(
             f"the embedded server did not start ({how}); the end of its log:"
@@ -117,7 +117,7 @@ class EmbeddedServer:
         )
 
     def _wait(self, supervisor: Supervisor, is_stopping: Callable[[], bool]) -> bool:
-        """True once it answers or we stop, False when it died or takes too long."""
+        """True once it answers, or once ``is_stopping``; False where it died or takes too long."""
         give_up = time.monotonic() + START_SECONDS
         with redis.Redis.from_url(
             self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None
@@ -125,7 +125,7 @@ class EmbeddedServer:
             while supervisor.is_running("valkey") and time.monotonic() < give_up:
                 if is_stopping():
                     return True
-                # It refuses connections at first, and commands while it loads.
+                # It refuses connections while it starts, and commands while it loads its data.
                 with contextlib.suppress(redis.RedisError):
                     client.ping()
                     return True
@@ -140,9 +140,9 @@ class EmbeddedServer:
         self._record.write_text(str(pid))
 
     def _stop_stale(self, lock: IO[str]) -> None:
-        """Stop the server of an ``up`` that was killed.
+        """Stop the server of a ``tbcache up`` that was killed.
 
-        Its lock is still held, so the process on record lives and is ours.
+        The lock is held, so the process whose pid is on record is alive and is that server.
         """
         try:
             pid = int(self._record.read_text())

@@ -1,4 +1,4 @@
-"""Keeps parts running: one that dies is started again, one that keeps dying ends the whole."""
+"""Keeps programs running: one that dies is started again, and one that keeps dying ends all of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tbcache.models.error import TbcacheError
 
 DEATHS = 5
 WITHIN_SECONDS = 30.0
-# How long before the first, second, ... start after a death.
+# How many seconds to wait before the first, the second, ... start after a death.
 BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0)
-#: The seconds after the beginning of the stop by which each stage must be over; the last stage goes first.
+#: By stage, how many seconds after the beginning of a stop its programs must have ended. The last stage stops
+#: first.
 STOP_SECONDS = (4.6, 3.8, 3.2)
 POLL_SECONDS = 0.01
 STDERR = 2
@@ -46,7 +47,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts parts, watches them and stops them in order. ``say`` is told what happens, a line each."""
+    """Starts programs, watches them, and stops them in order. ``say`` gets a line about each event."""
 
     def __init__(self, group: ProcessGroup, say: Callable[[str], None]) -> None:
         self._group = group
@@ -63,7 +64,7 @@ class Supervisor:
         }
 
     def start(self, program: Program) -> None:
-        """Start a program; its log begins anew."""
+        """Start a program, with an empty log."""
         if program.log is not None:
             program.log.parent.mkdir(parents=True, exist_ok=True)
             program.log.write_bytes(b"")
@@ -75,15 +76,15 @@ class Supervisor:
         return name in self.pids
 
     def forget(self, name: str) -> str:
-        """Watch a dead program no longer; how it died."""
+        """Stop watching a program that has died; return how it died."""
         process = self._children.pop(name).process
         return _how(process.wait()) if process is not None else ""
 
     def watch(self) -> None:
-        """Look after everyone once.
+        """Start again whatever has died since the last call.
 
         Raises:
-          KeepsDying: one died too often.
+          KeepsDying: a program died too often.
         """
         self._group.ensure_keeper()
         now = time.monotonic()
@@ -103,9 +104,9 @@ class Supervisor:
         by_seconds: tuple[float, ...] = STOP_SECONDS,
         hurry: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Stop all, stage by stage: SIGTERM, and SIGKILL for those still there when their time is over.
+        """Stop all programs, stage by stage: with SIGTERM, and with SIGKILL after the time of their stage.
 
-        ``by_seconds`` is by stage, from now; ``hurry`` ends the waiting when it turns true.
+        ``by_seconds`` has the time of each stage, counted from now. The waiting ends early once ``hurry()``.
         """
         began = time.monotonic()
         for stage in reversed(range(len(by_seconds))):
@@ -149,7 +150,7 @@ class Supervisor:
             )
         program.started(child.process.pid)
         if child.process.stdin is not None:
-            # It may have died before it read all of it; that is seen at the next look.
+            # The program may die before it has read all of it. The next watch() sees that.
             with contextlib.suppress(BrokenPipeError), child.process.stdin as feed:
                 feed.write(program.feed)
 
