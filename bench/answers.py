@@ -7,7 +7,11 @@ and looked at once an hour, by three ways beside each other. "Timelines" is what
 what 0.1.0 did, the newest pages read anew and the mean of all that is on them; "all at TTL" is the naive
 pattern, all of the 24 hours read anew each time, with the mean of all. The last two are read once an hour
 here, and their requests are reckoned up to one read a TTL; what is billed is billed once a day anyhow. The
-error is that of the 24-hour answer; recall and precision are of the voices of these hours: how many of them
+error is that of the 24-hour answer, and made of three: what is "missing" (the voices that the answer does not
+have, as those in other languages), what is "weighed" (what counts and is no voice, and voices that do not
+count in full) and what is "read" (scores of another side than their author). Beside them stands how far the
+mean of so many voices is off what all the crowd thinks, by sampling alone: no error below it tells one
+symbol from another. Recall and precision are of the voices of these hours: how many of them
 the answer has, and how much of its weight is theirs. Staleness (the median and the 95th percentile) is how
 long after it was posted an item was first in an answer.
 
@@ -24,9 +28,10 @@ rules leave of each item.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -79,6 +84,35 @@ def main(hours: int, days: int, sources: Sequence[str], symbols: Sequence[str]) 
             print(f"  {name:24} took out {taken:.0f} items, of which {voices:.0f} were voices")
 
 
+class Parts(NamedTuple):
+    """What the error of an answer is made of: its parts add up to it, each with its sign."""
+
+    missing: float
+    weighed: float
+    read: float
+
+    @classmethod
+    def of(cls, found: Sequence[Found], truth: dict[str, float], views: dict[str, float]) -> Parts:
+        """``truth`` are the stances of the voices by the ids of their items, ``views`` those of all items."""
+        true = statistics.mean(truth.values())
+        known = statistics.mean([truth[each.id] for each in found if each.id in truth] or [0.0])
+        weighed = _mean((each.share, views.get(each.id, 0.0)) for each in found)
+        answered = _mean((each.share, each.label) for each in found)
+        return cls(known - true, weighed - known, answered - weighed)
+
+    @property
+    def error(self) -> float:
+        return abs(sum(self))
+
+
+class Found(NamedTuple):
+    """An item of an answer that has a score: how much of it counts, and its label: 1, 0 or -1."""
+
+    id: str
+    share: float
+    label: int
+
+
 @dataclass
 class Figures:
     """What one way comes to, looked at once an hour."""
@@ -87,16 +121,28 @@ class Figures:
     rules: Sequence[VoiceRule]
     #: How many reads stand for one that was made.
     times: float = 1.0
-    errors: list[float] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+    #: How far the mean of the voices is off that of all the crowd, on the average.
+    samplings: list[float] = field(default_factory=list)
     recalls: list[float] = field(default_factory=list)
     precisions: list[float] = field(default_factory=list)
 
-    def look(self, symbol: str, truth: dict[str, float]) -> None:
+    @property
+    def errors(self) -> list[float]:
+        return [parts.error for parts in self.parts]
+
+    def look(self, symbol: str, truth: dict[str, float], views: dict[str, float]) -> None:
         """Compare the answer with the stances of the voices, by the ids of their items."""
         items = self.way.items(symbol)
         shares = weigh(items, self.rules, symbol).shares
         scores = score_items(items, get_scorer(), symbol)
-        self.errors.append(abs(balance(shares, scores) - statistics.mean(truth.values())))
+        found = [
+            Found(item.id, share, label(score))
+            for item, share, score in zip(items, shares, scores, strict=True)
+            if score is not None
+        ]
+        self.parts.append(Parts.of(found, truth, views))
+        self.samplings.append(sampling(list(truth.values())))
         known = [share for item, share in zip(items, shares, strict=True) if item.id in truth]
         self.recalls.append(len(known) / len(truth))
         self.precisions.append(sum(known) / (sum(shares) or 1.0))
@@ -110,11 +156,16 @@ class Figures:
             else f", stale {late[len(late) // 2]:.0f} / {late[-len(late) // 20]:.0f} s"
         )
         return (
-            f"{name:12} error {statistics.mean(self.errors):.3f}, "
+            f"{name:12} error {statistics.mean(self.errors):.3f} ({self._parts()}), "
             f"recall {statistics.mean(self.recalls):.3f}, precision {statistics.mean(self.precisions):.3f}, "
             f"{world.requests * self.times / days:.0f} requests and ${world.ledger.billed / days:.2f} "
             f"a symbol and day{stale}"
         )
+
+    def _parts(self) -> str:
+        means = (statistics.mean(map(abs, each)) for each in zip(*self.parts, strict=True))
+        named = ", ".join(f"{name} {mean:.3f}" for name, mean in zip(Parts._fields, means, strict=True))
+        return f"{named}; sampling {statistics.mean(self.samplings):.3f}"
 
 
 def live(source: str, symbols: Sequence[str], hours: int) -> list[str]:
@@ -153,14 +204,26 @@ def refresh(ways: Sequence[Way], symbols: Sequence[str], seconds: float) -> None
 def look(found: Collection[Figures], symbols: Sequence[str], world: World) -> None:
     for symbol in symbols:
         if truth := stances(world, symbol):
+            views = opinions(world, symbol)
             for figures in found:
-                figures.look(symbol, truth)
+                figures.look(symbol, truth, views)
 
 
 def stances(world: World, symbol: str) -> dict[str, float]:
     """What the authors of the voices of the last 24 hours think, by the ids of their items."""
     rows = [row for row in world.truth(symbol, 24) if world.can_be_found(*row)]
     return {world.api.ids(*row)[-1]: view for row in rows if (view := stance(*row)) is not None}
+
+
+def opinions(world: World, symbol: str) -> dict[str, float]:
+    """What the authors of all items of the last 24 hours think, voices or not."""
+    return {world.api.ids(*row)[-1]: _STANCES[post.write(*row).stance] for row in world.truth(symbol, 24)}
+
+
+def sampling(stances: Sequence[float]) -> float:
+    """The mean absolute error of the mean of so many voices that were drawn at random, each read rightly:
+    that of a normal variable of their standard error."""
+    return math.sqrt(2 / math.pi) * statistics.pstdev(stances) / math.sqrt(len(stances))
 
 
 def ways() -> dict[str, tuple[VoiceRule, ...]]:
@@ -181,13 +244,20 @@ def answered(sample: Sample, rules: Sequence[VoiceRule]) -> float:
 
 def balance(shares: Sequence[float], scores: Sequence[float | None]) -> float:
     """The mean of the labels that the scores are, by how much of each item counts."""
-    rated = [
-        (share, (score >= THRESHOLD) - (score <= -THRESHOLD))
-        for share, score in zip(shares, scores, strict=True)
-        if score is not None
-    ]
-    total = sum(share for share, _ in rated)
-    return sum(share * label for share, label in rated) / total if total else 0.0
+    return _mean(
+        (share, label(score)) for share, score in zip(shares, scores, strict=True) if score is not None
+    )
+
+
+def label(score: float) -> int:
+    return (score >= THRESHOLD) - (score <= -THRESHOLD)
+
+
+def _mean(weighted: Iterable[tuple[float, float]]) -> float:
+    """The mean of pairs of a weight and a value; 0 where nothing weighs anything."""
+    pairs = list(weighted)
+    total = sum(weight for weight, _ in pairs)
+    return sum(weight * value for weight, value in pairs) / total if total else 0.0
 
 
 def out(samples: Sequence[Sample], rules: Sequence[VoiceRule]) -> dict[str, tuple[float, float]]:

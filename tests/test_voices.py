@@ -100,6 +100,39 @@ def test_what_is_a_voice_counts(items: list[Item]) -> None:
     assert weigh(items, VOICES).shares == (1.0,) * len(items)
 
 
+def test_of_what_an_author_repeats_three_times_none_counts() -> None:
+    """An advertisement is always bullish: one voice of each author moves a thin symbol's score."""
+    ads = [item(f"a{k}", f"I made ${9100 + k} on it thanks to my mentor, best signals", k, author="ann")
+           for k in range(3)]  # fmt: skip
+    one = item("b", WHY, author="bob")
+    assert weigh([*ads, one], VOICES).shares == (0.0, 0.0, 0.0, 1.0)
+    assert dropped(*ads, one) == {"copy": 3.0}
+    assert dropped(*ads[:2], one) == {"copy": 1.0}
+
+
+def test_an_articles_headline_tells_it_from_others() -> None:
+    """A site puts the same words below many headlines, and other words below one that it has from a wire."""
+    below = "Shares moved in heavy trading on the day after the company gave an update to its investors"
+    first = item("1", f"Apple opens four new stores in the north of Spain\n\n{below}", kind="article")
+    other = item("2", f"Judge lets the case of Apple's music shop go on\n\n{below}", kind="article")
+    again = item("3", "Apple opens four new stores in the north of Spain\n\nMore at ten.", kind="article")
+    assert weigh([first, other, replace(again, at=NOW + timedelta(hours=1))], VOICES).shares == (
+        1.0,
+        1.0,
+        0.0,
+    )
+
+
+def test_an_authors_post_under_the_same_headline_is_the_same() -> None:
+    """On reddit an advertisement comes with other words below it each time."""
+    head = "Our room of forty thousand winners is free this week"
+    posts = [
+        item(str(k), f"{head}\n\n{WORDS[k]} {WORDS[k + 1]} {WORDS[k + 2]}", k, author="ann") for k in (1, 5)
+    ]
+    assert dropped(*posts) == {"copy": 1.0}
+    assert dropped(posts[0], replace(posts[1], author="bob")) == {}
+
+
 def test_an_author_counts_as_three_at_most() -> None:
     """One author wrote 17 of a page of 30."""
     rng = random.Random(1)
@@ -113,10 +146,16 @@ def test_an_author_counts_as_three_at_most() -> None:
 
 @pytest.mark.parametrize(
     ("symbols", "text", "share"),
-    [(("A", "B"), "", 1.0), (("A", "B", "C", "D"), "", 0.5), ((), "$A $B $C $D $E $F $G $H all green", 0.25)],
+    [
+        (("A", "B"), "", 1.0),
+        (("A", "B", "C", "D", "E"), "", 1.0),
+        (tuple("ABCDEFGHIJ"), "", 0.5),
+        ((), "$A $B $C $D $E $F $G $H all green", 0.625),
+    ],
 )
 def test_who_names_many_tickers_counts_in_part(symbols: tuple[str, ...], text: str, share: float) -> None:
-    """38% of recorded Stocktwits messages name three tickers or more."""
+    """A third of recorded Stocktwits messages name three tickers or more, but few name more than five: who
+    compares a few means each of them."""
     weighed = weigh([item("1", text, symbols=symbols)], VOICES)
     assert weighed.shares == (share,)
     assert weighed.dropped == ({} if share == 1 else {"tickers": 1 - share})
@@ -136,7 +175,7 @@ def test_an_answer_says_what_each_rule_took_out() -> None:
     items = [
         item("1", "Great quarter, the stock will soar from here"),
         item("2", "Great quarter, the stock will soar from here", 1),
-        item("3", "This is a disaster, sell", 2, symbols=("A", "B", "C", "D")),
+        item("3", "This is a disaster, sell", 2, symbols=tuple("ABCDEFGHIJ")),
         item("4", "Mal trimestre, cuidado", 3, lang="es"),
     ]
     found = summed(items)
@@ -216,7 +255,7 @@ def test_a_thousand_copies_take_no_longer_each_than_a_hundred() -> None:
     def comparisons(times: int) -> int:
         compared[0], shelf = 0, Counted()
         for k in range(times):
-            shelf.holds_like(sketch_of([*WORDS[:6], str(k), *map(str, range(k, k + 9))]))
+            shelf.group(sketch_of([*WORDS[:6], str(k), *map(str, range(k, k + 9))]))
         return compared[0]
 
     assert comparisons(1_000) <= 12 * comparisons(100) + 12
@@ -278,7 +317,7 @@ def test_a_plain_english_text_is_weighed_without_a_second_look(monkeypatch: pyte
         sketched.append(words)
         return sketch_of(words)
 
-    monkeypatch.setattr("tbcache.scoring.voices.common.sketch_of", count)
+    monkeypatch.setattr("tbcache.scoring.voices.repetition.sketch_of", count)
     monkeypatch.setattr("tbcache.scoring.voices.language._is_latin", pytest.fail)
     plain = "the margins of this company are growing again and so do the sales"
     numbered = "what they expect for 2027 was cut and the shares are down by 5 on it"

@@ -7,13 +7,13 @@ from tbcache.scoring.voices.common import (
     by_engagement,
     by_tickers,
     in_languages,
-    without_copies,
     without_gone,
     without_legs,
     without_notices,
     without_reposts,
 )
 from tbcache.scoring.voices.relevance import about_symbol
+from tbcache.scoring.voices.repetition import without_copies
 from tbcache.scoring.voices.rule import Voice, VoiceRule, Weighed, weigh
 
 #: An author counts as so many items of one answer, where nothing else is said.

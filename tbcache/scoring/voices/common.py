@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 from tbcache.models import Item
 from tbcache.scoring.target import tickers
 from tbcache.scoring.voices.language import NONE, is_english
+from tbcache.scoring.voices.repetition import person
 from tbcache.scoring.voices.rule import Shares, Voice
-from tbcache.scoring.voices.sketch import Shelf, sketch_of, words_of
+from tbcache.scoring.voices.sketch import words_of
 
 #: The texts that a reader is shown in the place of an item that was taken away.
 _TOMBSTONES = frozenset(("[removed]", "[deleted]", "[removed by moderator]", "[deleted by user]"))
@@ -66,12 +67,6 @@ def without_reposts(voices: Sequence[Voice]) -> list[float]:
     return left
 
 
-def without_copies(voices: Sequence[Voice]) -> list[float]:
-    """The oldest of texts that are nearly the same counts; one author's may differ in numbers as well."""
-    shelf, by_author = Shelf(), Shelf()
-    return [float(not _is_copy(voice.item, shelf, by_author)) for voice in voices]
-
-
 def at_most(times: int) -> Shares:
     """An author counts as ``times`` items at most, each of theirs with the same share of it.
 
@@ -83,15 +78,20 @@ def at_most(times: int) -> Shares:
     def shares(voices: Sequence[Voice]) -> list[float]:
         weights = defaultdict[str, float](float)
         for voice in voices:
-            weights[_person(voice.item)] += voice.share
-        return [min(1.0, times / weights[name]) if (name := _person(voice.item)) else 1.0 for voice in voices]
+            weights[person(voice.item)] += voice.share
+        return [min(1.0, times / weights[name]) if (name := person(voice.item)) else 1.0 for voice in voices]
 
     return shares
 
 
+#: Of recorded Stocktwits messages 27% name three to five tickers, and 3% more. Whoever compares a few means
+#: what he says for each of them; a longer list is for being found.
+_NAMED = 5
+
+
 def by_tickers(voices: Sequence[Voice]) -> list[float]:
-    """An item that names three tickers or more counts in part: of four, half."""
-    return [2 / max(2, len(_tickers(voice.item))) for voice in voices]
+    """An item that names more than five tickers counts in part: of ten, half."""
+    return [_NAMED / max(_NAMED, len(_tickers(voice.item))) for voice in voices]
 
 
 def by_engagement(voices: Sequence[Voice]) -> list[float]:
@@ -112,31 +112,9 @@ def _author(item: Item) -> str:
     return item.author or ""
 
 
-def _person(item: Item) -> str:
-    return "" if item.kind in ("article", "trade") else _author(item)
-
-
 def _is_in(item: Item, wanted: frozenset[str]) -> bool:
     stated = (item.lang or "").lower().split("-")[0]
     if stated and stated not in NONE:
         return stated in wanted
     english = is_english(item.text)
     return english is None or english == ("en" in wanted) or len(wanted) > 1
-
-
-#: Less says nothing of its author: many people write "to the moon".
-_FEWEST = 6
-
-
-def _is_copy(item: Item, shelf: Shelf, by_author: Shelf) -> bool:
-    words = words_of(item.text)
-    if item.kind == "trade" or len(words) < _FEWEST:
-        return False
-    sketch, person = sketch_of(words), _person(item)
-    if shelf.holds_like(sketch):
-        return True
-    if not person:
-        return False
-    plain = words_of(item.text, digits=False)
-    # Most texts have no number, and most of the time goes into sketches.
-    return by_author.holds_like(sketch if plain == words else sketch_of(plain), person)

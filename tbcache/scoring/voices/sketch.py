@@ -25,16 +25,20 @@ Sketch = frozenset[int]
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
 _LEAD = re.compile(r"\A(?:rt\s+)?(?:@\w+:?\s+)*", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:['.,][^\W_]+)*")
+_CASHTAG = re.compile(r"[$](?<!\w.)[A-Za-z][\w.]*")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-def words_of(text: str, *, digits: bool = True) -> list[str]:
-    """The words of ``text`` that tell it from others: no links, no "RT @name:" before it, no punctuation.
+def words_of(text: str) -> list[str]:
+    """The words of ``text`` that tell it from others: no links, no "RT @name:" before it, no punctuation."""
+    return _WORD.findall(_LEAD.sub("", _LINK.sub(" ", text).strip()).lower())
 
-    Without ``digits`` all numbers are one word: advertisements differ in them alone.
+
+def form_of(text: str) -> list[str]:
+    """The words of ``text`` without its tickers, all numbers being one word: the advertisements of one author
+    differ in these alone.
     """
-    text = _LEAD.sub("", _LINK.sub(" ", text).strip()).lower()
-    return _WORD.findall(text if digits else _DIGITS.sub("0", text))
+    return words_of(_DIGITS.sub("0", _CASHTAG.sub(" ", text)))
 
 
 def sketch_of(words: list[str]) -> Sketch:
@@ -57,19 +61,22 @@ def _smallest(hashes: Collection[int], most: int) -> list[int]:
 
 
 class Shelf:
-    """Sketches, each with the group that it belongs to."""
+    """Sketches in groups of nearly the same, each with whom it belongs to."""
 
     def __init__(self) -> None:
-        self._by_key: defaultdict[Hashable, list[Sketch]] = defaultdict(list)
+        self._by_key: defaultdict[Hashable, list[tuple[Sketch, int]]] = defaultdict(list)
+        self._groups = 0
 
-    def holds_like(self, sketch: Sketch, owner: Hashable = None) -> bool:
-        """Whether nearly the same was put here for the same ``owner``; if not, this one is put as well."""
+    def group(self, sketch: Sketch, owner: Hashable = None) -> int:
+        """The number of the group of ``owner``'s that ``sketch`` belongs to: a new one where none is near."""
         keys = [(owner, hash_) for hash_ in _smallest(sketch, _KEYS)]
-        if any(likeness(sketch, other) >= ALIKE for other in self._near(keys)):
-            return True
+        for other, number in self._near(keys):
+            if likeness(sketch, other) >= ALIKE:
+                return number
+        self._groups += 1
         for key in keys:
-            self._by_key[key].append(sketch)
-        return False
+            self._by_key[key].append((sketch, self._groups))
+        return self._groups
 
-    def _near(self, keys: Iterable[Hashable]) -> Iterable[Sketch]:
+    def _near(self, keys: Iterable[Hashable]) -> Iterable[tuple[Sketch, int]]:
         return dict.fromkeys(other for key in keys for other in self._by_key.get(key, ())[-_LOOKED_AT:])

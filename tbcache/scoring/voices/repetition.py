@@ -1,0 +1,74 @@
+"""The rule that what is said counts once, however often it is repeated, and an advertisement not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tbcache.models import Item
+from tbcache.scoring.voices.rule import Voice
+from tbcache.scoring.voices.sketch import Shelf, Sketch, form_of, sketch_of, words_of
+
+#: Less says nothing of its author: many people write "to the moon".
+_FEWEST = 6
+#: Whoever posts nearly the same so many times in the hours of one answer advertises, or is a robot.
+_ADVERTISED = 3
+
+
+def without_copies(voices: Sequence[Voice]) -> list[float]:
+    """The oldest of texts that are nearly the same counts; one author's may differ in numbers and tickers.
+
+    Of an author who posts nearly the same three times or more none of these count: the first of them is no
+    opinion either. Articles are compared by their headlines, as a site puts the same words below many of
+    them; so are the posts of one author.
+    """
+    texts, authors = Shelf(), Shelf()
+    sketches = [_sketches(voice.item) for voice in voices]
+    by_text = [None if told is None else texts.group(told) for told, _ in sketches]
+    by_author = [
+        None if said is None else authors.group(said, person(voice.item))
+        for voice, (_, said) in zip(voices, sketches, strict=True)
+    ]
+    times = Counter(by_author)
+    return [
+        float(is_new and is_first and (group is None or times[group] < _ADVERTISED))
+        for is_new, is_first, group in zip(_are_first(by_text), _are_first(by_author), by_author, strict=True)
+    ]
+
+
+def person(item: Item) -> str:
+    """Who speaks in ``item``; ``""`` where nobody is known to, as the byline of an article says nothing."""
+    return "" if item.kind in ("article", "trade") else item.author or ""
+
+
+def _sketches(item: Item) -> tuple[Sketch | None, Sketch | None]:
+    """The sketch by which a text is told from all others, and that by which from others of its author's."""
+    if item.kind == "trade":
+        return None, None
+    headline = _headline(item.text)
+    words = words_of(headline if item.kind == "article" else item.text)
+    told = _sketch(words)
+    if not person(item):
+        return told, None
+    form = form_of(headline)
+    # Many texts have neither number nor ticker nor headline, and most of the time goes into sketches.
+    return told, told if form == words else _sketch(form)
+
+
+def _sketch(words: list[str]) -> Sketch | None:
+    return sketch_of(words) if len(words) >= _FEWEST else None
+
+
+def _headline(text: str) -> str:
+    """The first paragraph of ``text``; all of it, where that is too short to tell it from others."""
+    first, _, rest = text.partition("\n\n")
+    return first if rest and len(first.split()) >= _FEWEST else text
+
+
+def _are_first(groups: Sequence[int | None]) -> list[bool]:
+    """Whether each is the first of its group; what is in none is the first of its own."""
+    seen, first = set[int](), list[bool]()
+    for group in groups:
+        first.append(group is None or group not in seen)
+        seen.update(() if group is None else (group,))
+    return first
