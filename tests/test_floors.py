@@ -23,6 +23,7 @@ import pytest
 import tbcache
 from tbcache.queue.script import PARTS as PARTS_OF_QUEUE
 from tbcache.store.script import Script
+from tests.bytecode import compiled
 from tests.conftest import LONG
 from tests.mutants import SUITES
 
@@ -51,6 +52,11 @@ sys.addaudithook(watch)
 for name in sys.argv[1:]:
     importlib.import_module(name)
 """
+#: What a server gives its scripts, as far as ours use it.
+GIVEN = {"KEYS", "ARGV", "redis", "cjson", "math", "string", "table", "ipairs", "pairs", "pcall", "tonumber"}
+GIVEN |= {"tostring", "type", "unpack"}
+#: Of the 200 that Lua allows a script at once.
+MOST_LOCALS = 190
 
 
 def python(program: str, *args: str, folder: Path = ROOT) -> str:
@@ -304,6 +310,16 @@ def test_a_script_names_its_keys_in_KEYS(script: Path) -> None:  # noqa: N802 --
     literal = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*'", script.read_text())
     built = re.findall(r"redis\.call\(\s*'[A-Z]+'\s*,\s*\w+\s*\.\.", script.read_text())
     assert (literal, built) == ([], [])
+
+
+def test_no_script_names_what_is_nowhere() -> None:
+    """A name that is misspelt in a rare branch is met by those who come there, and by nobody before."""
+    found = {script.name: compiled(script.text) for script in declared()}
+    assert len(found) > 25
+    assert {name: unknown for name, main in found.items() if (unknown := main.all_globals - GIVEN)} == {}
+    assert {name: main.locals for name, main in found.items() if main.locals > MOST_LOCALS} == {}, (
+        "include what one block alone needs inside that block"
+    )
 
 
 def test_every_script_names_the_tests_that_its_mutants_are_tried_with() -> None:

@@ -15,7 +15,8 @@ The script's text is ``tbcache/lua/lead.lua`` behind a prologue that is made of 
 key and argument is a local variable of its name, a number where it is declared as one, and
 ``reply_NAME(...)`` builds the reply NAME: no position is written down, in neither language. What Python and
 the scripts have in common (constant.py) is there as well. The file's header lists the same names, which is
-checked where the script is declared. A line ``--@include NAME`` stands for another file's text, once.
+checked where the script is declared. A line ``--@include NAME`` stands for another file's text, once: what is
+there already is not repeated, unless it was included in a block (a function, an ``if``) that is over.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ R = TypeVar("R")
 _FOLDER = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(r"^--@include (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"--.*")
+_STRING = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
+#: The words of Lua by which a block begins or ends; ``while`` and ``for`` have a ``do``.
+_BLOCK = re.compile(r"\b(?:function|if|do|repeat|elseif|else|end|until)\b")
 _WORD = re.compile(r"\w+")
 _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
 #: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
@@ -67,7 +71,7 @@ class Script(Generic[C, R]):
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
         #: How many keys there are, where only the first field is several; else 0.
         self._key_count = _key_count(self._fields)
-        self._source = _read(name, set())
+        self._source = _read(name, [set()])
         self._shared = sorted(SHARED.keys() & set(_WORD.findall(_COMMENT.sub("", self._source))))
         self._check()
 
@@ -178,23 +182,43 @@ def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
             yield f"{field.name} = {field.name} == '1'"
 
 
-def _read(name: str, included: set[str]) -> str:
-    """A script's source; what it includes stands in it once."""
+def _read(name: str, blocks: list[set[str]]) -> str:
+    """A script's source. ``blocks`` are those that are open, the innermost last, with what is included in
+    each: what is local to a block is there for those inside it alone."""
+    # Text and names of files alternate.
+    text, *rest = _INCLUDE.split(_text(_FOLDER / f"{name}.lua"))
+    parts, depth = [text], len(blocks)
+    for included, following in zip(rest[::2], rest[1::2], strict=True):
+        _follow(text, blocks)
+        if not any(included in block for block in blocks):
+            blocks[-1].add(included)
+            parts.append(_read(included, blocks))
+        parts.append(text := following)
+    # All that begin in a file end there.
+    del blocks[depth:]
+    return "".join(parts)
 
-    def include(found: re.Match[str]) -> str:
-        if found[1] in included:
-            return ""
-        included.add(found[1])
-        return _read(found[1], included)
 
-    return _INCLUDE.sub(include, (_FOLDER / f"{name}.lua").read_text("utf-8"))
+def _follow(text: str, blocks: list[set[str]]) -> None:
+    """Open and close the blocks that begin and end in ``text``."""
+    for word in _BLOCK.findall(_STRING.sub("", _COMMENT.sub("", text))):
+        if word in ("elseif", "else", "end", "until"):
+            blocks.pop()
+        if word not in ("end", "until"):
+            blocks.append(set())
+
+
+@functools.cache
+def _text(file: Path) -> str:
+    """Most files are included by several scripts."""
+    return file.read_text("utf-8")
 
 
 def _header(name: str) -> dict[str, list[str]]:
     """What the comment at the head of a file lists, by its parts."""
     listed: dict[str, list[str]] = {"KEYS": [], "ARGV": [], "Replies": []}
     part = ""
-    for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
+    for line in _text(_FOLDER / f"{name}.lua").splitlines():
         if not line.startswith("--"):
             break
         found = _NAMES.match(line)

@@ -12,6 +12,7 @@ import pytest
 from tbcache.store import script as script_module
 from tbcache.store.reply import flag, number, one_of, record
 from tbcache.store.script import Key, Script
+from tests.bytecode import compiled
 from tests.script import run
 
 
@@ -130,6 +131,30 @@ def test_what_is_included_twice_stands_there_once(write: Callable[[str, str], No
     script = Script("sum", Sum, number)
     assert script.text.count("local two") == 1
     assert script.reply.read(6) == 6
+
+
+@pytest.mark.parametrize(
+    ("block", "is_there"),
+    [
+        ("local function use()\n--@include half\n    return half\nend\n", False),
+        ("for i = 1, 2 do -- not the end\n--@include half\nend\n", False),
+        ("local is = 'if'\nif is then\n    is = nil\nelse\n--@include half\nend\n", False),
+        ("repeat\n--@include half\nuntil half\n", False),
+        ("if one then\n--@include half\nelseif two then\n    one = 1\nend\n", False),
+        ("if one then\n    two = 1\nend\n--@include half\n", True),
+        ("while one do\n    one = nil\nend\n--@include half\n", True),
+    ],
+)
+def test_what_was_included_in_a_block_that_is_over_is_included_again(
+    write: Callable[[str, str], None], block: str, is_there: bool
+) -> None:
+    """What is local to a function ends with it: at its run, a script met a global that does not exist."""
+    write("half", "-- half: included.\nlocal half = 1\n")
+    write("outer", f"local one, two\n{block}")
+    write("ask", f"--@include outer\n--@include half\n{HEADER}-- Replies a number.\nreturn half\n")
+    text = Script("ask", Ask, number).text
+    assert text.count("local half") == (1 if is_there else 2)
+    assert compiled(text).all_globals == {"KEYS", "ARGV"}
 
 
 def test_a_reply_that_is_not_declared_is_an_error(write: Callable[[str, str], None]) -> None:
