@@ -9,7 +9,7 @@ class Monitor:
     worker = "w"
 
     @property
-    def asks(self) -> Monitor:
+    def demand(self) -> Monitor:
         return self
 
     def record(self, key: str) -> None: ...

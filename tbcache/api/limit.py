@@ -13,6 +13,6 @@ router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 @router.get("/rate-limits")
 def rate_limits(context: Ctx) -> RateLimits:
     """How much of each limit is used, and when the next slot comes free. Counts nothing."""
-    seen = context.fleet.status()
-    sources = {source.name: SourceLimits.model_validate(source) for source in seen.sources}
-    return RateLimits(is_available=seen.server.is_available, sources=sources)
+    status = context.fleet.status()
+    sources = {source.name: SourceLimits.model_validate(source) for source in status.sources}
+    return RateLimits(is_available=status.server.is_available, sources=sources)

@@ -29,27 +29,27 @@ def metrics(context: Ctx) -> PlainTextResponse:
     return PlainTextResponse(render(collect(context.fleet.status())), media_type=CONTENT_TYPE)
 
 
-def collect(seen: FleetStatus) -> Iterator[Family]:
+def collect(status: FleetStatus) -> Iterator[Family]:
     """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
     up = Family("tbcache_redis_up", "gauge", "1 when Redis can be used.")
-    up.add(int(seen.server.is_available))
+    up.add(int(status.server.is_available))
     yield up
-    yield from settings(seen.sources)
-    yield limits(seen.sources)
-    if seen.server.is_available:
-        yield from usage(seen.sources)
-        yield from slots(seen.sources)
-        yield queue(seen.sources)
-        yield from workers(seen)
-    yield troubles(seen)
+    yield from settings(status.sources)
+    yield limits(status.sources)
+    if status.server.is_available:
+        yield from usage(status.sources)
+        yield from slots(status.sources)
+        yield queue(status.sources)
+        yield from workers(status)
+    yield troubles(status)
 
 
-def troubles(seen: FleetStatus) -> Family:
+def troubles(status: FleetStatus) -> Family:
     """How many troubles there are of each kind; while Redis is away, of those that are known then."""
     found = Family("tbcache_troubles", "gauge", "What is wrong, by kind; `tbcache status --check` says more.")
-    counts = Counter(trouble.kind for trouble in seen.troubles)
-    told = get_args(FleetTrouble) if seen.server.is_available else ()
-    for kind in (*get_args(ServerTrouble), *told):
+    counts = Counter(trouble.kind for trouble in status.troubles)
+    fleet_kinds = get_args(FleetTrouble) if status.server.is_available else ()
+    for kind in (*get_args(ServerTrouble), *fleet_kinds):
         found.add(counts[kind], kind=kind)
     return found
 
@@ -129,15 +129,15 @@ def queue(sources: Iterable[SourceStatus]) -> Family:
     return jobs
 
 
-def workers(seen: FleetStatus) -> list[Family]:
+def workers(status: FleetStatus) -> list[Family]:
     alive = Family("tbcache_workers_alive", "gauge", "Worker processes heard of in the last 10 s.")
     schedulers = Family("tbcache_schedulers_alive", "gauge", "Schedulers heard of in the last 10 s.")
     threads = Family("tbcache_worker_threads", "gauge", "Threads of all living workers.")
     busy = Family("tbcache_worker_threads_busy", "gauge", "Threads that have a job.")
-    alive.add(len(seen.living("worker")))
-    schedulers.add(len(seen.living("scheduler")))
-    threads.add(seen.threads)
-    busy.add(seen.busy)
+    alive.add(len(status.living("worker")))
+    schedulers.add(len(status.living("scheduler")))
+    threads.add(status.threads)
+    busy.add(status.busy)
     return [alive, schedulers, threads, busy]
 
 

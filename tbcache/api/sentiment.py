@@ -150,11 +150,11 @@ def sentiment(source: str, symbol: str, asked: Annotated[SentimentQuery, Query()
         found = provider.get_sentiment(
             symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of
         )
-        return Answer(origin=None, age=None, sentiment=_told(found))
+        return Answer(origin=None, age=None, sentiment=_payload(found))
     outcome = provider.fetch(symbol, asked.hours, patience=asked.patience)
     is_enough = outcome.sentiment.coverage >= asked.min_coverage
     return Answer(
-        origin=outcome.origin, age=outcome.age, sentiment=_told(outcome.sentiment if is_enough else None)
+        origin=outcome.origin, age=outcome.age, sentiment=_payload(outcome.sentiment if is_enough else None)
     )
 
 
@@ -173,7 +173,7 @@ def history(asked: Annotated[HistoryQuery, Query()]) -> History:
     return History(source=found.source, symbol=found.symbol, hours=found.hours, points=_rows(found))
 
 
-def _told(found: Any) -> Any:
+def _payload(found: Any) -> Any:
     return None if found is None else Sentiment(**found.as_dict())
 
 

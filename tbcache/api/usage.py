@@ -26,23 +26,23 @@ class UsageQuery(BaseModel):
 @router.get("/usage")
 def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
     """Requests, hits, errors, cost and latency of today, and who does the work."""
-    seen = context.fleet.usage(asked.days)
+    found = context.fleet.usage(asked.days)
     return Usage.model_validate(
         {
-            "is_available": seen.is_available,
-            "day": seen.day,
-            **_totals("_today", seen.total),
-            "sources": seen.sources,
-            "recent": seen.recent,
-            "by_worker": seen.by_worker,
-            "workers": seen.workers,
-            "history": [_day(day) for day in seen.history],
+            "is_available": found.is_available,
+            "day": found.day,
+            **_totals("_today", found.total),
+            "sources": found.sources,
+            "recent": found.recent,
+            "by_worker": found.by_worker,
+            "workers": found.workers,
+            "history": [_day(day) for day in found.history],
         }
     )
 
 
-def _day(seen: DayUsage) -> dict[str, Any]:
-    return {"day": seen.day, "sources": seen.sources, **_totals("", seen.total)}
+def _day(found: DayUsage) -> dict[str, Any]:
+    return {"day": found.day, "sources": found.sources, **_totals("", found.total)}
 
 
 def _totals(when: str, total: Totals | None) -> dict[str, float | None]:

@@ -172,45 +172,45 @@ class CacheManager:
 
     def status(self) -> CacheStatus:
         """Where the cache stands."""
-        seen, kept = self._look(), self.memory.stats
+        found, kept = self._look(), self.memory.stats
         return CacheStatus(
-            is_available=seen.ping_ms is not None,
+            is_available=found.ping_ms is not None,
             address=self.store.address,
             hits=self.core.hits,
             misses=self.core.misses,
             fallback_entries=kept.fallback,
             local_entries=kept.entries,
             local_bytes=kept.bytes,
-            **seen._asdict(),
+            **found._asdict(),
         )
 
     def close(self) -> None:
         """End the memory and sweeps in the background. The store is not ours to close."""
         self.core.close()
 
-    def _look(self) -> _Seen:
+    def _look(self) -> _Stats:
         try:
             run(self.core.put_right())
             with self.store.guard():
-                return _seen(self.store.client)
+                return _read_stats(self.store.client)
         except Unavailable:
-            return _Seen(None, None, None, None)
+            return _Stats(None, None, None, None)
 
 
-class _Seen(NamedTuple):
+class _Stats(NamedTuple):
     ping_ms: float | None
     keys: int | None
     memory_bytes: int | None
     server_version: str | None
 
 
-def _seen(client: redis.Redis) -> _Seen:
+def _read_stats(client: redis.Redis) -> _Stats:
     facts = ask_facts(client)
     keys = client.dbsize()
     started = time.perf_counter()
     client.ping()
     ping_ms = (time.perf_counter() - started) * 1000
-    return _Seen(round(ping_ms, 3), keys, facts.memory_bytes, facts.version)
+    return _Stats(round(ping_ms, 3), keys, facts.memory_bytes, facts.version)
 
 
 class _Stopped(Exception):

@@ -9,7 +9,7 @@ from tbcache.models.error import RedisUnreachable
 from tbcache.settings import Settings, get_settings
 
 
-def told_settings() -> Settings:
+def load_settings() -> Settings:
     """The settings of this process; says why the runtime file was ignored, if it was."""
     settings = get_settings()
     if settings.runtime_file_problem is not None:
@@ -19,7 +19,7 @@ def told_settings() -> Settings:
 
 def quiet_settings() -> Settings:
     """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
-    settings = told_settings()
+    settings = load_settings()
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
     configure_logging(level, settings.log_format)
     return settings

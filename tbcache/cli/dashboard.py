@@ -50,7 +50,7 @@ _UNBOUNDED = 10_000
 MOST_TROUBLES = 5
 NOBODY = "no process was heard of within the last minute: settings shown are this shell's"
 UNHEARD = "which processes run is not known until Redis is back"
-NOT_TOLD = "no process has told its settings: those shown are this shell's"
+NO_SETTINGS = "no process has told its settings: those shown are this shell's"
 
 
 def dashboard(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
@@ -117,10 +117,12 @@ def expenses(status: FleetStatus) -> list[str]:
 
 def remarks(status: FleetStatus) -> list[str]:
     """What is no trouble, and explains what is shown."""
-    is_own = status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
-    not_told = [NOT_TOLD] if is_own else []
+    lacks_settings = (
+        status.server.is_available and not status.is_told and any(map(_is_recent, status.workers))
+    )
+    no_settings = [NO_SETTINGS] if lacks_settings else []
     return [
-        *not_told,
+        *no_settings,
         *off_lines(status),
         *status.denied,
         *differences(status),

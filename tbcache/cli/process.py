@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.context import await_redis, quiet_settings, told_settings
+from tbcache.cli.context import await_redis, load_settings, quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Program, process_program
@@ -102,7 +102,7 @@ def api(
     """Serve the HTTP API; its documentation is at /docs."""
     from tbcache.api import serve
 
-    settings = told_settings()
+    settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     # It serves without Redis, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
@@ -125,7 +125,7 @@ def simulator(
     from tbcache.embedded.simulator import serve
 
     plans = _by_source("--plan", plan or [], "PLAN, like news=paid")
-    options: dict[str, Any] = {"credentials": _own_credentials(told_settings()), "plans": plans}
+    options: dict[str, Any] = {"credentials": _own_credentials(load_settings()), "plans": plans}
     options |= {"limits": _limits(limits or []), "faults": _faults(faults), "seed": seed}
     options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
     serve(host, port, fd=fd, replay=replay, **options)

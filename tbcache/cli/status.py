@@ -32,11 +32,11 @@ def status(
     """Show every source with its limits, hits and queue, every worker, and every trouble."""
     if check:
         return _check(as_json)
-    seen = _look()
+    found = _look()
     if wants_json(as_json):
-        print_json(seen)
+        print_json(found)
     else:
-        print_table(dashboard(seen, terminal_width()))
+        print_table(dashboard(found, terminal_width()))
     return OK
 
 
@@ -46,13 +46,13 @@ def _check(as_json: bool) -> int:
     Raises:
       RedisUnreachable: nobody said where it is.
     """
-    seen = configured_fleet(quiet_settings()).status()
+    found = configured_fleet(quiet_settings()).status()
     if as_json:
-        print_json(seen)
+        print_json(found)
     else:
-        for line in seen.lines:
+        for line in found.lines:
             print_line(line)
-    return FAILED if seen.troubles else OK
+    return FAILED if found.troubles else OK
 
 
 def limits(
@@ -66,14 +66,14 @@ def limits(
     """List every limit of every source: used, remaining, when the next slot comes free."""
     if reopen is not None:
         _reopen(reopen)
-    seen = _look()
-    for line in differences(seen):
+    found = _look()
+    for line in differences(found):
         say(line)
     if not wants_json(as_json):
-        print_table(limit_table(seen))
+        print_table(limit_table(found))
         return
     fields = ("name", "state", "limits", "configured", "closed_until", "closed_reason", "missing")
-    print_json([{field: getattr(source, field) for field in fields} for source in seen.sources])
+    print_json([{field: getattr(source, field) for field in fields} for source in found.sources])
 
 
 def _reopen(name: str) -> None:

@@ -36,15 +36,15 @@ class Agreed:
 
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
     """What ``workers`` say. ``names`` are further ones that somebody has used for a source."""
-    ours, told = get_sources(settings), _spokesmen(workers)
-    configured = dict.fromkeys((*ours, *(name for profile in told for name in profile.sources)))
+    ours, reports = get_sources(settings), _spokesmen(workers)
+    configured = dict.fromkeys((*ours, *(name for profile in reports for name in profile.sources)))
     declared = [profile.declared for profile in _profiles(workers, *FETCHING_ROLES)]
-    common = next(iter(_profiles(workers, "scheduler") or told), None)
+    common = next(iter(_profiles(workers, "scheduler") or reports), None)
     return Agreed(
         sources={
             name: _source(
                 ours.get(name) or unconfigured(name),
-                [profile.sources for profile in told] if name in configured else declared,
+                [profile.sources for profile in reports] if name in configured else declared,
             )
             for name in dict.fromkeys((*configured, *names))
         },
@@ -57,7 +57,7 @@ def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerSta
         ),
         symbols=common.common_symbols if common else settings.common_symbols,
         hours=common.common_hours if common else settings.common_hours,
-        is_told=bool(told),
+        is_told=bool(reports),
     )
 
 
@@ -69,8 +69,8 @@ def _profiles(workers: Iterable[WorkerStatus], *roles: str) -> list[Profile]:
     return [one.profile for one in workers if one.is_alive and one.role in roles and one.profile is not None]
 
 
-def _source(ours: Source, told: Iterable[Mapping[str, SourceProfile]]) -> Source:
-    said = [sources[ours.name] for sources in told if ours.name in sources]
+def _source(ours: Source, reports: Iterable[Mapping[str, SourceProfile]]) -> Source:
+    said = [sources[ours.name] for sources in reports if ours.name in sources]
     if not said:
         return ours
     return replace(

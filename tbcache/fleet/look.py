@@ -43,7 +43,7 @@ OWN_SHARE = "Redis is away: each process goes on with its share"
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Snapshot:
     """What one look shows: the server, and of each source its warm count, its state, today's bill and what
     Redis refuses of its keys.
 
@@ -113,15 +113,15 @@ class Look:
         """
         workers = self._sure(self._monitor.get_workers())
         goes_by = self._agreed(workers)
-        seen = self._read(goes_by, refusals_of(workers))
+        snapshot = self._read(goes_by, refusals_of(workers))
         status = FleetStatus(
-            at=seen.at,
-            server=ServerStatus(self._store.address, is_available=True, **asdict(seen.facts)),
-            sources=tuple(self._source(source, seen, goes_by) for source in goes_by.sources.values()),
+            at=snapshot.at,
+            server=ServerStatus(self._store.address, is_available=True, **asdict(snapshot.facts)),
+            sources=tuple(self._source(source, snapshot, goes_by) for source in goes_by.sources.values()),
             workers=tuple(workers),
-            denied=seen.denied,
+            denied=snapshot.denied,
             missing_rights=self._missing_rights(),
-            is_starting=self._is_starting(seen, workers),
+            is_starting=self._is_starting(snapshot, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,
         )
@@ -138,17 +138,17 @@ class Look:
     def _agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
         return agreed(self._settings, self._sure(self._monitor.get_source_names()), workers)
 
-    def _is_starting(self, seen: _Seen, workers: Sequence[WorkerStatus]) -> bool:
+    def _is_starting(self, snapshot: _Snapshot, workers: Sequence[WorkerStatus]) -> bool:
         if any(worker.is_alive and worker.role == "worker" for worker in workers):
             return False
         began = [worker.started_at for worker in workers if worker.is_alive and worker.role == "scheduler"]
-        if seen.facts.uptime_seconds is not None:
-            began.append(seen.at - timedelta(seconds=seen.facts.uptime_seconds))
+        if snapshot.facts.uptime_seconds is not None:
+            began.append(snapshot.at - timedelta(seconds=snapshot.facts.uptime_seconds))
         if self._started_at is not None:
             began.append(self._started_at)
-        return any(abs((seen.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
+        return any(abs((snapshot.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
 
-    def _read(self, goes_by: Agreed, refused: dict[str, Refusal]) -> _Seen:
+    def _read(self, goes_by: Agreed, refused: dict[str, Refusal]) -> _Snapshot:
         keys, today = self._store.keys, self._store.clock.today
         asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
         with self._store.guard():
@@ -163,33 +163,33 @@ class Look:
                 last = -1 if is_unbounded(source) else HEAD_BYTES - 1
                 for request in requests:
                     pipe.getrange(keys.entry(request.key), 0, last)
-            (seconds, micros), info, told, *found = self._store.execute(pipe)
+            (seconds, micros), info, subscribed, *found = self._store.execute(pipe)
         # They are read after the entries, so that what was cleared in between is seen.
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
-        denied = tuple(_denied(info, told, keys.notices))
-        seen = _Seen(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {})
+        denied = tuple(_denied(info, subscribed, keys.notices))
+        snapshot = _Snapshot(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {})
         answers = iter(found)
         for source, requests in asked:
-            seen.states[source.name] = state_of(next(answers), seen.at)
+            snapshot.states[source.name] = state_of(next(answers), snapshot.at)
             spent, spent_at = _bill(next(answers))
-            seen.bills[source.name], seen.spent_at[source.name] = spent, spent_at
+            snapshot.bills[source.name], snapshot.spent_at[source.name] = spent, spent_at
             cleared = logs[keys.clears(source.name)]
             entries = [next(answers) for _ in requests]
             fresh = [
                 cleared.fresh_until(request.key, entry)
                 for request, entry in zip(requests, entries, strict=True)
             ]
-            seen.warm[source.name] = sum(until > now_us for until in fresh)
+            snapshot.warm[source.name] = sum(until > now_us for until in fresh)
             kept = [entry for entry, until in zip(entries, fresh, strict=True) if until]
-            seen.kept[source.name] = kept if is_unbounded(source) else []
-        return seen
+            snapshot.kept[source.name] = kept if is_unbounded(source) else []
+        return snapshot
 
-    def _source(self, source: Source, seen: _Seen, goes_by: Agreed) -> SourceStatus:
+    def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
         recent = self._sure(self._monitor.get_recent_metrics(source.name))
-        state = seen.states[source.name]
+        state = snapshot.states[source.name]
         limits, closure = self._limits(source, state), state.closure
-        is_spent, refused = _is_spent(source, seen), seen.refused.get(source.name)
+        is_spent, refused = _is_spent(source, snapshot), snapshot.refused.get(source.name)
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
         is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
@@ -207,7 +207,7 @@ class Look:
             failing_since=recent.last.since if recent.is_failing and recent.last else None,
             refused_since=refused.since if refused else None,
             refused_reason=refused.reason if refused else None,
-            warm=0 if is_shut else seen.warm[source.name],
+            warm=0 if is_shut else snapshot.warm[source.name],
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
             recent=recent,
@@ -215,10 +215,10 @@ class Look:
             queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
-            spent_since=seen.spent_at[source.name] if is_spent else None,
-            spent_until=_midnight_after(seen.at) if is_spent else None,
+            spent_since=snapshot.spent_at[source.name] if is_spent else None,
+            spent_until=_midnight_after(snapshot.at) if is_spent else None,
             charge=source.charge,
-            day_cost=day_cost(source, seen.kept[source.name]) if source.is_enabled else None,
+            day_cost=day_cost(source, snapshot.kept[source.name]) if source.is_enabled else None,
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:
@@ -329,8 +329,8 @@ def _bill(found: Any) -> tuple[int, datetime | None]:
     return whole_number(spent) or 0, moment(at)
 
 
-def _is_spent(source: Source, seen: _Seen) -> bool:
-    return source.is_enabled and 0 < _budget(source) <= seen.bills[source.name]
+def _is_spent(source: Source, snapshot: _Snapshot) -> bool:
+    return source.is_enabled and 0 < _budget(source) <= snapshot.bills[source.name]
 
 
 def _midnight_after(moment: datetime) -> datetime:
@@ -357,10 +357,10 @@ def _state(
     return "limited" if is_spent or any(limit.remaining == 0 for limit in limits) else "ok"
 
 
-def _denied(info: Any, told: Any, channel: str) -> Iterator[str]:
+def _denied(info: Any, subscribed: Any, channel: str) -> Iterator[str]:
     if isinstance(info, NoPermissionError):
         yield "this user may not ask INFO: the server's version, memory and clients are not known"
-    if isinstance(told, NoPermissionError):
+    if isinstance(subscribed, NoPermissionError):
         yield (
             f"this user may not use the channel {channel}: other processes learn with their next beat "
             "what they would hear at once"

@@ -13,11 +13,11 @@ MOST_REASONS = 3
 
 def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
     """The sources of which Redis refuses something to any process: since when, and in which words."""
-    told: dict[str, list[Refusal]] = {}
+    found: dict[str, list[Refusal]] = {}
     for worker in workers:
         for source, refusal in worker.refused.items() if worker.is_alive else ():
-            told.setdefault(source, []).append(refusal)
-    return {source: _together(told[source]) for source in sorted(told)}
+            found.setdefault(source, []).append(refusal)
+    return {source: _together(found[source]) for source in sorted(found)}
 
 
 def _together(refusals: Iterable[Refusal]) -> Refusal:

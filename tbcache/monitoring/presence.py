@@ -47,7 +47,7 @@ class Presence:
         #: When to look next (monotonic) for processes of other versions, and which were told of.
         self._look_at = 0.0
         self._profiles: dict[tuple[tuple[str, ...] | None, int], msgspec.Raw] = {}
-        self._told_of: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def is_kept(self) -> bool:
@@ -127,8 +127,8 @@ class Presence:
         self._look_at = time.monotonic() + ALIVE_SECONDS
         for worker in read_workers(self._store):
             is_ours = (worker.version, worker.layout) == (__version__, LAYOUT)
-            if worker.is_alive and not is_ours and worker.name not in self._told_of:
-                self._told_of.add(worker.name)
+            if worker.is_alive and not is_ours and worker.name not in self._reported:
+                self._reported.add(worker.name)
                 log.warning(
                     "fleet.other_version",
                     who=worker.name,

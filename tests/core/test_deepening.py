@@ -143,8 +143,8 @@ def test_what_was_asked_for_of_late_goes_before_what_is_kept_warm(
         "stocktwits:x:y",
         "stocktwits:!",
     ):
-        deepening._monitor.asks.record(key)
-    deepening._monitor.asks.flush()
+        deepening._monitor.demand.record(key)
+    deepening._monitor.demand.flush()
     assert next_symbol(deepening) == "TSLA"
 
 

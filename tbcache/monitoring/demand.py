@@ -1,7 +1,7 @@
-"""How often each answer is asked for: what is asked for most is filled first.
+"""How often each answer is asked for, so that older hours are fetched first where most callers ask.
 
-It is a hint, and counted as one: what a process counts reaches Redis with its next beat, and is lost where
-that fails.
+These counts are hints. What a process has counted goes to Redis with its next heartbeat, and is lost if that
+fails.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from tbcache.models.untrusted import printable, whole_number
 from tbcache.store import Store
 
 KEPT_SECONDS = 2 * 3600
-#: Of so many keys a process counts the asks between two beats.
+#: The most keys that a process counts between two heartbeats.
 MOST_KEYS = 1_000
 
 
-class Asks:
-    """The asks of this process, and those of all in this hour and the one before."""
+class Demand:
+    """Counts the asks of this process, and reads those of the fleet in this hour and the one before."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._counted: dict[str, int] = {}
 
     def record(self, key: str) -> None:
-        """Count an ask for a cache key. No lock: an ask that is lost costs nothing."""
+        """Count an ask for a cache key. It takes no lock, as an ask that is not counted does no harm."""
         counted = self._counted
         if key in counted or len(counted) < MOST_KEYS:
             counted[key] = counted.get(key, 0) + 1
 
     def flush(self) -> None:
-        """Add what was counted to what Redis has.
+        """Add the counts of this process to those in Redis.
 
         Raises:
           Unavailable: Redis is away.
@@ -47,11 +47,11 @@ class Asks:
                 name = self._store.keys.asked(key.partition(":")[0], hour)
                 pipe.hincrby(name, key, asks)
                 pipe.expire(name, KEPT_SECONDS)
-            # A key of another type counts nothing.
+            # Under a key of another type nothing is counted.
             pipe.execute(raise_on_error=False)
 
     def most(self, source: str, count: int) -> list[tuple[str, int]]:
-        """The cache keys of ``source`` that were asked for most of late, and how often.
+        """The ``count`` cache keys of ``source`` that were asked for most in these two hours, and how often.
 
         Raises:
           Unavailable: Redis is away.
