@@ -62,7 +62,7 @@ def test_what_people_copy_type_checks_strictly(tmp_path: Path) -> None:
     )
     for name, text in found:
         (tmp_path / name).write_text(text)
-    paths = [*tmp_path.glob("*.py"), *(ROOT / "examples").glob("*.py")]
+    paths = [*tmp_path.glob("*.py"), *(ROOT / "examples").rglob("*.py")]
     command = [sys.executable, "-m", "mypy", "--strict", *map(str, paths)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import backfill, fetch, history, process, queue, status, up
+from tbcache.cli import backfill, fetch, history, process, queue, record, status, up
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
 )
 cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
+provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
 
 
 def _show_version(wanted: bool) -> None:
@@ -42,6 +43,11 @@ def _cache(data_dir: DataDir = None) -> None:
     """Clear what is cached."""
 
 
+@provider.callback()
+def _provider(data_dir: DataDir = None) -> None:
+    """Check a source of your own."""
+
+
 app.command(epilog=up.EXAMPLE)(up.up)
 app.command(epilog=fetch.EXAMPLE)(fetch.fetch)
 app.command(epilog=backfill.EXAMPLE)(backfill.backfill)
@@ -53,6 +59,9 @@ app.command(epilog=status.STATUS_EXAMPLE)(status.status)
 app.command(epilog=status.LIMITS_EXAMPLE)(status.limits)
 cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)
 app.add_typer(cache, name="cache")
+app.command(epilog=record.RECORD_EXAMPLE)(record.record)
+provider.command("check", epilog=record.CHECK_EXAMPLE)(record.check)
+app.add_typer(provider, name="provider")
 app.command(epilog=process.WORKER_EXAMPLE)(process.worker)
 app.command(epilog=process.SCHEDULER_EXAMPLE)(process.scheduler)
 app.command(epilog=process.API_EXAMPLE)(process.api)

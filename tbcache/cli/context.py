@@ -42,6 +42,25 @@ def await_redis(settings: Settings) -> None:
     configured_fleet(settings).wait_for_server(say)
 
 
+def look_for_redis(settings: Settings) -> None:
+    """Say when Redis is away. A wrong password is no such thing, and ends the command."""
+    try:
+        Fleet.of_process(settings).require()
+    except RedisUnreachable as error:
+        if settings.redis is None:
+            say(
+                f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}; "
+                "going on without Redis"
+            )
+        else:
+            what = (
+                f"at {error.address} refuses what it is asked"
+                if error.is_refusal
+                else f"is not reachable at {error.address}"
+            )
+            say(f"Redis {what} ({error.reason}); going on without it")
+
+
 def configured_fleet(settings: Settings) -> Fleet:
     """The fleet over the Redis of this process, whether that answers or not.
 

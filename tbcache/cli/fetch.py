@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.context import quiet_settings
+from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
 from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
 from tbcache.cli.table import age, outcome_table
 from tbcache.models import Outcome
-from tbcache.models.error import RedisUnreachable, UpstreamError
-from tbcache.settings import Settings, get_source
+from tbcache.models.error import UpstreamError
+from tbcache.settings import get_source
 
 EXAMPLE = "Example: tbcache fetch twitter AAPL --hours 24"
 
@@ -35,7 +35,7 @@ def fetch(
     settings = quiet_settings()
     known = get_source(source, settings)
     request = known.request(symbol, hours)
-    _look_for_redis(settings)
+    look_for_redis(settings)
     try:
         outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
     except UpstreamError as error:
@@ -50,27 +50,6 @@ def fetch(
         print_json(outcome_data(outcome))
     else:
         print_table(outcome_table([outcome], terminal_width()))
-
-
-def _look_for_redis(settings: Settings) -> None:
-    """Say when Redis is away. A wrong password is no such thing, and ends the command."""
-    from tbcache.fleet import Fleet
-
-    try:
-        Fleet.of_process(settings).require()
-    except RedisUnreachable as error:
-        if settings.redis is None:
-            say(
-                f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}; "
-                "going on without Redis"
-            )
-        else:
-            what = (
-                f"at {error.address} refuses what it is asked"
-                if error.is_refusal
-                else f"is not reachable at {error.address}"
-            )
-            say(f"Redis {what} ({error.reason}); going on without it")
 
 
 def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.settings import PREFIX
+from tbcache.settings import BUILT_IN_NAMES, PREFIX
 
 
 def _use_data_dir(folder: Path | None) -> Path | None:
@@ -27,6 +27,34 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
+
+
+def _named(text: str) -> str:
+    """The name of a source that is given by name, or as MODULE:CLASS.
+
+    One that ``TBCACHE_SOURCES`` does not name is added to it for this process, by its class's name.
+    """
+    _module, _, kind = text.partition(":")
+    if not kind:
+        return text
+    entries = [part.strip() for part in os.environ.get(_SOURCES, "").split(",") if part.strip()]
+    for entry in entries:
+        name, _, path = entry.partition("=")
+        if path.strip() == text:
+            return name.strip().lower()
+    name = kind.lower()
+    name = f"my_{name}" if name in BUILT_IN_NAMES else name
+    os.environ[_SOURCES] = ",".join((*entries, f"{name}={text}"))
+    return name
+
+
+_SOURCES = f"{PREFIX}SOURCES"
+OwnSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A source, like twitter, or MODULE:CLASS of your own.", callback=_named
+    ),
+]
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source, like twitter.")]
 Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Tickers, like AAPL or BRK.B.")]
 Hours = Annotated[int, typer.Option(help="Look back this many hours.")]

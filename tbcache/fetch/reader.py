@@ -254,7 +254,7 @@ class PageReader:
         try:
             # This is checked again at the socket: a process that was suspended meanwhile must not send.
             with until(attempt.grant.send_by):
-                response = await _sent(self._upstream, http)
+                response = await sent(self._upstream, http)
             return await world().offload(lambda: parse_page(self._upstream.source.name, parse, response))
         except UpstreamError as error:
             if not _may_be_billed(error):
@@ -300,7 +300,7 @@ def _broken_off(error: UpstreamError | TooLate) -> _End:
     return _End(error.kind, closing(error))
 
 
-async def _sent(upstream: Upstream, http: HttpRequest) -> RawResponse:
+async def sent(upstream: Upstream, http: HttpRequest) -> RawResponse:
     """The answer to ``http``, without blocking where the upstream can do that."""
     if isinstance(upstream, AwaitedUpstream) and not _sends_itself(upstream):
         return await upstream.exchange(http)

@@ -44,7 +44,7 @@ class Mask:
     def response(self, response: RawResponse) -> RawResponse:
         """``response`` without them, in headers and body."""
         headers = {name: self.text(value) for name, value in response.headers.items()}
-        return replace(response, headers=headers, body=self._bytes(response.body))
+        return replace(response, headers=headers, body=self.raw(response.body))
 
     def error(self, error: UpstreamError) -> UpstreamError:
         """``error`` with a message that shows none of them."""
@@ -56,9 +56,9 @@ class Mask:
         return shown
 
     def text(self, words: str) -> str:
-        return self._bytes(words.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        return self.raw(words.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
-    def _bytes(self, body: bytes) -> bytes:
+    def raw(self, body: bytes) -> bytes:
         for secret in self._secrets:
             if len(secret) >= SHORTEST and _pattern(secret).search(body):
                 body = _pattern(secret).sub(MASK.encode(), body)

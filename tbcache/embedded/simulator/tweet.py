@@ -19,7 +19,7 @@ from tbcache.embedded.simulator.x_query import Subject
 _EPOCH_MS = 1_288_834_974_657
 _FORM = "%Y-%m-%dT%H:%M:%S.000Z"
 _MENTION = re.compile(r"@(\w+)")
-_CASHTAG = re.compile(r"\$([A-Z][A-Z0-9.\-]*)")
+_CASHTAG = re.compile(r"\$([A-Z][A-Z0-9]*(?:[.\-][A-Z0-9]+)*)")
 _URL = re.compile(r"https://\S+")
 _REFERENCES = {"retweet": "retweeted", "quote": "quoted", "reply": "replied_to"}
 #: A retweet's own text is cut here; the whole of it is that of its post.

@@ -1,0 +1,93 @@
+"""``tbcache record`` and ``tbcache provider check``: what a source answers, and whether it is read right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tbcache.cli.context import look_for_redis, quiet_settings
+from tbcache.cli.error import FAILED, exit_code, failure, say
+from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
+from tbcache.cli.output import print_json, print_line, wants_json
+from tbcache.models.error import UpstreamError
+from tbcache.settings import get_source
+
+if TYPE_CHECKING:
+    from tbcache.providers.conformance import Report
+
+RECORD_EXAMPLE = "Example: tbcache record mybot.sources:Bluesky AAPL --out recordings"
+CHECK_EXAMPLE = "Example: tbcache provider check mybot.sources:Bluesky --recordings recordings"
+_FOLDER = Path("recordings")
+
+
+def record(
+    source: OwnSource,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write into this folder.")] = _FOLDER,
+    hours: Hours = 24,
+    pages: Annotated[int, typer.Option(min=1, max=100, help="Record at most this many pages.")] = 3,
+    timeout: Annotated[
+        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
+    ] = 60.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Write down what a source answers, without credentials: some pages, and what a refresh gets.
+
+    It keeps to the source's limits and budget, and writes over nothing.
+    """
+    settings = quiet_settings()
+    request = get_source(source, settings).request(symbol, hours)
+    from tbcache.providers import get_provider
+    from tbcache.providers.tape import Plan, make
+
+    plan = Plan(get_provider(source), request, pages, out)
+    plan.check()
+    say(str(plan))
+    look_for_redis(settings)
+    try:
+        files = make(plan, timeout)
+    except UpstreamError as error:
+        say(failure(request, error, plan.provider.source.variables))
+        raise typer.Exit(exit_code(error)) from None
+    finally:
+        plan.provider.client.close()
+    for file in files:
+        print_line(str(file))
+
+
+def check(
+    source: OwnSource,
+    recordings: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder that `tbcache record` wrote into.")
+    ] = _FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Check by recordings that a source does what is expected of one; nothing is sent.
+
+    Ends with 1 where something is wrong, and names each: the rule, the recording, and what would be right.
+    """
+    quiet_settings()
+    from tbcache.providers import get_provider
+    from tbcache.providers.conformance import check as look
+    from tbcache.providers.recording import read_folder
+
+    report = look(get_provider(source), read_folder(recordings, source))
+    if wants_json(as_json) and as_json:
+        print_json({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
+    else:
+        _print(report)
+    if report.wrong:
+        raise typer.Exit(FAILED)
+
+
+def _print(report: Report) -> None:
+    for finding in report.findings:
+        print_line(f"{finding.level}: {finding}")
+    wrong = {finding.rule for finding in report.wrong}
+    cost = f", billed at ${report.dollars:.3f}" if report.dollars else ""
+    print_line(
+        f"{report.source}: {len(report.rules) - len(wrong)} of {len(report.rules)} rules kept, by "
+        f"{report.recordings} recordings: {report.pages} pages, {report.items} items{cost}"
+    )

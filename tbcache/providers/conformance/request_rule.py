@@ -1,0 +1,109 @@
+"""What is asked for: the page that follows, what is new, several symbols at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tbcache.fetch.reader import RecheckingUpstream
+from tbcache.models import HttpRequest
+from tbcache.models.request import Stretch
+from tbcache.providers.conformance.checked import Checked, Found, Read
+
+
+def cursor_moves(checked: Checked) -> Iterator[Found]:
+    chains: dict[tuple[str, datetime], set[str]] = {}
+    for read, fetch, since in checked.asked:
+        cursor, following = read.recording.cursor, read.page.next
+        used = chains.setdefault((fetch.symbol, since), set())
+        if cursor is not None:
+            used.add(cursor)
+        if following is None:
+            continue
+        if following in used:
+            what = f"the cursor {following!r:.60} leads to where it has been"
+            yield Found(read.name, what, "Page.next is the cursor of the page that follows")
+        elif checked.request(fetch, following, since) == checked.request(fetch, cursor, since):
+            what = f"the request for the cursor {following!r:.60} is the same as the one before"
+            yield Found(read.name, what, "put the cursor into the request")
+
+
+def cursor_ends(checked: Checked) -> Iterator[Found]:
+    ends = [read for read, _, since in checked.asked if read.page.next is None or _reaches(read, since)]
+    if not ends and checked.sample is not None:
+        right = "record more --pages, or a symbol that is less written of"
+        yield Found("", "no recording is the last page of its hours", right, "not shown")
+    for read in ends:
+        if read.page.next is None and not read.page.exhausted and not _reaches(read, read.recording.since):
+            what = "there is no next page, and nothing says that this was all"
+            right = (
+                "set Page.exhausted where the upstream states it: without, no answer that ends so is complete"
+            )
+            yield Found(read.name, what, right)
+
+
+def _reaches(read: Read, since: datetime | None) -> bool:
+    return since is not None and bool(read.times) and min(read.times) < since
+
+
+def since_is_used(checked: Checked) -> Iterator[Found]:
+    """What is asked by time brings what is newer; what cannot be is the newest first, and ends there."""
+    for read, fetch, since in checked.asked:
+        first = _first_of(checked, fetch.symbol)
+        if not read.recording.is_refresh or first is None or first.recording.since is None:
+            continue
+        again = {item.id for item in read.page.items}
+        older = [at for at in read.times if at < since - timedelta(seconds=checked.source.lag_seconds)]
+        is_all = len(older) * 2 > len(read.times) and {item.id for item in first.page.items} <= again
+        if is_all and checked.source.price.per_item:
+            what = f"{len(older)} of {len(read.times)} items are older than since, and each is billed again"
+            yield Found(read.name, what, "ask for what is newer than since")
+        earlier = Stretch(first.recording.since)
+        asked = fetch.stretch or Stretch(since), earlier
+        both = [checked.request(replace(fetch, stretch=one), None, one.since) for one in asked]
+        if both[0] == both[1]:
+            what = "the request is the same whatever is known: a refresh takes whole pages"
+            right = "ask for what is newer than since, or fetch.stretch.since_id, if the upstream can do that"
+            yield Found(read.name, what, right, "wrong" if checked.source.price.per_item else "not shown")
+        return
+    if checked.sample is not None and not any(one.is_refresh for one in checked.recordings):
+        yield Found("", "no recording is a refresh", "make them by `tbcache record`", "not shown")
+
+
+def _first_of(checked: Checked, symbol: str) -> Read | None:
+    for read, fetch, _ in checked.asked:
+        if fetch.symbol == symbol and read.recording.cursor is None and not read.recording.is_refresh:
+            return read
+    return None
+
+
+def packs(checked: Checked) -> Iterator[Found]:
+    if checked.source.pack == 1:
+        return
+    for read, fetch, since in checked.asked:
+        symbols = checked.provider.packs((fetch.symbol, "ZZPACK"))
+        if symbols[:1] != (fetch.symbol,):
+            yield Found(
+                "", f"packs() leaves out the first symbol, {fetch.symbol}", "it leads, and is always in"
+            )
+        together = replace(fetch, others=tuple(symbols[1:]))
+        if len(symbols) > 1 and not _asks_for(checked.request(together, None, since), symbols):
+            right = "ask for each of fetch.symbols, or leave `pack` out of the defaults"
+            yield Found("", "a request for several symbols asks for one", right)
+        named = sum(checked.provider.is_of(item, fetch.symbol) for item in read.page.items)
+        if read.page.items and not named:
+            right = "is_of() says whether an item, which came for several symbols, is of one"
+            yield Found(read.name, f"none of its items is_of {fetch.symbol}, which found them", right)
+        return
+
+
+def _asks_for(request: HttpRequest, symbols: Sequence[str]) -> bool:
+    words = " ".join((request.url, *request.params.values())).upper()
+    return all(symbol in words for symbol in symbols)
+
+
+def rechecks(checked: Checked) -> Iterator[Found]:
+    if checked.source.recheck_seconds and not isinstance(checked.provider, RecheckingUpstream):
+        right = "write them, or leave `recheck_seconds` out of the defaults"
+        yield Found("", "known items are to be asked for, and it has no recheck() and rechecked()", right)
