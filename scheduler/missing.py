@@ -11,8 +11,6 @@ from tbcache.settings import Source
 #: For these reasons an answer lacks hours that another load can bring. For any other reason, as where a
 #: search goes no deeper, asking again brings nothing.
 FILLABLE = frozenset(("page_budget", "rate_limit", "budget", "throttled", "quota", "unavailable"))
-#: Older hours are loaded until this part of the day's budget is spent. The rest is for what callers ask for.
-BUDGET_PART = 0.5
 #: A load begins with the newest items. With room for fewer pages it would hardly reach older ones.
 LEAST_PAGES = 6
 
@@ -48,7 +46,7 @@ def may_spend(source: Source, spent: float) -> bool:
     """Whether older hours of ``source``, which has cost ``spent`` US dollars today, may cost more."""
     if not source.price.per_page:
         return True
-    return source.daily_budget is not None and spent < BUDGET_PART * source.daily_budget
+    return source.daily_budget is not None and spent < source.deepening_share * source.daily_budget
 
 
 def has_room(status: RateLimitStatus, fraction: float) -> bool:

@@ -11,11 +11,13 @@ from tbcache.store.wire import pack_limits, to_micros
 
 
 class Constants(NamedTuple):
-    """What every ask of a source has in common; money in millionths of a dollar."""
+    """What every ask of a source has in common; money in millionths of a dollar. ``deep_budget`` is the
+    part of the budget up to which older hours are filled, which nobody waits for."""
 
     source: Source
     limits: str
     budget: int
+    deep_budget: int
     page_price: int
 
 
@@ -39,7 +41,9 @@ class Prepared:
             window = self._limiter.process_window(source.name)
             window.configure(source.limits)
             window.purse.configure(budget, page_price // source.cost)
-            constants = self._constants[id(source)] = Constants(source, limits, budget, page_price)
+            # A budget of 0 would be none.
+            deep = max(1, int(budget * source.deepening_share)) if budget else 0
+            constants = self._constants[id(source)] = Constants(source, limits, budget, deep, page_price)
         return constants
 
     def keys_of_today(self, name: str) -> tuple[str, str]:

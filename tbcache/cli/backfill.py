@@ -18,6 +18,7 @@ from tbcache.settings import get_source
 EXAMPLE = "Example: tbcache backfill stocktwits AAPL --since 7d"
 
 _WHY = {
+    "recent": "what came within the last hour is left to `tbcache fetch`",
     "nothing_older": "the upstream gives nothing older",
     "search_depth": "the upstream's search goes no deeper",
     "no_next_page": "the upstream names no older page, and does not say that there is none",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from tbcache.io import utc_now
 from tbcache.models.error import InvalidRequest
+from tbcache.models.history import aware
 from tbcache.models.untrusted import quoted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -32,11 +33,18 @@ def moment(name: str, text: str) -> datetime:
       InvalidRequest: it is neither; names the option ``name``.
     """
     if _DURATION.match(text.strip().lower()):
-        return utc_now() - duration(name, text)
+        return _ago(name, text)
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise InvalidRequest(
             f"{name} {quoted(text)} is no moment: it should be like 7d (so long ago) or 2026-07-28T12:00"
         ) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return aware(name, found.replace(tzinfo=UTC) if found.tzinfo is None else found)
+
+
+def _ago(name: str, text: str) -> datetime:
+    try:
+        return aware(name, utc_now() - duration(name, text))
+    except OverflowError:
+        raise InvalidRequest(f"{name} {quoted(text)} is longer ago than any date") from None

@@ -6,8 +6,9 @@ backfill that was killed continues where it stopped.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from tbcache.fetch.reader import Fetched, PageReader, Upstream
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
 from tbcache.models import FetchRequest, Item
-from tbcache.models.error import ConfigurationError, RateLimited
+from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited
 from tbcache.models.request import Stretch
 from tbcache.scoring import name_of, score_items
 from tbcache.settings import Source, variable
@@ -35,6 +36,8 @@ RECENT = timedelta(hours=1)
 _ALWAYS = 1e9
 #: A stretch of time of which not all is known.
 Hole = Span
+#: A moment such as ``7d`` ago is looked at so long after it was named, at most.
+_BEGINS = timedelta(minutes=1)
 #: A shorter hole is ignored: the times of the upstream have no finer steps.
 _LEAST = timedelta(seconds=2)
 
@@ -88,6 +91,27 @@ def require_budget(source: Source) -> None:
         )
 
 
+def reachable(start: datetime, now: datetime, source: Source) -> datetime:
+    """``start``, or the oldest moment that ``source`` can answer where that was ``start`` just now.
+
+    Raises:
+      InvalidRequest: it is older than that, or still to come.
+    """
+    oldest = now - timedelta(hours=source.max_hours)
+    if start > now:
+        raise InvalidRequest(f"since {_utc(start)} is still to come: it is {_utc(now)}")
+    if start < oldest - _BEGINS:
+        raise InvalidRequest(
+            f"since {_utc(start)} is further back than {source.name} can answer; "
+            f"the most is {source.max_hours} hours: since {_utc(oldest)}"
+        )
+    return max(start, oldest)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def holes(upstream: Backfilled, request: FetchRequest, since: datetime, now: datetime) -> tuple[Span, ...]:
     """The stretches of time from ``since`` on that the database does not cover, the newest first.
 
@@ -113,7 +137,7 @@ async def fill(
     while True:
         job = BackfillJob(pipeline.admission, upstream, request, hole)
         left = max(0.0, give_up - clock())
-        ask = Ask(upstream.source, job.request, lane="prewarm", needed=_ALWAYS, patience=left)
+        ask = Ask(job.source, job.request, lane="prewarm", needed=_ALWAYS, patience=left)
         filled = (await pipeline.travel(job, ask)).value
         if filled is not _OTHERS:
             return filled
@@ -130,11 +154,8 @@ class BackfillJob:
         self._upstream = upstream
         self._fetch = request
         self._hole = hole
+        self.source = _unkept(upstream.source)
         self.request = Older(request.source, request.symbol, request.hours)
-
-    @property
-    def source(self) -> Source:
-        return self._upstream.source
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -197,6 +218,12 @@ class BackfillJob:
         )
 
 
+@functools.lru_cache(maxsize=64)
+def _unkept(source: Source) -> Source:
+    """``source`` as a backfill asks it: a page before must not stand in for one that is refused."""
+    return replace(source, cache_ttl=0.001, stale_ttl=0.0)
+
+
 def _filled(fetched: Fetched) -> Filled:
     is_open = fetched.reason in (None, "page_budget", "plan_delay")
     return Filled(len(fetched.items), fetched.since, None if is_open else fetched.reason)
@@ -213,6 +240,8 @@ def fill_all(
 
     It ends with a page that makes no hole smaller.
     """
+    if since > now - RECENT:
+        return "recent"
     found = holes(upstream, request, since, now)
     while found:
         hole = found[0]

@@ -24,12 +24,15 @@ def stretches(
 
     They are the time since the last load and, where ``request`` is for more hours than any before, the time
     before the oldest known item. Only a deep request asks for the holes in between: they cost pages for which
-    nobody waits.
+    nobody waits. The most hours of the requests before count as well: one for fewer hours would otherwise
+    leave a hole in the answer over more.
     """
-    start = now - timedelta(hours=request.hours)
-    last = None if known is None else known.timeline.coverage.last(Span(start, now))
-    if known is None or last is None:
+    if known is None:
         return ()
+    start = now - timedelta(hours=max(request.hours, min(known.hours, source.max_hours)))
+    last = known.timeline.coverage.last(Span(start, now))
+    if last is None:
+        return (Stretch(start),)
     since = max(start, _since(last.end, now, source))
     dated = [version for version in known.timeline.versions if version.item.at is not None]
     news = _between(dated, since, None)

@@ -150,8 +150,10 @@ class PageReader:
         self._turn = turn
         self._may_send = may_send
         self._now = now
-        self._start = self._now - timedelta(hours=self._request.hours)
-        self._stretches = stretches or (Stretch(self._start),)
+        start = self._now - timedelta(hours=self._request.hours)
+        self._stretches = stretches or (Stretch(start),)
+        #: What is older is not kept: never a part of what the pages are said to cover.
+        self._start = min(start, *(stretch.since for stretch in self._stretches))
         self._is_partial = bool(stretches)
         self._kept: dict[str, Item] = {}
         self._pages = 0
@@ -216,6 +218,12 @@ class PageReader:
                 self._take(await self._exchange(http, upstream.rechecked))
             except UpstreamError as error:
                 return _End(None, closing(error))
+            except Exception as error:
+                # A mistake of the provider's here loses nothing of what was read, and paid for, before.
+                log.warning(
+                    "recheck.failed", source=self._request.source, error=f"{type(error).__name__}: {error}"
+                )
+                break
         return _End(None)
 
     async def _take_slot(self) -> _End | None:

@@ -26,7 +26,7 @@ from tbcache.timeline import (
     decode_record,
     pack_record,
 )
-from tbcache.timeline.record import MOST_ITEMS
+from tbcache.timeline.record import FULL, MOST_ITEMS
 
 log = get_logger("tbcache.fetch")
 
@@ -69,15 +69,23 @@ def extended(
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     hours = max(request.hours, 0 if known is None else known.hours)
     timeline = before | Timeline.of(news, reads)
-    cut = timeline.cut(read_at - timedelta(hours=hours), MOST_ITEMS)
-    reason = fetched.reason or (None if known is None else known.reason)
+    start = read_at - timedelta(hours=hours)
+    cut = timeline.cut(start, MOST_ITEMS)
+    reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
     counts = {} if known is None else known.tally
     tally = counted(counts, timeline, read_at)
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
     record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
     after = None if known is None else known.read_at
     load = Load(
-        read_at, fetched.asked_at, kept_from, hours, record.scorer, after, reason, changed(counts, tally)
+        read_at,
+        fetched.asked_at,
+        kept_from,
+        hours,
+        record.scorer,
+        after,
+        record.reason,
+        changed(counts, tally),
     )
     return Extension(record, packed, news, reads, load)
 

@@ -13,6 +13,7 @@ from tbcache.models.error import ConfigurationError, InvalidRequest
 
 #: More moments than these are no history but a mistake in its dates.
 MOST_POINTS = 100_000
+_FIRST_YEAR, _LAST_YEAR = 1971, 9000
 
 
 class Point(NamedTuple):
@@ -123,8 +124,11 @@ def aware(name: str, moment: datetime) -> datetime:
     """``moment``, the argument ``name``, in UTC.
 
     Raises:
-      InvalidRequest: it has no zone.
+      InvalidRequest: it has no zone, or is of a time of which nothing can be known.
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise InvalidRequest(f"{name} {moment!r} needs a zone, like datetime(2026, 7, 28, 12, tzinfo=UTC)")
+    # The first and last years that hours can be added to, in any zone.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise InvalidRequest(f"{name} {moment} must be of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone(UTC)

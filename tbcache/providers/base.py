@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from tbcache.fetch import http_response
-from tbcache.fetch.backfill import Filled, Hole, fill, fill_all, require_budget
+from tbcache.fetch.backfill import Filled, Hole, fill, fill_all, reachable, require_budget
 from tbcache.fetch.history import answered, looked_back
 from tbcache.fetch.tools import Tools
 from tbcache.io import run, world
@@ -197,7 +197,7 @@ class Provider(Tools, ABC):
         it is called again, with a page twice at most. ``on_page`` is told how many items a page had, and
         since when all is known by it (None: it proves nothing). Waits at most ``patience`` seconds for a
         slot. Returns why it ended before ``since``, as the upstream gives nothing older; None where all is
-        known.
+        known but what came within the last hour, which is left to the next fetch.
 
         Raises:
           InvalidRequest: no ticker, no zone, or further back than the source can answer.
@@ -208,9 +208,10 @@ class Provider(Tools, ABC):
         """
         self.source.require()
         require_budget(self.source)
-        start = aware("since", since)
-        now = self.pipeline.admission.now - timedelta(hours=self.source.delay_hours)
-        request = self.source.request(symbol, max(1, math.ceil((now - start).total_seconds() / 3600)))
+        now = self.pipeline.admission.now
+        start = reachable(aware("since", since), now, self.source)
+        request = self.source.request(symbol, max(1, math.ceil((now - start) / timedelta(hours=1))))
+        now -= timedelta(hours=self.source.delay_hours)
 
         def fill_next(hole: Hole) -> Filled:
             filled = run(fill(self.pipeline, self, request, hole, patience))

@@ -159,13 +159,17 @@ class TwitterProvider(Provider):
         So the other query has a slot of its own, and so have those of the next hour.
         """
         response = await super().exchange(request)
-        if not request.params["query"].lstrip("(").startswith("$"):
+        query = request.params.get("query")
+        if query is None:
+            # Known posts are asked for by their ids.
+            return response
+        if not query.lstrip("(").startswith("$"):
             # A post that is found by a word may speak of something else, and is billed: `status` tells of it.
             self.usage_monitor.count(self.source.name, {"plain": 1})
         elif _lacks_cashtags(response):
             self._plain_until = time.monotonic() + PLAIN_SECONDS
             log.warning("plan.no_cashtags", source=self.source.name, words_for_seconds=PLAIN_SECONDS)
-            if request.params["query"].startswith("("):
+            if query.startswith("("):
                 # The symbols are asked for one by one from now on.
                 return response
             return replace(response, status=200, body=_EMPTY)

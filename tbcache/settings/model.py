@@ -180,6 +180,7 @@ class SourceSettings(BaseModel):
     stale_ttl: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     charge: Charge | None = None
     daily_budget: Annotated[float, Field(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None = None
+    deepening_share: Annotated[float, Field(ge=0, le=1)] | None = None
     cost: PositiveInt | None = None
     pages: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = None
     pack: Annotated[int, Field(ge=1, le=MOST_PACKED)] | None = None

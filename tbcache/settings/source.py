@@ -41,7 +41,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 class Source:
     """One upstream, as it is configured in this process.
 
-    ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
+    ``deepening_share`` is the part of the daily budget that older hours may have cost, which nobody waits
+    for; ``cost`` is how many slots of each limit a request takes; ``max_hours`` how far
     back the upstream can answer; ``pages`` how many requests one answer may take;
     ``pack`` how many symbols one request may ask for; ``recheck_seconds`` how often it is
     asked what became of items that are known (0: it cannot be asked that);
@@ -60,6 +61,7 @@ class Source:
     charge: Charge = "fetch"
     price: Price = FREE
     daily_budget: float | None = None
+    deepening_share: float = 0.5
     cost: int = 1
     max_hours: int = 168
     pages: int = 3
@@ -427,6 +429,7 @@ _FIGURES = (
     "stale_ttl",
     "charge",
     "daily_budget",
+    "deepening_share",
     "cost",
     "pages",
     "pack",

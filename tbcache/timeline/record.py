@@ -54,6 +54,10 @@ class Record:
     tally: Tally = field(default_factory=dict, hash=False)
 
 
+#: The reason of a record that has no room for more of its hours.
+FULL = "full"
+
+
 class Packed(NamedTuple):
     """A record in its compact form: ``record`` is what of it is in ``data``, from ``kept_from`` on."""
 
@@ -70,13 +74,13 @@ def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
 
 def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTES) -> Packed:
     """``record``, which has items from ``kept_from`` on, as JSON, its timeline in at most ``most_bytes``:
-    where it has more, the oldest items are left out, and what covers them. The hours stand first, for scripts
-    to read.
+    where it has more, the oldest items are left out, and what covers them, and its reason is FULL. The hours
+    stand first, for scripts to read.
     """
     data = _encode(record)
     while len(data) > most_bytes and (most := len(record.timeline.versions)) > 1:
         kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, most * most_bytes // len(data))))
-        record = replace(record, timeline=record.timeline.kept_from(kept_from))
+        record = replace(record, timeline=record.timeline.kept_from(kept_from), reason=FULL)
         data = _encode(record)
     return Packed(record, kept_from, b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(data)))
 

@@ -74,6 +74,18 @@ def test_a_deep_load_leaves_the_others_their_part_of_the_limit(pipeline: Pipelin
     assert len(upstream.sent) == 9
 
 
+def test_a_deep_load_leaves_the_others_their_part_of_the_budget(pipeline: Pipeline) -> None:
+    """One load would spend a small budget whole, and shut the source for the day."""
+    upstream = busy()
+    upstream.source = replace(upstream.source, price=Price(per_request=1.0), daily_budget=10.0)
+    pipeline.run(upstream, AAPL)
+    deepen(pipeline, upstream)
+    assert len(upstream.sent) == 5
+    deepen(pipeline, upstream)
+    assert len(upstream.sent) == 5
+    assert pipeline.run(upstream, FetchRequest("twitter", "TSLA"), patience=0).origin == "live"
+
+
 def test_an_answer_that_was_asked_for_is_read_with_the_pages_of_one(pipeline: Pipeline) -> None:
     """It does not wait for holes."""
     upstream = busy()
@@ -113,12 +125,15 @@ def test_what_is_gone_counts_no_more_and_what_was_edited_counts_as_it_is(pipelin
     assert again.complete
 
 
-def test_a_refusal_to_say_what_became_of_items_costs_no_answer(pipeline: Pipeline) -> None:
-    """All that was asked for is there."""
+@pytest.mark.parametrize(
+    "error", [UpstreamThrottled("twitter", "slow down", status=429), RuntimeError("a bug")]
+)
+def test_a_refusal_to_say_what_became_of_items_costs_no_answer(pipeline: Pipeline, error: Exception) -> None:
+    """All that was asked for is there, and was paid for."""
 
     class Refusing(Known):
         def rechecked(self, response: RawResponse) -> Page:
-            raise UpstreamThrottled("twitter", "slow down", status=429)
+            raise error
 
     upstream = Refusing(FREE)
     upstream.answer = lambda cursor: Page((Item("1", datetime.now(UTC), "up"),), exhausted=True)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler.missing import Candidate
 from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page
@@ -305,6 +306,31 @@ def test_more_news_than_a_refresh_may_read_leaves_a_hole(pipeline: Pipeline, sto
     found = pipeline.run(upstream, AAPL, needed=1)
     assert (found.sentiment.count, found.sentiment.reason) == (3, "page_budget")
     assert found.covered_hours == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_an_ask_for_fewer_hours_reads_is_there_for_the_answer_over_more(
+    pipeline: Pipeline, store: Store
+) -> None:
+    """Hours that are said to be covered, whose posts were thrown away, would be a false answer for a day."""
+    upstream = Asked(answer=lambda cursor: posts(20))
+    pipeline.run(upstream, AAPL)
+    known = decode_record(store.client.get(store.keys.entry(LINE))[47:-1])
+    reads = tuple(_until(each, hours_ago(6)) for each in known.timeline.reads)
+    rewrite(store, replace(known, timeline=replace(known.timeline, reads=reads)))
+    age(store, AAPL.key, LINE)
+    upstream.answer = lambda cursor: posts(0.5, 5)
+    assert figures(pipeline.run(upstream, over(1), needed=1)) == (1, 1, True)
+    assert figures(pipeline.run(upstream, AAPL)) == (3, 24, True)
+
+
+def test_a_timeline_that_has_no_room_for_more_says_so(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load of older hours would be thrown away again, at each look of the scheduler, for ever."""
+    monkeypatch.setattr("tbcache.fetch.record.MOST_ITEMS", 2)
+    found = pipeline.run(Upstream(answer=lambda cursor: posts(1, 2, 3)), AAPL).sentiment
+    assert (found.count, found.complete, found.reason) == (2, False, "full")
+    assert not Candidate(AAPL, found, 1).is_fillable
 
 
 def test_more_hours_ask_for_what_is_older_than_is_known(pipeline: Pipeline) -> None:

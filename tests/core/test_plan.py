@@ -37,7 +37,19 @@ def since(source: Source, end: datetime, now: datetime) -> datetime:
 def test_all_is_asked_for_where_nothing_is_known() -> None:
     """The first ask of a symbol has nothing to build upon, and so has one after a pause of days."""
     assert stretches(None, AAPL, X, NOON) == ()
-    assert stretches(known(NOON - timedelta(days=3)), AAPL, X, NOON) == ()
+    assert stretches(known(NOON - timedelta(days=3)), AAPL, X, NOON) == (Stretch(NOON - timedelta(hours=24)),)
+
+
+def test_an_ask_for_fewer_hours_leaves_no_hole_in_an_answer_over_more() -> None:
+    """After a pause of a night, one bot that asks for an hour left all others 1 of 24 hours, for a day."""
+    hour, end = FetchRequest("twitter", "AAPL", 1), NOON - timedelta(hours=5)
+    (news,) = stretches(known(end), hour, X, NOON)
+    assert news.since == end - timedelta(seconds=30)
+    assert stretches(known(NOON - timedelta(days=3)), hour, X, NOON) == (Stretch(NOON - timedelta(hours=24)),)
+    fewer = replace(X, max_hours=6)
+    assert stretches(known(NOON - timedelta(days=3)), hour, fewer, NOON) == (
+        Stretch(NOON - timedelta(hours=6)),
+    )
 
 
 def test_what_may_turn_up_late_is_looked_for_again() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tbcache.fetch.reader import RecheckingUpstream
 from tbcache.models import Engagement, FetchRequest, Page
 from tbcache.models.error import (
     ConfigurationError,
@@ -351,6 +352,13 @@ def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch(
     later = time.monotonic() + PLAIN_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert query(twitter) == "$AAPL -is:retweet lang:en"
+
+
+def test_what_became_of_known_posts_is_asked_by_their_ids() -> None:
+    """A request without a query ended the load, and lost all the pages before it, which were billed."""
+    twitter = asking(lambda request: httpx2.Response(200, json={"data": [], "errors": []}))
+    assert isinstance(twitter, RecheckingUpstream)
+    assert twitter.rechecked(twitter.send(twitter.recheck(["1", "2"]))).items == ()
 
 
 def test_an_error_after_the_refusal_of_cashtags_is_that_error() -> None:

@@ -62,6 +62,7 @@ def test_a_form_is_no_larger_than_its_bound_and_claims_no_more_than_it_holds() -
     versions = [seen(f"{n}", n / 100, 20, f"{n * 7919 % 1009} text {n * 31 % 97}") for n in range(1000)]
     data = encode_record(_record(Timeline.of(versions, [Read(span(0, 12), moment(12))])), most_bytes=4000)
     assert len(data) <= 4000 * 4 / 3 + 20
+    assert decode_record(data).reason == "full"
     kept = decode_record(data).timeline
     assert 50 < len(kept.versions) < 1000
     assert kept.versions[-1].item.id == "999"
