@@ -80,7 +80,7 @@ def test_every_view_tells_the_same_of_a_fleet(settings: Settings, store: Store, 
     assert (reddit["used"], reddit["remaining"], reddit["is_limited"]) == (60, 0, True)
     assert {name: told["limits"][0][name] for name in reddit if name != "count"} == {
         name: value for name, value in reddit.items() if name != "count"
-    } | {"reset_at": told["limits"][0]["reset_at"]}
+    } | {name: told["limits"][0][name] for name in ("reset_at", "reason")}  # They count seconds.
     assert (told["is_limited"], told["limits"][0]["allowed"]) == (True, reddit["count"])
     assert views.metric("tbcache_slots_used", source="reddit", window="1m") == 60
 

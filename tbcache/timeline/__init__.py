@@ -1,6 +1,6 @@
-"""What is known of a symbol's items in one source: every version of each, and of which hours all are known.
+"""The items of a symbol in one source: every version of each, and the hours of which no item is missing.
 
-Values alone: nothing here asks Redis, an upstream, a database or a clock.
+This package has values alone: nothing here asks Redis, an upstream, a database or a clock.
 """
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span

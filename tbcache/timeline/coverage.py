@@ -1,4 +1,4 @@
-"""Of which time all items are known: a set of spans."""
+"""Coverage: the spans of time of which all items are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 
 class Span(NamedTuple):
-    """The time from ``start`` to ``end``, both aware; empty where ``end`` is not the later one."""
+    """The time from ``start`` to ``end``, both aware. It is empty unless ``end`` is later than ``start``."""
 
     start: datetime
     end: datetime
@@ -23,7 +23,7 @@ class Coverage:
 
     @classmethod
     def of(cls, spans: Iterable[Span]) -> Self:
-        """What all of ``spans`` cover together, in whatever order they come."""
+        """The coverage of all of ``spans`` together, in whatever order they come."""
         joined: list[Span] = []
         for span in sorted(span for span in spans if span.start < span.end):
             if joined and span.start <= joined[-1].end:
@@ -33,22 +33,22 @@ class Coverage:
         return cls(tuple(joined))
 
     def __or__(self, other: Coverage) -> Coverage:
-        """What either covers."""
+        """The time that either covers."""
         return Coverage.of((*self.spans, *other.spans))
 
     def within(self, limits: Span) -> Coverage:
-        """What is covered of ``limits``."""
+        """The part of ``limits`` that is covered."""
         return Coverage.of(Span(max(s.start, limits.start), min(s.end, limits.end)) for s in self.spans)
 
     def holes(self, limits: Span) -> tuple[Span, ...]:
-        """What is not covered of ``limits``, the oldest first."""
+        """The parts of ``limits`` that are not covered, the oldest first."""
         inside = self.within(limits).spans
         edges = [limits.start, *(edge for span in inside for edge in span), limits.end]
         pairs = zip(edges[::2], edges[1::2], strict=True)
         return tuple(Span(start, end) for start, end in pairs if start < end)
 
     def last(self, limits: Span) -> Span | None:
-        """The newest span that is covered of ``limits``; None where nothing is."""
+        """The newest covered span within ``limits``; None where there is none."""
         inside = self.within(limits).spans
         return inside[-1] if inside else None
 

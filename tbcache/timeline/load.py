@@ -1,4 +1,4 @@
-"""Loads: what each has added to the record of a symbol, by which the record of any moment is made again."""
+"""Loads: what each added to the record of a symbol, so that the record of any moment can be rebuilt."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tbcache.timeline.record import Record
 from tbcache.timeline.tally import KEPT, Tally, pruned
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
-#: How long after its last load a record is there: then nothing is known any more.
+#: So long after its last load a record expires in Redis; from then on nothing was known.
 LIFE = timedelta(days=7)
-#: So far ahead of ours the times of items are believed to be, at most: by a wrong zone, as a rule.
+#: The times of items may be ahead of our clock by so much, mostly because of a wrong zone.
 AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load has made of the record before it, beside the versions and reads that it added.
+    """What a load changed in the record before it, apart from the versions and reads that it added.
 
-    ``after`` is the ``read_at`` of that record, None where there was none: the first load, or one after a
-    clear. ``kept_from`` is from when on the new record has items, ``tally`` the counts that changed. The
-    others are those of the record: see :class:`tbcache.timeline.Record`.
+    ``after`` is the ``read_at`` of the record before it; None where there was none, as for the first load and
+    for one after a clear. The new record has items from ``kept_from`` on, and ``tally`` has the counts that
+    changed. The other fields are those of :class:`tbcache.timeline.Record`.
     """
 
     read_at: datetime
@@ -38,11 +38,12 @@ class Load:
 
 
 class Past:
-    """The loads of a symbol, in any order, and what they added. ``versions`` are in the order of their
-    ``seen_at``; they and the ``reads`` may be more than those of the loads.
+    """Rebuilds records of the past from the loads of a symbol, in any order, and from what they added.
 
-    A record is made again from the loads that led to it, each of which names the one before it. Two that ran
-    at the same time have the same one before them, and the record has what one of them added alone.
+    ``reads`` may include some that belong to no load.
+
+    A record is rebuilt from the chain of loads that led to it: each load names the one before it. Of two
+    loads that ran at the same time, and so name the same one, only one is in the chain.
     """
 
     def __init__(self, loads: Sequence[Load], reads: Sequence[Read]) -> None:
@@ -51,17 +52,20 @@ class Past:
         self._reads = reads
 
     def last(self, moment: datetime) -> Load | None:
-        """The last load of before ``moment``, or at it; None where the record of it is gone by then."""
+        """The last load up to ``moment``; None where its record had expired by then."""
         place = bisect_right(self._moments, moment)
         last = self._moments[place - 1] if place else None
         return None if last is None or moment - last > LIFE else self._loads[last]
 
     def record(self, last: Load, versions: Sequence[Scored], hours: int) -> Record:
-        """The record as ``last`` has left it, as far as its last ``hours`` go."""
+        """The last ``hours`` of the record as the load ``last`` left it.
+
+        ``versions`` are sorted by their ``seen_at``, and may include some that belong to no load.
+        """
         oldest = last.read_at - max(KEPT, timedelta(hours=hours) + AHEAD)
         chain = self._chain(last, oldest)
         cuts = _cuts(chain)
-        # What no load has seen, but a backfill, was in no record.
+        # A version that only a backfill has read was in no record.
         seen = [version for version in versions if version.seen_at in cuts]
         latest = Timeline.of(seen).latest().values()
         kept = (each for each in latest if each.at >= cuts[each.seen_at])
@@ -77,7 +81,7 @@ class Past:
         )
 
     def _chain(self, last: Load, oldest: datetime) -> list[Load]:
-        """The loads that led to ``last``, itself included, the newest first."""
+        """The loads that led to ``last``, which is the first of them; the newest first."""
         chain, load = [last], last
         while load.after is not None and oldest <= load.after < load.read_at and load.after in self._loads:
             load = self._loads[load.after]
@@ -86,13 +90,13 @@ class Past:
 
 
 def between(versions: Sequence[Scored], start: datetime, end: datetime) -> Sequence[Scored]:
-    """Those of ``versions``, which are in the order of their ``seen_at``, that were seen in that time."""
+    """Those of ``versions``, sorted by their ``seen_at``, that were seen from ``start`` to ``end``."""
     first = bisect_left(versions, start, key=lambda version: version.seen_at)
     return versions[first : bisect_right(versions, end, key=lambda version: version.seen_at)]
 
 
 def _cuts(chain: Sequence[Load]) -> dict[datetime, datetime]:
-    """Of each load, from when on what it added is still there: no load after it has left that out."""
+    """By the ``read_at`` of each load: from when on its items are still in the last record of the chain."""
     cuts: dict[datetime, datetime] = {}
     cut = chain[0].kept_from
     for load in chain:

@@ -1,4 +1,4 @@
-"""A timeline as it is kept for the fleet, and its compact form."""
+"""The record of a symbol, which the fleet shares, and its compact form."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
-#: The compact form of a timeline has at most so many bytes, and so many before it is compressed.
+#: The most bytes of a timeline in its compact form, and before it is compressed.
 MOST_BYTES = 1_000_000
 MOST_PLAIN_BYTES = 32_000_000
 MOST_ITEMS = 20_000
-#: A year: no source is asked for more.
+#: One year: no source can be asked for more.
 MOST_HOURS = 8760
-#: What a compact form begins with. Another version of it is not read.
+#: The compact form begins with this. A form that begins with anything else is not read.
 _FORM = b"tl1\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Whoever counts hours back or on from a time before this one stays among the times that there are.
+#: Hours can be added to any time before this one without an overflow.
 _END = datetime(9000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Corrupt(ValueError):
-    """The bytes are no timeline of this version."""
+    """The bytes are no record of this version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A timeline, and what an answer needs beside it.
+    """A timeline, and what else an answer needs.
 
-    ``asked_at`` is when the upstream was asked last, ``read_at`` when all was read that it gave; ``hours``
-    the most that it was asked for since the record began, ``reason`` why less is covered, ``scorer`` who gave
-    the scores. ``tally`` is how many items there were, for longer than the items are kept.
+    The upstream was asked last at ``asked_at``, and its answer was read by ``read_at``. ``hours`` is the most
+    that was asked for since the record began, and ``reason`` is why less is covered. ``scorer`` gave the
+    scores. ``tally`` counts the items, for longer than the items themselves are kept.
     """
 
     timeline: Timeline
@@ -59,7 +59,7 @@ FULL = "full"
 
 
 class Packed(NamedTuple):
-    """A record in its compact form: ``record`` is what of it is in ``data``, from ``kept_from`` on."""
+    """``data`` is the compact form of ``record``, which has no items before ``kept_from``."""
 
     record: Record
     kept_from: datetime
@@ -73,9 +73,10 @@ def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
 
 
 def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTES) -> Packed:
-    """``record``, which has items from ``kept_from`` on, as JSON, its timeline in at most ``most_bytes``:
-    where it has more, the oldest items are left out, and what covers them, and its reason is FULL. The hours
-    stand first, for scripts to read.
+    """``record``, which has items from ``kept_from`` on, as JSON with a timeline of at most ``most_bytes``.
+
+    A longer timeline loses its oldest items and the coverage of their time, and its reason is FULL. The hours
+    stand first, because scripts read them.
     """
     data = _encode(record)
     while len(data) > most_bytes and (most := len(record.timeline.versions)) > 1:
@@ -86,10 +87,10 @@ def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTE
 
 
 def decode_record(data: bytes) -> Record:
-    """What :func:`encode_record` made ``data`` of.
+    """The record that :func:`encode_record` has encoded in ``data``.
 
     Raises:
-      Corrupt: it made it of none.
+      Corrupt: ``data`` is damaged, or of another version.
     """
     try:
         packed = base64.b64decode(read_json(data, _Json).t, validate=True)
@@ -113,7 +114,9 @@ class _Json(msgspec.Struct):
 
 
 class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
-    """A version, with times in microseconds since the Unix epoch; what is mostly absent stands last."""
+    """A version of an item. Times are microseconds since the Unix epoch; fields that are rarely set stand
+    last.
+    """
 
     id: str
     at: int | None
@@ -185,7 +188,7 @@ class _Row(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
 
 class _Table(msgspec.Struct, array_like=True):
-    """A record; a read is its start, its end and when it was."""
+    """A record. Each of ``reads`` is the start and the end of a span, and when it was read."""
 
     asked_at: int
     read_at: int
@@ -218,7 +221,7 @@ def _encode(record: Record) -> bytes:
     rows = [_Row.of(version) for version in record.timeline.versions]
     moments = _micros(record.asked_at), _micros(record.read_at)
     table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows, dict(record.tally))
-    # The fastest level: the next ones save little and cost several times as much.
+    # Level 1 is the fastest: the next ones save little space and take several times as long.
     return _FORM + zlib.compress(_plain(table), 1)
 
 
@@ -226,7 +229,7 @@ def _plain(table: _Table) -> bytes:
     try:
         return _ENCODER.encode(table)
     except UnicodeEncodeError:
-        # A lone surrogate, as a cut emoji leaves it, has no bytes in UTF-8.
+        # A lone surrogate, which a cut emoji leaves, cannot be encoded in UTF-8.
         return _ENCODER.encode(_map_texts(msgspec.to_builtins(table)))
 
 

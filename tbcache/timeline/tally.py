@@ -1,4 +1,4 @@
-"""How many items there were in each quarter of an hour, for longer than the items themselves are kept."""
+"""The tally: how many items each quarter of an hour had. It is kept for longer than the items themselves."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from tbcache.timeline.coverage import Span
 from tbcache.timeline.timeline import Timeline
 
 QUARTER = timedelta(minutes=15)
-#: For so long the counts are kept: the hours of an answer, on each of the 7 days before it.
+#: For so long the counts are kept, so that the hours of an answer can be compared with the 7 days before it.
 KEPT = timedelta(days=9)
-#: A comparison needs so much of the hours on both sides, and the baseline so many days of the last 7.
+#: A comparison needs this part of the hours on both days, and a baseline so many of the last 7 days.
 LEAST_SHARE = 0.8
 LEAST_DAYS = 3
 DAYS = 7
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_DAY = timedelta(days=1) // QUARTER
 
-#: By the number of the quarter since 1970; of those alone of which all items are known.
+#: The count of items by the number of the quarter since 1970. Only quarters that are fully covered are in it.
 Tally = Mapping[int, int]
 
 
 def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
-    """``before`` with the quarters that ``timeline`` knows completely, counted anew; without old ones."""
+    """``before``, with the quarters that ``timeline`` covers counted anew, and without quarters that are too
+    old.
+    """
     return pruned({**before, **tally_of(timeline)}, now)
 
 
 def pruned(tally: Tally, now: datetime) -> dict[int, int]:
-    """What of ``tally`` is kept at ``now``, in the order of time."""
+    """``tally`` without the quarters that are too old at ``now``; sorted by time."""
     oldest = _number(now - KEPT)
     return {quarter: tally[quarter] for quarter in sorted(tally) if quarter >= oldest}
 
 
 def changed(before: Tally, after: Tally) -> dict[int, int]:
-    """The counts of ``after`` that are others than those of ``before``."""
+    """The counts of ``after`` that differ from those of ``before``."""
     return {quarter: n for quarter, n in after.items() if before.get(quarter) != n}
 
 
 def tally_of(timeline: Timeline) -> dict[int, int]:
-    """The quarters that ``timeline`` knows completely."""
+    """The counts of the quarters that ``timeline`` fully covers."""
     times = sorted(version.at for version in timeline.latest().values())
     return {
         quarter: bisect_left(times, _moment(quarter + 1)) - bisect_left(times, _moment(quarter))
@@ -52,7 +54,7 @@ def tally_of(timeline: Timeline) -> dict[int, int]:
 
 
 def compared(tally: Tally, hours: Span) -> Volume:
-    """The volume of ``hours`` beside that of a day before, and beside the mean of the 7 days before."""
+    """The volume of ``hours``, compared with the day before and with the mean of the 7 days before."""
     now = list(_within(hours))
     days = [_ratio(tally, now, day) for day in range(1, DAYS + 1)]
     known = [each for each in days if each is not None]
@@ -63,7 +65,10 @@ def compared(tally: Tally, hours: Span) -> Volume:
 
 
 def _ratio(tally: Tally, now: Sequence[int], day: int) -> tuple[float, ...] | None:
-    """How many items there were so many days ago, scaled to all the hours, and how many there are now."""
+    """The number of items so many days ago and now; None where too few quarters are known on both days.
+
+    Both numbers are scaled up from the quarters that are known to all of the hours.
+    """
     both = [quarter for quarter in now if quarter in tally and quarter - day * _PER_DAY in tally]
     if not both or len(both) < LEAST_SHARE * len(now):
         return None
@@ -82,7 +87,7 @@ def _change(pair: Sequence[float] | None) -> tuple[float | None, float | None]:
 
 
 def _within(span: Span) -> range:
-    """The quarters that lie in ``span`` completely."""
+    """The quarters that lie completely within ``span``."""
     return range(-((_EPOCH - span.start) // QUARTER), _number(span.end))
 
 

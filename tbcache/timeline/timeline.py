@@ -1,7 +1,7 @@
-"""The items of a symbol: every version of each, when it was seen, and the score that it was given.
+"""The timeline of a symbol: every version of each item, when it was seen, and the score that it was given.
 
-Two timelines of the same symbol merge to one that has what either has, whatever the order in which they come
-and however often: a version is never changed, and which of them counts follows from when they were seen.
+Two timelines of a symbol can be merged in any order, and any number of times, with the same result. A version
+never changes, and which version of an item counts depends only on when each was seen.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple, Self
 from tbcache.models import Item
 from tbcache.timeline.coverage import Coverage, Span
 
-#: Two moments are at least so far apart, or one.
+#: The smallest step between two different moments.
 _RESOLUTION = timedelta(microseconds=1)
 
 
 class Scored(NamedTuple):
-    """A version of an item, which says when it was seen, and its score (-1..1); None where it has none."""
+    """A version of an item, with the time when it was seen, and its score (-1..1) or None."""
 
     item: Item
     score: float | None
@@ -29,7 +29,7 @@ class Scored(NamedTuple):
         """When this version was read first.
 
         Raises:
-          ValueError: the item does not say: it was not read yet.
+          ValueError: the item was not read yet.
         """
         if self.item.seen_at is None:
             raise ValueError(f"item {self.item.id!r} has no seen_at")
@@ -37,12 +37,12 @@ class Scored(NamedTuple):
 
     @property
     def at(self) -> datetime:
-        """When it is of; an item without a time counts from when it was seen."""
+        """The time of the item; where it has none, the time when it was seen."""
         return self.item.at or self.seen_at
 
 
 class Read(NamedTuple):
-    """At ``at`` the upstream was asked for all items of ``span``, and gave all that it had by then."""
+    """At the moment ``at``, all items were read that the upstream had of ``span``."""
 
     span: Span
     at: datetime
@@ -50,15 +50,18 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """``versions``, the oldest item first, and ``reads``, by which they are known; see :meth:`of`."""
+    """``versions``, sorted with the oldest item first, and the ``reads`` that brought them; see
+    :meth:`of`.
+    """
 
     versions: tuple[Scored, ...] = ()
     reads: tuple[Read, ...] = ()
 
     @classmethod
     def of(cls, versions: Iterable[Scored], reads: Iterable[Read] = ()) -> Self:
-        """One of these in any order. Of two versions that were seen at the same moment one is chosen, always
-        the same one.
+        """A timeline of these, which come in any order.
+
+        Of two versions of an item that were seen at the same moment only one stays, always the same one.
         """
         kept: dict[tuple[str, datetime], Scored] = {}
         for version in versions:
@@ -69,20 +72,21 @@ class Timeline:
 
     @property
     def coverage(self) -> Coverage:
-        """The time of which all items are known that the upstream had when it was asked."""
+        """The time of which no item is missing, as far as the upstream had it when it was asked."""
         return Coverage.of(read.span for read in self.reads)
 
     def __or__(self, other: Timeline) -> Timeline:
-        """What either knows."""
+        """All versions and reads of both."""
         return Timeline.of((*self.versions, *other.versions), (*self.reads, *other.reads))
 
     def latest(self) -> dict[str, Scored]:
-        """Of each item, by its identity, the version that was seen last."""
+        """By the identity of an item: its version that was seen last."""
         return _latest(self.versions)
 
     def news(self, items: Iterable[Item], read_at: datetime) -> list[Item]:
-        """Those of ``items`` that say something else than what is known of them, as seen at ``read_at``, when
-        they were read. Where a clock was set back meanwhile they still follow what they replace.
+        """Those of ``items`` that are new, or differ from their known version, as seen at ``read_at``.
+
+        A new version is always seen later than the one that it replaces, even if the clock was set back.
         """
         known = self.latest()
         found = []
@@ -95,7 +99,7 @@ class Timeline:
         return found
 
     def without(self, ids: Iterable[str]) -> list[Item]:
-        """What is left of the known items that have one of ``ids``, and are gone: no text, and no opinion."""
+        """The known items that have one of ``ids``, as removed ones: without text, label and score."""
         gone = frozenset(ids)
         return [
             replace(each.item, text="", label=None, score=None, is_gone=True, seen_at=None)
@@ -104,37 +108,36 @@ class Timeline:
         ]
 
     def since(self, start: datetime) -> list[Scored]:
-        """The last version of each item that is of ``start`` or later, the oldest first."""
+        """The last version of each item from ``start`` on, the oldest item first."""
         return sorted((each for each in self.latest().values() if each.at >= start), key=_place)
 
     def as_of(self, moment: datetime) -> Timeline:
-        """What was known at ``moment``."""
+        """The timeline as it was at ``moment``."""
         return Timeline.of(
             (version for version in self.versions if version.seen_at <= moment),
             (read for read in self.reads if read.at <= moment),
         )
 
     def compact(self, oldest: datetime, most: int) -> Timeline:
-        """The last versions of the newest ``most`` items that are no older than ``oldest``."""
+        """The last versions of the newest items from ``oldest`` on, at most ``most`` of them."""
         return self.kept_from(self.cut(oldest, most))
 
     def cut(self, oldest: datetime, most: int) -> datetime:
-        """From when on the newest ``most`` items are that are no older than ``oldest``."""
+        """The moment from which on there are at most ``most`` items; not before ``oldest``."""
         times = sorted(each.at for each in self.latest().values() if each.at >= oldest)
-        # Several items may be of one moment: none of them is kept where one is not.
+        # Of several items with the same time, all are kept or none.
         return oldest if len(times) <= most else times[-most - 1] + _RESOLUTION
 
     def kept_from(self, start: datetime) -> Timeline:
-        """The last versions of the items that are of ``start`` or later.
+        """The last versions of the items from ``start`` on.
 
-        Of the time of what is left out nothing is covered any more, and the reads that cover one span count
-        as one.
+        The time before ``start`` is not covered any more. The reads that cover a span together become one.
         """
         spans = Coverage.of(Span(max(start, span.start), span.end) for span in self.coverage.spans).spans
         return Timeline.of(self.since(start), (Read(span, self._read_at(span)) for span in spans))
 
     def _read_at(self, span: Span) -> datetime:
-        """When the last read of a covered span was."""
+        """When the last of the reads was that cover ``span``."""
         return max(
             read.at for read in self.reads if read.span.start < span.end and read.span.end > span.start
         )
@@ -154,5 +157,5 @@ def _place(version: Scored) -> tuple[datetime, str, datetime]:
 
 
 def _says_the_same(item: Item, known: Scored) -> bool:
-    """True where nothing but what others did with it has changed: likes grow with every look."""
+    """True where only the engagement differs: likes grow with every look, and are no new version."""
     return replace(item, seen_at=known.item.seen_at, engagement=known.item.engagement) == known.item
