@@ -136,8 +136,8 @@ def test_each_extra_is_known_by_its_modules() -> None:
     }
     assert named.pop("all") == set()
     assert {name: set(modules) for name, modules in extra.MODULES.items()} == named
-    # What only tests use is no part of a program that has everything.
-    assert Requirement(EXTRAS["all"][0]).extras | {"sql", "simulated"} == set(named)
+    # What only tests use, and what is for a model of one's own, is no part of a program that has everything.
+    assert Requirement(EXTRAS["all"][0]).extras | {"sql", "simulated", "onnx"} == set(named)
     assert EXTRAS["postgres"][0] == "tbcache[sql]"
 
 

@@ -28,7 +28,7 @@ class Tools:
 
     @cached_property
     def analyzer(self) -> Scorer:
-        return get_scorer()
+        return get_scorer(get_settings().classifier)
 
     @cached_property
     def voices(self) -> tuple[VoiceRule, ...]:

@@ -16,6 +16,7 @@ MODULES = {
     "sql": ("sqlalchemy",),
     "postgres": ("psycopg",),
     "simulated": ("lupa",),
+    "onnx": ("numpy", "onnxruntime", "tokenizers"),
 }
 
 

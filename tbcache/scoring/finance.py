@@ -7,10 +7,12 @@ import re
 import threading
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from string import punctuation
 from typing import TYPE_CHECKING
 
 from tbcache.models.untrusted import unescape
+from tbcache.scoring.classifier import OnnxScorer
 from tbcache.scoring.confidence import Evidence, confidence
 from tbcache.scoring.lexicon import Lexicon
 from tbcache.scoring.scorer import Rating, Scorer
@@ -68,10 +70,20 @@ class FinanceVader:
         return self.score([about(text, symbol) for text in texts])
 
 
+def get_scorer(classifier: Path | None = None) -> Scorer:
+    """The scorer of this process: the ``classifier`` in that folder or file, or else the lexicon and rules.
+
+    Raises:
+      MissingExtra, ConfigurationError: there is no such classifier, or nothing to run it with.
+    """
+    # Two threads that both made one would have a model each.
+    with _loading:
+        return _scorer(classifier)
+
+
 @functools.cache
-def get_scorer() -> Scorer:
-    """The scorer of this process."""
-    return FinanceVader()
+def _scorer(classifier: Path | None) -> Scorer:
+    return FinanceVader() if classifier is None else OnnxScorer(classifier)
 
 
 def clean(text: str, emoji: dict[str, str] | None = None) -> str:

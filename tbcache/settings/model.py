@@ -228,6 +228,8 @@ class Settings(BaseModel):
     author_times: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     languages: Annotated[tuple[str, ...], BeforeValidator(_languages)] = ("en",)
     weigh_engagement: bool = False
+    #: The folder, or the file, of a classifier that scores texts in the place of the lexicon.
+    classifier: Path | None = None
     names: Annotated[dict[str, str], BeforeValidator(_names)] = Field(default_factory=dict)
     worker_name: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
