@@ -15,6 +15,7 @@ from bench.past import Days
 from tbcache.models import History, Item, Point, SymbolSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.models.history import COLUMNS, MOST_POINTS, moments
+from tbcache.providers import get_provider
 from tbcache.repository import SentimentRepository, decode_answer, encode_answer
 from tbcache.timeline import Load, Past, Read, Scored
 from tests.test_repository import answer
@@ -120,6 +121,11 @@ def test_the_moments_of_a_history_are_its_start_and_every_step_after_it() -> Non
         (NOW, "2026-07-28", 60, "end .* needs a zone"),
         (NOW, NOW - timedelta(1), 60, "end after it starts"),
         (NOW, NOW, 0, "a second or more"),
+        (NOW, NOW, float("nan"), "every nan should be seconds, like 3600"),
+        (NOW, NOW, float("inf"), "every inf should be seconds"),
+        (NOW, NOW, "1h", "every '1h' should be seconds"),
+        (NOW, NOW, True, "every True should be seconds"),
+        (NOW.replace(year=1), NOW, 60, "start .* must be of the years 1971 to 9000"),
         (NOW - timedelta(seconds=MOST_POINTS), NOW, 1, "at most 100000"),
     ],
 )
@@ -127,6 +133,16 @@ def test_a_history_of_nonsense_is_refused(start: Any, end: Any, every: float, wh
     """A date without a zone is hours wrong, and nobody would notice."""
     with pytest.raises(InvalidRequest, match=what):
         moments(start, end, every)
+
+
+def test_nothing_is_answered_of_a_time_to_come() -> None:
+    """A date in another zone that says it is UTC would get an answer that nobody was given."""
+    provider = get_provider("stocktwits")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with pytest.raises(InvalidRequest, match=r"as_of .* UTC is still to come: it is .* UTC now"):
+        provider.get_sentiment("AAPL", as_of=tomorrow)
+    with pytest.raises(InvalidRequest, match=r"end .* is still to come"):
+        provider.history("AAPL", tomorrow - timedelta(days=2), tomorrow, 3600)
 
 
 # Frames

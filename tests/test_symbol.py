@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from tbcache.fetch.combine import combine
 from tbcache.models import Item, SymbolSentiment
+from tbcache.models.error import InvalidRequest
 from tbcache.models.request import FetchRequest
+from tbcache.providers import get_symbol
 from tbcache.scoring import aggregate
 from tests.timeline.kit import examples
 
@@ -76,3 +79,16 @@ def test_what_is_put_together_stays_in_its_bounds(sources: list[tuple[list[float
     assert 0 <= found.confidence <= 1
     assert found.score is None or -1 <= found.score <= 1
     assert sum(part.share for part in found.parts) == pytest.approx(float(found.score is not None), abs=1e-3)
+
+
+@pytest.mark.parametrize("sources", ["twitter", []])
+def test_sources_are_a_list_of_names(sources: Any) -> None:
+    """A name alone was read letter by letter: "unknown source 't'"."""
+    with pytest.raises(InvalidRequest, match=r"should be names of sources, like \['twitter', 'news'\]"):
+        get_symbol("AAPL", sources=sources)
+
+
+def test_the_least_coverage_is_a_number() -> None:
+    """A setting that was read from a file as text ended in an error of the language."""
+    with pytest.raises(InvalidRequest, match=r"min_coverage '0\.8' must be a share"):
+        get_symbol("AAPL", min_coverage="0.8")  # type: ignore[arg-type]

@@ -13,6 +13,10 @@ from tbcache.models.error import ConfigurationError, InvalidRequest
 
 #: More moments than these are no history but a mistake in its dates.
 MOST_POINTS = 100_000
+#: A hundred years.
+_MOST_SECONDS = 3.2e9
+#: A machine's clock may be so much ahead of that of the server.
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _FIRST_YEAR, _LAST_YEAR = 1971, 9000
 
 
@@ -105,10 +109,10 @@ def moments(start: datetime, end: datetime, every: float | timedelta) -> list[da
     """The moments from ``start`` to ``end``, both included where they fit, ``every`` so many seconds.
 
     Raises:
-      InvalidRequest: a time has no zone, the end is before the start, or there are too many.
+      InvalidRequest: a time has no zone, the end is before the start, ``every`` is no duration, or there are
+        too many.
     """
-    step = every if isinstance(every, timedelta) else timedelta(seconds=every)
-    first, last = aware("start", start), aware("end", end)
+    step, first, last = _step(every), aware("start", start), aware("end", end)
     if step < timedelta(seconds=1) or last < first:
         raise InvalidRequest(
             f"a history from {start} to {end}, every {step}: it should end after it starts, with a second or "
@@ -118,6 +122,27 @@ def moments(start: datetime, end: datetime, every: float | timedelta) -> list[da
     if count > MOST_POINTS:
         raise InvalidRequest(f"a history of {count} moments: at most {MOST_POINTS} are answered at once")
     return [first + n * step for n in range(count)]
+
+
+def _step(every: object) -> timedelta:
+    if isinstance(every, timedelta):
+        return every
+    if not isinstance(every, int | float) or isinstance(every, bool) or not abs(every) <= _MOST_SECONDS:
+        raise InvalidRequest(f"every {every!r} should be seconds, like 3600, or a timedelta")
+    return timedelta(seconds=every)
+
+
+def past(name: str, moment: datetime, now: datetime) -> datetime:
+    """``moment``, the argument ``name``, in UTC, which was before ``now``.
+
+    Raises:
+      InvalidRequest: it is none of those that :func:`aware` takes, or is still to come.
+    """
+    found = aware(name, moment)
+    if found > now + _CLOCKS_DIFFER:
+        said = f"{found:%Y-%m-%d %H:%M:%S} UTC"
+        raise InvalidRequest(f"{name} {said} is still to come: it is {now:%Y-%m-%d %H:%M:%S} UTC now")
+    return found
 
 
 def aware(name: str, moment: datetime) -> datetime:

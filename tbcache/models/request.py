@@ -41,7 +41,7 @@ def fraction(name: str, value: float) -> float:
     Raises:
       InvalidRequest: it is not between 0 and 1.
     """
-    if not 0 <= value <= 1:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidRequest(f"{name} {value!r} must be a share of the hours, from 0 to 1")
     return value
 

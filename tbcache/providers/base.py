@@ -33,7 +33,7 @@ from tbcache.models import (
     SymbolSentiment,
 )
 from tbcache.models.error import RateLimited, UpstreamError
-from tbcache.models.history import aware, moments
+from tbcache.models.history import aware, moments, past
 from tbcache.models.request import fraction
 from tbcache.models.ttl import check_ttl
 from tbcache.providers.client import HttpClient
@@ -231,14 +231,14 @@ class Provider(Tools, ABC):
         hindsight: bool,
     ) -> History:
         """:meth:`history` of a checked request, in the world that it is awaited in."""
-        at = moments(start, end, every)
+        at = moments(start, past("end", end, self.pipeline.admission.now), every)
         make = looked_back if hindsight else answered
         found = await world().offload(lambda: make(self.repository, self, request, at))
         return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)))
 
     async def sentiment_then(self, request: FetchRequest, as_of: datetime) -> SymbolSentiment | None:
         """What would have been answered to a checked request at ``as_of``."""
-        at = aware("as_of", as_of)
+        at = past("as_of", as_of, self.pipeline.admission.now)
         (found,) = await world().offload(lambda: answered(self.repository, self, request, [at]))
         return found
 

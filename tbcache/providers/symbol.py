@@ -79,6 +79,8 @@ def _named(sources: Sequence[str] | None) -> list[str]:
     settings = get_settings()
     if sources is None:
         sources = [source.name for source in get_sources(settings).values() if not source.missing]
+    elif isinstance(sources, str) or not sources:
+        raise InvalidRequest(f"sources {sources!r} should be names of sources, like ['twitter', 'news']")
     names = list(dict.fromkeys(sources))
     if not names:
         raise ConfigurationError("no source is on: `tbcache status` says what each of them needs")
