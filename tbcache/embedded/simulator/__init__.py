@@ -1,10 +1,9 @@
-"""A faithful local stand-in for the five upstream APIs, for demos and tests.
+"""Simulates the five upstream APIs on this machine, for demos and tests.
 
-One port serves all of them under ``/twitter``, ``/reddit``, ``/news``, ``/options``
-and ``/stocktwits``, each as the real one answers: authentication, pages, headers,
-errors, prices. Limits are enforced by arrival, in a strict sliding window; X's in a
-fixed one, as X does. Whichever it is, the figures tell what a sliding one saw.
-``GET /_stats`` says what arrived, ``POST /_faults`` makes things go wrong.
+One port serves all of them under ``/twitter``, ``/reddit``, ``/news``, ``/options`` and ``/stocktwits``. Each
+behaves like the real API in its authentication, pages, headers, errors and prices. Limits count arrivals in a
+strict sliding window, those of X in a fixed one, as X does; the figures are always those of a sliding window.
+``GET /_stats`` shows what arrived, ``POST /_faults`` makes things go wrong.
 """
 
 # ruff: noqa: E402 -- what is missing is said before it is imported

@@ -1,6 +1,6 @@
-"""What the simulated APIs have in common.
+"""The base of all simulated APIs.
 
-An API is pure: the same call at the same moment gets the same answer.
+An API is a pure function: the same call at the same moment gets the same answer.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tbcache.embedded.simulator.window import Arrival, Window
 
 
 class Api(ABC):
-    """One upstream's manners: how it checks a caller, answers, refuses and fails.
+    """How one upstream checks a caller, answers, refuses and fails.
 
-    ``plans`` are the plans an account can have, the default first. ``credentials``
-    are the environment variables whose values it accepts.
+    ``plans`` are the plans that an account can have, the default one first. ``credentials`` are the values
+    that it accepts, by the names of our environment variables.
     """
 
     name: ClassVar[str]
     plans: ClassVar[tuple[str, ...]] = ("default",)
-    #: Statuses whose answers say nothing about the limits.
+    #: Answers with these statuses have no headers about the limits.
     silent: ClassVar[frozenset[int]] = frozenset({401})
     per_day: ClassVar[float]
-    #: How its limits are kept.
+    #: The kind of window in which it counts.
     window: ClassVar[type[Window]] = Window
 
     def __init__(self, seed: int, credentials: Mapping[str, str]) -> None:
@@ -47,45 +47,47 @@ class Api(ABC):
 
     @abstractmethod
     def authorize(self, call: Call, now: float) -> Reply | None:
-        """Return the refusal of a caller without the right credentials, None for one with them."""
+        """The refusal, where ``call`` lacks the right credentials; else None."""
 
     @abstractmethod
     def answer(self, call: Call, now: float, plan: str) -> Reply:
-        """Reply an authorized ``call`` made at ``now`` (Unix seconds)."""
+        """The answer to an authorized ``call`` at ``now`` (Unix seconds)."""
 
     @abstractmethod
     def error(self, status: int) -> Reply:
-        """How this API words an error of ``status``."""
+        """The answer of this API for an error with ``status``."""
 
     @abstractmethod
     def refuse(self, arrival: Arrival, now: float) -> Reply:
-        """The 429 of a caller who is over a limit, with the hints this API gives."""
+        """The 429 for a caller who is over a limit, with the hints that this API gives."""
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
-        """What this API tells every caller about the limits; nothing, where it does not."""
+        """The headers about limits that every caller gets; empty where this API has none."""
         return {}
 
     def quota_exhausted(self, now: float) -> Reply:
-        """The refusal of an account whose day's or month's allowance is used up.
+        """The refusal of an account that has used up its quota of the day or the month.
 
-        An API that knows no such thing refuses as it always does.
+        An API without quotas answers with its usual 429.
         """
         return self.error(429)
 
     def ids(self, stream: Stream, k: int) -> tuple[str, ...]:
-        """Every id that item ``k`` has had, the first one first; none where there is no ground truth."""
+        """All ids that item ``k`` has had, the first one first; empty where the source has no ground
+        truth.
+        """
         return ()
 
     def place(self, stream: Stream, k: int) -> str | None:
-        """Where item ``k`` stands, where a source has several places: a subreddit, a site."""
+        """The subreddit or the site of item ``k``; None where the source has no such places."""
         return None
 
     def is_counted(self, call: Call) -> bool:
-        """False for calls that spend nothing of the limits, as handing out tokens."""
+        """False for a call that does not count against the limits, as one for a token."""
         return True
 
     def stream(self, symbol: str) -> Stream:
-        """What is said of ``symbol`` alone; of ``CROWD``: of several symbols at once."""
+        """The stream of items about ``symbol`` alone; for ``CROWD``, of items about several symbols."""
         crowd = mix_of(self.name).crowd
         if symbol != CROWD:
             return open_stream(self.seed, self.name, symbol, self.per_day * (1 - crowd))
@@ -120,10 +122,10 @@ def stamp(moment: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
 
 
 def moment(text: str) -> float:
-    """ISO 8601, naive ones in UTC, as Unix seconds.
+    """The Unix seconds of ``text`` in ISO 8601, in UTC where it names no zone.
 
     Raises:
-      ValueError: it is no such text.
+      ValueError: ``text`` is not in that format.
     """
     at = datetime.fromisoformat(text)
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
@@ -136,5 +138,5 @@ def bearer(call: Call) -> str:
 
 
 def whole_seconds(seconds: float) -> int:
-    """Rounded up: a caller who comes back after it is never early."""
+    """``seconds`` rounded up, so that a caller who waits for them is never early."""
     return max(0, math.ceil(seconds))

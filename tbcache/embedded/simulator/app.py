@@ -56,17 +56,16 @@ def create_app(
 ) -> Simulator:
     """Build a simulator of all five sources.
 
-    ``limits`` and ``plans`` are by source, the rest as in ``tbcache.settings`` and
-    each api's first plan. ``latency`` is the least and the most seconds an
-    answer takes. ``credentials`` are variables as in ``DEMO_CREDENTIALS``.
-    ``faults`` are set from the start, in the form that ``POST /_faults`` takes.
-    ``clock`` (monotonic seconds) is what limits go by, ``now`` (Unix seconds) what
-    contents and headers do.
+    ``limits`` and ``plans`` are by source. A source that is not named has the limits of ``tbcache.settings``
+    and the first plan of its API. An answer takes between the two ``latency`` figures (seconds).
+    ``credentials`` are variables, as in ``DEMO_CREDENTIALS``. ``faults`` are in force from the start, in the
+    form that ``POST /_faults`` takes. Limits use ``clock`` (monotonic seconds); contents and headers use
+    ``now`` (Unix seconds).
 
     Raises:
-      UnknownSource: limits or a plan for a source there is not.
-      ConfigurationError: ``replay`` holds no recorded answers.
-      InvalidRequest: no such plan, or no such fault.
+      UnknownSource: ``limits`` or ``plans`` name a source that does not exist.
+      ConfigurationError: ``replay`` has no recorded answers.
+      InvalidRequest: a plan or a fault does not exist.
     """
     for name in (*(limits or {}), *(plans or {})):
         if name not in APIS:
@@ -91,7 +90,7 @@ def create_app(
 
 
 class Simulator(Starlette):
-    """Requests to an API take the short way; controls go through Starlette's routes."""
+    """The ASGI app. Requests to an API bypass Starlette's routes, which serve the controls alone."""
 
     def __init__(self, upstreams: Mapping[str, Upstream], clock: Callable[[], float]) -> None:
         super().__init__(
@@ -109,7 +108,7 @@ class Simulator(Starlette):
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Before anything else is done: a limit counts arrivals.
+        # The time is taken before anything else is done, because a limit counts arrivals.
         at = self._clock()
         if scope["type"] == "http":
             name, _, path = scope["path"][1:].partition("/")
@@ -192,7 +191,7 @@ async def _serve(
         if seconds := upstream.delay():
             await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        # The server stops: whoever still waits for an answer gets none.
+        # The server stops: requests that still wait get no answer.
         return
     answer = upstream.answer(call, arrival)
     if answer is None:
@@ -221,7 +220,7 @@ async def _send(answer: Reply, send: Send) -> None:
 
 async def _drop(receive: Receive, send: Send) -> None:
     """Close the connection without a byte of an answer."""
-    # ASGI has no word for it; uvicorn's `send` is a method of what holds the transport.
+    # ASGI cannot express this. The `send` of uvicorn is a method of the object that holds the transport.
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         raise ConnectionResetError("the simulator dropped the connection")

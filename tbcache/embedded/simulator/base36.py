@@ -1,4 +1,4 @@
-"""Numbers as both X and Reddit write them in ids and page tokens."""
+"""Numbers in base 36, as X and reddit write them in ids and page tokens."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def encode(number: int) -> str:
 
 
 def decode(text: str) -> int | None:
-    """The number that ``text`` writes, None when it writes none."""
+    """The number in ``text``; None where it is no such number."""
     lower = text.lower()
     return int(lower, 36) if lower and not lower.strip(_DIGITS) else None

@@ -1,4 +1,4 @@
-"""Trading chatter: what people post about a symbol, and who they are."""
+"""Trading chatter: the people who post about a symbol, and the texts that they post."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPAM = (
     "I made $9,{n} on {list} this week thanks to my mentor, best signals, message her now 🚀",
     "{list} to the moon guaranteed! Free room with daily winners, link in bio 🚀🚀 #{n}",
 )
-#: One post in so many ends with a habit of its author's.
+#: One post in so many ends with one of its author's pet phrases.
 _HABIT = 3
 _FIRST = (
     "gamma", "theta", "delta", "tape", "chart", "candle", "margin", "dip", "value", "swing",
@@ -32,7 +32,7 @@ _SECOND = (
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A poster; the same number is always the same person."""
+    """An author; the same number is always the same person."""
 
     number: int
 
@@ -47,7 +47,7 @@ class Person:
 
 
 def named(username: str) -> Person | None:
-    """Who is called ``username``; None for nobody."""
+    """The person with ``username``; None where nobody has it."""
     words, _, number = username.rpartition("_")
     digits = len(number) - len(number.rstrip("0123456789"))
     first, second = words, number[: len(number) - digits]
@@ -58,7 +58,7 @@ def named(username: str) -> Person | None:
 
 
 def stance(dice: random.Random, mood: float) -> Stance:
-    """Draw one; the better the mood, the likelier a bullish one."""
+    """A random stance. It is bullish the more often, the better the ``mood`` (-1..1)."""
     draw = dice.random()
     bullish = 0.34 + 0.28 * mood
     bearish = 0.28 - 0.24 * mood
@@ -66,8 +66,9 @@ def stance(dice: random.Random, mood: float) -> Stance:
 
 
 def view(person: Person, stream: Stream, moment: float) -> float:
-    """How ``person`` feels about the symbol at ``moment``: as the crowd does, and with a leaning of his own
-    that turns within weeks; -1 (bearish) .. 1 (bullish).
+    """The mood of ``person`` about the symbol at ``moment``, -1 (bearish) .. 1 (bullish).
+
+    It is the mood of the crowd, plus a personal leaning that changes within weeks.
     """
     own = mixed(stream.mood_salt ^ person.number)
     phase, days = own % 1000 / 1000 * math.tau, 15 + (own >> 10) % 45
@@ -76,18 +77,18 @@ def view(person: Person, stream: Stream, moment: float) -> float:
 
 
 def price(stream: Stream, moment: float) -> float:
-    """What a share costs at ``moment``, in US dollars; it follows the mood."""
+    """The price of a share at ``moment`` in US dollars, which follows the mood."""
     base = 15 + stream.mood_salt % 48_500 / 100
     return base * (1 + 0.06 * stream.mood(moment))
 
 
 def post(dice: random.Random, view: Stance, symbol: str, at_price: float, author: Person) -> str:
-    """A short message about ``symbol``, in its author's own words."""
+    """A short message about ``symbol``, in the words of its author."""
     return _ended(dice, _fill(wording.pick(dice, f"post.{view}"), dice, symbol, at_price), author)
 
 
 def body(dice: random.Random, view: Stance, symbol: str, at_price: float) -> str:
-    """A paragraph of reasons, or of none."""
+    """A longer paragraph about ``symbol``."""
     return _fill(wording.pick(dice, f"body.{view}"), dice, symbol, at_price)
 
 
@@ -98,7 +99,7 @@ def of_several(dice: random.Random, view: Stance, symbols: Sequence[str], author
 
 
 def _ended(dice: random.Random, text: str, author: Person) -> str:
-    """``text``, with one of its author's two habits where he has it."""
+    """``text``, sometimes followed by one of its author's two pet phrases."""
     if dice.randrange(_HABIT):
         return text
     habits = wording.known("habit")
@@ -107,13 +108,13 @@ def _ended(dice: random.Random, text: str, author: Person) -> str:
 
 
 def spam(dice: random.Random, author: Person, symbols: Sequence[str]) -> str:
-    """An advertisement; one author's read nearly the same."""
+    """An advertisement. Those of one author are nearly equal."""
     template = _SPAM[author.number % len(_SPAM)]
     return template.format(list=_cashtags(symbols), n=100 + dice.randrange(9))
 
 
 def lookalike(dice: random.Random, symbol: str) -> str:
-    """A text that is spelled like ``symbol``, or like its company, and speaks of something else."""
+    """A text with a word that is spelled like ``symbol`` or its company, but means something else."""
     return wording.pick(dice, f"lookalike.{symbol}")
 
 

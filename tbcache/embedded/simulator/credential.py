@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tbcache.settings import BUILT_IN
 
-#: Good for the simulator and for nothing else.
+#: Only the simulator accepts these.
 DEMO_CREDENTIALS: dict[str, str] = {
     "TBCACHE_TWITTER__BEARER_TOKEN": "demo-twitter-bearer",
     "TBCACHE_REDDIT__CLIENT_ID": "demo-reddit-id",

@@ -1,4 +1,4 @@
-"""What can go wrong on request: the faults that ``POST /_faults`` sets, per source or for all (``"*"``)."""
+"""The faults that ``POST /_faults`` sets, for one source or for all (``"*"``)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _span(value: object) -> object:
 
 
 class Fault(BaseModel):
-    """One source's faults; the default is none.
+    """The faults of one source; by default there are none.
 
-    ``latency`` replaces the simulator's own. ``limits`` hold beside the source's
-    own, from now on. ``plan`` switches the account, as from news' ``free`` to
-    ``paid``. ``envelope`` answers every request with one recorded file. The rest is
-    as the field says; ``garbage`` and ``empty`` spoil answers that would be a 200.
+    ``latency`` replaces that of the simulator. ``limits`` apply in addition to those of the source, from now
+    on. ``plan`` switches the account to another plan, for news from ``free`` to ``paid``. With ``envelope``
+    every request gets the same recorded answer. ``garbage`` cuts an answer with status 200 in half, ``empty``
+    leaves nothing of it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -76,13 +76,13 @@ class Fault(BaseModel):
         return [str(limit) for limit in limits]
 
     def as_data(self) -> dict[str, Any]:
-        """What differs from no fault at all, as JSON data."""
+        """The fields that are set, as JSON data."""
         changed = {name for name, field in Fault.model_fields.items() if getattr(self, name) != field.default}
         return self.model_dump(mode="json", include=changed)
 
 
 def parse_faults(data: object, sources: Iterable[str]) -> dict[str, Fault]:
-    """Read ``{"reddit": {"outage": true}, "*": {...}}``; a named source goes before ``*``.
+    """The faults by source in ``{"reddit": {"outage": true}, "*": {...}}``; a named source overrides ``*``.
 
     Raises:
       InvalidRequest: one line that names the field and the nearest right one.

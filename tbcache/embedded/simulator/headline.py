@@ -13,7 +13,7 @@ from tbcache.embedded.simulator.wording import pick
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """``id`` is None for the many outlets that the API lists without one."""
+    """A news site. ``id`` is None for the many sites that the API lists without one."""
 
     id: str | None
     name: str
@@ -28,7 +28,7 @@ OUTLETS = (
     Outlet("market-almanac", "Market Almanac", "marketalmanac.example"),
     Outlet(None, "Chip & Circuit", "chipcircuit.example"),
 )
-#: What newspapers call companies, in their own words.
+#: The names that newspapers use for companies.
 _COMPANIES = {
     "AAPL": "Apple", "AMZN": "Amazon", "CAT": "Caterpillar", "F": "Ford", "GOOGL": "Alphabet",
     "IT": "Gartner", "META": "Meta", "MSFT": "Microsoft", "NOW": "ServiceNow", "NVDA": "Nvidia",
@@ -43,7 +43,7 @@ _NAMES = ("A. Whitlock", "Dana Reyes", "J. Okafor", "Mira Lindqvist", "Sam Petro
 
 
 def headline(dice: random.Random, view: Stance, symbols: Sequence[str], language: str) -> str:
-    """A headline about ``symbols``: by the ticker or, more often, by what the company is called."""
+    """A headline about ``symbols``, by their tickers or, more often, by the names of the companies."""
     if language != "en":
         return tongue.post(dice, language, view, symbols[0]).replace("$", "")
     named = f"{', '.join(symbols[:-1])} and {symbols[-1]}" if len(symbols) > 1 else _called(dice, symbols[0])

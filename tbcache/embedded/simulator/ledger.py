@@ -1,4 +1,4 @@
-"""What one simulated source has seen, served and would have billed."""
+"""The figures of one simulated source: what arrived, what it served, and what it would have billed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DROPPED = "dropped"
 
 
 class Ledger:
-    """Figures since the start or the last reset.
+    """The figures since the start or the last reset.
 
-    Billing remembers the ids read this UTC day, and nothing longer.
+    For billing, only the ids of the current UTC day are remembered.
     """
 
     def __init__(self, price: Price) -> None:
@@ -27,7 +27,7 @@ class Ledger:
         self.reset()
 
     def reset(self) -> None:
-        """Start every figure afresh; what was billed today is still not billed again."""
+        """Set every figure to 0. What was billed today is still not billed twice."""
         self.accepted = 0
         self.refused = 0
         self.by_status: Counter[str] = Counter()
@@ -38,14 +38,14 @@ class Ledger:
         self.last: float | None = None
 
     def arrive(self, now: float, accepted: bool) -> None:
-        """Note an arrival at ``now`` (Unix seconds)."""
+        """Count an arrival at ``now`` (Unix seconds)."""
         self.accepted += accepted
         self.refused += not accepted
         self.first = now if self.first is None else self.first
         self.last = now
 
     def record(self, answer: Reply | None, now: float) -> None:
-        """Note what became of it; None is a connection that was closed without an answer."""
+        """Count an answer; None stands for a connection that was closed without one."""
         if answer is None:
             self.by_status[DROPPED] += 1
             return

@@ -1,4 +1,4 @@
-"""What a stream is made of: which share of the items is what, by source."""
+"""The composition of a stream: which fraction of its items is of which kind, by source."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of all items. What is left of the kinds are words of the author's own.
+    """Fractions of all items.
 
-    The first six are kinds, of which an item is one; the others can come together.
+    The first six are kinds, of which an item has at most one; an item without a kind is in its author's own
+    words. The other properties can be combined.
     """
 
-    #: Repeats another's post, under its own id.
+    #: The item repeats another post, under an id of its own.
     retweet: float = 0.0
-    #: Adds words to another's post.
+    #: The item adds words to another post.
     quote: float = 0.0
-    #: Answers another's post.
+    #: The item answers another post.
     reply: float = 0.0
-    #: Says in another's name what somebody had said, word for word, as a wire story does on a second site.
+    #: The item repeats another word for word under another author, as a wire story on a second site.
     copy: float = 0.0
-    #: Advertises; a handful of authors in bursts.
+    #: The item advertises. A few authors do so, in bursts.
     spam: float = 0.0
-    #: Is spelled like the symbol and speaks of something else; of symbols of which there are such texts.
+    #: The item has a word that is spelled like the symbol, but means something else. Not every symbol has
+    #: any.
     lookalike: float = 0.0
-    #: Names several symbols, and stands in the stream of each.
+    #: The item names several symbols, and is in the stream of each.
     crowd: float = 0.0
-    #: Written in another language than English.
+    #: The item is not in English.
     foreign: float = 0.0
-    #: Changed by its author soon after.
+    #: The author edits the item soon afterwards.
     edited: float = 0.0
-    #: Taken down again, within minutes or hours.
+    #: The item is removed within minutes or hours.
     removed: float = 0.0
-    #: Found some time after it was posted only.
+    #: A search finds the item only some time after it was posted.
     late: float = 0.0
-    #: After so many seconds at most.
+    #: The most seconds until a search finds a late item.
     late_seconds: float = 30.0
-    #: On days with news, so many times as much is said for an hour.
+    #: In the hour of news on some days, there are so many times as many items as in other hours.
     burst: float = 1.0
-    #: Longer than a post's text shows at first.
+    #: The item is longer than the text that a post shows at first.
     long: float = 0.0
 
 
-#: Retweets, languages and posts of several symbols are as in recorded answers, the rest is plausible.
-#: Options are trades and no words.
+#: The fractions of retweets, languages and posts about several symbols are those of recorded answers; the
+#: others are plausible guesses. Options have no entry, as trades have no words.
 MIXES: Mapping[str, Mix] = {
     "twitter": Mix(
         retweet=0.57, quote=0.05, reply=0.06, copy=0.04, spam=0.05,
@@ -68,7 +70,7 @@ MIXES: Mapping[str, Mix] = {
 
 
 def mix_of(source: str) -> Mix:
-    """The mix of ``source``; that of one without words has only plain items."""
+    """The mix of ``source``. A source that is not in MIXES has plain items only."""
     return MIXES.get(source, _PLAIN)
 
 

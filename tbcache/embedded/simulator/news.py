@@ -20,12 +20,12 @@ from tbcache.embedded.simulator.window import Arrival
 EVERYTHING = "/v2/everything"
 HEADLINES = "/v2/top-headlines"
 SOURCES = "/v2/sources"
-#: The free plan: articles come this late, reach this far back, and end at this many.
+#: On the free plan articles come so late, reach so far back, and are at most so many for a search.
 DELAY_SECONDS = DAY
 FREE_HISTORY_SECONDS = 31 * DAY
 FREE_RESULTS = 100
 PAID_HISTORY_SECONDS = 5 * 365 * DAY
-#: A search looks at so many of the newest articles: five years of a busy symbol would take seconds.
+#: A search looks at so many of the newest articles only, as five years of a busy symbol would take seconds.
 CANDIDATES = 4000
 
 _HALF_DAY = 12 * 3600
@@ -121,7 +121,7 @@ class NewsApi(Api):
         start = _time(params, "from", now - history)
         if start < now - history - DAY:
             return _too_old(now - history, start)
-        # `to` is inclusive, and times are whole seconds.
+        # `to` is inclusive, and times are in whole seconds.
         end = min(newest, _time(params, "to", newest) + 1)
         found = self._find(params, start, end, now)
         if params.get("sortBy", _BY_TIME) != _BY_TIME:
@@ -129,7 +129,7 @@ class NewsApi(Api):
         return _listed(found, page, size, now)
 
     def _headlines(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
-        """What is new today, on every plan; by country and category all outlets here are of one."""
+        """The articles of the last day, on every plan. All outlets have the same country and category."""
         if not any(params.get(name) for name in _KNOWN[HEADLINES][:6]):
             raise BadParameter(*_MESSAGES[400])
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 20, 100)
@@ -138,9 +138,9 @@ class NewsApi(Api):
     def _find(
         self, params: Mapping[str, str], start: float, end: float, now: float
     ) -> list[tuple[Stream, int]]:
-        """The articles that are asked for, newest first; without words, of what everybody talks about.
+        """The articles that ``params`` ask for, the newest first; without words, those about popular symbols.
 
-        A search looks at the words of title and text, so that "AAPL" misses what says Apple.
+        A search compares the words of title and text, so that "AAPL" misses an article that says Apple.
         """
         words = params.get("q") or params.get("qInTitle", "")
         asked = symbols(words) if words else POPULARITY
@@ -185,10 +185,10 @@ def _sources(params: Mapping[str, str], now: float, plan: str) -> Reply:
 
 
 def _named(params: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
-    """The parameters by their documented names; clients write some in lower case, and are understood.
+    """The parameters by their documented names. Names in lower case are accepted, as some clients send them.
 
     Raises:
-      BadParameter: one that is not known.
+      BadParameter: a parameter is unknown.
     """
     by_lower = {name.lower(): name for name in known}
     for name in params:
@@ -198,7 +198,7 @@ def _named(params: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
 
 
 def _key(call: Call) -> str:
-    """The key, from any place that clients put it in; ``Authorization`` has it with or without Bearer."""
+    """The API key, from any place where clients send it; in ``Authorization``, with or without "Bearer"."""
     alone = call.headers.get("authorization", "").strip()
     return call.headers.get("x-api-key") or call.params.get("apiKey") or bearer(call) or alone
 
@@ -250,7 +250,7 @@ def _is_wanted(stream: Stream, k: int, params: Mapping[str, str]) -> bool:
 
 @functools.lru_cache(maxsize=8192)
 def _outlet(stream: Stream, k: int) -> headline.Outlet:
-    """A story that is told a second time stands on another site."""
+    """The site of item ``k``. A copy of a story is on another site than the story."""
     own = headline.outlet(stream.dice(k))
     if (source := post.repeated(stream, k)) == k:
         return own
@@ -266,7 +266,7 @@ def _url(stream: Stream, k: int) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def _article(stream: Stream, k: int, is_gone: bool) -> msgspec.Raw:
-    """An article that was taken down stays in the list, without a word or a date of its own."""
+    """Item ``k`` as the API shows it. A removed article stays in the list, with fixed texts and date."""
     if is_gone:
         return msgspec.Raw(msgspec.json.encode(_REMOVED))
     dice = stream.dice(post.repeated(stream, k))
@@ -287,7 +287,7 @@ def _article(stream: Stream, k: int, is_gone: bool) -> msgspec.Raw:
 
 @functools.lru_cache(maxsize=8192)
 def _words(stream: Stream, k: int) -> tuple[str, str]:
-    """The title of item ``k``, and what stands below it."""
+    """The title and the description of item ``k``."""
     written = post.write(stream, k)
     if not written.symbols:
         return written.text, "Read the whole story on our pages, with pictures and what readers say."
@@ -301,7 +301,7 @@ def _written(stream: Stream, k: int) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """The first 200 characters of an article of ``length``, as every plan gets them."""
+    """The first 200 characters of an article that has ``length`` of them: no plan shows more."""
     whole = text * math.ceil(200 / len(text))
     return f"{whole[:200]}… [+{length - 200} chars]"
 

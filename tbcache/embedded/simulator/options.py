@@ -31,7 +31,9 @@ _WORDS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"
 
 
 class OptionsApi(Api):
-    """Trades come around the clock and at weekends, so that a demo shows some at any hour."""
+    """The API of Unusual Whales. Trades come around the clock and at weekends, so that a demo always shows
+    some.
+    """
 
     name = "options"
     per_day = 500.0
@@ -65,7 +67,7 @@ class OptionsApi(Api):
         return Reply.json(429, {"code": "daily_request_limit_hit"})
 
     def rate_headers(self, arrival: Arrival, now: float) -> Mapping[str, str]:
-        # Its headers know one window; the day has a counter.
+        # The headers have the figures of one short window; of the day they have a counter only.
         within_a_day = tuple(each for each in arrival.readings if each.limit.window_seconds < DAY)
         reading = tightest(within_a_day or arrival.readings)
         return {
@@ -113,7 +115,7 @@ class OptionsApi(Api):
         return Reply.page(body, tuple(f"{stream.symbol}-{k}" for stream, k in rows))
 
     def _between(self, symbols: list[str], newer: float, older: float) -> Iterator[tuple[Stream, int]]:
-        """Alerts with ``newer < created_at < older``: these times have fractions."""
+        """Alerts with ``newer < created_at < older``. These times have fractions of seconds."""
         for stream, k in self.items(symbols, newer - 1, max(newer, older)):
             if newer < _at(stream, k) < older:
                 yield stream, k
@@ -126,7 +128,7 @@ class OptionsApi(Api):
         trades = (_trade(stream, k) for stream, k in self._between([symbol], now - HISTORY_SECONDS, now))
         wanted = (trade for trade in trades if _is_wanted(trade, side, least))
         rows = list(itertools.islice(wanted, RECENT))
-        # The live answer repeats trades now and then.
+        # The real API repeats trades now and then.
         body = rows + rows[-1:]
         return Reply.page(body, tuple(row["id"] for row in rows))
 
@@ -156,7 +158,7 @@ def _count(params: Mapping[str, str], name: str, default: int, most: int | None,
 
 
 def _time(params: Mapping[str, str], name: str, default: float) -> float:
-    """Unix seconds or milliseconds, or ISO 8601."""
+    """The time in a parameter, which is Unix seconds, Unix milliseconds or ISO 8601."""
     text = params.get(name, "")
     if not text:
         return default
@@ -168,7 +170,7 @@ def _time(params: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _filter(params: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
-    """Which alerts are asked for, by premium, size, type and kind of trade."""
+    """The test for alerts by premium, size, type and kind of trade, as ``params`` ask for."""
     least, most = (_count(params, f"{end}_premium", 0, None, least=0) for end in ("min", "max"))
     smallest = _count(params, "min_size", 0, None, least=0)
     flags = {
@@ -188,7 +190,7 @@ def _filter(params: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
 
 
 class _Contract:
-    """The option that item ``k`` is about, and on which side of it the crowd was."""
+    """The option that item ``k`` is about, and on which side of the market its buyers were."""
 
     def __init__(self, stream: Stream, k: int, dice: random.Random) -> None:
         self.at = _at(stream, k)
@@ -214,7 +216,9 @@ class _Contract:
         return round(self.price * self.size * 100)
 
     def _ask_share(self, dice: random.Random) -> float:
-        """A call bought at the ask is bullish and so is a put sold at the bid; no view, no side."""
+        """The fraction that was traded at the ask. A bullish view buys calls there, and sells puts at the
+        bid.
+        """
         if self.view == "neutral":
             return 0.45 + 0.1 * dice.random()
         is_bought = self.is_call == (self.view == "bullish")
@@ -248,7 +252,7 @@ def _alert(stream: Stream, k: int) -> dict[str, Any]:
         "has_sweep": dice.random() < 0.5,
         "has_floor": dice.random() < 0.1,
         "has_multileg": (has_legs := dice.random() < 0.1),
-        # Half of these have other trades beside their legs.
+        # Half of the alerts with several legs have single trades too.
         "has_singleleg": not has_legs or k % 2 == 0,
         "all_opening_trades": dice.random() < 0.2,
         "expiry_count": 1,

@@ -1,7 +1,7 @@
-"""What was posted: who wrote what and when, and whether it is anybody's own word.
+"""The items of a stream: who wrote which text and when, and whether it is original.
 
-Every item is a pure function of its stream and its number, so that pages, refreshes, restarts and the ground
-truth of ``GET /_truth`` speak of the same ones.
+Every item is a pure function of its stream and its number. So pages, refreshes, restarts and the ground truth
+of ``GET /_truth`` agree about it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Kind = Literal["original", "retweet", "quote", "reply", "copy", "spam", "lookali
 
 PEOPLE = 4000
 SPAMMERS = 25
-#: An edit comes within half an hour, as X allows it.
+#: An item is edited within half an hour, as X allows no later edit.
 EDIT_SECONDS = 1800
 LONG_AFTER = 280
-#: How many symbols a post of the crowd names; of four, on the average.
+#: How many symbols an item about several may name; four or five on the average.
 NAMED = (3, 3, 3, 4, 4, 5, 6, 8)
 NAMED_ON_AVERAGE = sum(NAMED) / len(NAMED)
 
@@ -32,7 +32,7 @@ _LATE, _NAMED, _WAVE = 12, 13, 14
 _KINDS: tuple[Literal["retweet", "quote", "reply", "copy", "lookalike"], ...] = (
     "retweet", "quote", "reply", "copy", "lookalike",
 )  # fmt: skip
-# Spam comes in bursts: half of the items of every n-th block are one author's.
+# Spam comes in blocks of so many items: half of the items of such a block are by one author.
 _BLOCK = 32
 _LOOK_BACK = 150
 _WAVE_SHARE = 0.4
@@ -42,9 +42,9 @@ _WAVE_SHARE = 0.4
 class Post:
     """One item. Times are Unix seconds; the text is not escaped.
 
-    ``symbols`` are those that it speaks of: none of a look-alike. It is found from ``found_at`` on.
-    ``of`` is the number, in the same stream, of what it repeats, quotes or answers. ``first_text`` is what it
-    said before ``edited_at``; ``removed_at`` is when it was taken down, None for never.
+    ``symbols`` are those that it is about; a look-alike has none. A search finds it from ``found_at`` on.
+    ``of`` is the number, in the same stream, of the item that it repeats, quotes or answers. ``first_text``
+    is its text before ``edited_at``. It is removed at ``removed_at``, or never where that is None.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Post:
 
 @functools.lru_cache(maxsize=20_000)
 def kind(stream: Stream, k: int) -> Kind:
-    """What item ``k`` is; of whatever repeats, quotes or answers, something was there before."""
+    """The kind of item ``k``."""
     mix = mix_of(stream.source)
     if _is_spam(stream, k, mix.spam):
         return "spam"
@@ -78,7 +78,7 @@ def kind(stream: Stream, k: int) -> Kind:
 
 @functools.lru_cache(maxsize=20_000)
 def origin(stream: Stream, k: int) -> int | None:
-    """The number of the post that item ``k`` is about, a recent one. None for words of its own."""
+    """The number of the recent item that item ``k`` repeats, quotes or answers; None for an original one."""
     if kind(stream, k) in ("original", "spam", "lookalike"):
         return None
     reach = min(_LOOK_BACK, int(2 * DAY / stream.spacing))
@@ -89,14 +89,14 @@ def origin(stream: Stream, k: int) -> int | None:
 
 
 def repeated(stream: Stream, k: int) -> int:
-    """The number of the item whose words item ``k`` has: its own, but for a retweet or a copy."""
+    """The number of the item that item ``k`` repeats as a retweet or a copy; else ``k``."""
     of = origin(stream, k)
     return of if of is not None and kind(stream, k) in ("retweet", "copy") else k
 
 
 @functools.lru_cache(maxsize=20_000)
 def symbols(stream: Stream, k: int) -> tuple[str, ...]:
-    """The symbols that item ``k`` speaks of, the most talked-about more often."""
+    """The symbols that item ``k`` is about. Popular symbols are chosen more often."""
     if kind(stream, k) == "lookalike":
         return ()
     if stream.symbol != CROWD:
@@ -107,7 +107,7 @@ def symbols(stream: Stream, k: int) -> tuple[str, ...]:
 
 
 def author(stream: Stream, k: int) -> Person:
-    """Who posted item ``k``: some post much, most a little."""
+    """The author of item ``k``. A few authors post much, most post little."""
     if kind(stream, k) == "spam":
         return Person(PEOPLE + int(SPAMMERS * stream.draw(k // _BLOCK, _AUTHOR)))
     return Person(int(PEOPLE * stream.draw(k, _AUTHOR) ** 2))
@@ -122,7 +122,7 @@ def language(stream: Stream, k: int) -> str:
 
 
 def edited_at(stream: Stream, k: int) -> int | None:
-    """When item ``k`` was changed, always before the next one of its stream came; None for never."""
+    """When item ``k`` is edited, which is always before the next item of its stream; None where it is not."""
     if kind(stream, k) != "original" or stream.draw(k, _EDITED) >= mix_of(stream.source).edited:
         return None
     room = stream.at(k + 1) - stream.at(k)
@@ -130,9 +130,10 @@ def edited_at(stream: Stream, k: int) -> int | None:
 
 
 def removed_at(stream: Stream, k: int) -> int | None:
-    """When item ``k`` was taken down: within minutes as a rule, within six hours and half a minute always.
+    """When item ``k`` is removed; None where it is not.
 
-    A retweet goes with its post.
+    Mostly that is within minutes, and always within six hours and half a minute. A retweet is removed with
+    its original.
     """
     draw, share = stream.draw(k, _REMOVED), mix_of(stream.source).removed
     own = None if draw >= share else stream.at(k) + 30 + int(21_600 * (draw / share) ** 3)
@@ -143,7 +144,7 @@ def removed_at(stream: Stream, k: int) -> int | None:
 
 
 def found_at(stream: Stream, k: int) -> int:
-    """From when on a search finds item ``k``, in Unix seconds: some are late."""
+    """From when on a search finds item ``k`` (Unix seconds): some items are late."""
     mix, draw = mix_of(stream.source), stream.draw(k, _LATE)
     if draw >= mix.late:
         return stream.at(k)
@@ -151,13 +152,13 @@ def found_at(stream: Stream, k: int) -> int:
 
 
 def is_gone(stream: Stream, k: int, now: float) -> bool:
-    """True once item ``k`` was taken down."""
+    """True once item ``k`` is removed."""
     removed = removed_at(stream, k)
     return removed is not None and removed <= now
 
 
 def is_there(stream: Stream, k: int, now: float) -> bool:
-    """Whether a search at ``now`` finds item ``k``: no more once it was taken down."""
+    """Whether a search at ``now`` finds item ``k``: it is not late any more, and not removed."""
     return found_at(stream, k) <= now and not is_gone(stream, k, now)
 
 
@@ -187,7 +188,7 @@ def write(stream: Stream, k: int) -> Post:
 
 @functools.lru_cache(maxsize=20_000)
 def stance(stream: Stream, k: int) -> Stance:
-    """How whoever wrote item ``k`` sees it; an advertiser always sees it rise."""
+    """The stance of item ``k``. That of an advertisement is always bullish."""
     match kind(stream, k):
         case "spam":
             return "bullish"
@@ -230,13 +231,13 @@ def _own_words(stream: Stream, k: int, view: Stance) -> str:
 
 
 def _called(stream: Stream, k: int) -> str:
-    """How item ``k`` writes its symbol: with a ``$``, but for every other one on reddit."""
+    """How item ``k`` writes its symbol: with a ``$``, except for half of the items on reddit."""
     is_bare = stream.source.startswith("reddit") and stream.draw(k, _NAMED) < 0.5
     return stream.symbol if is_bare else f"${stream.symbol}"
 
 
 def _is_spam(stream: Stream, k: int, share: float) -> bool:
-    """In blocks of one author's, and in waves: of what more is said in a burst, half is advertised."""
+    """Whether item ``k`` advertises: it does in blocks by one author, and more often in bursts."""
     if share and stream.is_in_burst(k) and stream.draw(k, _WAVE) < _WAVE_SHARE:
         return True
     return stream.draw(k // _BLOCK, _BURST) < 2 * share and stream.draw(k, _IN_BURST) < 0.5

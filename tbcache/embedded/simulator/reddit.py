@@ -20,24 +20,24 @@ from tbcache.embedded.simulator.window import Arrival
 TOKEN = "/api/v1/access_token"  # noqa: S105 -- a path, no secret
 TOKEN_SECONDS = DAY
 INFO = "/api/info"
-#: About as deep as search goes, however one pages; listings go deeper.
+#: A search ends after about so many posts, whatever the page size; listings go deeper.
 SEARCH_DEPTH = 250
 LISTING_DEPTH = 1000
-#: Comments are so many times as many as posts.
+#: For each post there are so many comments.
 COMMENTS_PER_POST = 4
 
 _SPANS = {"hour": 3600, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY, "all": 3650 * DAY}
 _LISTINGS = ("search", "new", "hot", "top", "comments")
-#: What a listing is ordered by; the newest first where it is not here.
+#: By what a listing is ordered. All other listings have the newest item first.
 _ORDERS: Mapping[str, Callable[[Stream, int], float]] = {
     "hot": submission.heat,
     "top": submission.score,
     "comments": submission.replies,
     "relevance": lambda stream, k: stream.draw(k, 103),
 }
-# Of so many of the newest the best are sought.
+# The best items are chosen from so many of the newest.
 _CANDIDATES = 2000
-#: What HTTP libraries call themselves when nobody told them otherwise.
+#: The user agents that HTTP libraries send by default.
 _LIBRARY_AGENTS = ("python-httpx", "python-requests", "python-urllib", "curl/", "aiohttp", "okhttp", "java/")
 _PAGE_429 = """<!doctype html>
 <html>
@@ -98,7 +98,7 @@ class RedditApi(Api):
         if status == 429:
             return _too_many()
         if status >= 500:
-            # Its front servers answer for it, with nothing.
+            # The front servers answer such an error with an empty body.
             return Reply(status, b"", {"content-type": "text/html"})
         if status == 400:
             return Reply.html(400, "<html><body><h1>400 Bad request</h1></body></html>")
@@ -136,7 +136,7 @@ class RedditApi(Api):
         if call.method != "POST":
             return self.error(404)
         if parse_qs(call.body.decode(errors="replace")).get("grant_type") != ["client_credentials"]:
-            # A failure, and yet a 200.
+            # reddit answers this failure with status 200.
             return Reply.json(200, {"error": "unsupported_grant_type"})
         until = int(now) + TOKEN_SECONDS
         token = {
@@ -148,7 +148,9 @@ class RedditApi(Api):
         return Reply.json(200, token)
 
     def _sign(self, until: int) -> str:
-        """A token that says itself how long it is good for: nothing to remember, and a restart loses none."""
+        """A token that has its own end in it, signed. So the simulator stores none, and restarts lose
+        none.
+        """
         secret = f"{self.seed}:{self.credentials['TBCACHE_REDDIT__CLIENT_SECRET']}".encode()
         return f"{until}.{hmac.digest(secret, str(until).encode(), 'sha256').hex()}"
 
@@ -161,7 +163,7 @@ class RedditApi(Api):
         )
 
     def _search(self, subreddits: frozenset[str], params: Mapping[str, str], now: float) -> Reply:
-        """Without stickies: those stand on ``hot`` alone."""
+        """The posts that a search finds. Pinned posts are only in the listing ``hot``."""
         where = subreddits if params.get("restrict_sr", "").lower() in ("1", "true", "on") else _ALL
         span = _SPANS.get(params.get("t", "all"), _SPANS["all"])
         query = params.get("q", "")
@@ -175,7 +177,7 @@ class RedditApi(Api):
         return _page(_ordered(_within(matches, where), order, SEARCH_DEPTH), params, now)
 
     def _browse(self, subreddits: frozenset[str], name: str, params: Mapping[str, str], now: float) -> Reply:
-        """A listing of whatever is said of the symbols that everybody talks about."""
+        """A listing of the items about popular symbols."""
         span = _SPANS.get(params.get("t", "day"), DAY) if name == "top" else _SPANS["month"]
         if name == "comments":
             streams = [self.comments(symbol) for symbol in POPULARITY]
@@ -187,7 +189,7 @@ class RedditApi(Api):
         return _page(_ordered(_within(items, subreddits), order, LISTING_DEPTH), params, now, pinned)
 
     def _info(self, params: Mapping[str, str], now: float) -> Reply:
-        """What became of known posts and comments; those that never were are left out."""
+        """Posts and comments by their names, as they are now. Names that never existed are left out."""
         asked = [name for name in params.get("id", "").split(",") if name][:100]
         found = [item for name in asked if (item := self._find(name, now)) is not None]
         rows = [submission.show(*item, params.get("raw_json") != "1", now) for item in found]
@@ -220,7 +222,9 @@ def _ordered(items: Iterator[Item], order: Callable[[Stream, int], float] | None
 def _page(
     found: list[Item], params: Mapping[str, str], now: float, pinned: Sequence[dict[str, Any]] = ()
 ) -> Reply:
-    """One page of a listing; what is pinned rides on top of a full page: 102 where 100 were asked for."""
+    """One page of a listing. Pinned posts come in addition to a full page: 102 posts where 100 were asked
+    for.
+    """
     limit = min(100, int(text)) if (text := params.get("limit", "")).isdecimal() and int(text) else 25
     rest = found[_start(found, params.get("after", "")) :]
     page = rest[:limit]
@@ -246,7 +250,7 @@ def _names_itself(call: Call) -> bool:
 
 
 def _too_many_tokens() -> Reply:
-    """Without a hint when to come back."""
+    """The 429 of the token endpoint, which has no hint when to come back."""
     return Reply.json(429, {"message": "Too Many Requests", "error": 429})
 
 
@@ -255,7 +259,9 @@ def _too_many(seconds: int = 4) -> Reply:
 
 
 def _listing(path: str) -> tuple[frozenset[str], str] | None:
-    """The subreddits of ``/r/a+b/new``, in lower case, and the listing; None for what there is not."""
+    """The subreddits in ``/r/a+b/new``, in lower case, and the listing; None where there is no such
+    listing.
+    """
     parts = path.strip("/").split("/")
     if len(parts) == 1 and parts[0] in _LISTINGS:
         return _ALL, parts[0]
@@ -265,7 +271,7 @@ def _listing(path: str) -> tuple[frozenset[str], str] | None:
 
 
 def _start(found: list[Item], after: str) -> int:
-    """Where the page behind ``after`` begins: behind it, or where it would stand by its time."""
+    """The index at which the page after ``after`` begins: behind it, or where its time would place it."""
     if not after:
         return 0
     names = [submission.fullname(*item) for item in found]

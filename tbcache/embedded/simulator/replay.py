@@ -1,4 +1,4 @@
-"""Recorded answers, played again: their ids as they were, their times moved up to now."""
+"""Recorded answers, replayed with their ids, and with their times moved up to now."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tbcache.models.error import ConfigurationError, InvalidRequest, nearest
 from tbcache.models.untrusted import read_json
 from tbcache.settings import BUILT_IN
 
-#: Which source a folder of recordings belongs to.
+#: The source of each folder of recordings.
 FOLDERS = {"newsapi": "news", "unusual_whales": "options", **{name: name for name in BUILT_IN}}
 #: How old the newest item of a replayed answer may get before its times are moved again.
 FRESH_SECONDS = 300.0
@@ -28,7 +28,7 @@ _TIME_FIELDS = {
     "options": {"created_at", "executed_at", "start_time", "end_time", "tape_time", "date"},
     "stocktwits": {"created_at"},
 }
-# NewsAPI's removed articles carry 1970-01-01, which is no time.
+# NewsAPI dates removed articles to 1970-01-01, which must not be moved.
 _EARLIEST = datetime(1980, 1, 1, tzinfo=UTC).timestamp()
 _NOT_REPLAYED = {"content-length", "content-encoding", "transfer-encoding", "connection", "date", "server",
                  "set-cookie", "keep-alive"}  # fmt: skip
@@ -37,7 +37,7 @@ _ABOUT_LIMITS = re.compile(r"rate-?limit|x-uw-")
 
 @dataclass(slots=True)
 class Envelope:
-    """One recorded answer. ``rows`` are its items when it is a page of them, else None."""
+    """One recorded answer. ``rows`` are its items where it is a page, else None."""
 
     name: str
     source: str
@@ -81,7 +81,9 @@ class Envelope:
 
 
 class Replay:
-    """The envelopes of a folder: pages take turns, all else comes only when asked for by name."""
+    """The recordings of a folder. Pages are replayed in turn; any other answer only when asked for by
+    name.
+    """
 
     def __init__(self, envelopes: list[Envelope]) -> None:
         self._by_source: dict[str, dict[str, Envelope]] = {name: {} for name in BUILT_IN}
@@ -157,7 +159,7 @@ def _read(path: Path) -> Envelope:
 
 
 def _rows(source: str, body: Any) -> tuple[dict[str, Any], ...] | None:
-    """The items of a page-shaped body, None of any other."""
+    """The items of a body that has the shape of a page; None of any other body."""
     rows = _found(source, body)
     return tuple(row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else None
 
@@ -174,13 +176,13 @@ def _found(source: str, body: Any) -> Any:
     key = {"twitter": "data", "news": "articles", "options": "data", "stocktwits": "messages"}[source]
     rows = body.get(key)
     if isinstance(rows, dict):
-        # flow-recent's object form: rows by expiry.
+        # flow-recent may have an object with the rows of each expiry.
         return [row for part in rows.values() if isinstance(part, list) for row in part]
     return rows
 
 
 def _users(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The ids of the users that an answer of X holds beside its posts."""
+    """The ids of the users in an answer of X."""
     includes = body.get("includes")
     users = includes.get("users") if isinstance(includes, dict) else None
     return tuple(str(user["id"]) for user in users or () if isinstance(user, dict) and "id" in user)
@@ -199,7 +201,7 @@ def _times(value: Any, fields: set[str]) -> Iterator[float]:
 
 
 def _moved(value: Any, fields: set[str], seconds: float) -> Any:
-    """A copy of ``value`` with every time in ``fields`` moved, each in the form it had."""
+    """A copy of ``value`` with every time in ``fields`` moved by ``seconds``, each in its own format."""
     if isinstance(value, list):
         return [_moved(part, fields, seconds) for part in value]
     if not isinstance(value, dict):
@@ -213,7 +215,7 @@ def _moved(value: Any, fields: set[str], seconds: float) -> Any:
 
 
 def _moment(value: Any) -> float | None:
-    """Unix seconds of any form of time the upstreams use; None of anything else."""
+    """The Unix seconds of a time in any format of the upstreams; None of anything else."""
     at: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         at = value / 1000 if value > 1e11 else float(value)

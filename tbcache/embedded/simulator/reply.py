@@ -1,4 +1,4 @@
-"""What a simulated API says, before it is bytes on a wire: a call and its answer."""
+"""A call to a simulated API, and its answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Status, headers, body; ``items`` and ``users`` are the ids of what it holds.
+    """An answer. ``items`` and ``users`` are the ids of what it contains.
 
     ``cost`` (US dollars) is what the request costs beyond its items;
     ``is_page`` says that it is a page of items, which a replay may stand in for.

@@ -1,4 +1,4 @@
-"""Which symbols a search means: ``$AAPL``, ``"$AAPL" OR AAPL``, ``($AAPL OR $MSFT) lang:en -is:retweet``."""
+"""The symbols in a query: ``$AAPL``, ``"$AAPL" OR AAPL``, ``($AAPL OR $MSFT) lang:en -is:retweet``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PART = re.compile(r'"([^"]+)"|([^\s()"]+)')
 _OR = re.compile(r"\bOR\b")
 _WORD = re.compile(r"[^\W_]+")
 _WORDS = frozenset({"OR", "AND", "NOT"})
-#: Prefixes that name where to look; every other ``name:value`` is an operator about something else.
+#: Prefixes that say where to search. Any other ``name:value`` is an operator that names no symbol.
 _PLACES = frozenset({"title", "selftext", "self_text", "qintitle"})
 
 
 def symbols(query: str) -> tuple[str, ...]:
-    """The symbols ``query`` asks about: its cashtags, else its upper-case words, else its first word."""
+    """The symbols in ``query``: its cashtags, else its upper-case words, else its first word."""
     terms = [
         (bool(cash), word.rstrip(".-"))
         for minus, place, cash, word in _TERM.findall(query)
@@ -28,9 +28,10 @@ def symbols(query: str) -> tuple[str, ...]:
 
 
 def finds(query: str, text: str) -> bool:
-    """Whether a keyword search for ``query`` finds ``text``: by all that one of its parts asks for.
+    """Whether a keyword search for ``query`` finds ``text``: it has all words of one of the parts of the
+    query.
 
-    ``OR`` sets the parts apart. Signs are not searched for, and ``$F`` is the letter.
+    ``OR`` separates the parts. Signs are ignored, so that ``$F`` is the letter F.
     """
     words = _spaced(text)
     parts = (_PART.findall(part) for part in _OR.split(query))
@@ -45,5 +46,5 @@ def _spaced(text: str) -> str:
 
 
 def has_cashtag_operator(query: str) -> bool:
-    """True for a bare ``$AAPL``; a quoted one is a phrase, which every plan may search for."""
+    """True for ``$AAPL`` without quotes. In quotes it is a phrase, which every plan may search for."""
     return "$" in _QUOTED.sub("", query)

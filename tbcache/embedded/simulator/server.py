@@ -1,4 +1,4 @@
-"""The simulator on a port."""
+"""Serves the simulator on a port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbcache.models import Limit
 
 
 class Options(TypedDict, total=False):
-    """What :func:`create_app` takes."""
+    """The arguments of :func:`create_app`."""
 
     limits: Mapping[str, Sequence[Limit]] | None
     replay: Path | None
@@ -44,7 +44,8 @@ def serve(
     """
     app = create_app(**options)
     listener, url = listen("the simulator", host, port) if fd is None else inherit(fd)
-    # Clients keep connections for long; a server that closes them sooner races with their next request.
+    # Clients keep connections open for long. If the server closed one earlier, the next request might meet
+    # that.
     config = configure(app, log_level="warning", lifespan="off", timeout_keep_alive=75)
     announce = functools.partial(on_ready, url) if on_ready is not None else _say_nothing
     WebServer(config, announce, is_abrupt=True).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""Stocktwits: the stream of one symbol."""
+"""Stocktwits: the streams of a symbol and of a user."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PREFIX = "/api/2/streams/"
 TOKEN_VARIABLE = "TBCACHE_STOCKTWITS__ACCESS_TOKEN"  # noqa: S105 -- a variable's name
 #: How far back a stream can be paged.
 HISTORY_SECONDS = 90 * DAY
-#: For what somebody wrote, so many of the newest messages are looked at.
+#: The messages of a user are looked for among so many of the newest.
 CANDIDATES = 20_000
 LABELLED = 0.42
-#: As many messages as a page holds, whatever is asked for.
+#: The most messages of a page, whatever the request asks for.
 MOST = 30
 
 
@@ -33,7 +33,7 @@ class StocktwitsApi(Api):
     per_day = 1400.0
 
     def authorize(self, call: Call, now: float) -> Reply | None:
-        """No token is fine; a wrong one is not, where the right one is known."""
+        """The refusal of a wrong token, where the right one is known. A call without a token is accepted."""
         given = bearer(call) or call.params.get("access_token", "")
         known = self.credentials.get(TOKEN_VARIABLE)
         return self.error(401) if given and known and given != known else None
@@ -87,7 +87,7 @@ class StocktwitsApi(Api):
         return self._page((symbol,), None, head, call.params, now)
 
     def _of_user(self, name: str, call: Call, now: float) -> Reply:
-        """What somebody posts about the symbols that everybody talks about, of the last days."""
+        """The latest messages of a user about popular symbols."""
         person = chatter.named(name)
         if person is None:
             return _failure(404, "User not found")
@@ -101,10 +101,10 @@ class StocktwitsApi(Api):
         params: Mapping[str, str],
         now: float,
     ) -> Reply:
-        """A page of what names one of ``symbols``, of ``author`` alone where there is one."""
+        """A page of messages that name one of ``symbols``, by ``author`` alone where that is given."""
         limit = min(MOST, _number(params, "limit", MOST))
         since = _number(params, "since", 0)
-        # Inclusive, as the real one can be: the last message of a page comes again on the next.
+        # `max` is inclusive, as that of the real API may be: the next page repeats the last message.
         newest = _number(params, "max", int(now) * 1000 + 999)
         found = self._between(symbols, since, newest, now)
         if author is not None:
@@ -128,7 +128,7 @@ class StocktwitsApi(Api):
     def _between(
         self, symbols: Iterable[str], since: int, newest: int, now: float
     ) -> Iterator[tuple[Stream, int]]:
-        """The messages with ``since < id <= newest`` that the history still holds, newest first."""
+        """The messages of the last 90 days with ``since < id <= newest``, the newest first."""
         start = max(now - HISTORY_SECONDS, since // 1000)
         end = min(now, newest // 1000 + 1)
         for stream, k in self.items(symbols, start, max(start, end), message_id):
@@ -137,12 +137,12 @@ class StocktwitsApi(Api):
 
 
 def message_id(stream: Stream, k: int) -> int:
-    """Ordered by time; the last three digits tell symbols apart, and the crowd from all of them."""
+    """The id of item ``k``. Ids are ordered by time; their last three digits differ by stream."""
     return stream.at(k) * 1000 + (999 if stream.symbol == CROWD else stream.salt % 999)
 
 
 def _number(params: Mapping[str, str], name: str, default: int) -> int:
-    """The number that ``name`` gives. 0 is none: clients send ``max=0&since=0`` for "from the newest"."""
+    """The number in parameter ``name``. 0 counts as absent: clients send ``max=0&since=0`` for the newest."""
     text = params.get(name, "")
     if text and not text.isdecimal():
         raise BadParameter(name, f"{name} is not a number")
@@ -176,7 +176,7 @@ def _conversation(parent: int) -> dict[str, Any]:
 
 
 def _label(written: post.Post, dice: random.Random) -> dict[str, str] | None:
-    """What the author marked the message as; those who see nothing either way lean bullish."""
+    """The label that the author chose, if any. Authors with a neutral stance mostly choose bullish."""
     draw, lean = dice.random(), dice.random()
     if draw >= LABELLED and written.kind != "spam":
         return None

@@ -1,7 +1,7 @@
-"""The endless stream of one symbol in one source: item k is a pure function of its number.
+"""The endless stream of one symbol in one source: each item is a pure function of its number ``k``.
 
-Items sit on a jittered grid in time, so pages, repeats, refreshes and restarts
-of the simulator all see the same ones.
+The times of the items are a regular grid with jitter. So pages, refreshes and restarts of the simulator all
+have the same items.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from tbcache.embedded.simulator.mix import mix_of
 #: The first moment of every stream: 2015-01-01 UTC, in Unix seconds.
 BEGIN = 1_420_070_400
 UNKNOWN_PREFIX = "ZZZ"
-#: The stream of what names several of the symbols that everybody talks about.
+#: The name of the stream of items about several popular symbols.
 CROWD = "*"
 DAY = 86_400
-#: On so many days something happens, and for an hour more is said of a symbol.
+#: On this fraction of days a symbol has news, and more items than usual for an hour.
 BURST_DAYS = 0.25
 _HOUR = 3600.0
 
-#: How much is said of a symbol, in shares of what is said of the first; of others it follows from the seed.
+#: The number of items of a symbol, relative to that of the first one. Those of other symbols follow from the
+#: seed.
 POPULARITY = {
     "NVDA": 1.0, "TSLA": 0.8, "SPY": 0.6, "GME": 0.5, "AMD": 0.4, "AAPL": 0.35,
     "META": 0.3, "AMZN": 0.3, "MSFT": 0.25, "GOOGL": 0.2,
@@ -35,14 +36,14 @@ _WORD = (1 << 64) - 1
 
 
 def is_known(symbol: str) -> bool:
-    """Any ticker is one here, except those that start with ``ZZZ``."""
+    """Every ticker exists here, except those that start with ``ZZZ``."""
     return not symbol.startswith(UNKNOWN_PREFIX)
 
 
 class Stream:
-    """The items of ``symbol`` in ``source``, about ``per_day`` (for the most talked-about symbol) a day.
+    """The items of ``symbol`` in ``source``; the most popular symbol has about ``per_day`` of them a day.
 
-    Times are whole Unix seconds and rise strictly with the number of the item.
+    Times are whole Unix seconds, and rise strictly with the number of the item.
     """
 
     def __init__(self, seed: int, source: str, symbol: str, per_day: float) -> None:
@@ -50,29 +51,29 @@ class Stream:
         self.source = source
         self.symbol = symbol
         self.salt = _number(f"{seed}:{source}:{symbol}")
-        #: Shared by all sources, so that they agree about a symbol more often than not.
+        #: It is the same for all sources, so that their moods about a symbol are mostly alike.
         self.mood_salt = mood_salt(seed, symbol)
         share = 1.0 if symbol == CROWD else POPULARITY.get(symbol, 0.02 + (self.mood_salt % 100) / 500)
-        # 20 s apart at least, so that the jitter below never puts two into one second.
+        # Items are at least 20 s apart, so that the jitter never puts two of them into one second.
         self.spacing = max(20.0, DAY / max(2.0, per_day * share))
         self._pace = max(1.0, min(mix_of(source).burst, self.spacing / 20.0))
 
     def at(self, k: int) -> int:
-        """When item ``k`` came, in Unix seconds."""
+        """The time of item ``k`` (Unix seconds)."""
         jitter = 0.05 + 0.9 * (mixed(self.salt + k) / _WORD)
         return int(self._burst(BEGIN + (k + jitter) * self.spacing))
 
     def dice(self, k: int, topic: int = 0) -> random.Random:
-        """The random numbers that everything else about item ``k`` is made of; of each ``topic`` others."""
+        """The random numbers for all else about item ``k``; each ``topic`` has its own."""
         return random.Random(mixed(mixed(self.salt ^ topic) + k))
 
     def draw(self, k: int, topic: int) -> float:
-        """A number from 0 to 1 of item ``k``; of each ``topic`` another, and cheaper than dice."""
+        """A random number from 0 to 1 for item ``k`` and ``topic``. It is cheaper than :meth:`dice`."""
         return mixed(mixed(self.salt ^ topic) + k) / _WORD
 
     def first_from(self, moment: float) -> int:
         """The number of the first item at or after ``moment`` (Unix seconds)."""
-        # Bursts move an item within its day.
+        # A burst moves an item, but only within its day.
         day = moment // DAY * DAY - BEGIN
         first, last = (max(0, math.floor(edge / self.spacing) - 2) for edge in (day, day + DAY))
         return first + bisect.bisect_left(range(first, last + 4), moment, key=self.at)
@@ -83,15 +84,15 @@ class Stream:
         return range(first, max(first, self.first_from(end)))
 
     def is_in_burst(self, k: int) -> bool:
-        """Whether item ``k`` came in an hour in which more was said than in others."""
+        """Whether item ``k`` is in an hour of news, which has more items than others."""
         at = self.at(k)
         start = self._burst_start(at // DAY)
         return start is not None and start <= at % DAY < start + _HOUR
 
     def _burst_start(self, day: int) -> float | None:
-        """When that hour begins, in seconds of the UTC ``day``; None on most days.
+        """When the hour of news begins, in seconds of the UTC ``day``; None on most days.
 
-        All sources talk of the same news, so that it is the symbol's.
+        It depends on the symbol alone, as all sources report the same news.
         """
         draw = mixed(self.mood_salt + day) / _WORD
         if self._pace == 1 or draw >= BURST_DAYS:
@@ -99,7 +100,9 @@ class Stream:
         return draw / BURST_DAYS * (DAY - _HOUR)
 
     def _burst(self, moment: float) -> float:
-        """Where ``moment``, on an even grid, comes to lie: within its day, and in the same order."""
+        """``moment`` of the regular grid, moved towards the hour of news. Its day and its order stay the
+        same.
+        """
         day, rest = divmod(moment, DAY)
         start = self._burst_start(int(day))
         if start is None:
@@ -152,7 +155,7 @@ def _ordered(stream: Stream, start: float, end: float, order: Order) -> Iterator
 
 
 def mood_salt(seed: int, symbol: str) -> int:
-    """The number that everything about ``symbol`` itself is made of, in every source."""
+    """The number from which all that is common to every source about ``symbol`` follows."""
     return _number(f"{seed}:{symbol}")
 
 
@@ -161,7 +164,7 @@ def _number(text: str) -> int:
 
 
 def mixed(number: int) -> int:
-    """One round of splitmix64: neighbouring numbers come out unrelated, and it is cheap."""
+    """One round of splitmix64, a cheap hash: the results of neighbouring numbers are unrelated."""
     z = (number + 0x9E3779B97F4A7C15) & _WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD

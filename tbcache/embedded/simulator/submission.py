@@ -1,4 +1,4 @@
-"""Posts and comments as reddit shows them."""
+"""Posts and comments in the form that reddit gives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUBREDDITS = (
     "wallstreetbets", "wallstreetbets", "wallstreetbets", "stocks", "stocks",
     "investing", "options", "StockMarket", "pennystocks", "Daytrading",
 )  # fmt: skip
-#: The digits that a symbol is written in, inside an id.
+#: The digits with which an id encodes a symbol.
 _SYMBOL_DIGITS = " ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*"
 _TIME_DIGITS = 6
 _SCORE, _REPLIES = 101, 102
@@ -32,7 +32,7 @@ def fullname(stream: Stream, k: int) -> str:
 
 @functools.lru_cache(maxsize=50_000)
 def _id(stream: Stream, k: int) -> str:
-    """Ordered by time, and says itself which symbol it is about: what is asked about needs no memory."""
+    """The id of item ``k``. Ids are ordered by time, and encode the symbol, so that none has to be stored."""
     number = 0
     for letter in stream.symbol:
         number = number * len(_SYMBOL_DIGITS) + _SYMBOL_DIGITS.index(letter)
@@ -40,7 +40,7 @@ def _id(stream: Stream, k: int) -> str:
 
 
 def place(id_: str) -> tuple[int, str] | None:
-    """The time and the symbol that an id was made of; the symbol of a sticky is ``""``."""
+    """The time and the symbol that an id encodes; the symbol of a pinned post is ``""``."""
     at, number = base36.decode(id_[:_TIME_DIGITS]), base36.decode(id_[_TIME_DIGITS:])
     if at is None or number is None:
         return None
@@ -56,7 +56,7 @@ def subreddit(stream: Stream, k: int) -> str:
 
 
 def score(stream: Stream, k: int) -> int:
-    """Most get little, a few get much."""
+    """The score of item ``k``. Most items have a low one, and a few a high one."""
     return int(2000 * stream.draw(k, _SCORE) ** 4)
 
 
@@ -65,7 +65,7 @@ def replies(stream: Stream, k: int) -> int:
 
 
 def heat(stream: Stream, k: int) -> float:
-    """What ``hot`` goes by: ten times the score is worth half a day."""
+    """The rank in the listing ``hot``: ten times the score counts as much as half a day."""
     return math.log10(1 + score(stream, k)) + stream.at(k) / 45_000
 
 
@@ -86,7 +86,8 @@ def _show(stream: Stream, k: int, escaped: bool, is_edited: bool, is_gone: bool)
         "edited": float(written.edited_at or 0) if is_edited else False,
     }
     if is_gone:
-        # By its author or by a moderator. The name is never null: praw reads these listings, and cannot.
+        # The author or a moderator removed it. The name is never null, as PRAW could not read the listing
+        # then.
         facts["author"] = "[deleted]"
         facts["body" if stream.source == COMMENTS else "selftext"] = (
             "[deleted]" if k % 5 == 0 else "[removed]"
@@ -154,7 +155,7 @@ def _envelope(id_: str, where: str, at: int) -> dict[str, Any]:
 
 
 def stickies(now: float) -> list[dict[str, Any]]:
-    """The two threads that moderators open every day at 11:00 UTC."""
+    """The two pinned threads that moderators open every day at 11:00 UTC."""
     day = int((now - 11 * 3600) // DAY) * DAY + 11 * 3600
     titles = (f"Daily Discussion Thread for {stamp(day, '%B %d, %Y')}", "Rules: read them before you post")
     return [sticky(title, day - i * 60) for i, title in enumerate(titles[:STICKIES])]

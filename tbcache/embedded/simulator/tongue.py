@@ -1,4 +1,4 @@
-"""What is posted in other languages than English."""
+"""Posts in other languages than English."""
 
 from __future__ import annotations
 

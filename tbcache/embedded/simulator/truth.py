@@ -1,4 +1,4 @@
-"""The ground truth: what each item is, which no answer of an upstream says."""
+"""The ground truth about each item, which no answer of an upstream states."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tbcache.embedded.simulator import post
 from tbcache.embedded.simulator.api import Api, stamp
 from tbcache.embedded.simulator.stream import Stream
 
-#: So far back at most: thirty days of a busy symbol are 40,000 items.
+#: The truth is given for at most 30 days, in which a busy symbol has 40,000 items.
 MOST_HOURS = 720
 
 
 def truths(api: Api, symbol: str, start: float, end: float) -> list[dict[str, Any]]:
-    """What every item is that names ``symbol``, with ``start <= at < end`` (Unix seconds); newest first.
+    """The truth about each item that names ``symbol``, with ``start <= at < end`` (Unix seconds); newest
+    first.
 
-    ``ids`` are all that it has had, in the order of its edits; ``of`` is the first id of what it repeats,
-    quotes or answers. ``place`` is the subreddit or the site. ``stance`` is that of whoever wrote the words.
-    What was taken down is there as well, and so is what is spelled like ``symbol`` and speaks of something
-    else, whose ``symbols`` are none.
+    ``ids`` are all ids of the item, in the order of its edits; ``of`` is the first id of the item that it
+    repeats, quotes or answers. ``place`` is the subreddit or the site, and ``stance`` that of the author of
+    the words. Removed items are included, and so are look-alikes, whose ``symbols`` are empty.
     """
     return [_truth(api, stream, k) for stream, k in api.items((symbol,), start, end)]
 

@@ -1,4 +1,4 @@
-"""Posts as X shows them."""
+"""Posts in the form that X gives them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _MENTION = re.compile(r"@(\w+)")
 _CASHTAG = re.compile(r"\$([A-Z][A-Z0-9]*(?:[.\-][A-Z0-9]+)*)")
 _URL = re.compile(r"https://\S+")
 _REFERENCES = {"retweet": "retweeted", "quote": "quoted", "reply": "replied_to"}
-#: A retweet's own text is cut here; the whole of it is that of its post.
+#: The text of a retweet is cut to this length; its post has all of it.
 _RETWEET_LENGTH = 140
 _SPARE = "…"
 
 
 def number_at(stream: Stream, moment: float) -> int:
-    """A snowflake: ordered by time, its low bits tell symbols apart."""
+    """A snowflake id. Ids are ordered by time; their low bits differ by stream."""
     return (int(moment) * 1000 - _EPOCH_MS) << 22 | stream.salt & 0x3FFFFF
 
 
 def moment_of(number: int) -> float:
-    """The Unix seconds that a snowflake was made at."""
+    """The Unix seconds that a snowflake id encodes."""
     return ((number >> 22) + _EPOCH_MS) / 1000
 
 
 @functools.lru_cache(maxsize=20_000)
 def versions(stream: Stream, k: int) -> tuple[int, ...]:
-    """The ids of item ``k``: each edit gives it a new one."""
+    """All ids of item ``k``: each edit gives it a new one."""
     changed = post.edited_at(stream, k)
     times = (stream.at(k),) if changed is None else (stream.at(k), changed)
     return tuple(number_at(stream, at) for at in times)
@@ -57,7 +57,7 @@ def author_id(person: Person) -> str:
 
 @functools.lru_cache(maxsize=50_000)
 def subject(stream: Stream, k: int) -> Subject:
-    """What a query can ask about item ``k``."""
+    """The properties of item ``k`` that a query can ask for."""
     written = post.write(stream, k)
     text = written.text.lower()
     mentions = frozenset(_MENTION.findall(text))
@@ -80,7 +80,7 @@ def subject(stream: Stream, k: int) -> Subject:
 
 
 def show(stream: Stream, k: int, fields: tuple[str, ...], now: float) -> msgspec.Raw:
-    """Item ``k`` as it is at ``now``, with the fields that were asked for."""
+    """Item ``k`` as it is at ``now``, with the requested ``fields``."""
     return _show(stream, k, fields, number(stream, k, now))
 
 
@@ -166,7 +166,7 @@ def _edit_controls(stream: Stream, k: int, shown_versions: int) -> dict[str, Any
 
 
 def users(people: Iterable[Person], fields: str) -> list[msgspec.Raw]:
-    """Each of ``people`` once, with the ``user.fields`` that were asked for."""
+    """Each of ``people`` once, with the requested ``user.fields``."""
     return [_user(person, fields) for person in dict.fromkeys(people)]
 
 

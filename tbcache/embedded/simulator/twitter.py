@@ -34,7 +34,7 @@ Item = tuple[Stream, int]
 
 
 class TwitterApi(Api):
-    """Plans: ``pro``, and ``basic``, which has no cashtag operator."""
+    """The plans are ``pro``, and ``basic``, which has no cashtag operator."""
 
     name = "twitter"
     plans = ("pro", "basic")
@@ -104,7 +104,7 @@ class TwitterApi(Api):
     def _lookup(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         """Posts by their ids, and an error for each that is gone.
 
-        Of symbols that few talk of nothing can be told by an id: those are left out, as if nobody had asked.
+        An id does not name its symbol. So only posts about popular symbols are found; others are left out.
         """
         x_field.check(params, x_field.LOOKUP_PARAMS)
         asked = list(dict.fromkeys(params.get("ids", "").split(",")))
@@ -131,7 +131,7 @@ class TwitterApi(Api):
         return tuple(map(str, tweet.versions(stream, k)))
 
     def _matches(self, params: Mapping[str, str], now: float, plan: str) -> Iterator[Item]:
-        """Every post the query finds, newest first."""
+        """Every post that the query finds, the newest first."""
         query = _query(params, plan)
         test = _test(query)
         start, end = _span(params, now)
@@ -142,7 +142,7 @@ class TwitterApi(Api):
         def number(stream: Stream, k: int) -> int:
             return tweet.number(stream, k, now)
 
-        # An edit can move a post into the span.
+        # An edit gives a post a later id, which may be within the span.
         for stream, k in self.items(_symbols(query), start - post.EDIT_SECONDS, max(start, end), number):
             own = number(stream, k)
             if own <= since:
@@ -153,7 +153,7 @@ class TwitterApi(Api):
 
 
 def _symbols(query: str) -> tuple[str, ...]:
-    """Whose posts are looked at: those of the symbols that the query names, else of the common ones too."""
+    """The symbols whose posts are searched: those that the query names, or else the popular ones as well."""
     named = symbols(query)
     is_plain = "$" in query or any(word.isupper() for word in named if word in query)
     return named if is_plain else (*named, *POPULARITY)
@@ -182,10 +182,10 @@ def _query(params: Mapping[str, str], plan: str) -> str:
 
 
 def _span(params: Mapping[str, str], now: float) -> tuple[float, float]:
-    """The window that is searched: ``start_time`` inclusive, ``end_time`` exclusive."""
+    """The time that is searched, from ``start_time`` (inclusive) to ``end_time`` (exclusive)."""
     oldest = now - WEEK
     start = oldest
-    # With since_id, start_time is ignored.
+    # X ignores start_time where there is a since_id.
     if "start_time" in params and "since_id" not in params:
         start = _time(params, "start_time")
         if start < int(oldest):
@@ -221,7 +221,7 @@ def _id(params: Mapping[str, str], name: str, now: float) -> int:
 
 
 def _until(params: Mapping[str, str]) -> int | None:
-    """Ids below this one: of ``until_id``, or of the page that ``next_token`` follows."""
+    """The id below which posts are searched: ``until_id``, or the one that ``next_token`` encodes."""
     name = "next_token" if "next_token" in params else "pagination_token"
     token = params.get(name)
     if token is None:
@@ -244,7 +244,7 @@ def _max_results(params: Mapping[str, str]) -> int:
 def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: bool) -> Reply:
     ids = tuple(str(tweet.number(*item, now)) for item in page)
     if not ids:
-        # Not even an empty list: the key is missing.
+        # X leaves the key `data` out, where there is no post.
         return Reply.page({"meta": {"result_count": 0}}, ())
     fields = x_field.tweet_fields(params)
     rows = [tweet.show(*item, fields, now) for item in page]
@@ -258,7 +258,7 @@ def _page(page: list[Item], params: Mapping[str, str], now: float, *, has_more: 
 
 
 class _Includes:
-    """What the expansions add to a page: posts and users, each once, and an error for each that is gone."""
+    """The posts and users that expansions add to a page, each once, and an error for each that is gone."""
 
     def __init__(self, page: list[Item], params: Mapping[str, str], now: float) -> None:
         self._expansions = frozenset(x_field.listed(params, "expansions"))

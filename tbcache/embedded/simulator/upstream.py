@@ -1,4 +1,4 @@
-"""One simulated source: its API behind its limits, with its faults and its figures."""
+"""One simulated source: its API, its limits, its faults and its figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tbcache.models.error import InvalidRequest, nearest
 
 
 class Upstream:
-    """Judges arrivals and answers them; ``now`` gives Unix seconds."""
+    """Accepts or refuses arrivals, and answers them. ``now`` gives Unix seconds."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Upstream:
         self._dice = random.Random(f"{api.seed}:{api.name}")
 
     def arrive(self, call: Call, at: float) -> Arrival | None:
-        """Count an arrival at ``at`` (monotonic seconds); None for a call that spends nothing."""
+        """Count an arrival at ``at`` (monotonic seconds); None for a call that does not count."""
         if not self.api.is_counted(call):
             return None
         now = self.now()
@@ -55,7 +55,7 @@ class Upstream:
         return self._dice.uniform(*(self.fault.latency or self._latency))
 
     def answer(self, call: Call, arrival: Arrival | None) -> Reply | None:
-        """What the caller gets; None to close the connection without an answer."""
+        """The answer; None where the connection is to be closed without one."""
         now = self.now()
         if arrival is None:
             return self._spoiled_by_outage() if self.fault.outage else self._content(call, now)
@@ -116,10 +116,10 @@ class Upstream:
     def _spoiled(self, answer: Reply) -> Reply:
         if answer.status != 200 or not (self.fault.empty or self.fault.garbage):
             return answer
-        # Cut between two characters: what is no UTF-8 is another fault than what is no JSON.
+        # The cut is between two characters: bytes that are no UTF-8 would be another fault than cut JSON.
         half = answer.body[: len(answer.body) // 2].decode(errors="ignore").encode()
         body = b"" if self.fault.empty else half
-        # What was served is billed, whatever is left of it on the way.
+        # The ids stay as they are: an upstream bills what it has sent, even if it is damaged on the way.
         return replace(answer, body=body)
 
     def _envelope(self, name: str) -> Envelope:

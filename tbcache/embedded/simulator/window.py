@@ -1,4 +1,4 @@
-"""A limit as an upstream keeps it: arrivals in a window, a strict sliding one or a fixed one."""
+"""The limits of an upstream: it counts arrivals in a strict sliding window, or in a fixed one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tbcache.models import Limit
 
-#: Arrivals remembered per window for the figure ``most``; beyond it the figure is a lower bound.
+#: So many arrivals are remembered for the figure ``most``. With more, the figure is a lower bound.
 REMEMBERED = 100_000
 
 
@@ -35,7 +35,7 @@ class Window:
         return self.used(at) < self.limit.count
 
     def record(self, at: float, accepted: bool) -> None:
-        """Note an arrival; times never go back."""
+        """Count an arrival; times never go back."""
         if accepted:
             self._accepted.append(at)
         _forget(self._arrivals, at - self.limit.window_seconds)
@@ -48,15 +48,16 @@ class Window:
         return Reading(self.limit, used, opens_in)
 
     def forget_figures(self) -> None:
-        """Start ``most`` afresh; what counts against the limit stays."""
+        """Set ``most`` to 0. What counts against the limit stays."""
         self._arrivals.clear()
         self.most = 0
 
 
 class FixedWindow(Window):
-    """One that opens with an arrival and ends ``limit.window_seconds`` later: all of it comes back at once.
+    """A window that begins with an arrival and ends ``limit.window_seconds`` later, when all slots are free
+    again.
 
-    It lets in every caller that keeps to a sliding window, and some that do not; ``most`` shows those.
+    It accepts every caller that keeps to a sliding window, and some that do not; ``most`` reveals those.
     """
 
     def used(self, at: float) -> int:
@@ -67,7 +68,7 @@ class FixedWindow(Window):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where one limit stands: ``opens_in`` seconds until the oldest counted arrival leaves."""
+    """The state of one limit. In ``opens_in`` seconds the oldest counted arrival leaves its window."""
 
     limit: Limit
     used: int
@@ -80,7 +81,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What became of one request, and where every limit stands after it."""
+    """Whether a request was accepted, and the state of every limit after it."""
 
     accepted: bool
     readings: tuple[Reading, ...]
@@ -92,15 +93,15 @@ class Arrival:
 
 
 def tightest(readings: Sequence[Reading]) -> Reading:
-    """The limit with the least left; of equals, the one that opens last."""
+    """The limit with the fewest requests left; of several, the one that opens last."""
     return min(readings, key=lambda reading: (reading.remaining, -reading.opens_in))
 
 
 class LimitSet:
-    """All limits of one source; an arrival is accepted when every one of them has room.
+    """All limits of one source. An arrival is accepted where every one of them has room.
 
-    ``lower`` puts further limits beside the source's own, counting from then on.
-    ``window`` is the kind of window that all of them are kept in.
+    ``lower`` adds limits to those of the source, which count from then on. ``window`` is the kind of window
+    for all of them.
     """
 
     def __init__(self, limits: Iterable[Limit], window: type[Window] = Window) -> None:
@@ -118,7 +119,9 @@ class LimitSet:
         self._lowered = tuple(self._window(limit) for limit in limits)
 
     def arrive(self, at: float, day: object = None) -> Arrival:
-        """Judge and count an arrival at ``at`` (monotonic seconds) on the UTC ``day``."""
+        """Count an arrival at ``at`` (monotonic seconds) on the UTC ``day``, and say whether it is
+        accepted.
+        """
         windows = self.windows
         accepted = all(window.has_room(at) for window in windows)
         for window in windows:

@@ -1,7 +1,7 @@
-"""Sentences with alternatives, of which each writer takes his own: no two use the same words by chance.
+"""Sentences with alternatives, so that two authors rarely use the same words.
 
-They stand in ``tbcache/data/wording.tsv``: ``[a|b|c]`` is one of the three; ``{s}`` (the symbol), ``{list}``,
-``{up}``, ``{down}``, ``{price}`` and ``{pct}`` are filled in by whoever says it.
+They are in ``tbcache/data/wording.tsv``. ``[a|b|c]`` stands for one of the three; callers fill in ``{s}``
+(the symbol), ``{list}``, ``{up}``, ``{down}``, ``{price}`` and ``{pct}``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
 def pick(dice: random.Random, what: str) -> str:
-    """One of the sentences for ``what``, as "post.bullish", with one of each of its alternatives."""
+    """A random sentence for ``what``, as "post.bullish", with random alternatives."""
     return _CHOICE.sub(lambda found: dice.choice(found[1].split("|")), dice.choice(_read()[what]))
 
 
 def known(what: str) -> tuple[str, ...]:
-    """All sentences for ``what``; none where there are none."""
+    """All sentences for ``what``."""
     return _read().get(what, ())
 
 

@@ -1,4 +1,4 @@
-"""The names and values that X knows in a request, and how it refuses all others."""
+"""The names and values that X accepts in a request, and how it refuses all others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEARCH_PARAMS = _SPAN_PARAMS | {
     "poll.fields",
 }  # fmt: skip
 LOOKUP_PARAMS = frozenset({"ids", "tweet.fields"})
-#: By parameter: the values of which it takes a list.
+#: The values that X accepts in the list of each parameter.
 _VALUES: Mapping[str, frozenset[str]] = {
     "tweet.fields": frozenset({
         "article", "attachments", "author_id", "card_uri", "community_id", "context_annotations",
@@ -50,7 +50,7 @@ _VALUES: Mapping[str, frozenset[str]] = {
     "sort_order": frozenset({"recency", "relevancy"}),
 }  # fmt: skip
 _DEFAULT_FIELDS = ("id", "text", "edit_history_tweet_ids")
-#: What an expansion shows of the post itself, so that both can be joined.
+#: The field of a post by which the objects of an expansion are joined to it.
 _JOINED_BY = {
     "author_id": ("author_id",),
     "referenced_tweets.id": ("referenced_tweets",),
@@ -76,12 +76,12 @@ def check(params: Mapping[str, str], known: Set[str]) -> None:
 
 
 def listed(params: Mapping[str, str], name: str) -> list[str]:
-    """The values of a list, in order."""
+    """The values in a parameter that is a list, in order."""
     return [value for value in params.get(name, "").split(",") if value]
 
 
 def tweet_fields(params: Mapping[str, str]) -> tuple[str, ...]:
-    """The fields of a post that an answer shows: the default ones, those asked for, those of expansions."""
+    """The fields of a post in an answer: the default ones, the requested ones, and those for expansions."""
     joined = [field for name in listed(params, "expansions") for field in _JOINED_BY.get(name, ())]
     return tuple(dict.fromkeys((*_DEFAULT_FIELDS, *listed(params, "tweet.fields"), *joined)))
 

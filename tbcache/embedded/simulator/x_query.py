@@ -1,4 +1,4 @@
-"""Queries as X reads them: ``($AAPL OR "apple inc") lang:en -is:retweet from:somebody``."""
+"""A parser for queries of X, like ``($AAPL OR "apple inc") lang:en -is:retweet from:somebody``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 _TOKEN = re.compile(
     r'\s*(?:(?P<mark>[()])|(?P<minus>-)|(?P<term>(?:[A-Za-z_]+:)?"[^"]*"|[^\s()"]+)|(?P<quote>"))'
 )
-#: So many groups and negations may stand in each other.
+#: Groups and negations may be nested so deeply.
 DEEPEST = 30
 _WORD = re.compile(r"\w+")
-#: Operators that say enough to search by; the others only narrow what another one finds.
+#: A query needs one of these operators, or a word; all other operators only narrow a search.
 _STANDALONE = frozenset({
     "from", "to", "url", "retweets_of", "context", "entity", "conversation_id", "bio", "bio_name",
     "bio_location", "place", "place_country", "point_radius", "bounding_box", "list", "in_reply_to_tweet_id",
@@ -25,12 +25,12 @@ _HAS = ("hashtags", "cashtags", "links", "mentions", "media", "images", "video_l
 
 
 class BadQuery(Exception):
-    """X refuses the query; the text is what it says about it."""
+    """X refuses the query, with this text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What of a post a query can ask about; all of it in lower case."""
+    """The properties of a post that a query can ask for, all in lower case."""
 
     text: str
     words: frozenset[str]
@@ -51,7 +51,9 @@ Test = Callable[[Subject], bool]
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """``is_enough`` says that it finds posts by itself, as a cashtag does and ``lang:en`` does not."""
+    """A part of a query. ``is_enough`` is true where it may stand alone, as a cashtag may and ``lang:en``
+    not.
+    """
 
     test: Test
     is_enough: bool
@@ -59,7 +61,7 @@ class Clause:
 
 @functools.lru_cache(maxsize=512)
 def read(query: str) -> Test:
-    """The test that a post has to pass.
+    """The test that ``query`` stands for.
 
     Raises:
       BadQuery: X answers such a query with a 400.
@@ -78,7 +80,7 @@ def read(query: str) -> Test:
 
 
 class _Reader:
-    """Reads clauses one after the other; ``kind`` and ``text`` are what comes next."""
+    """A recursive descent parser; ``kind`` and ``text`` are those of the next token."""
 
     def __init__(self, query: str) -> None:
         self._tokens = _tokens(query)
@@ -137,7 +139,7 @@ class _Reader:
 
 
 def _tokens(query: str) -> Iterator[tuple[str, str, int]]:
-    """Kind, text and position of each token; at the end an endless ``end``."""
+    """The kind, the text and the position of each token; at the end, ``end`` for ever."""
     at = 0
     query = query.rstrip()
     while found := _TOKEN.match(query, at):
@@ -201,7 +203,7 @@ def _operator(name: str, value: str) -> Clause:
         "url": lambda post: value in post.text,
         "sample": lambda post: True,
     }
-    # What is not known of these posts, as their place, finds none of them.
+    # Operators about properties that these posts do not have, as their place, find none.
     return Clause(tests.get(name, lambda post: False), is_enough=name in _STANDALONE)
 
 
