@@ -314,7 +314,8 @@ def test_a_forked_child_is_a_process_of_its_own(join: Callable[..., Process]) ->
         try:
             process.takes(1)
             window = limiter_of(process.store).process_window("twitter")
-            is_new = window.used(WIDE.limits[0]) == 1 and not window.is_member
+            # Its parent does not beat: on a busy machine it is absent by now, and its part is kept.
+            is_new = window.used(WIDE.limits[0]) <= 1 and not window.is_member
             code = 0 if is_new else 2
         finally:
             os._exit(code)
