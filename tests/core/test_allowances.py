@@ -28,6 +28,7 @@ from tbcache.store.wire import MICROS, pack_limits
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock
+from tests.fake import fake_redis
 from tests.proxy import Proxy
 from tests.script import run
 from tests.server import PATIENT, Server, wait_until
@@ -354,7 +355,7 @@ def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str
 
 def test_allowances_are_of_what_others_allowances_leave_free(moved: Clock) -> None:
     """Who had the whole keeps it until he has read that it is less."""
-    redis, limit = fakeredis.FakeRedis(version=(7, 4)), pack_limits([LIMIT])
+    redis, limit = fake_redis(), pack_limits([LIMIT])
     assert beat(redis, "a", 0.0) == f"{limit}=6".encode()
     assert redis.hget(STATE, "rooms:a") == f"{limit}=6".encode()
     assert beat(redis, "b", 0.0) == b""
@@ -372,7 +373,7 @@ def test_allowances_are_of_what_others_allowances_leave_free(moved: Clock) -> No
 @pytest.mark.parametrize("why", ["wanted_until", "lost_at"])
 def test_no_allowance_is_given_while_it_is_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
     """Somebody has need of what is free, or nobody knows what is."""
-    redis = fakeredis.FakeRedis(version=(7, 4))
+    redis = fake_redis()
     redis.hset(
         STATE, mapping={"epoch": "e", why: round(moved.now * MICROS) + (1 if why == "wanted_until" else -1)}
     )
@@ -383,7 +384,7 @@ def test_no_allowance_is_given_while_it_is_wanted_or_the_window_is_not_known(mov
 
 def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     """One that leaves, and one that is forgotten."""
-    redis = fakeredis.FakeRedis(version=(7, 4))
+    redis = fake_redis()
     for name in "ab":
         redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
         redis.zadd(FLEET, {name: round(moved.now * MICROS)})
@@ -396,7 +397,7 @@ def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
 
 def test_what_others_use_is_not_free_for_allowances(moved: Clock) -> None:
     """Slots in the window, what the upstream told of somebody else, the shares of the absent."""
-    redis, now = fakeredis.FakeRedis(version=(7, 4)), round(moved.now * MICROS)
+    redis, now = fake_redis(), round(moved.now * MICROS)
     redis.zadd(SLOTS, {"taken": now})
     redis.hset(STATE, mapping={"foreign:2000000": 1, "foreign_until:2000000": now + MICROS})
     redis.zadd(FLEET, {"silent": now - MICROS})

@@ -15,6 +15,7 @@ import pytest
 from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
+from tests.fake import fake_redis
 from tests.script import run
 
 WINDOW, LEASE = 3, 2
@@ -121,7 +122,7 @@ def test_a_stamp_of_the_decision_would_break_it(limit: int) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_the_scripts_do_what_the_model_does(limit: int) -> None:
     """Each window the exploration meets is put before the real scripts."""
-    redis = fakeredis.FakeRedis(version=(7, 4))
+    redis = fake_redis()
     windows = {
         tuple(sorted((*(flight.stamp for flight in state.flights), *state.settled)))
         for state in explore(limit)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
+from tests.fake import fake_redis
 from tests.script import run
 
 START = 1_800_000_000 * MICROS
@@ -75,7 +76,7 @@ def clock() -> Clock:
 def redis(clock: Clock) -> Iterator[fakeredis.FakeRedis]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", clock.time)
-        yield fakeredis.FakeRedis(version=(7, 4))
+        yield fake_redis()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dramatiq
-import fakeredis
 import pytest
 
 from tbcache.admission import Ask, Go, Grant, Settlement
@@ -34,6 +33,7 @@ from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
 from tbcache.testing.simulated.marker import Disk, Marker
 from tests.blocking import Admission, Membership
+from tests.fake import fake_redis
 from tests.stand_in import Monitor
 
 START = 1_800_000_000.0
@@ -352,7 +352,7 @@ class World:
 
     def __init__(self, clock: Clock, processes: int = 3, source: Source = SOURCE) -> None:
         self.clock, self.source = clock, source
-        self.redis = fakeredis.FakeRedis(version=(7, 4))
+        self.redis = fake_redis()
         self.settings = Settings.load(
             {
                 "REDIS_URL": "redis://127.0.0.1:1/0",
