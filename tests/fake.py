@@ -22,7 +22,7 @@ class Compiled:
         return script()
 
     def globals(self) -> dict[str, Any]:
-        """None: fakeredis looks through all of them at each call of a script. A real server refuses to set one."""
+        """None: fakeredis looks through all at each call. It is a real server that refuses a new one."""
         return {}
 
     def __getattr__(self, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -43,6 +44,7 @@ class Node:
         self._idle: deque[tuple[Connection, float]] = deque()
         #: The generation of the connections: one that was opened in an earlier generation is not used again.
         self.generation = 0
+        self._is_closed = False
 
     @property
     def endpoint(self) -> Self:
@@ -63,10 +65,10 @@ class Node:
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """Call one command straight over a connection, at half of what the client's own path costs."""
         packed = hiredis.pack_command(cast(Any, command))
-        connection = self._checkout()
+        generation, connection = self.generation, self._checkout()
         answer = connection.ask_all(_ASKING + packed, 2)[1] if asking else connection.ask(packed)
         # A connection is used again where its answer was read to the end; one that raises is closed.
-        self._checkin(connection)
+        self._checkin(connection, generation)
         if isinstance(answer, redis.ResponseError):
             raise answer
         return answer
@@ -74,9 +76,9 @@ class Node:
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
         packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
-        connection = self._checkout()
+        generation, connection = self.generation, self._checkout()
         answers = connection.ask_all(packed, len(commands))
-        self._checkin(connection)
+        self._checkin(connection, generation)
         return answers
 
     def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
@@ -106,11 +108,11 @@ class Node:
 
     def disconnect(self) -> None:
         self.generation += 1
-        while self._idle:
-            self._idle.pop()[0].close()
+        self._close_idle()
         self.client.connection_pool.disconnect()
 
     def close(self) -> None:
+        self._is_closed = True
         self.disconnect()
         self._blocking.close()
         self._patient.close()
@@ -130,16 +132,26 @@ class Node:
             return Connection(self.connect())
         return connection
 
-    def _checkin(self, connection: Connection) -> None:
-        """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first."""
+    def _checkin(self, connection: Connection, generation: int) -> None:
+        """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first.
+        One of an earlier generation than now is closed, and all that are idle with it."""
         now = time.monotonic()
         self._idle.append((connection, now))
+        # This is looked at last: of a thread that comes back and one that disconnects, one sees the other.
+        if generation != self.generation or self._is_closed:
+            self._close_idle()
+            return
         try:  # suppress() would be dearer, and each call of the server pays for this.
             if now - self._idle[0][1] > IDLE_SECONDS:
                 oldest, _ = self._idle.popleft()
                 oldest.close()
         except IndexError:
             return  # Another thread has taken it meanwhile.
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):  # Another thread has taken the last one.
+            while self._idle:
+                self._idle.pop()[0].close()
 
 
 def _connect(connection: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ def test_the_sockets_of_a_burst_of_threads_are_closed_again(
     node = Node(server.url, 1.0)
     try:
         for connection in [node._checkout() for _ in range(5)]:
-            node._checkin(connection)
+            node._checkin(connection, node.generation)
         assert len(node._idle) == 5
         monkeypatch.setattr(node_module, "IDLE_SECONDS", 0.0)
         for _ in range(5):
@@ -99,6 +100,31 @@ def test_the_sockets_of_a_burst_of_threads_are_closed_again(
         assert len(node._idle) == 1
     finally:
         node.close()
+
+
+@pytest.mark.parametrize("end", ["disconnect", "close"])
+def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_comes_back(
+    server: Server, end: str
+) -> None:
+    """A thread that is in the middle of a call while its store ends would leave a socket for ever."""
+    before, node = clients(server), Node(server.url, 30.0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(node.call, "BLPOP", "list", "30")
+        wait_until(lambda: clients(server) == before + 1, what="a call under way")
+        getattr(node, end)()
+        assert clients(server) == before + 1
+        server.client.lpush("list", "1")
+        assert call.result(60) == [b"list", b"1"]
+    wait_until(lambda: clients(server) == before, what="the end of the connection")
+    node.close()
+    # Or of a call that began before the end and comes to a connection after it.
+    assert node.call("PING") == b"PONG"
+    wait_until(lambda: clients(server) == before, what="the end of its connection")
+
+
+def clients(server: Server) -> int:
+    """How many connections the server has."""
+    return len(server.client.client_list())
 
 
 def test_the_day_ends_at_the_servers_midnight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def replace_socket(node: Node, kind: Callable[[Any], Any]) -> None:
     """Have the connection that is used next a socket that ``kind`` makes of its own."""
     connection = node._checkout()
     connection._socket = kind(connection._socket)
-    node._checkin(connection)
+    node._checkin(connection, node.generation)
 
 
 class Interrupted:
