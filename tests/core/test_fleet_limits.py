@@ -29,6 +29,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, Source
 from tbcache.store import Store
+from tbcache.store.breaker import Refused
 from tbcache.store.script import Script
 from tests.blocking import Admission, Membership, core
 from tests.cli.command import clean_environment
@@ -327,7 +328,8 @@ def test_a_damaged_source_leaves_nothing_behind(
 ) -> None:
     """What is not sent is not asked, however often."""
     process = join()
-    monkeypatch.setitem(limiter_of(process.store).broken._reasons, "twitter", "WRONGTYPE")
+    refused = Refused(process.store.address, "WRONGTYPE")
+    monkeypatch.setitem(limiter_of(process.store).broken._refused, "twitter", refused)
     window = limiter_of(process.store).process_window("twitter")
     for number in range(100):
         process.admission.admit(ask(f"S{number}", WIDE))
