@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from tbcache.store.clear import read_logs
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import value_of
 
-from .missing import Candidate, has_room, may_spend, next_of
+from .missing import RETRY_SECONDS, Candidate, has_room, may_spend, next_of
 
 log = get_logger("tbcache.scheduler")
 
@@ -60,7 +61,7 @@ class Deepening:
         if source.delay_hours or not may_spend(source, spent):
             return None
         candidates = list(self._candidates(source))
-        found = next_of(candidates) or self._unchecked(source, candidates)
+        found = next_of(self._hopeful(source, candidates)) or self._unchecked(source, candidates)
         if found is None or self._queue.depth(source.name).waiting:
             return None
         status = get_rate_limiter(source.name).get_status()
@@ -77,6 +78,13 @@ class Deepening:
         # Such a load asks for the known items again too, once no hours are missing.
         self._checked.setdefault(source.name, {})[request.key] = now()
         return int(handle.is_new)
+
+    def _hopeful(self, source: Source, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Those of ``candidates`` that a load may complete, by what is known of the last one."""
+        queued, since = self._checked.get(source.name, {}), now() - RETRY_SECONDS
+        for one in candidates:
+            if not one.is_doubtful or queued.get(one.request.key, -math.inf) <= since:
+                yield one
 
     def _unchecked(self, source: Source, candidates: Sequence[Candidate]) -> Candidate | None:
         """The answer whose items were not asked for again for the longest time; None where none is due.

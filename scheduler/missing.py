@@ -8,9 +8,12 @@ from typing import NamedTuple
 from tbcache.models import FetchRequest, RateLimitStatus, SymbolSentiment
 from tbcache.settings import Source
 
-#: For these reasons an answer lacks hours that another load can bring. For any other reason, as where a
-#: search goes no deeper, asking again brings nothing.
-FILLABLE = frozenset(("page_budget", "rate_limit", "budget", "throttled", "quota", "unavailable"))
+#: For these reasons an answer lacks hours that no other load can bring: there are no more, or none is kept.
+FINAL = frozenset(("full", "search_depth", "no_next_page", "no_times", "plan_delay"))
+#: For these another load may bring them at once. What else was met, as a page that could not be read, may be
+#: met again: it is tried once in RETRY_SECONDS.
+PASSING = frozenset(("page_budget", "rate_limit", "budget", "throttled", "quota", "unavailable"))
+RETRY_SECONDS = 3600.0
 #: A load begins with the newest items. With room for fewer pages it would hardly reach older ones.
 LEAST_PAGES = 6
 
@@ -24,7 +27,12 @@ class Candidate(NamedTuple):
 
     @property
     def is_fillable(self) -> bool:
-        return not self.answer.complete and self.answer.reason in FILLABLE
+        return not self.answer.complete and self.answer.reason not in FINAL
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True where the same may stop the next load as well."""
+        return self.answer.reason not in PASSING
 
     @property
     def per_hour(self) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.deepening import Deepening
-from scheduler.missing import FILLABLE, Candidate, has_room, may_spend, next_of
+from scheduler.missing import FINAL, PASSING, RETRY_SECONDS, Candidate, has_room, may_spend, next_of
 from tbcache.admission import Go, Settlement
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, Limit, RateLimitStatus, SymbolSentiment
@@ -73,9 +73,9 @@ def test_what_is_asked_for_most_is_filled_first_and_of_these_the_busiest() -> No
 
 def test_what_no_further_page_would_bring_is_left() -> None:
     """It would be asked for again every five seconds, for ever."""
-    for reason in ("search_depth", "no_times", "plan_delay", "no_next_page", "repeated_page", "bad_request"):
-        assert chosen(candidate("NVDA", 1.5, reason=reason)) is None
-    assert all(chosen(candidate("NVDA", 1.5, reason=reason)) == "NVDA" for reason in FILLABLE)
+    assert not any(chosen(candidate("NVDA", 1.5, reason=reason)) for reason in FINAL)
+    for reason in (*PASSING, "payload", "repeated_page"):
+        assert chosen(candidate("NVDA", 1.5, reason=reason)) == "NVDA"
 
 
 def test_nobody_pays_for_what_nobody_asked_for_without_a_budget() -> None:
@@ -165,6 +165,21 @@ def test_what_became_of_items_is_asked_for_each_hour(
     assert (first, found) == (1, None)
     assert deepening._checked["stocktwits"]["stocktwits:AAPL:24"] == 3600.0
     assert deepening._checked["stocktwits"]["stocktwits:NVDA:24"] == 0.0
+
+
+def test_what_stopped_a_load_and_may_stop_the_next_one_is_met_once_an_hour(
+    deepening: Deepening, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One page that was cut off left a symbol with its last hour alone for a day."""
+    clock = [0.0]
+    monkeypatch.setattr("scheduler.deepening.now", lambda: clock[0])
+    keep(admission, answer("NVDA", 1.5, reason="payload"))
+    assert next_symbol(deepening) == "NVDA"
+    deepening._checked = {"stocktwits": {"stocktwits:NVDA:24": 0.0}}
+    clock[0] = RETRY_SECONDS - 1
+    assert next_symbol(deepening) is None
+    clock[0] = RETRY_SECONDS
+    assert next_symbol(deepening) == "NVDA"
 
 
 def test_a_plan_whose_items_come_late_is_not_filled(deepening: Deepening, admission: Admission) -> None:
