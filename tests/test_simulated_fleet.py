@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -14,6 +15,7 @@ import tbcache
 from tbcache import InvalidRequest, RateLimited, TbcacheError
 from tbcache.models.error import MissingExtra
 from tbcache.testing import SimulatedFleet
+from tbcache.testing.simulated import kernel
 
 LIMIT = 3
 quotes = tbcache.source("simulated-quotes", limits=f"{LIMIT}/10s", ttl=60)
@@ -120,6 +122,39 @@ def test_event_loops_are_not_simulated_and_say_so(fleet: SimulatedFleet) -> None
 
     with pytest.raises(InvalidRequest, match="event loop"):
         fleet.process().call(nothing)
+
+
+def test_a_real_lock_that_is_held_over_a_sleep_is_told_with_its_line(
+    fleet: SimulatedFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test hung for ever without a word: the one waits for the lock, and the other for its turn."""
+    lock = threading.Lock()
+
+    def update() -> None:
+        monkeypatch.setattr(kernel, "STANDS_SECONDS", 0.5)
+        fleet.sleep(1.0)
+        with lock:
+            fleet.sleep(1.0)
+
+    for _ in range(2):
+        fleet.process().call(update)
+    with pytest.raises(TbcacheError, match=r"^process-\d waits for something real at .*fleet\.py:\d+: for a"):
+        fleet.advance(3.0)
+
+
+def test_a_fleet_in_a_fleet_is_refused() -> None:
+    """Whose clock would hold in it?"""
+    with SimulatedFleet(), pytest.raises(InvalidRequest, match="is in use"), SimulatedFleet():
+        pass
+    with SimulatedFleet(), pytest.raises(InvalidRequest, match="is in use"):
+        SimulatedFleet().__enter__()
+
+
+def test_a_provider_asks_no_real_upstream(fleet: SimulatedFleet) -> None:
+    """A test that depended on the network said that there was no connection."""
+    call = fleet.process().call(lambda: tbcache.get_provider("stocktwits").fetch("AAPL"))
+    with pytest.raises(InvalidRequest, match=r"^HTTP is not simulated"):
+        call.result()
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "3"])

@@ -30,6 +30,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.singleton import singleton
 from tbcache.limiter import machine, marker
 from tbcache.models import error
+from tbcache.providers.client import HttpClient
 from tbcache.store.node import Node
 from tbcache.testing.simulated import sync
 from tbcache.testing.simulated.kernel import here
@@ -168,6 +169,15 @@ def _one(self: Any, *args: Any, **kwargs: Any) -> Any:
     return {**_ONE(self), **made} if isinstance(made, dict) else made
 
 
+def _client(self: HttpClient) -> Any:
+    """Stands for ``HttpClient._build``: what has no transport of its own would ask the real network."""
+    if _home() is not None and self._transport is None:
+        raise error.InvalidRequest(
+            "HTTP is not simulated: functions say what upstreams do, or a provider has a `send` of its own"
+        )
+    return _BUILD(self)
+
+
 class _Future:
     def __class_getitem__(cls, _: Any) -> type[_Future]:
         return cls
@@ -176,7 +186,7 @@ class _Future:
         return concurrent.futures.Future() if _home() is None else sync.Future()
 
 
-_TIME, _UUID, _ONE = _Time(time), _Uuid(uuid), singleton.__call__
+_TIME, _UUID, _ONE, _BUILD = _Time(time), _Uuid(uuid), singleton.__call__, HttpClient._build
 #: Objects of the core, and what stands for each wherever it was imported.
 _CORE = (
     _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
@@ -205,6 +215,7 @@ _ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (dramatiq.common, "time", _TIME.time),
     (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
+    (HttpClient, "_build", _client),
     # A source that is declared in code is one object for all processes, but its tools are one for each.
     *(
         (FunctionTools, name, _PerProcess(one))

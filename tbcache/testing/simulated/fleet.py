@@ -15,7 +15,7 @@ from typing import Any
 from tbcache.models.error import InvalidRequest, MissingExtra, TbcacheError
 from tbcache.testing.simulated.attach import attached
 from tbcache.testing.simulated.connection import Weather
-from tbcache.testing.simulated.kernel import Killed, Task, inhabited
+from tbcache.testing.simulated.kernel import Killed, Task, here, inhabited
 from tbcache.testing.simulated.machine import Machine
 from tbcache.testing.simulated.process import SimulatedProcess
 
@@ -42,6 +42,8 @@ class Fleet(Machine):
 
     @contextmanager
     def attached(self, modules: Iterable[ModuleType]) -> Iterator[None]:
+        if here() is not None:
+            raise InvalidRequest("a simulated fleet is in use; one more begins where its block has ended")
         _load()
         with attached(modules), inhabited(self.kernel):
             self._is_attached = True

@@ -10,17 +10,22 @@ import asyncio
 import contextvars
 import functools
 import heapq
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from types import CodeType, FrameType
 from typing import Any, ClassVar, Protocol
 
+from tbcache.models.error import TbcacheError
 from tbcache.testing.simulated.chance import Chance
 
 #: Seconds since 1970 at which a world begins: 8:00 of a day.
 START = 1_800_000_000
 MICROS = 1_000_000
 Resume = Callable[[], None]
+#: A thread that stands at one instruction for twice as long, in real seconds, waits for something real.
+STANDS_SECONDS = 15.0
 
 
 class _Here(threading.local):
@@ -168,6 +173,8 @@ class Fiber(Task):
         self._turn, self._back = _closed(), _closed()
         self._value: Any = None
         self._raised: BaseException | None = None
+        #: The thread that carries it.
+        self._thread = 0
 
     def _step(self, value: Any, error: BaseException | None) -> None:
         self._value, self._raised = value, error
@@ -179,28 +186,72 @@ class Fiber(Task):
             _Carrier.of(self, work)
         else:
             self._turn.release()
-        self._back.acquire()
+        if not self._back.acquire(timeout=STANDS_SECONDS):
+            self._await_back()
         if self.is_over:
             self._end(self.error)
 
+    def _await_back(self) -> None:
+        """Wait for the turn for as long as the thread does anything.
+
+        Raises:
+          TbcacheError: it waits for something real, as for a lock of a task that has no turn meanwhile.
+        """
+        stood_at = self._stands_at
+        while not self._back.acquire(timeout=STANDS_SECONDS):
+            stands_at = self._stands_at
+            if stands_at is not None and stands_at == stood_at:
+                place = _place(sys._current_frames()[self._thread])
+                # What the thread does from now on is no part of the world.
+                self._thread = 0
+                self._end(Killed())
+                raise TbcacheError(
+                    f"{self.home.name} waits for something real at {place}: for a lock that is held over "
+                    "fleet.sleep(), or in a call of its own; give the module there as one of `modules`"
+                )
+            stood_at = stands_at
+
+    @property
+    def _stands_at(self) -> tuple[CodeType, int] | None:
+        """The instruction at which its thread is; None before it has one."""
+        frame = sys._current_frames().get(self._thread)
+        return None if frame is None else (frame.f_code, frame.f_lasti)
+
     def carry(self, work: Callable[[], object]) -> None:
         """Run all of it, in its thread."""
-        _HERE.kernel = self.kernel
+        _HERE.kernel, self._thread = self.kernel, threading.get_ident()
         try:
             self._context.run(work)
         except BaseException as error:
-            self.error = error
-        self.is_over = True
-        self._back.release()
+            if self._is_ours:
+                self.error = error
+        if self._is_ours:
+            self.is_over = True
+            self._back.release()
+
+    @property
+    def _is_ours(self) -> bool:
+        """False in a thread that was given up."""
+        return self._thread == threading.get_ident()
 
     def suspend(self) -> Any:
         """Wait, in its thread, until it is resumed."""
+        if not self._is_ours:
+            raise Killed
         self._back.release()
         self._turn.acquire()
         error, self._raised = self._raised, None
         if error is not None:
             raise error
         return self._value
+
+
+def _place(frame: FrameType) -> str:
+    """The file and line of the code that is no part of Python's own library."""
+    here: FrameType = frame
+    while here.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names and here.f_back:
+        here = here.f_back
+    return f"{here.f_code.co_filename}:{here.f_lineno}"
 
 
 def _closed() -> threading.Lock:
