@@ -16,6 +16,48 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbcache import (
+        AsyncFetcher,
+        BudgetExhausted,
+        CombinedSentiment,
+        ConfigurationError,
+        Fetcher,
+        FetcherOutcome,
+        FetchRequest,
+        FunctionSource,
+        History,
+        HttpRequest,
+        InvalidRequest,
+        Item,
+        Limit,
+        MissingExtra,
+        Outcome,
+        Page,
+        RateLimited,
+        RateLimitStatus,
+        RawResponse,
+        RedisUnreachable,
+        RepositoryUnavailable,
+        ResultTimeout,
+        Scorer,
+        SentimentRepository,
+        Settings,
+        SymbolSentiment,
+        TbcacheError,
+        TbcacheWarning,
+        UnknownSource,
+        UpstreamAuthError,
+        UpstreamBadRequest,
+        UpstreamError,
+        UpstreamNotEntitled,
+        UpstreamNotFound,
+        UpstreamPayloadError,
+        UpstreamQuotaExhausted,
+        UpstreamThrottled,
+        UpstreamUnavailable,
+        get_settings,
+        source,
+    )
     from tbcache.asyncio.backtest import history
     from tbcache.asyncio.cache import CacheManager, cached, get_cache_manager
     from tbcache.asyncio.limiter import RateLimiter, get_rate_limiter
@@ -24,6 +66,7 @@ if TYPE_CHECKING:
     from tbcache.asyncio.queue import Handle, enqueue
     from tbcache.asyncio.symbol import get_symbol
 
+#: What is awaited. All other names are those of tbcache.
 _HOME = {
     "CacheManager": "cache",
     "cached": "cache",
@@ -41,26 +84,67 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncFetcher",
+    "BudgetExhausted",
     "CacheManager",
+    "CombinedSentiment",
+    "ConfigurationError",
+    "FetchRequest",
+    "Fetcher",
+    "FetcherOutcome",
+    "FunctionSource",
     "Handle",
+    "History",
+    "HttpRequest",
+    "InvalidRequest",
+    "Item",
+    "Limit",
+    "MissingExtra",
+    "Outcome",
+    "Page",
     "Provider",
+    "RateLimitStatus",
+    "RateLimited",
     "RateLimiter",
+    "RawResponse",
+    "RedisUnreachable",
+    "RepositoryUnavailable",
+    "ResultTimeout",
+    "Scorer",
+    "SentimentRepository",
+    "Settings",
+    "SymbolSentiment",
+    "TbcacheError",
+    "TbcacheWarning",
+    "UnknownSource",
+    "UpstreamAuthError",
+    "UpstreamBadRequest",
+    "UpstreamError",
+    "UpstreamNotEntitled",
+    "UpstreamNotFound",
+    "UpstreamPayloadError",
+    "UpstreamQuotaExhausted",
+    "UpstreamThrottled",
+    "UpstreamUnavailable",
     "UsageMonitor",
     "cached",
     "enqueue",
     "get_cache_manager",
     "get_provider",
     "get_rate_limiter",
+    "get_settings",
     "get_symbol",
     "get_usage_monitor",
     "history",
+    "source",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'tbcache.asyncio' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"tbcache.asyncio.{_HOME[name]}"), name)
+    home = f"tbcache.asyncio.{_HOME[name]}" if name in _HOME else "tbcache"
+    value: object = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
