@@ -32,8 +32,9 @@ PROCESSES = ("workers", "workers.actor", "workers.__main__", "scheduler", "sched
 MODULES = sorted(module.name for module in pkgutil.walk_packages(tbcache.__path__, "tbcache."))
 PARTS = ("tbcache", "workers", "scheduler")
 SCRIPTS = sorted((ROOT / "tbcache" / "lua").glob("*.lua"))
-#: So many pairs of packages and modules right below ``tbcache``, of which one imports the other, are enough.
-MOST_ARROWS = 99
+#: So many pairs of packages and modules right below ``tbcache``, of which one imports the other, are enough:
+#: CONTRIBUTING.md says what to do about one more.
+MOST_ARROWS = 100
 
 #: Fails at the first socket, thread, process, folder or file that an import makes.
 _WATCH = """

@@ -27,10 +27,10 @@ import dramatiq.message
 
 from tbcache.fetch.function.tools import FunctionTools
 from tbcache.io.background import BackgroundThread
+from tbcache.io.blocking import Blocking
 from tbcache.io.singleton import singleton
 from tbcache.limiter import machine, marker
 from tbcache.models import error
-from tbcache.providers.client import HttpClient
 from tbcache.store.node import Node
 from tbcache.testing.simulated import sync
 from tbcache.testing.simulated.kernel import here
@@ -169,13 +169,13 @@ def _one(self: Any, *args: Any, **kwargs: Any) -> Any:
     return {**_ONE(self), **made} if isinstance(made, dict) else made
 
 
-def _client(self: HttpClient) -> Any:
-    """Stands for ``HttpClient._build``: what has no transport of its own would ask the real network."""
-    if _home() is not None and self._transport is None:
+async def _send(self: Blocking, connections: Any, request: Any, most_bytes: int) -> Any:
+    """Stands for ``Blocking.send``, which would ask the real network."""
+    if _home() is not None:
         raise error.InvalidRequest(
             "HTTP is not simulated: functions say what upstreams do, or a provider has a `send` of its own"
         )
-    return _BUILD(self)
+    return await _SEND(self, connections, request, most_bytes)
 
 
 class _Future:
@@ -186,7 +186,7 @@ class _Future:
         return concurrent.futures.Future() if _home() is None else sync.Future()
 
 
-_TIME, _UUID, _ONE, _BUILD = _Time(time), _Uuid(uuid), singleton.__call__, HttpClient._build
+_TIME, _UUID, _ONE, _SEND = _Time(time), _Uuid(uuid), singleton.__call__, Blocking.send
 #: Objects of the core, and what stands for each wherever it was imported.
 _CORE = (
     _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
@@ -215,7 +215,7 @@ _ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (dramatiq.common, "time", _TIME.time),
     (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
-    (HttpClient, "_build", _client),
+    (Blocking, "send", _send),
     # A source that is declared in code is one object for all processes, but its tools are one for each.
     *(
         (FunctionTools, name, _PerProcess(one))
