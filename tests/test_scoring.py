@@ -262,7 +262,7 @@ def test_the_longest_phrase_wins() -> None:
     """Otherwise "price target cut" would depend on the order of rows in a file."""
     lexicon = Lexicon.read("# x<TAB>y\na b\t1\na b c\t-2\nd\t0\n🚀\t=a\n")
     assert lexicon.phrases == {("a", "b"): (("a", "b", "c"), ("a", "b"))}
-    assert lexicon.firsts == {"a"}
+    assert lexicon.seconds.keys() == {"a"}
     assert lexicon.valences == {"a b": 1.0, "a b c": -2.0}
     assert lexicon.neutral == {"d"}
     assert lexicon.emoji == {"🚀": " a "}

@@ -126,14 +126,15 @@ def _lexicons() -> tuple[Vader, Lexicon, Understand]:
 
 
 def _weigh(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> _Weighed:
-    text = vader.spell(clean(text, lexicon.emoji))
+    text = clean(text, lexicon.emoji)
+    if not text.isascii():
+        text = vader.spell(text)
     # With their punctuation, which has no capitals.
     words = tokens = text.split()
     # Most tokens are bare already.
     lower = [token if token.isalpha() else _bare(token) for token in text.lower().split()]
     if found := lexicon.find_phrases(lower):
-        tokens = [tokens[end - 1] for end in _ends(len(tokens), found)]
-        words, lower = _join(words, found), _join(lower, found)
+        tokens = _join(words, lower, found)
     plain = vader.valences(words, lower)
     return text, lower, plain, understand(lower, tokens, plain)
 
@@ -156,19 +157,13 @@ def _bare(token: str) -> str:
     return word if len(word) > 2 or (len(word) == 2 and word.isalpha()) else token
 
 
-def _join(words: list[str], found: list[tuple[int, int]]) -> list[str]:
-    """``words`` with each of the phrases that were found as one."""
-    joined, done = list[str](), 0
-    for start, end in found:
-        joined += words[done:start]
-        joined.append(" ".join(words[start:end]))
-        done = end
-    return joined + words[done:]
-
-
-def _ends(length: int, found: list[tuple[int, int]]) -> list[int]:
-    """The place behind each of as many words, those of a phrase that was found being one."""
-    ends = list(range(1, length + 1))
+def _join(words: list[str], lower: list[str], found: list[tuple[int, int]]) -> list[str]:
+    """Make each phrase that was ``found`` one word of ``words``, and of ``lower``; gives the words as they
+    were, of each phrase the last one, which has its punctuation.
+    """
+    tokens = words.copy()
     for start, end in reversed(found):
-        del ends[start : end - 1]
-    return ends
+        tokens[start:end] = words[end - 1 : end]
+        words[start:end] = [" ".join(words[start:end])]
+        lower[start:end] = [" ".join(lower[start:end])]
+    return tokens

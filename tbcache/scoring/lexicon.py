@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
 
@@ -12,14 +14,14 @@ class Lexicon:
     """What traders mean by words: valences (-4..4), words that mean nothing here, emoji as words.
 
     ``phrases`` maps the first two words of each phrase to the phrases that begin so,
-    longest first; a phrase counts as one word. ``firsts`` are their first words.
+    longest first; a phrase counts as one word. ``seconds`` are the second words behind each first one.
     """
 
     valences: dict[str, float]
     neutral: frozenset[str]
     emoji: dict[str, str]
     phrases: Phrases
-    firsts: frozenset[str]
+    seconds: dict[str, frozenset[str]]
 
     @classmethod
     def read(cls, text: str) -> Lexicon:
@@ -27,26 +29,31 @@ class Lexicon:
         rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
         figures = {word: float(value) for word, value in rows if not value.startswith("=")}
         phrases: Phrases = {}
+        seconds = defaultdict[str, set[str]](set)
         for phrase in sorted((word for word in figures if " " in word), key=len, reverse=True):
             first, second, *rest = phrase.split(" ")
+            seconds[first].add(second)
             phrases[first, second] = (*phrases.get((first, second), ()), (first, second, *rest))
         return cls(
             valences={word: value for word, value in figures.items() if value},
             neutral=frozenset(word for word, value in figures.items() if not value),
             emoji={emoji: f" {value[1:]} " for emoji, value in rows if value.startswith("=")},
             phrases=phrases,
-            firsts=frozenset(first for first, _ in phrases),
+            seconds={
+                first: frozenset(second for begin, second in phrases if begin == first)
+                for first, _ in phrases
+            },
         )
 
     def find_phrases(self, words: list[str]) -> list[tuple[int, int]]:
         """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
+        begun = self.seconds.keys() & words
+        # Most texts have no first word of any phrase, and of the others most no second one of it.
+        if not begun or all(self.seconds[first].isdisjoint(words) for first in begun):
+            return []
         found, done = list[tuple[int, int]](), 0
-        if self.firsts.isdisjoint(words):
-            return found
-        # Most words begin none, and of those that do few are followed by the second word of one.
-        for at in [at for at, word in enumerate(words) if word in self.firsts]:
-            known = self.phrases.get((words[at], words[at + 1])) if at + 1 < len(words) else None
-            if known and at >= done:
+        for at, pair in enumerate(pairwise(words)):
+            if at >= done and pair[0] in begun and (known := self.phrases.get(pair)):
                 end = next((at + len(p) for p in known if tuple(words[at : at + len(p)]) == p), 0)
                 if end:
                     found.append((at, end))

@@ -57,7 +57,6 @@ IDIOMS = {
     "beating heart": 3.5,
 }
 #: Words that stress what follows them.
-#: Words that stress what follows them.
 EMPHASIS = frozenset(("so", "this"))
 # A class of the emoji themselves would be exact, but most of them are tried one by one.
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -95,11 +94,12 @@ class Vader:
         found = [i for i, word in enumerate(lower) if word in lexicon]
         if not found:
             return valences
-        capitals = sum(map(str.isupper, words))
-        some_capitals = 0 < capitals < len(words)
-        is_plain = _RULED.isdisjoint(lower) and "n't" not in " ".join(lower)
+        contracted = "n't" in " ".join(lower)
+        is_plain = not contracted and _RULED.isdisjoint(lower)
+        # Where no word that counts is in capitals, nobody has to look at the others.
+        may_shout = not is_plain or any(words[i].isupper() for i in found)
+        some_capitals = may_shout and 0 < sum(map(str.isupper, words)) < len(words)
         phrased = not is_plain and not _PHRASED.isdisjoint(lower)
-        contracted = not is_plain and "n't" in " ".join(lower)
         for i in found:
             # Most words before a word change nothing.
             if is_plain or not (phrased or contracted or _is_ruled(lower, i)):
@@ -245,6 +245,8 @@ def _compound(total: float, text: str) -> float:
 
 def _marks(text: str) -> float:
     """What exclamation and question marks add."""
+    if "!" not in text and "?" not in text:
+        return 0.0
     questions = text.count("?")
     asked = 0.0 if questions < 2 else questions * 0.18 if questions < 4 else 0.96
     return min(text.count("!"), 4) * 0.292 + asked

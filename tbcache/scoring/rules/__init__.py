@@ -4,6 +4,8 @@ A rule takes the words and their valences and gives valences; the next one goes 
 a bounded number of words around each word, so that the time grows with the length of the text and no faster.
 """
 
+import functools
+
 from tbcache.scoring.rules import (
     bargain,
     contrast,
@@ -36,7 +38,12 @@ _CALLED = {
     for word in frozenset[str]().union(*(triggers for _, triggers in RULES))
 }
 _TRIGGERS = frozenset(_CALLED)
-_BITS = [(rule, 1 << k) for k, (rule, _) in enumerate(RULES)]
+
+
+@functools.cache
+def _chosen(called: int) -> tuple[Rule, ...]:
+    """The rules whose bits are set in ``called``, in their order."""
+    return tuple(rule for k, (rule, _) in enumerate(RULES) if called >> k & 1)
 
 
 def understand(words: list[str], tokens: list[str], valences: list[float]) -> list[float]:
@@ -47,9 +54,8 @@ def understand(words: list[str], tokens: list[str], valences: list[float]) -> li
         for word in found:
             called |= _CALLED[word]
         reading = Reading(words, tokens)
-        for rule, bit in _BITS:
-            if called & bit:
-                valences = rule(reading, valences)
+        for rule in _chosen(called):
+            valences = rule(reading, valences)
     return valences
 
 
