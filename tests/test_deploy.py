@@ -165,6 +165,7 @@ NOT_PASSED = {"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_S
 OF_ONE = {
     "BEARER_TOKEN": {"twitter"},
     "QUERY_FILTER": {"twitter"},
+    "COUNTS_BUDGET": {"twitter"},
     "CLIENT_ID": {"reddit"},
     "CLIENT_SECRET": {"reddit"},
     "AUTH_URL": {"reddit"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
@@ -77,6 +77,14 @@ class RecheckingUpstream(Upstream, Protocol):
 
 
 @runtime_checkable
+class CountingUpstream(Upstream, Protocol):
+    """An upstream that says how many items there were, without giving them."""
+
+    async def counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
+        """How many items there were in the quarter of an hour from each of these moments on."""
+
+
+@runtime_checkable
 class AwaitedUpstream(Protocol):
     """An upstream that also sends without blocking."""
 
@@ -93,6 +101,7 @@ class Fetched:
 
     ``items`` are those of the requested hours, ``read`` all items of the pages, older ones included. In
     ``spans`` of time no item is missing. ``gone`` are the ids of known items that the upstream has no more.
+    ``counts`` are how many items there were in quarters of an hour, where the upstream was asked for that.
     The slot and the bill of the last page are in the :class:`Attempt`, and are still to be settled.
     """
 
@@ -105,6 +114,7 @@ class Fetched:
     hints: tuple[RateHint, ...]
     asked_at: datetime
     gone: tuple[str, ...] = ()
+    counts: Mapping[datetime, int] = field(default_factory=dict)
 
     @property
     def since(self) -> datetime | None:

@@ -25,6 +25,7 @@ from tbcache.timeline import (
     counted,
     decode_record,
     pack_record,
+    quarter_of,
 )
 from tbcache.timeline.record import FULL, MOST_ITEMS
 
@@ -73,7 +74,9 @@ def extended(
     cut = timeline.cut(start, MOST_ITEMS)
     reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
     counts = {} if known is None else known.tally
-    tally = counted(counts, timeline, read_at)
+    # What was counted here comes before what the upstream counts.
+    by_upstream = {quarter_of(start): items for start, items in fetched.counts.items()}
+    tally = counted({**by_upstream, **counts}, timeline, read_at)
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
     record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
     after = None if known is None else known.read_at
@@ -115,6 +118,12 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         voices=voices,
         volume=compared(record.tally, Span(start, record.asked_at)),
     )
+
+
+def has_baseline(record: Record, request: FetchRequest) -> bool:
+    """Whether the volume of the hours of ``request`` can be compared with that of the days before."""
+    start = record.read_at - timedelta(hours=request.hours)
+    return compared(record.tally, Span(start, record.asked_at)).baseline is not None
 
 
 class LoadResult(NamedTuple):

@@ -11,9 +11,10 @@ from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
-from tbcache.fetch.reader import Fetched, PageReader, RecheckingUpstream, Upstream
-from tbcache.fetch.record import load_result, record_of, rescored, sentiment_of
+from tbcache.fetch.reader import CountingUpstream, Fetched, PageReader, RecheckingUpstream, Upstream
+from tbcache.fetch.record import has_baseline, load_result, record_of, rescored, sentiment_of
 from tbcache.io import world
+from tbcache.io.deadline import until
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.models.error import UpstreamError
@@ -138,7 +139,19 @@ class SentimentJob:
         pages, ids = max(DEEP_PAGES, self.source.pages), tuple[str, ...]()
         if known is not None and isinstance(self._upstream, RecheckingUpstream):
             ids = to_recheck(known, self.request, self.source, self._admission.now)
-        return await self._read_pages(attempt, reach, known, parts, pages, ids)
+        fetched = await self._read_pages(attempt, reach, known, parts, pages, ids)
+        return replace(fetched, counts=await self._counts(attempt, known))
+
+    async def _counts(self, attempt: Attempt, known: Record | None) -> Mapping[datetime, int]:
+        """How many items there were in the last days, where no baseline is known without it."""
+        if (
+            known is None
+            or not isinstance(self._upstream, CountingUpstream)
+            or has_baseline(known, self.request)
+        ):
+            return {}
+        with until(attempt.grant.send_by):
+            return await self._upstream.counts(self.request, self._admission.now)
 
     async def _end_pack(self, attempt: Attempt, error: UpstreamError) -> None:
         """Take a slot for another try, without the members of the pack.

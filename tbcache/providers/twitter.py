@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -41,6 +42,8 @@ from tbcache.models.error import (
 from tbcache.models.names import has_cashtag
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
+from tbcache.providers.twitter_counts import PATH as COUNTS_PATH
+from tbcache.providers.twitter_counts import PostCounts
 
 log = get_logger("tbcache.providers")
 
@@ -62,6 +65,7 @@ _EMPTY = b'{"meta":{"result_count":0,"next_token":"%s"}}' % _AGAIN.encode()
 # A start_time that is 7 days old when it is written is older, and refused, when it arrives.
 _OLDEST = timedelta(days=7) - timedelta(minutes=1)
 _MILLISECOND = timedelta(milliseconds=1)
+_MINUTE = timedelta(minutes=1)
 _FIRST_ID = datetime.fromtimestamp(1_288_834_974.657, UTC)
 _QUOTAS = frozenset(("usage-capped", "usagecapexceeded", "credits", "creditsdepleted"))
 #: Problems of one post or user that an answer refers to.
@@ -174,6 +178,27 @@ class TwitterProvider(Provider):
                 return response
             return replace(response, status=200, body=_EMPTY)
         return response
+
+    async def counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
+        """By X's own count of the same query; nothing where no ``counts_budget`` is set."""
+        if self._counts is None or self._is_plain:
+            return {}
+        start = now - _OLDEST + _MINUTE
+        params = {
+            "query": self._query((request.symbol,)),
+            "granularity": "minute",
+            "start_time": f"{start:%Y-%m-%dT%H:%M:00Z}",
+        }
+        url = f"{self.source.base_url.rstrip('/')}{COUNTS_PATH}"
+        return await self._counts.of(
+            HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
+        )
+
+    @cached_property
+    def _counts(self) -> PostCounts | None:
+        budget = self.settings.counts_budget
+        # Not by `exchange`: that is for searches.
+        return None if budget is None else PostCounts(budget, super().exchange)
 
     def auth(self) -> httpx2.Auth | None:
         return HeaderAuth.of(

@@ -193,6 +193,7 @@ class SourceSettings(BaseModel):
     auth_url: HttpUrl = "https://www.reddit.com"
     subreddits: Annotated[str, AfterValidator(_subreddits)] = "wallstreetbets+stocks+investing+options"
     query_filter: Annotated[str, AfterValidator(check_query_filter)] | None = None
+    counts_budget: Annotated[float, Field(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None = None
     api_key: SecretStr | None = None
     access_token: SecretStr | None = None
 

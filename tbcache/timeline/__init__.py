@@ -6,7 +6,7 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
 from tbcache.timeline.load import Load, Past
 from tbcache.timeline.record import Corrupt, Record, decode_record, encode_record, pack_record
-from tbcache.timeline.tally import Tally, changed, compared, counted, tally_of
+from tbcache.timeline.tally import Tally, changed, compared, counted, quarter_of, tally_of
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "decode_record",
     "encode_record",
     "pack_record",
+    "quarter_of",
     "tally_of",
 ]

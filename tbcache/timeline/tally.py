@@ -34,7 +34,7 @@ def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
 
 def pruned(tally: Tally, now: datetime) -> dict[int, int]:
     """``tally`` without the quarters that are too old at ``now``; sorted by time."""
-    oldest = _number(now - KEPT)
+    oldest = quarter_of(now - KEPT)
     return {quarter: tally[quarter] for quarter in sorted(tally) if quarter >= oldest}
 
 
@@ -88,10 +88,11 @@ def _change(pair: Sequence[float] | None) -> tuple[float | None, float | None]:
 
 def _within(span: Span) -> range:
     """The quarters that lie completely within ``span``."""
-    return range(-((_EPOCH - span.start) // QUARTER), _number(span.end))
+    return range(-((_EPOCH - span.start) // QUARTER), quarter_of(span.end))
 
 
-def _number(moment: datetime) -> int:
+def quarter_of(moment: datetime) -> int:
+    """The number of the quarter of an hour that ``moment`` lies in."""
     return (moment - _EPOCH) // QUARTER
 
 
