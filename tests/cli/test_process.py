@@ -20,7 +20,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.start import await_server
-from tests.cli.command import TBCACHE, children_of, clean_environment, is_alive, tbcache
+from tests.cli.command import TBCACHE, Done, children_of, clean_environment, is_alive
 from tests.server import Server, free_port, wait_until
 
 
@@ -93,7 +93,9 @@ def test_a_single_process_becomes_the_part_itself(
         assert process.wait(timeout=60) == 0
 
 
-def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) -> None:
+def test_the_simulator_knows_the_credentials_of_the_environment(
+    tmp_path: Path, cli: Callable[..., Done]
+) -> None:
     """With a real key exported, the demo and `fetch` in the same shell must still work."""
     port = free_port()
     mine = {"TBCACHE_NEWS__API_KEY": "my-own-key"}
@@ -101,7 +103,7 @@ def test_the_simulator_knows_the_credentials_of_the_environment(tmp_path: Path) 
         assert process.stderr is not None
         assert process.stderr.readline() == f"tbcache: the simulator answers at http://127.0.0.1:{port}\n"
         base = {"TBCACHE_NEWS__BASE_URL": f"http://127.0.0.1:{port}/news"}
-        fetched = tbcache("fetch", "news", "AAPL", "--data-dir", str(tmp_path), **mine, **base)
+        fetched = cli("fetch", "news", "AAPL", "--data-dir", str(tmp_path), **mine, **base)
         assert fetched.data["origin"] == "live"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
@@ -134,18 +136,20 @@ def test_the_simulator_takes_limits_a_seed_and_faults(tmp_path: Path) -> None:
     assert seen[0] != seen[1]
 
 
-def test_a_file_of_faults_that_is_wrong_is_one_line(tmp_path: Path) -> None:
+def test_a_file_of_faults_that_is_wrong_is_one_line(tmp_path: Path, cli: Callable[..., Done]) -> None:
     """A fault that is silently not there makes a trial that proves nothing."""
     file = tmp_path / "faults.json"
     for text, line in (("{outage}", "is not JSON"), ('{"news": {"outag": 1}}', "did you mean 'outage'?")):
         file.write_text(text)
-        done = tbcache("simulator", "--faults", str(file), "--data-dir", str(tmp_path))
+        done = cli("simulator", "--faults", str(file), "--data-dir", str(tmp_path))
         assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
         assert line in done.err
 
 
 @pytest.mark.parametrize(
-    "args", [["worker", "--threads", "1"], ["scheduler"], ["up", "--no-api"]], ids=" ".join
+    "args",
+    [["worker", "--threads", "1"], ["scheduler"], ["up", "--no-api", "--processes", "1"]],
+    ids=" ".join,
 )
 def test_a_server_that_is_frozen_at_the_start_is_waited_for(
     private_server: Server, settings_for: Callable[..., Settings], tmp_path: Path, args: list[str]
