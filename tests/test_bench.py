@@ -173,7 +173,15 @@ def test_somebody_else_uses_the_same_key(workers: fleet.Fleet, disposable: Serve
 def test_the_fleet_stops_when_the_upstream_says_so(workers: fleet.Fleet, disposable: Server) -> None:
     """Requests that were under way are refused, and counted apart from those sent later."""
     seen = refusal.run(workers, "tbcache", "throttled", disposable.url, (0.2, 0.3, 0.2), threads=1)
-    assert seen.more <= seen.refused
+    assert seen.crossed + seen.more <= seen.refused
+
+
+def test_what_is_sent_while_the_word_is_on_its_way_is_told_from_what_is_sent_later() -> None:
+    """A fleet that goes on must not look like one that a refusal crosses, nor the other way round."""
+    under_way, first = refusal.Sent(0.9, 1.2), refusal.Sent(0.8, 1.0)
+    crossed, later, after = refusal.Sent(1.04, 1.3), refusal.Sent(1.1, 1.4), refusal.Sent(3.5, None)
+    sent = [refusal.Sent(0.1, None), under_way, first, crossed, later, after]
+    assert refusal.judge(sent, 3.0) == refusal.Seen(refused=4, crossed=1, more=1, back=0.5)
 
 
 def test_a_lane_is_measured_beside_the_other(workers: fleet.Fleet, disposable: Server) -> None:
