@@ -8,11 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tbcache.admission import Ask, Go
 from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.models.error import UpstreamBadRequest, UpstreamThrottled, UpstreamUnavailable
+from tbcache.monitoring import UsageMonitor
+from tbcache.settings import Settings
 from tbcache.store import Store
-from tests.core.conftest import TWITTER, Upstream
+from tbcache.store.memory import Memory
+from tests.blocking import Admission, core
+from tests.core.conftest import TWITTER, Kept, Upstream
 from tests.server import wait_until
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
@@ -112,6 +117,40 @@ def test_who_lacks_more_than_news_is_not_taken_along(pipeline: Pipeline, upstrea
     upstream.asked.clear()
     refresh(pipeline, upstream, "AAPL", "GME", "NVDA")
     assert upstream.asked == [("AAPL", "NVDA")]
+
+
+@pytest.mark.one_server
+def test_who_is_granted_without_redis_is_not_taken_along(
+    store: Store, settings: Settings, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis goes away between two of them: what this process knows of the one may be older than the fleet's."""
+    memory = Memory(store, is_tracking=True)
+    pipeline = Pipeline(
+        core(Admission(store, settings, UsageMonitor(store, settings), memory)),
+        lambda: kept,  # type: ignore[arg-type, return-value]
+    )
+    upstream = Packing(pages=lambda symbols: Page((post("old", 2, *symbols),), exhausted=True))
+    for symbol in ALL:
+        pipeline.run(upstream, request(symbol))
+    upstream.asked.clear()
+    admit, verdicts = pipeline.admission.admit, list[object]()
+
+    async def admitted(ask: Ask) -> object:
+        if "TSLA" not in str(ask.request.key):
+            return await admit(ask)
+        with monkeypatch.context() as patch:
+            patch.setattr(store.breaker, "reason", "away")
+            verdicts.append(await admit(ask))
+        return verdicts[-1]
+
+    monkeypatch.setattr(pipeline.admission, "admit", admitted)
+    refresh(pipeline, upstream, *ALL)
+    (verdict,) = verdicts
+    assert isinstance(verdict, Go)
+    assert (verdict.grant.is_fallback, verdict.grant.line is None) == (True, False)
+    assert upstream.asked == [("AAPL", "NVDA")]
+    pipeline.close()
+    memory.close()
 
 
 def test_what_is_refused_together_is_asked_for_alone(pipeline: Pipeline, upstream: Packing) -> None:
