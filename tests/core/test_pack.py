@@ -123,7 +123,7 @@ def test_who_lacks_more_than_news_is_not_taken_along(pipeline: Pipeline, upstrea
 def test_who_is_granted_without_redis_is_not_taken_along(
     store: Store, settings: Settings, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis goes away between two of them: what this process knows of the one may be older than the fleet's."""
+    """Redis goes away between two of them: what this process knows of one may be older than the fleet's."""
     memory = Memory(store, is_tracking=True)
     pipeline = Pipeline(
         core(Admission(store, settings, UsageMonitor(store, settings), memory)),
