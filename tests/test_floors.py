@@ -5,6 +5,7 @@ Which module may import which is import-linter's to say (`make floors`).
 
 from __future__ import annotations
 
+import ast
 import importlib
 import io
 import pkgutil
@@ -141,6 +142,58 @@ def test_the_packages_know_few_of_each_other() -> None:
     found = arrows()
     assert ("tbcache.cli", "tbcache.models") in found
     assert len(found) <= MOST_ARROWS, f"{len(found)} arrows between packages"
+
+
+# Forks
+
+#: Classes with a lock that is made only once, and why that does no harm in a forked child.
+MADE_ONCE = {
+    "LiveDisplay": "a command that shows something forks nothing",
+    "Hand": "of a worker's process, which dramatiq forks before any of its threads begins",
+    "Threads": "of a worker's process, likewise",
+    "Cluster": "the store of a child makes another one",
+    "Refusals": "the store of a child makes others",
+    "Waiter": "the store of a child makes another one",
+    "Condition": "of a simulated process, and those do not fork",
+    "Marker": "the machine of a child makes another one",
+}
+_LOCKS = ("threading.Lock", "threading.RLock", "threading.Condition", "Mutex", "io.Mutex")
+#: What the store, or tbcache.io.fork, has called in a forked child.
+_RENEWAL = ("renew", "_renew", "_reset", "_after_fork", "forget")
+
+
+def locks_made_once(tree: ast.Module) -> Iterator[str]:
+    """The classes that make a lock when they are made, and have no method that makes it anew."""
+    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        methods = {one.name: one for one in made.body if isinstance(one, ast.FunctionDef)}
+        renewed = "".join(ast.unparse(methods[name]) for name in _RENEWAL if name in methods)
+        handed = ast.unparse(made)
+        for node in ast.walk(methods.get("__init__", ast.Module([], []))):
+            if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
+                continue
+            lock = ast.unparse(node.targets[0])
+            is_renewed = f"{lock} = " in renewed or f"{lock}, " in renewed or f"{lock}.renew" in handed
+            if ast.unparse(node.value.func) in _LOCKS and not is_renewed:
+                yield made.name
+
+
+def test_a_lock_is_made_anew_in_a_forked_child() -> None:
+    """A thread that is not in the child may have held it, and whoever wants it there waits for ever."""
+    found = {
+        name: None
+        for path, text in tracked()
+        if re.match(r"tbcache/.*\.py$", path)
+        for name in locks_made_once(ast.parse(text))
+    }
+    assert found.keys() <= MADE_ONCE.keys()
+
+
+def test_a_lock_that_is_made_once_is_seen() -> None:
+    """The test above would pass as well if it saw no lock."""
+    once = "class A:\n def __init__(self):\n  self._lock = threading.Lock()\n"
+    assert list(locks_made_once(ast.parse(once))) == ["A"]
+    again = f"{once} def renew(self):\n  self._lock = threading.Lock()\n"
+    assert list(locks_made_once(ast.parse(again))) == []
 
 
 # Words

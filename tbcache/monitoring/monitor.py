@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import math
-import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +14,7 @@ from numbers import Number
 from typing import Any
 
 from tbcache.io import utc_now
+from tbcache.io.fork import renew_in_child
 from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
@@ -38,9 +37,6 @@ KEPT_DAYS = 30
 MOST_COST = 1e6
 
 
-_MONITORS: weakref.WeakSet[UsageMonitor] = weakref.WeakSet()
-
-
 class UsageMonitor:
     """Counts what this process does, and reads what all have counted."""
 
@@ -50,7 +46,7 @@ class UsageMonitor:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._joining = threading.Lock()
+        self.renew()
         self._minutes = Minutes(store)
         self._recorder = Recorder(store, settings, process_name(settings))
         self._presence = Presence(store, settings, self._recorder.worker)
@@ -59,7 +55,13 @@ class UsageMonitor:
         self.demand = Demand(store)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
-        _MONITORS.add(self)
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Make the lock: at the start, and in a forked child, where a thread of the parent may hold it, as it
+        joins the fleet.
+        """
+        self._joining = threading.Lock()
 
     @property
     def worker(self) -> str:
@@ -272,12 +274,3 @@ def _sum(figures: Counter[tuple[str, str]]) -> Counter[str]:
     for (_, metric), value in figures.items():
         total[metric] += value
     return total
-
-
-def _after_fork() -> None:
-    # A thread of the parent may have been about to join the fleet.
-    for monitor in list(_MONITORS):
-        monitor._joining = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import threading
 import uuid
-import weakref
 from collections import Counter, deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from tbcache.io.background import BackgroundThread
+from tbcache.io.fork import renew_in_child
 from tbcache.models.price import Bill
 from tbcache.settings import Settings, source_names
 from tbcache.store import Refused, Store, Unavailable
@@ -41,9 +40,6 @@ class _Batch(NamedTuple):
     once: Mapping[str, int]
 
 
-_RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
-
-
 class Recorder:
     """Counts in the name of ``worker``; what it has counted reaches Redis within a second."""
 
@@ -54,17 +50,21 @@ class Recorder:
         self._store = store
         self._settings = settings
         self._minutes = Minutes(store)
+        self.renew()
+        self._is_known_at_exit = self._is_flushing = False
+        self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
+        # It is sent before Redis hears us: what Redis does not know of yet must not be given away again.
+        store.breaker.on_return(self._tell, is_first=True)
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin with no figures: at the start, and in a forked child, whose parent sends its own."""
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counted: dict[tuple[str, int], Counter[str]] = {}
         #: What Redis must be told that is billed once a day, by the same keys; there are figures beside it.
         self._owed: dict[tuple[str, int], dict[str, int]] = {}
         self._sending: list[_Batch] = []
-        self._is_known_at_exit = self._is_flushing = False
-        self._flusher = BackgroundThread("tbcache-usage", self._flush_round)
-        # It is sent before Redis hears us: what Redis does not know of yet must not be given away again.
-        store.breaker.on_return(self._tell, is_first=True)
-        _RECORDERS.add(self)
 
     def count(self, source: str, figures: Mapping[str, int]) -> None:
         """Add figures to today's; they reach Redis within a second, exactly once."""
@@ -218,14 +218,3 @@ class Recorder:
         # A source whose keys are damaged is told without it, and nothing else suffers.
         with contextlib.suppress(Refused):
             self._minutes.mark(source)
-
-
-def _after_fork() -> None:
-    # A thread of the parent may have been counting, or sending.
-    for recorder in list(_RECORDERS):
-        recorder._lock, recorder._flushing = threading.Lock(), threading.Lock()
-        # The parent sends what it has counted itself.
-        recorder._counted, recorder._owed, recorder._sending = {}, {}, []
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from tbcache.fetch.http_response import line
 from tbcache.io import run, world
+from tbcache.io.fork import renew_in_child
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.providers import deadline
@@ -94,10 +95,17 @@ class HttpClient:
         self._timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
         self._total_timeout = total_timeout
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
         self._pid = 0
         self._tls: ssl.SSLContext | None = None
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Make the lock: at the start, and in a forked child, where another thread of the parent may hold
+        it.
+        """
+        self._lock = threading.Lock()
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send ``request`` and read its answer, whatever its status.

@@ -12,6 +12,7 @@ import httpx2
 from tbcache.fetch import http_response
 from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.io import now, utc_now
+from tbcache.io.fork import renew_in_child
 from tbcache.models import RawResponse
 from tbcache.models.coerce import number, record
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
@@ -44,11 +45,16 @@ class RedditAuth(httpx2.Auth):
         self._url = f"{settings.auth_url.rstrip('/')}/api/v1/access_token"
         self._basic = base64.b64encode(pair.encode()).decode()
         self._user_agent = settings.user_agent
-        self._lock = threading.Lock()
-        #: Done when the request that fetches one has it, or has not.
-        self._fetching: Future[None] | None = None
         self._token = ""
         self._expires = 0.0
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Make the lock: at the start, and in a forked child, for which no thread of the parent fetches."""
+        self._lock = threading.Lock()
+        #: Done when the request that fetches a token has it, or has failed.
+        self._fetching: Future[None] | None = None
 
     @classmethod
     def of(cls, source: str, settings: SourceSettings) -> Self | None:

@@ -37,6 +37,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from tbcache.io.fork import renew_in_child
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
@@ -105,9 +106,14 @@ class SentimentRepository:
         parsed = _parse(url)
         self._engine = _engine(parsed, busy_timeout)
         self._file = Path(parsed.database or "") if self.dialect == "sqlite" else None
+        self._timeout = busy_timeout
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin anew: at the start, and in a forked child, for which no thread of the parent makes tables."""
         self._lock = threading.Lock()
         self._prepared = threading.Event()
-        self._timeout = busy_timeout
 
     @property
     def dialect(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tbcache.io.background import BackgroundThread
+from tbcache.io.fork import renew_in_child
 from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import RepositoryUnavailable
@@ -35,7 +36,6 @@ class Writer:
         self.rejects = Rejects(spill)
         # The answers that no file has taken.
         self._waiting: list[Answer] = []
-        self._changed = threading.Condition()
         self._thread = BackgroundThread("tbcache-writer", self._round)
         self._wait = FIRST_WAIT_SECONDS
         self._is_known_at_exit = False
@@ -44,6 +44,14 @@ class Writer:
         self._unreadable: set[Path] = set()
         self._is_failing = False
         self._is_closed = False
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Make the lock: at the start, and in a forked child, where another thread of the parent may hold
+        it.
+        """
+        self._changed = threading.Condition()
 
     def accept(self, answer: Answer) -> None:
         """Take ``answer`` for writing. Never fails, and never waits for the database."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +27,11 @@ class Batches:
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
+        self.renew()
+        _BATCHES.add(self)
+
+    def renew(self) -> None:
+        """Make the locks: at the start, and in a forked child, for which no thread of the parent rates."""
         self._running = threading.Lock()
         self._guard = threading.Lock()
         self._waiting: list[_Request] = []
@@ -57,3 +64,14 @@ class Batches:
             error = raised
         for request in taken:
             request.ratings, request.error, request.is_done = ratings, error, True
+
+
+_BATCHES: weakref.WeakSet[Batches] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for batches in list(_BATCHES):
+        batches.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -18,15 +18,14 @@ A value that was read before a change and put after it would stay; hence the ord
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
+from tbcache.io.fork import renew_in_child
 from tbcache.store import codec
 from tbcache.store.connection import Store
 from tbcache.store.glob import compile_glob
@@ -42,7 +41,6 @@ MAX_CHANGES = 10_000
 OVERHEAD_BYTES = 300
 
 _STRIPES = 1024
-_MEMORIES: weakref.WeakSet[Memory] = weakref.WeakSet()
 
 #: Says of a key whether it was removed.
 Matches = Callable[[str], object]
@@ -137,7 +135,7 @@ class Memory:
         self._patterns: set[str] = set()
         self._generation = 0
         self._reset()
-        _MEMORIES.add(self)
+        renew_in_child(self)
         # Before this process is connected, nobody tells it what others change.
         store.breaker.on_return(self.flush)
 
@@ -446,7 +444,7 @@ class Memory:
         self._changes = [0] * _STRIPES
         self._clears, self._deletes = 0, [0] * _STRIPES
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Begin anew in a forked child, to which the server tells nothing. What was set without Redis is the
         child's as well, unless another thread was in the midst of a change."""
         is_whole = not self._lock.locked()
@@ -457,11 +455,3 @@ class Memory:
         if is_whole:
             self._entries, self._keys, self._patterns = entries, keys, patterns
             self.flush()
-
-
-def _after_fork() -> None:
-    for memory in list(_MEMORIES):
-        memory._renew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

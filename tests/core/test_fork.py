@@ -12,18 +12,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
 from tbcache.cache.single_flight import _Flight
+from tbcache.fetch.function.shared_load import SharedLoads
 from tbcache.io import IO, background, loop, run, world
 from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
+from tbcache.providers.client import HttpClient
+from tbcache.providers.reddit_token import RedditAuth
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import Settings
+from tbcache.repository import SentimentRepository
+from tbcache.repository.writer import Writer
+from tbcache.scoring.batch import Batches
+from tbcache.settings import Settings, SourceSettings
 from tbcache.store import Store
 from tbcache.store.memory import Memory
 from tests.blocking import Admission, Membership
@@ -141,6 +148,49 @@ def _of_threads_for_loops(store: Store, settings: Settings) -> Held:
     return loop._WORK._lock, lambda: loop._WORK.run(bool).result()
 
 
+def _of_a_client(store: Store, settings: Settings) -> Held:
+    client = HttpClient("news")
+    return client._lock, client.blocking
+
+
+def _of_a_token(store: Store, settings: Settings) -> Held:
+    login = SourceSettings(client_id="id", client_secret=SecretStr("secret"))
+    auth = RedditAuth("reddit", login)
+    # A thread of the parent fetches one.
+    auth._turn()
+
+    def fetch_a_token() -> None:
+        _, is_ours = auth._turn()
+        assert is_ours
+
+    return auth._lock, fetch_a_token
+
+
+def _of_shared_loads(store: Store, settings: Settings) -> Held:
+    loads = SharedLoads()
+
+    async def load() -> int:
+        return 1
+
+    return loads._lock, lambda: asyncio.run(loads.run("key", load))
+
+
+def _of_the_database(store: Store, settings: Settings) -> Held:
+    database = SentimentRepository(f"sqlite:///{settings.data_dir}/database/fork.db")
+    return database._lock, database._prepare
+
+
+def _of_a_writer(store: Store, settings: Settings) -> Held:
+    spill = settings.data_dir / "spill"
+    writer = Writer(SentimentRepository(f"sqlite:///{settings.data_dir}/database/fork.db"), spill=spill)
+    return writer._changed, lambda: writer.flush(0.0)
+
+
+def _of_a_classifier(store: Store, settings: Settings) -> Held:
+    batches = Batches(lambda texts: [])
+    return batches._running, lambda: batches.rate([])
+
+
 def _then(store: Store, act: Callable[[], object]) -> None:
     """The child uses the server before."""
     store.check()
@@ -190,6 +240,12 @@ def held(lock: Any) -> Iterator[None]:
         _of_single_objects,
         _of_event_loops,
         _of_threads_for_loops,
+        _of_a_client,
+        _of_a_token,
+        _of_shared_loads,
+        _of_the_database,
+        _of_a_writer,
+        _of_a_classifier,
     ],
 )
 def test_a_child_waits_for_no_thread_of_its_parent(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from tbcache.io import utc_now
+from tbcache.io import fork, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor, Workload, latency_bucket, recorder
@@ -166,7 +166,7 @@ def test_what_is_being_sent_is_counted_once(
 def test_a_forked_child_sends_nothing_of_what_its_parent_counted(monitor: UsageMonitor) -> None:
     """Both would send it, and the day would have it twice."""
     monitor.count("news", {"hit": 3})
-    recorder._after_fork()
+    fork._after_fork()
     monitor.count("news", {"hit": 1})
     monitor.flush()
     assert monitor.get_source_metrics("news").hits_today == 1

@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tbcache.io.fork import renew_in_child
+
 
 class _SharedLoad:
     def __init__(self, task: asyncio.Task[Any]) -> None:
@@ -19,7 +21,12 @@ class SharedLoads:
     """Loads under way by key, in each loop. One for which nobody waits any more is cancelled."""
 
     def __init__(self) -> None:
-        # Loops of other threads come and go; what is in each is its own.
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Forget all loads: at the start, and in a forked child, whose loops are not those of the parent."""
+        # Loops of other threads come and go; the loads of each loop are its own.
         self._lock = threading.Lock()
         self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedLoad]] = (
             weakref.WeakKeyDictionary()
