@@ -11,7 +11,7 @@ import redis
 from tbcache.store import Store, codec, envelope
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError
-from tbcache.store.key import line_of
+from tbcache.store.key import timeline_of
 from tbcache.store.memory import MISSING
 from tbcache.store.wire import MICROS
 
@@ -133,8 +133,8 @@ class Entries:
         timeline that it was made of, or the next ask would be answered by the same.
         """
         names = self.store.keys
-        lines = sorted({line for key in keys if (line := line_of(key)) is not None})
-        first = [*map(names.lease, (*keys, *lines)), *map(names.entry, lines)]
+        timelines = sorted({one for key in keys if (one := timeline_of(key)) is not None})
+        first = [*map(names.lease, (*keys, *timelines)), *map(names.entry, timelines)]
         others, entries = await self.store.pipeline(("UNLINK", *first), ("UNLINK", *map(names.entry, keys)))
         self._reply(others)
         return int(self._reply(entries))

@@ -12,7 +12,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
-from tbcache.store.key import EVERYTHING, is_line
+from tbcache.store.key import EVERYTHING, is_timeline
 from tbcache.store.lead import LEAD, Lead
 
 log = get_logger("tbcache.cache")
@@ -159,7 +159,7 @@ class Sweeper:
             sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)
             if not sequence:
                 continue
-            batch = key.partition(":")[0], not is_line(key)
+            batch = key.partition(":")[0], not is_timeline(key)
             names, sequences, _ = found.setdefault(batch, ([], [], batch[1]))
             names.append(name)
             sequences.append(sequence)

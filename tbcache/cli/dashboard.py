@@ -1,4 +1,4 @@
-"""The status as a page: is anything wrong, which source, until when, what to do."""
+"""The dashboard: is anything wrong, with which source, until when, and what to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NO_SETTINGS = "no process has told its settings: those shown are this shell's"
 
 
 def dashboard(status: FleetStatus, width: int, extra: Iterable[RenderableType] = ()) -> RenderableType:
-    """Everything on one page of ``width`` characters; ``extra`` comes below."""
+    """The whole status, ``width`` characters wide; ``extra`` comes below."""
     return Group(
         _headline(status),
         Text(),

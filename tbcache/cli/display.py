@@ -1,4 +1,4 @@
-"""How ``tbcache up`` shows what happens: a page that moves on a terminal, else plain lines."""
+"""How ``tbcache up`` shows what happens: a dashboard on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """The status page, the last events, and where to go next."""
+    """The dashboard, the last events, and hints where to go next."""
 
     def __init__(self, hints: Sequence[str]) -> None:
         self._hints = hints
@@ -98,10 +98,11 @@ class LiveDisplay:
         else:
             hints = []
         events = [Text(event, style="dim") for event in list(self._events)[-max(1, free_lines) :]]
-        # A terminal that was closed takes no more; SIGHUP is on its way.
+        # A terminal that was closed takes no more output; SIGHUP is on its way.
         with contextlib.suppress(OSError):
             if console.size != self._size:
-                # It has wrapped the lines of the last page anew: how many they are now, nobody knows.
+                # The terminal has wrapped the lines that are shown anew, so nobody knows how many they are
+                # now.
                 self._size = console.size
                 console.clear()
             self._live.update(Group(self._dashboard, Text(), *hints, Text(), *events), refresh=True)

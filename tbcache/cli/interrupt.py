@@ -89,11 +89,11 @@ def never_lost() -> Iterator[None]:
 
 
 def _again(hook: _Hook) -> _Hook:
-    def heard(dropped: UnraisableHookArgs) -> None:
+    def report(dropped: UnraisableHookArgs) -> None:
         if dropped.exc_type is KeyboardInterrupt:
             # Later, as here it would be dropped as well.
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
             hook(dropped)
 
-    return heard
+    return report

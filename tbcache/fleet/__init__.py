@@ -1,6 +1,6 @@
 """The whole fleet at a glance: the server, every source with its limits, every worker, every trouble.
 
-The command line, its page, the HTTP API and the metrics are views of :class:`FleetStatus` and
+The command line, its dashboard, the HTTP API and the metrics are views of :class:`FleetStatus` and
 :class:`FleetUsage`: they set out what stands there, and work out nothing. What an operator can do is a
 method of :class:`Fleet`.
 """

@@ -1,7 +1,7 @@
-"""What the fleet goes by: which sources are on, with which limits, and which symbols are kept warm.
+"""The settings of the fleet: which sources are on, with which limits, and which symbols are kept warm.
 
-The processes of the fleet say so, each with its heartbeat. Whoever looks has settings of its own, and
-goes by those only where no process has said anything.
+The processes of the fleet report them with their heartbeats. The settings of the process that looks count
+only where none has reported any.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tbcache.settings import Settings, Source, get_sources, unconfigured
 from tbcache.settings.profile import Profile, SourceProfile
 from tbcache.store.wire import strictest
 
-#: Whose word counts: those that fetch, and where there are none, whoever is there.
+#: The roles whose reports count: the first of them that any living process has.
 _ROLES = (("worker",), ("client",), ("scheduler",))
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """The sources as the fleet has them, by name; ``served`` are those whose jobs a living worker takes.
+    """The sources of the fleet, by name; ``served`` are those whose jobs a living worker takes.
 
-    ``configured`` are all but those that code has declared, or somebody has used by name.
-    ``is_told``: False where no process has said anything, and all is as this process was started.
+    ``configured`` are the sources that have settings, and are not only declared in code or used by name.
+    ``is_told`` is False where no process has reported anything, and all settings are those of this process.
     """
 
     sources: dict[str, Source]
@@ -35,7 +35,7 @@ class Agreed:
 
 
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
-    """What ``workers`` say. ``names`` are further ones that somebody has used for a source."""
+    """The settings that ``workers`` have reported. ``names`` are further sources that somebody has used."""
     ours, reports = get_sources(settings), _spokesmen(workers)
     configured = dict.fromkeys((*ours, *(name for profile in reports for name in profile.sources)))
     declared = [profile.declared for profile in _profiles(workers, *FETCHING_ROLES)]
@@ -85,5 +85,5 @@ def _source(ours: Source, reports: Iterable[Mapping[str, SourceProfile]]) -> Sou
 
 
 def _missing(said: Sequence[SourceProfile]) -> tuple[str, ...]:
-    """Nothing, where one of them has all that the source needs."""
+    """What the source lacks: nothing, where one of the processes has all that it needs."""
     return min((one.missing for one in said), key=len)

@@ -39,7 +39,7 @@ STARTING_SECONDS = 30.0
 #: For how long a dead job is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
 RIGHTS_SECONDS = 60.0
-OWN_SHARE = "Redis is away: each process goes on with its share"
+ALONE_REASON = "Redis is away: each process goes on with its share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ class Look:
 
 def _unknown_limit(limit: Limit) -> LimitStatus:
     """The limit, of which nobody knows how much the fleet has used."""
-    return LimitStatus(str(limit), limit.count, limit.window_seconds, reason=OWN_SHARE)
+    return LimitStatus(str(limit), limit.count, limit.window_seconds, reason=ALONE_REASON)
 
 
 def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:

@@ -1,4 +1,4 @@
-"""What Redis refuses of the keys of each source, by the word of the processes that live."""
+"""What Redis refuses of the keys of each source, as the living processes report it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from tbcache.monitoring import WorkerStatus
 from tbcache.store.refusal import Refusal
 
-#: How many different reasons are told.
+#: The most different reasons that are shown.
 MOST_REASONS = 3
 
 
 def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
-    """The sources of which Redis refuses something to any process: since when, and in which words."""
+    """By source, since when and why Redis refuses something to any process."""
     found: dict[str, list[Refusal]] = {}
     for worker in workers:
         for source, refusal in worker.refused.items() if worker.is_alive else ():

@@ -17,7 +17,7 @@ from tbcache.store.codec import DecodeError
 from tbcache.store.connection import Store
 from tbcache.store.envelope import UNCLEARED, read_head
 from tbcache.store.glob import compile_glob
-from tbcache.store.key import for_lines, is_line
+from tbcache.store.key import for_timelines, is_timeline
 
 _DIGITS = 16
 _SEQUENCE = re.compile(rb"[1-8]\d{%d}" % (_DIGITS - 1))
@@ -83,9 +83,9 @@ def _matches(pattern: str, name: bytes) -> bool:
     """True where a clear of ``pattern`` takes the key of that name: with an answer goes the timeline that it
     was made of, or the next ask would be answered by the same.
     """
-    if not is_line(name.decode(errors="surrogateescape")):
+    if not is_timeline(name.decode(errors="surrogateescape")):
         return compile_glob(pattern).fullmatch(name) is not None
-    return any(compile_glob(one).fullmatch(name) for one in for_lines(pattern))
+    return any(compile_glob(one).fullmatch(name) for one in for_timelines(pattern))
 
 
 def read_log(reply: Any) -> ClearLog:

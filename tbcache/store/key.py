@@ -18,27 +18,30 @@ EVERYTHING = "*"
 _GLOB = re.compile(r"[*?\[\\]")
 
 
-def for_lines(pattern: str) -> tuple[str, ...]:
-    """Patterns of the timelines that answers are made of whose keys match ``pattern``: ``twitter:AAPL:24`` ->
-    ``twitter:AAPL:timeline``. They may match more than those.
+def for_timelines(pattern: str) -> tuple[str, ...]:
+    """Patterns that match the timelines of all answers whose keys match ``pattern``, and maybe others.
+
+    For ``twitter:AAPL:24`` that is ``twitter:AAPL:timeline``.
     """
     symbol, colon, last = pattern.rpartition(":")
     found = [pattern]
     if colon and (":" in symbol or "*" in symbol):
         found.append(f"{symbol}:{TIMELINE}")
     if "*" in last:
-        # It may stand for any number of parts.
+        # The asterisk may stand for any number of parts.
         found.append(f"{symbol}{colon}{last[: last.rindex('*')]}*")
     return tuple(found)
 
 
-def is_line(key: str) -> bool:
+def is_timeline(key: str) -> bool:
     """True for the cache key of a timeline."""
     return key.endswith(f":{TIMELINE}")
 
 
-def line_of(key: str) -> str | None:
-    """The key of the timeline that the answer under ``key`` is made of, if it is one."""
+def timeline_of(key: str) -> str | None:
+    """The key of the timeline that the answer under ``key`` is made of; None where ``key`` is of no
+    answer.
+    """
     parts = key.split(":")
     return ":".join((*parts[:2], TIMELINE)) if len(parts) == 3 and parts[2].isdigit() else None
 
