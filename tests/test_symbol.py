@@ -14,7 +14,7 @@ from tbcache.fetch.combine import combine
 from tbcache.models import Item, SymbolSentiment
 from tbcache.models.error import InvalidRequest
 from tbcache.models.request import FetchRequest
-from tbcache.providers import get_symbol
+from tbcache.providers import get_provider, get_symbol
 from tbcache.scoring import aggregate
 from tests.timeline.kit import examples
 
@@ -92,3 +92,25 @@ def test_the_least_coverage_is_a_number() -> None:
     """A setting that was read from a file as text ended in an error of the language."""
     with pytest.raises(InvalidRequest, match=r"min_coverage '0\.8' must be a share"):
         get_symbol("AAPL", min_coverage="0.8")  # type: ignore[arg-type]
+
+
+def test_what_has_passed_since_an_old_answer_is_not_known() -> None:
+    """In an outage an answer of an hour ago knows nothing of the last hour."""
+    provider = get_provider("stocktwits")
+    now = datetime.now(UTC)
+    for age, is_enough in (0, True), (240, True), (3700, False):
+        answer = found("NVDA", now - timedelta(seconds=age), hours=1)
+        assert (provider.covering(answer, 0.8) is answer) is is_enough
+    answer = found("NVDA", now - timedelta(seconds=3700), hours=24)
+    assert provider.covering(answer, 0.8) is answer
+
+
+def test_a_part_says_why_it_is_an_older_answer() -> None:
+    """A source that refuses counts with what it said before, and whoever trades on it is told."""
+    both = {"twitter": answer("twitter", *[0.5] * 9), "news": answer("news", *[0.4] * 9)}
+    parts = combine("AAPL", 24, both, {"news": "Service Unavailable"}).parts
+    assert [part.error for part in parts] == [None, "Service Unavailable"]
+
+
+def found(symbol: str, as_of: datetime, hours: int) -> SymbolSentiment:
+    return SymbolSentiment("stocktwits", symbol, hours, 0.5, 3, 2, 1, 0, as_of, True, None, "any/1")

@@ -152,10 +152,8 @@ def sentiment(source: str, symbol: str, asked: Annotated[SentimentQuery, Query()
         )
         return Answer(origin=None, age=None, sentiment=_payload(found))
     outcome = provider.fetch(symbol, asked.hours, patience=asked.patience)
-    is_enough = outcome.sentiment.coverage >= asked.min_coverage
-    return Answer(
-        origin=outcome.origin, age=outcome.age, sentiment=_payload(outcome.sentiment if is_enough else None)
-    )
+    found = provider.covering(outcome.sentiment, asked.min_coverage)
+    return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found))
 
 
 @router.get("/history")

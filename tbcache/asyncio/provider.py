@@ -57,7 +57,7 @@ class Provider:
         found = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
         if found is None:
             found = await drive(blocking.sentiment(request))
-        return found if not min_coverage else covering(found, min_coverage)
+        return found if not min_coverage else blocking.covering(found, min_coverage)
 
     async def history(
         self,

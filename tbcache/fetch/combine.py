@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tbcache.models.answer import SymbolSentiment
@@ -30,8 +31,14 @@ class _Counted(NamedTuple):
         return self.doubt if self.error is None else self.error**2
 
 
-def combine(symbol: str, hours: int, found: Mapping[str, SymbolSentiment | str]) -> CombinedSentiment:
-    """One answer of what each source has ``found``: its answer, or why it has none.
+def combine(
+    symbol: str,
+    hours: int,
+    found: Mapping[str, SymbolSentiment | str],
+    errors: Mapping[str, str] = MappingProxyType({}),
+) -> CombinedSentiment:
+    """One answer of what each source has ``found``: its answer, or why it has none. ``errors`` are why the
+    answers of some sources are older ones.
 
     The score is the mean of the scores by their confidences c. The variance of a weighted mean is
     ``sum(c^2 e) / sum(c)^2`` with the variances e of its parts; where the sources are further from each other
@@ -41,7 +48,7 @@ def combine(symbol: str, hours: int, found: Mapping[str, SymbolSentiment | str])
     """
     counted = [each for source, answer in found.items() if (each := _counted(source, answer)) is not None]
     mean = estimate([(each.score, each.confidence) for each in counted])
-    parts = tuple(_part(source, answer, counted) for source, answer in found.items())
+    parts = tuple(_part(source, answer, counted, errors.get(source)) for source, answer in found.items())
     if mean is None:
         return CombinedSentiment(symbol, hours, None, None, 0.0, parts)
     between = (mean.standard_error or 0.0) ** 2
@@ -68,9 +75,9 @@ def _coverage(counted: Sequence[_Counted]) -> float:
     return math.fsum(each.confidence * each.coverage for each in counted) / total
 
 
-def _part(source: str, answer: SymbolSentiment | str, counted: Sequence[_Counted]) -> Part:
+def _part(source: str, answer: SymbolSentiment | str, counted: Sequence[_Counted], error: str | None) -> Part:
     if isinstance(answer, str):
         return Part(source, 0.0, None, answer)
     total = math.fsum(each.confidence for each in counted)
     share = next((each.confidence / total for each in counted if each.source == source), 0.0)
-    return Part(source, round(share, 4), answer)
+    return Part(source, round(share, 4), answer, error=error)

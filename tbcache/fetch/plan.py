@@ -11,6 +11,8 @@ from tbcache.models.request import Stretch
 from tbcache.settings import Source
 from tbcache.timeline import Record, Scored, Span
 
+#: Nothing is asked for in the oldest part of the hours alone.
+EDGE = timedelta(seconds=2)
 #: An id that bounds a request is the middle one of so many: a single id may not fit its time.
 SAMPLE = 3
 #: At most so many known items, the newest ones, are asked for again.
@@ -38,7 +40,9 @@ def stretches(
     news = _between(dated, since, None)
     if request.is_deep:
         holes = known.timeline.coverage.holes(Span(start, last.end))
-        return news, *(_between(dated, *hole) for hole in reversed(holes))
+        # The server's time may be found to be less than it was taken for: what that opens closes by itself.
+        asked = [hole for hole in holes if hole.end - start >= EDGE]
+        return news, *(_between(dated, *hole) for hole in reversed(asked))
     if request.hours <= known.hours or last.start <= start:
         return (news,)
     return news, replace(_between(dated, start, last.start), since_id=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.fetch.coverage import Coverage, Ending
@@ -26,6 +26,8 @@ log = get_logger("tbcache.fetch")
 
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
+#: For these reasons there is no further page of items. The known ones may be asked for all the same.
+ENDS = frozenset(get_args(Ending)) - {"whole"}
 #: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 
@@ -185,9 +187,12 @@ class PageReader:
             end = (await self._take_slot() if self._pages else None) or await self._read_stretch(
                 stretch, spans
             )
+            if end.reason in ENDS:
+                break
             if end.reason is not None:
                 return self._fetched(spans, end)
-        return self._fetched(spans, await self._recheck())
+        # That a search goes no deeper says nothing of the items that are known.
+        return self._fetched(spans, _End(end.reason, (await self._recheck()).closed_by))
 
     async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
         """Read one stretch, and append to ``spans`` the time of which its pages leave nothing out."""

@@ -13,13 +13,15 @@ from tbcache.models.answer import SymbolSentiment
 class Part:
     """What one source says: its answer, and its ``share`` (0..1) in the score.
 
-    ``missing`` is why it has none; None where it has one.
+    ``missing`` is why it has none; None where it has one. ``error`` is why the answer is an older one, which
+    could not be refreshed.
     """
 
     source: str
     share: float
     sentiment: SymbolSentiment | None
     missing: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class CombinedSentiment:
                 "share": part.share,
                 "sentiment": part.sentiment and part.sentiment.as_dict(),
                 "missing": part.missing,
+                "error": part.error,
             }
             for part in self.parts
         ]

@@ -40,10 +40,20 @@ from tbcache.providers.client import HttpClient
 from tbcache.providers.mask import secrets_of
 from tbcache.settings import Source, SourceSettings, get_settings
 
+#: An answer that is fresh may be older than its TTL by as long as a load takes (seconds).
+_LOAD_SECONDS = 60.0
 
-def covering(found: SymbolSentiment | None, least: float) -> SymbolSentiment | None:
-    """``found``, or None where it covers less than the share ``least`` of its hours."""
-    return found if found is not None and found.coverage >= least else None
+
+def covering(
+    found: SymbolSentiment | None, least: float, unknown_hours: float = 0.0
+) -> SymbolSentiment | None:
+    """``found``, or None where it covers less than the share ``least`` of its hours.
+
+    ``unknown_hours`` of these have passed since.
+    """
+    if found is None or (found.covered_hours - unknown_hours) / found.hours < least:
+        return None
+    return found
 
 
 class Provider(Tools, ABC):
@@ -153,7 +163,14 @@ class Provider(Tools, ABC):
         found = self.pipeline.recall(self.source, request)
         if found is None:
             found = run(self.sentiment(request))
-        return found if not min_coverage else covering(found, min_coverage)
+        return found if not min_coverage else self.covering(found, min_coverage)
+
+    def covering(self, found: SymbolSentiment | None, least: float) -> SymbolSentiment | None:
+        """``found``, or None where less than the share ``least`` of the hours until now is known by it. Of an
+        answer that is not fresh any more, what has passed since is not known."""
+        age = 0.0 if found is None else (self.pipeline.admission.now - found.as_of).total_seconds()
+        is_fresh = age <= self.source.cache_ttl + _LOAD_SECONDS
+        return covering(found, least, 0.0 if is_fresh else age / 3600)
 
     def history(
         self,

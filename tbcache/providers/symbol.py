@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from tbcache.fetch.combine import combine
 from tbcache.io import run
-from tbcache.models import PATIENCE_SECONDS, FetchRequest, SymbolSentiment
+from tbcache.models import PATIENCE_SECONDS, FetchRequest, Outcome, SymbolSentiment
 from tbcache.models.combined import CombinedSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
 from tbcache.models.request import fraction
 from tbcache.providers import get_provider
-from tbcache.providers.base import Provider, covering
+from tbcache.providers.base import Provider
 from tbcache.settings import get_settings, get_source, get_sources
 
-#: The result of a source: its answer, or why it has none.
-Found = SymbolSentiment | str
+
+class Found(NamedTuple):
+    """The result of a source: its answer, or why it has none; ``error`` is why an answer is an older one."""
+
+    answer: SymbolSentiment | str
+    error: str | None = None
 
 
 def get_symbol(
@@ -58,16 +63,23 @@ class SymbolRequest:
         """What ``provider`` has, in the world that this is awaited in."""
         try:
             request = provider.source.request(self._request.symbol, self._request.hours)
-            sentiment = (await provider.answer(request, patience=self._patience)).sentiment
+            outcome = await provider.answer(request, patience=self._patience)
         except (UpstreamError, RateLimited, InvalidRequest) as error:
-            return str(error)
-        if covering(sentiment, self._least) is None:
-            return f"{sentiment.covered_hours:g} of {sentiment.hours} hours are known"
-        return sentiment
+            return Found(str(error))
+        sentiment = outcome.sentiment
+        if provider.covering(sentiment, self._least) is None:
+            return Found(f"{sentiment.covered_hours:g} of {sentiment.hours} hours are known{_old(outcome)}")
+        return Found(sentiment, None if outcome.error is None else outcome.error.message)
 
     def combined(self, found: Sequence[Found]) -> CombinedSentiment:
         names = [provider.source.name for provider in self.providers]
-        return combine(self._request.symbol, self._request.hours, dict(zip(names, found, strict=True)))
+        answers = {name: one.answer for name, one in zip(names, found, strict=True)}
+        errors = {name: one.error for name, one in zip(names, found, strict=True) if one.error}
+        return combine(self._request.symbol, self._request.hours, answers, errors)
+
+
+def _old(outcome: Outcome) -> str:
+    return f", as of {outcome.age:.0f} s ago" if outcome.origin == "stale" else ""
 
 
 def _named(sources: Sequence[str] | None) -> list[str]:

@@ -125,6 +125,17 @@ def test_what_is_gone_counts_no_more_and_what_was_edited_counts_as_it_is(pipelin
     assert again.complete
 
 
+def test_items_are_asked_for_again_though_a_search_goes_no_deeper(pipeline: Pipeline) -> None:
+    """The busiest symbols are never complete on Reddit, and what was removed there counted for ever."""
+    upstream = Known(FREE)
+    posts = [Item(id, datetime.now(UTC) - timedelta(hours=1), "great, buy") for id in ("kept", "gone")]
+    upstream.answer = lambda cursor: Page(tuple(posts), exhausted=True, depth=2)
+    assert pipeline.run(upstream, AAPL).sentiment.reason == "search_depth"
+    upstream.answer = lambda cursor: Page((), exhausted=True, depth=0)
+    found = pipeline.run(upstream, DEEP, lane="prewarm", needed=1000.0).sentiment
+    assert (found.bullish, found.bearish, found.reason) == (0, 1, "search_depth")
+
+
 @pytest.mark.parametrize(
     "error", [UpstreamThrottled("twitter", "slow down", status=429), RuntimeError("a bug")]
 )
