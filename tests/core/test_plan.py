@@ -181,7 +181,7 @@ def test_what_is_asked_for_and_what_is_known_are_all_the_hours(coverage: Coverag
 
 
 def test_the_first_moments_of_the_hours_are_not_asked_for_alone() -> None:
-    """The hours begin a moment earlier once the server's time is found to be less: a page that has nothing."""
+    """The hours begin a moment earlier once the server is found to be behind: that page has nothing."""
     deep = replace(AAPL, is_deep=True)
     assert len(stretches(known(NOON), deep, X, NOON - timedelta(seconds=1))) == 1
     assert len(stretches(known(NOON), deep, X, NOON - timedelta(seconds=3))) == 2
