@@ -26,10 +26,11 @@ from tbcache.asyncio import (
     history,
 )
 from tbcache.fetch import get_pipeline
-from tbcache.io import loop
+from tbcache.io import http_loop, loop
 from tbcache.io.command import pack
 from tbcache.io.loop import Asyncio
 from tbcache.models.error import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
+from tbcache.providers.client import HttpClient
 from tbcache.store import get_store
 from tbcache.testing import RunningSimulator, simulator
 from tests.io.conftest import Run
@@ -450,6 +451,33 @@ def test_a_slot_and_a_value_that_is_forgotten_need_no_thread(
         assert await quote.invalidate("AAPL")
         assert await quote.peek("AAPL") is None
         assert offloaded == []
+
+    run(main())
+
+
+def test_the_first_fetch_loads_what_it_needs_beside_the_loop(
+    sources: RunningSimulator, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It held the loop for a quarter of a second of computing: what a websocket said meanwhile came late."""
+    made: dict[str, int] = {}
+
+    def watched(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any) -> Any:
+            made.setdefault(name, threading.get_ident())
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, call)
+
+    watched(HttpClient, "blocking")
+    watched(HttpClient, "asyncio")
+    watched(http_loop, "_load")
+
+    async def main() -> None:
+        assert (await get_provider("news").fetch("AAPL")).origin == "live"
+        assert made.keys() == {"blocking", "asyncio", "_load"}
+        assert threading.get_ident() not in made.values()
 
     run(main())
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 from typing import cast
 
+import anyio
 import httpx2
 
 from tbcache.io.deadline import seconds_left
 from tbcache.io.http import SIGNED
-from tbcache.io.world import Reply
+from tbcache.io.world import Connections, Reply
+
+
+def opened(connections: Connections) -> httpx2.AsyncClient | None:
+    """The client of ``connections`` for an event loop, once all is loaded for which its first exchange would
+    hold the loop; None where there is none."""
+    client = connections.asyncio()
+    if client is not None:
+        _load()
+    return client
+
+
+@functools.cache
+def _load() -> None:
+    # httpx2 connects by anyio, which loads its half for asyncio as it first runs.
+    anyio.run(anyio.sleep, 0)
 
 
 async def exchange(client: httpx2.AsyncClient, request: httpx2.Request, most_bytes: int) -> Reply:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import os
 import threading
 import weakref
@@ -53,6 +54,7 @@ class Asyncio(RealTime):
         #: The same connections, as redis-py has them, for a finalizer that must not hold the loop.
         self._connections: dict[Endpoint, Any] = {}
         self._clients: dict[Connections, httpx2.AsyncClient | None] = {}
+        self._opening = asyncio.Lock()
         #: The loop itself would forget them.
         self._tasks: set[asyncio.Task[object]] = set()
         self._undoing: dict[asyncio.Task[object], Work] = {}
@@ -99,7 +101,11 @@ class Asyncio(RealTime):
         from tbcache.io import http, http_loop
 
         if connections not in self._clients:
-            self._clients[connections] = connections.asyncio()
+            async with self._opening:
+                if connections not in self._clients:
+                    # What the first one loads takes long, for which the loop is not held.
+                    opened = await self.offload(functools.partial(http_loop.opened, connections))
+                    self._clients[connections] = opened
         client = self._clients[connections]
         if client is None:
             return await self.offload(lambda: http.exchange(connections.blocking(), request, most_bytes))
