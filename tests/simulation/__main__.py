@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tbcache.testing.simulated.attach import attached
-from tests.simulation.plan import plan_of
+from tests.simulation.plan import Plan, clock_plan_of, plan_of
 from tests.simulation.run import Report, run
 from tests.simulation.shrink import shrink
 
@@ -22,32 +22,31 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=60, help="so many lines of its trace")
     parser.add_argument("--quick", action="store_true", help="do not look for fewer steps")
     parser.add_argument("--all", action="store_true", help="go on after the first that fails")
+    parser.add_argument("--clock", action="store_true", help="worlds in which the clock is set")
     parser.add_argument("--digests", help="only the digests of the worlds of these seeds: 3,9")
     options = parser.parse_args()
+    plan = clock_plan_of if options.clock else plan_of
     with attached():
         if options.digests is not None:
-            print(*(run(plan_of(int(seed))).hash for seed in options.digests.split(",")))
+            print(*(run(plan(int(seed))).hash for seed in options.digests.split(",")))
             return 0
         if options.seed is not None:
             chosen = None if options.steps is None else [int(one) for one in options.steps.split(",") if one]
-            return _replay(options.seed, chosen, options.show)
-        return _hunt(
-            range(options.first, options.first + options.seeds), go_on=options.all, quick=options.quick
-        )
+            return _replay(plan(options.seed), chosen, options.show)
+        seeds = range(options.first, options.first + options.seeds)
+        return _hunt(plan, seeds, go_on=options.all, quick=options.quick)
 
 
-def _hunt(seeds: range, *, go_on: bool, quick: bool) -> int:
+def _hunt(plan_of: Callable[[int], Plan], seeds: range, *, go_on: bool, quick: bool) -> int:
     began, commands, failed = time.monotonic(), 0, 0
     for seed in seeds:
-        report = run(plan_of(seed))
+        plan = plan_of(seed)
+        report = run(plan)
         commands += report.commands
         if report.failure is not None:
             failed += 1
             print(f"seed {seed}: {report.failure[:300]}")
-            print(
-                f"  python -m tests.simulation --seed {seed}" if quick else f"  {replay_line(seed, report)}",
-                flush=True,
-            )
+            print(f"  {plan.line}" if quick else f"  {replay_line(plan, report)}", flush=True)
             if not go_on:
                 break
     seconds = time.monotonic() - began
@@ -55,17 +54,16 @@ def _hunt(seeds: range, *, go_on: bool, quick: bool) -> int:
     return 1 if failed else 0
 
 
-def replay_line(seed: int, report: Report, most: int = 150) -> str:
+def replay_line(plan: Plan, report: Report, most: int = 150) -> str:
     """The command that shows it again, with as few steps as break the same promise; see :func:`shrink`."""
-    plan = plan_of(seed)
     steps = shrink(range(len(plan.steps)), lambda some: run(plan, some).promise == report.promise, most)
-    return f"python -m tests.simulation --seed {seed} --steps {','.join(map(str, steps))}"
+    return f"{plan.line} --steps {','.join(map(str, steps))}"
 
 
-def _replay(seed: int, chosen: Sequence[int] | None, show: int) -> int:
-    report = run(plan_of(seed), chosen)
+def _replay(plan: Plan, chosen: Sequence[int] | None, show: int) -> int:
+    report = run(plan, chosen)
     print("\n".join(report.trace[-show:]))
-    print(f"seed {seed}: {report.failure or 'well'}; {report.commands} commands, hash {report.hash}")
+    print(f"seed {plan.seed}: {report.failure or 'well'}; {report.commands} commands, hash {report.hash}")
     return 1 if report.failure else 0
 
 

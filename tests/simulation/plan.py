@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tbcache.models import Limit
@@ -61,6 +62,26 @@ FAULTS = (
     "storm",
 )
 LOSING = ("lose all", "lose beside one that is cut off", "go back", "set the clock")
+#: What users do, and what goes wrong, where the server's clock is set again and again: also right before
+#: and right after a loss of data, and while the last time is not mended yet.
+CLOCK_ACTS = ("saturate", "saturate", "take", "hold", "fetch", "enqueue")
+CLOCK_FAULTS = (
+    "set the clock for a while",
+    "set the clock for a while",
+    "set the clock at any time",
+    "cut off",
+    "cut off and kill",
+    "cut all off",
+    "begin",
+    "leave",
+    "kill",
+    "freeze",
+    "freeze the server",
+    "restart the server",
+    "lose all",
+    "go back",
+    "save",
+)
 #: Seconds between two steps, in windows' halves: most come at once.
 PAUSES = (0.0,) * 10 + (0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9)
 LASTING = (0.05, 0.1, 0.3, 0.3, 0.5, 0.5, 0.8, 1.0, 2.0, 3.0)
@@ -82,6 +103,12 @@ class Plan:
     seed: int
     shape: Shape
     steps: tuple[Step, ...]
+    is_of_clock: bool = False
+
+    @property
+    def line(self) -> str:
+        """The command that plays it."""
+        return f"python -m tests.simulation{' --clock' if self.is_of_clock else ''} --seed {self.seed}"
 
     def has(self, some: str) -> bool:
         """Whether one of ``some``, divided by ``|``, is in it: a step, or what its shape has any of."""
@@ -105,6 +132,14 @@ def plan_of(seed: int) -> Plan:
         left_out = FAULTS if more.happens(0.5) else LOSING
         steps = tuple(step for step in steps if step.what not in left_out)
     return Plan(seed, shape, tuple(sorted((*steps, *added), key=lambda step: step.at)))
+
+
+def clock_plan_of(seed: int) -> Plan:
+    """The plan of a world whose clock is set again and again: the same for ever."""
+    chance = Chance(seed, "clock")
+    shape = _shape(chance)
+    steps = _steps_of(chance, shape, CLOCK_ACTS, CLOCK_FAULTS, 0.3, 25 + chance.below(30))
+    return Plan(seed, shape, steps, is_of_clock=True)
 
 
 def _with_budget(chance: Chance, shape: Shape) -> Shape:
@@ -160,8 +195,15 @@ def _steps(chance: Chance, shape: Shape) -> tuple[Step, ...]:
     acts = _some(chance, ACTS, 0.5) or ACTS
     faults = _some(chance, FAULTS, 0.3)
     part = chance.uniform(0.1, 0.5) if faults else 0.0
+    return _steps_of(chance, shape, acts, faults, part, 25 + chance.below(50))
+
+
+def _steps_of(
+    chance: Chance, shape: Shape, acts: Sequence[str], faults: Sequence[str], part: float, count: int
+) -> tuple[Step, ...]:
+    """So many steps, the ``part`` of them faults."""
     at, steps = 0.6, []
-    for _ in range(25 + chance.below(50)):
+    for _ in range(count):
         what = chance.choice(faults) if chance.happens(part) else chance.choice(acts)
         steps.append(Step(round(at, 6), what, chance.below(6), chance.below(12), chance.choice(LASTING)))
         at += chance.choice(PAUSES) * shape.limits[0].window_seconds / 2

@@ -15,6 +15,8 @@ from tests.simulation.process import LOOP, Process
 from tests.simulation.world import World
 
 MOST_PROCESSES = 7
+#: By how much a clock is set that is set again and again (s).
+CLOCK_STEPS = (30.0, 3.0, 0.6, -30.0, -3.0, 1.2)
 #: Nobody waits longer for a slot (s).
 MOST_PATIENCE = 5.0
 #: Seconds within which one more job must be over, or all be, once nothing goes wrong any more.
@@ -407,13 +409,25 @@ class _Run:
         self._witnesses = None
 
     def set_clock(self, seconds: float) -> None:
+        """Set the server's clock, where the last loss of data, or time that it was set, is made good."""
         spans = micros(self._window + self.world.lease)
         if self.kernel.now_us >= self._lost_at + spans + micros(2.0):
             self._lost_at = self.kernel.now_us
-            self.server.skew_us += int(seconds * MICROS)
-            self._unmended = self._epoch() if seconds > 0 else ""
-            self.world.oracle.set_clock()
-            self._await_missing(spans)
+            self.step_clock(seconds)
+
+    def step_clock(self, seconds: float) -> None:
+        """Set the server's clock, whatever it was and is."""
+        self.server.skew_us += int(seconds * MICROS)
+        self._unmended = self._epoch() if seconds > 0 else ""
+        self.world.oracle.set_clock()
+        self._await_missing(micros(self._window + self.world.lease))
+
+
+def _step_for_a_while(run: _Run, process: Process, step: Step) -> None:
+    """The clock is wrong, and is put right."""
+    seconds = CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
+    run.step_clock(seconds)
+    run.kernel.after(step.seconds, lambda: run.step_clock(-seconds))
 
 
 def _fetch(run: _Run, process: Process, step: Step) -> None:
@@ -640,6 +654,10 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
         "act ask", lambda: process.values.ask(f"F{step.odd % 3}")
     ),
     "clear values": _clear_values,
+    "set the clock for a while": _step_for_a_while,
+    "set the clock at any time": lambda run, process, step: run.step_clock(
+        CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
+    ),
     "set the clock": lambda run, process, step: run.set_clock(
         (-30.0, -5.0, -1.0, 1.0, 5.0, 30.0)[step.odd % 6]
     ),

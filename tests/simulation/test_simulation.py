@@ -97,7 +97,7 @@ def test_a_failure_is_shown_again_by_one_line_with_fewer_steps() -> None:
     (one,) = (one for one in BUGS if one.name == "a settled load gives its slot back")
     seed, promise = known()[one.name]
     with planted(one):
-        line = replay_line(seed, run(plan_of(seed)), most=6)
+        line = replay_line(plan_of(seed), run(plan_of(seed)), most=6)
         steps = [int(number) for number in line.partition("--steps ")[2].split(",")]
         assert len(steps) < len(plan_of(seed).steps)
         assert run(plan_of(seed), steps).promise == promise
