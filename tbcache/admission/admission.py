@@ -133,7 +133,7 @@ class Admission:
         """False when the grant's time is over, or the source was closed since it was granted, or it was
         promised for later and somebody may be going on without Redis by now."""
         source = grant.ask.source.name
-        if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).keeps_promises:
+        if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).promises.are_kept:
             return False
         closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at

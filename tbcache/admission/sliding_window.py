@@ -141,7 +141,7 @@ class SlidingWindow:
             if asked.allowed:
                 self._take_back(slot, cost)
             raise
-        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.keeps_promises)
+        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.are_kept)
         if asked.allowed and not is_held:
             await self._limiter.release(self.source.name, slot, cost)
         return is_held

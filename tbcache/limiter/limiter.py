@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tbcache.io import Mutex, now, random_id, run
+from tbcache.limiter.allotment import Census
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.machine import Machine
-from tbcache.limiter.process_window import SLOWEST, Census, ProcessWindow
+from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.promise import SLOWEST
 from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
 from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.store import Refused, Store, Unavailable
@@ -224,7 +226,7 @@ class Limiter:
         if given.granted and given.starts_in > 0:
             # The margin makes it not too early even where our clock is a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
-            window.promise(starts_at, asked_at)
+            window.promises.record(starts_at, asked_at)
         for slot in given.released:
             window.release(slot, given.cost)
         if given.spent:
@@ -245,9 +247,9 @@ class Limiter:
     async def commit(self, source: str, slot: str, cost: int) -> None:
         """The answer to what was sent with ``slot`` is in. Redis is told now, or at its return."""
         window = self.process_window(source)
-        window.owe(slot, cost)
+        window.must_report(slot, cost)
         window.commit(slot, cost)
-        await self.try_to_tell_ends(source)
+        await self.try_to_report_ends(source)
 
     async def release(self, source: str, slot: str, cost: int) -> None:
         """Nothing was sent with ``slot``. Redis is told now, or at its return.
@@ -255,24 +257,24 @@ class Limiter:
         It is not asked for again by this name: Redis may be told so at any later moment.
         """
         window = self.process_window(source)
-        window.owe(slot, cost)
+        window.must_report(slot, cost)
         window.release(slot, cost)
-        await self.try_to_tell_ends(source)
+        await self.try_to_report_ends(source)
 
-    async def try_to_tell_ends(self, source: str) -> None:
+    async def try_to_report_ends(self, source: str) -> None:
         with contextlib.suppress(Unavailable):
-            await self._tell_ends(source)
+            await self._report_ends(source)
 
-    async def _tell_ends(self, source: str) -> None:
+    async def _report_ends(self, source: str) -> None:
         """Tell Redis of slots that are over, whoever granted them: it would hold them until their hold ends.
 
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.
         """
         window, slots = self.process_window(source), self.store.keys.slots(source)
-        for slot, cost, is_unused in window.owed:
+        for slot, cost, is_unused in window.unreported:
             await self._run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
-            window.told(slot)
+            window.reported(slot)
 
     # Without Redis
 
@@ -369,7 +371,7 @@ class Limiter:
             window.restored(ages)
 
         await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, on_reply=on_reply)
-        await self._tell_ends(source)
+        await self._report_ends(source)
 
     def _restore(
         self, window: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
@@ -457,7 +459,7 @@ class Limiter:
             self.stay_clean()
         for source in list(self._windows):
             # Slots may have ended after they were put back.
-            run(self.try_to_tell_ends(source))
+            run(self.try_to_report_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
         return [source for source in list(self._windows) if was_away or source in self.broken]

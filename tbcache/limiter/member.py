@@ -25,9 +25,10 @@ from redis.exceptions import NoPermissionError
 import tbcache.io as io
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger, warn_if_unlogged
+from tbcache.limiter.allotment import Allotment, Census
 from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
-from tbcache.limiter.process_window import Allotment, Census, ProcessWindow
+from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Leave, Told
 from tbcache.models import Limit
@@ -111,8 +112,8 @@ class Membership:
                 await self._beat(source, window)
             if window.purse.budget:
                 await self._fill(window.purse, source)
-        if window.owed:
-            await self._limiter.try_to_tell_ends(source)
+        if window.unreported:
+            await self._limiter.try_to_report_ends(source)
 
     async def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
@@ -152,7 +153,7 @@ class Membership:
 
         def on_reply(told: Told) -> None:
             window.receive(read_allotment(told), mark, can_fall_back=can_fall_back)
-            window.record_fleet(asked_at, is_whole=told.are_all_present)
+            window.promises.record_fleet(asked_at, are_all_present=told.are_all_present)
             if told.is_whole:
                 now = io.now()
                 window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
@@ -257,7 +258,7 @@ class Membership:
     def _is_due(self, source: str) -> bool:
         """True when a beat is due: other asks of the process say as well that it is there."""
         now, window = io.now(), self._limiter.process_window(source)
-        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.needs_beat(BEAT_SECONDS)
+        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.promises.need_beat(BEAT_SECONDS)
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
         return is_overdue or now - self._asked_at.get(source, 0.0) >= left
 

@@ -23,55 +23,31 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import tbcache.io as io
+from tbcache.limiter.allotment import Allotment, Census
+from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST, Promises
 from tbcache.limiter.purse import Purse
 from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
-from tbcache.store.wire import CLOCK_DRIFT, pack_limits
+from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
-#: A promise is kept for so long after it was known that nobody is absent.
-PROMISE_SECONDS = 0.25
 #: Until when the others may use what leaves of ours, once we are absent.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
-#: A span by our clock may be shorter by this factor than by the slowest clock of the others: what has to be
-#: over for them, too, is waited for by as much more (docs/limits.md).
-SLOWEST = 1 + CLOCK_DRIFT
 #: Redis is just coming back: how soon to ask again.
 RETURN_SECONDS = 0.01
 #: For how long even those without patience wait for slots that other processes are giving back.
 GIVING_BACK_SECONDS = 0.1
 
 
-class Allotment(NamedTuple):
-    """What a beat is told of this process's part of a source: its share of the limits, and the share that
-    would be fair; by limit, what it may take without Redis of what is free; the limits in force; how many
-    processes take slots."""
-
-    share: float
-    fair: float
-    allowances: Mapping[str, int]
-    limits: tuple[Limit, ...]
-    processes: int
-
-
-class Census(NamedTuple):
-    """What a beat is told while nothing is missing in the window: who must put slots back, should Redis lose
-    them. ``left_until`` (monotonic): until when a slot of those that had left by then is in a window;
-    ``told_at`` (monotonic)."""
-
-    epoch: str = ""
-    members: int = 0
-    left_until: float = 0.0
-    told_at: float = 0.0
-
-
-class Asked(NamedTuple):
+class PendingAsk(NamedTuple):
     """An ask that may take ``cost`` slots. Redis may carry it out until ``in_doubt_until`` (monotonic).
-    ``is_fallback``: it was lost, and they were taken without Redis then."""
+
+    ``is_lost``: it gets no answer any more. ``is_fallback``: its slots were taken without Redis then.
+    """
 
     cost: int
     in_doubt_until: float
@@ -123,11 +99,11 @@ class ProcessWindow:
         #: The slots that were taken without Redis, and of which it has not been told yet.
         self._fallback: set[str] = set()
         #: The asks that are under way, or whose answers were lost.
-        self._asked: dict[str, Asked] = {}
+        self._pending: dict[str, PendingAsk] = {}
         #: Asks of which nobody was told the answer yet, with their cost: their slots are used later.
         self._unreturned: dict[str, int] = {}
         #: The slots that are over, with their cost, where Redis has not been told so.
-        self._untold: dict[str, int] = {}
+        self._unreported: dict[str, int] = {}
         #: The slots that Redis was told are held. One may be over there by then, by a script whose answer
         #: was still on its way: that is told again as the answer is read.
         self._restored: set[str] = set()
@@ -136,9 +112,7 @@ class ProcessWindow:
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._last_seen_at = -math.inf
-        #: The last moment at which nobody was absent, as far as is known. Without beats nobody tells us.
-        self._whole_at = math.inf
-        self._promised_until = -math.inf
+        self.promises = Promises()
         #: The part of each limit that is this process's own while Redis is away, and what would be fair.
         self.share = self.fair = 1.0
         #: True once this process has asked for a slot by itself, and not only taken what the queue gave.
@@ -195,7 +169,7 @@ class ProcessWindow:
         """Record an ask that may take ``cost`` slots; until it is answered they count as taken.
         Redis does not carry it out after ``in_doubt_until`` (monotonic)."""
         with self._lock:
-            self._asked[name] = Asked(cost, in_doubt_until)
+            self._pending[name] = PendingAsk(cost, in_doubt_until)
             self._unreturned[name] = cost
 
     def returned(self, name: str) -> None:
@@ -205,19 +179,19 @@ class ProcessWindow:
     def lose(self, name: str, *, is_answer_lost: bool) -> None:
         """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out."""
         with self._lock:
-            if name in self._asked:
-                cost, until, *_ = self._asked[name]
-                self._asked[name] = Asked(cost, until if is_answer_lost else -math.inf, is_lost=True)
+            if name in self._pending:
+                cost, until, *_ = self._pending[name]
+                self._pending[name] = PendingAsk(cost, until if is_answer_lost else -math.inf, is_lost=True)
 
     @property
     def in_doubt_until(self) -> float:
         """Until when Redis may carry out what it was asked (monotonic)."""
         with self._lock:
-            return max((asked.in_doubt_until for asked in self._asked.values()), default=-math.inf)
+            return max((asked.in_doubt_until for asked in self._pending.values()), default=-math.inf)
 
     def is_asked(self, name: str) -> bool:
         """True while that ask is under way, or its answer was lost."""
-        return name in self._asked
+        return name in self._pending
 
     def answered(self, name: str, ahead: float = 0.0) -> None:
         """Record that the ask is over, and that Redis has heard this process; its grants have been recorded
@@ -225,7 +199,7 @@ class ProcessWindow:
         later moment. ``ahead``: so many seconds later than now is the moment that Redis has, where its clock
         was set back."""
         with self._lock:
-            self._asked.pop(name, None)
+            self._pending.pop(name, None)
             self._last_seen_at = io.now() + ahead
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
@@ -272,26 +246,6 @@ class ProcessWindow:
             if self._allowances is not None:
                 self._allowances = {}
 
-    def record_fleet(self, at: float, *, is_whole: bool) -> None:
-        """Record that nobody of the fleet was absent ``at`` that moment (monotonic), or that somebody was."""
-        self._whole_at = at if is_whole else -math.inf
-
-    def promise(self, starts_at: float, asked_at: float) -> None:
-        """Record that a slot is ours from ``starts_at`` on; none is promised while somebody is absent."""
-        self._promised_until = max(self._promised_until, starts_at)
-        if self._whole_at < asked_at:
-            self._whole_at = asked_at
-
-    @property
-    def keeps_promises(self) -> bool:
-        """False when somebody may be going on without Redis, and take again what was promised to us."""
-        return io.now() - self._whole_at <= PROMISE_SECONDS / SLOWEST
-
-    def needs_beat(self, seconds: float) -> bool:
-        """True while a slot is promised and nothing was heard of the fleet for ``seconds``."""
-        now = io.now()
-        return now < self._promised_until and now - self._whole_at >= seconds
-
     # Slots
 
     def commit(self, slot: str, cost: int) -> None:
@@ -301,7 +255,7 @@ class ProcessWindow:
             for name in _units(slot, cost):
                 if name in self._stamps:
                     self._stamps[name] = min(self._stamps[name], now)
-                self._tell_again(slot, name)
+                self._report_again(slot, name)
 
     def release(self, slot: str, cost: int) -> None:
         """Forget the slot: nothing was sent with it."""
@@ -309,29 +263,30 @@ class ProcessWindow:
             for name in _units(slot, cost):
                 self._stamps.pop(name, None)
                 self._fallback.discard(name)
-                self._tell_again(slot, name)
+                self._report_again(slot, name)
 
-    def owe(self, slot: str, cost: int) -> None:
+    def must_report(self, slot: str, cost: int) -> None:
         """Record that Redis is to be told of the end of a slot, unless it never heard of it. This is called
         before the slot ends."""
         with self._lock:
             if slot not in self._fallback:
-                self._untold[slot] = cost
+                self._unreported[slot] = cost
 
     @property
-    def owed(self) -> list[Ended]:
+    def unreported(self) -> list[Ended]:
         """The slots of which Redis is to be told that they are over."""
         now = io.now()
         with self._lock:
             ended = [
-                Ended(slot, cost, is_unused=slot not in self._stamps) for slot, cost in self._untold.items()
+                Ended(slot, cost, is_unused=slot not in self._stamps)
+                for slot, cost in self._unreported.items()
             ]
             return [one for one in ended if one.is_unused or self._stamps[one.slot] <= now]
 
-    def told(self, slot: str) -> None:
+    def reported(self, slot: str) -> None:
         """Record that Redis knows the end of ``slot``."""
         with self._lock:
-            self._untold.pop(slot, None)
+            self._unreported.pop(slot, None)
 
     def clear(self) -> None:
         with self._lock:
@@ -354,9 +309,9 @@ class ProcessWindow:
             if wait == 0.0:
                 if not self._fall_back():
                     return RETURN_SECONDS
-                if slot in self._asked:
+                if slot in self._pending:
                     # It is the same slot now; that Redis may have heard of us holds on.
-                    self._asked[slot] = self._asked[slot]._replace(is_fallback=True)
+                    self._pending[slot] = self._pending[slot]._replace(is_fallback=True)
                 self._record(slot, cost, limits, held_seconds)
                 self._fallback.update(_units(slot, cost))
         return wait
@@ -366,20 +321,20 @@ class ProcessWindow:
         now = io.now()
         with self._lock:
             for slot, age in ages:
-                self._untold.pop(slot, None)
+                self._unreported.pop(slot, None)
                 if slot in self._fallback:
                     self._fallback.discard(slot)
                     self._spend(1)
                 if age < 0 and self._stamps.get(slot, 0.0) <= now:
                     # It ended while Redis was told that it is held.
-                    self._untold[slot] = 1
+                    self._unreported[slot] = 1
                 elif age < 0:
                     self._restored.add(slot)
 
     def forget_lost(self) -> None:
         """Forget the lost asks: Redis is back, and does not carry them out any more."""
         with self._lock:
-            self._asked = {name: asked for name, asked in self._asked.items() if not asked.is_lost}
+            self._pending = {name: asked for name, asked in self._pending.items() if not asked.is_lost}
 
     def used(self, limit: Limit) -> int:
         """How many slots stand in the limit's window."""
@@ -439,7 +394,7 @@ class ProcessWindow:
     def unused(self) -> list[str]:
         """The slots of asks whose answers were lost, as far as nothing was sent with them."""
         with self._lock:
-            lost = [(name, ask.cost) for name, ask in self._asked.items() if ask.is_lost]
+            lost = [(name, ask.cost) for name, ask in self._pending.items() if ask.is_lost]
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
 
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
@@ -450,7 +405,7 @@ class ProcessWindow:
         fallback = sorted(at for name in self._fallback if (at := self._leaving(name, window, now)) > now)
         waits = [_until(fallback, len(fallback) + cost - share, now)]
         # Redis may have heard what it could not answer.
-        heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._asked.values())]
+        heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
         noticed = max(heard) + THEIRS_SECONDS * SLOWEST
         if self._allowances is not None and now < noticed + window:
             # The others' slots of before are still in the window, beside as many of ours
@@ -461,7 +416,7 @@ class ProcessWindow:
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *fallback) if at > now)
             # A slot that is asked for again by its name is the same slot.
-            others = (asked for name, asked in self._asked.items() if name != slot)
+            others = (asked for name, asked in self._pending.items() if name != slot)
             lost = sum(asked.cost for asked in others if not asked.is_fallback)
             allowance = max(0, self._allowances.get(pack_limits([limit]), 0)) - lost
             waits.append(_until(inside, len(inside) + cost - len(before) - max(0, allowance), now))
@@ -490,15 +445,15 @@ class ProcessWindow:
         for name in _units(slot, cost):
             self._stamps[name] = now + held_seconds
 
-    def _tell_again(self, slot: str, name: str) -> None:
+    def _report_again(self, slot: str, name: str) -> None:
         if name in self._restored:
             self._restored.discard(name)
-            if slot not in self._untold:
-                self._untold[name] = 1
+            if slot not in self._unreported:
+                self._unreported[name] = 1
 
     def _is_awaited(self, slot: str) -> bool:
         """True while Redis is still to be told how it ended, or whether it was used."""
-        return slot in self._untold or slot.partition("#")[0] in self._asked
+        return slot in self._unreported or slot.partition("#")[0] in self._pending
 
     def _forget(self, now: float) -> None:
         # A slot whose end Redis has yet to be told of is kept: another process's window may be longer.

@@ -27,7 +27,7 @@ from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.process_window import Allotment
+from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
 from tbcache.models import Failure, Lane, Limit, RateHint
 from tbcache.models.price import Bill, Price

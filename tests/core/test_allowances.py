@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
-from tbcache.limiter.process_window import Allotment, ProcessWindow
+from tbcache.limiter.allotment import Allotment
+from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Beat, Leave, Told, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker

@@ -13,7 +13,7 @@ import pytest
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.admission.script import SETTLE, TURN
 from tbcache.limiter import limiter_of
-from tbcache.limiter.process_window import Allotment
+from tbcache.limiter.allotment import Allotment
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill

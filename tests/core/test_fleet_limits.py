@@ -333,7 +333,7 @@ def test_a_damaged_source_leaves_nothing_behind(
     window = limiter_of(process.store).process_window("twitter")
     for number in range(100):
         process.admission.admit(ask(f"S{number}", WIDE))
-    assert len(window._asked) == 0
+    assert len(window._pending) == 0
     assert len(process.admission._unsettled) == 0
 
 

@@ -21,15 +21,10 @@ from tbcache import io
 from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
+from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.member import FORGET_SECONDS
-from tbcache.limiter.process_window import (
-    ABSENT_SECONDS,
-    PROMISE_SECONDS,
-    SLOWEST,
-    THEIRS_SECONDS,
-    Allotment,
-    ProcessWindow,
-)
+from tbcache.limiter.process_window import ABSENT_SECONDS, THEIRS_SECONDS, ProcessWindow
+from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Late, Leave, Reopen, Told, WindowKeys
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
@@ -210,7 +205,7 @@ def test_a_process_of_this_machine_that_died_is_dead_lettered(store: Store, ghos
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
     assert members_of(store) == {limiter_of(store).member, "elsewhere-1"}
-    assert not limiter_of(store).process_window("twitter").keeps_promises
+    assert not limiter_of(store).process_window("twitter").promises.are_kept
     limiter_of(store).machine.marker_of(ghost).remove()
 
 
@@ -365,22 +360,22 @@ def test_what_was_free_is_shared_out(clock: Clock) -> None:
 def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> None:
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
     window = window_of(clock, taken=0, allowance=0, share=0.5)
-    assert window.keeps_promises
-    window.record_fleet(clock.now, is_whole=True)
-    window.promise(clock.now + 5.0, clock.now)
+    assert window.promises.are_kept
+    window.promises.record_fleet(clock.now, are_all_present=True)
+    window.promises.record(clock.now + 5.0, clock.now)
     clock.now += 0.99 * PROMISE_SECONDS
-    assert window.keeps_promises
+    assert window.promises.are_kept
     clock.now += 0.01 * PROMISE_SECONDS
-    assert not window.keeps_promises
-    assert window.needs_beat(PROMISE_SECONDS)
-    window.record_fleet(clock.now, is_whole=False)
-    assert not window.keeps_promises
+    assert not window.promises.are_kept
+    assert window.promises.need_beat(PROMISE_SECONDS)
+    window.promises.record_fleet(clock.now, are_all_present=False)
+    assert not window.promises.are_kept
     # Nothing is promised while somebody is absent: nobody was.
-    window.promise(clock.now + 5.0, clock.now)
-    assert window.keeps_promises
-    assert not window.needs_beat(PROMISE_SECONDS)
+    window.promises.record(clock.now + 5.0, clock.now)
+    assert window.promises.are_kept
+    assert not window.promises.need_beat(PROMISE_SECONDS)
     clock.now += 5.0
-    assert not window.needs_beat(PROMISE_SECONDS)
+    assert not window.promises.need_beat(PROMISE_SECONDS)
 
 
 def test_nothing_is_promised_while_somebody_is_absent(admission: Admission, store: Store) -> None:
@@ -408,12 +403,14 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is absent.
-    limiter_of(store).process_window("twitter").record_fleet(time.monotonic() - 10.0, is_whole=True)
+    limiter_of(store).process_window("twitter").promises.record_fleet(
+        time.monotonic() - 10.0, are_all_present=True
+    )
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).process_window("twitter").record_fleet(time.monotonic(), is_whole=False)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -567,8 +564,8 @@ def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Stor
     window.answered("beat")
     assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
-    window.record_fleet(asked_at, is_whole=True)
-    window.promise(time.monotonic() + 60.0, asked_at)
+    window.promises.record_fleet(asked_at, are_all_present=True)
+    window.promises.record(time.monotonic() + 60.0, asked_at)
     assert membership._is_due("twitter")
 
 
@@ -691,7 +688,7 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     silence(store, "elsewhere-1.x")
     Membership(store).beat("twitter")
     assert limiter_of(store).process_window("twitter").processes == 5_001
-    assert not limiter_of(store).process_window("twitter").keeps_promises
+    assert not limiter_of(store).process_window("twitter").promises.are_kept
     admission.admit(ask("A"))
     assert "twitter" not in limiter_of(store).broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0
@@ -715,7 +712,7 @@ def test_what_an_interrupted_ask_may_have_taken_counts_as_sent(
     window = limiter_of(store).process_window("twitter")
     assert window.used(TWITTER.limits[0]) == store.client.zcard(store.keys.slots("twitter")) == 1
     # It is over, and takes nothing of what may be taken alone.
-    assert not window._asked
+    assert not window._pending
 
 
 def test_an_answer_that_was_lost_takes_nothing_any_more_once_redis_is_back(store: Store) -> None:

@@ -53,7 +53,7 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
 ) -> None:
     """Of the fleet nothing was heard since the promise: what leaves may be taken again by whoever had it."""
     limiter.check_rate_limit(limit=1, window_seconds=0.4)
-    limiter_of(store).process_window("twitter").record_fleet(time.monotonic(), is_whole=True)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=True)
     ran: list[str] = []
     run = store.ask
     monkeypatch.setattr(store, "ask", lambda script, call: (ran.append(script.name), run(script, call))[1])
@@ -218,7 +218,7 @@ def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
     async def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    limiter_of(store).process_window("twitter").record_fleet(time.monotonic(), is_whole=True)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=True)
     with monkeypatch.context() as patch:
         patch.setattr(BLOCKING, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -242,7 +242,11 @@ class Process:
     @property
     def names(self) -> set[str]:
         """Of all slots that it has taken of late, or may have."""
-        return {*self.process_window._stamps} | {*self.process_window._asked} | {*self.process_window._untold}
+        return (
+            {*self.process_window._stamps}
+            | {*self.process_window._pending}
+            | {*self.process_window._unreported}
+        )
 
     @property
     def is_unknown(self) -> bool:

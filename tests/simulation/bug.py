@@ -137,8 +137,8 @@ _SHARING = (
     ),
     _bug(
         "a promise is kept whoever is absent",
-        f"{OWN}.keeps_promises",
-        "return io.now() - self._whole_at <= PROMISE_SECONDS",
+        "tbcache.limiter.promise:Promises.are_kept",
+        "return io.now() - self._all_present_at <= PROMISE_SECONDS",
         "return True",
     ),
 )
