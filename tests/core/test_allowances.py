@@ -108,7 +108,7 @@ def test_who_begins_while_redis_is_away_knows_nothing_of_what_was_sent_before(mo
     killed = [Step("kill", who, 0, 0.0) for who in (0, 1, 2)]
     world.play([*killed, Step("cut off", 0, 0, 0.0), Step("take", 0, 0, 0.0)])
     assert len(world.arrivals) == sent
-    assert "told this process no part" in str(world.fleet[0].limiter.get_status().reason)
+    assert "was told no part of the limit" in str(world.fleet[0].limiter.get_status().reason)
     moved.now += LIMIT.window_seconds + LEASE - 0.1
     world.play([Step("take", 0, 0, 0.2)])
     assert len(world.arrivals) == sent
