@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from tbcache.cli.dashboard import remarks
 from tbcache.fleet import Fleet
-from tbcache.fleet.expense import day_cost
+from tbcache.fleet.expense import Covered, busiest, day_cost
 from tbcache.models import SymbolSentiment
 from tbcache.models.price import Price
 from tbcache.settings import BUILT_IN, Settings, shortages
@@ -80,6 +80,12 @@ def test_a_day_comes_to_what_is_new_in_it() -> None:
     assert day_cost(X, []) is None
     assert day_cost(replace(X, daily_budget=5.0), kept) is None
     assert day_cost(BUILT_IN["stocktwits"], kept) is None
+
+
+def test_the_busiest_symbol_is_that_of_most_items_an_hour() -> None:
+    """And not of most items: it may be known for a part of its hours alone."""
+    assert busiest([entry(100, 24), entry(50, 1), entry(7, 0), b"damaged"]) == Covered("AAPL", 1.0, 24)
+    assert busiest([entry(7, 0), b""]) is None
 
 
 def test_the_status_says_what_a_day_comes_to(settings_for: object, server: Server, store: Store) -> None:

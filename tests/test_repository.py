@@ -159,6 +159,16 @@ def test_each_version_of_an_item_is_kept(repository: SentimentRepository, order:
     assert [(row.text, row.seen_at) for row in rows] == [(f"version {n}", texts[n]) for n in (0, 1)]
 
 
+def test_what_each_rule_took_out_is_kept_with_an_answer(repository: SentimentRepository) -> None:
+    """Whoever asks later why a score was what it was finds which items did not count."""
+    ruled = replace(sentiment(), voices=1.5, dropped={"copy": 1.0, "author": 0.5})
+    repository.save_sentiment(ruled)
+    assert repository.latest("twitter", "AAPL") == ruled
+    repository.save_sentiment(replace(sentiment(symbol="F"), voices=float("nan")))
+    assert (found := repository.latest("twitter", "F")) is not None
+    assert (found.voices, found.dropped) == (None, {})
+
+
 def test_what_was_read_is_written_once(repository: SentimentRepository) -> None:
     """Of which hours all was known is no guess, also later."""
     read = Read(Span(NOW - timedelta(hours=3), NOW), NOW)

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -211,6 +212,11 @@ class Admission:
     def count_hit(self, source: Source) -> None:
         """Count a hit that needed no verdict."""
         self._monitor.count(source.name, _ONE_HIT)
+
+    def count(self, source: Source, figures: Mapping[str, int]) -> None:
+        """Add ``figures`` to today's of ``source``."""
+        if figures:
+            self._monitor.count(source.name, figures)
 
     async def look(self, source: str, key: str) -> Hit | None:
         """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""

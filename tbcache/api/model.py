@@ -126,6 +126,9 @@ class RecentUsage(Schema):
     errors_by_kind: dict[str, int]
     cache_hit_rate: float
     cost: float
+    pages: int = Field(description="The requests that fetches took.")
+    naive_cost: float = Field(description="What they would have cost, had each fetched all its hours again.")
+    naive_pages: int = Field(description="The requests of that, of a source that costs money.")
     latency_p95: float | None
 
 
@@ -200,6 +203,14 @@ class Server(Schema):
     clients: int | None
 
 
+class Covered(Schema):
+    """Of how many of its hours a symbol's items are known."""
+
+    symbol: str
+    covered_hours: float
+    hours: int
+
+
 class SourceState(Schema):
     """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `off`; `unknown` while Redis is away."""
 
@@ -214,6 +225,7 @@ class SourceState(Schema):
     refused_reason: str | None = Field(description="What Redis refuses of the source's keys, in its words.")
     warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
     common: int
+    busiest: Covered | None = Field(description="The common symbol of which most items come.")
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
 
 

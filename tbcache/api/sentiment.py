@@ -135,6 +135,7 @@ class HistoryQuery(BaseModel):
     end: AwareDatetime = Field(description="With its zone.")
     every: float = Field(3600.0, ge=1, description="Seconds between two moments.")
     hours: int = Field(24, ge=1)
+    hindsight: bool = Field(False, description="Count what was read later as well, as by a backfill.")
 
 
 @router.get("/sentiment/{source}/{symbol}")
@@ -167,7 +168,9 @@ def history(asked: Annotated[HistoryQuery, Query()]) -> History:
     count = (asked.end - asked.start).total_seconds() / asked.every
     if count > MOST_POINTS:
         raise InvalidRequest(f"a history of {count:.0f} moments: at most {MOST_POINTS} are answered at once")
-    found = get_provider(asked.source).history(asked.symbol, asked.start, asked.end, asked.every, asked.hours)
+    found = get_provider(asked.source).history(
+        asked.symbol, asked.start, asked.end, asked.every, asked.hours, hindsight=asked.hindsight
+    )
     return History(source=found.source, symbol=found.symbol, hours=found.hours, points=_rows(found))
 
 

@@ -33,6 +33,7 @@ _COLUMNS = (
     "used of limit",
     "frees in",
     "warm",
+    "busiest",
     "asked",
     "hits",
     "missed",
@@ -42,7 +43,7 @@ _COLUMNS = (
     "cost",
 )
 #: The columns that a narrow terminal leaves out, in that order; then the bars shrink.
-_WIDE_ONLY = ("missed", "frees in", "p95", "hits", "asked")
+_WIDE_ONLY = ("missed", "frees in", "p95", "hits", "asked", "busiest")
 _LEFT = ("source", "state", "used of limit")
 #: Figures of the last minutes, and of the day.
 _PAIRS = ("asked", "errors")
@@ -115,6 +116,22 @@ def expenses(status: FleetStatus) -> list[str]:
     ]
 
 
+def rates(status: FleetStatus) -> list[str]:
+    """What an hour of each source costs that costs money, at the rate of the last minutes, and what it would
+    cost whoever fetches all hours anew each time an answer is out of date; a line each."""
+    return [line for source in status.sources if (line := _rate(source)) is not None]
+
+
+def _rate(source: SourceStatus) -> str | None:
+    recent = source.recent
+    if recent is None or not recent.naive_cost:
+        return None
+    per_hour = 3600 / max(recent.seconds, 60.0)
+    ours = f"${recent.cost * per_hour:,.2f} an hour, {recent.pages * per_hour:,.0f} requests"
+    naive = f"${recent.naive_cost * per_hour:,.2f}, {recent.naive_pages * per_hour:,.0f} requests"
+    return f"{source.name}: {ours}; all hours anew at each TTL: {naive}"
+
+
 def remarks(status: FleetStatus) -> list[str]:
     """What is no trouble, and explains what is shown."""
     lacks_settings = (
@@ -128,6 +145,7 @@ def remarks(status: FleetStatus) -> list[str]:
         *differences(status),
         *delays(status),
         *expenses(status),
+        *rates(status),
     ]
 
 
@@ -205,6 +223,7 @@ def _figures(source: SourceStatus, now: datetime, bar_cells: int) -> Mapping[str
         "used of limit": Text("\n").join(_bar(limit, bar_cells) for limit in source.limits),
         "frees in": Text("\n").join(shown(_until(limit.reset_at, now)) for limit in source.limits),
         "warm": _warm(source),
+        "busiest": _busiest(source),
         "asked": f"{recent.requests}/{usage.requests_today}",
         "hits": f"{usage.cache_hit_rate:.0%}" if usage.requests_today else "-",
         "missed": str(usage.misses_today),
@@ -259,6 +278,15 @@ def _bar(limit: LimitStatus, cells: int) -> Text:
 
 def _until(moment: datetime | None, now: datetime) -> str:
     return "-" if moment is None else age(max(0.0, (moment - now).total_seconds()))
+
+
+def _busiest(source: SourceStatus) -> Text:
+    """The symbol of which most items come, with how much of its hours is known."""
+    found = source.busiest
+    if found is None or not source.common:
+        return Text("-", style="dim")
+    style = "green" if found.covered_hours >= found.hours else "yellow"
+    return shown(f"{found.symbol} {found.covered_hours:g}/{found.hours} h", style)
 
 
 def _warm(source: SourceStatus) -> Text:

@@ -147,6 +147,8 @@ class Pack:
             answer=encode_answer(found.answer) if is_kept else None,
         )
         where = await self._admission.settle(member.grant, settlement)
+        if where == "stored":
+            self._admission.count(self._upstream.source, found.naive)
         self._open.pop(member.request.symbol, None)
         if where != "fallback":
             self._admission.memory.discard(member.request.key)

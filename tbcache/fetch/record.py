@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from tbcache.fetch.naive import naive_figures
 from tbcache.fetch.reader import Fetched, Upstream
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item, SymbolSentiment
@@ -127,10 +128,14 @@ def has_baseline(record: Record, request: FetchRequest) -> bool:
 
 
 class LoadResult(NamedTuple):
-    """The answer of a load, and the record that it follows from, packed for Redis."""
+    """The answer of a load, and the record that it follows from, packed for Redis.
+
+    ``naive`` are the figures of whoever remembers nothing.
+    """
 
     answer: Answer
     packed: bytes
+    naive: Mapping[str, int]
 
 
 def load_result(
@@ -139,7 +144,9 @@ def load_result(
     """The answer to ``request`` from what was ``known`` before and what was ``fetched``."""
     found = extended(known, fetched, request, upstream.analyzer, read_at)
     sentiment = sentiment_of(found.record, request, upstream.voices)
-    return LoadResult(Answer(sentiment, found.news, found.reads, found.load), found.packed)
+    start = found.record.read_at - timedelta(hours=request.hours)
+    naive = naive_figures(upstream.source, request, known, found.record, start)
+    return LoadResult(Answer(sentiment, found.news, found.reads, found.load), found.packed, naive)
 
 
 def _not_before(read_at: datetime, known: Record | None) -> datetime:

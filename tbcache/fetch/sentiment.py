@@ -49,6 +49,7 @@ class SentimentJob:
         self._outbox = outbox
         self._packs = packs
         self._answer: Answer | None = None
+        self._naive: Mapping[str, int] = {}
         self._symbols = request.symbols
         self.request = replace(request, others=())
 
@@ -90,7 +91,8 @@ class SentimentJob:
         part = fetched if known is None else pack.part_of(fetched, self.request, known)
         found = await world().offload(lambda: load_result(self._upstream, self.request, known, part, read_at))
         await pack.settle(fetched, read_at)
-        answer = self._answer = found.answer
+        answer, self._naive = found.answer, found.naive
+        self._answer = answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
             line=found.packed,
@@ -104,6 +106,8 @@ class SentimentJob:
         return Loaded(answer.sentiment, attempt.grant, settlement, facts)
 
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
+        if where == "stored":
+            self._admission.count(self.source, self._naive)
         if self._answer is None or not self._upstream.persist_to_db:
             return
         if where == "fallback":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tbcache.models import SymbolSentiment
 from tbcache.settings import Source
@@ -17,6 +18,24 @@ DAY_HOURS, DAY_SECONDS = 24, 86_400
 def is_unbounded(source: Source) -> bool:
     """True where it costs money, and no budget says how much."""
     return source.price.per_page > 0 and source.daily_budget is None
+
+
+class Covered(NamedTuple):
+    """The common symbol of which most items come, and how much of its hours is known."""
+
+    symbol: str
+    covered_hours: float
+    hours: int
+
+
+def busiest(entries: Sequence[bytes]) -> Covered | None:
+    """The symbol of which most items come in an hour; None where ``entries`` hold no answer."""
+    answers = [answer for entry in entries if (answer := _answer(entry)) is not None]
+    if not answers:
+        return None
+    # Of two that are as busy the same one each time.
+    most = max(answers, key=lambda one: (one.count / one.covered_hours, one.symbol))
+    return Covered(most.symbol, round(most.covered_hours, 1), most.hours)
 
 
 def day_cost(source: Source, entries: Sequence[bytes]) -> float | None:

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from tbcache.admission import PlanDelay
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
-from tbcache.fleet.expense import day_cost, is_unbounded
+from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.trouble import server_troubles, troubles
@@ -25,7 +25,6 @@ from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, Source, get_sources
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
-from tbcache.store.envelope import HEAD_BYTES
 from tbcache.store.refusal import Refusal
 from tbcache.store.rights import missing_rights
 from tbcache.store.server import ServerFacts, facts_of
@@ -58,7 +57,7 @@ class _Snapshot:
     bills: dict[str, int]
     spent_at: dict[str, datetime | None]
     refused: dict[str, Refusal]
-    #: Of sources that cost money without a budget, what is kept of each common symbol.
+    #: What is kept of each common symbol.
     kept: dict[str, list[bytes]]
 
 
@@ -160,9 +159,8 @@ class Look:
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
                 pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
-                last = -1 if is_unbounded(source) else HEAD_BYTES - 1
                 for request in requests:
-                    pipe.getrange(keys.entry(request.key), 0, last)
+                    pipe.get(keys.entry(request.key))
             (seconds, micros), info, subscribed, *found = self._store.execute(pipe)
         # They are read after the entries, so that what was cleared in between is seen.
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
@@ -182,7 +180,7 @@ class Look:
             ]
             snapshot.warm[source.name] = sum(until > now_us for until in fresh)
             kept = [entry for entry, until in zip(entries, fresh, strict=True) if until]
-            snapshot.kept[source.name] = kept if is_unbounded(source) else []
+            snapshot.kept[source.name] = kept
         return snapshot
 
     def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
@@ -219,6 +217,7 @@ class Look:
             spent_until=_midnight_after(snapshot.at) if is_spent else None,
             charge=source.charge,
             day_cost=day_cost(source, snapshot.kept[source.name]) if source.is_enabled else None,
+            busiest=busiest(snapshot.kept[source.name]),
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:

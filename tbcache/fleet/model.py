@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from tbcache.fleet.expense import Covered
 from tbcache.models import Charge
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
@@ -83,7 +84,8 @@ class SourceStatus:
     come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
     of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
     ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
-    where no budget bounds it; None where it costs nothing, or nothing is known yet. While Redis is away,
+    where no budget bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common
+    symbol of which most items come, with how much of its hours is known. While Redis is away,
     ``warm`` and the figures are None.
     """
 
@@ -112,6 +114,7 @@ class SourceStatus:
     spent_until: datetime | None = None
     charge: Charge = "fetch"
     day_cost: float | None = None
+    busiest: Covered | None = None
 
     @property
     def is_enabled(self) -> bool:

@@ -161,8 +161,8 @@ class SymbolSentiment:
 
     ``count`` is all the items; ``bullish``, ``bearish`` and ``neutral`` are those that count and have a
     score. ``voices`` is how many they come to, where a copy is none and some count in part; None of an
-    answer that was read from the database. ``dropped`` says how many items each rule took out of ``count``:
-    a part of one counts in part.
+    answer that an earlier version has written. ``dropped`` says how many items each rule took out of
+    ``count``: a part of one counts in part.
 
     The rest is None or empty in answers of earlier versions and in those of the database. ``authors`` is how
     many different ones count, None where no item names its own. ``labelled`` is the share (0..1) of the

@@ -96,7 +96,8 @@ class RecentMetrics:
     ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
     an end, good or bad. ``last`` are the failures since a fetch last went well, some minutes ago or more;
     None where the last fetch went well. ``plain`` counts the requests that ask for words, as the plan has
-    refused the cashtag.
+    refused the cashtag. ``pages`` are the requests that fetches took. ``naive_cost`` and ``naive_pages`` are
+    what they would have come to had each fetched all its hours again; 0 where nothing costs money.
     """
 
     source: str
@@ -114,6 +115,9 @@ class RecentMetrics:
     latency_p95: float | None = None
     last: Failing | None = None
     plain: int = 0
+    pages: int = 0
+    naive_cost: float = 0.0
+    naive_pages: int = 0
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -180,6 +184,9 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         cost=day.cost_today,
         latency_p95=day.latency_p95,
         plain=figures["plain"],
+        pages=day.pages_today,
+        naive_cost=figures["naive"] / MICROS,
+        naive_pages=figures["naive_pages"],
     )
 
 

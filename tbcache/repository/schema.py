@@ -56,6 +56,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX ix_sentiment_items_symbol_seen ON sentiment_items (source, symbol, seen_at)",
         "CREATE INDEX ix_sentiment_versions_symbol_seen ON sentiment_versions (source, symbol, seen_at)",
     ),
+    (
+        "ALTER TABLE sentiment_snapshots ADD COLUMN voices FLOAT",
+        "ALTER TABLE sentiment_snapshots ADD COLUMN dropped TEXT",
+    ),
 )
 VERSION = FIRST + len(STEPS)
 

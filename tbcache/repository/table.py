@@ -135,6 +135,9 @@ snapshots = Table(
     Column("scorer", Text, nullable=False),
     Column("reason", Text),
     Column("until", UtcDateTime),
+    # What the items come to by the voice rules, and JSON of what each rule took out.
+    Column("voices", Float(53)),
+    Column("dropped", Text),
     Index("ix_sentiment_snapshots_as_of", "source", "symbol", "as_of"),
     Index("ix_sentiment_snapshots_moment", "as_of"),
 )
@@ -383,7 +386,9 @@ def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
         "scorer": storable(sentiment.scorer),
         "reason": None if sentiment.reason is None else storable(sentiment.reason),
     }
-    return {**row, **texts, "score": finite(sentiment.score)}
+    dropped = msgspec.json.encode(dict(sentiment.dropped)).decode()
+    figures = {"score": finite(sentiment.score), "voices": finite(sentiment.voices), "dropped": dropped}
+    return {**row, **texts, **figures}
 
 
 class _ItemRow(msgspec.Struct):
@@ -445,6 +450,8 @@ def to_version(row: Row[Any]) -> tuple[Scored, str]:
 def to_sentiment(row: Row[Any]) -> SymbolSentiment:
     """
     Raises:
-      msgspec.ValidationError: the row is damaged.
+      msgspec.ValidationError, NotJson: the row is damaged.
     """
-    return convert(_values(row), SymbolSentiment)
+    # Both are NULL in a row of an earlier version.
+    dropped = read_json(row.dropped, dict[str, float]) if row.dropped else {}
+    return convert({**_values(row), "dropped": dropped}, SymbolSentiment)

@@ -55,8 +55,12 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     assert then() == told
     end = datetime.fromisoformat(told["as_of"]).astimezone(UTC)
     span = {"start": (end - timedelta(hours=1)).isoformat(), "end": end.isoformat(), "every": 3600}
-    found = asked.get("/api/history", params={"source": "stocktwits", "symbol": "AAPL", "hours": 6, **span})
+    asks = {"source": "stocktwits", "symbol": "AAPL", "hours": 6, **span}
+    found = asked.get("/api/history", params=asks)
     first, last = found.json()["points"]
+    # An hour ago nobody had asked, but what is known now tells of then as well.
+    looked_back = asked.get("/api/history", params={**asks, "hindsight": True}).json()["points"]
+    assert looked_back[0]["count"] > 0
     assert (first["score"], last["score"], last["covered_hours"]) == (
         None,
         told["score"],

@@ -9,11 +9,12 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from tbcache.cli.dashboard import dashboard
+from tbcache.cli.dashboard import dashboard, remarks
 from tbcache.cli.display import LiveDisplay
 from tbcache.fleet import Fleet, LimitStatus
+from tbcache.fleet.expense import Covered
 from tbcache.io import utc_now
-from tbcache.monitoring import SourceMetrics
+from tbcache.monitoring import RecentMetrics, SourceMetrics
 from tbcache.settings import Settings
 from tbcache.store import Store
 
@@ -79,3 +80,24 @@ def test_what_a_page_shows_fits_its_terminal_and_has_the_cost(
     assert row.rstrip().endswith("$1234.56")
     assert "\u2026" not in row
     assert "0/4567" in row
+
+
+def test_a_page_says_how_much_of_a_busy_symbol_is_known_and_what_forgetting_would_cost(
+    settings: Settings, store: Store
+) -> None:
+    """Whoever looks at a demo for a minute sees hours climb, and what they cost beside the naive way."""
+    seen = Fleet(settings, store).status()
+    recent = RecentMetrics("x", 300.0, cost=0.1, pages=3, naive_cost=0.25, naive_pages=14)
+    covered = Covered("NVDA", 6.2, 24)
+    busy = tuple(replace(one, recent=recent, busiest=covered, common=10, warm=10) for one in seen.sources)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(dashboard(replace(seen, sources=busy), 120))
+    page = console.export_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("stocktwits ") and "/min" not in line]
+    assert "NVDA 6.2/24 h" in row
+    rate = "twitter: $1.20 an hour, 36 requests; all hours anew at each TTL: $3.00, 168 requests"
+    assert rate in page
+    free = replace(
+        seen, sources=tuple(replace(one, recent=RecentMetrics("x", 300.0)) for one in seen.sources)
+    )
+    assert not [line for line in remarks(free) if "an hour" in line]
