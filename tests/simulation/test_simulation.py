@@ -16,7 +16,7 @@ from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.differential import compare
-from tests.simulation.plan import plan_of
+from tests.simulation.plan import clock_plan_of, plan_of
 from tests.simulation.planted import Gone, find, known, planted
 from tests.simulation.process import LOOP
 from tests.simulation.run import run
@@ -30,6 +30,7 @@ QUICK = ("a settled load gives its slot back", "a share is what would be fair", 
 
 #: Quick worlds, in which much goes wrong.
 SEEDS = (26, 35, 47, 54, 57)
+CLOCK_SEEDS = (12, 13)
 
 
 @pytest.fixture
@@ -44,6 +45,16 @@ def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
     """Limits, loads, jobs, values: with processes, the server, the network and the upstream failing."""
     report = run(plan_of(seed))
     assert report.failure is None, f"{report.failure}\npython -m tests.simulation --seed {seed}"
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("seed", CLOCK_SEEDS)
+def test_every_promise_holds_whenever_the_servers_clock_is_set(seed: int) -> None:
+    """Also right beside a loss of data, where a limit was broken, and a source was shut for an hour."""
+    plan = clock_plan_of(seed)
+    assert all(map(plan.has, ("set the clock for a while", "lose all|go back")))
+    report = run(plan)
+    assert report.failure is None, f"{report.failure}\n{plan.line}"
 
 
 @pytest.mark.usefixtures("world")
