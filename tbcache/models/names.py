@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
@@ -84,14 +84,27 @@ class Named:
         return bool(found) and (not name.endswith("*") or _speaks_of_markets(text, found, _COMPANY))
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Its own letters and its names: what may stand for it in a text."""
+        return self.symbol, *(name.rstrip("*") for name in self.names)
+
+    def stands_in(self, text: str) -> bool:
+        """Whether its letters or one of its names stand in ``text``, whatever they mean there."""
+        return any(_phrase(word).search(text) for word in self.words)
+
+    @property
     def query(self) -> str:
         """Words that find it: its names and, if they are no everyday word, its own letters."""
-        names = [name.rstrip("*") for name in self.names]
-        words = dict.fromkeys([f"${self.symbol}" if self.is_word else self.symbol, *names])
-        quoted = [word if word.isalnum() else f'"{word}"' for word in words]
+        symbol, *names = self.words
+        quoted = quote_words([f"${symbol}" if self.is_word else symbol, *names])
         while len(" OR ".join(quoted)) > MOST_QUERY:
             quoted.pop()
         return " OR ".join(quoted)
+
+
+def quote_words(words: Iterable[str]) -> list[str]:
+    """``words``, each once, in the quotes that a keyword search needs of more than one."""
+    return [word if word.isalnum() else f'"{word}"' for word in dict.fromkeys(words)]
 
 
 def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
@@ -104,11 +117,6 @@ def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
 def has_cashtag(text: str, symbol: str) -> bool:
     """Whether ``$SYMBOL`` stands in ``text``."""
     return _cashtag(symbol).search(text) is not None
-
-
-def has_word(text: str, symbol: str) -> bool:
-    """Whether the letters of ``symbol`` stand in ``text`` as a word, whatever it means there."""
-    return _phrase(symbol).search(text) is not None
 
 
 def read_names(text: str) -> dict[str, Named]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -25,11 +25,14 @@ from tbcache.models.coerce import (
     word,
 )
 from tbcache.models.error import UpstreamNotFound
-from tbcache.models.names import has_word
+from tbcache.models.names import Named, named, quote_words
 from tbcache.providers.base import Provider
 from tbcache.providers.reddit_token import RedditAuth, refusal
+from tbcache.settings import get_settings
 
 LIMIT = 100
+#: Characters of a query.
+MOST_QUERY = 512
 #: A search ends at 220 to 250 posts, as if there were no more; what was removed is missing from them.
 DEPTH = 200
 _SPANS = ((1, "hour"), (24, "day"), (168, "week"), (720, "month"), (8760, "year"))
@@ -51,7 +54,7 @@ class RedditProvider(Provider):
             hours += 1
             cursor = fetch.stretch.until_id if cursor is None else cursor
         params = {
-            "q": " OR ".join(fetch.symbols),
+            "q": _query(map(_named, fetch.symbols)),
             "restrict_sr": "1",
             "sort": "new",
             "t": next((name for most, name in _SPANS if hours <= most), "all"),
@@ -64,9 +67,17 @@ class RedditProvider(Provider):
         url = f"{self.source.base_url.rstrip('/')}/r/{subreddits}/search"
         return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
+    def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
+        """As many as a query has room for."""
+        packed = list(symbols[:1])
+        for symbol in symbols[1:]:
+            if len(_query(map(_named, (*packed, symbol)))) <= MOST_QUERY:
+                packed.append(symbol)
+        return tuple(packed)
+
     def is_of(self, item: Item, symbol: str) -> bool:
         """Reddit says of no post which word of a search it was found by."""
-        return has_word(item.text, symbol)
+        return _named(symbol).stands_in(item.text)
 
     def recheck(self, ids: Sequence[str]) -> HttpRequest:
         url = f"{self.source.base_url.rstrip('/')}/api/info"
@@ -92,6 +103,15 @@ class RedditProvider(Provider):
             exhausted="after" in listing and listing["after"] is None and not http_response.complains(body),
             depth=DEPTH,
         )
+
+
+def _named(symbol: str) -> Named:
+    return named(symbol, get_settings().names)
+
+
+def _query(symbols: Iterable[Named]) -> str:
+    """Posts that name one of ``symbols``, by its letters or by its company's name. Reddit reads no ``$``."""
+    return " OR ".join(quote_words(word for symbol in symbols for word in symbol.words))
 
 
 def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:

@@ -10,7 +10,7 @@ import pytest
 from tbcache.models import FetchRequest, Item
 from tbcache.models.error import UpstreamBadRequest
 from tbcache.providers.twitter import MOST_QUERY
-from tbcache.settings import BUILT_IN
+from tbcache.settings import BUILT_IN, COMMON_SYMBOLS
 from tests.providers.kit import NOW, provider
 from tests.providers.test_twitter import NO_CASHTAGS, asking
 
@@ -26,7 +26,8 @@ def test_one_query_asks_for_all() -> None:
     """By what each upstream has for it."""
     assert asked("twitter", *SYMBOLS)["query"] == "($AAPL OR $BRK.B OR $F) -is:retweet lang:en"
     assert asked("options", *SYMBOLS)["ticker_symbol"] == "AAPL,BRK.B,F"
-    assert asked("reddit", *SYMBOLS)["q"] == "AAPL OR BRK.B OR F"
+    names = 'AAPL OR Apple OR iPhone OR "BRK.B" OR Berkshire OR "Berkshire Hathaway" OR F OR Ford'
+    assert asked("reddit", *SYMBOLS)["q"] == f'{names} OR "Ford Motor"'
 
 
 def test_a_query_has_no_more_symbols_than_x_takes() -> None:
@@ -39,6 +40,12 @@ def test_a_query_has_no_more_symbols_than_x_takes() -> None:
         assert MOST_QUERY - 10 <= len(twitter.request(request, None, NOW).params["query"]) <= MOST_QUERY
     assert provider("twitter").packs(("AAPL", "BTC-USD", "0700.HK", "F")) == ("AAPL", "F")
     assert provider("twitter").packs(("BTC-USD", "AAPL")) == ("BTC-USD",)
+    reddit = provider("reddit")
+    packed = reddit.packs(COMMON_SYMBOLS)
+    request = FetchRequest("reddit", packed[0], others=packed[1:])
+    assert len(reddit.request(request, None, NOW).params["q"]) <= 512
+    assert packed == COMMON_SYMBOLS
+    assert len(reddit.packs(symbols)) < len(symbols)
     assert BUILT_IN["stocktwits"].pack == BUILT_IN["news"].pack == 1
 
 
@@ -50,6 +57,7 @@ def test_a_query_has_no_more_symbols_than_x_takes() -> None:
         ("twitter", "AAPL, $FB and $BRK.B", (), {"BRK.B"}),
         ("reddit", "aapl's day, $F too", (), {"AAPL", "F"}),
         ("reddit", "AAPLE and FF", (), set()),
+        ("reddit", "Berkshire buys more Apple", (), {"AAPL", "BRK.B"}),
         ("options", "", ("BRK.B",), {"BRK.B"}),
     ],
 )

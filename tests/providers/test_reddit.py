@@ -47,7 +47,7 @@ def test_the_request_asks_for_the_smallest_span_that_covers_the_hours(hours: int
     request = first_request("reddit", "GME", hours, subreddits="stocks+options")
     assert request.url == "https://oauth.reddit.com/r/stocks+options/search"
     assert request.params == {
-        "q": "GME",
+        "q": "GME OR GameStop",
         "restrict_sr": "1",
         "sort": "new",
         "t": span,
