@@ -96,8 +96,7 @@ class FallbackAdmission:
                 if held is not None:
                     return Stale(held)
                 return Join(load.token, load.lease_until - now, is_fallback=True)
-            closed = self._closed_for(ask.source.name)
-            wait = closed or self._take(ask.source, token)
+            wait = self._take(ask.source, token)
             if wait is not None:
                 return Stale(held) if held is not None else wait
             load.token, load.lease_until = token, now + self._lease
@@ -171,14 +170,14 @@ class FallbackAdmission:
 
     def _take(self, source: Source, slot: str) -> Wait | None:
         """Take a slot, with the lock held: two who look at once would both see the money for one page."""
-        window = self._limiter.process_window(source.name)
+        limiter, name = self._limiter, source.name
+        window = limiter.process_window(name)
         window.configure(source.limits)
-        if (lack := self._lack(source, window)) is not None:
+        shortage = limiter.closed(name)
+        if shortage is None and (lack := self._lack(source, window)) is not None:
             return lack
-        seconds = window.take(slot, source.cost, window.limits, self._lease)
-        if seconds <= 0:
-            return None
-        return _wait(seconds, "share", window.why_not(window.limits, self._limiter.why_alone(source.name)))
+        shortage = shortage or limiter.take_without_redis(name, slot, source.cost, window.limits, self._lease)
+        return None if shortage is None else _wait(*shortage)
 
     def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:
         """How long to wait where there is no money for a page; None where there is, or none is needed.
@@ -204,10 +203,6 @@ class FallbackAdmission:
         is_spent = left < page_price
         tomorrow = midnight_of(day + 1) - self._store.clock.today
         return _wait(tomorrow.total_seconds() if is_spent else BUDGET_SECONDS, "budget", lack)
-
-    def _closed_for(self, source: str) -> Wait | None:
-        closure = self._limiter.closures.of(source)
-        return None if closure is None else _wait(closure.seconds, "closed", closure.reason)
 
 
 def _wait(seconds: float, why: Why, reason: str) -> Wait:

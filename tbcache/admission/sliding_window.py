@@ -261,22 +261,16 @@ class SlidingWindow:
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Decision:
         """Redis is away: go on with this process's share of the limit."""
-        window, closure = self._window, self._limiter.closures.of(self.source.name)
+        window, limiter, name = self._window, self._limiter, self.source.name
         limits = limits or window.limits
-        if closure is not None:
-            wait = closure.seconds
-        elif mode == "take":
-            wait = window.take(slot, cost, limits, held)
+        if mode == "take":
+            shortage = limiter.take_without_redis(name, slot, cost, limits, held)
         else:
-            wait = max(window.wait(limit, cost) for limit in limits)
+            shortage = limiter.look_without_redis(name, cost, limits)
+        wait = 0.0 if shortage is None else shortage.seconds
         tightest = min(limits, key=lambda limit: window.mine(limit) - window.used(limit))
         count, used = window.mine(tightest), window.used(tightest)
-        if closure is not None:
-            reason = closure.reason
-        elif wait > 0:
-            reason = window.why_not(limits, self._limiter.why_alone(self.source.name))
-        else:
-            reason = f"{self._limiter.why_alone(self.source.name)}: going on with this process's share"
+        going_on = f"{limiter.why_alone(name)}: going on with this process's share"
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
@@ -285,7 +279,7 @@ class SlidingWindow:
             reset_at=utc_now() + timedelta(seconds=wait),
             is_limited=wait > 0,
             window_seconds=tightest.window_seconds,
-            reason=reason,
+            reason=going_on if shortage is None else shortage.reason,
         )
         return _Decision(wait == 0, status, wait)
 

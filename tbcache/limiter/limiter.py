@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from tbcache.io import Mutex, now, random_id, run
@@ -23,6 +23,8 @@ from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.promise import SLOWEST
 from tbcache.limiter.script import COMMIT, LOSE, RELEASE, RESTORE, TAKE, End, Lose, Restore, Restored, Take
+from tbcache.limiter.shortage import Shortage
+from tbcache.models import Limit
 from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Jump
@@ -277,6 +279,32 @@ class Limiter:
             window.reported(slot)
 
     # Without Redis
+
+    def closed(self, source: str) -> Shortage | None:
+        """The closure of ``source``, as far as this process knows of one."""
+        closure = self.closures.of(source)
+        return None if closure is None else Shortage(closure.seconds, "closed", closure.reason)
+
+    def take_without_redis(
+        self, source: str, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float
+    ) -> Shortage | None:
+        """Take a slot of ``source`` from this process's part of each limit. None where it is taken."""
+        if (closed := self.closed(source)) is not None:
+            return closed
+        seconds = self.process_window(source).take(slot, cost, limits, held_seconds)
+        return self._shortage(source, limits, seconds)
+
+    def look_without_redis(self, source: str, cost: int, limits: Sequence[Limit]) -> Shortage | None:
+        """What :meth:`take_without_redis` would return. It takes nothing."""
+        window = self.process_window(source)
+        seconds = max(window.wait(limit, cost) for limit in limits)
+        return self.closed(source) or self._shortage(source, limits, seconds)
+
+    def _shortage(self, source: str, limits: Sequence[Limit], seconds: float) -> Shortage | None:
+        if seconds <= 0:
+            return None
+        reason = self.process_window(source).why_not(limits, self.why_alone(source))
+        return Shortage(seconds, "share", reason)
 
     def _may_fall_back(self, source: str) -> bool:
         breaker = self.store.breaker

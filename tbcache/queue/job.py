@@ -45,8 +45,8 @@ class Deaths:
     reason: str
 
 
-class _Asked(msgspec.Struct):
-    """What of a message a fetch is made of."""
+class _Wanted(msgspec.Struct):
+    """The arguments in a message from which its fetch follows."""
 
     symbol: str
     hours: int = 24
@@ -55,7 +55,7 @@ class _Asked(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    kwargs: _Asked
+    kwargs: _Wanted
 
 
 @dataclass(frozen=True, slots=True)

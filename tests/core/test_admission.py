@@ -724,6 +724,18 @@ def test_redis_away_is_answered_from_this_processs_share(
     assert 50 < (verdict.retry_at - datetime.now(UTC)).total_seconds() <= 75
 
 
+def test_a_closed_source_gives_no_slot_for_a_further_page_without_redis(settings: Settings) -> None:
+    """It would be refused, and the slot that was taken for it would be missing for a window."""
+    store = Store(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
+    admission, limiter = Admission(store, settings, UsageMonitor(store, settings)), limiter_of(store)
+    grant = go(admission, "A")
+    limiter.closures.close("twitter", 60.0, "come back later")
+    turn = admission.turn(grant)
+    assert isinstance(turn, Wait)
+    assert (turn.why, turn.reason) == ("closed", "come back later")
+    assert limiter.process_window("twitter").used(TWITTER.limits[0]) == 1
+
+
 def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     private_server: Server, store_for: object, settings_for: object
 ) -> None:
