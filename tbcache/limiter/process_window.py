@@ -1,22 +1,27 @@
-"""What this process itself has sent: its part of every window, known without Redis.
+"""The slots that this process has taken of one source, so that it can go on without Redis.
 
-While Redis is away a process goes on with its share of each limit, counted here;
-the shares of the fleet add up to the limit. When Redis is back, these slots are put
-there before anyone takes new ones.
+docs/architecture.md draws the states of a slot.
 
-Redis may be away from this process alone. The others go on as ever for
-``ABSENT_SECONDS`` after they last heard of it, and keep its share free from then on
-(member.lua). Of what was free, a process may take its *allowance* without Redis: so many slots Redis
-keeps from the others from one beat to the next (beat.lua), or until one of them needs
-them and this process has given them back. A slot that was promised to the others, for
-when ours would leave, they use only as long as they know that nobody is absent, as of
-``PROMISE_SECONDS`` ago. During both periods the others may use each of our slots that leaves
-the window. So we count such a slot as used until one window after both; a slot that leaves
-later is ours again.
+While Redis is away, a process takes slots from its share of each limit, which is counted here. The shares of
+the fleet add up to the limit at most. When Redis is back, these slots are put there before anyone takes new
+ones.
 
-So no window holds more than L: what others take while we are absent leaves our allowance or
-our share free, and we take without Redis no more than the allowance, what has left of ours since, and,
-once all that the others took before has left as well, the share.
+Redis may be away from this process alone:
+
+- The others go on as before for ``ABSENT_SECONDS`` after this process was last heard of. From then on they
+  leave its share free (member.lua).
+- Of the slots that are free, a process may take its *allowance* without Redis. Redis keeps these slots from
+  the others from one beat to the next (beat.lua), or until one of them needs them and this process has given
+  them back.
+- The others may have been promised slots that begin when ours leave the window. They use them only while they
+  know that nobody was absent ``PROMISE_SECONDS`` ago.
+
+So for ``THEIRS_SECONDS`` the others may use each of our slots that leaves the window. We count such a slot as
+used until one window later; a slot that leaves after that time is ours again.
+
+Why no window holds more than its limit L: what the others take while we are absent leaves our allowance, or
+our share, free. Without Redis we take no more than the allowance and what has left of our own slots since
+then; and no more than the share once all that the others took before has left as well.
 """
 
 from __future__ import annotations
@@ -35,11 +40,11 @@ from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
 from tbcache.store.wire import pack_limits
 
 SWEEP_FROM = 256
-#: Until when the others may use what leaves of ours, once we are absent.
+#: Once we are absent, the others may use the slots of ours that leave the window for so long.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
-#: Redis is just coming back: how soon to ask again.
+#: How soon to ask again while Redis is just coming back.
 RETURN_SECONDS = 0.01
-#: For how long even those without patience wait for slots that other processes are giving back.
+#: Everyone waits so long for slots that other processes are giving back, even without patience.
 GIVING_BACK_SECONDS = 0.1
 
 
@@ -56,7 +61,7 @@ class PendingAsk(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A slot that is over: its request was answered, or it ``is_unused``."""
+    """A slot that is over: its request was answered, or none was sent with it (``is_unused``)."""
 
     slot: str
     cost: int
@@ -64,7 +69,7 @@ class Ended(NamedTuple):
 
 
 class ProcessWindow:
-    """One source's slots taken by this process, stamped by its monotonic clock."""
+    """The slots of one source that this process has taken, stamped by its monotonic clock."""
 
     def __init__(
         self,
@@ -72,11 +77,11 @@ class ProcessWindow:
         fall_back: Callable[[], bool] = lambda: True,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
-        """``may_fall_back`` is true while Redis is away and is not being told what was taken without it;
-        ``fall_back`` is called before each slot that is taken so, and may forbid it, and before a process
-        that Redis has told nothing asks for one;
-        ``newcomers_share`` is the part that is ours of a limit over so many seconds, before Redis has told
-        us any.
+        """``may_fall_back`` is true while Redis is away, until what was taken without it is being put back.
+
+        ``fall_back`` is called before each slot that is taken without Redis, and may forbid it; and before a
+        process that Redis has never heard of asks for one. ``newcomers_share`` gives this process's part of a
+        limit over so many seconds, as long as Redis has told it none.
         """
         self._may_fall_back = may_fall_back
         self._fall_back = fall_back
@@ -91,45 +96,48 @@ class ProcessWindow:
         self.renew()
 
     def renew(self) -> None:
-        """Forget all, as a process that has sent nothing, and that Redis has told nothing: at the start, and
-        after a fork."""
+        """Begin as a process that has sent nothing, and that Redis has told nothing.
+
+        That is at the start, and in a forked child.
+        """
         self._lock = threading.Lock()
         self.purse.renew()
         self._stamps: dict[str, float] = {}
-        #: The slots that were taken without Redis, and of which it has not been told yet.
+        #: The slots that were taken without Redis, and that Redis does not know yet.
         self._fallback: set[str] = set()
-        #: The asks that are under way, or whose answers were lost.
+        #: The asks that are under way, and those whose answers were lost.
         self._pending: dict[str, PendingAsk] = {}
-        #: Asks of which nobody was told the answer yet, with their cost: their slots are used later.
+        #: The asks whose callers have no answer yet, with their cost: these slots will be used only later.
         self._unreturned: dict[str, int] = {}
-        #: The slots that are over, with their cost, where Redis has not been told so.
+        #: The slots that are over, with their cost, where Redis does not know so yet.
         self._unreported: dict[str, int] = {}
-        #: The slots that Redis was told are held. One may be over there by then, by a script whose answer
-        #: was still on its way: that is told again as the answer is read.
+        #: The slots that were put back as held. One of them may have ended in Redis before, by a script whose
+        #: answer is still on its way: its end is reported once more as that answer is read.
         self._restored: set[str] = set()
-        #: By limit, what this process may take without Redis of what was free; None where it is no member.
+        #: By limit, how many free slots this process may take without Redis; None where it is no member.
         self._allowances: dict[str, int] | None = None
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._last_seen_at = -math.inf
         self.promises = Promises()
-        #: The part of each limit that is this process's own while Redis is away, and what would be fair.
+        #: This process's part of each limit while Redis is away, and what would be fair.
         self.share = self.fair = 1.0
-        #: True once this process has asked for a slot by itself, and not only taken what the queue gave.
+        #: True once this process has asked for a slot itself, and not only got some with jobs of the queue.
         self.can_fall_back = False
         self._announced_fallback = False
-        #: How many processes take slots of the source, as far as Redis has said.
+        #: How many processes take slots of the source, as Redis said last.
         self.processes = 1
         self.census = Census()
 
     def configure(self, limits: tuple[Limit, ...]) -> None:
-        """Use the source with these limits; the next beat tells those of the fleet."""
+        """Use the source with these limits, until a beat tells those of the fleet."""
         if limits != self.configured:
             self.configured = self.limits = limits
 
     def must_announce(self, can_fall_back: bool) -> bool:
-        """Record how an ask is made. True when Redis must be told of it first, so that it gives this process
-        a share."""
+        """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
+        share.
+        """
         self.can_fall_back = self.can_fall_back or can_fall_back
         return not self.is_member or (self.can_fall_back and not self._announced_fallback)
 
@@ -173,11 +181,11 @@ class ProcessWindow:
             self._unreturned[name] = cost
 
     def returned(self, name: str) -> None:
-        """Whoever asked is told the answer now."""
+        """Record that the caller of this ask has its answer."""
         self._unreturned.pop(name, None)
 
     def lose(self, name: str, *, is_answer_lost: bool) -> None:
-        """Record that an ask gets no answer. ``is_answer_lost``: it may have been carried out."""
+        """Record that an ask gets no answer. Where ``is_answer_lost``, Redis may have carried it out."""
         with self._lock:
             if name in self._pending:
                 cost, until, *_ = self._pending[name]
@@ -194,16 +202,21 @@ class ProcessWindow:
         return name in self._pending
 
     def answered(self, name: str, ahead: float = 0.0) -> None:
-        """Record that the ask is over, and that Redis has heard this process; its grants have been recorded
-        before. A later moment than the true one is safe: Redis misses a process that was heard later at a
-        later moment. ``ahead``: so many seconds later than now is the moment that Redis has, where its clock
-        was set back."""
+        """Record that the ask is over, and that Redis has heard of this process. Its grants are recorded
+        before.
+
+        A moment that is later than the true one is safe: Redis then takes this process for absent later than
+        we do. ``ahead`` is by how many seconds the moment that Redis has is ahead of now, where its clock was
+        set back.
+        """
         with self._lock:
             self._pending.pop(name, None)
             self._last_seen_at = io.now() + ahead
 
     def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
-        """Record a slot that Redis granted; until committed it counts as sent ``held_seconds`` from now."""
+        """Record a slot that Redis granted. Until it is committed, it counts as sent ``held_seconds`` from
+        now.
+        """
         with self._lock:
             self._record(slot, cost, limits, held_seconds)
             self._spend(cost)
@@ -214,8 +227,9 @@ class ProcessWindow:
             self._spend(cost)
 
     def report(self) -> tuple[str, int, bool]:
-        """What a beat says: our allowances, as beat.lua reads them; the mark that :meth:`receive` wants; and
-        whether this process can go on without Redis."""
+        """What a beat reports: our allowances, in the form of beat.lua; a mark, for :meth:`receive`; and
+        whether this process can go on without Redis.
+        """
         with self._lock:
             allowances = (self._allowances or {}).items()
             left = [(limit, allowance - len(self._fallback)) for limit, allowance in allowances]
@@ -223,12 +237,14 @@ class ProcessWindow:
             return text, self._granted, self.can_fall_back
 
     def receive(self, allotment: Allotment, mark: int, *, can_fall_back: bool = True) -> None:
-        """Take over what a beat was told. It was sent with ``mark`` and ``can_fall_back``: what was granted
-        since then may be of these allowances."""
+        """Take over what a beat brought. It was sent with ``mark`` and ``can_fall_back``.
+
+        Slots that were granted since the mark may have come out of these allowances.
+        """
         with self._lock:
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
-            # While some are taken without Redis, we go by what we had: Redis keeps that as well.
+            # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
                 spent = self._granted - mark
                 self._allowances = {
@@ -237,11 +253,11 @@ class ProcessWindow:
 
     @property
     def is_short(self) -> bool:
-        """True while the others have not given up yet what would be fair."""
+        """True while the others have not given up yet what makes our share fair."""
         return self.fair - self.share > ROUNDING
 
     def give_up_allowances(self) -> None:
-        """Take nothing of what is free without Redis, until the next :meth:`receive`."""
+        """Take no free slot without Redis until the next :meth:`receive`."""
         with self._lock:
             if self._allowances is not None:
                 self._allowances = {}
@@ -249,7 +265,7 @@ class ProcessWindow:
     # Slots
 
     def commit(self, slot: str, cost: int) -> None:
-        """The answer is in: lower the stamps to now."""
+        """Lower the stamps of the slot to now, as the answer is in."""
         now = io.now()
         with self._lock:
             for name in _units(slot, cost):
@@ -266,15 +282,16 @@ class ProcessWindow:
                 self._report_again(slot, name)
 
     def must_report(self, slot: str, cost: int) -> None:
-        """Record that Redis is to be told of the end of a slot, unless it never heard of it. This is called
-        before the slot ends."""
+        """Record that the end of a slot must be reported, unless Redis does not know the slot. This is called
+        before the slot ends.
+        """
         with self._lock:
             if slot not in self._fallback:
                 self._unreported[slot] = cost
 
     @property
     def unreported(self) -> list[Ended]:
-        """The slots of which Redis is to be told that they are over."""
+        """The slots whose end must be reported to Redis."""
         now = io.now()
         with self._lock:
             ended = [
@@ -303,21 +320,24 @@ class ProcessWindow:
             if not self._may_fall_back():
                 return RETURN_SECONDS
             if not self.is_member:
-                # It says so before it looks at the others: of two that begin together, each sees the other.
+                # It says so before it looks at the others. So of two that begin together, each sees the
+                # other.
                 self._fall_back()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
                 if not self._fall_back():
                     return RETURN_SECONDS
                 if slot in self._pending:
-                    # It is the same slot now; that Redis may have heard of us holds on.
+                    # It is the same slot now. That Redis may hear of us by the lost ask is still true.
                     self._pending[slot] = self._pending[slot]._replace(is_fallback=True)
                 self._record(slot, cost, limits, held_seconds)
                 self._fallback.update(_units(slot, cost))
         return wait
 
     def restored(self, ages: Iterable[tuple[str, float]]) -> None:
-        """Record that Redis knows of these slots now (see :meth:`ages`), those taken without it included."""
+        """Record that Redis knows these slots now, those included that were taken without it; see
+        :meth:`ages`.
+        """
         now = io.now()
         with self._lock:
             for slot, age in ages:
@@ -326,7 +346,7 @@ class ProcessWindow:
                     self._fallback.discard(slot)
                     self._spend(1)
                 if age < 0 and self._stamps.get(slot, 0.0) <= now:
-                    # It ended while Redis was told that it is held.
+                    # It ended while it was put back as held.
                     self._unreported[slot] = 1
                 elif age < 0:
                     self._restored.add(slot)
@@ -337,7 +357,7 @@ class ProcessWindow:
             self._pending = {name: asked for name, asked in self._pending.items() if not asked.is_lost}
 
     def used(self, limit: Limit) -> int:
-        """How many slots stand in the limit's window."""
+        """How many slots of this process are in the window of ``limit``."""
         since = io.now() - limit.window_seconds * SLOWEST
         with self._lock:
             return sum(1 for stamp in self._stamps.values() if stamp > since)
@@ -350,8 +370,8 @@ class ProcessWindow:
             return sum(1 for stamp in self._stamps.values() if stamp > now)
 
     def mine(self, limit: Limit) -> int:
-        """How many slots of a window are this process's own while Redis is away."""
-        # A process that Redis does not know yet has been given no share.
+        """How many slots of ``limit`` are this process's own while Redis is away."""
+        # Redis has given no share yet to a process that it does not know.
         share = self.share
         if not self.is_member:
             share = min(share, self._newcomers_share(limit.window_seconds))
@@ -373,7 +393,9 @@ class ProcessWindow:
 
     @property
     def gone_in(self) -> float:
-        """In how many seconds the last slot of this process has left the longest window; 0.0 for none."""
+        """In how many seconds the last slot of this process leaves the longest window; 0.0 where there is
+        none.
+        """
         now = io.now()
         with self._lock:
             left = [stamp + self._horizon - now for stamp in self._stamps.values()]
@@ -392,7 +414,7 @@ class ProcessWindow:
 
     @property
     def unused(self) -> list[str]:
-        """The slots of asks whose answers were lost, as far as nothing was sent with them."""
+        """The slots of lost asks with which nothing was sent."""
         with self._lock:
             lost = [(name, ask.cost) for name, ask in self._pending.items() if ask.is_lost]
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
@@ -404,18 +426,18 @@ class ProcessWindow:
             return window
         fallback = sorted(at for name in self._fallback if (at := self._leaving(name, window, now)) > now)
         waits = [_until(fallback, len(fallback) + cost - share, now)]
-        # Redis may have heard what it could not answer.
+        # A lost ask may have reached Redis, which then heard of us.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
         noticed = max(heard) + THEIRS_SECONDS * SLOWEST
         if self._allowances is not None and now < noticed + window:
-            # The others' slots of before are still in the window, beside as many of ours
-            # as there were then; of what was free, each may take his allowance.
+            # The slots that others took before are still in the window, beside as many of ours as there were
+            # then. Of the slots that were free, each process may take its allowance.
             known = [name for name in self._stamps if name not in self._fallback]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._last_seen_at]
             taken = [noticed + window if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *fallback) if at > now)
-            # A slot that is asked for again by its name is the same slot.
+            # An ask with the same name is for the same slot.
             others = (asked for name, asked in self._pending.items() if name != slot)
             lost = sum(asked.cost for asked in others if not asked.is_fallback)
             allowance = max(0, self._allowances.get(pack_limits([limit]), 0)) - lost
@@ -431,7 +453,7 @@ class ProcessWindow:
             self._allowances = {limit: allowance - cost for limit, allowance in self._allowances.items()}
 
     def _leaving(self, name: str, window: float, now: float) -> float:
-        """When a slot leaves the window: one that is held, a window from now at the earliest."""
+        """When a slot leaves the window. One that is held leaves it a window from now at the earliest."""
         return min(self._stamps[name], now) + window
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
@@ -452,11 +474,11 @@ class ProcessWindow:
                 self._unreported[name] = 1
 
     def _is_awaited(self, slot: str) -> bool:
-        """True while Redis is still to be told how it ended, or whether it was used."""
+        """True while its end must be reported, or while its ask is pending."""
         return slot in self._unreported or slot.partition("#")[0] in self._pending
 
     def _forget(self, now: float) -> None:
-        # A slot whose end Redis has yet to be told of is kept: another process's window may be longer.
+        # A slot whose end must be reported stays, as the window of another process may be longer.
         old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon * SLOWEST]
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
@@ -465,16 +487,19 @@ class ProcessWindow:
 
 
 def _until(leaving: Sequence[float], over: int, now: float) -> float:
-    """Seconds until ``over`` of the slots that leave at these moments have left; 0.0 for none."""
+    """Seconds until ``over`` of the slots have left, which leave at these moments; 0.0 where that is now."""
     if over <= 0:
         return 0.0
-    # A window that is full of others opens when they say so: look again soon.
+    # The others fill the window, and only Redis knows when their slots leave: look again soon.
     at = leaving[over - 1] if over <= len(leaving) else now + ABSENT_SECONDS
     return max(0.001, at - now)
 
 
 def _age(seconds: float) -> float:
-    """An age as Redis is told it: never older than it is by another clock, and never held for less."""
+    """``seconds`` as an age for Redis, whose clock may be slower or faster than ours.
+
+    It makes no slot older than it is by any clock of the fleet, and no hold shorter.
+    """
     return seconds / SLOWEST if seconds > 0 else seconds * SLOWEST
 
 
