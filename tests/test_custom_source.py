@@ -366,14 +366,16 @@ def test_the_command_line_finds_it_in_the_working_folder(
 ) -> None:
     """`tbcache fetch bluesky AAPL` and `tbcache limits` know it as they know the others."""
 
-    def tbcache(*args: str) -> Any:
-        command = [sys.executable, "-P", "-m", "tbcache", *args]
-        # The console script has no working folder on its path.
-        env = {**os.environ, "PYTHONPATH": str(readme.ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    assert tbcache("fetch", "bluesky", "AAPL")["sentiment"]["count"] == 6
-    limits = {source["name"]: source["limits"] for source in tbcache("limits")}
+    commands = [["fetch", "bluesky", "AAPL"], ["limits"]]
+    code = (
+        "from tbcache.cli.app import app; from tbcache.cli.error import run\n"
+        f"for args in {commands!r}: assert run(app, args) == 0; print(',')"
+    )
+    # The console script has no working folder on its path.
+    command, env = [sys.executable, "-P", "-c", code], {**os.environ, "PYTHONPATH": str(readme.ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    fetched, listed = json.loads(f"[{done.stdout.strip().rstrip(',')}]")
+    assert fetched["sentiment"]["count"] == 6
+    limits = {source["name"]: source["limits"] for source in listed}
     assert [(one["limit"], one["used"]) for one in limits["bluesky"]] == [("5/1m", 2), ("100/1d", 2)]

@@ -10,7 +10,7 @@ import typer
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import FAILED, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
-from tbcache.cli.output import print_json, print_line, wants_json
+from tbcache.cli.output import print_json, print_line
 from tbcache.models.error import UpstreamError
 from tbcache.settings import get_source
 
@@ -74,7 +74,7 @@ def check(
     from tbcache.providers.recording import read_folder
 
     report = look(get_provider(source), read_folder(recordings, source))
-    if wants_json(as_json) and as_json:
+    if as_json:
         print_json({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
     else:
         _print(report)

@@ -118,6 +118,13 @@ def _empty_for_garbage(self: Chirps, response: RawResponse) -> Page:
         return Page((), exhausted=True)
 
 
+def _bug_for_garbage(self: Chirps, response: RawResponse) -> Page:
+    try:
+        return Chirps.parse(self, response)
+    except UpstreamPayloadError:
+        raise ZeroDivisionError from None
+
+
 def _words_of_its_own(self: Chirps, response: RawResponse) -> Page:
     if response.status == 403:
         raise UpstreamPayloadError("chirps", f"no access by {self.settings.api_key.get_secret_value()}")  # type: ignore[union-attr]
@@ -134,6 +141,9 @@ def _by_first_character(self: Chirps, symbols: Sequence[str]) -> tuple[str, ...]
 
 BROKEN: dict[str, tuple[str, type[Provider]]] = {
     "a success that is not read": ("parses", variant(item=lambda self, row: Item(row["uid"], None, ""))),
+    "a parser with a bug": ("parses", item_with(text=lambda row: str(1 / 0))),
+    "a bug where nothing is expected": ("garbage", reading(_bug_for_garbage)),
+    "a request that cannot be built": ("cursor moves", asking(lambda _, params: {"q": params["nothing"]})),
     "a time without a zone": ("parses", item_with(at=lambda row: datetime.fromisoformat(row["at"][:19]))),
     "one id for all": ("unique ids", item_with(id=lambda row: "c")),
     "ids of one process": ("stable ids", item_with(id=lambda row: f"x{row['id']}")),

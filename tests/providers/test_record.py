@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tbcache import ConfigurationError, UpstreamAuthError
 from tbcache.cli.app import app
 from tbcache.cli.error import run
 from tbcache.embedded.simulator import DEMO_CREDENTIALS, create_app
+from tbcache.embedded.simulator.replay import Replay
 from tbcache.models import HttpRequest, Limit, RawResponse
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
@@ -89,6 +91,7 @@ def test_a_built_in_source_keeps_every_rule(
     assert [str(finding) for finding in report.wrong] == []
     assert report.items > 10
     assert report.recordings == report.pages == len(files) <= 3
+    assert Replay.load(tmp_path).next_page(source, time.time()) is not None
 
 
 def test_a_recording_is_admitted_and_billed_and_writes_over_nothing(

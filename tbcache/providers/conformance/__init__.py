@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tbcache.providers.base import Provider
 from tbcache.providers.conformance import error_rule, page_rule, request_rule
-from tbcache.providers.conformance.checked import Checked, Level, Rule
+from tbcache.providers.conformance.checked import Checked, Found, Level, Rule
 from tbcache.providers.recording import Recording
 
 
@@ -65,13 +65,22 @@ RULES: dict[str, Rule] = {
 }
 
 
+def _findings(rule: Rule, checked: Checked) -> Sequence[Found]:
+    """What ``rule`` finds; what the source raises meanwhile is a finding as well."""
+    try:
+        return list(rule(checked))
+    except Exception as error:
+        what = f"it raised {type(error).__name__}: {error}"
+        return [Found("", what[:200], "request(), packs() and is_of() may raise nothing")]
+
+
 def check(provider: Provider, recordings: Sequence[Recording]) -> Report:
     """Hold ``provider`` against every rule."""
     checked = Checked(provider, recordings)
     findings = [
         Finding(found.level, name, found.recording, found.what, found.right)
         for name, rule in RULES.items()
-        for found in rule(checked)
+        for found in _findings(rule, checked)
     ]
     items = [item.id for read in checked.read for item in read.page.items]
     bills = (

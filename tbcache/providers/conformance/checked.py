@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tbcache.fetch.reader import parse_page
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
-from tbcache.models.error import UpstreamError
+from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.providers.base import Provider
 from tbcache.providers.recording import Recording
 from tbcache.settings import SourceSettings
@@ -59,8 +59,18 @@ class Checked:
     def parse(self, response: RawResponse) -> Page:
         """
         Raises:
-          UpstreamError: what the answer means, or that it is not what the parser was written for.
+          UpstreamError: what the answer means, or that it cannot be read, whatever the parser raises then.
         """
+        try:
+            return self.parse_as_it_is(response)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            why = f"parse() raised {type(error).__name__}: {error}"
+            raise UpstreamPayloadError(self.source.name, why[:200], status=response.status) from error
+
+    def parse_as_it_is(self, response: RawResponse) -> Page:
+        """:meth:`parse`, as a worker does it: what else a parser raises is a bug, and comes through."""
         return parse_page(self.source.name, self.provider.parse, response)
 
     def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:

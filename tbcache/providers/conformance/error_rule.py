@@ -66,7 +66,7 @@ def a_wait_is_heard(checked: Checked) -> Iterator[Found]:
 def _said(checked: Checked, response: RawResponse) -> object:
     """The page or the error that ``response`` is read as."""
     try:
-        return checked.parse(response)
+        return checked.parse_as_it_is(response)
     except Exception as error:
         # Whatever else it raises is what is looked for.
         return error
