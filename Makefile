@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons image mutants simulate planted chaos soak lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate planted chaos soak dramatiq lock clean
 
 setup: $(STAMP)
 
@@ -74,6 +74,10 @@ chaos: setup
 # Runs a demo for SECONDS and compares what it counts, pays and calls complete with what its simulator knows.
 soak: setup
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+# The tests of the installed dramatiq, on the pacing broker. They are fetched into a cache outside of the tree.
+dramatiq: setup
+	$(BIN)/python -m tests.dramatiq_suite -q
 
 # Pins every dependency with its hashes; names no index and no host.
 lock: setup

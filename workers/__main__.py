@@ -50,6 +50,8 @@ def _run(sources: list[str], threads: int) -> int:
     for name in sources:
         if name not in broker.sources:
             raise UnknownSource(name, broker.sources)
+    # As dramatiq's command does in each of its processes: its time limits begin then.
+    broker.emit_after("process_boot")
     worker = dramatiq.Worker(
         broker, queues=set(sources) or None, worker_threads=threads, worker_timeout=IDLE_MS
     )

@@ -273,6 +273,15 @@ class ProcessWindow:
                     self._stamps[name] = min(self._stamps[name], now)
                 self._report_again(slot, name)
 
+    def hold_on(self, slot: str, cost: int, seconds: float) -> None:
+        """Record that a slot that is held is so for ``seconds`` from now."""
+        now = io.now()
+        with self._lock:
+            for name in _units(slot, cost):
+                # One that was committed meanwhile is over.
+                if self._stamps.get(name, 0.0) > now:
+                    self._stamps[name] = max(self._stamps[name], now + seconds)
+
     def release(self, slot: str, cost: int) -> None:
         """Forget the slot: nothing was sent with it."""
         with self._lock:

@@ -3,13 +3,14 @@
 --@include envelope
 --@include queue
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
--- those whose answer is in the cache without a slot.
+-- those whose answer is in the cache without a slot. A queue without limits has no window: no key of
+-- one is touched, and its jobs come without slots.
 --
 -- KEYS  queue        (see queue.lua)
 --       window       (see state.lua)
 --       clears       the log of clears (see clear.lua)
 -- ARGV  most         jobs
---       limits
+--       limits       "": none
 --       prewarm_fraction   of each limit that the pre-warm lane may fill
 --       hold_us      for how long a slot is held at most
 --       claim_us     for how long a job is this worker's; renewed eight times meanwhile
@@ -23,10 +24,11 @@
 --                    takes nothing else
 --       charge       "fetch" | "request": then each job needs a slot
 --       known        what it was replied of the epoch before, "" for none (see meet)
---       in_hand      the claims of the jobs that the worker has in hand: they are renewed
+--       in_hand      of each job that the worker has in hand 2: its claim, which is renewed; slots that are
+--                    held on as well: the job's, where nobody else ends them; 0: none
 -- Replies  now, retry_at, is_called, seen, jobs
 --                    retry_at (us) is when more may come (0: when a worker is notified); seen: what meet replies, ""
---                    past the deadline. is_called when a suspect comes, or waits until this worker is free; then
+--                    past the deadline, and where there is no window. is_called when a suspect comes, or waits until this worker is free; then
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
@@ -38,9 +40,19 @@ local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, 0, false, '', {})
 end
-local seen = enter(window, now, limits, known, suffix)
-for _, claim in ipairs(in_hand) do
-    redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)
+local is_paced = limits ~= ''
+local seen = is_paced and enter(window, now, limits, known, suffix) or ''
+local is_extended = false
+for i = 1, #in_hand, 2 do
+    local claim, used = in_hand[i], tonumber(in_hand[i + 1])
+    local is_renewed = redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
+    if is_renewed and used > 0 then
+        extend(slots, now + hold_us, claim, used)
+        is_extended = true
+    end
+end
+if is_extended then
+    expire_after(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
 end
 
 -- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
@@ -158,7 +170,7 @@ end
 
 local cleared = last_clear(clears)
 local function needs_no_slot(id, message)
-    return charge == 'fetch' and is_answered(redis.call('HGET', keys, id), message, cleared, now)
+    return not is_paced or charge == 'fetch' and is_answered(redis.call('HGET', keys, id), message, cleared, now)
 end
 
 -- There is no slot: those go that need none.
@@ -226,6 +238,12 @@ end
 
 if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
+else
+    -- What is put off for long must outlast a queue that is quiet, but is asked for jobs.
+    local ttl = redis.call('PTTL', jobs)
+    if ttl >= 0 and ttl < QUEUE_TTL_S * 500 then
+        renew_ttls()
+    end
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then

@@ -3,7 +3,8 @@
 --@include envelope
 --@include queue
 -- enqueue: queues a job, or joins the one that is queued for the same fetch. One whose answer
--- is in the cache goes before all others: it needs no slot.
+-- is in the cache goes before all others: it needs no slot. A job whose name is taken by another, as where a
+-- message is sent again while it runs, has one of its own.
 --
 -- KEYS  queue     (see queue.lua)
 --       clears    the log of clears (see clear.lua)
@@ -44,10 +45,13 @@ if key ~= '' then
     redis.call('HSET', pending, key, id)
     redis.call('HSET', keys, id, key)
 end
+while key == '' and redis.call('HEXISTS', jobs, id) == 1 do
+    id = id .. '+'
+end
 redis.call('HSET', jobs, id, message)
 redis.call('HSET', lanes, id, lane)
 if delay_us > 0 then
-    redis.call('ZADD', delayed, int(now + delay_us), id)
+    put_off(id, now + delay_us)
 else
     redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
     notify_worker()

@@ -6,31 +6,37 @@
 --
 -- KEYS  queue, slots   (see queue.lua, state.lua)
 -- ARGV  most_tries
---       ends   of each job 7:
+--       ends   of each job 9:
 --              claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over
 --              delay for "later" (us)   1 when "later" is a try that failed, else 0
 --              slots to give back: the job's, where it was not begun; 0: none
 --              reason, where it may come to be dead
+--              slots that are used by now: the job's, where nobody else commits them; 0: none
+--              message in place of the job's, for "later"; "": the same
 -- "later" puts a job off; "back" puts it in front of its lane, or of the suspects. A job
 -- that failed too often is dead-lettered. Those who wait for one that is over get its result, or
 -- the reason.
 -- Replies what was done, of each job: "done" | "later" | "back" | "dead" | "gone": the claim is
 -- over, and nothing was done. The job is over, waits again, or is in another's hands.
-local PARTS = 7
+local PARTS = 9
 local now = server_time()
 
-local function finish(claim, what, result, delay, is_try, unused, reason)
+local function finish(claim, what, result, delay, is_try, unused, reason, used, message)
     local id = job_of(claim)
     if not redis.call('ZSCORE', claims, claim) or redis.call('HEXISTS', jobs, id) == 0 then
         redis.call('ZREM', claims, claim)
         return 'gone'
     end
     release(slots, claim, tonumber(unused))
+    commit(slots, now, claim, tonumber(used))
     if what == 'later' and is_try == '1' and count_up(tries, id, most_tries) >= most_tries then
         what = 'dead'
     end
     if what == 'later' then
-        redis.call('ZADD', delayed, int(now + tonumber(delay)), id)
+        if message ~= '' then
+            redis.call('HSET', jobs, id, message)
+        end
+        put_off(id, now + tonumber(delay))
     elseif what == 'back' then
         redis.call('LPUSH', list_of(id), id)
     elseif what == 'dead' then

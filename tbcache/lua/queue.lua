@@ -1,4 +1,5 @@
--- queue: the parts of one source's queue, all under $ns:{source}:queue:
+-- queue: the parts of one queue, all under $ns:{queue}:queue:. That of a source has the source's name, and its
+-- jobs take slots of the source's window; any other has no window.
 --
 -- interactive  LIST  job ids, first in first out: somebody waits for these
 -- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
@@ -65,7 +66,11 @@ end
 
 -- Gives those who wait for the job its result (JSON). The list $ns:{source}:result:<job id>, one
 -- element that they only look at, lies in the hash slot of the queue, so that a cluster finds it.
+-- For a job that has no result ("") nobody waits.
 local function answer(id, result)
+    if result == '' then
+        return
+    end
     wake(string.match(interactive, '^(.*):queue:') .. ':result:' .. id, result, RESULT_TTL_MS)
 end
 
@@ -106,6 +111,15 @@ end
 local function list_of(id)
     local died = tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS
     return died >= SUSPECT_DEATHS and suspects or lane_of(id)
+end
+
+-- Puts a job off until it is due (us). Where it is the next that is, a worker that waits for an earlier one, or for
+-- none, is notified: it learns by its next ask when to come.
+local function put_off(id, due)
+    redis.call('ZADD', delayed, int(due), id)
+    if redis.call('ZRANGE', delayed, 0, 0)[1] == id then
+        notify_worker()
+    end
 end
 
 -- The job is over: nothing of it is left but, maybe, its grave.

@@ -8,6 +8,13 @@ local function commit(slots_key, now, id, cost)
     end
 end
 
+-- Has a slot that is held be held until then; never lowers a stamp.
+local function extend(slots_key, stamp, id, cost)
+    for unit = 1, cost do
+        redis.call('ZADD', slots_key, 'XX', 'GT', int(stamp), unit == 1 and id or id .. '#' .. unit)
+    end
+end
+
 local function release(slots_key, id, cost)
     for unit = 1, cost do
         redis.call('ZREM', slots_key, unit == 1 and id or id .. '#' .. unit)

@@ -7,22 +7,27 @@ from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker, Consumer
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
+from tbcache.io import now, run, world
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
-from tbcache.queue.hand import Hand
+from tbcache.queue.hand import Hand, Job
+from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.queue.thread import Threads
-from tbcache.settings import Settings, Source
+from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
 from tbcache.store.wire import to_micros
 
 
 class PacingBroker(Broker):
-    """One queue per source. Needs no delay queues: what must wait, waits in Redis.
+    """A broker for any actors. The queue that has a source's name is paced: its jobs take slots of the
+    source.
 
-    ``claim_seconds`` is for how long a job is a worker's that says nothing more.
+    Needs no delay queues: what must wait, waits in Redis. ``middleware`` is dramatiq's default where it is
+    not said; ``claim_seconds`` is for how long a job is a worker's that says nothing more.
     """
 
     def __init__(
@@ -31,21 +36,49 @@ class PacingBroker(Broker):
         settings: Settings,
         sources: Iterable[Source],
         *,
+        middleware: list[Middleware] | None = None,
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
-        super().__init__(middleware=[CurrentMessage(), JobMiddleware()])
+        built_in = [CurrentMessage(), JobMiddleware(), _Boot(self)]
+        #: What no list of middleware leaves out: the first before a signal, and the last after it.
+        self._built_in: list[Middleware] = []
+        super().__init__(middleware)
+        self.actor_options |= JobMiddleware().actor_options
+        self._built_in = built_in
         self.store = store
         self.settings = settings
         self.sources = {source.name: source for source in sources}
         self.threads = Threads()
-        self.hands = {source: Hand(self.threads, source) for source in self.sources}
+        self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
-        self.add_middleware(_Boot(self))
+
+    def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
+        for one in self._built_in:
+            getattr(one, f"before_{signal}")(self, *args, **options)
+        super().emit_before(signal, *args, **options)
+
+    def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
+        super().emit_after(signal, *args, **options)
+        for one in reversed(self._built_in):
+            getattr(one, f"after_{signal}")(self, *args, **options)
+
+    def source_of(self, queue_name: str) -> Source:
+        """The source that paces a queue; one without limits where none does."""
+        declared = get_declared().get(queue_name)
+        return self.sources.get(queue_name) or (declared.source if declared else unconfigured(queue_name))
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> Consumer:
-        """A consumer of ``queue_name``; ``timeout`` (ms) is the longest it blocks."""
-        return PacingConsumer(self.context, self.hands[queue_name], self.sources[queue_name], timeout / 1000)
+        """A consumer of ``queue_name``; ``timeout`` (ms) is the longest it blocks, and ``prefetch`` how many
+        jobs of a queue that is not paced it has in hand at most.
+
+        Raises:
+          QueueNotFound: it was not declared.
+        """
+        if queue_name not in self.queues and queue_name not in self.sources:
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+        hand = self.hands.setdefault(queue_name, Hand(self.threads, queue_name))
+        return PacingConsumer(self.context, hand, self.source_of(queue_name), timeout / 1000, prefetch)
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
@@ -54,24 +87,24 @@ class PacingBroker(Broker):
             self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
-        """Queue a message as it is; ``delay`` in milliseconds. Same fetches are not joined here."""
+        """Queue a message as it is; ``delay`` in milliseconds. Same fetches are not joined here.
+
+        A job that is queued while it runs, as to be tried again, is put off: whether Redis hears of it or the
+        worker dies first, it is there once.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
         self.emit_before("enqueue", message, delay)
-        lane = message.kwargs.get("lane", "interactive")
-        ask = Enqueue(
-            queue=queue_keys(self.store.keys, message.queue_name),
-            clears=self.store.keys.clears(message.queue_name),
-            id=message.message_id,
-            message=message.encode(),
-            key="",
-            lane=lane,
-            delay_us=to_micros((delay or 0) / 1000),
-            charge="fetch",
-        )
-        self.store.run(ENQUEUE, ask)
+        if isinstance(message, Job):
+            self._put_off(message, delay or 0)
+        else:
+            self._put(message, delay or 0)
         self.emit_after("enqueue", message, delay)
         return message
 
     def flush(self, queue_name: str) -> None:
+        """Forget every message of a queue, the dead ones too."""
         with self.store.guard():
             self.store.client.unlink(*queue_keys(self.store.keys, queue_name))
 
@@ -79,9 +112,44 @@ class PacingBroker(Broker):
         for queue_name in self.queues:
             self.flush(queue_name)
 
+    def join(self, queue_name: str, *, interval: int = 100, timeout: int | None = None) -> None:
+        """Wait until a queue is empty and none of its jobs runs, looking each ``interval`` (ms). For tests.
+
+        Raises:
+          QueueJoinTimeout: it is not so within ``timeout`` (ms).
+        """
+        give_up = None if timeout is None else now() + timeout / 1000
+        while self.store.call("HLEN", self.store.keys.queue(queue_name, "jobs")):
+            if give_up is not None and now() >= give_up:
+                raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
+            run(world().sleep(interval / 1000))
+
+    def _put(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
+        is_fetch = message.actor_name == actor_name(message.queue_name)
+        ask = Enqueue(
+            queue=queue_keys(self.store.keys, message.queue_name),
+            clears=self.store.keys.clears(message.queue_name),
+            id=message.message_id,
+            message=message.encode(),
+            key="",
+            lane=message.kwargs.get("lane", "interactive") if is_fetch else "interactive",
+            delay_us=to_micros(delay_ms / 1000),
+            charge="fetch",
+        )
+        self.store.run(ENQUEUE, ask)
+
+    def _put_off(self, job: Job, delay_ms: int) -> None:
+        if job.is_fetch:
+            return  # What becomes of it was decided with its outcome.
+        if job.finish is not None:
+            # It is put off already: this is one more.
+            self._put(job._message, delay_ms)
+        else:
+            job.finish = Finish("later", delay_seconds=delay_ms / 1000, message=job.encode())
+
 
 class _Boot(Middleware):
-    """Tells the broker how many threads there are, before the first job is asked for, and when the
+    """Tells the broker how many threads and queues there are, before the first job is asked for, and when the
     worker is told to stop, so that no job is asked for that it would only give back.
     """
 
@@ -89,8 +157,10 @@ class _Boot(Middleware):
         self._broker = broker
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        queues = worker.consumer_whitelist or self._broker.queues
-        self._broker.threads.open(worker.worker_threads, len(queues))
+        threads = self._broker.threads
+        for name in worker.consumer_whitelist or self._broker.queues:
+            threads.join(name, is_paced=bool(self._broker.source_of(name).limits))
+        threads.open(worker.worker_threads)
 
     def before_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         self._broker.threads.close()

@@ -1,39 +1,30 @@
-"""The consumer of one source's queue."""
+"""The consumer of one queue: of a source's, whose jobs come with slots, or of any other."""
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import math
 import uuid
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
-from tbcache.io import now, run, world
+from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
-from tbcache.queue.hand import Hand, Job
-from tbcache.queue.job import Finish, Result, dead, encode_result
-from tbcache.queue.reader import Unknown, Unreadable, read_message
-from tbcache.queue.script import (
-    DEQUEUE,
-    FINISH,
-    Dequeue,
-    Dequeued,
-    FinishJobs,
-    HandedOut,
-    queue_keys,
-    slot_of,
-)
+from tbcache.queue.end import MOST_TRIES, UNBEGUN, Ends
+from tbcache.queue.hand import Ended, Hand, Job
+from tbcache.queue.job import FETCH, Finish, Result, dead
+from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
+from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings, Source
 from tbcache.store import Store, Unavailable
-from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 log = get_logger("tbcache.queue")
@@ -41,14 +32,9 @@ log = get_logger("tbcache.queue")
 CLAIM_SECONDS = 8.0
 #: Claims are renewed so many times in the time for which they hold.
 RENEWALS = 8
-MOST_TRIES = 4
 #: For how long a job waits that only a newer worker can read.
 UNKNOWN_SECONDS = 5.0
 MOST_WARNINGS = 100
-#: The ends of so many jobs are told in one call, at most.
-MOST_ENDS = 64
-
-UNBEGUN = Finish("back", is_begun=False)
 
 
 @dataclass(slots=True)
@@ -64,79 +50,153 @@ class WorkerContext:
 
 
 class PacingConsumer(Consumer):
-    """Pops as many jobs as there are idle threads and free slots, and no more.
+    """Of a source's queue, pops as many jobs as there are idle threads and free slots, and no more. Of any
+    other, ``prefetch`` jobs at most are in hand, and those that wait for a thread go by the priorities of
+    their actors.
 
     Jobs in hand are claimed for some seconds and renewed several times in these: when this
-    process dies, any other consumer of the source takes them up: at the first death as before, and
+    process dies, any other consumer of the queue takes them up: at the first death as before, and
     at later ones each with nothing beside it.
     """
 
-    def __init__(self, context: WorkerContext, hand: Hand, source: Source, timeout: float) -> None:
-        """``timeout`` (seconds) is the longest that it blocks."""
+    def __init__(
+        self, context: WorkerContext, hand: Hand, source: Source, timeout: float, prefetch: int = 1
+    ) -> None:
+        """``source`` has no limits where the queue is none of a source's; ``timeout`` (seconds) is the
+        longest that it blocks."""
         self._shared, self._store, self._threads = context, context.store, context.threads
         self._source = source
+        self._is_paced = bool(source.limits)
+        self._prefetch = 0 if self._is_paced else prefetch
         self._timeout = min(timeout, context.claim_seconds / RENEWALS)
         self._keys = queue_keys(context.store.keys, source.name)
         self._limiter = limiter_of(context.store)
-        self._window = self._limiter.process_window(source.name)
-        self._window.configure(source.limits)
+        if self._is_paced:
+            self._limiter.process_window(source.name).configure(source.limits)
         self._hand = hand
+        self._ends = Ends(self._store, self._keys, hand, source)
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
-        #: Jobs in hand that were not asked for yet.
-        self._buffer: deque[HandedOut] = deque()
+        #: Jobs in hand that were not asked for yet: priority, number, job.
+        self._buffer: list[tuple[int, int, Job]] = []
+        self._numbers = itertools.count()
+        self._threads.join(source.name, is_paced=self._is_paced)
 
     def __next__(self) -> MessageProxy | None:
-        if not self._buffer:
+        if not self._threads.may_be_free_for(self._source.name):
+            # They would wait beside a job that may kill this process, or for a worker that is stopping.
+            self._give_back_buffer()
+        if not self._buffer or now() >= self._renew_at:
             self._fill()
-        return self._read(self._buffer.popleft()) if self._buffer else None
+        return self._hand_out()
 
     def ack(self, message: MessageProxy) -> None:
-        self._finish(message, Finish("done", Result(message="it was skipped")))
+        job = cast(Job, message)
+        self._finish(job, Finish("done", Result(message="it was skipped") if job.is_fetch else None))
 
     def nack(self, message: MessageProxy) -> None:
-        self._finish(message, dead("it was refused"))
+        job, error = cast(Job, message), message._exception
+        reason = "it was refused" if error is None else f"{type(error).__name__}: {error}"
+        self._finish(job, dead(reason))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
             self._end(cast(Job, message).claim, UNBEGUN)
 
     def close(self) -> None:
-        while self._buffer:
-            self._end(self._buffer.popleft().claim, UNBEGUN)
+        self._give_back_buffer()
         with contextlib.suppress(Unavailable):
-            self._say_rest()
+            self._ends.say()
+
+    def _finish(self, job: Job, otherwise: Finish) -> None:
+        """Say what became of a job; ``otherwise`` where nobody has decided that."""
+        finish = job.finish or otherwise
+        self._end(job.claim, finish if job.is_fetch else replace(finish, is_begun=job.is_begun))
+
+    def _end(self, claim: bytes, finish: Finish) -> None:
+        self._ends.end(claim, finish)
+
+    def _give_back_buffer(self) -> None:
+        # The last goes first: each is put in front of those that were given back before it.
+        for _, _, job in sorted(self._buffer, reverse=True):
+            self._end(job.claim, UNBEGUN)
+        self._buffer.clear()
 
     def _fill(self) -> None:
         """Take what may be run now into the buffer; wait for a while where that is nothing."""
         try:
             # This comes first: a job whose end is said in time is not done again by another worker.
-            self._say_rest()
+            self._ends.say()
             self._give_back_unconfirmed()
-            # A worker without a free thread asks for no job, and still renews its claims.
-            self._threads.wait(self._source.name, self._renew_at - now())
+            if not self._buffer:
+                # A worker without a free thread asks for no job, and still renews its claims.
+                self._threads.wait(self._source.name, self._renew_at - now(), self._may_run_ahead)
             with self._threads.reserve(self._source.name) as reserved:
-                retry_in = self._dequeue(reserved)
-            if not self._buffer and reserved.count and not reserved.is_all:
+                most = reserved.count if self._is_paced or reserved.is_all else self._ahead
+                retry_in = self._dequeue(reserved, most)
+            if not self._buffer and most and not reserved.is_all:
                 self._listen(retry_in)
         except Unavailable:
             # The server hands out no suspect now, so that the other queues need not wait for one.
             self._threads.set_free_for(self._source.name, False)
             run(world().sleep(min(self._timeout, 0.25)))
 
-    def _dequeue(self, reserved: Reservation) -> float:
+    def _may_run_ahead(self) -> bool:
+        """Whether a thread may have nothing to do, or half of the jobs in hand are done: were it one of them,
+        each job would cost an ask."""
+        few = max(self._prefetch // 2, self._threads.total - 1)
+        return len(self._hand) < self._prefetch and len(self._hand) <= few
+
+    @property
+    def _ahead(self) -> int:
+        """How many more jobs may be in hand, with a thread or without."""
+        return max(0, self._prefetch - len(self._hand)) if self._threads.may_run_ahead else 0
+
+    def _dequeue(self, reserved: Reservation, most: int) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when a worker is notified)."""
-        settings, name, cost = self._shared.settings, self._source.name, self._source.cost
         suffix = f"{self._token}.{next(self._asks):x}."
         self._renew_at = now() + self._timeout
+        handed_out: list[HandedOut] = []
+
+        def on_reply(found: Dequeued) -> None:
+            for job in found.jobs:
+                self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
+                handed_out.append(job)
+            self._threads.set_free_for(self._source.name, found.is_called)
+
+        try:
+            found = self._ask(suffix, reserved, most, on_reply)
+        except Unavailable as error:
+            if error.is_timeout:
+                self._hand.unheard.append(suffix)
+            raise
+        finally:
+            # What comes after the reply may fail: the jobs are in hand, and are given back from the buffer.
+            self._add_to_buffer(handed_out)
+        return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
+
+    def _add_to_buffer(self, handed_out: Iterable[HandedOut]) -> None:
+        for job in map(self._read, handed_out):
+            if job is not None:
+                heapq.heappush(self._buffer, (self._priority(job), next(self._numbers), job))
+
+    def _ask(
+        self, suffix: str, reserved: Reservation, most: int, on_reply: Callable[[Dequeued], None]
+    ) -> Dequeued:
+        """Run the script, with the window's terms or, where there is none, without.
+
+        Raises:
+          Unavailable: Redis is away, or too slow.
+        """
+        settings, source = self._shared.settings, self._source
 
         def call(terms: Terms) -> Dequeue:
             return Dequeue(
                 queue=self._keys,
                 window=terms.window,
-                clears=self._store.keys.clears(name),
-                most=reserved.count,
-                limits=pack_limits(self._source.limits),
+                clears=self._store.keys.clears(source.name),
+                most=most,
+                limits=pack_limits(source.limits),
                 prewarm_fraction=settings.prewarm_share,
                 hold_us=to_micros(settings.lease_seconds),
                 claim_us=to_micros(self._shared.claim_seconds),
@@ -144,27 +204,32 @@ class PacingConsumer(Consumer):
                 most_deaths=MOST_TRIES,
                 deadline_us=terms.deadline_us,
                 process=terms.process,
-                cost=cost,
+                cost=source.cost,
                 readiness=self._readiness(reserved),
-                charge=self._source.charge,
+                charge=source.charge,
                 known=terms.known,
-                in_hand=tuple(self._hand.claims),
+                in_hand=self._hand.renewals,
             )
 
-        def on_reply(found: Dequeued) -> None:
-            for job in found.jobs:
-                self._hand.take(job.claim, reserved)
-                self._buffer.append(job)
-            self._threads.set_free_for(name, found.is_called)
+        if self._is_paced:
+            want = Want(source.name, suffix, most * source.cost, source.limits, can_fall_back=False)
+            self._hold_on()
+            return run(self._limiter.take(DEQUEUE, want, call, on_reply=on_reply)).reply
+        found = run(self._ask_without_window(call))
+        on_reply(found)
+        return found
 
-        want = Want(name, suffix, reserved.count * cost, self._source.limits, can_fall_back=False)
-        try:
-            found = run(self._limiter.take(DEQUEUE, want, call, on_reply=on_reply)).reply
-        except Unavailable as error:
-            if error.is_timeout:
-                self._hand.unheard.append(suffix)
-            raise
-        return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
+    async def _ask_without_window(self, call: Callable[[Terms], Dequeue]) -> Dequeued:
+        asked_at, name = now(), self._source.name
+        found: Dequeued = await self._limiter.settle(DEQUEUE, name, call)
+        await self._store.clock.learn(found.now, asked_at, name)
+        return found
+
+    def _hold_on(self) -> None:
+        """Slots that nobody else ends are held for as long again, by this process's own record first."""
+        window, held_seconds = self._limiter.process_window(self._source.name), self._limiter.hold_seconds
+        for claim, slots in self._hand.used.items():
+            window.hold_on(slot_of(claim), slots, held_seconds)
 
     def _give_back_unconfirmed(self) -> None:
         """Jobs that Redis has handed out without being able to say so would wait until their claims lapse,
@@ -174,17 +239,32 @@ class PacingConsumer(Consumer):
             return
         for claim in self._store.call("ZRANGE", self._keys.claims, 0, -1):
             if claim not in hand.claims and any(part in slot_of(claim) for part in hand.unheard):
-                hand.unsaid.append((claim, UNBEGUN))
+                hand.unsaid.append(Ended(claim, UNBEGUN))
         hand.unheard.clear()
-        self._say_rest()
+        self._ends.say()
 
-    def _read(self, job: HandedOut) -> Job | None:
+    def _hand_out(self) -> Job | None:
+        """The most urgent job that is in hand, once there is a thread for it."""
+        if not self._buffer:
+            return None
+        claim = self._buffer[0][2].claim
+        if not self._hand.begin(claim, self._renew_at - now()):
+            return None
+        return heapq.heappop(self._buffer)[2]
+
+    def _read(self, handed_out: HandedOut) -> Job | None:
         """The job; None for one that cannot be run here, which is dead-lettered or put off by then."""
-        claim, name = job.claim, slot_of(job.claim)
+        claim, name = handed_out.claim, slot_of(handed_out.claim)
         try:
-            message = read_message(job.message, self._source.name, self._shared.actors)
-            options = {"slot": name if job.is_held else None}
-            return Job(message.copy(message_id=name.rpartition("/")[0], options=options), claim)
+            message = read_message(handed_out.message, self._source.name)
+            if self._is_paced and message.actor_name.startswith(FETCH):
+                message = read_fetch(message, self._shared.actors)
+                options = {"slot": name if handed_out.is_held else None}
+                job_id = name.rpartition("/")[0]
+                return Job(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
+            if handed_out.is_held:
+                self._hand.use(claim, self._source.cost)
+            return self._due(Job(message, claim, is_fetch=False))
         except Unknown as error:
             self._warn_once(str(error))
             self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))
@@ -193,6 +273,20 @@ class PacingConsumer(Consumer):
             log.warning("job.dead_lettered", source=self._source.name, reason=reason)
             self._end(claim, dead(reason, is_begun=False))
         return None
+
+    def _due(self, job: Job) -> Job | None:
+        """The job, if it is due by its own option; else it waits in Redis, not in this worker's memory."""
+        seconds = due_ms(job._message) / 1000 - utc_now().timestamp()
+        if seconds > 0:
+            self._end(job.claim, Finish("later", delay_seconds=seconds, is_begun=False))
+            return None
+        if due_ms(job._message):
+            del job.options["eta"]
+        return job
+
+    def _priority(self, job: Job) -> int:
+        actor = self._shared.actors.get(job.actor_name)
+        return 0 if actor is None else actor.priority
 
     def _warn_once(self, what: str) -> None:
         if what not in self._hand.unknown and len(self._hand.unknown) < MOST_WARNINGS:
@@ -208,61 +302,8 @@ class PacingConsumer(Consumer):
             return "free"
         return "idle" if reserved.is_idle else "may"
 
-    def _finish(self, message: MessageProxy, otherwise: Finish) -> None:
-        """Say what became of a job; ``otherwise`` where nobody has decided that."""
-        job = cast(Job, message)
-        self._end(job.claim, job.finish or otherwise)
-
-    def _end(self, claim: bytes, finish: Finish) -> None:
-        """The job is in hand no longer. What became of it is said later where Redis is away."""
-        self._hand.unsaid.append((claim, finish))
-        self._hand.drop(claim)
-        with contextlib.suppress(Unavailable):
-            self._say_rest()
-
-    def _say_rest(self) -> None:
-        """Say what became of jobs; what comes meanwhile goes along with the next call of whoever says it."""
-        hand = self._hand
-        # Asked again once the lock is free: who found it taken has left what it had to say.
-        while hand.unsaid and hand.saying.acquire(blocking=False):
-            try:
-                self._say_some()
-            finally:
-                hand.saying.release()
-
-    def _say_some(self) -> None:
-        unsaid = self._hand.unsaid
-        ends = [unsaid.popleft() for _ in range(min(len(unsaid), MOST_ENDS))]
-        try:
-            self._say(ends)
-        except BaseException:
-            unsaid.extendleft(reversed(ends))
-            raise
-
-    def _say(self, ends: Sequence[tuple[bytes, Finish]]) -> None:
-        cost = self._source.cost
-        told = tuple(part for claim, finish in ends for part in _arguments(claim, finish, cost))
-        slots = self._store.keys.slots(self._source.name)
-        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
-        for claim, finish in ends:
-            if not finish.is_begun:
-                self._window.release(slot_of(claim), cost)
-
     def _listen(self, retry_in: float) -> None:
         """Wait for a slot, or for the bell."""
         if not self._threads.is_called_by(self._source.name):
             seconds = min(self._timeout, retry_in) if retry_in else self._timeout
             self._store.pop_list(self._keys.bell, max(seconds, 0.001))
-
-
-def _arguments(claim: bytes, finish: Finish, cost: int) -> list[Argument]:
-    """What finish.lua is told of a job."""
-    return [
-        claim,
-        finish.what,
-        encode_result(finish.result) if finish.result is not None else b"",
-        to_micros(finish.delay_seconds),
-        int(finish.is_try),
-        0 if finish.is_begun else cost,
-        finish.reason,
-    ]

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import dramatiq
 from dramatiq.broker import MessageProxy
 
 from tbcache.queue.job import Finish
-from tbcache.queue.thread import Reservation, Threads
+from tbcache.queue.thread import Threads
+from tbcache.store.script import Argument
 
 
 class Job(MessageProxy):
-    """A job in hand. ``claim`` names this hand-out of it; ``finish`` is what is to become of it."""
+    """A job in hand. ``claim`` names this hand-out of it; ``finish`` is what is to become of it, None for
+    what dramatiq says at its end. ``is_fetch``: its actor is a source's own, and no user's. ``is_begun``: the
+    actor was called.
+    """
 
-    def __init__(self, message: dramatiq.Message[Any], claim: bytes) -> None:
+    def __init__(self, message: dramatiq.Message[Any], claim: bytes, *, is_fetch: bool) -> None:
         super().__init__(message)
         self.claim = claim
+        self.is_fetch = is_fetch
+        self.is_begun = False
         self.finish: Finish | None = None
 
 
+class Ended(NamedTuple):
+    """A job that is in hand no longer, and how many slots of it are to be committed."""
+
+    claim: bytes
+    finish: Finish
+    used: int = 0
+
+
 class Hand:
-    """The claims that are to be renewed, and the threads that their jobs have.
+    """The claims that are to be renewed, the threads that their jobs have, and the slots that are to be held.
 
     It outlives the consumer: one that breaks off is replaced while its jobs go on.
     """
@@ -33,9 +47,11 @@ class Hand:
         self._queue = queue
         self._lock = threading.Lock()
         self._taken: dict[bytes, int] = {}
+        #: The jobs whose slots nobody else ends.
+        self._used: dict[bytes, int] = {}
         #: The ends of jobs that Redis has not been told of yet: they ended while others were being told of,
         #: or while Redis is away.
-        self.unsaid: deque[tuple[bytes, Finish]] = deque()
+        self.unsaid: deque[Ended] = deque()
         #: Parts of the names of claims that Redis may have handed out in answers that were lost.
         self.unheard: list[str] = []
         #: Held by whoever says it; the others need not wait.
@@ -43,19 +59,52 @@ class Hand:
         #: The unknown actors and options of messages that the log has been told of.
         self.unknown: set[str] = set()
 
+    def __len__(self) -> int:
+        return len(self._taken)
+
     @property
     def claims(self) -> list[bytes]:
         """The claims in hand."""
         with self._lock:
             return list(self._taken)
 
-    def take(self, claim: bytes, reservation: Reservation) -> None:
-        """A job is in hand now, and has some of the threads that were reserved."""
+    @property
+    def renewals(self) -> tuple[Argument, ...]:
+        """What dequeue.lua is told of the jobs in hand."""
         with self._lock:
-            self._taken[claim] = reservation.spend()
+            return tuple(part for claim in self._taken for part in (claim, self._used.get(claim, 0)))
+
+    @property
+    def used(self) -> dict[bytes, int]:
+        """How many slots of which jobs are held on."""
+        with self._lock:
+            return dict(self._used)
+
+    def take(self, claim: bytes, threads: int) -> None:
+        """A job is in hand now, and has so many threads."""
+        with self._lock:
+            self._taken[claim] = threads
+
+    def begin(self, claim: bytes, seconds: float) -> bool:
+        """Have the job have a thread; False where none comes free in ``seconds``."""
+        if self._taken.get(claim) or not self._threads.take(self._queue, seconds):
+            return bool(self._taken.get(claim))
+        with self._lock:
+            self._taken[claim] = 1
+        return True
+
+    def use(self, claim: bytes, slots: int) -> None:
+        """The job's slots are held until it is over, and committed then."""
+        with self._lock:
+            self._used[claim] = slots
+
+    def used_by(self, claim: bytes) -> int:
+        """The slots that are held for the job."""
+        return self._used.get(claim, 0)
 
     def drop(self, claim: bytes) -> None:
         """The job is in hand no longer: its threads are idle."""
         with self._lock:
             threads = self._taken.pop(claim, 0)
+            self._used.pop(claim, None)
         self._threads.release(self._queue, threads)

@@ -14,6 +14,9 @@ from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, Upst
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.store.wire import to_time
 
+#: How the names of the actors that fetch begin.
+FETCH = "fetch."
+
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
@@ -141,6 +144,8 @@ class Finish:
     is_begun: bool = True
     #: Why it is dead, where it is.
     reason: str = ""
+    #: What is to be its message when it comes again; empty for the same.
+    message: bytes = b""
 
 
 def dead(reason: str, *, is_begun: bool = True) -> Finish:
@@ -150,7 +155,7 @@ def dead(reason: str, *, is_begun: bool = True) -> Finish:
 
 def actor_name(source: str) -> str:
     """The name of the actor that fetches from ``source``."""
-    return f"fetch.{source}"
+    return f"{FETCH}{source}"
 
 
 def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:

@@ -45,11 +45,21 @@ class RateLimitMiddleware(Middleware):
 
 
 class JobMiddleware(Middleware):
-    """Decides what becomes of a job of the pacing broker; its consumer carries it out."""
+    """Decides what becomes of a fetch of the pacing broker, whose consumer carries it out. What becomes of
+    the job of any other actor is for dramatiq's own middleware to say.
+    """
 
     @property
     def actor_options(self) -> set[str]:
-        return {"throws"}
+        return {"throws", "source"}
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        if isinstance(message, Job):
+            message.is_begun = True
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        if isinstance(message, Job):
+            message.is_begun = False
 
     def after_process_message(
         self,
@@ -59,7 +69,7 @@ class JobMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, Job) and message.is_fetch:
             is_awaited = message.kwargs.get("lane") != "prewarm"
             message.finish = finish_of(result, exception, is_awaited)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,6 +19,8 @@ from tbcache.models.decoder import convert
 
 #: Options by which a message would have dramatiq hold it in memory, or end a thread.
 _REFUSED_OPTIONS = {"eta", "throws"}
+#: With it, dramatiq's own retries leave a fetch to the queue.
+_OPTIONS_OF_FETCHES = {"max_retries": 0}
 
 
 class Unreadable(Exception):
@@ -39,22 +43,45 @@ class _Fields(msgspec.Struct, frozen=True):
     message_timestamp: int
 
 
-def read_message(
-    data: bytes, queue: str, actors: Mapping[str, dramatiq.Actor[..., Any]]
-) -> dramatiq.Message[Any]:
-    """The message in ``data``, which one of ``actors`` can be called with.
+def read_message(data: bytes, queue: str) -> dramatiq.Message[Any]:
+    """The message in ``data``, for an actor of a user's own, who checks what it is called with.
 
     Raises:
-      Unreadable: no worker can. Unknown: this one cannot.
+      Unreadable: no worker can read it. Unknown: this one cannot.
     """
     fields = _fields(data)
     if fields.queue_name != queue:
         raise Unreadable(f"its message is for the queue {fields.queue_name[:60]!r}")
-    if fields.actor_name not in actors:
-        raise Unknown(f"the actor {fields.actor_name[:60]!r}")
-    _check_call(actors[fields.actor_name].fn, fields.args, fields.kwargs)
-    options = {name: value for name, value in fields.options.items() if name not in _REFUSED_OPTIONS}
-    return dramatiq.Message(**{**msgspec.structs.asdict(fields), "options": options})
+    if not _is_throws(fields.options.get("throws", ())):
+        del fields.options["throws"]
+    return dramatiq.Message(**msgspec.structs.asdict(fields))
+
+
+def read_fetch(
+    message: dramatiq.Message[Any], actors: Mapping[str, dramatiq.Actor[..., Any]]
+) -> dramatiq.Message[Any]:
+    """``message``, which the actor that it names, one of a source's own, can be called with.
+
+    Raises:
+      Unreadable: no worker's can. Unknown: this one's cannot.
+    """
+    if message.actor_name not in actors:
+        raise Unknown(f"the actor {message.actor_name[:60]!r}")
+    _check_call(actors[message.actor_name].fn, message.args, message.kwargs)
+    options = {name: value for name, value in message.options.items() if name not in _REFUSED_OPTIONS}
+    return dataclasses.replace(message, options={**options, **_OPTIONS_OF_FETCHES})
+
+
+def due_ms(message: dramatiq.Message[Any]) -> float:
+    """When the message may run (ms since 1970) by its own option; 0.0 where it says no moment."""
+    eta = message.options.get("eta")
+    return eta if isinstance(eta, int | float) and math.isfinite(eta) else 0.0
+
+
+def _is_throws(value: Any) -> bool:
+    """True for what ``isinstance`` takes: anything else would end the thread that runs the job."""
+    kinds = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(one, type) for one in kinds)
 
 
 def _fields(data: bytes) -> _Fields:

@@ -83,7 +83,7 @@ class Dequeue(NamedTuple):
     readiness: str
     charge: str
     known: str
-    in_hand: tuple[bytes, ...]
+    in_hand: tuple[Argument, ...]
 
 
 class HandedOut(NamedTuple):
@@ -102,6 +102,10 @@ class Dequeued(NamedTuple):
     is_called: bool
     seen: SeenReply
     jobs: tuple[HandedOut, ...]
+
+
+#: What finish.lua is told of each job.
+END_PARTS = 9
 
 
 class FinishJobs(NamedTuple):

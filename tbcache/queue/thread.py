@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -34,22 +34,35 @@ class Reservation:
 
 
 class Threads:
-    """Counts jobs in hand. No queue may take every thread while others have none."""
+    """Counts jobs in hand. No queue may take every thread while others have none.
+
+    Where no queue is paced, dramatiq's own rule is kept: jobs are taken ahead of the threads, in the order of
+    their priorities, whatever their queues.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._total = 0
         self._most = 0
-        self._is_open = False
+        self._is_open = True
+        self._queues: set[str] = set()
+        self._is_paced = False
         #: The queue that the process makes itself free for, or is free for.
         self._exclusive: str | None = None
         self._taken: Counter[str] = Counter()
 
-    def open(self, total: int, queues: int) -> None:
-        """There are ``total`` threads for ``queues`` queues."""
+    def join(self, queue: str, *, is_paced: bool) -> None:
+        """There are jobs of ``queue`` as well from now on."""
+        with self._changed:
+            self._queues.add(queue)
+            self._is_paced = self._is_paced or is_paced
+            self._most = max(1, self._total - max(0, len(self._queues) - 1))
+
+    def open(self, total: int) -> None:
+        """There are ``total`` threads."""
         with self._changed:
             self._total = total
-            self._most = max(1, total - max(0, queues - 1))
+            self._most = max(1, total - max(0, len(self._queues) - 1))
             self._is_open = True
             self._exclusive = None
             self._changed.notify_all()
@@ -66,7 +79,8 @@ class Threads:
     @property
     def busy(self) -> int:
         with self._changed:
-            return self._taken.total()
+            # Jobs that were taken ahead wait for one.
+            return min(self._total, self._taken.total())
 
     @contextmanager
     def reserve(self, queue: str) -> Iterator[Reservation]:
@@ -87,10 +101,24 @@ class Threads:
             self._taken[queue] -= count
             self._changed.notify_all()
 
-    def wait(self, queue: str, seconds: float) -> None:
-        """Return when ``queue`` may reserve a thread, or after ``seconds``."""
+    def take(self, queue: str, seconds: float) -> bool:
+        """Take a thread for a job of ``queue`` that has none; False where none comes free in ``seconds``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free_for(queue) > 0, seconds)
+            is_free = self._changed.wait_for(lambda: self._may_begin(queue), seconds)
+            self._taken[queue] += is_free
+            return is_free
+
+    def wait(self, queue: str, seconds: float, may_run_ahead: Callable[[], bool] = lambda: False) -> None:
+        """Return when ``queue`` may reserve a thread, or take jobs ahead of them, or after ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._free_for(queue) > 0 or (self.may_run_ahead and may_run_ahead()), seconds
+            )
+
+    @property
+    def may_run_ahead(self) -> bool:
+        """False when the worker is stopping, or makes itself free for a queue."""
+        return self._is_open and self._exclusive is None
 
     def may_be_free_for(self, queue: str) -> bool:
         """False when the worker is stopping, or makes itself free for another queue."""
@@ -107,6 +135,11 @@ class Threads:
             if self._exclusive in (None, queue):
                 self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
+
+    def _may_begin(self, queue: str) -> bool:
+        if not self._is_paced and self.may_run_ahead:
+            return True
+        return self._exclusive is None and self._free_for(queue) > 0
 
     def _free_for(self, queue: str) -> int:
         idle = self._total - self._taken.total()

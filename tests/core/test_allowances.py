@@ -466,7 +466,7 @@ def test_whatever_is_asked_for_allowances_are_called_for_once(
             broker = PacingBroker(store, settings, [TWITTER])
             broker.declare_queue("twitter")
             broker.enqueue(message(FetchRequest("twitter", "B"), "interactive"))
-            broker.threads.open(1, 1)
+            broker.threads.open(1)
             next(broker.consume("twitter", timeout=1))
     assert server.calls("publish") == called + 1
 

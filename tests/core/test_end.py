@@ -172,7 +172,7 @@ def test_a_job_that_nobody_heard_of_is_handed_out_again_as_redis_returns(
     """It would wait until its claim lapses, count as one more death of its worker, and its slot be held."""
     broker = PacingBroker(process.store, settings, [TWITTER])
     broker.declare_queue("twitter")
-    broker.threads.open(1, 1)
+    broker.threads.open(1)
     dramatiq.actor(actor_name=actor_name("twitter"), queue_name="twitter", broker=broker)(lambda **_: None)
     consumer = broker.consume("twitter", timeout=1)
     # The server knows the script.

@@ -113,7 +113,7 @@ def test_who_waits_for_a_job_is_told_at_once(
     store.client.zadd(store.keys.queue("news", "claims"), {claim: 4e15})
     wait = pool.submit(handle.result, 20.0)
     wait_until(lambda: awaited(store) == 1)
-    ends = (claim, what, '{"message": "over"}', 0, 0, 0, "why")
+    ends = (claim, what, '{"message": "over"}', 0, 0, 0, "why", 0, "")
     store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, ends))
     with pytest.raises(TbcacheError, match="over"):
         wait.result(30)

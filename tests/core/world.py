@@ -212,7 +212,7 @@ class Process:
         self.membership = Membership(self.store)
         limiter_of(self.store).on_first_ask(self.membership.core.beat)
         self.broker = PacingBroker(self.store, settings, [self.world.source])
-        self.broker.threads.open(2, 1)
+        self.broker.threads.open(2)
         name = self.world.source.name
         # A job of an actor that the worker does not know is put off.
         dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(lambda **_: None)

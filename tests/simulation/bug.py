@@ -208,8 +208,8 @@ _JOBS = (
     _bug(
         "a job is said to be done as it is handed out",
         f"{CONSUMER}._read",
-        "            return Job(message.copy",
-        '            self._end(claim, Finish("done"))\n            return Job(message.copy',
+        "                return Job(message.copy",
+        '                self._end(claim, Finish("done"))\n                return Job(message.copy',
         _QUEUED,
     ),
     _bug(
@@ -222,7 +222,7 @@ _JOBS = (
     _bug(
         "a job that is put off is in no list",
         "finish.lua",
-        "redis.call('ZADD', delayed, int(now + tonumber(delay)), id)",
+        "put_off(id, now + tonumber(delay))",
         "",
         _QUEUED,
     ),
@@ -230,8 +230,8 @@ _JOBS = (
     _bug(
         "claims are not renewed",
         "dequeue.lua",
-        "redis.call('ZADD', claims, 'XX', int(now + claim_us), claim)",
-        "",
+        "redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1",
+        "false",
         "workers",
         _QUEUED,
     ),

@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from tbcache.queue.script import END_PARTS
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -303,13 +304,13 @@ class Oracle:
     def _renew(self, call: Call, found: Any) -> None:
         """A worker says which jobs it has in hand: they are its own for as long again."""
         is_heard = bool(found.seen)
-        for claim in (one.decode() for one in call.arguments["in_hand"] if is_heard):
+        for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
             if claim in self.claims_until:
                 self.renewed_until[claim] = found.now + call.number("claim_us")
 
     def _finish(self, who: str, call: Call, said: list[bytes]) -> None:
         ends = call.arguments["ends"]
-        for at, what in zip(range(0, len(ends), 7), said, strict=True):
+        for at, what in zip(range(0, len(ends), END_PARTS), said, strict=True):
             claim = ends[at].decode()
             id, word = claim.rpartition("/")[0], what.decode() if isinstance(what, bytes) else str(what)
             if word == "gone":

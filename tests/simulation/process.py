@@ -253,7 +253,7 @@ class Process(Host):
         def fetch(symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0) -> None: ...
 
         dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
-        self.broker.threads.open(WORKER_THREADS, 1)
+        self.broker.threads.open(WORKER_THREADS)
         self.consumer = self.broker.consume(name, timeout=1000)
         self._middleware = JobMiddleware()
         self.spawn("consumer", self._consume)

@@ -1,0 +1,90 @@
+"""The ends of jobs, as Redis is told of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from tbcache.limiter import limiter_of
+from tbcache.queue.hand import Ended, Hand
+from tbcache.queue.job import Finish, encode_result
+from tbcache.queue.script import FINISH, FinishJobs, QueueKeys, slot_of
+from tbcache.settings import Source
+from tbcache.store import Store, Unavailable
+from tbcache.store.script import Argument
+from tbcache.store.wire import to_micros
+
+MOST_TRIES = 4
+#: The ends of so many jobs are told in one call, at most.
+MOST_ENDS = 64
+
+UNBEGUN = Finish("back", is_begun=False)
+
+
+class Ends:
+    """Tells Redis what became of the jobs of one queue that this process has in hand."""
+
+    def __init__(self, store: Store, keys: QueueKeys, hand: Hand, source: Source) -> None:
+        self._store, self._keys, self._hand = store, keys, hand
+        self._name, self._cost = source.name, source.cost if source.limits else 0
+        self._window = limiter_of(store).process_window(source.name)
+
+    def end(self, claim: bytes, finish: Finish) -> None:
+        """The job is in hand no longer. What became of it is said later where Redis is away."""
+        used = self._hand.used_by(claim) if finish.is_begun else 0
+        if used:
+            self._window.must_report(slot_of(claim), used)
+            self._window.commit(slot_of(claim), used)
+        self._hand.unsaid.append(Ended(claim, finish, used))
+        self._hand.drop(claim)
+        with contextlib.suppress(Unavailable):
+            self.say()
+
+    def say(self) -> None:
+        """Say what became of jobs; what comes meanwhile goes along with the next call of whoever says it.
+
+        Raises:
+          Unavailable: Redis is away; it is said later.
+        """
+        hand = self._hand
+        # Asked again once the lock is free: who found it taken has left what it had to say.
+        while hand.unsaid and hand.saying.acquire(blocking=False):
+            try:
+                self._say_some()
+            finally:
+                hand.saying.release()
+
+    def _say_some(self) -> None:
+        unsaid = self._hand.unsaid
+        ends = [unsaid.popleft() for _ in range(min(len(unsaid), MOST_ENDS))]
+        try:
+            self._say(ends)
+        except BaseException:
+            unsaid.extendleft(reversed(ends))
+            raise
+
+    def _say(self, ends: Sequence[Ended]) -> None:
+        told = tuple(part for one in ends for part in _arguments(one, self._cost))
+        slots = self._store.keys.slots(self._name)
+        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
+        for claim, finish, used in ends:
+            if not finish.is_begun:
+                self._window.release(slot_of(claim), self._cost)
+            elif used:
+                self._window.reported(slot_of(claim))
+
+
+def _arguments(ended: Ended, cost: int) -> list[Argument]:
+    """What finish.lua is told of a job."""
+    claim, finish, used = ended
+    return [
+        claim,
+        finish.what,
+        encode_result(finish.result) if finish.result is not None else b"",
+        to_micros(finish.delay_seconds),
+        int(finish.is_try),
+        0 if finish.is_begun else cost,
+        finish.reason,
+        used,
+        finish.message,
+    ]

@@ -1,0 +1,232 @@
+"""Actors of a user's own, on a real worker of the pacing broker: what runs on RedisBroker runs here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import dramatiq
+import pytest
+from dramatiq.middleware import AsyncIO, CurrentMessage, GroupCallbacks, Retries, TimeLimit, TimeLimitExceeded
+from dramatiq.rate_limits.backends import StubBackend as Barriers
+from dramatiq.results import ResultFailure, Results
+from dramatiq.results.backends import StubBackend
+
+from tbcache.models import Limit
+from tbcache.queue import PacingBroker, Queue
+from tbcache.settings import BUILT_IN, Settings
+from tbcache.store import Store
+from tests.server import wait_until
+
+REDDIT = replace(BUILT_IN["reddit"], limits=(Limit(2, 600.0),), missing=())
+#: A queue that is empty within so many ms, on any machine.
+PATIENCE_MS = 30_000
+
+
+@dataclass
+class Shop:
+    """A broker with actors of a user's own, who note what they do."""
+
+    broker: PacingBroker
+    results: Any = field(default_factory=cast(Any, StubBackend))
+    done: list[Any] = field(default_factory=list)
+
+    def actor(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
+        named: Any = {"actor_name": "note", **options}
+        return dramatiq.actor(broker=self.broker, **named)(function or self.note)
+
+    def note(self, what: Any) -> Any:
+        self.done.append(what)
+        return what
+
+    @contextmanager
+    def open(self, threads: int = 4, prefetch: int = 8) -> Iterator[dramatiq.Worker]:
+        worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=100)
+        worker.queue_prefetch = prefetch
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop(PATIENCE_MS)
+
+    def work_off(self, queue: str = "default", threads: int = 4) -> None:
+        """Have a worker do what is queued, and what comes of it."""
+        with self.open(threads):
+            self.broker.join(queue, interval=5, timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+def shop(store: Store, settings: Settings) -> Shop:
+    shop, results = Shop(PacingBroker(store, settings, [REDDIT])), cast(Any, Results)
+    shop.broker.add_middleware(results(backend=shop.results))
+    shop.broker.add_middleware(GroupCallbacks(cast(Any, Barriers)()))
+    return shop
+
+
+def fail(times: int, shop: Shop) -> Callable[[str], None]:
+    """An actor that fails so often, and then does its work."""
+
+    def work(what: str) -> None:
+        shop.done.append(what)
+        if len(shop.done) <= times:
+            raise RuntimeError("not yet")
+
+    return work
+
+
+def retries(shop: Shop) -> None:
+    work = shop.actor(fail(2, shop), actor_name="work", min_backoff=1, max_backoff=20)
+    work.send("try")
+    shop.work_off()
+    assert shop.done == ["try"] * 3
+
+
+def retries_that_run_out(shop: Shop) -> None:
+    work = shop.actor(fail(9, shop), actor_name="work", max_retries=1, min_backoff=1, max_backoff=5)
+    work.send("try")
+    shop.work_off()
+    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead_letters("default")
+    assert (shop.done, letter.reason) == (["try"] * 2, "RuntimeError: not yet")
+
+
+def delays(shop: Shop) -> None:
+    note = shop.actor()
+    note.send_with_options(args=("later",), delay=300)
+    note.send_with_options(args=("soon",), delay=1)
+    note.send("now")
+    shop.work_off(threads=1)
+    assert shop.done == ["now", "soon", "later"]
+
+
+def max_age(shop: Shop) -> None:
+    note = shop.actor(max_age=1000, store_results=True)
+    message = shop.broker.enqueue(note.message("old")._replace(message_timestamp=1))
+    shop.work_off()
+    with pytest.raises(ResultFailure, match="age limit exceeded"):
+        shop.results.get_result(message)
+    assert shop.done == []
+
+
+def time_limits(shop: Shop) -> None:
+    def work() -> None:
+        try:
+            wait_until(lambda: False, 30)
+        except TimeLimitExceeded:
+            shop.done.append("stopped")
+            raise
+
+    settings = shop.broker.settings
+    shop.broker = PacingBroker(
+        shop.broker.store, settings, [], middleware=[TimeLimit(interval=10), Retries()]
+    )
+    # As dramatiq's command does, in each process that it starts.
+    shop.broker.emit_after("process_boot")
+    shop.actor(work, actor_name="work", time_limit=20, max_retries=0).send()
+    shop.work_off()
+    assert shop.done == ["stopped"]
+
+
+def priorities(shop: Shop) -> None:
+    low = shop.actor(actor_name="low", priority=10)
+    high = shop.actor(actor_name="high", priority=0)
+    for number in range(3):
+        low.send(f"low {number}")
+        high.send(f"high {number}")
+    shop.work_off(threads=1)
+    assert shop.done == ["high 0", "high 1", "high 2", "low 0", "low 1", "low 2"]
+
+
+def results(shop: Shop) -> None:
+    message = shop.actor(store_results=True).send(42)
+    shop.work_off()
+    assert shop.results.get_result(message) == 42
+
+
+def groups(shop: Shop) -> None:
+    note = shop.actor(store_results=True)
+    group: Any = dramatiq.group
+    queued = group([note.message(number) for number in range(3)], broker=shop.broker)
+    queued.add_completion_callback(note.message("all"))
+    queued = queued.run()
+    shop.work_off()
+    assert (sorted(queued.get_results()), shop.done[-1]) == ([0, 1, 2], "all")
+
+
+def pipelines(shop: Shop) -> None:
+    double = shop.actor(lambda number: 2 * number, actor_name="double")
+    pipeline: Any = dramatiq.pipeline
+    pipeline([double.message(5), double.message(), shop.actor().message()], broker=shop.broker).run()
+    shop.work_off()
+    assert shop.done == [20]
+
+
+def callbacks(shop: Shop) -> None:
+    shop.actor(lambda message, result: shop.done.append(result), actor_name="succeeded")
+    shop.actor(lambda message, error: shop.done.append(error["type"]), actor_name="failed")
+    shop.actor(lambda: 7, actor_name="good", on_success="succeeded").send()
+    shop.actor(lambda: 1 / 0, actor_name="bad", on_failure="failed", max_retries=0).send()
+    shop.work_off()
+    assert sorted(map(str, shop.done)) == ["7", "ZeroDivisionError"]
+
+
+def async_actors(shop: Shop) -> None:
+    shop.broker.add_middleware(AsyncIO())
+
+    async def work(what: str) -> None:
+        await asyncio.sleep(0)
+        # What it sends goes out from the loop's thread.
+        note.send(what)
+
+    note = shop.actor()
+    shop.actor(work, actor_name="work").send("awaited")
+    shop.work_off()
+    assert shop.done == ["awaited"]
+
+
+def messages_of_its_own(shop: Shop) -> None:
+    """Any arguments, a lane among them, and a message that is sent again while it runs."""
+
+    def work(**given: Any) -> None:
+        shop.done.append(given)
+        message: Any = CurrentMessage.get_current_message()
+        if len(shop.done) == 1:
+            shop.broker.enqueue(message._message)
+
+    shop.actor(work, actor_name="work").send(lane="fast", hours=[1])
+    shop.work_off()
+    assert shop.done == [{"lane": "fast", "hours": [1]}] * 2
+
+
+def an_unknown_actor(shop: Shop) -> None:
+    shop.actor()
+    shop.broker.enqueue(dramatiq.Message("default", "nobody", (), {}, {}))
+    shop.work_off()
+    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead_letters("default")
+    assert letter.reason == "ActorNotFound: nobody"
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        retries,
+        retries_that_run_out,
+        delays,
+        max_age,
+        time_limits,
+        priorities,
+        results,
+        groups,
+        pipelines,
+        callbacks,
+        async_actors,
+        messages_of_its_own,
+        an_unknown_actor,
+    ],
+)
+def test_what_dramatiq_offers_works(shop: Shop, feature: Callable[[Shop], None]) -> None:
+    """Who moves to this broker changes no actor."""
+    feature(shop)
+    assert shop.broker.threads.busy == 0

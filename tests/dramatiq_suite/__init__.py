@@ -1,0 +1,1 @@
+"""Dramatiq's own tests, run on the pacing broker: see CONTRIBUTING.md."""
