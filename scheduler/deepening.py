@@ -98,7 +98,7 @@ class Deepening:
         return min(able, key=lambda one: last[one.request.key], default=None)
 
     def _candidates(self, source: Source) -> Iterator[Candidate]:
-        asks = dict(self._monitor.demand.most(source.name, MOST_ASKED))
+        asks = dict(self._monitor.popularity.most(source.name, MOST_ASKED))
         requests = self._requests(source, asks)
         entries = [self._store.keys.entry(request.key) for request in requests]
         with self._store.guard():

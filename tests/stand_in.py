@@ -9,7 +9,7 @@ class Monitor:
     worker = "w"
 
     @property
-    def demand(self) -> Monitor:
+    def popularity(self) -> Monitor:
         return self
 
     def record(self, key: str) -> None: ...

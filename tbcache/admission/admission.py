@@ -81,7 +81,7 @@ class Admission:
         #: It knows whose plans have their items late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
-        self.demand = monitor.demand
+        self.popularity = monitor.popularity
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._lease = settings.lease_seconds
         self._lease_us = to_micros(self._lease)

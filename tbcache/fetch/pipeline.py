@@ -77,7 +77,7 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._packs = Packs()
-        self._demand = admission.demand
+        self._popularity = admission.popularity
         self._memory = admission.memory
 
     def run(
@@ -115,7 +115,7 @@ class Pipeline:
         """:meth:`answer`, for what the process itself has not in memory."""
         request = cast("FetchRequest", ask.request)
         if ask.lane == "interactive":
-            self._demand.record(request.key)
+            self._popularity.record(request.key)
         if await self.admission.delay.is_shut(upstream.source, request):
             await self.admission.give_back(ask)
             nothing = delayed(upstream, request, self.admission.now)
@@ -209,7 +209,7 @@ class Pipeline:
         """This process's own copy while it is known to be fresh: a hit without a round trip."""
         kept = self.recall_kept(source, request.key, SymbolSentiment)
         if kept is not None:
-            self._demand.record(request.key)
+            self._popularity.record(request.key)
         return kept
 
     def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
@@ -229,7 +229,7 @@ class Pipeline:
             return None
         found = await self.find_kept(source, request.key, decode_sentiment, _as_it_is)
         if found is not None:
-            self._demand.record(request.key)
+            self._popularity.record(request.key)
         return found
 
     async def find_kept(

@@ -4,17 +4,17 @@ Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metr
 the workers, made when they are read.
 """
 
-from tbcache.monitoring.demand import Demand
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, latency_bucket
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
+from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.process import WorkerStatus
 
 __all__ = [
     "FETCHING_ROLES",
     "KEPT_DAYS",
-    "Demand",
     "Heartbeat",
+    "Popularity",
     "RecentMetrics",
     "SourceMetrics",
     "Totals",

@@ -19,9 +19,9 @@ from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
 from tbcache.models.untrusted import printable, quoted, whole_number
-from tbcache.monitoring.demand import Demand
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
+from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.presence import Presence, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
@@ -52,7 +52,7 @@ class UsageMonitor:
         self._presence = Presence(store, settings, self._recorder.worker)
         self.names = self._recorder.names
         #: How often which answer is asked for.
-        self.demand = Demand(store)
+        self.popularity = Popularity(store)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
         renew_in_child(self)
@@ -231,7 +231,7 @@ class UsageMonitor:
         with contextlib.suppress(Unavailable):
             self._presence.beat(role, started_at, workload or Workload())
             self._recorder.mark_minutes()
-            self.demand.flush()
+            self.popularity.flush()
             self._presence.look_for_others()
 
     def leave(self) -> None:

@@ -143,8 +143,8 @@ def test_what_was_asked_for_of_late_goes_before_what_is_kept_warm(
         "stocktwits:x:y",
         "stocktwits:!",
     ):
-        deepening._monitor.demand.record(key)
-    deepening._monitor.demand.flush()
+        deepening._monitor.popularity.record(key)
+    deepening._monitor.popularity.flush()
     assert next_symbol(deepening) == "TSLA"
 
 

@@ -18,7 +18,7 @@ KEPT_SECONDS = 2 * 3600
 MOST_KEYS = 1_000
 
 
-class Demand:
+class Popularity:
     """Counts the asks of this process, and reads those of the fleet in this hour and the one before."""
 
     def __init__(self, store: Store) -> None:
