@@ -126,6 +126,9 @@ def cost(line: Line, server: Server, function: Actor, jobs: int, threads: int) -
     finally:
         worker.stop()
         broker.close()
+        if isinstance(broker, RedisBroker):
+            # It leaves its connections to the garbage collector, which warns of each that is open.
+            broker.client.close()
     return Cost(*((end - begun) / jobs for begun, end in zip(before, after, strict=True)))
 
 

@@ -28,11 +28,13 @@ class BackgroundThread:
 
     After an error the next round waits, 0.1 s at first and twice as long after each further error, 5 s
     at most. A forked child has no thread until it calls :meth:`start` itself.
+
+    ``end`` closes what the rounds have opened for one another: it is called in the thread, as its last act.
     """
 
-    def __init__(self, name: str, step: Step) -> None:
+    def __init__(self, name: str, step: Step, end: Callable[[], object] = lambda: None) -> None:
         self.name = name
-        self._step = step
+        self._step, self._end = step, end
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
         self._reset()
@@ -117,12 +119,14 @@ class BackgroundThread:
 
     def _run(self, stopping: threading.Event, after: float, ending: threading.Thread | None) -> None:
         if ending is not None:
-            # It was stopped in the middle of a round: two threads in one step is what no step expects.
+            # It may be in the middle of a round or of its end, and no step expects two threads in it.
             ending.join()
         try:
             self._go_on(stopping, after)
         except BaseException as error:
             log.critical("thread.died", extra={"who": self.name, "reason": type(error).__name__})
+        finally:
+            self._end()
 
     def _go_on(self, stopping: threading.Event, pause: float | None) -> None:
         back_off = FIRST_PAUSE_SECONDS
@@ -147,7 +151,8 @@ class BackgroundThread:
             if self._is_wanted:
                 return False
             if self.is_current:
-                self._thread = None
+                # Another that is started now waits for the end of this one.
+                self._thread, self._ending = None, self._thread
             return True
 
 

@@ -65,7 +65,7 @@ class Membership:
         #: The limits in force of which the log has been told that they are other ones, by source.
         self._told_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = io.Mutex()
-        self._thread = BackgroundThread("tbcache-member", self._round)
+        self._thread = BackgroundThread("tbcache-member", self._round, self._unsubscribe)
         self._messages: PubSub | None = None
         self._deaf_until = -math.inf
         store.breaker.on_return(self._beat_all)
@@ -82,7 +82,6 @@ class Membership:
         """Leave the fleet and give the share back, as far as Redis can be told."""
         self._limiter.on_first_ask(None)
         self._thread.stop()
-        self._unsubscribe()
         try:
             for source in list(self._asked_at):
                 # A source whose keys are damaged must not keep this process from leaving the others.

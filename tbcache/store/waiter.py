@@ -60,7 +60,7 @@ class Waiter:
         #: The lists that nobody has read since a waiter came; one of those who wait reads them all.
         self._unread: set[str] = set()
         self._is_reading = False
-        self._thread = BackgroundThread("tbcache-waiter", self._round)
+        self._thread = BackgroundThread("tbcache-waiter", self._round, self._unsubscribe)
         self._messages: PubSub | None = None
         self._subscribe_at = 0.0
         self._needed_at = 0.0
@@ -156,7 +156,6 @@ class Waiter:
 
     def _round(self) -> float | None:
         if not self._waits and time.monotonic() - self._needed_at > IDLE_SECONDS:
-            self._unsubscribe()
             return None
         try:
             if self._messages is not None:
@@ -168,8 +167,6 @@ class Waiter:
             self._unsubscribe()
             keys = self._next()
         run(self._read(keys))
-        if self._thread.is_stopping:
-            self._unsubscribe()
         return 0.0 if self._messages is not None else POLL_SECONDS
 
     def _subscribe(self) -> None:

@@ -48,8 +48,10 @@ DOCUMENTED: dict[str, frozenset[str]] = {
 }
 #: Threads that end when they have nothing to do.
 PASSING = re.compile(
-    r":tbcache-(probe|outbox|usage|refresh\S*|sweep|writer|local|prune)$|AnyIO|ThreadPoolExecutor|asyncio"
+    r":tbcache-(probe|outbox|usage|refresh\S*|sweep|writer|local|prune|waiter)$|AnyIO|ThreadPoolExecutor|asyncio"
 )
+#: For how long threads are waited for that others of their role have.
+THREADS_SECONDS = 30.0
 
 
 class Tracker:
@@ -144,7 +146,17 @@ def examine(fleet: Fleet, say: Callable[[str], None]) -> None:
 
 
 def _check_threads(fleet: Fleet) -> None:
-    """A process that was through everything has the threads that any of its role has."""
+    """A process that was through everything has the threads that any of its role has; one that has just been
+    started on a busy machine has them soon."""
+    deadline = time.monotonic() + THREADS_SECONDS
+    while (lacking := list(_lacking(fleet))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for line in lacking:
+        fleet.broken(line)
+
+
+def _lacking(fleet: Fleet) -> Iterator[str]:
+    """A line for each process that lacks threads."""
     by_module: dict[str, list[Member]] = defaultdict(list)
     for member in fleet.members.values():
         by_module[member.role.module].append(member)
@@ -155,7 +167,7 @@ def _check_threads(fleet: Fleet) -> None:
             every |= count
         for life, count in counts.items():
             if missing := every - count:
-                fleet.broken(f"{life} lacks threads that others of its role have: {sorted(missing)}")
+                yield f"{life} lacks threads that others of its role have: {sorted(missing)}"
 
 
 def _lasting(names: Iterable[str]) -> list[str]:

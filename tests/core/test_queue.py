@@ -75,7 +75,7 @@ class Fleet:
 
         declare(self.broker, name, fetch)
 
-    def start(self, threads: int = 4, look_ms: int = 100) -> dramatiq.Worker:
+    def start(self, threads: int = 4, look_ms: int = 25) -> dramatiq.Worker:
         worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=look_ms)
         worker.start()
         self._workers.append(worker)

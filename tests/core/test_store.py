@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from tbcache.store import clock as clock_module
 from tbcache.store import node as node_module
 from tbcache.store.clock import ServerClock
 from tbcache.store.node import Node
+from tests.blocking import Membership, core
 from tests.server import Server, wait_until
 
 
@@ -120,6 +122,32 @@ def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_comes_back(
     # Or of a call that began before the end and comes to a connection after it.
     assert node.call("PING") == b"PONG"
     wait_until(lambda: clients(server) == before, what="the end of its connection")
+
+
+@pytest.mark.parametrize("who", ["waiter", "member"])
+def test_a_subscription_is_closed_whenever_its_thread_is_stopped(
+    server: Server, store_for: Callable[..., Store], who: str
+) -> None:
+    """Also between two rounds, where the thread does nothing any more that could close it."""
+    before, store, is_stopped = clients(server), store_for(server), threading.Event()
+    membership = Membership(store)
+    thread: Any = store._waiter._thread if who == "waiter" else core(membership)._thread
+    step = thread._step
+
+    def last_round() -> float:
+        step()
+        thread.stop()
+        is_stopped.set()
+        return 0.0
+
+    thread._step = last_round
+    if who == "waiter":
+        assert run(store.first("list", 0.01)) is None
+    else:
+        membership.start()
+    assert is_stopped.wait(60)
+    store.close()
+    wait_until(lambda: clients(server) == before, what="the end of every connection")
 
 
 def clients(server: Server) -> int:

@@ -186,8 +186,10 @@ class Pool:
 class Thread:
     """Stands for ``tbcache.io.background.BackgroundThread``: the same rounds, in virtual time."""
 
-    def __init__(self, name: str, step: Callable[[], float | None]) -> None:
-        self.name, self._step = name, step
+    def __init__(
+        self, name: str, step: Callable[[], float | None], end: Callable[[], object] = lambda: None
+    ) -> None:
+        self.name, self._step, self._end = name, step, end
         kernel = _kernel()
         self._kernel, self._home = kernel, kernel.host
         self._task: Task | None = None
@@ -214,7 +216,7 @@ class Thread:
         self._is_wanted = True
         if self._task is None and not self._home.is_dead:
             stopping = self._stopping = Event()
-            self._task = self._kernel.spawn(self._home, self.name, lambda: self._go_on(stopping, after))
+            self._task = self._kernel.spawn(self._home, self.name, lambda: self._run(stopping, after))
 
     def stop(self, timeout: float = 1.0) -> None:
         task, self._task = self._task, None
@@ -229,6 +231,11 @@ class Thread:
 
     def restart(self) -> bool:
         return False
+
+    def _run(self, stopping: Event, after: float) -> None:
+        self._go_on(stopping, after)
+        # What a process that is killed has open is closed by nobody.
+        self._end()
 
     def _go_on(self, stopping: Event, pause: float | None) -> None:
         while not stopping.wait(pause):
