@@ -9,6 +9,7 @@ import pytest
 
 from bench import relevance
 from tbcache.models import Item
+from tbcache.models.error import ConfigurationError
 from tbcache.models.names import named
 from tbcache.scoring import voice_rules
 from tbcache.scoring.voices import weigh
@@ -100,6 +101,22 @@ def test_names_of_ones_own_go_before_those_that_are_shipped() -> None:
     assert named("SQ", own).names == ("Block", "Cash App")
     assert named("ZZ", own).is_meant("Zigzag opens a shop")
     assert named("SQ").names == ("Square*", "Block Inc")
+
+
+@pytest.mark.parametrize(
+    "entry", ["SQ=*", "SQ=|", "SQ=Block|", 'SQ="Block" Inc', "SQ=Block,SQ=Cash App", "SQ"]
+)
+def test_names_that_make_no_query_are_refused(entry: str) -> None:
+    """A query with half a quotation mark is refused by the upstream at each fetch, and a name was forgotten."""
+    with pytest.raises(ConfigurationError, match="TBCACHE_NAMES"):
+        Settings.load({"TBCACHE_NAMES": entry})
+
+
+def test_a_long_text_of_one_name_is_looked_at_once() -> None:
+    """Each word was compared with each name: seconds for each such post, at each answer."""
+    text = "the nasdaq 100 " * 2600
+    assert not named("QQQ").is_meant(text)
+    assert named("QQQ").is_meant(f"{text} and the shares of it")
 
 
 def test_a_query_asks_for_the_names() -> None:

@@ -7,12 +7,13 @@ these takes whatever an upstream may send in the megabytes that an answer may ha
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 
 from tbcache.io.log import get_logger
-from tbcache.models import Item, Page
+from tbcache.models import Engagement, Item, Page
 from tbcache.models.error import UpstreamPayloadError
 from tbcache.repository.answer import storable
 
@@ -29,6 +30,8 @@ MAX_URL = 2_048
 MAX_LANG = 35
 MAX_SYMBOL = 15
 MAX_SYMBOLS = 100
+#: Of likes and followers: what every database and JSON can hold.
+MAX_COUNT = 10**15
 
 
 def bounded(source: str, page: Page) -> Page:
@@ -82,6 +85,9 @@ def _fits(item: Item) -> bool:
         all(map(_is_key, ids))
         and all(map(_is_storable, texts))
         and (item.at is None or item.at.tzinfo is UTC)
+        and _figure(item.score) == item.score
+        and _weight(item.weight) == item.weight
+        and all(_count(one) == one for one in _counts(item.engagement))
         and len(item.text) <= MAX_TEXT
         and len(item.author or "") <= MAX_AUTHOR
         and len(item.url or "") <= MAX_URL
@@ -98,6 +104,9 @@ def _cut(item: Item) -> Item:
     return replace(
         item,
         id=_key(item.id),
+        score=_figure(item.score),
+        weight=_weight(item.weight),
+        engagement=Engagement(*map(_count, _counts(item.engagement))),
         at=item.at and item.at.astimezone(UTC),
         text=_shorten(storable(item.text), MAX_TEXT),
         author=item.author and _shorten(storable(item.author), MAX_AUTHOR),
@@ -108,6 +117,23 @@ def _cut(item: Item) -> Item:
         origin=item.origin and _key(item.origin),
         first_id=item.first_id and _key(item.first_id),
     )
+
+
+def _counts(engagement: Engagement) -> tuple[int | None, ...]:
+    return engagement.likes, engagement.reposts, engagement.replies, engagement.followers
+
+
+def _figure(value: float | None) -> float | None:
+    """``value`` where it is a number. Frames of data have NaN where something is missing."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _weight(value: float) -> float:
+    return value if 0 <= value < math.inf else 0.0
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and abs(value) <= MAX_COUNT else None
 
 
 def _shorten(text: str, most: int) -> str:

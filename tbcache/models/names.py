@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -144,13 +146,19 @@ def _table() -> dict[str, Named]:
 
 
 def _speaks_of_markets(text: str, found: list[re.Match[str]], also: re.Pattern[str] | None = None) -> bool:
-    """Whether something beside what was found is a word of markets, or of what is looked for ``also``."""
-    return any(
-        all(each.start() >= mark.end() or each.end() <= mark.start() for mark in found)
-        for pattern in (_MARKET, also)
-        if pattern is not None
-        for each in pattern.finditer(text)
-    )
+    """Whether something beside what was found is a word of markets, or of what is looked for ``also``.
+
+    What was found of one name is in order and apart; of several names it may overlap.
+    """
+    marks = sorted((mark.start(), mark.end()) for mark in found)
+    starts, ends = [start for start, _ in marks], list(itertools.accumulate((end for _, end in marks), max))
+
+    def is_beside(each: re.Match[str]) -> bool:
+        before = bisect_left(starts, each.end())
+        return not before or ends[before - 1] <= each.start()
+
+    words = (each for pattern in (_MARKET, also) if pattern is not None for each in pattern.finditer(text))
+    return any(map(is_beside, words))
 
 
 @functools.lru_cache(maxsize=4096)

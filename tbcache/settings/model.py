@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,9 +91,17 @@ def _names(value: object) -> object:
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    if not all(symbol.strip() and names.strip() for symbol, _, names in pairs):
-        raise ValueError("each entry is SYMBOL=NAME|NAME, like SQ=Block|Cash App")
-    return {ticker(symbol): names.strip() for symbol, _, names in pairs}
+    if not all(symbol.strip() and _are_names(names) for symbol, _, names in pairs):
+        raise ValueError("each entry is SYMBOL=NAME|NAME without quotation marks, like SQ=Block|Cash App")
+    found = [(ticker(symbol), names.strip()) for symbol, _, names in pairs]
+    if twice := [symbol for symbol, count in Counter(symbol for symbol, _ in found).items() if count > 1]:
+        raise ValueError(f"{twice[0]} is there twice: names of one symbol are separated by |")
+    return dict(found)
+
+
+def _are_names(text: str) -> bool:
+    """Each of them has a letter or a digit, and none a quotation mark, which queries put around it."""
+    return all(any(map(str.isalnum, name)) and '"' not in name for name in text.split("|"))
 
 
 def _pairs(value: object) -> object:

@@ -12,7 +12,7 @@ import pytest
 from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
 from tbcache.fetch.reader import parse_page
 from tbcache.io import utc_now
-from tbcache.models import Item, Page, RateHint, RawResponse
+from tbcache.models import Engagement, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamPayloadError
 
 ITEM = Item("1", utc_now(), "up we go", author="me")
@@ -54,6 +54,15 @@ def test_what_else_an_item_says_is_bounded_too() -> None:
     (item,) = _read(Page((long,))).items
     assert (item.url, item.lang, item.symbols, item.first_id) == (None, None, ("AAPL",) * 100, "f")
     assert len(item.origin or "") == 32
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_a_figure_that_is_none_is_left_out(odd: float) -> None:
+    """NaN is not itself: each read would be a new version, and the past another one than what was said."""
+    wrong = replace(ITEM, score=odd, weight=odd, engagement=Engagement(likes=2**70, followers=7, reposts=-3))
+    (item,) = _read(Page((wrong,))).items
+    assert (item.score, item.weight) == (None, 0.0)
+    assert item.engagement == Engagement(followers=7, reposts=-3)
 
 
 def test_a_text_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
