@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from tbcache.models import FetchRequest, RateLimitStatus, SymbolSentiment
 from tbcache.settings import Source
+from tbcache.timeline import FINAL
 
-#: For these reasons an answer lacks hours that no other load can bring: there are no more, or none is kept.
-FINAL = frozenset(("full", "search_depth", "no_next_page", "no_times", "plan_delay"))
 #: For these another load may bring them at once. What else was met, as a page that could not be read, may be
 #: met again: it is tried once in RETRY_SECONDS.
 PASSING = frozenset(("page_budget", "rate_limit", "budget", "throttled", "quota", "unavailable"))

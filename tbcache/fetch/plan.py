@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from tbcache.models import FetchRequest
 from tbcache.models.request import Stretch
 from tbcache.settings import Source
-from tbcache.timeline import Record, Scored, Span
+from tbcache.timeline import FINAL, Record, Scored, Span
 
 #: Nothing is asked for in the oldest part of the hours alone.
 EDGE = timedelta(seconds=2)
@@ -40,8 +40,12 @@ def stretches(
     news = _between(dated, since, None)
     if request.is_deep:
         holes = known.timeline.coverage.holes(Span(start, last.end))
+        # What the last load could not have had, or kept, the next one cannot either.
+        is_final = known.reason in FINAL
         # The server's time may be found to be less than it was taken for: what that opens closes by itself.
-        asked = [hole for hole in holes if hole.end - start >= EDGE]
+        asked = [
+            hole for hole in holes if hole.end - start >= EDGE and not (is_final and hole.start == start)
+        ]
         return news, *(_between(dated, *hole) for hole in reversed(asked))
     if request.hours <= known.hours or last.start <= start:
         return (news,)

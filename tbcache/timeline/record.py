@@ -56,6 +56,8 @@ class Record:
 
 #: The reason of a record that has no room for more of its hours.
 FULL = "full"
+#: For these reasons there are hours that no load can bring: there are no more items, or none more is kept.
+FINAL = frozenset((FULL, "search_depth", "no_next_page", "no_times", "plan_delay"))
 
 
 class Packed(NamedTuple):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.deepening import Deepening
-from scheduler.missing import FINAL, PASSING, RETRY_SECONDS, Candidate, has_room, may_spend, next_of
+from scheduler.missing import PASSING, RETRY_SECONDS, Candidate, has_room, may_spend, next_of
 from tbcache.admission import Go, Settlement
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, Limit, RateLimitStatus, SymbolSentiment
@@ -21,6 +21,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, get_source
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
+from tbcache.timeline import FINAL
 from tests.blocking import Admission
 from tests.core.conftest import ask
 from tests.timeline.kit import examples

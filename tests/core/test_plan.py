@@ -185,3 +185,10 @@ def test_the_first_moments_of_the_hours_are_not_asked_for_alone() -> None:
     deep = replace(AAPL, is_deep=True)
     assert len(stretches(known(NOON), deep, X, NOON - timedelta(seconds=1))) == 1
     assert len(stretches(known(NOON), deep, X, NOON - timedelta(seconds=3))) == 2
+
+
+@pytest.mark.parametrize(("reason", "count"), [("page_budget", 2), ("full", 1), ("search_depth", 1)])
+def test_hours_that_cannot_be_had_are_not_asked_for_again(reason: str, count: int) -> None:
+    """Each hour, when known items are looked at again, twelve pages were read in vain, and paid for on X."""
+    record = replace(known(NOON, hours=6), hours=24, reason=reason)
+    assert len(stretches(record, replace(AAPL, is_deep=True), X, NOON)) == count
