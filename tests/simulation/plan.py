@@ -69,6 +69,8 @@ CLOCK_FAULTS = (
     "set the clock for a while",
     "set the clock for a while",
     "set the clock at any time",
+    "come back with another clock",
+    "come back with another clock",
     "cut off",
     "cut off and kill",
     "cut all off",

@@ -17,7 +17,7 @@ import statistics
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 from tbcache.store import script as script_module
 from tbcache.testing.simulated.attach import attached
 from tests.simulation.bug import BUGS, Bug, Change
-from tests.simulation.plan import plan_of
+from tests.simulation.plan import Plan, clock_plan_of, plan_of
 from tests.simulation.run import run
 from tests.simulation.scripts import declared
 
@@ -123,22 +123,22 @@ def find(one: Bug, seeds: Iterable[int]) -> Found:
 
     Worlds without what the bug needs are left out, and counted: they say too little of it to be run.
     """
-    began = time.monotonic()
+    began, plans = time.monotonic(), clock_plan_of if one.is_of_clock else plan_of
     for seed in seeds:
-        plan = plan_of(seed)
+        plan = plans(seed)
         if not all(map(plan.has, one.needs)):
             continue
         with planted(one):
             promise = run(plan).promise
-        if promise is not None and _is_well(seed):
+        if promise is not None and _is_well(plans, seed):
             return Found(one, seed, promise, time.monotonic() - began)
     return Found(one, None, None, time.monotonic() - began)
 
 
 @functools.cache
-def _is_well(seed: int) -> bool:
+def _is_well(plans: Callable[[int], Plan], seed: int) -> bool:
     """A world that breaks a promise anyway says nothing about a bug."""
-    return run(plan_of(seed)).promise is None
+    return run(plans(seed)).promise is None
 
 
 def _order(one: Bug, most: int) -> Iterator[int]:

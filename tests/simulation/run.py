@@ -581,6 +581,14 @@ def _lose_beside(run: _Run, process: Process, step: Step) -> None:
     run.kernel.after(0.05 + 0.1 * (step.odd % 4), lambda: run.lose(({}, {}), 0, 0.0))
 
 
+def _come_back_with_another_clock(run: _Run, process: Process, step: Step) -> None:
+    """All is used up as the server goes; it comes back empty, on a machine whose clock is another."""
+    for one in run.world.active:
+        one.do("act saturate", lambda one=one: one.saturate(1.0 + step.seconds))
+    run.kernel.after(0.3, lambda: run.lose(({}, {}), 0, step.seconds / 2))
+    run.kernel.after(0.3, lambda: run.step_clock(CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]))
+
+
 def _leave(run: _Run, process: Process, step: Step) -> None:
     if len(run.world.active) > 1:
         run.kernel.spawn(process, "stop", process.stop)
@@ -655,6 +663,7 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     ),
     "clear values": _clear_values,
     "set the clock for a while": _step_for_a_while,
+    "come back with another clock": _come_back_with_another_clock,
     "set the clock at any time": lambda run, process, step: run.step_clock(
         CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
     ),
