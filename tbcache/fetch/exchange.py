@@ -7,7 +7,7 @@ cached is used, and no answer is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from tbcache.admission import Ask, Reach, Settled, Settlement
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.reader import PageReader, Upstream, sent
+from tbcache.io import random_id
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.request import Stretch
 from tbcache.scoring import Scorer, VoiceRule
@@ -37,15 +38,16 @@ class Exchange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What is recorded, under a key of its own: no answer is made of it."""
+    """What is recorded, under a key that no other has: what another recording left would stand in for it."""
 
     source: str
     symbol: str
     hours: int
+    id: str = field(default_factory=random_id)
 
     @property
     def key(self) -> str:
-        return f"{self.source}:{self.symbol}:recording"
+        return f"{self.source}:{self.symbol}:recording-{self.id}"
 
 
 async def listen(

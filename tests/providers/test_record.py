@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from tbcache import ConfigurationError, UpstreamAuthError
+from tbcache import ConfigurationError, UpstreamAuthError, UpstreamUnavailable
 from tbcache.cli.app import app
 from tbcache.cli.error import run
 from tbcache.embedded.simulator import DEMO_CREDENTIALS, create_app
@@ -119,6 +119,22 @@ def test_a_refusal_is_recorded_as_well(
         make(planned(provider_of("twitter"), tmp_path), 10.0)
     (recording,) = read_folder(tmp_path, "twitter")
     assert (recording.response.status, recording.ids) == (401, None)
+
+
+def test_no_recording_of_before_stands_in_for_one(
+    provider_of: Callable[..., Provider], upstream: TestClient, tmp_path: Path
+) -> None:
+    """A command that ends well and has written nothing would be believed."""
+    provider = provider_of("stocktwits")
+    make(planned(provider, tmp_path / "first", pages=1), 10.0)
+    upstream.post("/_faults", json={"stocktwits": {"outage": True}})
+    try:
+        with pytest.raises(UpstreamUnavailable):
+            make(planned(provider, tmp_path / "second", pages=1), 10.0)
+    finally:
+        upstream.delete("/_faults")
+    (recording,) = read_folder(tmp_path / "second", "stocktwits")
+    assert recording.response.status >= 500
 
 
 # What anybody may see
