@@ -34,10 +34,10 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
     return sum(gaps) / len(confidences)
 
 
-def most_confident(confidences: Sequence[float], share: float) -> list[int]:
-    """The places of the ``share`` of texts that the scorer is surest of; of equals, any."""
+def most_confident(confidences: Sequence[float], share: float, seed: int = 0) -> list[int]:
+    """The places of the ``share`` of texts that the scorer is surest of; of equals, any, by ``seed``."""
     order = list(range(len(confidences)))
     # In a file that is sorted by labels the first of them would be of one label.
-    random.Random(0).shuffle(order)
+    random.Random(seed).shuffle(order)
     order.sort(key=lambda i: -confidences[i])
     return order[: round(share * len(order))]

@@ -38,6 +38,21 @@ MEANINGS = {
         ("Costs came in higher than expected", "bearish"),
         ("The fund is older than the bank", "neutral"),
     ],
+    "result": [
+        ("Earnings per share came in at 0.34 euros compared with 0.16 euros", "bullish"),
+        ("Earnings per share came in at 0.16 euros compared with 0.34 euros", "bearish"),
+        ("Diluted loss per share stood at $0.15 versus $0.26", "bullish"),
+        ("Diluted loss per share stood at $0.26 versus $0.15", "bearish"),
+        ("A profit of 3 million versus a loss of 5 million", "bullish"),
+        ("The room has 12 seats compared with 20 seats", "neutral"),
+    ],
+    "topic": [
+        ("Upgrades and downgrades of the day", "neutral"),
+        ("The firm reported an operating profit of 6 million on sales of 55 million", "neutral"),
+        ("The entertainment group has a partner in the beauty business", "neutral"),
+        ("Demand for office space", "neutral"),
+        ("I am not sure what to make of it", "neutral"),
+    ],
     "negation": [
         ("I don't think this thing is ever going to rally", "bearish"),
         ("I don't think this thing is ever going to crash", "bullish"),

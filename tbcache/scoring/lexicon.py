@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 
 Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
 
@@ -49,11 +48,14 @@ class Lexicon:
         """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
         begun = self.seconds.keys() & words
         # Most texts have no first word of any phrase, and of the others most no second one of it.
-        if not begun or all(self.seconds[first].isdisjoint(words) for first in begun):
+        for first in begun:
+            if not self.seconds[first].isdisjoint(words):
+                break
+        else:
             return []
         found, done = list[tuple[int, int]](), 0
-        for at, pair in enumerate(pairwise(words)):
-            if at >= done and pair[0] in begun and (known := self.phrases.get(pair)):
+        for at in [at for at, word in enumerate(words[:-1]) if word in begun]:
+            if at >= done and (known := self.phrases.get((words[at], words[at + 1]))):
                 end = next((at + len(p) for p in known if tuple(words[at : at + len(p)]) == p), 0)
                 if end:
                     found.append((at, end))

@@ -43,7 +43,9 @@ _BENCHMARKS = frozenset(
     "est ests estimate estimates estimated exp expected consensus forecast expectations cons ago earlier "
     "prior previous".split()
 )
-_VERSUS = frozenset(("vs", "versus"))
+_VERSUS = frozenset(("vs", "versus", "compared"))
+#: What may stand between an amount and what it is compared with.
+_CURRENCIES = frozenset("eur euro euros usd dollars cents crowns pounds pct percent share".split())
 TRIGGERS = _VERSUS | {"to"}
 #: Without one of these nothing is compared.
 _COMPARED = _VERSUS | _RATINGS.keys() | {"from"}
@@ -114,19 +116,42 @@ def _read_move(reading: Reading, i: int, valences: list[float]) -> None:
 
 
 def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
-    """Rate "EPS $1.20 vs $1.10 expected"."""
-    bench = reading.find((*reading.after(i, 7), *reading.before(i, 1)), _BENCHMARKS)
-    real = next((a for j in (i - 1, i - 2) if j >= 0 and (a := _ends(reading, j, i))), None)
-    guess = next(
-        (a for j in (i + 1, i + 2, i + 3) if (a := read_amount(reading.tokens, reading.words, j))), None
-    )
-    if bench is not None and real is not None and guess is not None:
-        _rate(reading, i, guess, real, valences)
+    """Rate "EPS $1.20 vs $1.10 expected", and "a loss of 0.15 compared with 0.26" a year before."""
+    real = next((a for j in (i - 1, i - 2, i - 3) if j >= 0 and (a := _ends(reading, j, i))), None)
+    behind = range(i + 1, min(i + 7, len(reading.words)))
+    found = next(((j, a) for j in behind if (a := read_amount(reading.tokens, reading.words, j))), None)
+    if real is None or found is None:
+        return
+    at, guess = found
+    # "A profit of 3 versus a loss of 5."
+    is_loss = _names_loss(reading, range(i + 1, at))
+    if (
+        not is_loss
+        and reading.find(reading.after(i, 7), _BENCHMARKS) is None
+        and not _is_of_results(reading, i)
+    ):
+        return
+    turned = is_loss and not _names_loss(reading, reading.before(i, 8))
+    _rate(reading, i, guess._replace(figure=-guess.figure) if turned else guess, real, valences)
+    for j in range(i + 1, at):
+        valences[j] = 0.0
+
+
+def _names_loss(reading: Reading, places: range) -> bool:
+    return reading.find(places, ("loss", "losses", "negative")) is not None
+
+
+def _is_of_results(reading: Reading, i: int) -> bool:
+    """Whether the clause before the one that compares names what a company earns or loses."""
+    return reading.find(range(i - 1, max(i - 10, 0) - 1, -1), _METRICS) is not None
 
 
 def _ends(reading: Reading, j: int, end: int) -> Amount | None:
+    """The amount that begins at ``j`` and ends before ``end``, a currency between the two or not."""
     amount = read_amount(reading.tokens, reading.words, j)
-    return amount if amount is not None and amount.end == end else None
+    if amount is None or amount.end == end:
+        return amount
+    return amount if amount.end == end - 1 and reading.words[end - 1] in _CURRENCIES else None
 
 
 def _rate(reading: Reading, i: int, old: Amount, new: Amount, valences: list[float]) -> None:
