@@ -1,7 +1,7 @@
-"""What others wrote, read with care: text that can be shown, numbers that are numbers, moments that exist.
+"""Untrusted input, read within bounds: text that can be shown, numbers that are numbers, moments that exist.
 
-Redis is shared, and an upstream says what it likes: what stands there may be damaged, or meant to
-deceive whoever looks at it on a terminal.
+Others write to Redis too, and an upstream answers whatever it likes. So any value may be damaged, or meant to
+deceive whoever reads it on a terminal.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from tbcache.models.decoder import decode_json
 
 T = TypeVar("T")
 
-#: The longest text that is shown of anything, and the longest line that it may be a part of.
+#: The most characters of a text that is shown, and of the line that it is a part of.
 SHOWN, LINE = 200, 1000
-#: The largest count that is believed: none of ours comes near it, and sums of many still fit into 64 bits.
+#: The largest count that is accepted. None of ours comes near it, and sums of many still fit into 64 bits.
 MOST = 10**15
 #: The last day of the calendar that Python has.
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
 MOST_US = int(LAST.timestamp()) * 1_000_000
 
 
-#: A character's number with more digits than any has; Python refuses to read one of thousands.
+#: The number of a character, with more digits than any has. Python refuses to read a number of thousands of
+#: digits.
 _NO_CHARACTER = re.compile(r"&#[0-9]{100,};?")
 
 
 class NotJson(ValueError):
-    """The bytes are no JSON, or none of the kind that was to be read; says why in one line."""
+    """The bytes are no JSON, or none of the expected kind. The message says why in one line."""
 
 
 @overload
