@@ -149,6 +149,9 @@ BROKEN: dict[str, tuple[str, type[Provider]]] = {
     "ids of one process": ("stable ids", item_with(id=lambda row: f"x{row['id']}")),
     "milliseconds as seconds": ("times", item_with(at=lambda row: moment(row["at"]) + timedelta(days=900))),  # type: ignore[operator]
     "seconds as milliseconds": ("times", item_with(at=lambda row: datetime(1970, 1, 21, tzinfo=UTC))),
+    "a score beyond 1": ("bounds", item_with(score=lambda row: 5.0)),
+    "a weight that is none": ("bounds", item_with(weight=lambda row: float("nan"))),
+    "an endless id": ("bounds", item_with(id=lambda row: row["id"] * 300)),
     "no times": ("times", item_with(at=lambda row: None)),
     "the clock": ("pure", item_with(text=lambda row: f"{next(_COUNT)}")),
     "no cursor is sent": ("cursor moves", without("cursor")),

@@ -50,6 +50,7 @@ RULES: dict[str, Rule] = {
     "unique ids": page_rule.ids_are_unique,
     "stable ids": page_rule.ids_are_stable,
     "times": page_rule.times_are_right,
+    "bounds": page_rule.items_keep_to_bounds,
     "newest first": page_rule.newest_first,
     "pure": page_rule.parse_is_pure,
     "cursor moves": request_rule.cursor_moves,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import datetime, timedelta
 
+from tbcache.models import Item
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.providers.conformance.checked import Checked, Found, Read
 
@@ -93,6 +95,27 @@ def _within(read: Read, since: datetime) -> Iterator[Found]:
     if is_first and read.times and max(read.times) < since - _AHEAD:
         what = f"all items are older than what was asked for: {max(read.times):%Y-%m-%d %H:%M} at most"
         yield Found(read.name, what, "are the times read in the right unit, and is the newest asked for?")
+
+
+def items_keep_to_bounds(checked: Checked) -> Iterator[Found]:
+    """What does not is cut, replaced or left out when a worker reads it, in silence."""
+    for read in checked.read:
+        written = checked.provider.parse(read.recording.response).items
+        for item, kept in zip(written, read.page.items, strict=False):
+            if changed := [
+                one.name for one in fields(Item) if getattr(item, one.name) != getattr(kept, one.name)
+            ]:
+                what = f"{', '.join(changed)} of item {kept.id!r:.60} cannot be kept as it is"
+                yield Found(read.name, what, "see tbcache/fetch/page.py for how long each may be")
+                break
+            if kept.score is not None and not -1 <= kept.score <= 1:
+                what = f"item {kept.id!r:.60} has the score {kept.score:g}"
+                yield Found(read.name, what, "a score is from -1 to 1; how much an item counts is its weight")
+                break
+
+
+def _differing(item: Item, kept: Item) -> list[str]:
+    return [one.name for one in fields(Item) if getattr(item, one.name) != getattr(kept, one.name)]
 
 
 def newest_first(checked: Checked) -> Iterator[Found]:
