@@ -29,7 +29,10 @@ from tbcache import (
 from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.models.error import UpstreamPayloadError, UpstreamThrottled, UpstreamUnavailable
+from tbcache.providers.conformance import check
+from tbcache.providers.recording import read_folder
 from tbcache.providers.registry import _class_of
+from tbcache.providers.tape import Plan, make
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.settings.source import _resolve
 from tests import conftest, readme
@@ -174,6 +177,15 @@ def test_a_refresh_asks_for_what_is_new_alone(bluesky: object, upstream: Bluesky
     assert (first.sentiment.count, again.sentiment.count) == (6, 6)
     asked = [datetime.fromisoformat(one["since"]) for one in upstream.asked if "cursor" not in one]
     assert asked[1] - asked[0] > timedelta(hours=1, minutes=50)
+
+
+def test_the_class_of_the_readme_keeps_every_rule(bluesky: object, upstream: Bluesky, tmp_path: Path) -> None:
+    """What people copy is what the check is content with."""
+    provider = get_provider("bluesky")
+    make(Plan(provider, provider.source.request("AAPL", 2), 2, tmp_path), 30.0)
+    report = check(provider, read_folder(tmp_path, "bluesky"))
+    assert (report.findings, report.pages) == ((), 3)
+    assert len(upstream.asked) == 3
 
 
 def test_a_class_of_the_old_form_is_told_what_its_argument_is_now(module: Callable[[str], None]) -> None:

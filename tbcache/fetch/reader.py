@@ -82,7 +82,7 @@ class RecheckingUpstream(Upstream, Protocol):
 class CountingUpstream(Upstream, Protocol):
     """An upstream that says how many items there were, without giving them."""
 
-    async def counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
+    async def item_counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
         """How many items there were in the quarter of an hour from each of these moments on."""
 
 

@@ -155,7 +155,7 @@ class SentimentJob:
         ):
             return {}
         with until(attempt.grant.send_by):
-            return await self._upstream.counts(self.request, self._admission.now)
+            return await self._upstream.item_counts(self.request, self._admission.now)
 
     async def _end_pack(self, attempt: Attempt, error: UpstreamError) -> None:
         """Take a slot for another try, without the members of the pack.

@@ -179,7 +179,7 @@ class TwitterProvider(Provider):
             return replace(response, status=200, body=_EMPTY)
         return response
 
-    async def counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
+    async def item_counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
         """By X's own count of the same query; nothing where no ``counts_budget`` is set."""
         if self._counts is None or self._is_plain:
             return {}
