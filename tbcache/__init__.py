@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tbcache.models.version import __version__ as __version__
     from tbcache.monitoring import UsageMonitor, get_usage_monitor
     from tbcache.providers import Provider, get_provider, get_symbol, history
-    from tbcache.queue import Handle, enqueue
+    from tbcache.queue import Handle, PacingBroker, RateLimitMiddleware, enqueue, get_broker
     from tbcache.rate_limiter import RateLimiter, get_rate_limiter
     from tbcache.repository import SentimentRepository
     from tbcache.scoring import Scorer
@@ -92,6 +92,9 @@ _HOME = {
     # queueing
     "Handle": "queue",
     "enqueue": "queue",
+    "PacingBroker": "queue",
+    "RateLimitMiddleware": "queue",
+    "get_broker": "queue",
     # parts that can be replaced
     "Scorer": "scoring",
     "SentimentRepository": "repository",
@@ -139,8 +142,10 @@ __all__ = [
     "Limit",
     "MissingExtra",
     "Outcome",
+    "PacingBroker",
     "Page",
     "Provider",
+    "RateLimitMiddleware",
     "RateLimitStatus",
     "RateLimited",
     "RateLimiter",
@@ -167,6 +172,7 @@ __all__ = [
     "UsageMonitor",
     "cached",
     "enqueue",
+    "get_broker",
     "get_cache_manager",
     "get_provider",
     "get_rate_limiter",

@@ -21,6 +21,7 @@ from tbcache.models import FetchRequest
 from tbcache.models.error import UpstreamNotFound
 from tbcache.monitoring import UsageMonitor, WorkerStatus
 from tbcache.queue import Queue
+from tbcache.queue.heartbeat import living_threads
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server, wait_until
@@ -43,10 +44,10 @@ def test_a_worker_whose_threads_are_gone_ends(monkeypatch: pytest.MonkeyPatch) -
     worker.start()
     watch = health.ThreadWatch(worker)
     watch.start()
-    assert (watch.is_well, health.living_threads(worker)) == (True, 2)
+    assert (watch.is_well, living_threads(worker)) == (True, 2)
     worker.workers[0].stop()
     wait_until(lambda: ends)
-    assert (watch.is_well, health.living_threads(worker)) == (False, 1)
+    assert (watch.is_well, living_threads(worker)) == (False, 1)
     assert ends == [(os.getpid(), signal.SIGTERM)]
     watch.stop()
     worker.stop()

@@ -13,12 +13,11 @@ from dramatiq.middleware import CurrentMessage
 from tbcache.models import Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.providers import get_provider
-from tbcache.queue import PacingBroker, RateLimitMiddleware, actor_name
+from tbcache.queue import HeartbeatMiddleware, PacingBroker, RateLimitMiddleware, actor_name
 from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import get_settings, get_sources
 from tbcache.store import get_store
 
-from .heartbeat import HeartbeatMiddleware
 from .outbox import OutboxMiddleware
 from .sweep import SweepMiddleware
 

@@ -44,11 +44,6 @@ class ThreadWatch:
         return None
 
 
-def living_threads(worker: Worker) -> int:
-    """How many threads of a worker can run a job."""
-    return sum(thread.is_alive() for thread in worker.workers)
-
-
 def _threads(worker: Worker) -> Iterator[Thread]:
     yield from worker.workers
     yield from list(worker.consumers.values())

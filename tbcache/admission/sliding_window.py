@@ -91,6 +91,10 @@ class SlidingWindow:
         """The answer to what was sent with ``slot`` is in."""
         await self._limiter.commit(self.source.name, slot, cost)
 
+    async def give_back(self, slot: str, cost: int = 1) -> None:
+        """Nothing was sent with ``slot``."""
+        await self._limiter.release(self.source.name, slot, cost)
+
     async def get_status(
         self, limit: int | None = None, window_seconds: float | None = None
     ) -> RateLimitStatus:

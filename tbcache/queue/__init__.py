@@ -2,19 +2,22 @@
 
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.handle import Handle, Queue, enqueue, get_queue, put
+from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
-from tbcache.queue.middleware import RateLimitMiddleware
+from tbcache.queue.rate_limit import RateLimitMiddleware
 
 __all__ = [
     "DeadLetter",
     "Deaths",
     "Handle",
+    "HeartbeatMiddleware",
     "PacingBroker",
     "Queue",
     "QueueDepth",
     "RateLimitMiddleware",
     "actor_name",
     "enqueue",
+    "get_broker",
     "get_queue",
     "put",
 ]

@@ -11,6 +11,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
+from tbcache.models.error import UnknownSource
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, actor_name
@@ -79,6 +80,25 @@ class PacingBroker(Broker):
             raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
         hand = self.hands.setdefault(queue_name, Hand(self.threads, queue_name))
         return PacingConsumer(self.context, hand, self.source_of(queue_name), timeout / 1000, prefetch)
+
+    def declare_actor(self, actor: dramatiq.Actor[Any, Any]) -> None:
+        """Declare an actor; one that has the option ``source`` waits in that source's queue, and is paced.
+
+        Raises:
+          UnknownSource: none of the broker's sources, and none that the code of this process has declared.
+          ValueError: it has a queue of its own beside.
+        """
+        source = actor.options.get("source")
+        if source is not None:
+            if not self.source_of(source).limits:
+                raise UnknownSource(source, (*self.sources, *get_declared()))
+            if actor.queue_name not in ("default", source):
+                raise ValueError(
+                    f"{actor.actor_name} is paced by {source}, whose queue it waits in: leave out the queue "
+                    f"{actor.queue_name!r}"
+                )
+            actor.queue_name = source
+        super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:

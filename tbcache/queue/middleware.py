@@ -1,47 +1,18 @@
-"""What stands around an actor: its slot before, its fate after."""
+"""What becomes of a fetch, as its outcome says."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware
 
-from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.io import utc_now
 from tbcache.models import Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
-
-SOON_SECONDS = 0.25
-RETRY_SECONDS = 5.0
-
-
-class RateLimitMiddleware(Middleware):
-    """Sees to it that a job runs with a slot, whatever broker brought it.
-
-    The pacing broker's jobs come with one, or need none, as their answer is in the cache.
-    Under any other broker (StubBroker, RabbitMQ) it takes one, or puts the job back for the
-    time it has to wait: no retry is spent and no result is stored.
-    """
-
-    def __init__(self, limiters: dict[str, RateLimiter]) -> None:
-        self._limiters = limiters
-
-    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        limiter = self._limiters.get(message.queue_name)
-        if limiter is None or isinstance(message, Job) or message.options.get("slot"):
-            return
-        try:
-            slot = limiter.hold(max_wait=0.0, cost=limiter.source.cost)
-        except RateLimited as error:
-            delay_ms = max(1, round(1000 * max(error.retry_after, SOON_SECONDS)))
-            broker.enqueue(message._message.copy(), delay=delay_ms)
-            # Results would store None for a skipped message: a false completion.
-            message.options["store_results"] = False
-            raise SkipMessage(str(error)) from None
-        message.options["slot"] = slot
+from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
 
 
 class JobMiddleware(Middleware):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,10 @@ from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import StubBackend
 
 from tbcache.models import Limit
+from tbcache.models.error import UnknownSource
 from tbcache.queue import PacingBroker, Queue
 from tbcache.settings import BUILT_IN, Settings
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tests.server import wait_until
 
 REDDIT = replace(BUILT_IN["reddit"], limits=(Limit(2, 600.0),), missing=())
@@ -230,3 +232,87 @@ def test_what_dramatiq_offers_works(shop: Shop, feature: Callable[[Shop], None])
     """Who moves to this broker changes no actor."""
     feature(shop)
     assert shop.broker.threads.busy == 0
+
+
+# Paced
+
+
+def test_a_paced_actor_waits_for_its_slot_and_holds_up_no_other(shop: Shop, store: Store) -> None:
+    """One worker runs both kinds, and priorities hold among jobs that are not paced."""
+    paced = shop.actor(lambda number: shop.done.append(number), actor_name="paced", source="reddit")
+    low, high = (shop.actor(actor_name=name, priority=at) for name, at in (("low", 5), ("high", 0)))
+    for number in range(3):
+        paced.send(number)
+        low.send("low")
+        high.send("high")
+    with shop.open(threads=2):
+        shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
+        wait_until(lambda: Queue(store, shop.broker.settings).depth("reddit").running == 0 and 1 in shop.done)
+    assert [one for one in shop.done if isinstance(one, str)] == ["high"] * 3 + ["low"] * 3
+    assert sorted(one for one in shop.done if isinstance(one, int)) == [0, 1]
+    assert Queue(store, shop.broker.settings).depth("reddit").waiting == 1
+
+
+def test_a_slot_is_held_for_as_long_as_its_job_runs_and_leaves_the_window_after_it(
+    store: Store,
+) -> None:
+    """The request may be sent at its very end: a slot that counts from its begin would leave too early."""
+    shop = Shop(PacingBroker(store, store.settings, [REDDIT]))
+    goes_on = threading.Event()
+    shop.actor(lambda: goes_on.wait(30), actor_name="slow", source="reddit").send()
+    slots = store.keys.slots("reddit")
+
+    def stamps() -> list[float]:
+        return [stamp for _, stamp in store.client.zrange(slots, 0, -1, withscores=True)]
+
+    with shop.open(threads=1):
+        (first,) = wait_until(stamps)
+        wait_until(lambda: stamps()[0] > first)
+        goes_on.set()
+        shop.broker.join("reddit", interval=5, timeout=PATIENCE_MS)
+    now, micros = store.client.time()
+    (last,) = stamps()
+    assert last <= now * 1e6 + micros
+
+
+@pytest.mark.parametrize("is_paced", [True, False])
+def test_a_job_that_is_skipped_is_no_request(shop: Shop, store: Store, is_paced: bool) -> None:
+    """Its slot goes to the next."""
+    paced = shop.actor(actor_name="paced", max_age=1000, **({"source": "reddit"} if is_paced else {}))
+    shop.broker.enqueue(paced.message("old")._replace(message_timestamp=1))
+    shop.work_off(paced.queue_name)
+    assert (shop.done, store.client.zcard(store.keys.slots("reddit"))) == ([], 0)
+
+
+def test_an_actor_waits_in_the_queue_of_its_source(shop: Shop) -> None:
+    """Another queue could not see the slots, and an unknown source would be no limit at all."""
+    assert shop.actor(source="reddit").queue_name == "reddit"
+    with pytest.raises(UnknownSource, match="did you mean 'reddit'"):
+        shop.actor(actor_name="typo", source="redit")
+    with pytest.raises(ValueError, match="leave out the queue 'mail'"):
+        shop.actor(actor_name="both", source="reddit", queue_name="mail")
+
+
+def test_a_retry_is_not_lost_where_redis_is_away(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On RedisBroker a retry that cannot be queued is swallowed, and its message acknowledged."""
+
+    refused: list[str] = []
+
+    async def is_away(script: Any, call: Any) -> Any:
+        refused.append(script.name)
+        raise Unavailable("somewhere", "away")
+
+    def work() -> None:
+        shop.done.append("tried")
+        if len(shop.done) == 1:
+            monkeypatch.setattr(store, "ask", is_away)
+            raise RuntimeError("and Redis with it")
+
+    shop.actor(work, actor_name="work", min_backoff=1, max_backoff=5).send()
+    with shop.open():
+        wait_until(lambda: "finish" in refused)
+        monkeypatch.undo()
+        shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
+    assert shop.done == ["tried"] * 2

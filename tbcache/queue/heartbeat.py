@@ -8,10 +8,11 @@ from dramatiq import Worker
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
+from tbcache.io.singleton import singleton
 from tbcache.monitoring import Workload, get_usage_monitor
-from tbcache.queue import PacingBroker
-
-from .health import living_threads
+from tbcache.queue.broker import PacingBroker
+from tbcache.settings import get_settings, get_sources
+from tbcache.store import get_store
 
 
 class HeartbeatMiddleware(Middleware):
@@ -54,3 +55,20 @@ class HeartbeatMiddleware(Middleware):
         living = threads.total if self._worker is None else living_threads(self._worker)
         doing = tuple(sorted(self._doing.copy().values()))
         return Workload(living, threads.busy, doing, tuple(self._broker.sources))
+
+
+def living_threads(worker: Worker) -> int:
+    """How many threads of a worker can run a job."""
+    return sum(thread.is_alive() for thread in worker.workers)
+
+
+@singleton
+def get_broker() -> PacingBroker:
+    """The broker of this process's settings, for actors of your own: it paces by every source's limits.
+
+    Opens no connection. Its workers are listed by ``tbcache status`` like others.
+    """
+    settings = get_settings()
+    broker = PacingBroker(get_store(), settings, get_sources(settings).values())
+    broker.add_middleware(HeartbeatMiddleware(broker))
+    return broker
