@@ -303,7 +303,7 @@ class Oracle:
 
     def _renew(self, call: Call, found: Any) -> None:
         """A worker says which jobs it has in hand: they are its own for as long again."""
-        is_heard = bool(found.seen)
+        is_heard = bool(found.seen.epoch)
         for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
             if claim in self.claims_until:
                 self.renewed_until[claim] = found.now + call.number("claim_us")
