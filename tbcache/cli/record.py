@@ -33,7 +33,7 @@ def record(
     ] = 60.0,
     data_dir: DataDir = None,
 ) -> None:
-    """Write down what a source answers, without credentials: some pages, and what a refresh gets.
+    """Record what a source answers, without credentials: some pages, and what a refresh gets.
 
     It keeps to the source's limits and budget, and writes over nothing.
     """
