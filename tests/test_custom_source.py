@@ -128,6 +128,8 @@ def bluesky(
 ) -> Callable[[str], None]:
     """The environment of a bot with one source of its own; gives ``module``."""
     monkeypatch.setenv("REDIS_URL", server.url)
+    # On a busy machine a slow answer of Redis is no outage.
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
     monkeypatch.setenv("TBCACHE_SOURCES", ENTRY)
     monkeypatch.setenv("TBCACHE_BLUESKY__BASE_URL", upstream.url)
     monkeypatch.setenv("TBCACHE_BLUESKY__LIMITS", "5/1m,100/1d")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,15 +14,22 @@ from tbcache.fetch.naive import naive_figures
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Item, Page
 from tbcache.models.price import Price
-from tbcache.settings import Source
+from tbcache.settings import Settings, Source
 from tbcache.timeline import Read, Record, Scored, Span, Timeline
 from tests.core.conftest import TWITTER, Upstream
+from tests.server import Server
 
 NOON = utc_now().replace(hour=12, minute=0, second=0, microsecond=0)
 START = NOON - timedelta(hours=24)
 AAPL = FetchRequest("twitter", "AAPL")
 X = replace(TWITTER, price=Price(per_item=0.005, daily_dedupe=True))
 EACH = replace(TWITTER, price=Price(per_item=0.005, per_request=0.01))
+
+
+@pytest.fixture
+def settings(server: Server, settings_for: Callable[..., Settings]) -> Settings:
+    """On a busy machine a slow answer of Redis is no outage."""
+    return settings_for(server, TBCACHE_REDIS_TIMEOUT="10")
 
 
 def record(count: int, read_at: object = NOON, symbols: tuple[str, ...] = ("AAPL",)) -> Record:
