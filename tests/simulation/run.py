@@ -127,7 +127,8 @@ class _Run:
     def _mend_all(self) -> None:
         world = self.world
         for process in world.living:
-            process.connection.cut, process.frozen_until = "", 0
+            process.connection.cut = ""
+            process.thaw()
         if not self.server.is_up:
             self._start_server()
         self.server.thaw()
@@ -382,7 +383,8 @@ class _Run:
     def _bring_back(self, missing: list[Process]) -> None:
         """Who was cut off at the loss is back within a lease and the window."""
         for process in missing:
-            process.connection.cut, process.frozen_until = "", 0
+            process.connection.cut = ""
+            process.thaw()
         self.server.thaw()
         self._start_server()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.testing.simulated.attach import attached
+from tbcache.testing.simulated.kernel import micros
 from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
@@ -129,6 +130,49 @@ def test_what_an_event_loop_asks_is_carried_out_in_the_order_of_asking() -> None
         world.run(1.0)
     asked = [int(key.removeprefix(b"asked:")) for key in heard if key.startswith(b"asked:")]
     assert asked == list(range(40))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_frozen_process_goes_on_as_soon_as_it_is_thawed() -> None:
+    """Otherwise one that sleeps on when all is mended passes for one that keeps what it is to give back."""
+    with World(7, Shape(bots=0, workers=0)) as world:
+        process, awake = world.begin("bot"), list[float]()
+
+        def sleeper() -> None:
+            world.kernel.sleep(0.1)
+            awake.append(world.kernel.now)
+
+        process.spawn("sleeper", sleeper)
+        process.frozen_until = micros(30.0)
+        world.run(1.0)
+        assert awake == []
+        process.thaw()
+        world.run(1.0)
+        assert len(awake) == 1
+
+
+@pytest.mark.usefixtures("world")
+def test_an_ask_past_its_deadline_renews_no_claim_for_the_oracle() -> None:
+    """Redis does nothing then: another worker may have the job once the claim has lapsed there."""
+    with World(7, Shape(bots=1, workers=1)) as world:
+        renewals = list[tuple[bytes, ...]]()
+
+        def keep(who: str, command: tuple[bytes, ...], answer: object) -> None:
+            call = world.oracle._scripts.read(command)
+            if call is not None and call.script.name == "dequeue" and call.arguments["in_hand"]:
+                renewals.append(command)
+
+        world.server.listeners.append(keep)
+        world.run(1.0)
+        bot = next(one for one in world.active if one.kind == "bot")
+        bot.do("act enqueue", lambda: bot.enqueue("S1", "interactive", 0.0, 0.0))
+        while not renewals:
+            world.run(0.001)
+        renewed = dict(world.oracle.renewed_until)
+        assert renewed
+        world.kernel.now_us += micros(1.0)
+        world.server.carry_out("worker", renewals[0])
+        assert world.oracle.renewed_until == renewed
 
 
 def test_as_few_steps_are_left_as_break_the_promise() -> None:

@@ -25,6 +25,7 @@ class Host:
         #: Its name in the fleet; empty until it has asked Redis.
         self.member = ""
         self.is_dead, self.frozen_until = False, 0
+        self._held_up: dict[Callable[[], None], None] = {}
         self.pid, self.machine_name = machine.next_pid(), "machine"
         self.chance = Chance(machine.seed, name)
         #: How far its wall clock is off, where its monotonic one began (s), and how fast both are.
@@ -66,6 +67,20 @@ class Host:
 
     def is_alive(self, pid: int) -> bool:
         return any(one.pid == pid for one in self.machine.living)
+
+    def when_thawed(self, act: Callable[[], None]) -> None:
+        def go_on() -> None:
+            self._held_up.pop(go_on, None)
+            act()
+
+        self._held_up[go_on] = None
+        self.machine.kernel.at(self.frozen_until, go_on)
+
+    def thaw(self) -> None:
+        """It runs again from now on, for however long it was to be frozen."""
+        self.frozen_until = 0
+        for act in self._held_up:
+            self.machine.kernel.after(0.0, act)
 
     def spawn(self, name: str, work: Callable[[], object]) -> Task:
         """Run ``work`` in a thread of it."""

@@ -70,6 +70,9 @@ class Home(Protocol):
     #: Nothing of it runs until then (us).
     frozen_until: int
 
+    def when_thawed(self, act: Callable[[], None]) -> None:
+        """Call ``act`` as soon as the process runs again; maybe twice."""
+
 
 class Suspended:
     """What a coroutine awaits until it is resumed."""
@@ -104,7 +107,7 @@ class Task:
         if self.is_over or ticket != self.ticket:
             return
         if self.home.frozen_until > self.kernel.now_us and not isinstance(error, Killed):
-            self.kernel.at(self.home.frozen_until, lambda: self.resume(ticket, value, error))
+            self.home.when_thawed(lambda: self.resume(ticket, value, error))
             return
         self.ticket += 1
         before, self.kernel.current = self.kernel.current, self
