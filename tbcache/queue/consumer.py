@@ -262,9 +262,11 @@ class PacingConsumer(Consumer):
                 options = {"slot": name if handed_out.is_held else None}
                 job_id = name.rpartition("/")[0]
                 return Job(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
+            job = Job(message, claim, is_fetch=False)
             if handed_out.is_held:
+                job.slot = name
                 self._hand.use(claim, self._source.cost)
-            return self._due(Job(message, claim, is_fetch=False))
+            return self._due(job)
         except Unknown as error:
             self._warn_once(str(error))
             self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))

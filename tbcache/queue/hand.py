@@ -24,6 +24,8 @@ class Job(MessageProxy):
         super().__init__(message)
         self.claim = claim
         self.is_fetch = is_fetch
+        #: The slot that it came with, if one did.
+        self.slot: str | None = None
         self.is_begun = False
         self.finish: Finish | None = None
 

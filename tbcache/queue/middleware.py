@@ -13,6 +13,7 @@ from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
+from tbcache.queue.slot import current_slot
 
 
 class JobMiddleware(Middleware):
@@ -27,6 +28,7 @@ class JobMiddleware(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):
             message.is_begun = True
+            current_slot.set(message.slot)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):

@@ -13,7 +13,9 @@ from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
+from tbcache.queue.fetcher import declare_fetchers
 from tbcache.queue.hand import Job
+from tbcache.queue.slot import current_slot
 
 log = get_logger("tbcache.queue")
 
@@ -42,17 +44,22 @@ class RateLimitMiddleware(Middleware):
     def actor_options(self) -> set[str]:
         return {"source"}
 
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        declare_fetchers(broker)
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):
             return
         # It is of an earlier run where it is there.
         message.options.pop("slot", None)
+        current_slot.set(None)
         source = self._source_of(broker, message)
         if source is None:
             return
         try:
             limiter = self._limiter_of(source)
             message.options["slot"] = limiter.hold(max_wait=0.0, cost=limiter.source.cost)
+            current_slot.set(message.options["slot"])
         except RateLimited as error:
             self._put_back(broker, message, max(error.retry_after, SOON_SECONDS), str(error))
         except Exception as error:

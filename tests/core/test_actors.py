@@ -16,12 +16,13 @@ from dramatiq.rate_limits.backends import StubBackend as Barriers
 from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import StubBackend
 
+import tbcache
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
 from tbcache.queue import PacingBroker, Queue
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
-from tests.server import wait_until
+from tests.server import Server, wait_until
 
 REDDIT = replace(BUILT_IN["reddit"], limits=(Limit(2, 600.0),), missing=())
 #: A queue that is empty within so many ms, on any machine.
@@ -316,3 +317,36 @@ def test_a_retry_is_not_lost_where_redis_is_away(
         monkeypatch.undo()
         shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
     assert shop.done == ["tried"] * 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
+    server: Server, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    """What is cached by then takes none, and what must wait does so in Redis."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    quotes, called = tbcache.source("quotes", limits="2/10m", ttl=60), list[str]()
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+
+    def quote(symbol: str) -> str:
+        called.append(symbol)
+        return symbol.lower()
+
+    async def quote_async(symbol: str) -> str:
+        return quote(symbol)
+
+    fetcher: Any = quotes.fetcher(name="quote")(quote_async if is_async else quote)
+    for symbol in ("A", "A", "B", "C"):
+        sent = fetcher.enqueue(symbol)
+        _ = asyncio.run(sent) if is_async else sent
+    queue = Queue(broker.store, broker.settings)
+    with Shop(broker).open(threads=1):
+        wait_until(lambda: len(called) > 1 and queue.depth("quotes").running == 0)
+    assert (called, queue.depth("quotes").waiting) == (["A", "B"], 1)
+    peek = fetcher.peek("B")
+    assert (asyncio.run(peek) if is_async else peek) == "b"
+    slots = broker.store.client.zrange(broker.store.keys.slots("quotes"), 0, -1)
+    assert len(slots) == 2
+    broker.flush_all()

@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from tbcache.admission import Ask
 from tbcache.cache.decorator import CallKey
@@ -24,6 +35,9 @@ from tbcache.models.error import InvalidRequest, UpstreamError
 from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
 from tbcache.store.memory import Packed
+
+if TYPE_CHECKING:
+    from dramatiq import Message
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -75,6 +89,27 @@ class _Function(Generic[P, R]):
         """``key``, of values that are read as this function's are."""
         return f"{key}@{self._values.shape}" if self._values.shape else key
 
+    @property
+    def source(self) -> Source:
+        """Its source, with the figures that are its own."""
+        return self._setup.source
+
+    @property
+    def actor_name(self) -> str:
+        """The name of the actor by which a worker calls it."""
+        return f"call.{self._setup.source.name}.{self._setup.name}"
+
+    def _send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message[None]:
+        # It takes long to load, and whoever enqueues nothing need not wait for it.
+        import dramatiq
+
+        if self._owner:
+            raise TypeError(f"{self!r} is a method of an instance, which a worker does not have")
+        self._key.of(*args, **kwargs)
+        job: Message[None] = dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options={})
+        dramatiq.get_broker().enqueue(job)
+        return job
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         # It is pickled by its name, as any function is: another process has its own.
         if self._owner:
@@ -115,6 +150,7 @@ class _Function(Generic[P, R]):
         call: Callable[[float], Coroutine[Any, Any, Any]],
         lane: Lane,
         needed: float,
+        slot: str | None = None,
     ) -> FetcherOutcome[R]:
         """What one call comes to; without a value, its ``error`` is what the function raised, or an
         UpstreamError where another ran it.
@@ -125,13 +161,13 @@ class _Function(Generic[P, R]):
         setup, pipeline = self._setup, self._tools.pipeline
         if self._tools.join.is_due:
             await world().offload(self._tools.join)
-        if not needed:
+        if not needed and slot is None:
             found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
             if found is not None:
                 return self._outcome(Answered(found, "cache"))
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
         patience = setup.patience if lane == "interactive" else 0.0
-        ask = Ask(setup.source, job.request, lane, needed, None, patience)
+        ask = Ask(setup.source, job.request, lane, needed, slot, patience)
         try:
             return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
@@ -189,6 +225,21 @@ class Fetcher(_Function[P, R]):
         """Forget the value, also one that is being loaded; True when there was one."""
         return self._tools.cache.delete(self.cache_key(*args, **kwargs))
 
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
+        """Have a worker of dramatiq's broker call it, once the source has a slot; the value is cached then.
+
+        The broker is that of ``dramatiq.set_broker``. Arguments go through its encoder: as JSON.
+
+        Raises:
+          TypeError: arguments that are none of the function's, or no part of a key; a method of an instance.
+          RedisUnreachable: there is no queue without Redis, where the broker is tbcache's.
+        """
+        return self._send(args, kwargs)
+
+    def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it as a worker does, with the slot that its job came with."""
+        return self._ask(args, kwargs, slot=slot).value  # type: ignore[return-value]
+
     def prewarm(self, calls: Iterable[Any]) -> int:
         """Load what is not fresh of these calls, here and now; how many values that were.
 
@@ -207,6 +258,7 @@ class Fetcher(_Function[P, R]):
         *,
         lane: Lane = "interactive",
         needed: float = 0.0,
+        slot: str | None = None,
     ) -> FetcherOutcome[R]:
         given = (*self._owner, *args)
         key = self._shaped(self._key(given, kwargs))
@@ -215,9 +267,9 @@ class Fetcher(_Function[P, R]):
             with until(send_by):
                 return _ready(self._function(*given, **kwargs))
 
-        if not needed and (kept := self._recall(key)) is not None:
+        if not needed and slot is None and (kept := self._recall(key)) is not None:
             return kept
-        return _successful(run(self._travel(key, call, lane, needed)))
+        return _successful(run(self._travel(key, call, lane, needed, slot)))
 
     def _warm(self, arguments: Arguments) -> bool:
         try:
@@ -273,6 +325,14 @@ class AsyncFetcher(_Function[P, R]):
         """See :meth:`Fetcher.invalidate`."""
         return await drive(self._tools.cache.core.delete(self.cache_key(*args, **kwargs)))
 
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
+        """See :meth:`Fetcher.enqueue`."""
+        return await asyncio.to_thread(self._send, args, kwargs)
+
+    def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See :meth:`Fetcher.work`; it runs in a loop of its own."""
+        return asyncio.run(self._ask(args, kwargs, slot=slot)).value  # type: ignore[return-value]
+
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""
         return sum([await self._warm(one) for one in _checked(self, calls)])
@@ -284,6 +344,7 @@ class AsyncFetcher(_Function[P, R]):
         *,
         lane: Lane = "interactive",
         needed: float = 0.0,
+        slot: str | None = None,
     ) -> FetcherOutcome[R]:
         given = (*self._owner, *args)
         key = self._shaped(self._key(given, kwargs))
@@ -292,14 +353,14 @@ class AsyncFetcher(_Function[P, R]):
             async with asyncio.timeout(max(0.0, send_by - now())):
                 return await self._function(*given, **kwargs)
 
-        if not needed and (kept := self._recall(key)) is not None:
+        if not needed and slot is None and (kept := self._recall(key)) is not None:
             return kept
 
         def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:
-            return drive(self._travel(key, call, lane, needed))
+            return drive(self._travel(key, call, lane, needed, slot))
 
         # Two calls are the same load when they wait for the same, and for as long.
-        found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {key}", travel)
+        found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {slot} {key}", travel)
         return _successful(found)
 
     async def _warm(self, arguments: Arguments) -> bool:

@@ -44,6 +44,8 @@ class FunctionSource:
         self._tools = FunctionTools(source.name)
         self._modules: dict[str, str] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
+        #: By their names.
+        self.fetchers: dict[str, Fetcher[..., Any] | AsyncFetcher[..., Any]] = {}
 
     def __repr__(self) -> str:
         return f"tbcache.source({self.source.name!r})"
@@ -94,7 +96,10 @@ class FunctionSource:
         def decorate(function: Callable[..., Any]) -> Fetcher[..., Any] | AsyncFetcher[..., Any]:
             kind = AsyncFetcher if is_coroutine_function(function) else Fetcher
             named = self._named(function, name)
-            return kind(function, Setup(self._tools, self._figures(ttl, cost), named, seconds, key))
+            setup = Setup(self._tools, self._figures(ttl, cost), named, seconds, key)
+            made: Fetcher[..., Any] | AsyncFetcher[..., Any] = kind(function, setup)
+            self.fetchers[named] = made
+            return made
 
         seconds = wait_seconds("patience", patience)
         return decorate if function is None else decorate(function)

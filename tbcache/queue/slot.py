@@ -1,0 +1,8 @@
+"""The slot that the job of this thread came with."""
+
+from __future__ import annotations
+
+import contextvars
+
+#: None where it has none, as where its answer is in the cache.
+current_slot: contextvars.ContextVar[str | None] = contextvars.ContextVar("current_slot", default=None)
