@@ -17,9 +17,9 @@ from dramatiq.broker import Consumer, MessageProxy
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
-from tbcache.queue.end import MOST_TRIES, UNBEGUN, Ends
+from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import Ended, Hand, Job
-from tbcache.queue.job import FETCH, Finish, Result, dead
+from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
@@ -77,6 +77,8 @@ class PacingConsumer(Consumer):
         self._ends = Ends(self._store, self._keys, hand, source)
         self._token, self._asks = uuid.uuid4().hex, itertools.count()
         self._renew_at = -math.inf
+        #: Past it, the last ask did nothing.
+        self._deadline_us = 0
         #: Jobs in hand that were not asked for yet: priority, number, job.
         self._buffer: list[tuple[int, int, Job]] = []
         self._numbers = itertools.count()
@@ -155,10 +157,13 @@ class PacingConsumer(Consumer):
     def _dequeue(self, reserved: Reservation, most: int) -> float:
         """Take the jobs granted; seconds until more may come (0.0: when a worker is notified)."""
         suffix = f"{self._token}.{next(self._asks):x}."
-        self._renew_at = now() + self._timeout
+        asked_at = now()
+        self._renew_at = asked_at + self._timeout
         handed_out: list[HandedOut] = []
 
         def on_reply(found: Dequeued) -> None:
+            if found.now <= self._deadline_us:
+                self._hand.holds_until = asked_at + self._shared.claim_seconds
             for job in found.jobs:
                 self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
                 handed_out.append(job)
@@ -178,6 +183,7 @@ class PacingConsumer(Consumer):
     def _add_to_buffer(self, handed_out: Iterable[HandedOut]) -> None:
         for job in map(self._read, handed_out):
             if job is not None:
+                job.holds_until = lambda: self._hand.holds_until
                 heapq.heappush(self._buffer, (self._priority(job), next(self._numbers), job))
 
     def _ask(
@@ -191,6 +197,7 @@ class PacingConsumer(Consumer):
         settings, source = self._shared.settings, self._source
 
         def call(terms: Terms) -> Dequeue:
+            self._deadline_us = terms.deadline_us
             return Dequeue(
                 queue=self._keys,
                 window=terms.window,

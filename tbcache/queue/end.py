@@ -18,8 +18,6 @@ MOST_TRIES = 4
 #: The ends of so many jobs are told in one call, at most.
 MOST_ENDS = 64
 
-UNBEGUN = Finish("back", is_begun=False)
-
 
 class Ends:
     """Tells Redis what became of the jobs of one queue that this process has in hand."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import dramatiq
@@ -24,6 +26,8 @@ class Job(MessageProxy):
         super().__init__(message)
         self.claim = claim
         self.is_fetch = is_fetch
+        #: Until when it is this process's (monotonic), as far as that is known.
+        self.holds_until: Callable[[], float] = lambda: math.inf
         #: The slot that it came with, if one did.
         self.slot: str | None = None
         self.is_begun = False
@@ -54,6 +58,8 @@ class Hand:
         #: The ends of jobs that Redis has not been told of yet: they ended while others were being told of,
         #: or while Redis is away.
         self.unsaid: deque[Ended] = deque()
+        #: Until when the claims hold (monotonic), by the last time that they were renewed.
+        self.holds_until = math.inf
         #: Parts of the names of claims that Redis may have handed out in answers that were lost.
         self.unheard: list[str] = []
         #: Held by whoever says it; the others need not wait.

@@ -148,6 +148,10 @@ class Finish:
     message: bytes = b""
 
 
+#: The end of a job that is given back as it came.
+UNBEGUN = Finish("back", is_begun=False)
+
+
 def dead(reason: str, *, is_begun: bool = True) -> Finish:
     """The end of a job that will never be done."""
     return Finish("dead", Result(message=reason), is_begun=is_begun, reason=reason)

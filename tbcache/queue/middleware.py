@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
-from dramatiq.middleware import Middleware
+from dramatiq.middleware import Middleware, SkipMessage
 
-from tbcache.io import utc_now
+from tbcache.io import now, utc_now
 from tbcache.models import Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.hand import Job
-from tbcache.queue.job import Finish, Result
+from tbcache.queue.job import UNBEGUN, Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
 from tbcache.queue.slot import current_slot
 
@@ -26,9 +26,15 @@ class JobMiddleware(Middleware):
         return {"throws", "source"}
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
-            message.is_begun = True
-            current_slot.set(message.slot)
+        if not isinstance(message, Job):
+            return
+        if now() >= message.holds_until():
+            # This process stood still: others have the job by now, or are done with it.
+            message.finish = UNBEGUN
+            message.options["store_results"] = False
+            raise SkipMessage("it was in hand for longer than its claim held")
+        message.is_begun = True
+        current_slot.set(message.slot)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):

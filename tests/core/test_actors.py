@@ -11,7 +11,15 @@ from typing import Any, cast
 
 import dramatiq
 import pytest
-from dramatiq.middleware import AsyncIO, CurrentMessage, GroupCallbacks, Retries, TimeLimit, TimeLimitExceeded
+from dramatiq.middleware import (
+    AsyncIO,
+    CurrentMessage,
+    GroupCallbacks,
+    Retries,
+    SkipMessage,
+    TimeLimit,
+    TimeLimitExceeded,
+)
 from dramatiq.rate_limits.backends import StubBackend as Barriers
 from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import StubBackend
@@ -350,3 +358,22 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     slots = broker.store.client.zrange(broker.store.keys.slots("quotes"), 0, -1)
     assert len(slots) == 2
     broker.flush_all()
+
+
+def test_a_worker_that_stood_still_begins_nothing_that_others_may_have(shop: Shop, store: Store) -> None:
+    """Its claims have lapsed, and the jobs that it had taken ahead are done by others."""
+    note = shop.actor(store_results=True)
+    messages = [note.send(number) for number in range(4)]
+    # Four jobs that a worker has taken ahead, when it is stopped.
+    consumer: Any = shop.broker.consume("default", prefetch=4, timeout=1)
+    jobs = [next(consumer) for _ in range(4)]
+    shop.broker.hands["default"].holds_until = 0.0
+    for job in jobs:
+        with pytest.raises(SkipMessage):
+            shop.broker.emit_before("process_message", job)
+        shop.broker.emit_after("skip_message", job)
+        consumer.ack(job)
+    assert Queue(store, shop.broker.settings).depth("default").waiting == 4
+    shop.work_off()
+    assert [shop.results.get_result(message) for message in messages] == [0, 1, 2, 3]
+    assert sorted(shop.done) == [0, 1, 2, 3]
