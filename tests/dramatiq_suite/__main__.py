@@ -25,8 +25,13 @@ OPTIONS = ("--timeout", "120", "--ignore", "tests/test_rabbitmq.py")
 def main() -> int:
     arguments = [one for one in sys.argv[1:] if one != "--stock"]
     folder = _unpacked(version("dramatiq"))
-    for name in ("conftest.py", "common.py", "broker.py"):
-        shutil.copy(HERE / name, folder / "tests" / name)
+    # A conftest.py here would be loaded by this project's own tests.
+    for name, there in (
+        ("fixtures.py", "conftest.py"),
+        ("common.py", "common.py"),
+        ("broker.py", "broker.py"),
+    ):
+        shutil.copy(HERE / name, folder / "tests" / there)
     (folder / "tests" / "__init__.py").write_text("from . import broker\n")
     (folder / "pytest.ini").write_text("[pytest]\n")
     server = Server(always_answers=True).start()

@@ -1,6 +1,7 @@
 """The fixtures that dramatiq's tests ask for, with the pacing broker in place of its own brokers.
 
-This file, ``common.py`` and ``broker.py`` are put beside the tests of the source distribution.
+This file, as ``conftest.py``, ``common.py`` and ``broker.py`` are put beside the tests of the source
+distribution.
 """
 
 from __future__ import annotations
