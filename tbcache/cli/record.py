@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tbcache.cli.context import look_for_redis, quiet_settings
-from tbcache.cli.error import FAILED, exit_code, failure, say
+from tbcache.cli.error import FAILED, USAGE, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
 from tbcache.cli.output import print_json, print_line
 from tbcache.models.error import UpstreamError
@@ -74,6 +74,9 @@ def check(
     from tbcache.providers.recording import read_folder
 
     report = look(get_provider(source), read_folder(recordings, source))
+    if not report.pages:
+        say(f"no page of {source} is in {recordings}: `tbcache record` makes them")
+        raise typer.Exit(USAGE)
     if as_json:
         print_json({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -38,7 +39,7 @@ class Strip:
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = secrets
-        self._mask = Mask(secrets.values())
+        self._mask = Mask(form for secret in secrets.values() for form in (secret, *_encoded(secret)))
 
     def request(self, request: HttpRequest, kept: Collection[str]) -> HttpRequest:
         """``request`` without them; a value that is one of ``kept``, as a cursor, is none."""
@@ -74,6 +75,18 @@ class Strip:
 
     def _pairs(self, pairs: Any, kept: Collection[str]) -> list[tuple[str, str]]:
         return [(name, _value(name, self._mask.text(value), kept)) for name, value in pairs]
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """The forms of ``secret`` on a debugging page: other cases, hex, and base64 at any place of a text."""
+    yield from (secret.lower(), secret.upper())
+    plain = secret.encode()
+    yield from (plain.hex(), plain.hex().upper())
+    for before in range(3):
+        # Signs that other bytes are in as well are left out.
+        first, last = -(-before * 8 // 6), (before + len(plain)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + plain).decode()[first:last]
 
 
 def _value(name: str, value: str, kept: Collection[str]) -> str:

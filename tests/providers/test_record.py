@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
@@ -177,6 +178,22 @@ def test_no_credential_is_in_a_recorded_body(body: object, expected: object) -> 
     assert json.loads(stripped(body)[1]) == expected
 
 
+@pytest.mark.parametrize("before", ["", "u:", "me:"])
+@pytest.mark.parametrize(
+    "encode",
+    [base64.b64encode, base64.urlsafe_b64encode, bytes.hex, bytes.upper, lambda text: text.hex().upper()],
+)
+def test_no_credential_is_in_a_recording_in_another_code(
+    encode: Callable[[bytes], str | bytes], before: str
+) -> None:
+    """A debugging page shows what it was sent as base64; whoever reads the recording reads the key."""
+    made = encode(f"{before}{SECRET}".encode())
+    shown = made if isinstance(made, str) else made.decode()
+    text = json.loads(stripped({"text": f"it was {shown}!"})[1])["text"]
+    assert "***" in text
+    assert len(text) <= len("it was !") + len("***") + 8
+
+
 def test_what_is_no_json_is_stripped_as_text() -> None:
     """An error page quotes the request as well, and is recorded as the bytes that it is."""
     page = f"<p>{SECRET} at /x?token=abc&page=1 \xff</p>".encode("latin-1")
@@ -248,6 +265,13 @@ def test_a_stranger_records_and_checks(
     )
     assert run(app, ["provider", "check", "posts:Posts", "--recordings", str(tmp_path)]) == 1
     assert "wrong: unique ids in GME-1.json: 10 ids come more than once" in capsys.readouterr().out
+
+    # A refusal alone shows nothing of pages.
+    for file in (tmp_path / "posts").iterdir():
+        file.write_text(json.dumps({**data, "status": 429, "body": {}, "ids": None}))
+    capsys.readouterr()
+    assert run(app, ["provider", "check", "posts:Posts", "--recordings", str(tmp_path)]) == 2
+    assert "no page of posts is in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
