@@ -204,7 +204,7 @@ RETIRED = re.compile(
     r"_?(own|own_of|ownslots|journey|memo|gate|rooms?|bury\w*|buried|hear|hear_\w+|heard_of|note|note_\w+|noted"
     r"|kept_of|keep|(goes|go|begins|told|taken|set|has_taken|forget)_alone|is_local|LocalAdmission|LocalClosure"
     r"|longest_lease|Word|needs_word|silent|view|Loads|Heard|load_class|load_provider"
-    r"|Line|Link|is_foreign|recalled|Learned|Made|Asks|Demand|Asked\w*|keeps_promises|untold)"
+    r"|Line|Link|is_foreign|recalled|Learned|Made|Asks|Demand|Asked\w*|keeps_promises|untold|Told|told|meet|line_lease)"
 )
 #: Where a user may hold such a name, it stays as an alias.
 STILL_THERE = {("tbcache/providers/base.py", "own")}

@@ -63,7 +63,7 @@ TTL_JITTER = 0.05
 #: How long to wait before asking again what Redis has refused.
 REFUSED_SECONDS = 0.25
 #: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
-LINE_SECONDS = 7 * 86400.0
+TIMELINE_SECONDS = 7 * 86400.0
 
 _ONE_HIT = {"hit": 1}
 
@@ -83,15 +83,15 @@ class Admission:
         self._monitor = monitor
         self.popularity = monitor.popularity
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
-        self._lease = settings.lease_seconds
-        self._lease_us = to_micros(self._lease)
+        self._hold_seconds = settings.lease_seconds
+        self._hold_us = to_micros(self._hold_seconds)
         self._prepared = Prepared(store, self._limiter)
         self._figures = Figures(store, self._limiter, monitor)
         #: The values that are fresh.
         self.fresh = Fresh(store, self.count_hit)
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
-        self._fallback = FallbackAdmission(store, self.memory, self._lease, self.send_seconds)
+        self._fallback = FallbackAdmission(store, self.memory, self._hold_seconds, self.send_seconds)
         store.on_fork(self._fallback.renew)
         #: What Redis must still be told: loads it takes for under way, and what closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
@@ -102,7 +102,7 @@ class Admission:
     @property
     def send_seconds(self) -> float:
         """How long a request may take, from its grant to its answer."""
-        return self._lease * SEND_PART
+        return self._hold_seconds * SEND_PART
 
     @property
     def now(self) -> datetime:
@@ -122,8 +122,8 @@ class Admission:
             self._figures.count_verdict(ask, verdict)
             if isinstance(verdict, Go):
                 # The timeline that this process has loaded before is not bought again.
-                line = self.memory.timeline(ask.line)
-                verdict = Go(verdict.grant._replace(line=line), verdict.stale)
+                timeline = self.memory.timeline(ask.timeline_key)
+                verdict = Go(verdict.grant._replace(timeline=timeline), verdict.stale)
             return self._record_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
             # It was interrupted, or has a bug: Redis may have granted it, and nobody must wait for its lease.
@@ -201,8 +201,8 @@ class Admission:
 
     def _remember(self, grant: Grant, settlement: Settlement, *, in_redis: bool) -> None:
         """Keep the timeline for when Redis is away; one that a clear has overtaken is not."""
-        if settlement.line is not None:
-            self.memory.put_timeline(grant.ask.line, settlement.line, in_redis=in_redis)
+        if settlement.timeline is not None:
+            self.memory.put_timeline(grant.ask.timeline_key, settlement.timeline, in_redis=in_redis)
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``: it needs none."""
@@ -229,7 +229,7 @@ class Admission:
 
     async def discard(self, ask: Ask) -> bool:
         """Remove a value that cannot be read; False when it may still be there."""
-        damaged = [self._store.keys.entry(key) for key in (ask.request.key, ask.line) if key]
+        damaged = [self._store.keys.entry(key) for key in (ask.request.key, ask.timeline_key) if key]
         try:
             await self._store.command("UNLINK", *damaged)
         except Unavailable:
@@ -243,7 +243,7 @@ class Admission:
         keys, source = self._store.keys, ask.source
         call = script.StoreDerived(
             entry=keys.entry(ask.request.key),
-            line=keys.entry(ask.line),
+            timeline=keys.entry(ask.timeline_key),
             outbox=keys.outbox(source.name),
             head=derive.head,
             payload=payload,
@@ -286,7 +286,7 @@ class Admission:
 
     async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.Cleared]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
-        line = ask.line or key
+        timeline = ask.timeline_key or key
         constants, (usage, purses) = (
             self._prepared.constants_of(source),
             self._prepared.keys_of_today(source.name),
@@ -302,19 +302,19 @@ class Admission:
                 usage,
                 keys.clears(source.name),
                 purses,
-                keys.entry(line),
-                keys.lease(line),
+                keys.entry(timeline),
+                keys.lease(timeline),
                 constants.limits,
                 self._fractions[ask.lane],
                 source.charge,
-                self._lease_us,
+                self._hold_us,
                 to_micros(ask.needed),
                 terms.deadline_us,
                 self._monitor.worker,
                 token,
                 source.cost,
                 bool(ask.slot),
-                terms.known,
+                terms.seen_before,
                 to_micros(ask.patience),
                 constants.deep_budget if ask.is_deep else constants.budget,
                 constants.page_price,
@@ -322,7 +322,7 @@ class Admission:
                 log.cleared_at(key),
                 terms.process,
                 ask.hours,
-                max(log.cleared_at(key), log.cleared_at(line)),
+                max(log.cleared_at(key), log.cleared_at(timeline)),
             )
 
         want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
@@ -335,8 +335,8 @@ class Admission:
                 # The time runs from the ask: a process that stood still before it read the answer would send
                 # too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
-                line = value_of(found.line) if found.line else None
-                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, line=line)
+                timeline = value_of(found.timeline) if found.timeline else None
+                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
                 return Go(grant, value_of(found.entry) if found.entry else None)
             case script.Hit():
                 until = fresh_until(found.entry)
@@ -345,7 +345,7 @@ class Admission:
             case script.Stale():
                 return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
             case script.Derive():
-                return Derive(value_of(found.line), stamps_of(found.line))
+                return Derive(value_of(found.timeline), stamps_of(found.timeline))
             case script.Join():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
             case script.Wait():
@@ -372,9 +372,9 @@ class Admission:
                 usage=usage,
                 billed=keys.billed(source.name, today),
                 purses=purses,
-                line_lease=keys.lease(ask.line or ask.request.key),
+                timeline_lease=keys.lease(ask.timeline_key or ask.request.key),
                 limits=constants.limits,
-                lease_us=self._lease_us,
+                hold_us=self._hold_us,
                 fraction=self._fractions[ask.lane] if ask.is_deep else 1.0,
                 id=grant.slot,
                 next_id=slot,
@@ -386,7 +386,7 @@ class Admission:
                 page_price=constants.page_price,
                 amount=to_micros(bill.dollars),
                 process=terms.process,
-                known=terms.known,
+                seen_before=terms.seen_before,
                 once=once_of(bill),
             )
 
@@ -407,7 +407,7 @@ class Admission:
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, constants = source.name, grant.ask.request.key, self._prepared.constants_of(source)
-        line = grant.ask.line or key
+        timeline = grant.ask.timeline_key or key
         window, (closed_until, reason) = (
             self._limiter.process_window(name),
             closure_by(settlement.closed_by, self._server_us),
@@ -423,8 +423,8 @@ class Admission:
                 woken=keys.wake(name, grant.token),
                 outbox=keys.outbox(name),
                 billed=keys.billed(name, today),
-                line=keys.entry(line),
-                line_lease=keys.lease(line),
+                timeline=keys.entry(timeline),
+                timeline_lease=keys.lease(timeline),
                 id=grant.slot,
                 cost=source.cost,
                 worker=self._monitor.worker,
@@ -445,9 +445,9 @@ class Admission:
                 limits=constants.limits,
                 deadline_us=terms.deadline_us,
                 budget=constants.budget,
-                has_line=bool(grant.ask.line),
-                line_payload=settlement.line or b"",
-                line_us=to_micros(LINE_SECONDS),
+                has_timeline=bool(grant.ask.timeline_key),
+                timeline_payload=settlement.timeline or b"",
+                timeline_us=to_micros(TIMELINE_SECONDS),
                 once=once_of(settlement.bill),
             )
 

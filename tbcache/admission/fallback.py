@@ -51,11 +51,11 @@ class _Load:
 class FallbackAdmission:
     """Verdicts from memory; forgotten when Redis is back."""
 
-    def __init__(self, store: Store, memory: Memory, lease_seconds: float, send_seconds: float) -> None:
+    def __init__(self, store: Store, memory: Memory, hold_seconds: float, send_seconds: float) -> None:
         self._store = store
         self._limiter = limiter_of(store)
         self._memory = memory
-        self._lease = lease_seconds
+        self._hold_seconds = hold_seconds
         self._send = send_seconds
         self.renew()
 
@@ -99,7 +99,7 @@ class FallbackAdmission:
             wait = self._take(ask.source, token)
             if wait is not None:
                 return Stale(held) if held is not None else wait
-            load.token, load.lease_until = token, now + self._lease
+            load.token, load.lease_until = token, now + self._hold_seconds
         return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held)
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
@@ -176,7 +176,9 @@ class FallbackAdmission:
         shortage = limiter.closed(name)
         if shortage is None and (lack := self._lack(source, window)) is not None:
             return lack
-        shortage = shortage or limiter.take_without_redis(name, slot, source.cost, window.limits, self._lease)
+        shortage = shortage or limiter.take_without_redis(
+            name, slot, source.cost, window.limits, self._hold_seconds
+        )
         return None if shortage is None else _wait(*shortage)
 
     def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:

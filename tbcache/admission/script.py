@@ -26,19 +26,19 @@ class Admit(NamedTuple):
     usage: Key
     clears: Key
     purses: Key
-    line: Key
-    line_lease: Key
+    timeline: Key
+    timeline_lease: Key
     limits: str
     fraction: float
     charge: str
-    lease_us: int
+    hold_us: int
     needed_us: int
     deadline_us: int
     worker: str
     id: str
     cost: int
     is_held: bool
-    known: str
+    seen_before: str
     patience_us: int
     budget: int
     page_price: int
@@ -46,7 +46,7 @@ class Admit(NamedTuple):
     cleared: int
     process: str
     hours: int
-    line_cleared: int
+    timeline_cleared: int
 
 
 class Hit(NamedTuple):
@@ -68,7 +68,7 @@ class Derive(NamedTuple):
     """The timeline that the answer is made of is fresh."""
 
     now: int
-    line: bytes
+    timeline: bytes
 
 
 class Go(NamedTuple):
@@ -78,7 +78,7 @@ class Go(NamedTuple):
     entry: bytes
     seen: SeenReply
     start: int
-    line: bytes
+    timeline: bytes
 
 
 class Join(NamedTuple):
@@ -121,9 +121,9 @@ class Turn(NamedTuple):
     usage: Key
     billed: Key
     purses: Key
-    line_lease: Key
+    timeline_lease: Key
     limits: str
-    lease_us: int
+    hold_us: int
     fraction: float
     id: str
     next_id: str
@@ -135,7 +135,7 @@ class Turn(NamedTuple):
     page_price: int
     amount: int
     process: str
-    known: str
+    seen_before: str
     once: tuple[str | int, ...]
 
 
@@ -157,8 +157,8 @@ class Settle(NamedTuple):
     woken: Key
     outbox: Key
     billed: Key
-    line: Key
-    line_lease: Key
+    timeline: Key
+    timeline_lease: Key
     id: str
     cost: int
     worker: str
@@ -179,9 +179,9 @@ class Settle(NamedTuple):
     limits: str
     deadline_us: int
     budget: int
-    has_line: bool
-    line_payload: bytes
-    line_us: int
+    has_timeline: bool
+    timeline_payload: bytes
+    timeline_us: int
     once: tuple[str | int, ...]
 
 
@@ -197,7 +197,7 @@ class StoreDerived(NamedTuple):
     """Keep an answer that was made of a timeline."""
 
     entry: Key
-    line: Key
+    timeline: Key
     outbox: Key
     head: bytes
     payload: bytes
@@ -211,7 +211,7 @@ Admitted = Hit | Stale | Derive | Go | Join | Wait | Failed
 def _admitted(ask: Admit, reply: Admitted | Cleared) -> Given:
     if isinstance(reply, Go):
         starts_in = (reply.start - reply.now) / MICROS
-        return Given([ask.id], starts_in, ask.lease_us / MICROS, cost=ask.cost)
+        return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost)
     if isinstance(reply, Cleared):
         return NOTHING
     if ask.is_held and ask.charge == "fetch":
@@ -226,7 +226,7 @@ def _admitted(ask: Admit, reply: Admitted | Cleared) -> Given:
 def _turned(ask: Turn, reply: Turned | Wait) -> Given:
     if isinstance(reply, Wait):
         return NOTHING
-    return Given([ask.next_id], held_seconds=ask.lease_us / MICROS, cost=ask.cost)
+    return Given([ask.next_id], held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
 ADMIT: SlotScript[Admit, Admitted | Cleared] = SlotScript(

@@ -234,7 +234,7 @@ class SlidingWindow:
                 cost=cost,
                 held_us=to_micros(held),
                 deadline_us=terms.deadline_us,
-                known=terms.known,
+                seen_before=terms.seen_before,
                 patience_us=to_micros(patience),
                 process=terms.process,
                 ignores_fleet=bool(limits),

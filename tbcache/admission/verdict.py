@@ -27,9 +27,9 @@ class Ask(NamedTuple):
     patience: float = 0.0
 
     @property
-    def line(self) -> str:
+    def timeline_key(self) -> str:
         """The cache key of the timeline that the answer is made of; "" where it is made of none."""
-        return self.request.line if isinstance(self.request, FetchRequest) else ""
+        return self.request.timeline_key if isinstance(self.request, FetchRequest) else ""
 
     @property
     def is_deep(self) -> bool:
@@ -60,7 +60,7 @@ class Grant(NamedTuple):
     send_by: float
     is_fallback: bool = False
     is_lost: bool = False
-    line: bytes | None = None
+    timeline: bytes | None = None
 
 
 class Hit(NamedTuple):
@@ -82,7 +82,7 @@ class Stale:
 class Derive:
     """A fresh timeline, of which the answer can be made: its JSON. ``head`` is what its entry begins with."""
 
-    line: bytes
+    timeline: bytes
     head: bytes
 
 
@@ -155,7 +155,7 @@ class Settlement:
     """
 
     payload: bytes | None = None
-    line: bytes | None = None
+    timeline: bytes | None = None
     failure: Failure | None = None
     closed_by: Failure | None = None
     seconds: float | None = None

@@ -121,7 +121,7 @@ class Pack:
         self.members.append(member)
 
     async def _member(self, request: FetchRequest, grant: Grant, news: Stretch) -> Member | None:
-        packed, source = grant.line, self._upstream.source
+        packed, source = grant.timeline, self._upstream.source
         if packed is None or grant.is_fallback:
             return None
         known = await world().offload(lambda: record_of(packed, request))
@@ -143,7 +143,7 @@ class Pack:
         is_kept = self._upstream.persist_to_db
         settlement = Settlement(
             payload=encode_sentiment(found.answer.sentiment),
-            line=found.packed,
+            timeline=found.packed,
             answer=encode_answer(found.answer) if is_kept else None,
         )
         where = await self._admission.settle(member.grant, settlement)

@@ -160,8 +160,8 @@ class Pipeline:
                         await self._discard(job, ask, give_up)
                         continue
                     return Answered(value, "stale", failure)
-                case Derive(line) as fresh:
-                    derived = await job.derive(line)
+                case Derive(timeline) as fresh:
+                    derived = await job.derive(timeline)
                     if derived is None:
                         await self._discard(job, ask, give_up)
                         continue

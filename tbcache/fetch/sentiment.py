@@ -75,8 +75,8 @@ class SentimentJob:
         if reach is None:
             nothing = delayed(self._upstream, self.request, self._admission.now)
             return Loaded(nothing, attempt.grant, Settlement())
-        line = attempt.grant.line
-        known = None if line is None else await world().offload(lambda: record_of(line, self.request))
+        timeline = attempt.grant.timeline
+        known = None if timeline is None else await world().offload(lambda: record_of(timeline, self.request))
         pack = Pack(self._upstream, self._admission, self._outbox)
         try:
             return await self._load(attempt, reach, known, pack)
@@ -95,7 +95,7 @@ class SentimentJob:
         self._answer = answer
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
-            line=found.packed,
+            timeline=found.packed,
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,

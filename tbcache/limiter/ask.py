@@ -41,12 +41,12 @@ class Want(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The part of a call that says who asks. ``deadline_us`` is of the server's time; ``known`` is what the
-    process was last replied as ``seen``."""
+    """The part of a call that says who asks. ``deadline_us`` is of the server's time; ``seen_before`` is what
+    the process was last replied as ``seen``."""
 
     window: WindowKeys
     deadline_us: int
-    known: str
+    seen_before: str
     process: str
 
 

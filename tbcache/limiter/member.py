@@ -30,7 +30,7 @@ from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.purse import Purse
-from tbcache.limiter.script import BEAT, FILL, LEAVE, Beat, Fill, Leave, Told
+from tbcache.limiter.script import BEAT, FILL, LEAVE, Allotted, Beat, Fill, Leave
 from tbcache.models import Limit
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.constant import ABSENT_SECONDS, FORGET_SECONDS
@@ -63,7 +63,7 @@ class Membership:
         #: another epoch Redis may know the share again, and not that the process was found dead.
         self._reserved_until: dict[tuple[str, str, str], int] = {}
         #: The limits in force of which the log has been told that they are other ones, by source.
-        self._told_limits: dict[str, tuple[Limit, ...]] = {}
+        self._logged_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = io.Mutex()
         self._thread = BackgroundThread("tbcache-member", self._round, self._unsubscribe)
         self._messages: PubSub | None = None
@@ -145,41 +145,45 @@ class Membership:
                 forget_us=to_micros(FORGET_SECONDS),
                 allowances=allowances,
                 can_fall_back=can_fall_back,
-                known=terms.known,
+                seen_before=terms.seen_before,
                 epoch=io.random_id(),
                 hold_us=to_micros(self._limiter.hold_seconds),
             )
 
-        def on_reply(told: Told) -> None:
-            window.receive(read_allotment(told), mark, can_fall_back=can_fall_back)
-            window.promises.record_fleet(asked_at, are_all_present=told.are_all_present)
-            if told.is_whole:
+        def on_reply(allotted: Allotted) -> None:
+            window.receive(read_allotment(allotted), mark, can_fall_back=can_fall_back)
+            window.promises.record_fleet(asked_at, are_all_present=allotted.are_all_present)
+            if allotted.is_whole:
                 now = io.now()
-                window.census = Census(told.seen.epoch, window.processes, now + told.left_us / MICROS, now)
+                window.census = Census(
+                    allotted.seen.epoch, window.processes, now + allotted.left_us / MICROS, now
+                )
 
         # A beat that comes too late is no sign that the server is away: the next one tells.
         replied = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
         if replied is not None:
-            await self._on_told(source, window, replied.reply, asked_at)
+            await self._on_allotment(source, window, replied.reply, asked_at)
         return going_by
 
-    async def _on_told(self, source: str, window: ProcessWindow, told: Told, asked_at: float) -> None:
+    async def _on_allotment(
+        self, source: str, window: ProcessWindow, allotted: Allotted, asked_at: float
+    ) -> None:
         self._check_limits(source, window)
-        if told.closed_until > told.now:
-            self._limiter.on_closure(source, told.closed_until, told.reason)
+        if allotted.closed_until > allotted.now:
+            self._limiter.on_closure(source, allotted.closed_until, allotted.reason)
         else:
             # A process that missed the notice that the source was reopened learns it here.
             self._limiter.closures.on_open(source, asked_at)
-        await self._remove_dead(source, told.now, told.absent)
+        await self._remove_dead(source, allotted.now, allotted.absent)
 
     def _check_limits(self, source: str, window: ProcessWindow) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
         if source not in self._store.keys.sources:
             # For a source that no setting names, each call says the limit.
             return
-        if set(window.limits) == set(window.configured) or self._told_limits.get(source) == window.limits:
+        if set(window.limits) == set(window.configured) or self._logged_limits.get(source) == window.limits:
             return
-        self._told_limits[source] = window.limits
+        self._logged_limits[source] = window.limits
         log.warning(
             "limits.differ",
             source=source,
@@ -300,10 +304,14 @@ class Membership:
                 await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
-def read_allotment(told: Told) -> Allotment:
+def read_allotment(allotted: Allotted) -> Allotment:
     """What a beat is told of this process's part."""
     return Allotment(
-        told.share, told.fair, _allowances(told.allowances), read_limits(told.limits), told.processes
+        allotted.share,
+        allotted.fair,
+        _allowances(allotted.allowances),
+        read_limits(allotted.limits),
+        allotted.processes,
     )
 
 

@@ -1,7 +1,7 @@
 """The scripts of a source's window of slots; the files in ``tbcache/lua`` say what each does.
 
-Moments and spans are in microseconds (``_us``), moments by the server's clock. ``known`` is what the process
-was last replied as ``seen`` (epoch.py).
+Moments and spans are in microseconds (``_us``), moments by the server's clock. ``seen_before`` is what the
+process was last replied as ``seen`` (epoch.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Take(NamedTuple):
     cost: int
     held_us: int
     deadline_us: int
-    known: str
+    seen_before: str
     patience_us: int
     process: str
     ignores_fleet: bool
@@ -58,13 +58,13 @@ class Beat(NamedTuple):
     forget_us: int
     allowances: str
     can_fall_back: bool
-    known: str
+    seen_before: str
     epoch: str
     hold_us: int
 
 
-class Told(NamedTuple):
-    """What a beat is told."""
+class Allotted(NamedTuple):
+    """The reply to a beat: the part of the limits that this process is allotted."""
 
     now: int
     share: float
@@ -99,13 +99,13 @@ class Restore(NamedTuple):
     back: Key
     horizon: int
     process: str
-    known: str
+    seen_before: str
     epoch: str
     hold_us: int
     whole: str
     members: int
     left_us: int
-    told_ago_us: int
+    census_age_us: int
     deadline_us: int
     is_member: bool
     going_by: str
@@ -164,7 +164,7 @@ def _taken(ask: Take, reply: Taken) -> Given:
 
 
 TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)
-BEAT: SlotScript[Beat, Told] = SlotScript("beat", Beat, one_of(Told, Late))
+BEAT: SlotScript[Beat, Allotted] = SlotScript("beat", Beat, one_of(Allotted, Late))
 RESTORE: SlotScript[Restore, Restored] = SlotScript("restore", Restore, one_of(Restored, Late))
 LEAVE = Script("leave", Leave, number)
 LOSE = Script("lose", Lose, flag)

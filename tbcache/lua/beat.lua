@@ -14,13 +14,13 @@
 --       forget_us    forget who was absent for longer
 --       allowances        it goes by, "count:span=allowance,..."
 --       can_fall_back   it can go on without Redis, and does not only do what Redis gives it
---       known        what it was replied of the epoch before, "" for none (see meet)
+--       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       epoch        the name for a new one
 --       hold_us
 -- Replies
---       told: now, share, fair, allowances, limits, processes, seen, closed_until, reason, are_all_present, absent, is_whole, left_us
+--       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, are_all_present, absent, is_whole, left_us
 --                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
---                    what meet replies; until when the source is closed (us; 0: it is not), and why; are_all_present when
+--                    what check_in replies; until when the source is closed (us; 0: it is not), and why; are_all_present when
 --                    nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet
 --       late: now    past the deadline: nothing was done
@@ -30,7 +30,7 @@ local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
-local seen = meet(window, now, known, epoch, true)
+local seen = check_in(window, now, seen_before, epoch, true)
 local hold = longest_hold(window.state, hold_us)
 local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
 local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= limits
@@ -51,10 +51,10 @@ if has_changed then
     agree(window.state, window.fleet)
 end
 
-local told = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
+local stored = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
     'lost_at', 'whole_at', 'left_until')
-window.limits = parse_limits(told[1] or limits)
-local is_whole = not window.is_behind and now >= whole_from(told[5], told[6], longest(window.limits), hold)
+window.limits = parse_limits(stored[1] or limits)
+local is_whole = not window.is_behind and now >= whole_from(stored[5], stored[6], longest(window.limits), hold)
 
 -- Shares are for those who can go on without Redis: the others wait for Redis, whatever is theirs.
 local members, given, sharing = members_of(window, now), 0, 0
@@ -80,13 +80,13 @@ end
 -- The same holds for its allowances.
 local reserved, granted = read_allowances(allowances), {}
 members.allowances[process] = nil
-local is_wanted = tonumber(told[4] or 0) > now
+local is_wanted = tonumber(stored[4] or 0) > now
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local absent_part, others = reserved_of(window, limit, now, 0)
-    local free = count - ours - foreign(window.slots, window.state, count, span, now, ours) - absent_part
-    local is_shut = is_wanted or window.is_behind or now < whole_from(told[5], told[6], span, hold)
+    local free = count - ours - others_use(window.slots, window.state, count, span, now, ours) - absent_part
+    local is_shut = is_wanted or window.is_behind or now < whole_from(stored[5], stored[6], span, hold)
     local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if allowance > 0 then
         local name = limit_name(limit)
@@ -98,8 +98,8 @@ write_allowances(window, reserved)
 redis.call('PEXPIRE', window.fleet, 86400000)
 redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 
-local closed_until = moment(told[2]) > now and moment(told[2]) or 0
+local closed_until = moment(stored[2]) > now and moment(stored[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
-return reply_told(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    told[1] or limits, members.count, seen, closed_until, told[3] or '', #members.absent == 0, absent,
-    is_whole, math.max(0, tonumber(told[7] or 0) - now))
+return reply_allotted(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
+    stored[1] or limits, members.count, seen, closed_until, stored[3] or '', #members.absent == 0, absent,
+    is_whole, math.max(0, tonumber(stored[7] or 0) - now))

@@ -23,11 +23,11 @@
 --                    "idle" when it has nothing in hand, "free" when it has kept all its threads for one, and
 --                    takes nothing else
 --       charge       "fetch" | "request": then each job needs a slot
---       known        what it was replied of the epoch before, "" for none (see meet)
+--       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       in_hand      of each job that the worker has in hand 2: its claim, which is renewed; slots that are
 --                    held on as well: the job's, where nobody else ends them; 0: none
 -- Replies  now, retry_at, is_called, seen, jobs
---                    retry_at (us) is when more may come (0: when a worker is notified); seen: what meet replies, ""
+--                    retry_at (us) is when more may come (0: when a worker is notified); seen: what check_in replies, ""
 --                    past the deadline, and where there is no window. is_called when a suspect comes, or waits until this worker is free; then
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
@@ -41,7 +41,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, 0, false, '', {})
 end
 local is_paced = limits ~= ''
-local seen = is_paced and enter(window, now, limits, known, suffix) or ''
+local seen = is_paced and enter(window, now, limits, seen_before, suffix) or ''
 local is_extended = false
 for i = 1, #in_hand, 2 do
     local claim, used = in_hand[i], tonumber(in_hand[i + 1])
@@ -57,8 +57,8 @@ end
 
 -- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
 -- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
-local told = redis.pcall('GET', asked)
-local last = type(told) == 'string' and moment(told) or 0
+local stored = redis.pcall('GET', asked)
+local last = type(stored) == 'string' and moment(stored) or 0
 -- A damaged moment is written anew.
 last = last > 0 and last or now
 if now - last > claim_us / 4 then

@@ -1,14 +1,14 @@
 --@include envelope
 -- derive: keeps an answer that was made of a symbol's timeline, for as long as that is fresh.
 --
--- KEYS  entry, line, outbox   (see admit.lua, settle.lua)
+-- KEYS  entry, timeline, outbox   (see admit.lua, settle.lua)
 -- ARGV  head      the first bytes of the timeline that it was made of: fresh until, birth
 --       payload   the answer's JSON
 --       stale_us  for how long it is stale after that
 --       answer    for the outbox, ""
 -- Replies whether that timeline is still there, and the answer with it: a clear takes both.
 local OUTBOX_TTL_S = 7 * 86400
-local found = redis.pcall('GETRANGE', line, 0, STAMPS_BYTES - 1)
+local found = redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
 if found ~= head then
     return 0
 end

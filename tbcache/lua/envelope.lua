@@ -16,8 +16,8 @@ end
 
 -- For how many hours a symbol's timeline was asked for, which its value says first: {"h":<hours>,"t":<text>}.
 local HOURS_BYTES = 64
-local function hours_of(line)
-    return tonumber(string.match(string.sub(line, 48, HOURS_BYTES), '^{"h":(%d+),') or 0)
+local function hours_of(entry)
+    return tonumber(string.match(string.sub(entry, 48, HOURS_BYTES), '^{"h":(%d+),') or 0)
 end
 
 local function seal(fresh_until_us, birth, payload)

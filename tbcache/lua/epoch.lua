@@ -7,11 +7,11 @@ local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in F
 
 -- For how long a request of any process may be under way (us), that of the asker with `hold` included.
 local function longest_hold(state_key, hold)
-    local known = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
-    if tonumber(hold) > known then
+    local longest_yet = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
+    if tonumber(hold) > longest_yet then
         redis.call('HSET', state_key, 'lease', hold)
     end
-    return math.max(tonumber(hold), known)
+    return math.max(tonumber(hold), longest_yet)
 end
 
 -- From when on a window is known again after a loss (us): once all have put back what they sent, or else
@@ -37,22 +37,22 @@ end
 
 -- Whether Redis has lost data besides, in an epoch that began as its clock was set: the process has heard something
 -- that was not known before.
-local function has_lost_besides(window, current, heard)
-    local told = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
-    return told[1] == current and heard > tonumber(told[2] or 0)
+local function has_lost_besides(window, current, seen_us)
+    local stored = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
+    return stored[1] == current and seen_us > tonumber(stored[2] or 0)
 end
 
--- The process of the window is heard, and notices whether Redis has lost data. `seen` is what it was replied
+-- The process of the window is heard, and notices whether Redis has lost data. `seen_before` is what it was replied
 -- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis recorded that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
 -- back. Where the fleet has no such record of it, Redis went back to an older state: that is a loss as well, and
 -- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is recorded, and the
 -- script ends here with the server's error. `last_seen`: when it was last heard of, as the fleet has it: false for
 -- never, nil where the script has not looked. Replies "EPOCH HEARD".
-local function meet(window, now, seen, name, joins, last_seen)
-    local known, heard = string.match(seen, '^(%S+) ?(%d*)$')
-    heard = tonumber(heard or 0) or 0
-    local epoch = (window.told or redis.call('HMGET', window.state, 'epoch'))[1]
+local function check_in(window, now, seen_before, name, joins, last_seen)
+    local seen_epoch, seen_us = string.match(seen_before, '^(%S+) ?(%d*)$')
+    seen_us = tonumber(seen_us or 0) or 0
+    local epoch = (window.stored or redis.call('HMGET', window.state, 'epoch'))[1]
     -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
     local current = epoch and string.match(epoch, '^[%w%p]+$')
     if last_seen == nil then
@@ -60,26 +60,26 @@ local function meet(window, now, seen, name, joins, last_seen)
     end
     last_seen = tonumber(last_seen or nil)
     -- A process that was absent for so long was forgotten; it is to put back its slots as well.
-    local is_forgotten = heard > 0 and not last_seen and now - heard >= FORGET_US
+    local is_forgotten = seen_us > 0 and not last_seen and now - seen_us >= FORGET_US
     local are_lost = is_overwritten(window)
     if not current then
         current = name
         redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
         redis.call('HSET', window.state, 'epoch', current)
         redis.call('PEXPIRE', window.state, STATE_TTL_MS)
-        if known then
-            lose(window.state, now, known)
+        if seen_epoch then
+            lose(window.state, now, seen_epoch)
             window.is_behind = true
         end
-    elseif known and known ~= current then
+    elseif seen_epoch and seen_epoch ~= current then
         -- The epoch in force may be that of one who knew of no loss, or of long ago.
         local past = redis.call('HGET', window.state, 'past')
-        if past ~= known or not is_forgotten and has_lost_besides(window, current, heard) then
-            lose(window.state, now, known)
+        if past ~= seen_epoch or not is_forgotten and has_lost_besides(window, current, seen_us) then
+            lose(window.state, now, seen_epoch)
             redis.call('HDEL', window.state, 'stepped')
         end
         window.is_behind = true
-    elseif known and are_lost or heard > (last_seen or 0) and not is_forgotten then
+    elseif seen_epoch and are_lost or seen_us > (last_seen or 0) and not is_forgotten then
         lose(window.state, now, current)
         current = name
         redis.call('HSET', window.state, 'epoch', current)
@@ -88,7 +88,7 @@ local function meet(window, now, seen, name, joins, last_seen)
     window.is_behind = window.is_behind or is_forgotten
     if window.is_behind or current ~= epoch then
         -- The state that was read before is not the one that is there now.
-        window.told = nil
+        window.stored = nil
     end
     -- The clock was set back then, and no record says how long ago it is that its process was heard.
     window.is_set_back = (last_seen or 0) > now

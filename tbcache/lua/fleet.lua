@@ -45,6 +45,6 @@ end
 -- arrived within `hold` of `last`, the last moment at which it may have sent. It may be the first
 -- to send: so the windows of the limits in force count, and not only those that a slot was taken in.
 local function clear_at(state_key, last, hold)
-    local told = redis.call('HMGET', state_key, 'horizon', 'limits')
-    return last + hold + math.max(tonumber(told[1] or 0), longest(parse_limits(told[2] or '')))
+    local stored = redis.call('HMGET', state_key, 'horizon', 'limits')
+    return last + hold + math.max(tonumber(stored[1] or 0), longest(parse_limits(stored[2] or '')))
 end

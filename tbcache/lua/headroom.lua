@@ -1,14 +1,14 @@
 --@include number
 -- headroom: what others use of a limit with the same key.
 
-local FOREIGN_POLL_US = 100000
+local OTHERS_POLL_US = 100000
 local WINDOWS_BEFORE_LESS = 4
 
 -- What refusals have taught that others use of a window. It fades by itself, by a fiftieth of the limit each few
 -- windows: a lane that waits for it to be less cannot show that it is. What upstreams told in figures does not fade.
 local function learned_of(state_key, limit, span, now)
-    local told = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
-    local known, less_at = tonumber(told[1] or 0) or 0, tonumber(told[2] or nil)
+    local stored = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
+    local known, less_at = tonumber(stored[1] or 0) or 0, tonumber(stored[2] or nil)
     if not less_at or now < less_at then
         return known
     end
@@ -18,11 +18,11 @@ end
 
 -- What others use of a window with the same key, as the upstream's headers told or its
 -- refusals taught, and until when that holds. `ours` are our slots in it.
-local function foreign(slots_key, state_key, limit, span, now, ours)
+local function others_use(slots_key, state_key, limit, span, now, ours)
     local name = int(span)
-    local told = redis.call('HMGET', state_key,
+    local stored = redis.call('HMGET', state_key,
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
-    local others, until_, learned, slides = told[1], tonumber(told[2] or 0), told[3], told[4]
+    local others, until_, learned, slides = stored[1], tonumber(stored[2] or 0), stored[3], stored[4]
     if until_ > now then
         return tonumber(others), until_
     end
@@ -37,5 +37,5 @@ local function foreign(slots_key, state_key, limit, span, now, ours)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
         others = math.max(0, math.min(others, limit - ours - 1))
     end
-    return others, now + FOREIGN_POLL_US
+    return others, now + OTHERS_POLL_US
 end

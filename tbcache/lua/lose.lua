@@ -11,14 +11,14 @@
 --       epoch    the name for a new one
 -- Replies 1, or 0 when another process was first.
 local now, later = server_time(), math.max(0, step_us)
-local told = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
+local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
 -- One that is later than now is of a time that is over: that of an earlier step.
-local stepped_at = tonumber(told[2] or 0)
-if not told[1] or (stepped_at >= now - ago_us and stepped_at <= now) then
+local stepped_at = tonumber(stored[2] or 0)
+if not stored[1] or (stepped_at >= now - ago_us and stepped_at <= now) then
     return 0
 end
 
-local hold = tonumber(told[5] or 0)
+local hold = tonumber(stored[5] or 0)
 -- No slot is held beyond that.
 local latest = clear_at(state, now, hold)
 
@@ -53,7 +53,7 @@ redis.call('HDEL', state, 'wanted_until')
 
 -- Nobody has been heard by the new time: each counts as absent until it is, and one that was absent before for as
 -- long as it was: it may have sent until its end. What was known of it before tells whether Redis has lost something
--- besides (see meet).
+-- besides (see check_in).
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
     redis.call('HSET', state, 'noted:' .. members[i], int(tonumber(members[i + 1])))
@@ -61,16 +61,16 @@ for i = 1, #members, 2 do
 end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
-local lost_at, whole_at = tonumber(told[3] or nil), tonumber(told[4] or nil)
+local lost_at, whole_at = tonumber(stored[3] or nil), tonumber(stored[4] or nil)
 -- It was noted by the time of before where it lies in the future; else it may have been by either.
 local by_then = lost_at and lost_at > now and now - step_us or now - later
 local was_whole = not lost_at or by_then >= (whole_at or clear_at(state, lost_at, hold))
 if was_whole and (found[1] or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
-    redis.call('HSET', state, 'past', told[1])
+    redis.call('HSET', state, 'past', stored[1])
     expire_after(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
 else
-    lose(state, now, told[1])
+    lose(state, now, stored[1])
 end
 redis.call('HSET', state, 'epoch', epoch, 'stepped', epoch, 'stepped_at', int(now))
 return 1

@@ -31,23 +31,23 @@ local function members_of(window, now)
     if window.members then
         return window.members
     end
-    local found, fields = window.heard or redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
+    local found, fields = window.fleet_entries or redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
     for i = 1, #found, 2 do
         fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
     end
-    local told = fields[1] and read_fields(window.state, fields)
+    local stored = fields[1] and read_fields(window.state, fields)
     local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
     for i = 1, #found, 2 do
         -- A process without a share does nothing without Redis.
-        local share = told[i] and tonumber(told[i])
+        local share = stored[i] and tonumber(stored[i])
         members.shares[found[i]] = share or nil
         if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - ABSENT_US) then
             if share then
                 table.insert(members.absent, share)
             end
-        elseif told[i + 1] then
+        elseif stored[i + 1] then
             -- In a fleet at rest most processes have the same allowances: each text is read once.
-            local text = told[i + 1]
+            local text = stored[i + 1]
             read[text] = read[text] or read_allowances(text)
             members.allowances[found[i]] = read[text]
         end

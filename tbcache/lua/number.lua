@@ -2,8 +2,8 @@
 
 -- Whole numbers, as most are, the way that takes half the time.
 local function int(number)
-    local is_whole = number % 1 == 0 and number < 2 ^ 53 and number > -(2 ^ 53)
-    return string.format(is_whole and '%d' or '%.0f', number)
+    local is_integer = number % 1 == 0 and number < 2 ^ 53 and number > -(2 ^ 53)
+    return string.format(is_integer and '%d' or '%.0f', number)
 end
 
 -- A moment as Redis holds it (us). A damaged one, or one beyond the calendar, counts as 0.

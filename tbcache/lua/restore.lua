@@ -9,23 +9,23 @@
 --
 -- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
---                          slots back, and what it knew before (`whole` to `told_ago_us`; as moments, us)
+--                          slots back, and what it knew before (`whole` to `census_age_us`; as moments, us)
 -- ARGV  horizon      (us)
 --       process
---       known        what it was replied of the epoch before, "" for none (see meet)
+--       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       epoch        the name for a new one
 --       hold_us
 --       whole        the last epoch of which it knew that nothing was missing, "" for none
 --       members      how many the fleet had then
 --       left_us      for how long a slot of those that had left by then may be in a window yet
---       told_ago_us  how long ago it was told so
+--       census_age_us  how long ago it was told so
 --       deadline_us  0: none
 --       is_member    it is to be in the fleet from now on, as after a beat
 --       going_by     the share that it goes by, "" for none
 --       allowances        it goes by, "count:span=allowance,..."
 --       taken        slot id, age (us; negative while it is held; "": it was perhaps granted, and is not used), ...
 -- Replies
---       restored: now, seen   seen: what meet replies
+--       restored: now, seen   seen: what check_in replies
 --       late: now             past the deadline: nothing was done
 -- Records the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
 local function write_parts(window, share, allowances)
@@ -44,9 +44,9 @@ local now = server_time()
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
-local is_first = known == '' and redis.call('HEXISTS', state, 'epoch') == 0
+local is_first = seen_before == '' and redis.call('HEXISTS', state, 'epoch') == 0
 local window = {slots = slots, state = state, fleet = fleet, process = process}
-local seen = meet(window, now, known, epoch, is_member)
+local seen = check_in(window, now, seen_before, epoch, is_member)
 local current = string.match(seen, '^%S+')
 if is_first then
     -- A process that comes back to an empty Redis, and knew nothing of it, does not know what it has lost.
@@ -80,22 +80,22 @@ expire_after(slots, ttl_ms)
 -- The window is whole again once all have put back what they sent, and what was sent by those who
 -- had left by then is old. A process that joined after the loss stands for nobody.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
-    local left_until, told_at = int(now + left_us), int(now - told_ago_us)
+    local left_until, told_at = int(now + left_us), int(now - census_age_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
     expire_after(back, ttl_ms)
-    local told, latest, returned, awaited = {}, 0, 0, 0
+    local moments, latest, returned, awaited = {}, 0, 0, 0
     -- The processes that joined later may be heard of as late as the first that is absent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
     for _, text in ipairs(redis.call('HVALS', back)) do
         local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
         if theirs == current and before == whole then
-            told[#told + 1] = tonumber(at)
+            moments[#moments + 1] = tonumber(at)
             latest, awaited = math.max(latest, tonumber(at)), math.max(awaited, tonumber(count))
             whole_at = math.max(whole_at, tonumber(left))
         end
     end
     -- A process that was forgotten when the others were last told was not among those they were told of.
-    for _, at in ipairs(told) do
+    for _, at in ipairs(moments) do
         returned = returned + (latest - at < FORGET_US - CLOCK_SLACK_US and 1 or 0)
     end
     if returned >= awaited then

@@ -11,7 +11,7 @@
 --       woken         LIST    one element once the load is over; joiners look at it
 --       outbox        STREAM  answers accepted for the database: field "answer"
 --       billed        SET     ids billed today, of what is billed once a day
---       line, line_lease   the symbol's timeline and its lease; where the answer is made of none, any keys
+--       timeline, timeline_lease   the symbol's timeline and its lease; where the answer is made of none, any keys
 -- ARGV  id            of the slot of the last page
 --       cost          in slots
 --       worker
@@ -32,9 +32,9 @@
 --       limits        "count:span_us,..."
 --       deadline_us   0: none
 --       budget        the day's (millionths of a dollar; 0: none)
---       has_line      the answer is made of a timeline
---       line_payload  its value's JSON, ""
---       line_us       for how long it is kept
+--       has_timeline   the answer is made of a timeline
+--       timeline_payload   its value's JSON, ""
+--       timeline_us   for how long it is kept
 --       once          what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       settled: now, is_stored, is_ours   the value is in Redis; the lease was the asker's still
@@ -107,7 +107,7 @@ end
 -- used at least so much. Where they use less than they did, half of the difference is
 -- believed, as they may only be between two bursts. What they still use beyond the end of
 -- the time that was named shows whether windows slide there, or are reset.
-local function heed(limit, span, left, told_until)
+local function heed(limit, span, left, resets_at)
     local seen = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
     local others = seen > 0 and math.min(most_for_others(limit), seen + math.floor(limit / ROOM_TO_GROW)) or 0
     local edge = now - span + math.min(span / 20, MOST_EDGE_US)
@@ -129,14 +129,14 @@ local function heed(limit, span, left, told_until)
         redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= tonumber(last[1]) and 1 or 0)
         redis.call('HDEL', state, 'learned_next:' .. name)
     end
-    redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, told_until)
+    redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, resets_at)
 end
 -- The limit in force counts, whatever the reader of the answer goes by: what the upstream leaves to a
 -- larger limit is no less room for a smaller one.
-for span, left, told_until in string.gmatch(hints, '(%d+):(%d+):(%d+)') do
+for span, left, resets_at in string.gmatch(hints, '(%d+):(%d+):(%d+)') do
     for _, limit in ipairs(all_limits) do
         if limit[2] == tonumber(span) then
-            heed(limit[1], limit[2], tonumber(left), told_until)
+            heed(limit[1], limit[2], tonumber(left), resets_at)
         end
     end
 end
@@ -169,14 +169,14 @@ if is_ours then
 end
 
 -- Of two loads of one timeline, the one that was granted last, for more hours, has its lease.
-local line_load = has_line and redis.call('HMGET', line_lease, 'token', 'waiters', 'since') or {}
-if line_load[1] == token then
-    if kind == 'value' and line_payload ~= '' then
-        local value = seal(int(now + fresh_us), line_load[3] or UNCLEARED, line_payload)
-        redis.call('SET', line, value, 'PX', int(line_us / 1000))
+local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
+if timeline_load[1] == token then
+    if kind == 'value' and timeline_payload ~= '' then
+        local value = seal(int(now + fresh_us), timeline_load[3] or UNCLEARED, timeline_payload)
+        redis.call('SET', timeline, value, 'PX', int(timeline_us / 1000))
     end
-    redis.call('DEL', line_lease)
-    if (tonumber(line_load[2] or 0) or 1) > 0 then
+    redis.call('DEL', timeline_lease)
+    if (tonumber(timeline_load[2] or 0) or 1) > 0 then
         wake(woken, '1', 10000)
     end
 end

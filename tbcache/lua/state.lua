@@ -49,6 +49,6 @@
 --                            One with a share that is absent for longer than ABSENT_US may
 --                            be cut off and sending on its own: its share is reserved until
 --                            it is back, or forgotten. A process says with each ask what it finds
---                            there when Redis has lost nothing (see meet).
+--                            there when Redis has lost nothing (see check_in).
 
 local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed

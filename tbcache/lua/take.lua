@@ -8,7 +8,7 @@
 --       cost         in slots
 --       held_us      for how long; 0: stamped now
 --       deadline_us  0: none
---       known        what it was replied of the epoch before, "" for none (see meet)
+--       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       patience_us  a slot that comes free within it is promised at once
 --       process
 --       ignores_fleet   these limits hold alone, and not the fleet's as well
@@ -16,7 +16,7 @@
 --       taken: now, is_allowed, limit, span, used, retry_at, code, reason, seen, start
 --                    the figures are the tightest limit's, after the take; retry_at (us) is when the oldest
 --                    slot in its window leaves (now, if it is empty), or when the ask can be granted;
---                    seen: what meet replies, "" for a look. A slot that was taken must not be used before start
+--                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
 --       late: now    past the deadline: nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
@@ -26,7 +26,7 @@ if deadline_us > 0 and now > deadline_us then
 end
 -- An ask that only looks writes nothing.
 local asked = parse_limits(limits)
-local seen = is_take and meet(window, now, known, id) or ''
+local seen = is_take and check_in(window, now, seen_before, id) or ''
 open_window(window, limits, asked, ignores_fleet)
 -- The figures are the asker's to know: they are counted.
 window.stamps = nil

@@ -6,9 +6,9 @@
 -- may fill the limit: an answer that has begun is finished. But what nobody asked for, older hours
 -- that are filled in the background, leaves the others their part.
 --
--- KEYS  window, lease, usage, billed, purses, line_lease   (see admit.lua, settle.lua)
+-- KEYS  window, lease, usage, billed, purses, timeline_lease   (see admit.lua, settle.lua)
 -- ARGV  limits
---       lease_us
+--       hold_us
 --       fraction     of each limit that the next page may fill (0..1]
 --       id           of the slot of the page that came
 --       next_id      of the slot of the next page
@@ -20,11 +20,11 @@
 --       page_price   at most
 --       amount       the bill (millionths of a dollar)
 --       process
---       known        what it was replied of the epoch before, "" for none (see meet)
+--       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       once         what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       turned: now, seen                        the next slot is held and the lease prolonged; seen: what
---                                                meet replies
+--                                                check_in replies
 --       wait: now, retry_at, code, reason, seen  no slot, and why (see window.lua)
 --       late: now                                see admit.lua
 local window = {slots = slots, state = state, fleet = fleet, process = process}
@@ -34,7 +34,7 @@ commit(slots, now, id, cost)
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
-local seen = enter(window, now, limits, known, next_id)
+local seen = enter(window, now, limits, seen_before, next_id)
 bill(usage, billed, now, worker, budget, amount, once)
 local status = look(window, now, cost, fraction)
 local retry_at, code, reason = status.retry_at, status.code, status.text
@@ -49,10 +49,10 @@ if retry_at > 0 then
     end
     return reply_wait(now, retry_at, code, reason, seen)
 end
-hold(window, now, next_id, cost, lease_us, now, fraction < 1 and status or nil)
-for _, key in ipairs({lease, line_lease}) do
+hold(window, now, next_id, cost, hold_us, now, fraction < 1 and status or nil)
+for _, key in ipairs({lease, timeline_lease}) do
     if redis.call('HGET', key, 'token') == token then
-        renew_lease(key, int(now + lease_us), int(lease_us))
+        renew_lease(key, int(now + hold_us), int(hold_us))
     end
 end
 return reply_turned(now, seen)

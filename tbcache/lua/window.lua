@@ -6,7 +6,7 @@
 -- window: the held sliding window, shared by every script that takes or looks; state.lua describes its keys.
 --
 -- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only; is_behind: it has yet
--- to put its slots back (see meet); limits: those in force; and what the state says of it}.
+-- to put its slots back (see check_in); limits: those in force; and what the state says of it}.
 --
 -- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
 -- the upstream said stop (the text is the upstream's), GIVING_BACK it is about to be given
@@ -16,38 +16,38 @@ local GIVING_BACK_POLL_US = 5000
 
 -- What mostly stands in the state, read at once: the rest is read by those who need it. Of each of the asker's limits
 -- there are two fields more, which tell whether anything is known of others that use it.
-local TOLD_AHEAD = 7
+local STORED_AHEAD = 7
 local function read_state(window, asked)
     local fields = {'epoch', 'limits', 'closed_until', 'lost_at', 'horizon', 'demand', 'demand_at'}
     for _, limit in ipairs(asked) do
         fields[#fields + 1], fields[#fields + 2] = 'foreign:' .. limit[3], 'learned:' .. limit[3]
     end
-    window.told = redis.call('HMGET', window.state, unpack(fields))
+    window.stored = redis.call('HMGET', window.state, unpack(fields))
 end
 
 -- Opens the window for an asker with these limits. The fleet's hold as well, unless `ignores_fleet`.
 local function open_window(window, limits, asked, ignores_fleet)
-    if not window.told then
+    if not window.stored then
         read_state(window, asked)
     end
-    local told = window.told
+    local stored = window.stored
     -- The fleet's limits are mostly the asker's.
-    window.limits = told[2] and told[2] ~= limits and not ignores_fleet and in_force(asked, told[2]) or asked
-    window.closed_until, window.lost_at = moment(told[3]), tonumber(told[4] or 0)
-    window.horizon, window.demand, window.demand_at = tonumber(told[5] or 0), told[6], told[7]
+    window.limits = stored[2] and stored[2] ~= limits and not ignores_fleet and in_force(asked, stored[2]) or asked
+    window.closed_until, window.lost_at = moment(stored[3]), tonumber(stored[4] or 0)
+    window.horizon, window.demand, window.demand_at = tonumber(stored[5] or 0), stored[6], stored[7]
     -- True where no field says that others use the limits.
     window.is_unshared = window.limits == asked
-    for at = TOLD_AHEAD + 1, TOLD_AHEAD + 2 * #asked do
-        window.is_unshared = window.is_unshared and not told[at]
+    for at = STORED_AHEAD + 1, STORED_AHEAD + 2 * #asked do
+        window.is_unshared = window.is_unshared and not stored[at]
     end
     return window
 end
 
--- The process is heard (see meet), and the window is opened.
-local function enter(window, now, limits, known, name, joins, last_seen)
+-- The process is heard (see check_in), and the window is opened.
+local function enter(window, now, limits, seen_before, name, joins, last_seen)
     local asked = parse_limits(limits)
     read_state(window, asked)
-    local seen = meet(window, now, known, name, joins, last_seen)
+    local seen = check_in(window, now, seen_before, name, joins, last_seen)
     open_window(window, limits, asked)
     return seen
 end
@@ -87,7 +87,7 @@ local function look_at_limit(window, limit, now, cost, fraction)
     local others, others_until = 0, now + span
     if not window.is_unshared then
 --@include headroom
-        others, others_until = foreign(window.slots, window.state, count, span, now, ours)
+        others, others_until = others_use(window.slots, window.state, count, span, now, ours)
     end
     local reserved, allowances = reserved_of(window, limit, now, cost)
     local found = {free_at = 0, code = 'limit', used = ours + others + reserved, is_certain = true}
@@ -124,8 +124,8 @@ local function look_at_limit(window, limit, now, cost, fraction)
     end
     local known_at = 0
     if window.lost_at > 0 then
-        local told = redis.call('HMGET', window.state, 'whole_at', 'lease')
-        known_at = whole_from(window.lost_at, told[1], span, tonumber(told[2] or 0))
+        local stored = redis.call('HMGET', window.state, 'whole_at', 'lease')
+        known_at = whole_from(window.lost_at, stored[1], span, tonumber(stored[2] or 0))
     end
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
     if now < known_at then

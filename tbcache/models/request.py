@@ -121,7 +121,7 @@ class FetchRequest:
         return self.asked_at or since + timedelta(hours=self.hours)
 
     @property
-    def line(self) -> str:
+    def timeline_key(self) -> str:
         """The cache key of the symbol's timeline, e.g. ``twitter:AAPL:timeline``: one for any hours."""
         return f"{self.source}:{self.symbol}:{TIMELINE}"
 

@@ -214,7 +214,7 @@ class PacingConsumer(Consumer):
                 cost=source.cost,
                 readiness=self._readiness(reserved),
                 charge=source.charge,
-                known=terms.known,
+                seen_before=terms.seen_before,
                 in_hand=self._hand.renewals,
             )
 

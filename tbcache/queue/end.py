@@ -62,9 +62,9 @@ class Ends:
             raise
 
     def _say(self, ends: Sequence[Ended]) -> None:
-        told = tuple(part for one in ends for part in _arguments(one, self._cost))
+        arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots = self._store.keys.slots(self._name)
-        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, told))
+        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
         for claim, finish, used in ends:
             if not finish.is_begun:
                 self._window.release(slot_of(claim), self._cost)

@@ -82,7 +82,7 @@ class Dequeue(NamedTuple):
     cost: int
     readiness: str
     charge: str
-    known: str
+    seen_before: str
     in_hand: tuple[Argument, ...]
 
 

@@ -316,7 +316,7 @@ class Store:
             # Another task may have found the server away while this one waited.
             self.breaker.check()
             try:
-                told = await agree(self._say, self.keys)
+                server_time = await agree(self._say, self.keys)
             except OtherLayout as error:
                 self.breaker.has_other_layout = True
                 raise self.breaker.open(error) from None
@@ -326,7 +326,7 @@ class Store:
                 raise self.breaker.open(error) from None
             self.breaker.is_greeted, self.breaker.has_other_layout = True, False
         if not self.clock.is_known and not self.settings.redis_cluster:
-            await self.clock.learn(*told, source="")
+            await self.clock.learn(*server_time, source="")
 
     async def _say(self, *command: Argument) -> Any:
         return await world().call(self._server, command)
@@ -408,8 +408,8 @@ class Store:
             self.run(PROBE, Probe(self.keys.probe(source), PROBE_TTL_MS))
 
     async def _ask_time(self, source: str) -> int:
-        told = await self.ask(TIME, AskTime(self.keys.state(source)))
-        return told.seconds * MICROS + told.micros
+        server_time = await self.ask(TIME, AskTime(self.keys.state(source)))
+        return server_time.seconds * MICROS + server_time.micros
 
     def on_fork(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` in a forked child before its first use of the server, to renew what a thread of

@@ -87,21 +87,21 @@ async def agree(call: Call, keys: Keys) -> ServerTime:
     Raises:
       OtherLayout: it is of another, whose processes live or which this one cannot read.
     """
-    layout, version, told = await _claim(call, keys, takes_over=False)
+    layout, version, server_time = await _claim(call, keys, takes_over=False)
     if layout < LAYOUT:
         await _find_older(call, keys)
-        layout, version, told = await _claim(call, keys, takes_over=True)
+        layout, version, server_time = await _claim(call, keys, takes_over=True)
     if layout != LAYOUT:
         raise OtherLayout(f"Redis holds the layout of tbcache {version} (layout {layout}); {_ours()}")
-    return told
+    return server_time
 
 
 async def _claim(call: Call, keys: Keys, *, takes_over: bool) -> tuple[int, str, ServerTime]:
     """The layout in force, the version of tbcache that wrote it, and the server's time."""
     ask, asked_at = Agree(keys.layout, LAYOUT, __version__, TTL_MS, takes_over), now()
     found = AGREE.read(await call("EVAL", AGREE.text, *AGREE.pack(ask)))
-    told = ServerTime(found.seconds * MICROS + found.micros, asked_at)
-    return found.number, printable(found.version, _NAME_LENGTH), told
+    server_time = ServerTime(found.seconds * MICROS + found.micros, asked_at)
+    return found.number, printable(found.version, _NAME_LENGTH), server_time
 
 
 async def _find_older(call: Call, keys: Keys) -> None:

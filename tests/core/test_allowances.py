@@ -18,7 +18,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
 from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.process_window import ProcessWindow
-from tbcache.limiter.script import BEAT, LEAVE, Beat, Leave, Told, WindowKeys
+from tbcache.limiter.script import BEAT, LEAVE, Allotted, Beat, Leave, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import message
@@ -350,7 +350,7 @@ def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str
     window = WindowKeys(SLOTS, STATE, FLEET)
     ask = Beat(window, limits, name, str(going_by), 0, 300 * MICROS, allowances, True, "", "an-epoch", MICROS)
     told = run(redis, BEAT, ask)
-    assert isinstance(told, Told)
+    assert isinstance(told, Allotted)
     return told.allowances.encode()
 
 

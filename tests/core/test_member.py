@@ -25,7 +25,7 @@ from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS, THEIRS_SECONDS, ProcessWindow
 from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
-from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Beat, Late, Leave, Reopen, Told, WindowKeys
+from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Allotted, Beat, Late, Leave, Reopen, WindowKeys
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
@@ -45,7 +45,7 @@ def beat(store: Store, process: str, going_by: float = 0.0, *, can_fall_back: bo
     told = store.run(
         BEAT, saying(limiter_of(store).window_keys("twitter"), process, going_by, can_fall_back=can_fall_back)
     )
-    assert isinstance(told, Told)
+    assert isinstance(told, Allotted)
     return told.share
 
 
@@ -60,7 +60,7 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, can_fall_
         forget_us=300_000_000,
         allowances="",
         can_fall_back=can_fall_back,
-        known="",
+        seen_before="",
         epoch="an-epoch",
         hold_us=15_000_000,
     )
@@ -105,7 +105,7 @@ def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str
     for process, is_read in beats:
         window = WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
         told = run(redis, BEAT, saying(window, process, going_by.get(process, 0.0)))
-        assert isinstance(told, Told)
+        assert isinstance(told, Allotted)
         if is_read:
             going_by[process] = told.share
         assert sum(going_by.values()) <= 1.0 + 1e-6

@@ -155,16 +155,16 @@ def test_timelines_are_within_the_bound_of_the_values(fallback: Process) -> None
 def test_a_timeline_is_kept_until_something_is_removed_that_it_may_be_made_of(fallback: Process) -> None:
     """What was paid for is not bought again at the next outage; what was cleared does not come back by it."""
     memory, line = fallback.memory, b'{"line":1}'
-    fallback.admission.settle(fallback.go(), replace(LOADED, line=line))
+    fallback.admission.settle(fallback.go(), replace(LOADED, timeline=line))
     memory.flush()
     memory.forget_fallback()
     grant = fallback.go()
-    assert grant.line == line
+    assert grant.timeline == line
     memory.delete("twitter:MSFT:24h", in_redis=True)
-    assert memory.timeline(grant.ask.line) is None
-    memory.put_timeline(grant.ask.line, line, in_redis=False)
+    assert memory.timeline(grant.ask.timeline_key) is None
+    memory.put_timeline(grant.ask.timeline_key, line, in_redis=False)
     memory.clear("twitter:*", in_redis=True)
-    assert memory.timeline(grant.ask.line) is None
+    assert memory.timeline(grant.ask.timeline_key) is None
 
 
 @pytest.mark.parametrize("is_tracking", [True, False])
@@ -174,8 +174,8 @@ def test_a_process_that_keeps_nothing_of_redis_keeps_no_timelines_of_it(
     """TBCACHE_LOCAL_CACHE_BYTES=0 is said for the whole memory."""
     process, line = Process(store, settings, is_tracking=is_tracking), b'{"line":1}'
     grant = process.go()
-    process.admission.settle(grant, replace(LOADED, line=line))
-    assert process.memory.timeline(grant.ask.line) == (line if is_tracking else None)
+    process.admission.settle(grant, replace(LOADED, timeline=line))
+    assert process.memory.timeline(grant.ask.timeline_key) == (line if is_tracking else None)
     process.memory.close()
 
 

@@ -147,7 +147,7 @@ def test_who_is_granted_without_redis_is_not_taken_along(
     refresh(pipeline, upstream, *ALL)
     (verdict,) = verdicts
     assert isinstance(verdict, Go)
-    assert (verdict.grant.is_fallback, verdict.grant.line is None) == (True, False)
+    assert (verdict.grant.is_fallback, verdict.grant.timeline is None) == (True, False)
     assert upstream.asked == [("AAPL", "NVDA")]
     pipeline.close()
     memory.close()

@@ -148,15 +148,15 @@ _LOSS = (
     _bug(
         "a loss of data is not noticed",
         "epoch.lua",
-        "        if known then\n            lose(window.state, now, known)",
-        "        if false then\n            lose(window.state, now, known)",
+        "        if seen_epoch then\n            lose(window.state, now, seen_epoch)",
+        "        if false then\n            lose(window.state, now, seen_epoch)",
         "lose all|lose beside one that is cut off",
     ),
     _bug(
         "a return to an older state is not noticed",
         "epoch.lua",
-        "elseif known and are_lost or heard > (last_seen or 0) and not is_forgotten then",
-        "elseif known and are_lost then",
+        "elseif seen_epoch and are_lost or seen_us > (last_seen or 0) and not is_forgotten then",
+        "elseif seen_epoch and are_lost then",
         "go back",
     ),
     _bug(

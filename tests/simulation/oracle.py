@@ -162,10 +162,10 @@ class Oracle:
         self._granted(who, call, found.now)
         lease = self.leases.get(call.text("lease"))
         if lease is not None and lease.token == call.text("token"):
-            lease.until = found.now + call.number("lease_us")
+            lease.until = found.now + call.number("hold_us")
 
     def _beat(self, who: str, call: Call, found: Any) -> None:
-        if type(found).__name__ != "Told":
+        if type(found).__name__ != "Allotted":
             return
         source = self.source.name
         fleet = self.keyspace.do("ZRANGE", [self.keys.fleet(source).encode(), b"0", b"-1", b"WITHSCORES"])
@@ -230,7 +230,7 @@ class Oracle:
         )
         if known is not None and known.token != token and known.until > found.now and not is_heir:
             self.broken("one load", f"{who} may load {key} while {known.process} does")
-        self.leases[key] = Lease(token, found.start + call.number("lease_us"), who)
+        self.leases[key] = Lease(token, found.start + call.number("hold_us"), who)
 
     def _settle(self, who: str, call: Call, found: Any) -> None:
         if type(found).__name__ != "Settled":

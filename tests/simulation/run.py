@@ -404,7 +404,7 @@ class _Run:
         if self._witnesses is None or isinstance(answer, Exception):
             return
         call = self.world.oracle._scripts.read(command)
-        if call is None or "known" not in call.arguments:
+        if call is None or "seen_before" not in call.arguments:
             return
         if who not in self._witnesses:
             self._excuse(f"{who} is the first who asks after the loss")

@@ -24,7 +24,7 @@ def without_copies(voices: Sequence[Voice]) -> list[float]:
     """
     texts, authors = Shelf(), Shelf()
     sketches = [_sketches(voice.item) for voice in voices]
-    by_text = [None if told is None else texts.group(told) for told, _ in sketches]
+    by_text = [None if sketch is None else texts.group(sketch) for sketch, _ in sketches]
     by_author = [
         None if said is None else authors.group(said, person(voice.item))
         for voice, (_, said) in zip(voices, sketches, strict=True)
@@ -47,12 +47,12 @@ def _sketches(item: Item) -> tuple[Sketch | None, Sketch | None]:
         return None, None
     headline = _headline(item.text)
     words = words_of(headline if item.kind == "article" else item.text)
-    told = _sketch(words)
+    sketch = _sketch(words)
     if not person(item):
-        return told, None
+        return sketch, None
     form = form_of(headline)
     # Many texts have neither number nor ticker nor headline, and most of the time goes into sketches.
-    return told, told if form == words else _sketch(form)
+    return sketch, sketch if form == words else _sketch(form)
 
 
 def _sketch(words: list[str]) -> Sketch | None:
