@@ -27,7 +27,7 @@ from tbcache.admission.ending import (
 from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
-from tbcache.admission.prepared import Prepared
+from tbcache.admission.preparation import Preparation
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -85,7 +85,7 @@ class Admission:
         self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
         self._hold_seconds = settings.lease_seconds
         self._hold_us = to_micros(self._hold_seconds)
-        self._prepared = Prepared(store, self._limiter)
+        self._preparation = Preparation(store, self._limiter)
         self._figures = Figures(store, self._limiter, monitor)
         #: The values that are fresh.
         self.fresh = Fresh(store, self.count_hit)
@@ -288,8 +288,8 @@ class Admission:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         timeline = ask.timeline_key or key
         constants, (usage, purses) = (
-            self._prepared.constants_of(source),
-            self._prepared.keys_of_today(source.name),
+            self._preparation.constants_of(source),
+            self._preparation.keys_of_today(source.name),
         )
 
         def call(terms: Terms) -> script.Admit:
@@ -361,8 +361,8 @@ class Admission:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
         window, today = self._limiter.process_window(source.name), self._store.clock.today
         constants, (usage, purses) = (
-            self._prepared.constants_of(source),
-            self._prepared.keys_of_today(source.name),
+            self._preparation.constants_of(source),
+            self._preparation.keys_of_today(source.name),
         )
 
         def call(terms: Terms) -> script.Turn:
@@ -406,7 +406,7 @@ class Admission:
 
     async def _settle(self, grant: Grant, settlement: Settlement) -> Settled:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
-        name, key, constants = source.name, grant.ask.request.key, self._prepared.constants_of(source)
+        name, key, constants = source.name, grant.ask.request.key, self._preparation.constants_of(source)
         timeline = grant.ask.timeline_key or key
         window, (closed_until, reason) = (
             self._limiter.process_window(name),

@@ -1,4 +1,4 @@
-"""What is prepared once for all asks of a source, as each of them would pay for it."""
+"""What all asks of a source have in common. It is prepared once, as each ask would pay for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Constants(NamedTuple):
     page_price: int
 
 
-class Prepared:
+class Preparation:
     """The constants and today's keys of each source."""
 
     def __init__(self, store: Store, limiter: Limiter) -> None:
@@ -33,7 +33,7 @@ class Prepared:
         self._day = -1
 
     def constants_of(self, source: Source) -> Constants:
-        """What every ask of ``source`` has in common; the first use makes its limits known to the limiter."""
+        """The constants of ``source``. The first use of them makes its limits known to the limiter."""
         constants = self._constants.get(id(source))
         if constants is None:
             budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
@@ -47,7 +47,7 @@ class Prepared:
         return constants
 
     def keys_of_today(self, name: str) -> tuple[str, str]:
-        """The usage key and that of the purses, of the server's today."""
+        """The keys of the usage and of the purses on the server's present day."""
         if (day := self._store.clock.day) != self._day:
             self._day = day
             self._daily = {}
