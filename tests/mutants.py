@@ -60,6 +60,7 @@ SUITES = {
     "layout": ["core/test_layout.py", *STORE],
     "enqueue": QUEUE,
     "dequeue": [*QUEUE, *MEMBER],
+    "look": QUEUE,
     "finish": QUEUE,
     "clear": CLEAR,
     "compact": CLEAR,

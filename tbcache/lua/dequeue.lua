@@ -32,13 +32,14 @@
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
---                    comes: the worker has given up on this ask
+--                    comes, and retry_at is soon: the worker has given up on this ask
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 local MOST_LOOKED_AT = 100
+local SOON_US = 100000
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
-    return reply_dequeued(now, 0, false, '', {})
+    return reply_dequeued(now, now + SOON_US, false, '', {})
 end
 local is_paced = limits ~= ''
 local seen = is_paced and enter(window, now, limits, seen_before, suffix) or ''
@@ -234,6 +235,14 @@ take_suspect()
 if not is_called and readiness ~= 'free' then
     take(interactive, 1)
     take(prewarm, prewarm_fraction)
+    if most > 0 then
+        -- All that the bell was rung for was looked at, and nothing more can go now.
+        redis.call('DEL', bell)
+    elseif handed_out[1] and redis.call('LLEN', bell) == 0
+        and redis.call('LLEN', interactive) + redis.call('LLEN', prewarm) > 0 then
+        -- This worker has no more threads for what is left; another may, which was not told of it.
+        notify_worker()
+    end
 end
 
 if handed_out[1] then
@@ -248,5 +257,10 @@ end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then
     ask_again_at(tonumber(due))
+end
+-- A claim that was not renewed for long is looked at as it lapses: its worker may be dead.
+local oldest = redis.call('ZRANGE', claims, 0, 0, 'WITHSCORES')[2]
+if oldest and tonumber(oldest) < now + claim_us / 2 then
+    ask_again_at(tonumber(oldest))
 end
 return reply_dequeued(now, ready_at, is_called, seen, handed_out)

@@ -8,7 +8,7 @@ import itertools
 import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import dramatiq
@@ -17,6 +17,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.queue.bell import Bells
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import Ended, Hand, Job
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
@@ -32,6 +33,10 @@ log = get_logger("tbcache.queue")
 CLAIM_SECONDS = 8.0
 #: Claims are renewed so many times in the time for which they hold.
 RENEWALS = 8
+#: An idle process looks at its queues once in so many of the times that a consumer blocks, and in this part
+#: of a claim, so that it sees each claim before that lapses.
+LOOK_TIMES = 10
+LOOK_PART = 5 / 8
 #: For how long a job waits that only a newer worker can read.
 UNKNOWN_SECONDS = 5.0
 MOST_WARNINGS = 100
@@ -47,6 +52,12 @@ class WorkerContext:
     threads: Threads
     actors: Mapping[str, dramatiq.Actor[Any, Any]]
     claim_seconds: float = CLAIM_SECONDS
+    _bells: dict[str, Bells] = field(default_factory=dict)
+
+    def bells_of(self, queue: str) -> Bells:
+        """Those of all queues; in a cluster of this one, as no connection blocks for several hash slots."""
+        group = queue if self.settings.redis_cluster else ""
+        return self._bells.get(group) or self._bells.setdefault(group, Bells(self.store))
 
 
 class PacingConsumer(Consumer):
@@ -82,6 +93,9 @@ class PacingConsumer(Consumer):
         #: Jobs in hand that were not asked for yet: priority, number, job.
         self._buffer: list[tuple[int, int, Job]] = []
         self._numbers = itertools.count()
+        self._bells = context.bells_of(source.name)
+        look_seconds = min(LOOK_TIMES * self._timeout, LOOK_PART * context.claim_seconds)
+        self._alarm = self._bells.join(source.name, self._keys, look_seconds)
         self._threads.join(source.name, is_paced=self._is_paced)
 
     def __next__(self) -> MessageProxy | None:
@@ -109,6 +123,7 @@ class PacingConsumer(Consumer):
         self._give_back_buffer()
         with contextlib.suppress(Unavailable):
             self._ends.say()
+        self._bells.leave(self._source.name)
 
     def _finish(self, job: Job, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
@@ -130,18 +145,30 @@ class PacingConsumer(Consumer):
             # This comes first: a job whose end is said in time is not done again by another worker.
             self._ends.say()
             self._give_back_unconfirmed()
-            if not self._buffer:
-                # A worker without a free thread asks for no job, and still renews its claims.
-                self._threads.wait(self._source.name, self._renew_at - now(), self._may_run_ahead)
-            with self._threads.reserve(self._source.name) as reserved:
-                most = reserved.count if self._is_paced or reserved.is_all else self._ahead
-                retry_in = self._dequeue(reserved, most)
-            if not self._buffer and most and not reserved.is_all:
-                self._listen(retry_in)
+            if self._buffer or self._is_to_ask():
+                self._take()
         except Unavailable:
             # The server hands out no suspect now, so that the other queues need not wait for one.
             self._threads.set_free_for(self._source.name, False)
             run(world().sleep(min(self._timeout, 0.25)))
+
+    def _is_to_ask(self) -> bool:
+        """Wait for a cause to ask for jobs, and a thread for one; true as well when the claims in hand are to
+        be renewed."""
+        is_bound = bool(len(self._hand)) or self._threads.is_called_by(self._source.name)
+        until = self._renew_at if is_bound else now() + self._timeout
+        is_due = self._alarm.wait(until - now())
+        if is_due and not self._threads.may_take(self._source.name, self._may_run_ahead):
+            if self._alarm.give_up():
+                self._bells.pass_on(self._alarm)
+            is_due = self._threads.wait(self._source.name, until - now(), self._may_run_ahead)
+        return is_due or is_bound
+
+    def _take(self) -> None:
+        self._alarm.begin()
+        with self._threads.reserve(self._source.name) as reserved:
+            most = reserved.count if self._is_paced or reserved.is_all else self._ahead
+            self._dequeue(reserved, most)
 
     def _may_run_ahead(self) -> bool:
         """Whether a thread may have nothing to do, or half of the jobs in hand are done: were it one of them,
@@ -154,8 +181,8 @@ class PacingConsumer(Consumer):
         """How many more jobs may be in hand, with a thread or without."""
         return max(0, self._prefetch - len(self._hand)) if self._threads.may_run_ahead else 0
 
-    def _dequeue(self, reserved: Reservation, most: int) -> float:
-        """Take the jobs granted; seconds until more may come (0.0: when a worker is notified)."""
+    def _dequeue(self, reserved: Reservation, most: int) -> None:
+        """Take the jobs granted, and have the alarm say when more may come."""
         suffix = f"{self._token}.{next(self._asks):x}."
         asked_at = now()
         self._renew_at = asked_at + self._timeout
@@ -178,7 +205,8 @@ class PacingConsumer(Consumer):
         finally:
             # What comes after the reply may fail: the jobs are in hand, and are given back from the buffer.
             self._add_to_buffer(handed_out)
-        return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else 0.0
+        if len(found.jobs) < most and not found.is_called:
+            self._alarm.set(_seconds_until(found))
 
     def _add_to_buffer(self, handed_out: Iterable[HandedOut]) -> None:
         for job in map(self._read, handed_out):
@@ -311,8 +339,7 @@ class PacingConsumer(Consumer):
             return "free"
         return "idle" if reserved.is_idle else "may"
 
-    def _listen(self, retry_in: float) -> None:
-        """Wait for a slot, or for the bell."""
-        if not self._threads.is_called_by(self._source.name):
-            seconds = min(self._timeout, retry_in) if retry_in else self._timeout
-            self._store.pop_list(self._keys.bell, max(seconds, 0.001))
+
+def _seconds_until(found: Dequeued) -> float:
+    """In how many seconds more may come; infinity: when a worker is notified."""
+    return max(0.0, (found.retry_at - found.now) / MICROS) if found.retry_at else math.inf

@@ -117,6 +117,19 @@ class FinishJobs(NamedTuple):
     ends: tuple[Argument, ...]
 
 
+class Look(NamedTuple):
+    """Learn when queues are to be asked for jobs, though nobody rings; look.lua has the five keys of each."""
+
+    queues: tuple[Key, ...]
+
+
+class Looked(NamedTuple):
+    """The server's time, and of each queue when there is something (us); -1: never."""
+
+    now: int
+    moments: tuple[int, ...]
+
+
 def slot_of(claim: bytes) -> str:
     """The name of the slot that a job came with, which is that of its claim."""
     return claim.decode(errors="replace")
@@ -129,4 +142,5 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
 
 ENQUEUE = Script("enqueue", Enqueue, record(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
+LOOK = Script("look", Look, record(Looked))
 FINISH = Script("finish", FinishJobs, texts)

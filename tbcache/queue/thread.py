@@ -108,12 +108,15 @@ class Threads:
             self._taken[queue] += is_free
             return is_free
 
-    def wait(self, queue: str, seconds: float, may_run_ahead: Callable[[], bool] = lambda: False) -> None:
-        """Return when ``queue`` may reserve a thread, or take jobs ahead of them, or after ``seconds``."""
+    def may_take(self, queue: str, may_run_ahead: Callable[[], bool]) -> bool:
+        """Whether ``queue`` may reserve a thread, or take jobs ahead of them."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._free_for(queue) > 0 or (self.may_run_ahead and may_run_ahead()), seconds
-            )
+            return self._may_take(queue, may_run_ahead)
+
+    def wait(self, queue: str, seconds: float, may_run_ahead: Callable[[], bool] = lambda: False) -> bool:
+        """True when ``queue`` may reserve a thread, or take jobs ahead of them; False after ``seconds``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._may_take(queue, may_run_ahead), seconds)
 
     @property
     def may_run_ahead(self) -> bool:
@@ -135,6 +138,9 @@ class Threads:
             if self._exclusive in (None, queue):
                 self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
+
+    def _may_take(self, queue: str, may_run_ahead: Callable[[], bool]) -> bool:
+        return self._free_for(queue) > 0 or (self.may_run_ahead and may_run_ahead())
 
     def _may_begin(self, queue: str) -> bool:
         if not self._is_paced and self.may_run_ahead:

@@ -232,13 +232,15 @@ class Store:
         """
         return run(self.first(key, seconds))
 
-    def pop_list(self, key: str, seconds: float) -> bool:
-        """Take an element off the list ``key``; False after ``seconds`` without one.
+    def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
+        """Take an element off the first of some lists that has one, which is named; None after ``seconds``
+        without one, and where the connection is lost. In a cluster they lie in one hash slot.
 
         Raises:
           Unavailable: the server is away.
         """
-        return self._block(seconds, "BLPOP", key) is not None
+        found = self._block(seconds, "BLPOP", *keys)
+        return None if found is None else found[0].decode()
 
     async def _first_elements(self, keys: list[str]) -> list[Any]:
         """The first element of each list; None, or an error that is about that key alone, for none."""
@@ -258,6 +260,10 @@ class Store:
                 if str(error).startswith("UNBLOCKED"):
                     return None
                 raise
+            except (redis.ConnectionError, redis.TimeoutError, OSError):
+                # A connection that was lost maybe seconds ago says nothing of the server now; what is asked
+                # next does.
+                return None
 
     @contextmanager
     def guard(self) -> Iterator[None]:

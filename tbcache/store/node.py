@@ -20,7 +20,7 @@ from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
 
 BLOCK_SECONDS = 0.2
-LONGEST_BLOCK_SECONDS = 1.0
+LONGEST_BLOCK_SECONDS = 5.0
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
 

@@ -6,10 +6,11 @@ import contextlib
 import functools
 import itertools
 import json
+import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from tbcache.models.error import (
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
-from tbcache.queue.script import ENQUEUE, FINISH, PARTS, Enqueue, FinishJobs, queue_keys
+from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, PARTS, Enqueue, FinishJobs, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
@@ -220,11 +221,11 @@ def test_an_idle_worker_is_rung_up_for_a_job(
     rung: list[int] = []
     pop = store.pop_list
 
-    def listen(key: str, seconds: float) -> bool:
-        is_rung = pop(key, seconds)
-        if is_rung:
+    def listen(keys: Sequence[str], seconds: float) -> str | None:
+        bell = pop(keys, seconds)
+        if bell is not None:
             rung.append(queue.depth("news").interactive)
-        return is_rung
+        return bell
 
     monkeypatch.setattr(store, "pop_list", listen)
     fleet.start(look_ms=800)
@@ -485,7 +486,12 @@ class Worker:
 
     def ask(self) -> Any:
         """The next job; None for none."""
+        self.consumer._alarm.set_off()
         return next(self.consumer)
+
+    def look(self) -> None:
+        """It asks, whatever the cause, and takes what it gets."""
+        self.consumer._take()
 
     def await_job(self) -> Any:
         return wait_until(self.ask, what="a job")
@@ -494,6 +500,109 @@ class Worker:
         """Its claims lapse as if it had said nothing for long."""
         claims = self.broker.store.keys.queue(self.consumer._source.name, "claims")
         self.broker.store.client.zadd(claims, dict.fromkeys(self.consumer._hand.claims, 1), xx=True)
+
+
+def count_asks(store: Store, script: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a script is called with from now on."""
+    asks: list[Any] = []
+    ask = store.ask
+
+    def counted(called: Any, call: Any) -> Any:
+        if called is script:
+            asks.append(call)
+        return ask(called, call)
+
+    monkeypatch.setattr(store, "ask", counted)
+    return asks
+
+
+@pytest.mark.one_server
+def test_an_idle_worker_asks_for_jobs_once_and_not_again_without_a_cause(
+    store: Store, settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that has nothing to do would keep Redis busy, and fill its log."""
+    monkeypatch.setattr(consumer, "LOOK_TIMES", math.inf)
+    idle = Worker(store, settings, FAST, claim_seconds=600.0)
+    asks = count_asks(store, DEQUEUE, monkeypatch)
+    for _ in range(20):
+        assert next(idle.consumer) is None
+    assert len(asks) == 1
+    queue.enqueue(job("news", "AAPL"))
+    assert wait_until(lambda: next(idle.consumer), 20).kwargs["symbol"] == "AAPL"
+    assert len(asks) == 2
+    idle.consumer.close()
+
+
+@pytest.mark.one_server
+def test_one_connection_blocks_for_all_queues_of_a_process(
+    store: Store, fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each more costs Redis a client, and a call each time that it gives up."""
+    listened: list[list[str]] = []
+    pop = store.pop_list
+
+    def listen(keys: Sequence[str], seconds: float) -> str | None:
+        listened.append(list(keys))
+        return pop(keys, seconds)
+
+    monkeypatch.setattr(store, "pop_list", listen)
+    fleet.start(threads=4, look_ms=500)
+    bells = {store.keys.queue(name, "bell") for name in ("news", "twitter")}
+    wait_until(lambda: any(set(keys) == bells for keys in listened), 20)
+    blocked = [
+        one for one in store.client.client_list() if one["cmd"].lower() == "blpop" and "b" in one["flags"]
+    ]
+    assert len(blocked) <= 1
+    queue.enqueue(job("news", "AAPL"))
+    queue.enqueue(job("twitter", "AAPL"))
+    wait_until(lambda: {("news", "AAPL"), ("twitter", "AAPL")} == set(fleet.ran), 20)
+
+
+@pytest.mark.one_server
+def test_a_job_is_found_by_a_look_where_its_bell_is_lost(
+    store: Store, fleet: Fleet, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever heard it may have died before it took the job."""
+
+    def hear_nothing(keys: Sequence[str], seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    monkeypatch.setattr(store, "pop_list", hear_nothing)
+    asks = count_asks(store, DEQUEUE, monkeypatch)
+    fleet.start(threads=4, look_ms=10)
+    wait_until(lambda: len(asks) >= 2, 20)
+    queue.enqueue(job("news", "AAPL"))
+    wait_until(lambda: fleet.ran, 20)
+
+
+def test_a_bell_that_rings_where_no_thread_is_free_rings_on_for_another_worker(
+    store: Store, queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """Its job would wait beside an idle worker."""
+    busy = worker()
+    queue.enqueue(job("news", "LONG"))
+    assert busy.await_job().kwargs["symbol"] == "LONG"
+    queue.enqueue(job("news", "NEXT"))
+    bell = store.keys.queue("news", "bell")
+    store.client.delete(bell)
+    busy.consumer._alarm.ring()
+    assert next(busy.consumer) is None
+    assert store.client.llen(bell) == 1
+
+
+@pytest.mark.one_server
+def test_who_takes_as_many_jobs_as_it_has_threads_rings_for_the_rest(
+    store: Store, queue: Queue, worker: Callable[..., Worker]
+) -> None:
+    """What came while slots were used up has no bell any more, and another worker may be idle."""
+    for number in range(3):
+        queue.enqueue(job("news", f"N{number}"))
+    bell = store.keys.queue("news", "bell")
+    store.client.delete(bell)
+    assert worker(threads=2).ask() is not None
+    assert store.client.llen(bell) == 1
+    assert worker(threads=2).ask() is not None
+    assert store.client.llen(bell) == 0
 
 
 @pytest.mark.parametrize("what", ["done", "later", "back", "dead"])
@@ -612,7 +721,7 @@ def suspect(queue: Queue, worker: Callable[..., Worker], symbol: str = "SUSPECT"
         victim = worker()
         assert victim.await_job().kwargs["symbol"] == symbol
         victim.die()
-    worker(threads=0).ask()
+    worker(threads=0).look()
     assert queue.depth("news").suspects == 1
     return handle
 
@@ -911,9 +1020,9 @@ def test_the_claims_of_a_dead_worker_hold_no_longer_for_that(
     holder, other = worker(), worker(threads=0)
     claim = holder.await_job().claim
     was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
-    other.ask()
+    other.look()
     was_away(store, claim, asked_ago=3.0, lapsed_ago=1.5)
-    other.ask()
+    other.look()
     assert queue.depth("news").waiting == 1
 
 
@@ -990,7 +1099,8 @@ def dequeue(
     broker.threads.open(most)
     consuming: Any = broker.consume(source.name, timeout=1)
     with broker.threads.reserve(source.name) as reserved:
-        retry_in = consuming._dequeue(reserved, reserved.count)
+        consuming._dequeue(reserved, reserved.count)
+    retry_in = max(0.0, consuming._alarm._ask_at - time.monotonic())
     return retry_in, [job.claim.decode().partition("/")[0] for _, _, job in consuming._buffer]
 
 
@@ -1082,7 +1192,8 @@ def test_a_dequeue_past_its_deadline_gives_nothing(
     """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
     queue.enqueue(job("news", "AAPL"))
     monkeypatch.setattr(store.clock, "deadline_us", long_past)
-    assert dequeue(store, settings, FAST, 1) == (0.0, [])
+    retry_in, ids = dequeue(store, settings, FAST, 1)
+    assert (retry_in < 1.0, ids) == (True, [])
     assert queue.depth("news").waiting == 1
     assert store.client.zcard(store.keys.slots("news")) == 0
 
@@ -1412,14 +1523,9 @@ def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
     store.client.hset(store.keys.queue("news", "jobs"), mapping={one.job_id: data for one in handles})
     older = worker(threads=2)
     wait_until(lambda: older.ask() or queue.depth("news").delayed == 2)
-    assert left(store) == {
-        "delayed": 2,
-        "jobs": 2,
-        "lanes": 2,
-        "keys": 2,
-        "pending": 2,
-        "bell": 2,
-    }
+    found = left(store)
+    assert found.pop("bell")
+    assert found == {"delayed": 2, "jobs": 2, "lanes": 2, "keys": 2, "pending": 2}
     assert (older.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (0, 0)
     assert len([one for one in caplog.records if "job.put_off" in one.getMessage()]) == 1
 

@@ -87,7 +87,7 @@ def connected(server: Any) -> int:
 
 def test_a_limit_of_our_own_pool_is_no_word_of_the_server(store: Store, pool: Pool) -> None:
     """A process with many consumers would take it for an outage."""
-    pops = [pool.submit(store.pop_list, f"{{t}}{number}", 0.5) for number in range(130)]
+    pops = [pool.submit(store.pop_list, [f"{{t}}{number}"], 0.5) for number in range(130)]
     assert not any(pop.result(30) for pop in pops)
     assert store.is_available
 

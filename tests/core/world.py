@@ -117,8 +117,8 @@ class UnreliableStore(Store):
     async def command(self, *command: Any) -> Any:
         return self.pass_on(lambda: self.world.redis.execute_command(*command))
 
-    def pop_list(self, key: str, seconds: float) -> bool:
-        return False
+    def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
+        return None
 
     def pass_on(self, ask: Callable[[], Any]) -> Any:
         """The ask arrives late or not at all, and so does its answer."""
@@ -288,9 +288,14 @@ class Process:
         if self.loads:
             self.admission.settle(self.loads.pop(0), Settlement(payload=b"1", pages=1))
 
+    def ask_for_job(self) -> Any:
+        """A cause to ask is there already: no thread of the consumer's own listens for one."""
+        self.consumer._alarm.set_off()
+        return next(self.consumer)
+
     def end(self) -> None:
         """The answer to each load is in, nobody waits for what was promised, and it takes another job."""
-        next(self.consumer)
+        self.ask_for_job()
         while self.loads:
             self.settle()
         while self.promised:
@@ -316,7 +321,7 @@ class Process:
         """Take a job from the queue and fetch with the slot it comes with."""
         request = FetchRequest(self.world.source.name, self.world.symbol())
         self.world.producer.enqueue(message(request, "interactive"))
-        found = next(self.consumer)
+        found = self.ask_for_job()
         if found is not None:
             self.admit(str(found.kwargs["symbol"]), slot=found.options["slot"])
             self.consumer.ack(found)

@@ -34,9 +34,8 @@ class Node:
         return self.call(*command)
 
     def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
-        _, key = command
-        found = self._connection.block(self._timeout, seconds, pack(key))
-        return None if found is None else [pack(key), found]
+        _, *keys = command
+        return self._connection.block(self._timeout, seconds, [pack(key) for key in keys])
 
     def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
         return self.call_all(list(commands))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,11 @@ class Connection:
     def _doing(self, commands: list[tuple[bytes, ...]]) -> Callable[[Callable[[Any], None]], None]:
         return lambda give: give([self._do(command) for command in commands])
 
-    def block(self, timeout: float, seconds: float, key: bytes) -> Any:
-        """The first element of a list, taken off; None after ``seconds``."""
+    def block(self, timeout: float, seconds: float, keys: Sequence[bytes]) -> Any:
+        """A list that has an element, and the first of it, taken off; None after ``seconds``."""
 
         def act(give: Callable[[Any], None]) -> None:
-            end = self.server.block(key, give)
+            end = self.server.block(keys, give)
 
             def give_up() -> None:
                 end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -38,7 +38,7 @@ class Server:
         self.loaded: list[Callable[[], None]] = []
         self.subscribers: dict[bytes, list[Callable[[bytes, bytes], None]]] = defaultdict(list)
         self._scripts: dict[bytes, str] = {}
-        self._blocked: dict[bytes, list[Answer]] = defaultdict(list)
+        self._blocked: list[tuple[Sequence[bytes], Answer]] = []
 
     def now_us(self) -> int:
         return self._kernel.begins_at * MICROS + self._kernel.now_us + self.skew_us
@@ -98,15 +98,13 @@ class Server:
         self._unblock()
         return answer
 
-    def block(self, key: bytes, answer: Answer) -> Callable[[], None]:
-        """Call ``answer`` with the first element of a list once it has one; gives what ends the wait."""
-        found = self.keyspace.do("LPOP", [key])
-        if found is not None:
-            answer(found)
-            return lambda: None
-        waiting = self._blocked[key]
-        waiting.append(answer)
-        return lambda: waiting.remove(answer) if answer in waiting else None
+    def block(self, keys: Sequence[bytes], answer: Answer) -> Callable[[], None]:
+        """Call ``answer`` with a list and its first element once one of ``keys`` has one; gives what ends the
+        wait."""
+        waiting = (keys, answer)
+        self._blocked.append(waiting)
+        self._unblock()
+        return lambda: self._blocked.remove(waiting) if waiting in self._blocked else None
 
     def _do(self, command: tuple[bytes, ...]) -> Any:
         name, *arguments = command
@@ -130,6 +128,10 @@ class Server:
             deliver(channel, message)
 
     def _unblock(self) -> None:
-        for key, waiting in self._blocked.items():
-            while waiting and (found := self.keyspace.do("LPOP", [key])) is not None:
-                waiting.pop(0)(found)
+        for waiting in list(self._blocked):
+            keys, answer = waiting
+            for key in keys:
+                if (found := self.keyspace.do("LPOP", [key])) is not None:
+                    self._blocked.remove(waiting)
+                    answer([key, found])
+                    break

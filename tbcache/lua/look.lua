@@ -1,0 +1,33 @@
+--@include number
+-- look: when the queues of a process are to be asked for jobs, though nobody rings for them.
+--
+-- KEYS  queues    of each queue 5: its lists interactive, prewarm and suspects, delayed, claims (see queue.lua)
+-- Replies  now, moments   of each queue when (us): 0 is at once, as jobs wait; -1 is never, as there is nothing. Between, the
+--                    first moment when a delayed job is due or a claim lapses, if it is not renewed
+local PARTS = 5
+
+-- A list that is damaged counts as one with jobs: whoever asks for them learns what is wrong.
+local function count(list)
+    local found = redis.pcall('LLEN', list)
+    return type(found) == 'number' and found or 1
+end
+
+-- The moment of the first of a set; nil for none.
+local function first_of(set)
+    return tonumber(redis.pcall('ZRANGE', set, 0, 0, 'WITHSCORES')[2])
+end
+
+local function when(interactive, prewarm, suspects, delayed, claims)
+    if count(interactive) + count(prewarm) + count(suspects) > 0 then
+        return '0'
+    end
+    local due, lapse = first_of(delayed), first_of(claims)
+    local first = math.min(due or math.huge, lapse or math.huge)
+    return first < math.huge and int(math.max(0, first)) or '-1'
+end
+
+local moments = {}
+for at = 1, #queues, PARTS do
+    moments[#moments + 1] = when(unpack(queues, at, at + PARTS - 1))
+end
+return reply_looked(server_time(), moments)
