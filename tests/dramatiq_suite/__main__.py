@@ -68,7 +68,10 @@ def main() -> int:
         is_stock = "--stock" in sys.argv
         chosen = {"DRAMATIQ_SUITE": "stock" if is_stock else "paced"}
         left_out = [part for name in INSIDES for part in ("--deselect", name)]
-        environment = {**os.environ, **server.variables, **chosen, "PYTHONPATH": str(folder / "lib")}
+        # Dramatiq's command begins anew as the `python` of the path.
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        found = {"PATH": path, "PYTHONPATH": str(folder / "lib")}
+        environment = {**os.environ, **server.variables, **chosen, **found}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *OPTIONS, *arguments]
         command += [] if is_stock else left_out
         return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
@@ -85,7 +88,7 @@ def _unpacked(release: str) -> Path:
             # The package itself is the one that is installed.
             tests = [one for one in archive if one.name.startswith(f"{folder.name}/tests/")]
             archive.extractall(CACHE, members=tests, filter="data")
-        _pip("install", "--target", str(folder / "lib"), "pika")
+        _pip("install", "--target", str(folder / "lib"), "pika", "watchdog")
     return folder
 
 
