@@ -150,6 +150,8 @@ class PacingConsumer(Consumer):
         except Unavailable:
             # The server hands out no suspect now, so that the other queues need not wait for one.
             self._threads.set_free_for(self._source.name, False)
+            # What it would have said is not known.
+            self._alarm.set_off()
             run(world().sleep(min(self._timeout, 0.25)))
 
     def _is_to_ask(self) -> bool:

@@ -20,8 +20,8 @@ from tbcache.timeline import Span
 from tests.core.conftest import TWITTER, Upstream, item
 
 NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
-#: As long as somebody waits who is not to wait at all.
-NO_PATIENCE = 0.0
+#: A page before is there for a moment, and then asked for again.
+PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_a_late_plan_gave_is_in_the_database(
     upstream = Kept(source, repository=repository)
     upstream.answer = lambda cursor: Page((item("1", ago(2)), item("2", ago(2.9))), exhausted=True)
     request, hole = FetchRequest("twitter", "AAPL", 72), Span(ago(3), ago(1))
-    run(fill(pipeline, upstream, request, hole, NO_PATIENCE))
+    run(fill(pipeline, upstream, request, hole, PATIENCE))
     assert len(repository.oldest("twitter", "AAPL", ago(4), 10)) == 2
     assert (
         fill_all(upstream, request, ago(2.95), ago(1), lambda hole: pytest.fail("nothing is missing")) is None
@@ -81,9 +81,9 @@ def test_a_page_before_does_not_stand_in_for_one_that_is_refused(
     """A backfill whose budget was spent waited for an hour without a word."""
     upstream = Kept(replace(TWITTER, price=Price(per_request=1.0), daily_budget=1.0), repository=repository)
     request, hole = FetchRequest("twitter", "AAPL", 72), Span(ago(3), ago(1))
-    run(fill(pipeline, upstream, request, hole, NO_PATIENCE))
+    run(fill(pipeline, upstream, request, hole, PATIENCE))
     with pytest.raises(BudgetExhausted):
-        run(fill(pipeline, upstream, request, hole, NO_PATIENCE))
+        run(fill(pipeline, upstream, request, hole, PATIENCE))
 
 
 def test_a_refusal_of_the_upstream_after_a_page_is_said(
@@ -92,7 +92,7 @@ def test_a_refusal_of_the_upstream_after_a_page_is_said(
     """It was taken for another process that fetches the same."""
     upstream = Kept(repository=repository)
     request, hole = FetchRequest("twitter", "AAPL", 72), Span(ago(3), ago(1))
-    run(fill(pipeline, upstream, request, hole, NO_PATIENCE))
+    run(fill(pipeline, upstream, request, hole, PATIENCE))
 
     def refuse(cursor: str | None) -> Page:
         raise UpstreamNotEntitled("twitter", "not for this plan", status=403)
@@ -100,4 +100,4 @@ def test_a_refusal_of_the_upstream_after_a_page_is_said(
     upstream.answer = refuse
     for _ in range(2):
         with pytest.raises(UpstreamNotEntitled):
-            run(fill(pipeline, upstream, request, hole, NO_PATIENCE))
+            run(fill(pipeline, upstream, request, hole, PATIENCE))

@@ -152,7 +152,9 @@ def test_whatever_a_process_asks_says_that_it_is_there(
     elif way == "take":
         RateLimiter(TWITTER, store).check_rate_limit()
     else:
-        next(PacingBroker(store, settings, [TWITTER]).consume("twitter", timeout=1))
+        broker = PacingBroker(store, settings, [TWITTER])
+        broker.threads.open(1)
+        next(broker.consume("twitter", timeout=1))
     now_us = store.clock.time_us("twitter")
     assert now_us is not None
     last_seen_us = store.client.zscore(store.keys.fleet("twitter"), limiter_of(store).member)
