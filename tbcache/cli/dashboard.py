@@ -126,10 +126,13 @@ def _rate(source: SourceStatus) -> str | None:
     recent = source.recent
     if recent is None or not recent.naive_cost:
         return None
-    per_hour = 3600 / max(recent.seconds, 60.0)
-    ours = f"${recent.cost * per_hour:,.2f} an hour, {recent.pages * per_hour:,.0f} requests"
-    naive = f"${recent.naive_cost * per_hour:,.2f}, {recent.naive_pages * per_hour:,.0f} requests"
-    return f"{source.name}: {ours}; all hours anew at each TTL: {naive}"
+    seconds = max(recent.seconds, 60.0)
+
+    def said(dollars: float, requests: int) -> str:
+        return f"${dollars:,.2f}, {requests:,} requests (${dollars * 3600 / seconds:,.2f} an hour)"
+
+    ours, naive = said(recent.cost, recent.pages), said(recent.naive_cost, recent.naive_pages)
+    return f"{source.name}, last {seconds / 60:.0f} min: {ours}; all hours anew at each TTL: {naive}"
 
 
 def remarks(status: FleetStatus) -> list[str]:

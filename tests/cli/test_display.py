@@ -95,8 +95,9 @@ def test_a_page_says_how_much_of_a_busy_symbol_is_known_and_what_forgetting_woul
     page = console.export_text()
     (row,) = [line for line in page.splitlines() if line.startswith("stocktwits ") and "/min" not in line]
     assert "NVDA 6.2/24 h" in row
-    rate = "twitter: $1.20 an hour, 36 requests; all hours anew at each TTL: $3.00, 168 requests"
-    assert rate in page
+    ours, naive = "$0.10, 3 requests ($1.20 an hour)", "$0.25, 14 requests ($3.00 an hour)"
+    rate = f"twitter, last 5 min: {ours}; all hours anew at each TTL: {naive}"
+    assert rate in " ".join(page.split())
     free = replace(
         seen, sources=tuple(replace(one, recent=RecentMetrics("x", 300.0)) for one in seen.sources)
     )
