@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tbcache.admission import Admission, Ask, Reach, Settled, Settlement
+from tbcache.admission import Admission, Ask, Settled
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.plan import SAMPLE, typical
-from tbcache.fetch.reader import Fetched, PageReader, Upstream
+from tbcache.fetch.reader import Fetched, Upstream
+from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
 from tbcache.models import FetchRequest, Item
@@ -24,7 +25,6 @@ from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited
 from tbcache.models.request import Stretch
 from tbcache.scoring import name_of, score_items
 from tbcache.settings import Source, variable
-from tbcache.store.codec import encode
 from tbcache.timeline import Coverage, Read, Scored, Span
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 #: A backfill leaves the last hour to the next ordinary fetch.
 RECENT = timedelta(hours=1)
-#: No answer is fresh for so many seconds, so that each page is fetched.
-_ALWAYS = 1e9
 #: A stretch of time of which not all is known.
 Hole = Span
 #: A moment such as ``7d`` ago is looked at so long after it was named, at most.
@@ -137,7 +135,7 @@ async def fill(
     while True:
         job = BackfillJob(pipeline.admission, upstream, request, hole)
         left = max(0.0, give_up - clock())
-        ask = Ask(job.source, job.request, lane="prewarm", needed=_ALWAYS, patience=left)
+        ask = Ask(job.source, job.request, lane="prewarm", needed=ALWAYS, patience=left)
         filled = (await pipeline.travel(job, ask)).value
         if filled is not _OTHERS:
             return filled
@@ -173,28 +171,11 @@ class BackfillJob:
 
     async def load(self, attempt: Attempt) -> Loaded[Filled]:
         stretch = await world().offload(self._stretch)
-        admission = self._admission
-        reach = Reach(self._fetch, self.source.delay_hours)
-        reader = PageReader(
-            self._upstream,
-            attempt,
-            admission.turn,
-            admission.may_send,
-            admission.now,
-            reach,
-            (stretch,),
-            pages=1,
-        )
-        fetched = await reader.read()
+        admission, upstream = self._admission, self._upstream
+        fetched = await read_pages(admission, upstream, attempt, self._fetch, (stretch,), pages=1)
         # The page is stored before it is settled, so that what was paid for is not lost.
         await world().offload(lambda: self._write(fetched, admission.now))
-        settlement = Settlement(
-            payload=encode(None),
-            closed_by=fetched.closed_by,
-            pages=fetched.pages,
-            bill=attempt.bill,
-            hints=fetched.hints,
-        )
+        settlement = settlement_of(fetched, attempt.bill)
         return Loaded(_filled(fetched), attempt.grant, settlement, {"items": len(fetched.items)})
 
     def settled(self, loaded: Loaded[Filled], where: Settled) -> None:

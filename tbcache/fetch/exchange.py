@@ -11,19 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from tbcache.admission import Ask, Reach, Settled, Settlement
+from tbcache.admission import Ask, Settled
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
-from tbcache.fetch.reader import PageReader, Upstream, sent
+from tbcache.fetch.reader import Upstream, sent
+from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
 from tbcache.io import random_id
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.request import Stretch
 from tbcache.scoring import Scorer, VoiceRule
 from tbcache.settings import Source
-from tbcache.store.codec import encode
-
-#: No answer is fresh for so long (seconds): each page is asked for.
-_ALWAYS = 1e9
 
 
 class Exchange(NamedTuple):
@@ -67,7 +64,7 @@ async def listen(
       UpstreamError: the upstream's refusal, which is among the exchanges as well if it was an answer.
     """
     job = ListenJob(pipeline, Listening(upstream, exchanges), request, stretch, pages)
-    await pipeline.travel(job, Ask(upstream.source, job.request, needed=_ALWAYS, patience=patience))
+    await pipeline.travel(job, Ask(upstream.source, job.request, needed=ALWAYS, patience=patience))
 
 
 class Listening:
@@ -139,29 +136,15 @@ class ListenJob:
     def kept(self, value: None, payload: bytes) -> object:
         return None
 
-    async def derive(self, line: bytes) -> Derived[None] | None:
+    async def derive(self, packed: bytes) -> Derived[None] | None:
         return None
 
     async def load(self, attempt: Attempt) -> Loaded[None]:
-        admission = self._admission
-        reader = PageReader(
-            self._upstream,
-            attempt,
-            admission.turn,
-            admission.may_send,
-            admission.now,
-            Reach(self._fetch, self.source.delay_hours),
-            () if self._stretch is None else (self._stretch,),
-            pages=self._pages,
+        stretches = () if self._stretch is None else (self._stretch,)
+        fetched = await read_pages(
+            self._admission, self._upstream, attempt, self._fetch, stretches, self._pages
         )
-        fetched = await reader.read()
-        settlement = Settlement(
-            payload=encode(None),
-            closed_by=fetched.closed_by,
-            pages=fetched.pages,
-            bill=attempt.bill,
-            hints=fetched.hints,
-        )
+        settlement = settlement_of(fetched, attempt.bill)
         return Loaded(None, attempt.grant, settlement, {"items": len(fetched.items)})
 
     def settled(self, loaded: Loaded[None], where: Settled) -> None:
