@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -333,3 +334,97 @@ class ClusterServer:
     def _says(self, node: Server, **facts: object) -> bool:
         info = node.client.execute_command("CLUSTER", "INFO").decode().split()
         return all(f"{name}:{value}" in info for name, value in facts.items())
+
+
+class Sentinel:
+    """One Sentinel. It promotes a replica where two of three say that the primary is gone."""
+
+    def __init__(self, service: str, port: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tbcache-test-"))
+        self.port = free_port()
+        config = self.folder / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor {service} 127.0.0.1 {port} 2\n"
+            f"sentinel down-after-milliseconds {service} 1000\n"
+            f"sentinel failover-timeout {service} 5000\n"
+        )
+        program = str(ValkeyServer(data_dir=self.folder)._binary_path)
+        self._process = subprocess.Popen(
+            [program, str(config), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.client: Any = redis.Redis(port=self.port, socket_timeout=10, protocol=2)
+        wait_until(self._answers, READY_SECONDS, "the Sentinel's being ready")
+
+    def close(self) -> None:
+        self.client.close()
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+class SentinelServer:
+    """A primary, its replica, and three Sentinels that watch them, on 127.0.0.1.
+
+    As far as a test needs, it is used like a :class:`Server`.
+    """
+
+    SERVICE = "fleet"
+
+    def __init__(self) -> None:
+        self.nodes = [
+            # A replica is in step at once.
+            Server(append_only=True, **{"repl-diskless-sync-delay": "0"})
+            for _ in range(2)
+        ]
+        self._sentinels: list[Sentinel] = []
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings that point at it."""
+        addresses = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
+        return {"REDIS_URL": f"redis://{self.SERVICE}/0", "REDIS_SENTINELS": addresses}
+
+    @property
+    def primary(self) -> Server:
+        """The one that the first Sentinel names."""
+        _, port = self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.SERVICE)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    def start(self) -> Self:
+        for node in self.nodes:
+            node.start()
+        self.nodes[1].client.replicaof("127.0.0.1", str(self.nodes[0].port))
+        wait_until(self.is_replicated, 20, "the replica's being in step")
+        for _ in range(3):
+            self._sentinels.append(Sentinel(self.SERVICE, self.nodes[0].port))
+        wait_until(self._is_watched, 30, "the Sentinels' knowing of each other and the replica")
+        return self
+
+    def is_replicated(self) -> bool:
+        """True when the replica has all that the primary has."""
+        info = self.nodes[0].client.info("replication")
+        return any(
+            one.get("state") == "online" and one["offset"] == info["master_repl_offset"]
+            for name, one in info.items()
+            if name.startswith("slave") and isinstance(one, dict)
+        )
+
+    def close(self) -> None:
+        for sentinel in self._sentinels:
+            sentinel.close()
+        for node in self.nodes:
+            node.close()
+
+    def _is_watched(self) -> bool:
+        found = dict(zip(*[iter(self._ask("SENTINEL", "MASTER", self.SERVICE))] * 2, strict=True))
+        return (found[b"num-other-sentinels"], found[b"num-slaves"]) == (b"2", b"1")
+
+    def _ask(self, *command: str) -> Any:
+        return self._sentinels[0].client.execute_command(*command)

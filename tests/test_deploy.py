@@ -149,7 +149,8 @@ def test_redis_keeps_the_queue() -> None:
 
 def test_every_variable_is_a_setting() -> None:
     """tbcache refuses a variable it does not know, so one typo here would stop every part."""
-    fields = {f"TBCACHE_{field.upper()}" for field in Settings.model_fields} | {"REDIS_URL", "REDIS_CLUSTER"}
+    fields = {f"TBCACHE_{field.upper()}" for field in Settings.model_fields}
+    fields |= {field.upper() for field in Settings.model_fields if field.startswith("redis_")}
     fields |= {
         f"TBCACHE_{name.upper()}__{field.upper()}"
         for name in BUILT_IN_NAMES

@@ -28,7 +28,17 @@ from tests.cli.command import clean_environment
 from tests.server import Server
 from tests.upstream import running_simulator
 
-REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL", "REDIS_CLUSTER")
+REDIS = (
+    "REDIS_URL",
+    "REDIS_HOST",
+    "REDIS_PORT",
+    "REDIS_PASSWORD",
+    "REDIS_DB",
+    "REDIS_SSL",
+    "REDIS_CLUSTER",
+    "REDIS_SENTINELS",
+    "REDIS_SENTINEL_PASSWORD",
+)
 OWN = "BLUESKY"
 
 

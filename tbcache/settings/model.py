@@ -135,6 +135,27 @@ def _cluster(value: bool, info: ValidationInfo) -> bool:
     return value
 
 
+def _addresses(value: object) -> object:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _sentinels(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    for address in value:
+        parts = urlsplit(f"//{address}")
+        if not (has_sound_port(parts) and parts.port and is_host(parts.hostname or "")) or parts.path:
+            raise ValueError("it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379")
+    url = info.data.get("redis_url")
+    if value and url and urlsplit(url.get_secret_value()).scheme == "unix":
+        raise ValueError("Sentinel watches no socket file; REDIS_URL should be redis://SERVICE/DB")
+    if value and not (url or info.data.get("redis_host")):
+        raise ValueError("it needs a REDIS_URL that says which service it is, as redis://SERVICE/DB")
+    if value and info.data.get("redis_cluster"):
+        raise ValueError("a cluster promotes its replicas itself; unset it, or REDIS_CLUSTER")
+    return value
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_sound_port(parts):
@@ -219,6 +240,8 @@ class Settings(BaseModel):
     redis_db: Annotated[int, Field(ge=0)] = 0
     redis_ssl: bool = False
     redis_cluster: Annotated[bool, AfterValidator(_cluster)] = False
+    redis_sentinels: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_sentinels)] = ()
+    redis_sentinel_password: SecretStr | None = None
     redis_timeout: Annotated[float, Field(gt=0, le=60)] = 0.25
 
     namespace: Annotated[str, AfterValidator(_namespace)] = "trading_bot"
@@ -325,7 +348,7 @@ BUILT_IN_NAMES = tuple(
 )
 _REDIS = {
     f"REDIS_{name}": f"redis_{name.lower()}"
-    for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER")
+    for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER", "SENTINELS", "SENTINEL_PASSWORD")
 }
 #: The words for each error, by pydantic's name of it.
 _PLAIN = {

@@ -42,6 +42,7 @@ from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.node import Node
 from tbcache.store.refusal import Refusals
 from tbcache.store.script import Argument, Script
+from tbcache.store.sentinel import Watched
 from tbcache.store.server import PROBE, TIME, AskTime, Probe
 from tbcache.store.waiter import Waiter
 from tbcache.store.wire import MICROS
@@ -453,7 +454,11 @@ class Store:
     def _open(self) -> None:
         self._agreeing = Mutex()
         url, timeout = self._url or "redis://127.0.0.1:1/0", self.settings.redis_timeout
-        self._server: Node | Cluster = (Cluster if self.settings.redis_cluster else Node)(url, timeout)
+        self._server: Node | Cluster = (
+            Cluster(url, timeout)
+            if self.settings.redis_cluster
+            else Node(url, timeout, _watched(self.settings))
+        )
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)
         # This is set last: another thread of a forked child must not use what is the parent's.
         self._pid = os.getpid()
@@ -473,6 +478,15 @@ class Store:
 def get_store() -> Store:
     """The store of this process, as its settings say."""
     return Store(get_settings())
+
+
+def _watched(settings: Settings) -> Watched | None:
+    if not settings.redis_sentinels or settings.redis is None:
+        return None
+    password = settings.redis_sentinel_password
+    return Watched(
+        settings.redis, settings.redis_sentinels, password.get_secret_value() if password else None
+    )
 
 
 def _source(key: Argument) -> str:

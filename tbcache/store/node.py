@@ -18,6 +18,7 @@ from redis.retry import Retry
 from tbcache.io.connection import CHECK_SECONDS, Connection
 from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
+from tbcache.store.sentinel import Watched
 
 BLOCK_SECONDS = 0.2
 LONGEST_BLOCK_SECONDS = 5.0
@@ -30,17 +31,18 @@ _ASKING = hiredis.pack_command(("ASKING",))
 class Node:
     """The server at ``url``. Nothing waits longer than ``timeout`` for it, and nothing is tried twice.
 
+    With ``watched`` it is the primary of that service, and ``url`` the service's.
     ``asking`` goes before a command that another node of a cluster has sent here.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, watched: Watched | None = None) -> None:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.name = f"{self.host}:{parts.port}"
-        self._url, self.timeout = url, timeout
-        self.client = _client(url, timeout)
-        self._blocking = _client(url, timeout + BLOCK_SECONDS)
-        self._patient = _client(url, timeout + LONGEST_BLOCK_SECONDS)
+        self._url, self._watched, self.timeout = url, watched, timeout
+        self.client = self._client(timeout)
+        self._blocking = self._client(timeout + BLOCK_SECONDS)
+        self._patient = self._client(timeout + LONGEST_BLOCK_SECONDS)
         self._idle: deque[tuple[Connection, float]] = deque()
         #: The generation of the connections: one that was opened in an earlier generation is not used again.
         self.generation = 0
@@ -97,7 +99,7 @@ class Node:
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""
         # The pool is the subscriber's own, so that nobody else disconnects it.
-        client: Any = _client(self._url, self.timeout)
+        client: Any = self._client(self.timeout)
         messages: PubSub = client.pubsub(ignore_subscribe_messages=True)
         messages.subscribe(channel)
         return messages
@@ -116,6 +118,20 @@ class Node:
         self.disconnect()
         self._blocking.close()
         self._patient.close()
+
+    def _client(self, timeout: float) -> redis.Redis:
+        options: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "driver_info": None,
+            # The pool's own limit is no word of the server, and must not count as one.
+            "max_connections": 2**31,
+        }
+        if self._watched is not None:
+            return self._watched.client(options)
+        return redis.Redis.from_url(self._url, **options)
 
     def _checkout(self) -> Connection:
         """A connection that nobody else has until it is checked in again.
@@ -174,16 +190,3 @@ def _ask(client: redis.Redis, command: tuple[Argument, ...], options: Mapping[st
     pipe.execute_command("ASKING")
     pipe.execute_command(*command, **options)
     return pipe.execute()[1]
-
-
-def _client(url: str, timeout: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,
-        # The pool's own limit is no word of the server, and must not count as one.
-        max_connections=2**31,
-    )
