@@ -18,8 +18,7 @@ from tbcache.cache.sweep import MOST_CLEARS, Sweeper
 from tbcache.io import run, world
 from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
-from tbcache.models.ttl import check_ttl
-from tbcache.settings import REAL_TIME_TTL
+from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, codec, envelope
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.key import EVERYTHING

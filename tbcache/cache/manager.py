@@ -14,8 +14,7 @@ from tbcache.cache.key import check_key
 from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease
 from tbcache.io import run, world
 from tbcache.io.singleton import singleton
-from tbcache.models.ttl import check_ttl
-from tbcache.settings import REAL_TIME_TTL, get_settings
+from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.memory import MISSING, Memory
 from tbcache.store.server import ask_facts
@@ -231,7 +230,7 @@ def _call(loader: Callable[[], T]) -> T:
 @singleton
 def get_cache_manager() -> CacheManager:
     """The cache manager of this process, as its settings say."""
-    store, settings = get_store(), get_settings()
-    size = settings.local_cache_bytes
+    store = get_store()
+    size = store.settings.local_cache_bytes
     memory = Memory(store, size, is_tracking=True) if size else Memory(store)
-    return CacheManager(store, memory, settings.lease_seconds)
+    return CacheManager(store, memory, store.settings.lease_seconds)

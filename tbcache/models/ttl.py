@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from tbcache.models.error import InvalidRequest
 
+#: The seconds that values of each kind stay fresh where nobody says otherwise.
+REAL_TIME_TTL = 300.0
+AGGREGATED_TTL = 600.0
+HISTORICAL_TTL = 3600.0
+STATIC_TTL = 86400.0
 MAX_TTL = 10 * 365 * 86400
 
 

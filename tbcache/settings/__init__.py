@@ -1,5 +1,6 @@
 """Settings: what the environment says, read in one place and once, and what each source is by them."""
 
+from tbcache.models.ttl import AGGREGATED_TTL, HISTORICAL_TTL, REAL_TIME_TTL, STATIC_TTL
 from tbcache.settings.capacity import shortages
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
@@ -18,11 +19,7 @@ from tbcache.settings.model import (
     variable,
 )
 from tbcache.settings.source import (
-    AGGREGATED_TTL,
     BUILT_IN,
-    HISTORICAL_TTL,
-    REAL_TIME_TTL,
-    STATIC_TTL,
     Source,
     check_name,
     declare,

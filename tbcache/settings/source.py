@@ -24,14 +24,11 @@ from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models.price import Price
+from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
 from tbcache.models.untrusted import printable, quoted
 from tbcache.settings.default import checked
 from tbcache.settings.model import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
 
-REAL_TIME_TTL = 300.0
-AGGREGATED_TTL = 600.0
-HISTORICAL_TTL = 3600.0
-STATIC_TTL = 86400.0
 FREE = Price()
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
