@@ -19,12 +19,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tbcache.fetch.outbox import get_outbox
 from tbcache.io import utc_now
 from tbcache.models import Item, SymbolSentiment, extra
 from tbcache.models.error import ConfigurationError, MissingExtra
 from tbcache.repository import Answer
 from tbcache.repository.handover import Handover
-from tbcache.repository.outbox import get_outbox
 from tbcache.repository.spill import Spill
 from tests.cli.command import clean_environment
 from tests.server import Server

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 import sqlalchemy
 
+from tbcache.fetch.outbox import Outbox
 from tbcache.models import Item, SymbolSentiment
 from tbcache.repository import Answer, SentimentRepository, Writer, encode_answer, reject
-from tbcache.repository.outbox import Outbox
 from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import Rejects
 from tbcache.store import Store

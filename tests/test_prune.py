@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy
 
+from tbcache.fetch.outbox import Outbox
 from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError
 from tbcache.repository import Answer, SentimentRepository, Writer, prune
-from tbcache.repository.outbox import Outbox
 from tbcache.repository.prune import Pruner
 from tbcache.settings import Settings
 from tbcache.store import Store

@@ -31,7 +31,7 @@ def test_threads_that_ask_first_at_once_get_one_object() -> None:
 def test_what_a_process_has_one_of_is_made_so() -> None:
     """Each of these keeps connections, threads or figures of its own."""
     from tbcache import cache, fetch, monitoring, providers, queue, rate_limiter
-    from tbcache.repository import outbox
+    from tbcache.fetch import outbox
 
     getters = [
         get_store,

@@ -8,9 +8,9 @@ import sys
 
 import dramatiq
 
+from tbcache.fetch.outbox import get_repository
 from tbcache.io.log import configure_logging
 from tbcache.models.error import TbcacheError, UnknownSource
-from tbcache.repository.outbox import get_repository
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tbcache.store.start import await_server

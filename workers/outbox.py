@@ -7,8 +7,8 @@ from typing import Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
+from tbcache.fetch.outbox import get_outbox
 from tbcache.io.background import BackgroundThread
-from tbcache.repository.outbox import get_outbox
 from tbcache.settings import get_settings
 
 NUDGE_SECONDS = 2.0

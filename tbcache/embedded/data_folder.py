@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from tbcache.io.lock import try_lock
+from tbcache.io.private import Unsound, check_private, make_private, opened
 from tbcache.models.error import ConfigurationError
-from tbcache.settings.folder import LOCK, RUNTIME_FILE, Unsound, check_private, make_private, opened
+from tbcache.settings.folder import LOCK, RUNTIME_FILE
 
 # Another command takes the lock for a moment, to see whether the runtime file is still valid.
 LOOK_SECONDS = 0.2

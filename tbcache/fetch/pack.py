@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import NamedTuple, cast
 
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement
+from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.fetch.reader import Fetched, PackingUpstream, Upstream, closing
 from tbcache.fetch.record import LoadResult, load_result, record_of
@@ -23,7 +24,6 @@ from tbcache.models import FetchRequest, Item
 from tbcache.models.error import UpstreamError
 from tbcache.models.request import Stretch
 from tbcache.repository import encode_answer
-from tbcache.repository.outbox import AnswerSink
 from tbcache.store.codec import encode_sentiment
 from tbcache.timeline import Record
 

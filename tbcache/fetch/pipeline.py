@@ -31,6 +31,7 @@ from tbcache.admission import (
 )
 from tbcache.cache import MISSING, get_cache_manager
 from tbcache.fetch.job import Answered, Attempt, Job, Loaded
+from tbcache.fetch.outbox import AnswerSink, get_outbox
 from tbcache.fetch.pack import Packs
 from tbcache.fetch.reader import TooLate, Upstream, closing
 from tbcache.fetch.sentiment import SentimentJob, delayed
@@ -54,7 +55,6 @@ from tbcache.models.error import (
 )
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
-from tbcache.repository.outbox import AnswerSink, get_outbox
 from tbcache.settings import Source, get_settings
 from tbcache.settings.database import why_unkept
 from tbcache.store import Unavailable, get_store

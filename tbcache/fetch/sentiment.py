@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
+from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
 from tbcache.fetch.reader import CountingUpstream, Fetched, PageReader, RecheckingUpstream, Upstream
@@ -21,7 +22,6 @@ from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.models.request import Stretch
 from tbcache.repository import Answer, encode_answer
-from tbcache.repository.outbox import AnswerSink
 from tbcache.scoring import aggregate, name_of
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.cache import CacheManager, get_cache_manager
+from tbcache.fetch.outbox import get_repository
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
-from tbcache.repository.outbox import get_repository
 from tbcache.scoring import Scorer, VoiceRule, get_scorer, voice_rules
 from tbcache.settings import Source, get_settings
 

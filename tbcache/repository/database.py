@@ -38,7 +38,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tbcache.io.fork import renew_in_child
+from tbcache.io.private import make_private
 from tbcache.models import Item, SymbolSentiment, ticker
+from tbcache.models.database import DATABASE_EXAMPLES
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
 from tbcache.repository import table
@@ -46,8 +48,6 @@ from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
 from tbcache.repository.row import sound_rows
 from tbcache.repository.schema import SchemaTooNew, bring_up
-from tbcache.settings import DATABASE_EXAMPLES
-from tbcache.settings.folder import make_private
 from tbcache.timeline import Load, Read, Scored
 
 T = TypeVar("T")

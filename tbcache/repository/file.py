@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tbcache.io.lock import try_lock
-from tbcache.settings.folder import make_private
+from tbcache.io.private import make_private
 
 _PARTIAL = ".partial"
 #: A writer locks its file right after it has made it.

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from tbcache.models.database import need_database
 from tbcache.models.error import MissingExtra
-from tbcache.models.extra import need
 from tbcache.settings.model import Settings
-
-
-def need_database() -> None:
-    """
-    Raises:
-      MissingExtra: there is nothing to write to a database with.
-    """
-    need("the database", "sqlalchemy", otherwise="set TBCACHE_PERSIST=false")
 
 
 def why_unkept(settings: Settings) -> str | None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from tbcache.io.lock import try_lock
+from tbcache.io.private import Unsound, check_private, opened
 from tbcache.models.untrusted import NotJson, read_json
 
 RUNTIME_FILE = "up.json"
@@ -26,10 +27,6 @@ MOST_BYTES = 65536
 
 # The form of a demo simulator's address. It allows no more, as programs differ in how they read odd URLs.
 _SIMULATOR = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}(/[a-z_]+)?")
-
-
-class Unsound(Exception):
-    """What was found is not to be believed; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +50,6 @@ def read_runtime_file(folder: Path) -> RuntimeFile:
         return RuntimeFile()
     except (Unsound, OSError, NotJson) as error:
         return RuntimeFile(problem=f"{folder / RUNTIME_FILE} is ignored: {_reason(error)}")
-
-
-def make_private(folder: Path) -> None:
-    """Make ``folder``, if there is none, for this user alone.
-
-    Raises:
-      OSError: it cannot be made.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def check_private(found: os.stat_result, name: str) -> None:
-    """See that what is called ``name`` is this user's, and closed to all others.
-
-    Raises:
-      Unsound: it is not.
-    """
-    if found.st_uid != os.geteuid():
-        raise Unsound(f"{name} belongs to another user (uid {found.st_uid})")
-    if found.st_mode & 0o077:
-        mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        raise Unsound(f"{name} is open to other users (mode {mode})")
-
-
-@contextmanager
-def opened(path: str | Path, flags: int = 0, folder: int | None = None) -> Iterator[int]:
-    """A descriptor of what is really there: no symbolic link is followed, nothing blocks."""
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -32,6 +32,7 @@ from pydantic import (
 
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, Limit, ticker
+from tbcache.models.database import DATABASE_EXAMPLES
 from tbcache.models.error import ConfigurationError, UnknownSource, nearest
 from tbcache.models.extra import has
 from tbcache.models.untrusted import NotJson, read_json
@@ -41,7 +42,6 @@ from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host
 
 PREFIX = "TBCACHE_"
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
-DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 #: Ten years: what lasts longer is a typo.
 LONGEST_SECONDS = 315_360_000.0
 #: More pages for one answer are a typo, and no upstream reaches back further than a year.
