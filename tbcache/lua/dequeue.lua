@@ -82,16 +82,16 @@ for i = #all_lapsed, 1, -1 do
     if died >= most_deaths then
         dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
     else
-        redis.call('LPUSH', list_of(id), id)
+        put_in_front(place_of(id), id)
     end
-    -- The claim goes last: a job without a claim that is in no list would never be queued again.
+    -- The claim goes last: a job without a claim that is in no lane would never be queued again.
     redis.call('ZREM', claims, lapsed)
     renew_ttls()
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
-    redis.call('RPUSH', list_of(id), id)
+    put_in(place_of(id), id, now)
     renew_ttls()
 end
 
@@ -106,13 +106,13 @@ end
 -- The last look at the window.
 local status
 
--- Whether `many` jobs of a list may go upstream now.
+-- Whether `many` jobs of a lane may go upstream now.
 local function fits(many, fraction)
     status = look(window, now, many * cost, fraction)
     return status.retry_at == 0
 end
 
--- Whether the first job of a list may go upstream now.
+-- Whether the first job of a lane may go upstream now.
 local function may_go(fraction)
     local has_space = fits(1, fraction)
     if not has_space then
@@ -125,22 +125,22 @@ local function may_go(fraction)
     return has_space
 end
 
--- The first job of a list, and its message; jobs that are over are dropped from it.
-local function first(list)
-    local id = redis.call('LINDEX', list, 0)
-    local message = id and redis.call('HGET', jobs, id)
-    while id and not message do
-        redis.call('LPOP', list)
-        id = redis.call('LINDEX', list, 0)
-        message = id and redis.call('HGET', jobs, id)
+-- The first job of a lane, its message and its place; jobs that are over are dropped from it.
+local function first(lane)
+    while true do
+        local found = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
+        local message = found[1] and redis.call('HGET', jobs, found[1])
+        if message or not found[1] then
+            return found[1], message, tonumber(found[2])
+        end
+        take_out(lane, found[1])
     end
-    return id, message
 end
 
--- How many jobs of a list, at least, may go upstream now. All of them are looked at in one, where
+-- How many jobs of a lane, at least, may go upstream now. All of them are looked at in one, where
 -- that comes to the same: the pre-warm lane is paced from one slot to the next.
-local function may_go_now(list, fraction)
-    local many = math.min(most, redis.call('LLEN', list))
+local function may_go_now(lane, fraction)
+    local many = math.min(most, redis.call('ZCARD', lane))
     if fraction == 1 and many > 1 and fits(many, fraction) then
         return many
     end
@@ -157,14 +157,14 @@ local function hold_slots()
     end
 end
 
--- Hands out a job of a list; is_held: with a slot.
-local function hand_out(list, id, message, is_held)
+-- Hands out a job of a lane; is_held: with a slot.
+local function hand_out(lane, id, message, is_held)
     local claim = id .. '/' .. suffix .. most
     if is_held then
         unheld[#unheld + 1] = claim
     end
     redis.call('ZADD', claims, int(now + claim_us), claim)
-    redis.call('LREM', list, 1, id)
+    redis.call('ZREM', lane, id)
     handed_out[#handed_out + 1] = {message, claim, is_held and 1 or 0}
     most = most - 1
 end
@@ -175,35 +175,39 @@ local function needs_no_slot(id, message)
 end
 
 -- There is no slot: those go that need none.
-local function take_answered(list)
-    for _, id in ipairs(redis.call('LRANGE', list, 0, MOST_LOOKED_AT - 1)) do
+local function take_answered(lane)
+    for _, id in ipairs(redis.call('ZRANGE', lane, 0, MOST_LOOKED_AT - 1)) do
         local message = most > 0 and redis.call('HGET', jobs, id)
         if message and needs_no_slot(id, message) then
-            hand_out(list, id, message)
+            hand_out(lane, id, message)
         end
     end
 end
 
-local function take(list, fraction)
-    local allowed = 0
+local function take(lane, fraction)
+    local allowed, before, reached = 0, #handed_out, 0
     while most > 0 do
-        local id, message = first(list)
+        local id, message, place = first(lane)
         if not id then
             break
         end
         local is_held = not needs_no_slot(id, message)
         if is_held and allowed == 0 then
             hold_slots()
-            allowed = may_go_now(list, fraction)
+            allowed = may_go_now(lane, fraction)
             if allowed == 0 then
-                take_answered(list)
+                take_answered(lane)
                 break
             end
         end
         allowed = is_held and allowed - 1 or allowed
-        hand_out(list, id, message, is_held)
+        hand_out(lane, id, message, is_held)
+        reached = place
     end
     hold_slots()
+    if #handed_out > before then
+        move_on(lane, reached)
+    end
 end
 
 -- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
@@ -239,7 +243,7 @@ if not is_called and readiness ~= 'free' then
         -- All that the bell was rung for was looked at, and nothing more can go now.
         redis.call('DEL', bell)
     elseif handed_out[1] and redis.call('LLEN', bell) == 0
-        and redis.call('LLEN', interactive) + redis.call('LLEN', prewarm) > 0 then
+        and redis.call('ZCARD', interactive) + redis.call('ZCARD', prewarm) > 0 then
         -- This worker has no more threads for what is left; another may, which was not told of it.
         notify_worker()
     end

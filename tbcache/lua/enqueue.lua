@@ -21,6 +21,14 @@ local function needs_no_slot(words)
     return charge == 'fetch' and is_answered(key, words, cleared, now)
 end
 
+local function put(job, is_first)
+    if is_first then
+        put_in_front(place_of(job), job)
+    else
+        put_in(place_of(job), job, now)
+    end
+end
+
 if key ~= '' then
     local queued = redis.call('HGET', pending, key)
     local words = queued and redis.call('HGET', jobs, queued)
@@ -32,10 +40,10 @@ if key ~= '' then
             redis.call('HSET', lanes, queued, 'interactive')
         end
         if is_lifted or is_first then
-            local waiting = redis.call('LREM', prewarm, 1, queued) + redis.call('ZREM', delayed, queued)
-                + redis.call('LREM', interactive, 1, queued)
+            local waiting = take_out(prewarm, queued) + take_out(interactive, queued)
+                + redis.call('ZREM', delayed, queued)
             if waiting > 0 then
-                redis.call(is_first and 'LPUSH' or 'RPUSH', list_of(queued), queued)
+                put(queued, is_first)
                 notify_worker()
                 renew_ttls()
             end
@@ -53,7 +61,7 @@ redis.call('HSET', lanes, id, lane)
 if delay_us > 0 then
     put_off(id, now + delay_us)
 else
-    redis.call(needs_no_slot(message) and 'LPUSH' or 'RPUSH', lane_of(id), id)
+    put(id, needs_no_slot(message))
     notify_worker()
 end
 renew_ttls()

@@ -38,7 +38,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
         end
         put_off(id, now + tonumber(delay))
     elseif what == 'back' then
-        redis.call('LPUSH', list_of(id), id)
+        put_in_front(place_of(id), id)
     elseif what == 'dead' then
         dead_letter(id, now, reason, result)
     else
@@ -46,7 +46,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
         forget(id)
     end
     -- The claim goes last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
-    -- job is in the queue; without a claim it would be in no list, and queued again never.
+    -- job is in the queue; without a claim it would be in no lane, and queued again never.
     redis.call('ZREM', claims, claim)
     if what == 'back' then
         notify_worker()

@@ -1,14 +1,14 @@
 --@include number
 -- look: when the queues of a process are to be asked for jobs, though nobody rings for them.
 --
--- KEYS  queues    of each queue 5: its lists interactive, prewarm and suspects, delayed, claims (see queue.lua)
+-- KEYS  queues    of each queue 5: its lanes interactive, prewarm, and suspects, delayed, claims (see queue.lua)
 -- Replies  now, moments   of each queue when (us): 0 is at once, as jobs wait; -1 is never, as there is nothing. Between, the
 --                    first moment when a delayed job is due or a claim lapses, if it is not renewed
 local PARTS = 5
 
--- A list that is damaged counts as one with jobs: whoever asks for them learns what is wrong.
-local function count(list)
-    local found = redis.pcall('LLEN', list)
+-- A lane that is damaged, or of an earlier layout, counts as one with jobs: whoever asks for them learns what is wrong.
+local function count(lane)
+    local found = redis.pcall('ZCARD', lane)
     return type(found) == 'number' and found or 1
 end
 

@@ -1,19 +1,21 @@
 -- queue: the parts of one queue, all under $ns:{queue}:queue:. That of a source has the source's name, and its
 -- jobs take slots of the source's window; any other has no window.
 --
--- interactive  LIST  job ids, first in first out: somebody waits for these
--- prewarm      LIST  job ids: nobody does; taken when no interactive job may go
--- suspects     LIST  job ids whose workers died twice: one of them may have killed them, so each is
+-- interactive  ZSET  job id -> its place: somebody waits for these. The least is first
+-- prewarm      ZSET  job id -> its place: nobody does; taken when no interactive job may go
+-- suspects     ZSET  job id -> its place: their workers died twice. One of them may have killed them, so each is
 --                    given to a worker that has nothing else in hand, before all others. After its
 --                    first death a job is in front of its lane: most deaths are no job's fault, and
 --                    one at a time a dead worker's jobs would wait long
+-- interactive-tags  ZSET  "" -> the virtual time of the lane: the last place that was given or handed out
+-- prewarm-tags      ZSET  the same of the other lane; a lane that is empty has none
 -- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
 -- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
 --                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
 --                    has the same name: who has it, and nobody else, renews it and says what
 --                    became of the job
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
--- lanes        HASH  job id -> the list it belongs to
+-- lanes        HASH  job id -> the lane it belongs to
 -- pending      HASH  fetch key -> job id: the same fetch is queued once
 -- keys         HASH  job id -> fetch key
 -- tries        HASH  job id -> how often it failed
@@ -33,19 +35,41 @@ local MOST_DEAD = 1000
 local SUSPECT_DEATHS = 2
 
 -- The parts that hold jobs; the others have times of their own.
-local parts = {interactive, prewarm, suspects, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
+local parts = {interactive, prewarm, suspects, interactive_tags, prewarm_tags, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
     dead_jobs, reasons}
 
--- A key of another type ends a script here, before it has changed anything: half of a change may be a job that is
--- in no list, or that is claimed and nobody has.
-for _, list in ipairs({interactive, prewarm, suspects, bell}) do
-    redis.call('LLEN', list)
+local function tags_of(lane)
+    return lane == prewarm and prewarm_tags or interactive_tags
 end
-for _, set in ipairs({delayed, claims, dead}) do
+
+-- Before layout 3 these were LISTs: their jobs keep their order.
+local function take_over(lane)
+    local ids = redis.call('LRANGE', lane, 0, -1)
+    redis.call('DEL', lane)
+    for place, id in ipairs(ids) do
+        redis.call('ZADD', lane, place, id)
+    end
+    redis.call('EXPIRE', lane, QUEUE_TTL_S)
+    if lane ~= suspects then
+        local tags = tags_of(lane)
+        redis.call('ZADD', tags, #ids, '')
+        redis.call('EXPIRE', tags, QUEUE_TTL_S)
+    end
+end
+
+-- A key of another type ends a script here, before it has changed anything: half of a change may be a job that is
+-- in no lane, or that is claimed and nobody has.
+redis.call('LLEN', bell)
+for _, set in ipairs({interactive_tags, prewarm_tags, delayed, claims, dead}) do
     redis.call('ZCARD', set)
 end
 for _, hash in ipairs({jobs, lanes, pending, keys, tries, deaths, dead_jobs, reasons}) do
     redis.call('HEXISTS', hash, '')
+end
+for _, lane in ipairs({interactive, prewarm, suspects}) do
+    if type(redis.pcall('ZCARD', lane)) ~= 'number' then
+        take_over(lane)
+    end
 end
 
 local function renew_ttls()
@@ -107,10 +131,47 @@ local function lane_of(id)
     return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
 end
 
--- The list in which a job waits that was in a worker's hands before, or is put off.
-local function list_of(id)
+-- Where a job waits that was in a worker's hands before, or is put off.
+local function place_of(id)
     local died = tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS
     return died >= SUSPECT_DEATHS and suspects or lane_of(id)
+end
+
+-- Puts a job in front of a lane, or of the suspects: in front of all places that were given otherwise, as those
+-- are above 0.
+local function put_in_front(lane, id)
+    local first = tonumber(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2] or 0)
+    redis.call('ZADD', lane, int(math.min(first, 0) - 1), id)
+end
+
+-- Gives a job its place in its lane, or puts it behind the suspects.
+local function put_in(lane, id, now)
+    if lane == suspects then
+        redis.call('ZADD', suspects, int(now), id)
+    else
+        local tags = tags_of(lane)
+        local place = int((redis.call('ZSCORE', tags, '') or 0) + 1)
+        redis.call('ZADD', tags, place, '')
+        redis.call('ZADD', lane, place, id)
+    end
+end
+
+-- Jobs left a lane; the last that did so in its turn had that place.
+local function move_on(lane, place)
+    if redis.call('ZCARD', lane) == 0 then
+        redis.call('DEL', tags_of(lane))
+    else
+        redis.call('ZADD', tags_of(lane), 'GT', int(place), '')
+    end
+end
+
+-- Takes a job out of a lane, though its turn has not come; how many that were, 0 or 1.
+local function take_out(lane, id)
+    local many = redis.call('ZREM', lane, id)
+    if many > 0 and lane ~= suspects then
+        move_on(lane, 0)
+    end
+    return many
 end
 
 -- Puts a job off until it is due (us). Where it is the next that is, a worker that waits for an earlier one, or for

@@ -129,11 +129,8 @@ class Queue:
         keys = self._store.keys
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.llen(keys.queue(source, "interactive"))
-            pipe.llen(keys.queue(source, "prewarm"))
-            for part in ("delayed", "claims", "dead"):
+            for part in ("interactive", "prewarm", "delayed", "claims", "dead", "suspects"):
                 pipe.zcard(keys.queue(source, part))
-            pipe.llen(keys.queue(source, "suspects"))
             # A key of another type counts as empty.
             counts = [whole_number(count) or 0 for count in pipe.execute(raise_on_error=False)]
             return QueueDepth(source, *counts)

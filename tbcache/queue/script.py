@@ -19,6 +19,8 @@ class QueueKeys(NamedTuple):
     interactive: Key
     prewarm: Key
     suspects: Key
+    interactive_tags: Key
+    prewarm_tags: Key
     delayed: Key
     claims: Key
     jobs: Key

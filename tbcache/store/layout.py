@@ -7,6 +7,7 @@ earlier one lives, and can read what they left.
 
 1  tbcache 0.1.0, which does not write it down
 2  a claim in the queue has the name of one hand-out of a job, not that of the job
+3  the lanes of a queue are sorted sets; the first script that meets a list of before makes it one
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tbcache.store.reply import record
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
 
-LAYOUT = 2
+LAYOUT = 3
 #: The record of the layout stays as long as any data of that layout may.
 TTL_MS = 31 * 86_400_000
 #: A process is alive that was heard within so many seconds.

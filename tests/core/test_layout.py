@@ -234,6 +234,23 @@ def test_what_was_queued_by_the_first_version_is_run(store: Store, holder: Store
     assert not holder.client.zcard(holder.keys.queue("news", "dead"))
 
 
+def test_the_lists_of_an_earlier_layout_keep_their_order(
+    store: Store, holder: Store, settings: Settings
+) -> None:
+    """What came first is run first, and what comes after the upgrade is run after that."""
+    queue_of_0_1_0(holder, "news", dict.fromkeys(("AAPL", "MSFT", "NVDA"), "interactive"))
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("news", "TSLA"))
+    assert queue.depth("news").interactive == 4
+    fleet = Fleet(store, settings, FAST)
+    fleet.start(1)
+    try:
+        wait_until(lambda: len(fleet.ran) == 4, 20)
+    finally:
+        fleet.stop()
+    assert [symbol for _, symbol in fleet.ran] == ["AAPL", "MSFT", "NVDA", "TSLA"]
+
+
 def test_the_clock_is_known_from_the_ask_for_the_layout(
     server: Server, store_for: Callable[..., Store]
 ) -> None:

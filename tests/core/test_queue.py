@@ -19,7 +19,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from tbcache.limiter import Limiter, limiter_of
-from tbcache.models import FetchRequest, Limit
+from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import (
     InvalidRequest,
     RateLimited,
@@ -177,6 +177,21 @@ def test_interactive_jobs_go_before_prewarm_ones(fleet: Fleet, queue: Queue) -> 
     assert fleet.ran == [("news", "ASKED"), ("news", "WARM")]
 
 
+@pytest.mark.parametrize("lane", ["interactive", "prewarm"])
+def test_jobs_of_a_lane_go_in_the_order_in_which_they_came(
+    lane: Lane, queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Their ids are random, and must not decide; a worker that takes a few at a time changes nothing."""
+    sent, got = [], []
+    for number in range(8):
+        sent.append(queue.enqueue(job("news", f"N{number}"), lane).job_id)
+        if number % 3 == 2:
+            got += dequeue(store, settings, FAST, 2)[1]
+    while ids := dequeue(store, settings, FAST, 1)[1]:
+        got += ids
+    assert got == sent
+
+
 def test_an_interactive_ask_lifts_a_queued_prewarm(queue: Queue) -> None:
     """The job that is there changes its lane; no second one is made."""
     queue.enqueue(job("news", "AAPL"), "prewarm")
@@ -277,7 +292,8 @@ def claimed(store: Store, handle: Handle, hand_out: str = "1") -> str:
     claim = f"{handle.job_id}/{hand_out}"
     pipe: Any = store.client.pipeline(transaction=False)
     for lane in ("interactive", "prewarm"):
-        pipe.lrem(parts[lane], 1, handle.job_id)
+        pipe.zrem(parts[lane], handle.job_id)
+        pipe.delete(parts[f"{lane}-tags"])
     pipe.delete(parts["bell"])
     pipe.zadd(parts["claims"], {claim: 4e15})
     pipe.expire(parts["claims"], 60)

@@ -87,7 +87,7 @@ class _Queue:
         return bytes(message)
 
     def qsize(self) -> int:
-        return int(self._broker.store.call("LLEN", self._broker.store.keys.queue(self._name, "interactive")))
+        return int(self._broker.store.call("ZCARD", self._broker.store.keys.queue(self._name, "interactive")))
 
 
 # The modules of the tests import it by this name, those that a command line loads in another process too.

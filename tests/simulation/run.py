@@ -25,8 +25,7 @@ CALM = 120.0
 RETURN = 1.5
 #: The parts of a queue that are empty when all is over, by how they are read.
 QUEUE = {
-    "LRANGE": ("interactive", "prewarm", "suspects"),
-    "ZRANGE": ("claims", "delayed"),
+    "ZRANGE": ("interactive", "prewarm", "suspects", "interactive-tags", "prewarm-tags", "claims", "delayed"),
     "HGETALL": ("jobs", "pending", "keys", "lanes", "tries", "deaths"),
 }
 
