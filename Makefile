@@ -102,8 +102,27 @@ clients-lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group clients --output-file requirements-clients.lock
 
+CHART_VENV := .venv-chart
+CHART_STAMP := $(CHART_VENV)/.installed
+
+.PHONY: chart chart-lock
+
+# Renders the Helm chart and checks what comes out against the schemas of Kubernetes.
+chart: setup $(CHART_STAMP)
+	$(BIN)/pytest tests/chart.py
+
+$(CHART_STAMP): requirements-chart.lock
+	$(PYTHON) -m venv $(CHART_VENV)
+	$(CHART_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-chart.lock
+	@touch $@
+
+chart-lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group chart --output-file requirements-chart.lock
+
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(CLIENTS_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* $(CLIENTS_VENV) $(CHART_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
