@@ -13,6 +13,7 @@ import pytest
 
 import tbcache
 from tbcache import InvalidRequest, RateLimited, TbcacheError
+from tbcache.io.boundary import BOUNDARY
 from tbcache.models.error import MissingExtra
 from tbcache.testing import SimulatedFleet
 from tbcache.testing.simulated import kernel
@@ -196,6 +197,15 @@ def test_outside_of_its_block_a_fleet_runs_nothing() -> None:
         process.call(int, "1").result()
     with pytest.raises(InvalidRequest, match="inside `with SimulatedFleet"):
         fleet.advance(1)
+
+
+def test_what_reaches_into_the_machine_and_is_not_simulated_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A simulated process that wrote a real file would not be the same the next time."""
+    monkeypatch.setitem(BOUNDARY, "printer", print)
+    with pytest.raises(KeyError, match="printer"), SimulatedFleet():
+        pass
 
 
 def test_a_seed_is_a_whole_number() -> None:

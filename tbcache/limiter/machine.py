@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import tbcache.io as io
+from tbcache.io.boundary import boundary
 from tbcache.limiter.marker import Marker, is_alive, pid_of
 from tbcache.store import Store
 
@@ -71,6 +72,7 @@ class Machine:
         return _place(machine) == _place(ours) and self.marker_of(member).is_left
 
 
+@boundary("machine_name")
 @functools.cache
 def _machine() -> str:
     """The name of the space in which a process id means one process: host, container, and last start.

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tbcache.io as io
+from tbcache.io.boundary import boundary
 from tbcache.io.lock import try_lock
 
 #: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
@@ -39,6 +40,7 @@ LOOKS, LOOK_SECONDS = 100, 0.01
 _CLEAN, _OVER = b"clean", b" over"
 
 
+@boundary("marker")
 class Marker:
     """The file of the process ``member`` of ``fleet``, in a folder of this user's own.
 
@@ -206,6 +208,7 @@ def pid_of(member: str) -> int | None:
     return int(pid) if pid.isdecimal() else None
 
 
+@boundary("is_alive")
 def is_alive(pid: int) -> bool:
     """False for a process of this machine that is over, also where its parent has not been told."""
     try:

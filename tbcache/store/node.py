@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
+from tbcache.io.boundary import boundary
 from tbcache.io.connection import CHECK_SECONDS, Connection
 from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
@@ -28,6 +29,7 @@ IDLE_SECONDS = 60.0
 _ASKING = hiredis.pack_command(("ASKING",))
 
 
+@boundary("node")
 class Node:
     """The server at ``url``. Nothing waits longer than ``timeout`` for it, and nothing is tried twice.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from tbcache.admission.join import Join, joining
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.fetch import Pipeline, get_pipeline
+from tbcache.io.boundary import process_property
 from tbcache.store import get_store
 
 
@@ -16,15 +15,15 @@ class FunctionTools:
     def __init__(self, source: str) -> None:
         self._source = source
 
-    @cached_property
+    @process_property
     def pipeline(self) -> Pipeline:
         return get_pipeline()
 
-    @cached_property
+    @process_property
     def cache(self) -> CacheManager:
         return get_cache_manager()
 
-    @cached_property
+    @process_property
     def join(self) -> Join:
         """Makes this process known to the fleet; to be called before a request, where it is due. It may raise
         InvalidRequest: the source's name is one too many."""

@@ -25,13 +25,11 @@ from typing import Any
 import dramatiq.common
 import dramatiq.message
 
-from tbcache.fetch.function.tools import FunctionTools
 from tbcache.io.background import BackgroundThread
 from tbcache.io.blocking import Blocking
+from tbcache.io.boundary import BOUNDARY, PROCESS_PROPERTIES
 from tbcache.io.singleton import singleton
-from tbcache.limiter import machine, marker
 from tbcache.models import error
-from tbcache.store.node import Node
 from tbcache.testing.simulated import sync
 from tbcache.testing.simulated.kernel import here
 
@@ -187,16 +185,15 @@ class _Future:
 
 
 _TIME, _UUID, _ONE, _SEND = _Time(time), _Uuid(uuid), singleton.__call__, Blocking.send
-#: Objects of the core, and what stands for each wherever it was imported.
-_CORE = (
-    _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
-    _in_place_of(Node, lambda home, *args: home.node(*args)),
-    _in_place_of(marker.Marker, lambda home, *args: home.marker(*args)),
-    _in_place_of(marker.is_alive, lambda home, pid: home.is_alive(pid)),
-    _in_place_of(machine._machine, lambda home: home.machine_name),
-    _in_place_of(concurrent.futures.ThreadPoolExecutor, lambda home, *args, **_: sync.Pool(*args)),
-)
-#: The same for modules, and for what a module may have imported from one by name.
+#: What stands for each of the boundary, and is called with the process that runs as the first argument.
+_SIMULATED: dict[str, Callable[..., Any]] = {
+    "node": lambda home, *args: home.node(*args),
+    "marker": lambda home, *args: home.marker(*args),
+    "is_alive": lambda home, pid: home.is_alive(pid),
+    "machine_name": lambda home: home.machine_name,
+}
+#: What stands for other objects wherever they were imported: for modules, and for what a module may have
+#: imported from one by name.
 _INSTEAD: dict[Any, Any] = {
     time: _TIME,
     uuid: _UUID,
@@ -206,7 +203,12 @@ _INSTEAD: dict[Any, Any] = {
     atexit: _AtExit(atexit),
     threading: _Threading(threading),
     concurrent.futures.Future: _Future,
-    **dict(_CORE),
+    **dict(
+        (
+            _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
+            _in_place_of(concurrent.futures.ThreadPoolExecutor, lambda home, *args, **_: sync.Pool(*args)),
+        )
+    ),
 }
 #: What is replaced in one object alone: the owner, the name of the attribute, and the value for it.
 _ATTRIBUTES: list[tuple[Any, str, Any]] = [
@@ -216,12 +218,6 @@ _ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
     (Blocking, "send", _send),
-    # A source that is declared in code is one object for all processes, but its tools are one for each.
-    *(
-        (FunctionTools, name, _PerProcess(one))
-        for name, one in vars(FunctionTools).items()
-        if isinstance(one, cached_property)
-    ),
 ]
 _ABSENT = object()
 #: Modules whose own clocks and threads stay real.
@@ -237,7 +233,7 @@ _REAL = (
 @contextmanager
 def attached(modules: Iterable[ModuleType] = ()) -> Iterator[None]:
     """Meanwhile, the code of the core and of ``modules`` runs in the world that calls it."""
-    changes = [*_changes([*_loaded(), *modules]), *_ATTRIBUTES]
+    changes = [*_changes([*_loaded(), *modules]), *_attributes()]
     before = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name, _ in changes]
     for owner, name, value in changes:
         setattr(owner, name, value)
@@ -251,6 +247,12 @@ def attached(modules: Iterable[ModuleType] = ()) -> Iterator[None]:
                 setattr(owner, name, value)
 
 
+def _attributes() -> Iterator[tuple[Any, str, Any]]:
+    yield from _ATTRIBUTES
+    for owner, one in PROCESS_PROPERTIES:
+        yield owner, str(one.attrname), _PerProcess(one)
+
+
 def _loaded() -> list[ModuleType]:
     return [
         module
@@ -260,7 +262,9 @@ def _loaded() -> list[ModuleType]:
 
 
 def _changes(modules: Iterable[ModuleType]) -> Iterator[tuple[ModuleType, str, Any]]:
-    instead = {id(one): other for one, other in _INSTEAD.items()}
+    # What reaches into the machine and is not simulated would reach into the real one: a KeyError is better.
+    reaching = (_in_place_of(one, _SIMULATED[name]) for name, one in BOUNDARY.items())
+    instead = {id(one): other for one, other in (*_INSTEAD.items(), *reaching)}
     for module in modules:
         for attribute, value in list(vars(module).items()):
             if id(value) in instead:

@@ -57,7 +57,7 @@ class Host:
         """When its monotonic clock says that, in seconds of the world."""
         return (monotonic - self.began) / self.rate
 
-    def node(self, url: str, timeout: float) -> Node:
+    def node(self, url: str, timeout: float, watched: object = None) -> Node:
         return Node(self.connection, timeout)
 
     def marker(self, fleet: str, member: str) -> Marker:
