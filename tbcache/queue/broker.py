@@ -181,7 +181,7 @@ class _Boot(Middleware):
         declare_fetchers(broker)
         threads = self._broker.threads
         for name in worker.consumer_whitelist or self._broker.queues:
-            threads.join(name, is_paced=bool(self._broker.source_of(name).limits))
+            threads.join(is_paced=bool(self._broker.source_of(name).limits))
         threads.open(worker.worker_threads)
 
     def before_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:

@@ -96,7 +96,7 @@ class PacingConsumer(Consumer):
         self._bells = context.bells_of(source.name)
         look_seconds = min(LOOK_TIMES * self._timeout, LOOK_PART * context.claim_seconds)
         self._alarm = self._bells.join(source.name, self._keys, look_seconds)
-        self._threads.join(source.name, is_paced=self._is_paced)
+        self._threads.join(is_paced=self._is_paced)
 
     def __next__(self) -> MessageProxy | None:
         if not self._threads.may_be_free_for(self._source.name):

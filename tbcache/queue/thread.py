@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ class Reservation:
 
 
 class Threads:
-    """Counts jobs in hand. No queue may take every thread while others have none.
+    """Counts jobs in hand. Any queue may have every thread; each that comes free goes to the queue that has
+    the fewest of those that wait for one, and of equals to the one whose last turn was longest ago.
 
     Where no queue is paced, dramatiq's own rule is kept: jobs are taken ahead of the threads, in the order of
     their priorities, whatever their queues.
@@ -43,26 +45,26 @@ class Threads:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._total = 0
-        self._most = 0
         self._is_open = True
-        self._queues: set[str] = set()
         self._is_paced = False
         #: The queue that the process makes itself free for, or is free for.
         self._exclusive: str | None = None
         self._taken: Counter[str] = Counter()
+        #: How many wait for a thread, by queue.
+        self._waiting: Counter[str] = Counter()
+        #: The number of the last turn of each queue.
+        self._turns: dict[str, int] = {}
+        self._numbers = itertools.count()
 
-    def join(self, queue: str, *, is_paced: bool) -> None:
-        """There are jobs of ``queue`` as well from now on."""
+    def join(self, *, is_paced: bool) -> None:
+        """There is one more queue from now on."""
         with self._changed:
-            self._queues.add(queue)
             self._is_paced = self._is_paced or is_paced
-            self._most = max(1, self._total - max(0, len(self._queues) - 1))
 
     def open(self, total: int) -> None:
         """There are ``total`` threads."""
         with self._changed:
             self._total = total
-            self._most = max(1, total - max(0, len(self._queues) - 1))
             self._is_open = True
             self._exclusive = None
             self._changed.notify_all()
@@ -89,7 +91,7 @@ class Threads:
             free = self._free_for(queue)
             is_all = free > 0 and self._exclusive == queue
             reservation = Reservation(free, is_idle=not self._taken.total(), is_all=is_all)
-            self._taken[queue] += reservation.count
+            self._give(queue, reservation.count)
         try:
             yield reservation
         finally:
@@ -104,8 +106,8 @@ class Threads:
     def take(self, queue: str, seconds: float) -> bool:
         """Take a thread for a job of ``queue`` that has none; False where none comes free in ``seconds``."""
         with self._changed:
-            is_free = self._changed.wait_for(lambda: self._may_begin(queue), seconds)
-            self._taken[queue] += is_free
+            is_free = self._wait_for(queue, lambda: self._may_begin(queue), seconds)
+            self._give(queue, int(is_free))
             return is_free
 
     def may_take(self, queue: str, may_run_ahead: Callable[[], bool]) -> bool:
@@ -116,7 +118,7 @@ class Threads:
     def wait(self, queue: str, seconds: float, may_run_ahead: Callable[[], bool] = lambda: False) -> bool:
         """True when ``queue`` may reserve a thread, or take jobs ahead of them; False after ``seconds``."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._may_take(queue, may_run_ahead), seconds)
+            return self._wait_for(queue, lambda: self._may_take(queue, may_run_ahead), seconds)
 
     @property
     def may_run_ahead(self) -> bool:
@@ -139,6 +141,20 @@ class Threads:
                 self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
 
+    def _give(self, queue: str, count: int) -> None:
+        if count:
+            self._taken[queue] += count
+            self._turns[queue] = next(self._numbers)
+
+    def _wait_for(self, queue: str, condition: Callable[[], bool], seconds: float) -> bool:
+        self._waiting[queue] += 1
+        is_met = self._changed.wait_for(condition, seconds)
+        self._waiting[queue] -= 1
+        if not is_met:
+            # What it no longer waits for others may have.
+            self._changed.notify_all()
+        return is_met
+
     def _may_take(self, queue: str, may_run_ahead: Callable[[], bool]) -> bool:
         return self._free_for(queue) > 0 or (self.may_run_ahead and may_run_ahead())
 
@@ -151,4 +167,14 @@ class Threads:
         idle = self._total - self._taken.total()
         if self._exclusive is not None:
             return idle if self._is_open and self._exclusive == queue and idle == self._total else 0
-        return max(0, min(idle, self._most - self._taken[queue])) if self._is_open else 0
+        return self._share(queue, max(0, idle)) if self._is_open else 0
+
+    def _share(self, queue: str, idle: int) -> int:
+        """How many of so many idle threads go to ``queue``, and not to the others that wait."""
+        standing = {one: (self._taken[one], self._turns.get(one, -1)) for one in (queue, *+self._waiting)}
+        share = 0
+        for _ in range(idle):
+            first = min(standing, key=standing.__getitem__)
+            standing[first] = (standing[first][0] + 1, next(self._numbers))
+            share += first == queue
+        return share

@@ -262,6 +262,23 @@ def test_a_paced_actor_waits_for_its_slot_and_holds_up_no_other(shop: Shop, stor
     assert Queue(store, shop.broker.settings).depth("reddit").waiting == 1
 
 
+@pytest.mark.parametrize("busy", ["default", "reddit"])
+def test_the_one_queue_that_is_busy_has_every_thread(shop: Shop, busy: str) -> None:
+    """Threads that are kept for queues with nothing to do are missing where there is much."""
+    wide = (Limit(100, 1.0),)
+    shop.broker.sources |= {name: replace(BUILT_IN[name], limits=wide) for name in ("news", "reddit")}
+    together = threading.Barrier(4)
+    for name in ("one", "two", "three"):
+        shop.actor(actor_name=name, queue_name=name)
+    shop.actor(actor_name="paced", source="news")
+    where = {"source": busy} if busy == "reddit" else {}
+    meet = shop.actor(lambda what: shop.note(together.wait(30)), actor_name="meet", **where)
+    for number in range(8):
+        meet.send(number)
+    shop.work_off(busy, threads=4)
+    assert sorted(shop.done) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_a_slot_is_held_for_as_long_as_its_job_runs_and_leaves_the_window_after_it(
     store: Store,
 ) -> None:

@@ -1240,7 +1240,7 @@ def test_a_drain_leaves_no_slot_unused(fleet: Fleet, queue: Queue, store: Store)
     """Slots that nobody sent for would be missing for a whole window after each deployment."""
     release = threading.Event()
     fleet.act = lambda source, symbol, slot: release.wait(30) and None
-    worker = fleet.start(threads=5)  # one of them is for the other source
+    worker = fleet.start(threads=4)
     for number in range(20):
         queue.enqueue(job("news", f"N{number}"))
     wait_until(lambda: len(fleet.ran) == 4)
@@ -1293,6 +1293,60 @@ def test_whoever_waits_for_a_thread_hears_of_one_that_came_free_before() -> None
     begun = time.monotonic()
     threads.wait("news", 60)
     assert time.monotonic() - begun < 30
+
+
+class Takers:
+    """Who has got a thread, in this order."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def take(self, threads: Threads, name: str) -> None:
+        if threads.take(name, 30):
+            self.names.append(name)
+
+
+def test_a_thread_that_comes_free_goes_to_the_waiting_queue_that_has_the_fewest() -> None:
+    """So the source that has many jobs holds up the others for no longer than a job of its own runs."""
+    threads, got = Threads(), Takers()
+    threads.join(is_paced=True)
+    threads.open(3)
+    assert [threads.take(name, 0) for name in ("many", "many", "few")] == [True] * 3
+    waiting = [threading.Thread(target=got.take, args=(threads, name)) for name in ("few", "none")]
+    for number, thread in enumerate(waiting, 1):
+        thread.start()
+        wait_until(lambda count=number: threads._waiting.total() == count)
+    threads.release("many")
+    wait_until(lambda: got.names)
+    assert (got.names, threads.take("many", 0)) == (["none"], False)
+    threads.release("many")
+    for thread in waiting:
+        thread.join(30)
+    assert got.names == ["none", "few"]
+
+
+def test_of_queues_with_equally_many_threads_the_one_whose_turn_was_longest_ago_is_next() -> None:
+    """With one thread, a queue that never runs dry would have it for good."""
+    threads, turns = Threads(), []
+    threads.join(is_paced=True)
+    threads.open(1)
+    threads.take("a", 0)
+
+    def work(name: str) -> None:
+        for _ in range(10):
+            assert threads.take(name, 30)
+            turns.append(name)
+            wait_until(lambda: threads._waiting.total() or len(turns) > 18)
+            threads.release(name)
+
+    working = [threading.Thread(target=work, args=(name,)) for name in ("b", "a")]
+    for thread in working:
+        thread.start()
+    wait_until(lambda: threads._waiting.total() == 2)
+    threads.release("a")
+    for thread in working:
+        thread.join(60)
+    assert turns[:18] == ["b", "a"] * 9
 
 
 def test_no_error_takes_a_thread_with_it(
