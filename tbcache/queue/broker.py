@@ -13,12 +13,12 @@ from dramatiq.middleware import CurrentMessage, Middleware
 from tbcache.io import now, run, world
 from tbcache.models.error import UnknownSource
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
-from tbcache.queue.fetcher import declare_fetchers
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.queue.thread import Threads
+from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
 from tbcache.store.wire import to_micros
@@ -178,7 +178,7 @@ class _Boot(Middleware):
         self._broker = broker
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        declare_fetchers(broker)
+        declare_work(broker)
         threads = self._broker.threads
         for name in worker.consumer_whitelist or self._broker.queues:
             threads.join(is_paced=bool(self._broker.source_of(name).limits))

@@ -13,9 +13,9 @@ from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
-from tbcache.queue.fetcher import declare_fetchers
 from tbcache.queue.hand import Job
 from tbcache.queue.slot import current_slot
+from tbcache.queue.work import declare_work
 
 log = get_logger("tbcache.queue")
 
@@ -45,7 +45,7 @@ class RateLimitMiddleware(Middleware):
         return {"source"}
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
-        declare_fetchers(broker)
+        declare_work(broker)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):

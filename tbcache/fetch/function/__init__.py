@@ -1,7 +1,7 @@
 """Any function as what fetches from a source: cached, loaded once for the fleet, inside the limits."""
 
 from tbcache.fetch.function.fetcher import AsyncFetcher, Fetcher
-from tbcache.fetch.function.function_source import FunctionSource, get_function_sources, source
+from tbcache.fetch.function.function_source import FunctionSource, source
 from tbcache.fetch.function.outcome import FetcherOutcome
 
-__all__ = ["AsyncFetcher", "Fetcher", "FetcherOutcome", "FunctionSource", "get_function_sources", "source"]
+__all__ = ["AsyncFetcher", "Fetcher", "FetcherOutcome", "FunctionSource", "source"]

@@ -16,6 +16,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.ttl import check_ttl
 from tbcache.models.untrusted import quoted
 from tbcache.settings import Source, declare, get_settings
+from tbcache.settings.work import Work, get_work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,8 +45,6 @@ class FunctionSource:
         self._tools = FunctionTools(source.name)
         self._modules: dict[str, str] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
-        #: By their names.
-        self.fetchers: dict[str, Fetcher[..., Any] | AsyncFetcher[..., Any]] = {}
 
     def __repr__(self) -> str:
         return f"tbcache.source({self.source.name!r})"
@@ -98,7 +97,8 @@ class FunctionSource:
             named = self._named(function, name)
             setup = Setup(self._tools, self._figures(ttl, cost), named, seconds, key)
             made: Fetcher[..., Any] | AsyncFetcher[..., Any] = kind(function, setup)
-            self.fetchers[named] = made
+            uses_slot = made.source.cost == self.source.cost
+            get_work()[made.actor_name] = Work(made.actor_name, self.source.name, made.work, uses_slot)
             return made
 
         seconds = wait_seconds("patience", patience)
