@@ -17,8 +17,7 @@ from tbcache.store import get_store
 from tbcache.store.start import await_server
 
 from .deepening import Deepening
-from .due import TICK_SECONDS
-from .leader import Leader
+from .leader import TICK_SECONDS, Leader
 from .prewarm import Prewarm
 
 log = get_logger("tbcache.scheduler")
@@ -43,7 +42,7 @@ def main() -> int:
     store, monitor = get_store(), get_usage_monitor()
     monitor.keep_beating("scheduler")
     leader = Leader(store, monitor.worker)
-    prewarm = Prewarm(store, get_queue(), settings)
+    prewarm = Prewarm(store, get_queue(), settings, monitor)
     deepening = Deepening(store, get_queue(), settings, monitor)
 
     def tick() -> None:

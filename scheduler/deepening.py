@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tbcache.fleet.warm_set import request_of
 from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
-from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import get_rate_limiter
@@ -116,14 +116,5 @@ class Deepening:
         """The common symbols, and what callers have asked for."""
         hours = min(self._settings.common_hours, source.max_hours)
         common = [FetchRequest(source.name, symbol, hours) for symbol in self._settings.common_symbols]
-        asked = (_request(source, key) for key in asks)
+        asked = (request_of(source, key) for key in asks)
         return list(dict.fromkeys([*common, *(request for request in asked if request is not None)]))
-
-
-def _request(source: Source, key: str) -> FetchRequest | None:
-    """The request of a cache key; None where the key is not that of a symbol's answer."""
-    _, symbol, hours = (*key.split(":"), "", "")[:3]
-    try:
-        return source.request(symbol, int(hours))
-    except (InvalidRequest, ValueError):
-        return None

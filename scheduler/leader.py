@@ -5,6 +5,7 @@ from __future__ import annotations
 from tbcache.store import Store, Unavailable
 from tbcache.store.lead import LEAD, Lead
 
+TICK_SECONDS = 5.0
 LEASE_MS = 10_000
 
 

@@ -1,36 +1,51 @@
-"""Pre-warming: the common symbols of each source are fetched shortly before their answers expire."""
+"""Pre-warming: what is listed, and what is asked for most, is fetched shortly before its answer expires."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tbcache.admission import PlanDelay
-from tbcache.io import run
+from tbcache.fleet.cadence import Due, Look, due_of
+from tbcache.fleet.warm_set import WarmSet
+from tbcache.fleet.warm_sets import WarmSets
+from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.models.untrusted import MOST_US, whole_number
+from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings, Source, get_sources
+from tbcache.settings.capacity import pace_of
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.envelope import HEAD_BYTES
 from tbcache.store.wire import MICROS
 
-from .due import Due, Look, due_of
+from .leader import LEASE_MS, TICK_SECONDS
 
 log = get_logger("tbcache.scheduler")
+
+#: What is due within so many seconds is in the queue already, put off until then. A leader that dies in the
+#: midst of a tick has done its last one a tick ago; its lease ends, and another takes it with a tick of its
+#: own. One more tick is for machines that are busy.
+HORIZON_SECONDS = LEASE_MS / 1000 + 3 * TICK_SECONDS
+#: How often it is looked at what is asked for.
+CHOICE_SECONDS = 30.0
 
 
 class Prewarm:
     """Queues the fetches that are due, in the lane ``prewarm``, which leaves room for interactive asks."""
 
-    def __init__(self, store: Store, queue: Queue, settings: Settings) -> None:
+    def __init__(self, store: Store, queue: Queue, settings: Settings, monitor: UsageMonitor) -> None:
         self._store = store
         self._queue = queue
         self._settings = settings
+        self._warm = WarmSets(store, settings, monitor)
         self._delay = PlanDelay(store)
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
+        #: What is kept warm of each source, and when that was chosen (monotonic).
+        self._chosen: dict[str, tuple[WarmSet, float]] = {}
 
     def run(self) -> int:
         """Queue every fetch that is due; return how many were new. It is 0 while Redis is away."""
@@ -39,7 +54,9 @@ class Prewarm:
             # An error with the keys of one source must not leave the others cold.
             try:
                 for due in self._due(source):
-                    handle = self._queue.enqueue(due.request, "prewarm", needed=due.needed)
+                    handle = self._queue.enqueue(
+                        due.request, "prewarm", needed=due.needed, delay_seconds=due.delay
+                    )
                     queued += handle.is_new
             except Unavailable as error:
                 log.warning("prewarm.waits", source=source.name, reason=error.reason)
@@ -48,7 +65,7 @@ class Prewarm:
         return queued
 
     def due(self) -> Iterator[Due]:
-        """Every common symbol whose answer is missing, or will be within the next ticks.
+        """Every fetch that is due within the horizon.
 
         Raises:
           Unavailable: Redis is away.
@@ -57,17 +74,26 @@ class Prewarm:
             yield from self._due(source)
 
     def _due(self, source: Source) -> Iterator[Due]:
-        requests = [
-            FetchRequest(source.name, symbol, min(self._settings.common_hours, source.max_hours))
-            for symbol in self._settings.common_symbols
-        ]
-        # One request stands for all: the plan's delay depends on the hours, which are the same.
-        if any(run(self._delay.is_shut(source, request)) for request in requests[:1]):
+        requests = self._able(source, self._choice(source).requests) if self._warm.has_money(source) else []
+        if not requests:
             return
-        now, looks = self._look(source, requests)
-        yield from due_of(source, looks, now)
+        pace = pace_of(source, self._settings.prewarm_share)
+        now_us, looks = self._look(source, requests)
+        yield from due_of(source, looks, now_us, HORIZON_SECONDS, pace)
 
-    def _look(self, source: Source, requests: list[FetchRequest]) -> tuple[int, list[Look]]:
+    def _able(self, source: Source, requests: Sequence[FetchRequest]) -> list[FetchRequest]:
+        """Those of which something may come: what lies in a plan's delay is shut or open as one."""
+        late = [one for one in requests if one.hours <= source.delay_hours]
+        is_shut = any(run(self._delay.is_shut(source, one)) for one in late[:1])
+        return [one for one in requests if not is_shut or one.hours > source.delay_hours]
+
+    def _choice(self, source: Source) -> WarmSet:
+        known = self._chosen.get(source.name)
+        if known is None or now() >= known[1] + CHOICE_SECONDS:
+            known = self._chosen[source.name] = self._warm.of(source), now()
+        return known[0]
+
+    def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Look]]:
         """The server's time (us), and the state of each answer."""
         keys = self._store.keys
         with self._store.guard():
@@ -86,7 +112,7 @@ class Prewarm:
             is_old = cleared.hides(request.key, _stamp(since))
             fresh_until = cleared.fresh_until(request.key, head)
             seen.append(Look(request, fresh_until, 0 if is_old else _stamp(retry_at)))
-        return seconds * MICROS + micros, seen
+        return int(seconds) * MICROS + int(micros), seen
 
 
 def _stamp(value: object) -> int:

@@ -26,6 +26,7 @@ from bench import (
     hit,
     lanes,
     outage,
+    prewarm,
     queue,
     refresh,
     refusal,
@@ -187,6 +188,16 @@ def test_a_lane_is_measured_beside_the_other(workers: fleet.Fleet, disposable: S
     assert seen.waits
     assert seen.prewarmed > 0
     assert seen.most <= exactness.LIMIT.count
+
+
+def test_what_is_kept_warm_is_measured_beside_what_is_not() -> None:
+    """One symbol that is asked for all the time is always fresh once it is listed."""
+    ways = (prewarm.ON_DEMAND, prewarm.BY_DEMAND)
+    found = prewarm.measure(ways, 12.0, {"S1": 0.5}, ttl=8.0)
+    assert [row[0] for row in found.rows] == [way.name for way in ways]
+    assert found.rows[0][-1] == "1.00"
+    assert (found.rows[0][2] == "100.0%", found.rows[1][2]) == (False, "100.0%")
+    assert len(found.bars) == 2
 
 
 def test_a_refresh_is_one_load(workers: fleet.Fleet, disposable: Server) -> None:

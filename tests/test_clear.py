@@ -68,6 +68,11 @@ def unswept(store: Store) -> Callable[..., None]:
     return claim
 
 
+def prewarm_of(cache: CacheManager, settings: Settings) -> Prewarm:
+    monitor = UsageMonitor(cache.store, settings)
+    return Prewarm(cache.store, Queue(cache.store, settings), settings, monitor)
+
+
 def go(admission: Admission, ask: Ask) -> Grant:
     verdict = admission.admit(ask)
     assert isinstance(verdict, Go)
@@ -150,7 +155,7 @@ def test_a_cleared_answer_is_neither_warm_nor_fresh_enough(
     cache: CacheManager, admission_for: Any, asked: Ask, settings: Settings
 ) -> None:
     """The scheduler must fetch it anew, and the status must not claim that it is there."""
-    admission, prewarm = admission_for(cache), Prewarm(cache.store, Queue(cache.store, settings), settings)
+    admission, prewarm = admission_for(cache), prewarm_of(cache, settings)
 
     def warm() -> int:
         [twitter] = [s for s in Fleet(settings, cache.store).status().sources if s.name == "twitter"]
@@ -269,7 +274,7 @@ def test_a_failure_from_before_a_clear_does_not_stand(
     admission.settle(go(admission, asked), failed)
     assert isinstance(admission.admit(asked), Failed)
     cache.clear_pattern("twitter:*", wait=False)
-    prewarm = Prewarm(cache.store, Queue(cache.store, settings), settings)
+    prewarm = prewarm_of(cache, settings)
     assert [due for due in prewarm.due() if due.request.key == KEY]
     grant = go(admission, asked)
     assert isinstance(admission.admit(asked), Join)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tbcache.models import SymbolSentiment
 from tbcache.settings import Source
@@ -47,9 +47,24 @@ def day_cost(source: Source, entries: Sequence[bytes]) -> float | None:
     answers = [answer for entry in entries if (answer := _answer(entry)) is not None]
     if not is_unbounded(source) or not answers:
         return None
-    items = sum(DAY_HOURS * answer.count / answer.covered_hours for answer in answers)
+    items = sum(map(_items, answers))
     requests = requests_of(source, len(answers)) * DAY_SECONDS / source.cache_ttl
     return items * source.price.per_item + requests * source.price.per_request
+
+
+def keeping_cost(source: Source, entry: Any) -> float:
+    """What a day of one symbol costs that is kept warm (US dollars), by what Redis has of it; of one of which
+    nothing is known, its requests alone.
+    """
+    requests = DAY_SECONDS / source.cache_ttl / (source.pack if source.is_packed else 1)
+    answer = _answer(entry) if isinstance(entry, bytes) else None
+    items = 0.0 if answer is None else _items(answer)
+    return items * source.price.per_item + requests * source.price.per_request
+
+
+def _items(answer: SymbolSentiment) -> float:
+    """How many items come in a day, at the rate of the hours that are covered."""
+    return DAY_HOURS * answer.count / answer.covered_hours
 
 
 def _answer(entry: bytes) -> SymbolSentiment | None:

@@ -1,4 +1,4 @@
-"""How often each answer is asked for, so that older hours are fetched first where most callers ask.
+"""How often each answer is asked for, so that what most callers ask for is kept warm, and is filled first.
 
 These counts are hints. What a process has counted goes to Redis with its next heartbeat, and is lost if that
 fails.
@@ -13,6 +13,7 @@ from typing import Any
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.store import Store
 
+HOUR_SECONDS = 3600.0
 KEPT_SECONDS = 2 * 3600
 #: The most keys that a process counts between two heartbeats.
 MOST_KEYS = 1_000
@@ -56,16 +57,33 @@ class Popularity:
         Raises:
           Unavailable: Redis is away.
         """
-        now, found = self._store.clock.today, Counter[str]()
+        this, last = self._counts(source, self._store.clock.today)
+        return (this + last).most_common(count)
+
+    def rates(self, source: str) -> dict[str, float]:
+        """How often a second each cache key of ``source`` was asked for in the last hour.
+
+        The count of the hour before fades away as this one passes.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        now = self._store.clock.today
+        this, last = self._counts(source, now)
+        left = 1 - (now - now.replace(minute=0, second=0, microsecond=0)).total_seconds() / HOUR_SECONDS
+        return {key: (this[key] + left * last[key]) / HOUR_SECONDS for key in this | last}
+
+    def _counts(self, source: str, now: datetime) -> tuple[Counter[str], Counter[str]]:
+        """The counts of this hour and of the one before."""
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
-            for hour in _hours(now):
+            for hour in (now, now - timedelta(hours=1)):
                 pipe.hgetall(self._store.keys.asked(source, hour))
-            for counted in pipe.execute(raise_on_error=False):
-                for key, asks in counted.items() if isinstance(counted, dict) else ():
-                    found[printable(key)] += whole_number(asks) or 0
-        return found.most_common(count)
+            this, last = map(_counted, pipe.execute(raise_on_error=False))
+        return this, last
 
 
-def _hours(now: datetime) -> tuple[datetime, datetime]:
-    return now, now - timedelta(hours=1)
+def _counted(found: Any) -> Counter[str]:
+    """The counts in a hash; none under a key of another type."""
+    counts = found.items() if isinstance(found, dict) else ()
+    return Counter({printable(key): whole_number(asks) or 0 for key, asks in counts})

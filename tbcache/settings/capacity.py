@@ -1,4 +1,4 @@
-"""What the limits and budgets of a process cannot hold of what it is to keep warm, with the arithmetic."""
+"""What the limits and budgets of a process can hold of what it is to keep warm, with the arithmetic."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from tbcache.models import Limit
 from tbcache.settings.model import Settings, variable
 from tbcache.settings.source import Source, get_sources
 
+#: A refresh begins so long before its answer expires, or a quarter of the TTL: a fetch takes a second or two,
+#: and may have to wait for its slot.
+LEAD_SECONDS = 5.0
+
 
 def shortages(settings: Settings) -> list[str]:
     """A line for each source that is on, and cannot do all that is wanted of it."""
@@ -16,22 +20,48 @@ def shortages(settings: Settings) -> list[str]:
     return [line for source in able for line in _lines(source, settings)]
 
 
+def lead_of(source: Source) -> float:
+    """How long (s) before an answer expires its refresh is to begin, at the latest."""
+    return min(LEAD_SECONDS, source.cache_ttl / 4)
+
+
+def pace_of(source: Source, share: float) -> float:
+    """For how many seconds each request of pre-warming uses up ``share`` of the limits."""
+    return max((one.window_seconds * source.cost / _most(one, share) for one in source.limits), default=0.0)
+
+
+def capacity_of(source: Source, share: float) -> int:
+    """How many symbols ``share`` of the limits can keep warm."""
+    pace = pace_of(source, share)
+    # A source without limits holds as many as anybody asks for.
+    requests = (source.cache_ttl - lead_of(source)) / pace if pace else 1e6
+    return int(requests) * (source.pack if source.is_packed else 1)
+
+
+def requests_of(source: Source, count: int) -> int:
+    """How many requests refresh ``count`` symbols once."""
+    return math.ceil(count / source.pack) if source.is_packed else count
+
+
+def shortage_of(source: Source, count: int, share: float) -> str | None:
+    """That ``share`` of the limits cannot keep ``count`` symbols warm, with the arithmetic; None where it
+    can.
+    """
+    limit = _shortest(source, count, share)
+    return None if limit is None else _beyond(source, limit, count, share)
+
+
 def _lines(source: Source, settings: Settings) -> Iterator[str]:
     # What lies in a plan's delay is not kept warm.
     count = len(settings.common_symbols) if settings.common_hours > source.delay_hours else 0
-    if count and (limit := _shortest(source, count, settings.prewarm_share)) is not None:
-        yield _beyond(source, limit, count, settings.prewarm_share)
+    if (line := shortage_of(source, count, settings.prewarm_share)) is not None:
+        yield line
     if source.price.per_page and source.daily_budget is None:
         budget = variable(source.name, "daily_budget")
         yield (
             f"{source.name}: it costs money, and {budget} is not set: nothing bounds a day, and older hours "
             "are not filled; `tbcache status` says what a day comes to"
         )
-
-
-def requests_of(source: Source, count: int) -> int:
-    """How many requests refresh ``count`` symbols once."""
-    return math.ceil(count / source.pack) if source.is_packed else count
 
 
 def _shortest(source: Source, count: int, share: float) -> Limit | None:

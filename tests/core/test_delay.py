@@ -208,7 +208,8 @@ def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
         server, TBCACHE_NEWS__API_KEY="k", TBCACHE_COMMON_SYMBOLS="AAPL,MSFT", TBCACHE_COMMON_HOURS="24"
     )
     news = get_sources(settings)["news"]
-    prewarm, queue = Prewarm(store, Queue(store, settings), settings), Queue(store, settings)
+    queue = Queue(store, settings)
+    prewarm = Prewarm(store, queue, settings, UsageMonitor(store, settings))
     delay._record("news", delay_module.LATE, 60.0)
     assert "news" not in {due.request.source for due in prewarm.due()}
     prewarm.run()

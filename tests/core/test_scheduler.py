@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
 
-from scheduler.due import Look, due_of, needed_of
 from scheduler.leader import Leader
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Go, Settlement
 from tbcache.models import Failure
+from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
@@ -33,7 +32,8 @@ def warm_settings(settings_for: object, server: object) -> Settings:
 
 @pytest.fixture
 def prewarm(store: Store, warm_settings: Settings) -> Prewarm:
-    return Prewarm(store, Queue(store, warm_settings), warm_settings)
+    monitor = UsageMonitor(store, warm_settings)
+    return Prewarm(store, Queue(store, warm_settings), warm_settings, monitor)
 
 
 def due(prewarm: Prewarm, source: str = "twitter") -> list[str]:
@@ -60,48 +60,24 @@ def test_what_is_fresh_is_not(prewarm: Prewarm, admission: Admission) -> None:
 
 
 def test_what_is_about_to_expire_is(prewarm: Prewarm, admission: Admission) -> None:
-    """And the job asks for more freshness than is left, so that it is no hit."""
+    """It is put off; the job asks for more freshness than is left then, so that it is no hit."""
     settle(admission, "AAPL", Settlement(payload=b"1"), ttl=12.0)
     [one] = [one for one in prewarm.due() if one.request.symbol == "AAPL" and one.request.source == "twitter"]
-    assert 11 < one.needed < 14
+    assert 6 < one.delay < 7.1
+    assert 5.9 < one.needed < 6.1
 
 
-def test_refreshes_of_answers_that_came_together_are_spread(prewarm: Prewarm, store: Store) -> None:
-    """A burst of fills must not become a burst of refreshes for ever."""
-    source = ask().source
-    now = round(time.time() * 1e6)
-    requests = [replace(ask().request, symbol=f"S{number}") for number in range(40)]
-    planned = [needed_of(source, request, now + 45_000_000, now) is not None for request in requests]
-    assert 10 < sum(planned) < 40
-
-
-def looks(**left: float) -> list[Look]:
-    """Answers that are fresh for so many seconds more, from a moment of 1000 s on."""
-    request = ask().request
-    return [
-        Look(replace(request, symbol=symbol), round((1000 + each) * 1e6) if each >= 0 else 0, 0)
-        for symbol, each in left.items()
-    ]
-
-
-def planned(**left: float) -> list[tuple[tuple[str, ...], float]]:
-    source = replace(ask().source, pack=3)
-    return [(due.request.symbols, due.needed) for due in due_of(source, looks(**left), 1_000_000_000)]
-
-
-def test_what_one_request_can_ask_for_goes_together() -> None:
-    """Ten symbols in ten requests cost ten times the limit; nothing that is needed is still a hit."""
-    assert planned(AAPL=10, TSLA=100, NVDA=16, GME=149) == [
-        (("AAPL", "NVDA", "TSLA"), 101.0),
-        (("GME",), 150.0),
-    ]
-    assert planned(AAPL=10, TSLA=151) == [(("AAPL",), 11.0)]
-    assert planned(AAPL=16, TSLA=100) == []
-
-
-def test_what_was_never_fetched_goes_by_itself() -> None:
-    """It needs all its hours, which would be read of all others as well."""
-    assert planned(AAPL=-1, TSLA=-1, NVDA=0) == [(("AAPL",), 0.0), (("TSLA",), 0.0), (("NVDA",), 1.0)]
+def test_what_is_asked_for_is_kept_warm_beside_the_list(
+    prewarm: Prewarm, store: Store, warm_settings: Settings
+) -> None:
+    """Nobody need know beforehand what the bots will trade."""
+    monitor = UsageMonitor(store, warm_settings)
+    for symbol, asks in (("GME", 40), ("TSLA", 30), ("PLTR", 2)):
+        for _ in range(asks):
+            monitor.popularity.record(f"stocktwits:{symbol}:24")
+    monitor.popularity.flush()
+    assert due(prewarm, "stocktwits") == ["AAPL", "MSFT", "GME", "TSLA"]
+    assert due(prewarm) == ["AAPL", "MSFT"]
 
 
 def test_what_failed_lately_is_left_alone(prewarm: Prewarm, admission: Admission) -> None:
