@@ -151,6 +151,7 @@ class Limiter:
         asked_at: float,
     ) -> Replied[R] | None:
         source, window = want.source, self.process_window(want.source)
+        epoch = self.epochs.of(source)
         try:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
@@ -165,8 +166,9 @@ class Limiter:
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
-        await self._learn(source, getattr(reply, "seen", UNSEEN))
-        await self.store.clock.learn(reply.now, asked_at, source)
+        await self._learn(source, getattr(reply, "seen", UNSEEN), asked_at)
+        is_new = self.epochs.of(source) != epoch
+        await self.store.clock.learn(reply.now, asked_at, source, is_new_epoch=is_new)
         return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
@@ -372,37 +374,44 @@ class Limiter:
 
     # What Redis has lost
 
-    async def _learn(self, source: str, seen: Seen) -> None:
+    async def _learn(self, source: str, seen: Seen, asked_at: float) -> None:
         """Where Redis has lost the window, or forgotten us, put our own slots back."""
-        if not self.epochs.learn(source, seen):
+        if not self.epochs.learn(source, seen, asked_at):
             # Where Redis is away again, the window is mended at the next return.
             with contextlib.suppress(Unavailable):
                 await self.restore(source)
 
-    async def restore(self, source: str) -> None:
+    async def restore(self, source: str, *, is_step_known: bool = False) -> None:
         """Put this process's own slots of ``source`` into the shared window.
 
-        Redis learns by it that the process is there, and the process learns that Redis has.
+        Redis learns by it that the process is there, and the process learns that Redis has. Where
+        ``is_step_known``, this process has noticed itself that the server's clock was set.
 
         Raises:
           Unavailable: the server is away.
         """
-        window = self.process_window(source)
+        window, asked_at = self.process_window(source), now()
         ages: list[tuple[str, float]] = []
 
         def call(terms: Terms) -> Restore:
             ages.extend(window.ages())
-            return self._restore(window, source, terms, ages)
+            seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
+            return self._restore(window, source, terms, ages, seen_ago_us)
 
         def on_reply(found: Restored) -> None:
-            self.epochs.set(source, found.seen)
+            self.epochs.set(source, found.seen, asked_at)
             window.restored(ages)
 
         await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, on_reply=on_reply)
         await self._report_ends(source)
 
     def _restore(
-        self, window: ProcessWindow, source: str, terms: Terms, ages: list[tuple[str, float]]
+        self,
+        window: ProcessWindow,
+        source: str,
+        terms: Terms,
+        ages: list[tuple[str, float]],
+        seen_ago_us: int,
     ) -> Restore:
         at = now()
         # A process that is told of no fleet has the limit to itself.
@@ -419,6 +428,7 @@ class Limiter:
             horizon=to_micros(window.horizon),
             process=terms.process,
             seen_before=terms.seen_before,
+            seen_ago_us=seen_ago_us,
             epoch=random_id(),
             hold_us=to_micros(self.hold_seconds),
             whole=census.epoch,
@@ -433,24 +443,42 @@ class Limiter:
             taken=(*taken, *unused),
         )
 
-    async def _give_up_windows(self, source: str, jump: Jump) -> None:
+    def _seen_ago_us(self, source: str) -> int:
+        """At most so long ago (us), as an ask made now is carried out, Redis told what is known of the epoch;
+        -1 where it has told nothing."""
+        age = self.epochs.age(source)
+        return -1 if age < 0 else to_micros((age + self.store.clock.answered_seconds) * SLOWEST)
+
+    async def _give_up_windows(self, source: str, jump: Jump) -> bool:
         """The clock of the server that holds the keys of ``source`` has jumped: their windows' stamps are
-        off by as much, until each process puts back its own slots by its own clock.
+        off by as much, until each process puts back its own slots by its own clock. False where it has jumped
+        once more since.
 
         Raises:
           Unavailable: the server is away.
         """
-        for concerned in self._of_server(source):
-            # A source whose keys are damaged must not keep the stamps of the others from being mended.
-            with contextlib.suppress(Refused):
-                ago_us = to_micros(now() - jump.seen_at)
-                lose = Lose(self.window_keys(concerned), to_micros(jump.seconds), ago_us, random_id())
-                await self._run(LOSE, concerned, lose)
+        return all([await self._give_up(concerned, jump) for concerned in self._of_server(source)])
+
+    async def _give_up(self, source: str, jump: Jump) -> bool:
+        at = now()
+        lose = Lose(
+            window=self.window_keys(source),
+            step_us=to_micros(jump.seconds),
+            ago_us=to_micros(at - jump.seen_at),
+            earliest_us=to_micros(at + jump.low),
+            latest_us=to_micros(at + jump.high + self.store.clock.timeout),
+            epoch=random_id(),
+        )
+        # A source whose keys are damaged must not keep the stamps of the others from being mended.
+        with contextlib.suppress(Refused):
+            return await self._run(LOSE, source, lose)
+        return True
 
     async def _put_back_windows(self, source: str) -> None:
         for concerned in self._of_server(source):
             with contextlib.suppress(Refused):
-                await self.restore(concerned)
+                # What it was told before may be a moment by either time.
+                await self.restore(concerned, is_step_known=True)
 
     def _of_server(self, source: str) -> list[str]:
         """The sources of which this process knows something, and whose keys the same server holds."""

@@ -100,6 +100,7 @@ class Restore(NamedTuple):
     horizon: int
     process: str
     seen_before: str
+    seen_ago_us: int
     epoch: str
     hold_us: int
     whole: str
@@ -121,12 +122,14 @@ class Restored(NamedTuple):
 
 
 class Lose(NamedTuple):
-    """The server's clock was set, and every stamp of the window is off by as much. False when another process
-    was first."""
+    """The server's clock was set, and every stamp of the window is off by as much. False when it was set once
+    more since, and nothing was done."""
 
     window: WindowKeys
     step_us: int
     ago_us: int
+    earliest_us: int
+    latest_us: int
     epoch: str
 
 

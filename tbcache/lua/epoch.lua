@@ -42,14 +42,29 @@ local function has_lost_besides(window, current, seen_us)
     return stored[1] == current and seen_us > tonumber(stored[2] or 0)
 end
 
+-- Whether the server's clock was set forward since the epoch in force began, unnoticed by those who know it: all that
+-- was noted in it looks older than it is. The process was told of the epoch before at `seen_us`, at most `seen_ago` us
+-- ago, so that it knows the latest that the time can be by the clock of this epoch. That was set as the epoch began, at
+-- most by what is noted; or a loss was noticed then, which was later than `seen_us`, whatever the clock said.
+local function is_set_forward(window, current, now, seen_us, seen_ago)
+    if seen_us == 0 or seen_ago < 0 then
+        return false
+    end
+    local stored = redis.call('HMGET', window.state, 'stepped', 'stepped_by', 'lost_at')
+    local set_by = stored[1] == current and tonumber(stored[2] or nil)
+        or math.min(0, (tonumber(stored[3] or nil) or seen_us) - seen_us)
+    return now > seen_us + seen_ago + set_by
+end
+
 -- The process of the window is heard, and notices whether Redis has lost data. `seen_before` is what it was replied
 -- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis recorded that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
 -- back. Where the fleet has no such record of it, Redis went back to an older state: that is a loss as well, and
 -- `name` is the new epoch's. So it is a loss where something else was written over the slots: that is recorded, and the
 -- script ends here with the server's error. `last_seen`: when it was last heard of, as the fleet has it: false for
--- never, nil where the script has not looked. Replies "EPOCH HEARD".
-local function check_in(window, now, seen_before, name, joins, last_seen)
+-- never, nil where the script has not looked. `seen_ago`: at most so long ago (us) it was told `seen_before`; nil where
+-- it does not put its slots back with this ask. Replies "EPOCH HEARD".
+local function check_in(window, now, seen_before, name, joins, last_seen, seen_ago)
     local seen_epoch, seen_us = string.match(seen_before, '^(%S+) ?(%d*)$')
     seen_us = tonumber(seen_us or 0) or 0
     local epoch = (window.stored or redis.call('HMGET', window.state, 'epoch'))[1]
@@ -74,7 +89,12 @@ local function check_in(window, now, seen_before, name, joins, last_seen)
     elseif seen_epoch and seen_epoch ~= current then
         -- The epoch in force may be that of one who knew of no loss, or of long ago.
         local past = redis.call('HGET', window.state, 'past')
-        if past ~= seen_epoch or not is_forgotten and has_lost_besides(window, current, seen_us) then
+        if past == seen_epoch and is_set_forward(window, current, now, seen_us, seen_ago or -1) then
+            -- Stamps of those who have put theirs back in it are too early: everyone is to do that once more.
+            lose(window.state, now, current)
+            current = name
+            redis.call('HSET', window.state, 'epoch', current)
+        elseif past ~= seen_epoch or not is_forgotten and has_lost_besides(window, current, seen_us) then
             lose(window.state, now, seen_epoch)
             redis.call('HDEL', window.state, 'stepped')
         end

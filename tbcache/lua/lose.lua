@@ -6,16 +6,21 @@
 -- process then puts back its own slots by its own clock (restore.lua).
 --
 -- KEYS  window   (see state.lua)
--- ARGV  step_us  by how much it was set, at most; below 0: it was set back
---       ago_us   so long ago it was as before
---       epoch    the name for a new one
--- Replies 1, or 0 when another process was first.
+-- ARGV  step_us      by how much it was set, at most; below 0: it was set back
+--       ago_us       so long ago it was as before
+--       earliest_us, latest_us   the time is between these while the answer is waited for, unless it was set once more
+--       epoch        the name for a new one
+-- Replies 1 when it is mended, by this process or by another that was first; 0 when the time is another, and nothing
+-- was done: what is said of a clock that is not in force any more would make all moments wrong.
 local now, later = server_time(), math.max(0, step_us)
+if now < earliest_us or now > latest_us then
+    return 0
+end
 local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
 -- One that is later than now is of a time that is over: that of an earlier step.
 local stepped_at = tonumber(stored[2] or 0)
 if not stored[1] or (stepped_at >= now - ago_us and stepped_at <= now) then
-    return 0
+    return 1
 end
 
 local hold = tonumber(stored[5] or 0)
@@ -72,5 +77,5 @@ if was_whole and (found[1] or step_us < 0) then
 else
     lose(state, now, stored[1])
 end
-redis.call('HSET', state, 'epoch', epoch, 'stepped', epoch, 'stepped_at', int(now))
+redis.call('HSET', state, 'epoch', epoch, 'stepped', epoch, 'stepped_at', int(now), 'stepped_by', int(step_us))
 return 1

@@ -13,6 +13,7 @@
 -- ARGV  horizon      (us)
 --       process
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
+--       seen_ago_us  at most so long ago it was replied that, by the time of then; -1 where that is not known
 --       epoch        the name for a new one
 --       hold_us
 --       whole        the last epoch of which it knew that nothing was missing, "" for none
@@ -46,7 +47,7 @@ if deadline_us > 0 and now > deadline_us then
 end
 local is_first = seen_before == '' and redis.call('HEXISTS', state, 'epoch') == 0
 local window = {slots = slots, state = state, fleet = fleet, process = process}
-local seen = check_in(window, now, seen_before, epoch, is_member)
+local seen = check_in(window, now, seen_before, epoch, is_member, nil, seen_ago_us)
 local current = string.match(seen, '^%S+')
 if is_first then
     -- A process that comes back to an empty Redis, and knew nothing of it, does not know what it has lost.

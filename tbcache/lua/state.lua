@@ -16,7 +16,8 @@
 --                            lease: for how long a slot is held at most (us): the longest
 --                            that a process has named;
 --                            stepped: the epoch that began as the server's clock was set, if
---                            nothing was lost; stepped_at: when that was noticed (us);
+--                            nothing was lost; stepped_at: when that was noticed (us); stepped_by: by how much it was
+--                            set, at most (us; below 0: back);
 --                            left_until: when the last slot of those who are members no more
 --                            leaves the longest window (us);
 --                            returned_at: when a process last came back from an outage

@@ -52,14 +52,17 @@ class _Range(NamedTuple):
 
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
-    set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic)."""
+    set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic). It is
+    ahead of ours by ``low`` to ``high`` seconds now, unless it is set once more."""
 
     seconds: float
     seen_at: float
+    low: float
+    high: float
 
 
 #: Called with the source whose server it is.
-BeforeJump = Callable[[str, Jump], Awaitable[None]]
+BeforeJump = Callable[[str, Jump], Awaitable[bool]]
 AfterJump = Callable[[str], Awaitable[None]]
 
 
@@ -70,7 +73,8 @@ class ServerClock:
         """``ask`` asks the server that holds a source's keys for its time (us); ``timeout`` (seconds) is
         that of every ask."""
         self._ask = ask
-        self._timeout = timeout
+        #: For so many seconds the answer of an ask is waited for.
+        self.timeout = timeout
         self._is_cluster = is_cluster
         self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
@@ -92,7 +96,7 @@ class ServerClock:
     @property
     def answered_seconds(self) -> float:
         """The seconds in which an ask must be carried out."""
-        return self._timeout * ANSWERED_PART
+        return self.timeout * ANSWERED_PART
 
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
@@ -145,10 +149,12 @@ class ServerClock:
         # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
         return round((now() + known.low + self.answered_seconds) * MICROS)
 
-    async def learn(self, now_us: int, asked_at: float, source: str) -> None:
+    async def learn(self, now_us: int, asked_at: float, source: str, *, is_new_epoch: bool = False) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
 
-        One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
+        One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told. Where
+        ``is_new_epoch``, this process has put its slots back by the time that was answered: it goes by that
+        time, whether it was set once more since or not.
         """
         at = now()
         seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
@@ -160,15 +166,16 @@ class ServerClock:
         # thread of it takes a slot by stamps that look older than they are.
         with contextlib.suppress(Unavailable):
             for before, _ in self._jumped:
-                await before(source, jump)
+                if not await before(source, jump) and not is_new_epoch:
+                    return
             self._ranges[self._name(source)] = self._ranges[""] = seen
             for _, after in self._jumped:
                 await after(source)
 
     def on_jump(self, before: BeforeJump, after: AfterJump) -> None:
         """Call both when the clock of a server has jumped: ``before`` while this process goes by the old
-        time, and ``after`` once it goes by the new one. Should ``before`` find the server away, the jump
-        is noticed again with the next answer."""
+        time, and ``after`` once it goes by the new one. Should ``before`` find the server away, or its clock
+        set once more, which is False, the jump is noticed again with the next answer."""
         self._jumped.append((before, after))
 
     def _compare(self, seen: _Range, asked_at: float, source: str) -> Jump | None:
@@ -179,13 +186,13 @@ class ServerClock:
             both = seen if known is None else known.narrowed_by(seen)
             # A clock that is being corrected, by some milliseconds a second, has not jumped.
             gap = both.low - both.high
-            if known is None or gap <= self._timeout:
+            if known is None or gap <= self.timeout:
                 self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
                 return None
         # Two asks may have been under way together, and the server may have carried out the other one later.
         is_later = asked_at >= known.seen_at
         seconds = seen.high - known.at(seen.seen_at).low
-        return Jump(seconds, known.seen_at) if is_later else None
+        return Jump(seconds, known.seen_at, seen.low, seen.high) if is_later else None
 
     async def _ask_first(self, source: str) -> _Range:
         async with self._asking:

@@ -1163,8 +1163,11 @@ def test_a_window_is_mended_by_one_process_only(admission: Admission, store: Sto
     go(admission, "A")
     window = limiter_of(store).window_keys("twitter")
     ((_, before),) = store.client.zrange(window.slots, 0, -1, withscores=True)
-    assert store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "second"))
-    assert not store.run(LOSE, Lose(window, 3_000_000, 1_000_000, "third"))
+    now_us = round(run(store.clock.now_us("twitter")))
+    earliest_us, latest_us = now_us - 5_000_000, now_us + 60_000_000
+    for name in ("second", "third"):
+        assert store.run(LOSE, Lose(window, 3_000_000, 1_000_000, earliest_us, latest_us, name))
+    assert not store.run(LOSE, Lose(window, 3_000_000, 0, now_us - 9_000_000, earliest_us, "fourth"))
     ((_, after),) = store.client.zrange(window.slots, 0, -1, withscores=True)
     assert after - before == 3_000_000
     assert store.client.hget(window.state, "epoch") == b"second"
@@ -1199,6 +1202,7 @@ def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadli
         horizon=60_000_000,
         process=process,
         seen_before="old 0",
+        seen_ago_us=0,
         epoch="new",
         hold_us=15_000_000,
         whole="old",

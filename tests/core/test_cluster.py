@@ -195,7 +195,7 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
 ) -> None:
     """An hour between two nodes is no jump: no window is given up for it."""
     store, now = store_for(cluster), time.monotonic()
-    limiter_of(store).epochs.learn("twitter", Seen("one"))
+    limiter_of(store).epochs.learn("twitter", Seen("one"), 0.0)
     run(store.clock.learn(1_000_000_000, now, "twitter"))
     run(store.clock.learn(4_600_000_000, now, "reddit"))
     assert limiter_of(store).epochs.of("twitter") == "one"

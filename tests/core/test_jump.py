@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from tbcache.limiter.script import LOSE, RESTORE
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.test_loss import LONG, beat, begin, give_up_allowances
-from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
+from tests.core.world import LEASE, LIMIT, Clock, Killed, Process, World, moved_clock
 
 
 class ServersClock(Clock):
@@ -406,6 +407,86 @@ def test_a_clock_that_is_put_right_again_is_mended_as_well(clock: ServersClock) 
     beat(one, other)
     assert ask_around(world, one, other) == LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
+
+
+def test_who_slept_through_a_step_back_and_its_correction_takes_nothing_that_others_have(
+    clock: ServersClock,
+) -> None:
+    """For it no step has been. What others put back by the wrong time looks as old as the clock was wrong."""
+    world, (awake, asleep) = begin(clock, 4, 1)
+    clock.ahead -= 30.0
+    beat(awake)
+    clock.ahead += 30.0
+    assert ask_around(world, asleep) == 0
+    assert ask_around(world, awake, asleep) <= 1
+    clock.now += LIMIT.window_seconds
+    assert ask_around(world, awake, asleep) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_a_loss_is_waited_for_though_the_clock_is_set_back_and_right_meanwhile(clock: ServersClock) -> None:
+    """Until when the window is shut is noted by the wrong time, and looks over to who slept through both."""
+    world, (missing, awake, asleep) = begin(clock, 4, 1, 1)
+    world.redis.flushall()
+    beat(awake, asleep)
+    clock.ahead -= 30.0
+    beat(awake)
+    clock.ahead += 30.0
+    assert ask_around(world, asleep) == 0
+    assert ask_around(world, awake, asleep) == 0
+    beat(missing)
+    assert ask_around(world, awake, asleep) == 0
+    clock.now += LIMIT.window_seconds
+    assert ask_around(world, missing, awake, asleep) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_a_loss_that_is_noticed_by_a_wrong_time_is_waited_for_by_the_right_one(clock: ServersClock) -> None:
+    """Redis comes back empty, with a clock that is soon put right: who noticed has died meanwhile."""
+    world, (missing, first, asleep) = begin(clock, 4, 1, 1)
+    world.redis.flushall()
+    clock.ahead -= 30.0
+    before(LOSE, first, lambda: world.kill(first))
+    with contextlib.suppress(Killed):
+        first.beat()
+    clock.ahead += 30.0
+    assert ask_around(world, asleep) == 0
+    beat(missing)
+    assert ask_around(world, asleep) == 0
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_a_mend_of_a_step_that_comes_after_its_correction_changes_nothing(clock: ServersClock) -> None:
+    """What it says of the clock is not true any more: a loss that was noted by the wrong time would look made
+    good. And who knows of the wrong time alone notices the correction."""
+    world, (missing, first, second) = begin(clock, 4, 1, 1)
+    world.redis.flushall()
+    beat(first, second)
+    clock.ahead -= 30.0
+    beat(first)
+    before(LOSE, second, lambda: setattr(clock, "ahead", 0.0))
+    beat(second)
+    assert clock.ahead == 0.0
+    second.mend()
+    assert ask_around(world, second) == 0
+    beat(missing)
+    assert ask_around(world, first, second) == 0
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [-30.0, -3.0, 30.0])
+def test_who_slept_through_one_step_alone_finds_nothing_missing(clock: ServersClock, seconds: float) -> None:
+    """It puts back its slots by its own clock, however long after the step: nobody is to wait for that."""
+    world, (awake, asleep, gone) = begin(clock, 1, 1, 2, source=LONG)
+    world.leave(gone)
+    beat(awake, asleep)
+    clock.now += 5.0
+    clock.ahead += seconds
+    beat(awake)
+    clock.now += 40.0
+    beat(asleep)
+    assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
+    assert ask_around(world, awake, asleep) == 2
 
 
 def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clock: ServersClock) -> None:

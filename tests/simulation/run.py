@@ -364,7 +364,7 @@ class _Run:
         self._witnesses = {
             one.name
             for one in self.world.living
-            if one.limiter.epochs.of(source) and one.limiter.epochs._seen[source].last_seen_us > saved_us
+            if one.limiter.epochs.of(source) and one.limiter.epochs.last_seen_us(source) > saved_us
         }
         self._await_missing(spans)
         if seconds:
