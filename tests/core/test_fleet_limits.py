@@ -43,12 +43,12 @@ NARROW = replace(TWITTER, limits=(Limit(5, 60.0),))
 class Process:
     """One process of the fleet, as far as several can live in a test's own."""
 
-    def __init__(self, store: Store, settings: Settings, source: Source) -> None:
+    def __init__(self, store: Store, settings: Settings, source: Source, *, has_share: bool) -> None:
         self.store, self.source = store, source
         self.limiter = RateLimiter(source, store)
         self.admission = Admission(store, settings, UsageMonitor(store, settings))
         self.membership = Membership(store)
-        limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=True)
+        limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=has_share)
         self.beat()
 
     def beat(self) -> None:
@@ -65,12 +65,17 @@ def join(
 ) -> Callable[..., Process]:
     """One more process: ``join(WIDE, TBCACHE_WORKER_NAME="w")``."""
 
-    def start(source: Source = WIDE, *, has_allowances: bool = False, **variables: str) -> Process:
+    def start(
+        source: Source = WIDE, *, has_share: bool = False, has_allowances: bool = False, **variables: str
+    ) -> Process:
         if not has_allowances:
             # Without threads that beat nobody gives back what is kept for it: nothing is.
             state = store_for(server).keys.state("twitter")
             server.client.hset(state, "wanted_until", round((time.time() + 60.0) * 1e6))
-        return Process(store_for(server, **variables), settings_for(server, **variables), source)
+        # A share is kept from the others as soon as this machine stands still for half a second. Where
+        # nothing is asked without Redis, nobody has one.
+        store, settings = store_for(server, **variables), settings_for(server, **variables)
+        return Process(store, settings, source, has_share=has_share or has_allowances)
 
     return start
 
@@ -215,10 +220,10 @@ def test_a_closure_is_no_longer_than_limits_can_mean(
 
 def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process]) -> None:
     """Redis may go two seconds after it came: it must not stand without any part by then."""
-    old = join()
+    old = join(has_share=True)
     old.membership.start()
     wait_until(lambda: limiter_of(old.store).process_window("twitter").share == 1.0)
-    new = join()
+    new = join(has_share=True)
     window = limiter_of(new.store).process_window("twitter")
     assert window.is_short
     # It asks again with the next beat, however much it is heard of meanwhile.
@@ -240,7 +245,7 @@ def test_shares_are_for_those_who_can_act_alone(
         limiter_of(worker).process_window("twitter").configure(WIDE.limits)
         Membership(worker).beat("twitter")
         assert limiter_of(worker).process_window("twitter").share == 0.0
-    bot = join()
+    bot = join(has_share=True)
     assert limiter_of(bot.store).process_window("twitter").share == 1.0
     assert limiter_of(bot.store).process_window("twitter").processes == 3
     # It may be given jobs by then: one who begins while Redis is away is to know of it.
