@@ -275,7 +275,7 @@ class Admission:
         name, began = ask.source.name, io.now()
         while True:
             answer = await self._ask(ask, token)
-            if isinstance(answer.reply, script.Cleared):
+            if isinstance(answer.reply, script.ClearedReply):
                 self.fresh.logs[name] = read_log(answer.reply.log)
                 continue
             verdict = self._read(ask, token, answer, answer.reply)
@@ -284,7 +284,7 @@ class Admission:
                 return verdict
             await io.world().sleep(verdict.seconds)
 
-    async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.Cleared]:
+    async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.ClearedReply]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         timeline = ask.timeline_key or key
         constants, (usage, purses) = (
@@ -331,30 +331,30 @@ class Admission:
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
         match found:
-            case script.Go():
+            case script.GoReply():
                 # The time runs from the ask: a process that stood still before it read the answer would send
                 # too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 timeline = value_of(found.timeline) if found.timeline else None
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
                 return Go(grant, value_of(found.entry) if found.entry else None)
-            case script.Hit():
+            case script.HitReply():
                 until = fresh_until(found.entry)
                 self.fresh.expect(name, ask.request.key, until)
                 return Hit(value_of(found.entry), (until - now) / MICROS)
-            case script.Stale():
+            case script.StaleReply():
                 return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
-            case script.Derive():
+            case script.DeriveReply():
                 return Derive(value_of(found.timeline), stamps_of(found.timeline))
-            case script.Join():
+            case script.JoinReply():
                 return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
-            case script.Wait():
+            case script.WaitReply():
                 wait = _wait(found)
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
                     self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
                 return wait
-            case script.Failed():
+            case script.FailedReply():
                 return Failed(read_failure(found.failure))
 
     async def _turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
@@ -390,7 +390,7 @@ class Admission:
                 once=once_of(bill),
             )
 
-        def on_reply(_: script.Turned | script.Wait) -> None:
+        def on_reply(_: script.TurnedReply | script.WaitReply) -> None:
             self._figures.record_billed(source.name, day_of(today), bill)
             # It is paid before it is committed, so that at no moment it is neither under way nor paid.
             window.purse.pay(to_micros(bill.most))
@@ -398,7 +398,7 @@ class Admission:
 
         want = Want(source.name, slot, source.cost, source.limits, can_fall_back=False)
         turn = await self._limiter.take(script.TURN, want, call, on_reply=on_reply)
-        if isinstance(turn.reply, script.Wait):
+        if isinstance(turn.reply, script.WaitReply):
             return _wait(turn.reply)
         send_by = turn.asked_at + self.send_seconds
         at = turn.asked_at
@@ -503,7 +503,7 @@ class Admission:
             self._limiter.closures.close(source.name, seconds, closed_by.message)
 
 
-def _wait(found: script.Wait) -> Wait:
+def _wait(found: script.WaitReply) -> Wait:
     """What a script says of a slot that cannot be had yet."""
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")

@@ -39,7 +39,7 @@ BUDGET_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Load:
+class FallbackLoad:
     """The load of a key that is under way, or the last one that failed."""
 
     failure: Failure | None = None
@@ -62,7 +62,7 @@ class FallbackAdmission:
     def renew(self) -> None:
         """Forget all loads: at the start, and after a fork, when another thread of the parent may have held
         the lock, in the midst of a change. The loads of the parent end there, not here."""
-        self._loads: LRUCache[str, _Load] = LRUCache(ENTRIES)
+        self._loads: LRUCache[str, FallbackLoad] = LRUCache(ENTRIES)
         self._lock = threading.Lock()
         #: The futures of those who wait for the end of a load, with its token.
         self._waiting: list[tuple[str, Future[None]]] = []
@@ -163,9 +163,9 @@ class FallbackAdmission:
         elif settlement.ending != "interrupted":
             await self._limiter.commit(source.name, grant.slot, source.cost)
 
-    def _load(self, key: str) -> _Load:
+    def _load(self, key: str) -> FallbackLoad:
         if key not in self._loads:
-            self._loads[key] = _Load()
+            self._loads[key] = FallbackLoad()
         return self._loads[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:

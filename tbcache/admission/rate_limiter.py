@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tbcache.admission.join import joining, too_many
+from tbcache.admission.registration import registering, too_many
 from tbcache.admission.sliding_window import SlidingWindow
 from tbcache.io import run
 from tbcache.io.singleton import singleton
@@ -151,4 +151,4 @@ def get_rate_limiter(source: str) -> RateLimiter:
         known = unconfigured(source)
         if not get_usage_monitor().register(source, stacklevel=4):
             raise too_many(source)
-    return RateLimiter(known, store, settings.lease_seconds, joining(source))
+    return RateLimiter(known, store, settings.lease_seconds, registering(source))

@@ -49,14 +49,14 @@ class Admit(NamedTuple):
     timeline_cleared: int
 
 
-class Hit(NamedTuple):
+class HitReply(NamedTuple):
     """There is a fresh value."""
 
     now: int
     entry: bytes
 
 
-class Stale(NamedTuple):
+class StaleReply(NamedTuple):
     """There is an old value, and another refreshes it, or nobody may."""
 
     now: int
@@ -64,14 +64,14 @@ class Stale(NamedTuple):
     failure: bytes
 
 
-class Derive(NamedTuple):
+class DeriveReply(NamedTuple):
     """The timeline that the answer is made of is fresh."""
 
     now: int
     timeline: bytes
 
 
-class Go(NamedTuple):
+class GoReply(NamedTuple):
     """A slot is held from ``start`` on, and the lease is the asker's."""
 
     now: int
@@ -81,7 +81,7 @@ class Go(NamedTuple):
     timeline: bytes
 
 
-class Join(NamedTuple):
+class JoinReply(NamedTuple):
     """Another loads it."""
 
     now: int
@@ -89,7 +89,7 @@ class Join(NamedTuple):
     ends_at: int
 
 
-class Wait(NamedTuple):
+class WaitReply(NamedTuple):
     """There is no slot."""
 
     now: int
@@ -99,14 +99,14 @@ class Wait(NamedTuple):
     seen: SeenReply
 
 
-class Failed(NamedTuple):
+class FailedReply(NamedTuple):
     """The last load failed, and it is too early for another."""
 
     now: int
     failure: bytes
 
 
-class Cleared(NamedTuple):
+class ClearedReply(NamedTuple):
     """The asker does not know the log of clears; nothing was done."""
 
     now: int
@@ -139,7 +139,7 @@ class Turn(NamedTuple):
     once: tuple[str | int, ...]
 
 
-class Turned(NamedTuple):
+class TurnedReply(NamedTuple):
     """The next slot is held."""
 
     now: int
@@ -185,7 +185,7 @@ class Settle(NamedTuple):
     once: tuple[str | int, ...]
 
 
-class Settled(NamedTuple):
+class SettledReply(NamedTuple):
     """Whether the value is in Redis, and whether the lease was the asker's still."""
 
     now: int
@@ -205,33 +205,38 @@ class StoreDerived(NamedTuple):
     answer: bytes
 
 
-Admitted = Hit | Stale | Derive | Go | Join | Wait | Failed
+Admitted = HitReply | StaleReply | DeriveReply | GoReply | JoinReply | WaitReply | FailedReply
 
 
-def _admitted(ask: Admit, reply: Admitted | Cleared) -> Given:
-    if isinstance(reply, Go):
+def _admitted(ask: Admit, reply: Admitted | ClearedReply) -> Given:
+    if isinstance(reply, GoReply):
         starts_in = (reply.start - reply.now) / MICROS
         return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost)
-    if isinstance(reply, Cleared):
+    if isinstance(reply, ClearedReply):
         return NOTHING
     if ask.is_held and ask.charge == "fetch":
         # The slot that the queue held for it was given back: nothing was sent.
         return Given(released=[ask.id], cost=ask.cost)
-    if isinstance(reply, Hit | Derive) and ask.charge == "request":
+    if isinstance(reply, HitReply | DeriveReply) and ask.charge == "request":
         # The ask took a slot, and is over.
         return Given(spent=ask.cost)
     return NOTHING
 
 
-def _turned(ask: Turn, reply: Turned | Wait) -> Given:
-    if isinstance(reply, Wait):
+def _turned(ask: Turn, reply: TurnedReply | WaitReply) -> Given:
+    if isinstance(reply, WaitReply):
         return NOTHING
     return Given([ask.next_id], held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
-ADMIT: SlotScript[Admit, Admitted | Cleared] = SlotScript(
-    "admit", Admit, one_of(Hit, Stale, Derive, Go, Join, Wait, Failed, Late, Cleared), _admitted
+ADMIT: SlotScript[Admit, Admitted | ClearedReply] = SlotScript(
+    "admit",
+    Admit,
+    one_of(HitReply, StaleReply, DeriveReply, GoReply, JoinReply, WaitReply, FailedReply, Late, ClearedReply),
+    _admitted,
 )
-TURN: SlotScript[Turn, Turned | Wait] = SlotScript("turn", Turn, one_of(Turned, Wait, Late), _turned)
-SETTLE: Script[Settle, Settled | Late] = Script("settle", Settle, one_of(Settled, Late))
+TURN: SlotScript[Turn, TurnedReply | WaitReply] = SlotScript(
+    "turn", Turn, one_of(TurnedReply, WaitReply, Late), _turned
+)
+SETTLE: Script[Settle, SettledReply | Late] = Script("settle", Settle, one_of(SettledReply, Late))
 DERIVE: Script[StoreDerived, bool] = Script("derive", StoreDerived, flag)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
-from tbcache.admission.join import Join
+from tbcache.admission.registration import Registration
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
@@ -48,9 +48,11 @@ class _Decision(NamedTuple):
 class SlidingWindow:
     """What :class:`tbcache.RateLimiter` does, as coroutines: see there."""
 
-    def __init__(self, source: Source, store: Store, hold_seconds: float, join: Callable[[], None]) -> None:
+    def __init__(
+        self, source: Source, store: Store, hold_seconds: float, register: Callable[[], None]
+    ) -> None:
         self.source = source
-        self._join = Join(join)
+        self._registration = Registration(register)
         self._store = store
         self._hold = hold_seconds
         self._limiter = limiter_of(store)
@@ -204,8 +206,8 @@ class SlidingWindow:
         if mode == "take":
             if not self.source.limits:
                 self._tell(limits or ())
-            if self._join.is_due:
-                await world().offload(self._join)
+            if self._registration.is_due:
+                await world().offload(self._registration)
         try:
             found = await self._ask_redis(mode, limits, cost, held, slot, patience)
             while found.is_brief and now() - began < GIVING_BACK_SECONDS:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad, Go, Hit, Join
+from tbcache.cache.script import (
+    BEGIN_LOAD,
+    END_LOAD,
+    BeginLoad,
+    EndLoad,
+    LeasedReply,
+    LoadingReply,
+    PresentReply,
+)
 from tbcache.io import now, random_id, world
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import ClearLog
@@ -56,11 +64,11 @@ class KeyLeases:
     async def _begin(self, key: str, name: str, known: ClearLog, is_patient: bool) -> KeyLease | None:
         while True:
             match await self._ask(key, name, known):
-                case Hit():
+                case PresentReply():
                     return None
-                case Go(generation):
+                case LeasedReply(generation):
                     return KeyLease(key, name, generation, known.sequence)
-                case Join(holder, left_us):
+                case LoadingReply(holder, left_us):
                     # A load that asks for its own key would wait for itself.
                     if not is_patient or holder in self._tokens:
                         return KeyLease(key)
@@ -80,7 +88,7 @@ class KeyLeases:
         finally:
             self._tokens.discard(load.token)
 
-    async def _ask(self, key: str, name: str, known: ClearLog) -> Hit | Go | Join:
+    async def _ask(self, key: str, name: str, known: ClearLog) -> PresentReply | LeasedReply | LoadingReply:
         keys, cleared = self._store.keys, known.cleared_at(key)
         ask = BeginLoad(keys.entry(key), keys.lease(key), name, self._lease_us, known.sequence, cleared)
         try:

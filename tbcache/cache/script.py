@@ -22,17 +22,17 @@ class BeginLoad(NamedTuple):
     cleared: int
 
 
-class Hit(NamedTuple):
+class PresentReply(NamedTuple):
     """There is a value by now."""
 
 
-class Go(NamedTuple):
+class LeasedReply(NamedTuple):
     """The lease is the asker's."""
 
     generation: bytes
 
 
-class Join(NamedTuple):
+class LoadingReply(NamedTuple):
     """Another loads it."""
 
     holder: str
@@ -73,7 +73,9 @@ class Sweep(NamedTuple):
     sequences: tuple[int, ...]
 
 
-BEGIN_LOAD: Script[BeginLoad, Hit | Go | Join] = Script("begin_load", BeginLoad, one_of(Hit, Go, Join))
+BEGIN_LOAD: Script[BeginLoad, PresentReply | LeasedReply | LoadingReply] = Script(
+    "begin_load", BeginLoad, one_of(PresentReply, LeasedReply, LoadingReply)
+)
 END_LOAD = Script("end_load", EndLoad, flag)
 CLEAR = Script("clear", Clear, text)
 COMPACT = Script("compact", Compact, nothing)

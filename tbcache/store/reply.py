@@ -20,7 +20,7 @@ class Reply(Generic[R]):
     kinds: dict[str, type]
 
     def lua(self) -> Iterator[str]:
-        """Lines of Lua, a function for each record: ``reply_go(now, entry)`` builds the reply ``Go``."""
+        """Lines of Lua, a function for each record: ``reply_go(now, entry)`` builds ``GoReply``."""
         for tag, kind in self.kinds.items():
             fields = fields_of(kind)
             values = [f"{name} and 1 or 0" if type_ is bool else name for name, type_ in fields.items()]
@@ -64,8 +64,9 @@ def fields_of(kind: Any) -> dict[str, Any]:
 
 
 def tag_of(kind: type) -> str:
-    """``RetryLater`` -> ``retry_later``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    """``RetryLater`` -> ``retry_later``. So does ``RetryLaterReply``, where something else has the name."""
+    name = kind.__name__.removesuffix("Reply")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def is_many(kind: Any) -> bool:

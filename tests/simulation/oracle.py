@@ -15,6 +15,9 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from tbcache.admission.script import GoReply, SettledReply, TurnedReply
+from tbcache.cache.script import LeasedReply
+from tbcache.limiter.script import Taken
 from tbcache.queue.script import END_PARTS
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
@@ -153,11 +156,11 @@ class Oracle:
                 self.broken("slots", f"{taken} of {limit.count} slots in a window as {who} is granted one")
 
     def _take(self, who: str, call: Call, found: Any) -> None:
-        if type(found).__name__ == "Taken" and found.is_allowed and call.arguments["is_take"]:
+        if isinstance(found, Taken) and found.is_allowed and call.arguments["is_take"]:
             self._granted(who, call, found.start)
 
     def _turn(self, who: str, call: Call, found: Any) -> None:
-        if type(found).__name__ != "Turned":
+        if not isinstance(found, TurnedReply):
             return
         self._granted(who, call, found.now)
         lease = self.leases.get(call.text("lease"))
@@ -202,15 +205,14 @@ class Oracle:
     # Loads
 
     def _admit(self, who: str, call: Call, found: Any) -> None:
-        kind = type(found).__name__
-        if kind == "Go":
+        if isinstance(found, GoReply):
             if not call.arguments["is_held"]:
                 self._granted(who, call, found.start)
             self._begin_load(who, call, found)
 
     def _load(self, who: str, call: Call, found: Any) -> None:
         key, now, known = call.text("lease"), self.now_us(), self.leases.get(call.text("lease"))
-        if type(found).__name__ != "Go":
+        if not isinstance(found, LeasedReply):
             return
         # What was begun by one who did not know of a clear yet comes from before it.
         if known is not None and known.until > now and known.since >= call.number("cleared"):
@@ -233,7 +235,7 @@ class Oracle:
         self.leases[key] = Lease(token, found.start + call.number("hold_us"), who)
 
     def _settle(self, who: str, call: Call, found: Any) -> None:
-        if type(found).__name__ != "Settled":
+        if not isinstance(found, SettledReply):
             return
         if call.arguments["kind"] == b"interrupted":
             self.interrupted.add(call.text("id"))

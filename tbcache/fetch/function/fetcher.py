@@ -159,8 +159,8 @@ class _Function(Generic[P, R]):
           RateLimited: no slot in time.
         """
         setup, pipeline = self._setup, self._tools.pipeline
-        if self._tools.join.is_due:
-            await world().offload(self._tools.join)
+        if self._tools.registration.is_due:
+            await world().offload(self._tools.registration)
         if not needed and slot is None:
             found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
             if found is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbcache.admission.join import Join, joining
+from tbcache.admission.registration import Registration, registering
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.fetch import Pipeline, get_pipeline
 from tbcache.io.boundary import process_property
@@ -24,9 +24,9 @@ class FunctionTools:
         return get_cache_manager()
 
     @process_property
-    def join(self) -> Join:
+    def registration(self) -> Registration:
         """Makes this process known to the fleet; to be called before a request, where it is due. It may raise
         InvalidRequest: the source's name is one too many."""
         store = get_store()
         store.keys = store.keys.knowing(self._source)
-        return Join(joining(self._source))
+        return Registration(registering(self._source))

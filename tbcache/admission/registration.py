@@ -14,28 +14,28 @@ from tbcache.store import Unavailable
 from tbcache.store.name import MOST_NAMES
 
 #: How often the fleet is told that a source is in use, and threads that have stopped are started again.
-JOIN_SECONDS = 10.0
+REGISTER_SECONDS = 10.0
 
 
-class Join:
-    """Calls ``join`` where that is due: it may ask Redis, and so costs an event loop a thread."""
+class Registration:
+    """Calls ``register`` where that is due: it may ask Redis, and so costs an event loop a thread."""
 
-    def __init__(self, join: Callable[[], None]) -> None:
-        self._join = join
-        self._joined: tuple[int, float] | None = None
+    def __init__(self, register: Callable[[], None]) -> None:
+        self._register = register
+        self._registered: tuple[int, float] | None = None
 
     @property
     def is_due(self) -> bool:
         """False while the fleet knows this process, which is another one in a forked child."""
-        pid, at = self._joined or (0, 0.0)
-        return pid != os.getpid() or time.monotonic() - at >= JOIN_SECONDS
+        pid, at = self._registered or (0, 0.0)
+        return pid != os.getpid() or time.monotonic() - at >= REGISTER_SECONDS
 
     def __call__(self) -> None:
-        self._join()
-        self._joined = os.getpid(), time.monotonic()
+        self._register()
+        self._registered = os.getpid(), time.monotonic()
 
 
-def joining(source: str) -> Callable[[], None]:
+def registering(source: str) -> Callable[[], None]:
     """What makes this process known to the fleet as one that takes slots of ``source``, a name.
 
     Raises:
@@ -45,7 +45,7 @@ def joining(source: str) -> Callable[[], None]:
     if not is_configured and not monitor.names.register(source):
         raise too_many(source)
 
-    def join() -> None:
+    def register() -> None:
         monitor.keep_beating("client")
         # While Redis is away nobody is shown the name, nor its figures.
         with contextlib.suppress(Unavailable):
@@ -54,7 +54,7 @@ def joining(source: str) -> Callable[[], None]:
             # Now, and not with the next beat: what fails before is of no last minute, and never told.
             monitor.mark_minute(source)
 
-    return join
+    return register
 
 
 def too_many(source: str) -> InvalidRequest:
