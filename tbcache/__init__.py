@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RawResponse,
         SymbolSentiment,
     )
+    from tbcache.models.caller import caller
     from tbcache.models.error import (
         BudgetExhausted,
         ConfigurationError,
@@ -91,6 +92,7 @@ _HOME = {
     "Outcome": "models",
     # queueing
     "Handle": "queue",
+    "caller": "models.caller",
     "enqueue": "queue",
     "PacingBroker": "queue",
     "RateLimitMiddleware": "queue",
@@ -171,6 +173,7 @@ __all__ = [
     "UpstreamUnavailable",
     "UsageMonitor",
     "cached",
+    "caller",
     "enqueue",
     "get_broker",
     "get_cache_manager",

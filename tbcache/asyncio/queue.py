@@ -42,11 +42,11 @@ class Handle:
         return await drive(self.blocking.arrival(timeout))
 
 
-async def enqueue(source: str, symbol: str, hours: int = 24) -> Handle:
-    """Queue the fetch of ``symbol`` from ``source`` for a worker.
+async def enqueue(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
+    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``.
 
     Raises:
-      UnknownSource: no such source. InvalidRequest: no ticker, or hours out of range.
+      UnknownSource: no such source. InvalidRequest: no ticker, hours out of range, or no name of a caller.
       RedisUnreachable: there is no queue without Redis.
     """
-    return Handle(await drive(put(source, symbol, hours)))
+    return Handle(await drive(put(source, symbol, hours, caller=caller)))

@@ -31,6 +31,9 @@ def enqueue(
     hours: Hours = 24,
     wait: Wait = False,
     timeout: Timeout = 60.0,
+    caller: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In whose name; else as TBCACHE_CALLER says.")
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -41,7 +44,7 @@ def enqueue(
     requests = [known.request(symbol, hours) for symbol in symbols]
     known.require()
     fleet = require_redis(settings)
-    handles = [fleet.enqueue(request, "interactive") for request in requests]
+    handles = [fleet.enqueue(request, "interactive", caller) for request in requests]
     _show(handles, wait, timeout, as_json)
 
 

@@ -175,13 +175,13 @@ class Fleet:
         """
         self._limiter(source).reset()
 
-    def enqueue(self, request: FetchRequest, lane: Lane) -> Handle:
+    def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
         """Queue a fetch for a worker, or join the one that is queued for the same answer.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
         """
-        return self._queue.enqueue(request, lane)
+        return self._queue.enqueue(request, lane, caller=caller)
 
     def forget_dead(self, source: str) -> int:
         """Forget the queued fetches of a source that died; how many.

@@ -82,7 +82,7 @@ for i = #all_lapsed, 1, -1 do
     if died >= most_deaths then
         dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
     else
-        put_in_front(place_of(id), id)
+        put_in_front(id)
     end
     -- The claim goes last: a job without a claim that is in no lane would never be queued again.
     redis.call('ZREM', claims, lapsed)
@@ -91,7 +91,7 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
-    put_in(place_of(id), id, now)
+    put_in(id, now)
     renew_ttls()
 end
 
@@ -217,7 +217,7 @@ local function take_suspect()
     if not id then
         return
     end
-    local fraction = lane_of(id) == prewarm and prewarm_fraction or 1
+    local fraction = account_of(id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
     local is_held = not needs_no_slot(id, message)
     -- A free worker is never refused: two that call each other off would both get nothing.

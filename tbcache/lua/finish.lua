@@ -38,7 +38,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
         end
         put_off(id, now + tonumber(delay))
     elseif what == 'back' then
-        put_in_front(place_of(id), id)
+        put_in_front(id)
     elseif what == 'dead' then
         dead_letter(id, now, reason, result)
     else

@@ -7,15 +7,18 @@
 --                    given to a worker that has nothing else in hand, before all others. After its
 --                    first death a job is in front of its lane: most deaths are no job's fault, and
 --                    one at a time a dead worker's jobs would wait long
--- interactive-tags  ZSET  "" -> the virtual time of the lane: the last place that was given or handed out
--- prewarm-tags      ZSET  the same of the other lane; a lane that is empty has none
+-- interactive-tags  ZSET  caller -> where its next job would begin, its finish tag; "" -> the virtual time of the
+--                    lane. A lane that is empty has none (see give_place)
+-- prewarm-tags      ZSET  the same of the other lane
 -- delayed      ZSET  job id -> due (us): retries and spread-out pre-warms, in Redis, by time
 -- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
 --                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
 --                    has the same name: who has it, and nobody else, renews it and says what
 --                    became of the job
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
--- lanes        HASH  job id -> the lane it belongs to
+-- lanes        HASH  job id -> "<lane> <stride> <caller>": the lane it belongs to; on whose account its places in it
+--                    are, and how far apart those of that caller lie, a million over its weight. Of an earlier
+--                    layout the lane alone, which is nobody's
 -- pending      HASH  fetch key -> job id: the same fetch is queued once
 -- keys         HASH  job id -> fetch key
 -- tries        HASH  job id -> how often it failed
@@ -33,6 +36,9 @@ local RESULT_TTL_MS = 600000
 local BELLS = 64
 local MOST_DEAD = 1000
 local SUSPECT_DEATHS = 2
+-- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
+-- order, and any number of new names cannot hold up for ever who waits already.
+local STEP = 1000
 
 -- The parts that hold jobs; the others have times of their own.
 local parts = {interactive, prewarm, suspects, interactive_tags, prewarm_tags, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
@@ -127,32 +133,55 @@ local function is_answered(key, message, cleared, now)
     return fresh_until(head) > now + (tonumber(needed) or 0) * 1000000
 end
 
-local function lane_of(id)
-    return redis.call('HGET', lanes, id) == 'prewarm' and prewarm or interactive
+-- The lane of a job, its stride and its caller.
+local function account_of(id)
+    local account = redis.call('HGET', lanes, id) or ''
+    local stride, caller = string.match(account, ' (%d+) (%S+)$')
+    return string.find(account, '^prewarm') and prewarm or interactive, tonumber(stride or 0), caller or ''
 end
 
--- Where a job waits that was in a worker's hands before, or is put off.
-local function place_of(id)
-    local died = tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS
-    return died >= SUSPECT_DEATHS and suspects or lane_of(id)
+local function is_suspect(id)
+    return (tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS) >= SUSPECT_DEATHS
 end
 
--- Puts a job in front of a lane, or of the suspects: in front of all places that were given otherwise, as those
--- are above 0.
-local function put_in_front(lane, id)
+-- Puts a job in front of its lane, or of the suspects: in front of all places that were given otherwise, as those
+-- are above 0. It is on nobody's account: it had its turn, or needs none.
+local function put_in_front(id)
+    local lane = is_suspect(id) and suspects or (account_of(id))
     local first = tonumber(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2] or 0)
     redis.call('ZADD', lane, int(math.min(first, 0) - 1), id)
 end
 
--- Gives a job its place in its lane, or puts it behind the suspects.
-local function put_in(lane, id, now)
-    if lane == suspects then
+-- Where the next job of a caller would begin, and the virtual time of the lane. Who has nothing waiting begins
+-- behind the others who have just come, and not before them for what it did not use.
+local function next_place(lane, caller)
+    local found = redis.call('ZMSCORE', tags_of(lane), '', caller)
+    local time = tonumber(found[1] or 0)
+    return math.max(time + STEP, tonumber(caller ~= '' and found[2] or 0)), time
+end
+
+-- Gives a job a place in a lane on a caller's account. This is start-time fair queueing: the places of a caller
+-- lie its stride apart, the least is handed out first, and so callers get their parts whatever each has queued.
+local function give_place(lane, id, stride, caller)
+    local tags, place, time = tags_of(lane), next_place(lane, caller)
+    if place == time + STEP then
+        -- Who has used up nothing beyond that time comes again as one who is new.
+        redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(time))
+        redis.call('ZADD', tags, int(place), '')
+    end
+    if caller ~= '' then
+        redis.call('ZADD', tags, int(place + stride), caller)
+    end
+    redis.call('ZADD', lane, int(place), id)
+end
+
+-- Puts a job in its lane, or behind the suspects.
+local function put_in(id, now)
+    if is_suspect(id) then
         redis.call('ZADD', suspects, int(now), id)
     else
-        local tags = tags_of(lane)
-        local place = int((redis.call('ZSCORE', tags, '') or 0) + 1)
-        redis.call('ZADD', tags, place, '')
-        redis.call('ZADD', lane, place, id)
+        local lane, stride, caller = account_of(id)
+        give_place(lane, id, stride, caller)
     end
 end
 

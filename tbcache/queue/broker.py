@@ -12,6 +12,7 @@ from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
 from tbcache.models.error import UnknownSource
+from tbcache.queue.account import account_for, caller_name
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, actor_name
@@ -147,6 +148,12 @@ class PacingBroker(Broker):
 
     def _put(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
         is_fetch = message.actor_name == actor_name(message.queue_name)
+        name = caller_name(message.options.get("caller"), self.settings)
+        account = account_for(name, self.settings)
+        # Who carries it out learns in whose name, where that is not the name of the process that queued it.
+        is_said = name != self.settings.own_caller and "caller" not in message.options
+        if is_said:
+            message = message.copy(options={**message.options, "caller": name})
         ask = Enqueue(
             queue=queue_keys(self.store.keys, message.queue_name),
             clears=self.store.keys.clears(message.queue_name),
@@ -156,6 +163,8 @@ class PacingBroker(Broker):
             lane=message.kwargs.get("lane", "interactive") if is_fetch else "interactive",
             delay_us=to_micros(delay_ms / 1000),
             charge="fetch",
+            caller=account.caller,
+            stride=account.stride,
         )
         self.store.run(ENQUEUE, ask)
 

@@ -17,6 +17,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.queue.account import caller_in
 from tbcache.queue.bell import Bells
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import Ended, Hand, Job
@@ -296,7 +297,8 @@ class PacingConsumer(Consumer):
             message = read_message(handed_out.message, self._source.name)
             if self._is_paced and message.actor_name.startswith(FETCH):
                 message = read_fetch(message, self._shared.actors)
-                options = {"slot": name if handed_out.is_held else None}
+                slot, caller = name if handed_out.is_held else None, caller_in(message.options)
+                options = {"slot": slot} | ({"caller": caller} if caller else {})
                 job_id = name.rpartition("/")[0]
                 return Job(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
             job = Job(message, claim, is_fetch=False)

@@ -13,6 +13,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.untrusted import printable, whole_number
+from tbcache.queue.account import account_for, caller_name
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
 from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
 from tbcache.settings import Settings, get_settings, get_source
@@ -88,13 +89,16 @@ class Queue:
         *,
         delay_seconds: float = 0.0,
         needed: float = 0.0,
+        caller: str | None = None,
     ) -> Handle:
         """Queue one fetch, or join the one that is queued for the same answer.
 
+        ``caller`` is in whose name; the thread's, or the process's own, where it is None.
+
         Raises:
-          RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
         """
-        return run(self.put(request, lane, delay_seconds=delay_seconds, needed=needed))
+        return run(self.put(request, lane, delay_seconds=delay_seconds, needed=needed, caller=caller))
 
     async def put(
         self,
@@ -103,9 +107,12 @@ class Queue:
         *,
         delay_seconds: float = 0.0,
         needed: float = 0.0,
+        caller: str | None = None,
     ) -> Handle:
         """:meth:`enqueue`, in the world that it is awaited in."""
-        job = message(request, lane, needed)
+        name = caller_name(caller, self._settings)
+        account = account_for(name, self._settings)
+        job = message(request, lane, needed, name)
         keys, source = self._store.keys, request.source
         ask = Enqueue(
             queue=queue_keys(keys, source),
@@ -116,6 +123,8 @@ class Queue:
             lane=lane,
             delay_us=to_micros(delay_seconds),
             charge=get_source(source, self._settings).charge,
+            caller=account.caller,
+            stride=account.stride,
         )
         queued = await self._store.ask(ENQUEUE, ask)
         return Handle(request, queued.id, queued.is_new, self._store)
@@ -224,16 +233,16 @@ def get_queue() -> Queue:
     return Queue(get_store(), get_settings())
 
 
-def enqueue(source: str, symbol: str, hours: int = 24) -> Handle:
-    """Queue the fetch of ``symbol`` from ``source`` for a worker.
+def enqueue(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
+    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``.
 
     Raises:
-      UnknownSource: no such source. InvalidRequest: no ticker, or hours out of range.
+      UnknownSource: no such source. InvalidRequest: no ticker, hours out of range, or no name of a caller.
       RedisUnreachable: there is no queue without Redis.
     """
-    return run(put(source, symbol, hours))
+    return run(put(source, symbol, hours, caller=caller))
 
 
-async def put(source: str, symbol: str, hours: int = 24) -> Handle:
+async def put(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
     """:func:`enqueue`, in the world that it is awaited in."""
-    return await get_queue().put(get_source(source, get_settings()).request(symbol, hours))
+    return await get_queue().put(get_source(source, get_settings()).request(symbol, hours), caller=caller)

@@ -162,7 +162,9 @@ def actor_name(source: str) -> str:
     return f"{FETCH}{source}"
 
 
-def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.Message[Any]:
+def message(
+    request: FetchRequest, lane: Lane, needed: float = 0.0, caller: str | None = None
+) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``; enqueued by the actor's name."""
     # They are left out where they say nothing: a worker of an earlier version does not know them.
     more = ({"others": request.others} if request.others else {}) | (
@@ -173,5 +175,5 @@ def message(request: FetchRequest, lane: Lane, needed: float = 0.0) -> dramatiq.
         actor_name=actor_name(request.source),
         args=(),
         kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **more},
-        options={},
+        options={"caller": caller} if caller else {},
     )

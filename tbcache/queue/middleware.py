@@ -9,7 +9,9 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.io import now, utc_now
 from tbcache.models import Outcome
+from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
+from tbcache.queue.account import caller_in
 from tbcache.queue.hand import Job
 from tbcache.queue.job import UNBEGUN, Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
@@ -35,6 +37,8 @@ class JobMiddleware(Middleware):
             raise SkipMessage("it was in hand for longer than its claim held")
         message.is_begun = True
         current_slot.set(message.slot)
+        # What it asks and queues itself is in the same name.
+        current_caller.set(caller_in(message.options))
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, Job):

@@ -57,6 +57,8 @@ class Enqueue(NamedTuple):
     lane: Lane
     delay_us: int
     charge: str
+    caller: str
+    stride: int
 
 
 class Queued(NamedTuple):

@@ -32,10 +32,12 @@ from pydantic import (
 
 from tbcache.io.singleton import singleton
 from tbcache.models import Charge, Limit, ticker
+from tbcache.models.caller import check_caller
 from tbcache.models.database import DATABASE_EXAMPLES
 from tbcache.models.error import ConfigurationError, UnknownSource, nearest
 from tbcache.models.extra import has
 from tbcache.models.untrusted import NotJson, read_json
+from tbcache.settings.caller import program_name, read_weights
 from tbcache.settings.folder import read_runtime_file
 from tbcache.settings.query_filter import check_query_filter
 from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host
@@ -265,6 +267,9 @@ class Settings(BaseModel):
     classifier: Path | None = None
     names: Annotated[dict[str, str], BeforeValidator(_names)] = Field(default_factory=dict)
     worker_name: str | None = None
+    #: In whose name this process asks, and how much each caller gets of a queue: 1 where nothing is said.
+    caller: Annotated[str, AfterValidator(check_caller)] | None = None
+    caller_weights: Annotated[dict[str, float], BeforeValidator(read_weights)] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     sources: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
@@ -324,6 +329,11 @@ class Settings(BaseModel):
         if name in self.sources:
             return SourceSettings()
         raise UnknownSource(name, (*BUILT_IN_NAMES, *self.sources))
+
+    @property
+    def own_caller(self) -> str:
+        """In whose name this process asks and queues, where nobody else is named."""
+        return self.caller or program_name()
 
     @property
     def redis(self) -> str | None:

@@ -48,6 +48,7 @@ _OF_KEY: dict[str, tuple[str, ...]] = {
     "zcard": (),
     "zcount": ("0", "0"),
     "zscore": ("x",),
+    "zmscore": ("x",),
     "zrange": ("0", "0"),
     "zrevrange": ("0", "0"),
     "zrangebyscore": ("0", "0"),

@@ -1495,7 +1495,7 @@ def test_a_job_of_another_tag_is_never_answered(store: Store, limited: Worker) -
     keys, clears = queue_keys(store.keys, "twitter"), store.keys.clears("twitter")
     message = message_of(queue_name="twitter")
     for key in ("twitterX:AAPL:24", "news-tw:AAPL:24"):
-        store.run(ENQUEUE, Enqueue(keys, clears, key, message, key, "interactive", 0, "fetch"))
+        store.run(ENQUEUE, Enqueue(keys, clears, key, message, key, "interactive", 0, "fetch", "", 0))
     assert given(limited) == []
 
 

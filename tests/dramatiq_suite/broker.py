@@ -78,7 +78,16 @@ class _Queue:
     def put(self, message: bytes) -> None:
         keys, id = self._broker.store.keys, f"put-{time.monotonic_ns()}"
         ask = Enqueue(
-            queue_keys(keys, self._name), keys.clears(self._name), id, message, "", "interactive", 0, ""
+            queue_keys(keys, self._name),
+            keys.clears(self._name),
+            id,
+            message,
+            "",
+            "interactive",
+            0,
+            "",
+            "",
+            0,
         )
         self._broker.store.run(ENQUEUE, ask)
 

@@ -339,6 +339,9 @@ class Keyspace:
         score = None if held is None else held.scores.get(member)
         return None if score is None else _number(score)
 
+    def do_zmscore(self, key: bytes, *members: bytes) -> Any:
+        return [self.do_zscore(key, member) for member in members]
+
     def do_zcard(self, key: bytes) -> Any:
         held = self._of(key, ZSet)
         return 0 if held is None else len(held.order)

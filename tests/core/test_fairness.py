@@ -1,0 +1,316 @@
+"""Within a lane every caller gets its part, whatever the others have queued before."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import dramatiq
+import pytest
+
+import tbcache
+from tbcache.limiter import WindowKeys
+from tbcache.models import FetchRequest, Lane
+from tbcache.models.caller import current_caller
+from tbcache.models.error import ConfigurationError, InvalidRequest
+from tbcache.queue import PacingBroker, Queue
+from tbcache.queue.account import STRIDE, Account, account_for
+from tbcache.queue.script import (
+    DEQUEUE,
+    FINISH,
+    Dequeue,
+    FinishJobs,
+    HandedOut,
+    queue_keys,
+)
+from tbcache.settings import Settings
+from tbcache.settings.caller import program_name
+from tbcache.store import Store
+from tests.core.test_queue import FAST, Fleet
+from tests.server import wait_until
+
+WEIGHTS = "double=2,half=0.5,desk/vip=4"
+
+
+class Line:
+    """The queue of one source, and who queued which job of it."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.queue = Queue(store, settings)
+        self.keys = queue_keys(store.keys, "news")
+        self.callers: dict[str, str] = {}
+        self._names = itertools.count()
+
+    def put(self, caller: str, count: int = 1, lane: Lane = "interactive") -> list[str]:
+        """Queue ``count`` jobs in the name of ``caller``; their ids."""
+        return [self.join(caller, f"S{next(self._names)}", lane) for _ in range(count)]
+
+    def join(self, caller: str, symbol: str, lane: Lane = "interactive") -> str:
+        handle = self.queue.enqueue(FetchRequest("news", symbol), lane, caller=caller)
+        self.callers.setdefault(handle.job_id, caller)
+        return handle.job_id
+
+    def hand_out(self, most: int) -> tuple[HandedOut, ...]:
+        """What a worker without a limit gets that asks for ``most`` jobs."""
+        keys, suffix = self.store.keys, f"{next(self._names)}."
+        window = WindowKeys(keys.slots("news"), keys.state("news"), keys.fleet("news"))
+        ask = Dequeue(
+            self.keys, window, keys.clears("news"), most, "", 0.7, 1, 10**12, suffix, 4, 0, "p", 1, "",
+            "fetch", "", (),
+        )  # fmt: skip
+        return self.store.run(DEQUEUE, ask).jobs
+
+    def take(self, most: int) -> list[str]:
+        """The ids of the jobs that come next, one after another."""
+        return [job.claim.decode().partition("/")[0] for job in self.hand_out(most)]
+
+    def serve(self, most: int) -> list[str]:
+        """The callers of the jobs that come next."""
+        return [self.callers[id] for id in self.take(most)]
+
+    def give_back(self, job: HandedOut) -> None:
+        assert self.finish(job, "back") == ("back",)
+
+    def finish(self, job: HandedOut, what: str) -> Sequence[str]:
+        ends = (job.claim, what, "", 0, 0, 0, "", 0, "")
+        return self.store.run(FINISH, FinishJobs(self.keys, self.store.keys.slots("news"), 4, ends))
+
+
+@pytest.fixture
+def line(store: Store, settings: Settings) -> Line:
+    weights = Settings.load({"TBCACHE_CALLER_WEIGHTS": WEIGHTS}).caller_weights
+    return Line(store, settings.model_copy(update={"caller_weights": weights}))
+
+
+@pytest.mark.parametrize("lane", ["interactive", "prewarm"])
+def test_who_comes_late_with_little_does_not_wait_for_who_has_much(line: Line, lane: Lane) -> None:
+    """A backtest that queues thousands of jobs must not hold up the bot that trades."""
+    line.put("backtest", 200, lane)
+    assert line.serve(5) == ["backtest"] * 5
+    line.put("bot", 10, lane)
+    served = line.serve(22)
+    assert served.count("bot") == 10
+    assert {one for one, _ in itertools.groupby(served)} == {"backtest", "bot"}
+
+
+def test_names_below_one_caller_are_on_its_account(line: Line) -> None:
+    """However many names somebody spreads over, it comes to one part."""
+    for number in range(50):
+        line.put(f"desk/bot-{number}")
+        line.put(f"desk/bot-{number}/child")
+    line.put("bot", 5)
+    assert line.serve(12).count("bot") == 5
+
+
+def test_a_name_below_a_caller_has_an_account_of_its_own_where_it_has_a_weight(line: Line) -> None:
+    """Whoever is in charge says who is who: by the weights."""
+    settings = line.queue._settings
+    assert account_for("desk/vip/one", settings) == Account("desk/vip", STRIDE // 4)
+    assert account_for("desk/other", settings) == Account("desk", STRIDE)
+    assert account_for("half/x", settings) == Account("half", STRIDE * 2)
+
+
+def test_equals_get_equal_parts(line: Line) -> None:
+    """By Jain's index, at any moment, though they come one after another with different loads."""
+    callers = [f"bot-{number}" for number in range(8)]
+    for number, caller in enumerate(callers):
+        line.put(caller, 12 + 4 * number)
+    for _ in range(3):
+        counts = Counter(line.serve(32))
+        assert jain([counts[caller] for caller in callers]) >= 0.99
+
+
+def jain(parts: Sequence[float]) -> float:
+    return sum(parts) ** 2 / (len(parts) * sum(part * part for part in parts))
+
+
+def test_parts_are_as_the_weights(line: Line) -> None:
+    """Two to one, and four to one half."""
+    for caller in ("double", "single", "half"):
+        line.put(caller, 100)
+    counts = Counter(line.serve(105))
+    assert [counts["double"], counts["single"], counts["half"]] == pytest.approx([60, 30, 15], abs=1.5)
+
+
+def test_a_part_that_was_not_used_is_not_kept_for_later(line: Line) -> None:
+    """Who comes back after an hour gets its part of now, and does not shut out the others for as long."""
+    line.put("steady", 60)
+    line.put("guest", 1)
+    line.serve(30)
+    line.put("guest", 20)
+    counts = Counter(line.serve(20))
+    assert counts["steady"] == pytest.approx(10, abs=1)
+
+
+def test_callers_who_come_one_after_another_are_served_in_that_order(line: Line) -> None:
+    """Their jobs are as urgent as each other: chance, and the spelling of ids, must not decide."""
+    for round_ in range(2):
+        for number in range(20):
+            line.put(f"caller-{round_}-{number}")
+        line.take(5)
+    assert line.serve(40) == [
+        *(f"caller-0-{number}" for number in range(10, 20)),
+        *(f"caller-1-{number}" for number in range(20)),
+    ]
+
+
+def test_a_job_that_is_given_back_comes_first_and_costs_nothing_again(line: Line) -> None:
+    """Its caller has paid for it, and it waited its turn."""
+    line.put("a", 6)
+    line.put("b", 6)
+    first = line.hand_out(1)[0]
+    line.give_back(first)
+    assert line.hand_out(1)[0].message == first.message
+    assert Counter(line.serve(8)) == {"a": 4, "b": 4}
+
+
+def test_who_joins_a_job_far_behind_has_it_as_soon_as_one_of_their_own(line: Line) -> None:
+    """Else it would do harm that somebody else wants the same."""
+    line.put("backtest", 50)
+    line.join("backtest", "AAPL")
+    wanted = line.join("bot", "AAPL")
+    assert wanted in line.take(2)
+    line.put("bot", 3)
+    # It was on the account of who brought it forward.
+    assert line.serve(3)[:2] == ["backtest", "bot"]
+
+
+def test_who_joins_a_job_in_front_of_their_own_pays_nothing(line: Line) -> None:
+    """It comes when it would have come anyway."""
+    line.join("bot", "AAPL")
+    line.put("bot", 2)
+    line.put("backtest", 1)
+    line.join("backtest", "AAPL")
+    assert line.serve(4) == ["bot", "backtest", "bot", "bot"]
+
+
+def test_a_lifted_job_is_on_the_account_of_who_waits_for_it(line: Line) -> None:
+    """Nobody else asked for it to be before the others."""
+    line.put("bot", 3)
+    line.put("other", 3)
+    line.join("scheduler", "AAPL", "prewarm")
+    wanted = line.join("bot", "AAPL")
+    assert line.take(7).index(wanted) == 6
+
+
+def test_no_more_is_known_of_callers_than_there_are_jobs(line: Line) -> None:
+    """A million names that were made up must not fill Redis."""
+    tags = line.keys.interactive_tags
+    line.put("steady", 10)
+    line.take(5)
+    line.store.client.zadd(tags, {f"made-up-{number}": STRIDE * 3 + number for number in range(1000)})
+    line.put("bot", 1)
+    assert set(line.store.client.zrange(tags, 0, -1)) == {b"", b"steady", b"bot"}
+    line.take(6)
+    assert not line.store.client.exists(tags)
+
+
+def test_a_stream_of_new_names_holds_nobody_up_for_ever(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is before the second job of who was there, but only so many."""
+    monkeypatch.setattr("tbcache.queue.account.STRIDE", 20_000)
+    line.put("steady", 2)
+    served = line.serve(1)
+    for number in range(25):
+        line.put(f"made-up-{number}")
+        served += line.serve(1)
+    assert served.count("steady") == 2
+
+
+def test_a_retry_is_on_its_callers_account(line: Line) -> None:
+    """It takes a slot more, and whoever always fails must not get more than the others."""
+    line.put("fails", 4)
+    line.put("works", 4)
+    for job in line.hand_out(2):
+        line.finish(job, "later")
+    wait_until(lambda: not line.take(0) and line.queue.depth("news").delayed == 0)
+    assert Counter(line.serve(6)) == {"fails": 3, "works": 3}
+
+
+def test_a_message_of_dramatiqs_names_its_caller(store: Store, settings: Settings) -> None:
+    """By an option, or by the block that it is sent in; what it queues itself is in the same name."""
+    broker = PacingBroker(store, settings, [])
+    seen: list[tuple[str, str | None]] = []
+
+    @dramatiq.actor(broker=broker)
+    def note(name: str, is_first: bool = True) -> None:
+        seen.append((name, current_caller.get()))
+        if is_first:
+            note.send(name, False)
+
+    note.send_with_options(args=("option",), caller="desk/a")
+    with tbcache.caller("desk/b"):
+        note.send("block")
+    note.send("none")
+    accounts = store.client.hvals(store.keys.queue("default", "lanes"))
+    assert sorted(accounts) == sorted(
+        f"interactive {STRIDE} {one}".encode() for one in ("desk", "desk", settings.own_caller)
+    )
+    worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=25)
+    worker.start()
+    try:
+        wait_until(lambda: len(seen) == 6, 20)
+    finally:
+        worker.stop(30_000)
+    assert Counter(seen) == {("option", "desk/a"): 2, ("block", "desk/b"): 2, ("none", None): 2}
+
+
+def test_a_fetch_is_carried_out_in_its_callers_name(store: Store, settings: Settings) -> None:
+    """The worker's own asks on its behalf count as the caller's."""
+    fleet, seen = Fleet(store, settings, FAST), []
+    fleet.act = lambda source, symbol, slot: seen.append((symbol, current_caller.get()))
+    queue = Queue(store, settings)
+    with tbcache.caller("desk/a"):
+        queue.enqueue(FetchRequest("news", "A"))
+        queue.enqueue(FetchRequest("news", "B"), caller="desk/b")
+    queue.enqueue(FetchRequest("news", "C"))
+    fleet.start(1)
+    try:
+        wait_until(lambda: len(seen) == 3, 20)
+    finally:
+        fleet.stop()
+    assert dict(seen) == {"A": "desk/a", "B": "desk/b", "C": settings.own_caller}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/", "/a", "a//b", "x" * 65, "a:b", "é", "a\n", 7])
+def test_what_is_no_name_of_a_caller_is_refused_before_anything_is_queued(
+    name: Any, store: Store, settings: Settings
+) -> None:
+    """It becomes a part of names in Redis, and of what operators read."""
+    with pytest.raises(InvalidRequest, match="is no caller"), tbcache.caller(name):
+        pytest.fail("it was taken")
+    with pytest.raises(InvalidRequest, match="is no caller"):
+        Queue(store, settings).enqueue(FetchRequest("news", "A"), caller=name)
+    with pytest.raises(ConfigurationError, match="TBCACHE_CALLER"):
+        Settings.load({"TBCACHE_CALLER": str(name) or " "}) if name != 7 else Settings.load(
+            {"TBCACHE_CALLER": " "}
+        )
+    assert not store.client.exists(store.keys.queue("news", "jobs"))
+
+
+@pytest.mark.parametrize("value", ["a", "a=0", "a=x", "a=-1", "a=1001", "a=nan", "a b=1", "=1"])
+def test_weights_that_are_none_are_refused(value: str) -> None:
+    """A typo would leave a caller without its part, in silence."""
+    with pytest.raises(ConfigurationError, match="TBCACHE_CALLER_WEIGHTS"):
+        Settings.load({"TBCACHE_CALLER_WEIGHTS": value})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("bots/bot.py", "bot"),
+        ("/x/tbcache", "tbcache"),
+        ("/x/my bot/__main__.py", "my_bot"),
+        ("", "python"),
+        ("-c", "python"),
+    ],
+)
+def test_a_process_is_its_program_where_nothing_is_said(
+    path: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two programs of one user share a queue fairly without a setting; the copies of one are one caller."""
+    monkeypatch.setattr("sys.argv", [path])
+    assert program_name() == name
+    assert Settings.load({}).own_caller == name
