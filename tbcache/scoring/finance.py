@@ -47,7 +47,7 @@ class FinanceVader:
     """
 
     name = "finance-vader"
-    version = "3"
+    version = "4"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""

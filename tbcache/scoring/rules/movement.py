@@ -27,7 +27,7 @@ _LESS = """
     decreases decreasing plunged plunges plunging tumbled tumbles tumbling slid slides sliding subsided
     subsides subsiding faded fades fading vanished vanishing gone over ended ends ending stopped stops
     stopping stop end done finished halved dismissed resolved settled avoided averted contained overblown
-    exaggerated unfounded dead stalled stalls stalling fizzled fizzles fizzling failed fails failing
+    exaggerated unfounded overdone dead stalled stalls stalling fizzled fizzles fizzling failed fails failing
     weakened weakens weakening exhausted evaporated evaporating collapsed collapsing lifted abated abating
     behind down lower forgotten priced dropped recovered recouped
 """

@@ -66,6 +66,8 @@ def read_negations(reading: Reading, valences: list[float]) -> list[float]:
     """Negate what a negation means beyond the words that VADER looks at."""
     valences = list(valences)
     for i, word in enumerate(reading.words):
+        if is_negation(word):
+            _end_with_sentence(reading, i, valences)
         if word in _PHRASES and reading.next_word(i) in _PHRASES[word]:
             _negate(reading, i, valences)
             # The bad meaning of the word itself does not count any more.
@@ -110,6 +112,15 @@ def _restore(reading: Reading, i: int, valences: list[float]) -> None:
     """Give back what VADER has negated behind a word that denies something else: "can't wait to buy"."""
     for j in reading.after(i, 3):
         if reading.words[j] not in _OTHERWISE and _is_done(reading.words, i, j):
+            valences[j] /= NEGATED
+
+
+def _end_with_sentence(reading: Reading, i: int, valences: list[float]) -> None:
+    """Give back what VADER has negated in the next sentence: "This has not changed. Buying more"."""
+    # Most negations have nothing rated behind them that is of another sentence.
+    rated = [j for j in range(i + 1, min(i + 4, len(valences))) if valences[j]]
+    for j in rated and [j for j in rated if j >= reading.sentence(i).stop]:
+        if _is_done(reading.words, i, j):
             valences[j] /= NEGATED
 
 

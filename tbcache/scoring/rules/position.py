@@ -90,7 +90,8 @@ def read_positions(reading: Reading, valences: list[float]) -> list[float]:
         valences = _without_hearsay(reading, valences)
     if _FATES.isdisjoint(reading.words):
         return valences
-    valences, taken = list(valences), set[int]()
+    valences = list(valences)
+    taken: set[int] = set()
     for i, word in enumerate(reading.words):
         if word not in _FATES or _is_report(reading, i) or (found := _holder(reading, i)) is None:
             continue
