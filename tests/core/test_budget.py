@@ -50,7 +50,7 @@ class Spender:
 
     def join(self) -> None:
         """Become a member, and beat from now on."""
-        self.admission._preparation.constants_of(SOURCE)
+        self.admission._shared.preparation.constants_of(SOURCE)
         limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=True)
         self.monitor._presence._membership.start()
 

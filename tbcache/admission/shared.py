@@ -1,0 +1,267 @@
+"""Admission with Redis: what scripts decide for all processes together."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import tbcache.io as io
+from tbcache.admission import script
+from tbcache.admission.closure import closure_by, pack_hints
+from tbcache.admission.ending import backoff_seconds, end_slot, error_kind, once_of, payload_of, read_failure
+from tbcache.admission.figure import Figures
+from tbcache.admission.fresh import Fresh
+from tbcache.admission.preparation import Preparation
+from tbcache.admission.verdict import (
+    Ask,
+    Derive,
+    Failed,
+    Go,
+    Grant,
+    Hit,
+    Join,
+    Settled,
+    Settlement,
+    Stale,
+    Verdict,
+    Wait,
+    Why,
+)
+from tbcache.limiter import Replied, Terms, Want, limiter_of
+from tbcache.limiter.process_window import GIVING_BACK_SECONDS
+from tbcache.models import Lane
+from tbcache.models.price import Bill
+from tbcache.monitoring import UsageMonitor, latency_bucket
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store.clear import NO_CLEARS, read_log
+from tbcache.store.envelope import fresh_until, stamps_of, value_of
+from tbcache.store.wire import MICROS, day_of, to_micros
+
+#: The part of the lease in which a request must be off and answered; the rest covers
+#: the difference between our clock's rate and the server's.
+SEND_PART = 0.8
+TTL_JITTER = 0.05
+
+#: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
+TIMELINE_SECONDS = 7 * 86400.0
+
+
+class SharedAdmission:
+    """Verdicts of the window and the leases that all processes share. Every method raises Unavailable where
+    Redis is away.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, monitor: UsageMonitor, figures: Figures, fresh: Fresh
+    ) -> None:
+        self._store = store
+        self._limiter = limiter_of(store)
+        self._monitor = monitor
+        self._figures = figures
+        self._fresh = fresh
+        self._fractions: dict[Lane, float] = {"interactive": 1.0, "prewarm": settings.prewarm_share}
+        self._hold_us = to_micros(settings.lease_seconds)
+        #: How long a request may take, from its grant to its answer.
+        self.send_seconds = settings.lease_seconds * SEND_PART
+        self.preparation = Preparation(store, self._limiter)
+
+    async def admit(self, ask: Ask, token: str) -> Verdict:
+        name, began = ask.source.name, io.now()
+        while True:
+            answer = await self._ask(ask, token)
+            if isinstance(answer.reply, script.ClearedReply):
+                self._fresh.logs[name] = read_log(answer.reply.log)
+                continue
+            verdict = self._read(ask, token, answer, answer.reply)
+            is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
+            if not (isinstance(verdict, Wait) and verdict.is_brief and is_in_time):
+                return verdict
+            await io.world().sleep(verdict.seconds)
+
+    async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.ClearedReply]:
+        source, keys, key = ask.source, self._store.keys, ask.request.key
+        timeline = ask.timeline_key or key
+        constants, (usage, purses) = (
+            self.preparation.constants_of(source),
+            self.preparation.keys_of_today(source.name),
+        )
+
+        def call(terms: Terms) -> script.Admit:
+            log = self._fresh.logs.get(source.name, NO_CLEARS)
+            # In the order of its fields: to name them all would cost as much as all that they are made of.
+            return script.Admit(
+                terms.window,
+                keys.entry(key),
+                keys.lease(key),
+                usage,
+                keys.clears(source.name),
+                purses,
+                keys.entry(timeline),
+                keys.lease(timeline),
+                constants.limits,
+                self._fractions[ask.lane],
+                source.charge,
+                self._hold_us,
+                to_micros(ask.needed),
+                terms.deadline_us,
+                self._monitor.worker,
+                token,
+                source.cost,
+                bool(ask.slot),
+                terms.seen_before,
+                to_micros(ask.patience),
+                constants.deep_budget if ask.is_deep else constants.budget,
+                constants.page_price,
+                log.head,
+                log.cleared_at(key),
+                terms.process,
+                ask.hours,
+                max(log.cleared_at(key), log.cleared_at(timeline)),
+            )
+
+        want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
+        return await self._limiter.take(script.ADMIT, want, call, tries=2)
+
+    def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
+        name, now = ask.source.name, found.now
+        match found:
+            case script.GoReply():
+                # The time runs from the ask: a process that stood still before it read the answer would send
+                # too late.
+                send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
+                timeline = value_of(found.timeline) if found.timeline else None
+                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
+                return Go(grant, value_of(found.entry) if found.entry else None)
+            case script.HitReply():
+                until = fresh_until(found.entry)
+                self._fresh.expect(name, ask.request.key, until)
+                return Hit(value_of(found.entry), (until - now) / MICROS)
+            case script.StaleReply():
+                return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
+            case script.DeriveReply():
+                return Derive(value_of(found.timeline), stamps_of(found.timeline))
+            case script.JoinReply():
+                return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
+            case script.WaitReply():
+                wait = _wait(found)
+                if wait.why == "closed":
+                    # Should Redis go, the upstream's word holds all the same.
+                    self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
+                return wait
+            case script.FailedReply():
+                return Failed(read_failure(found.failure))
+
+    async def turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
+        ask, keys, source = grant.ask, self._store.keys, grant.ask.source
+        window, today = self._limiter.process_window(source.name), self._store.clock.today
+        constants, (usage, purses) = (
+            self.preparation.constants_of(source),
+            self.preparation.keys_of_today(source.name),
+        )
+
+        def call(terms: Terms) -> script.Turn:
+            return script.Turn(
+                window=terms.window,
+                lease=keys.lease(ask.request.key),
+                usage=usage,
+                billed=keys.billed(source.name, today),
+                purses=purses,
+                timeline_lease=keys.lease(ask.timeline_key or ask.request.key),
+                limits=constants.limits,
+                hold_us=self._hold_us,
+                fraction=self._fractions[ask.lane] if ask.is_deep else 1.0,
+                id=grant.slot,
+                next_id=slot,
+                cost=source.cost,
+                deadline_us=terms.deadline_us,
+                token=grant.token,
+                worker=self._monitor.worker,
+                budget=constants.deep_budget if ask.is_deep else constants.budget,
+                page_price=constants.page_price,
+                amount=to_micros(bill.dollars),
+                process=terms.process,
+                seen_before=terms.seen_before,
+                once=once_of(bill),
+            )
+
+        def on_reply(_: script.TurnedReply | script.WaitReply) -> None:
+            self._figures.record_billed(source.name, day_of(today), bill)
+            # It is paid before it is committed, so that at no moment it is neither under way nor paid.
+            window.purse.pay(to_micros(bill.most))
+            window.commit(grant.slot, source.cost)
+
+        want = Want(source.name, slot, source.cost, source.limits, can_fall_back=False)
+        turn = await self._limiter.take(script.TURN, want, call, on_reply=on_reply)
+        if isinstance(turn.reply, script.WaitReply):
+            return _wait(turn.reply)
+        send_by = turn.asked_at + self.send_seconds
+        at = turn.asked_at
+        return grant._replace(slot=slot, granted_at=at, starts_at=at, send_by=send_by)
+
+    async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
+        source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
+        name, key, constants = source.name, grant.ask.request.key, self.preparation.constants_of(source)
+        timeline = grant.ask.timeline_key or key
+        window, (closed_until, reason) = (
+            self._limiter.process_window(name),
+            closure_by(settlement.closed_by, self._server_us),
+        )
+
+        def call(terms: Terms) -> script.Settle:
+            return script.Settle(
+                slots=terms.window.slots,
+                state=terms.window.state,
+                entry=keys.entry(key),
+                lease=keys.lease(key),
+                usage=keys.usage(name, today),
+                woken=keys.wake(name, grant.token),
+                outbox=keys.outbox(name),
+                billed=keys.billed(name, today),
+                timeline=keys.entry(timeline),
+                timeline_lease=keys.lease(timeline),
+                id=grant.slot,
+                cost=source.cost,
+                worker=self._monitor.worker,
+                kind=settlement.ending,
+                payload=payload_of(settlement),
+                fresh_us=to_micros(source.cache_ttl * io.uniform(1 - TTL_JITTER, 1)),
+                stale_us=to_micros(source.stale_ttl),
+                amount=to_micros(settlement.bill.dollars),
+                latency="" if settlement.seconds is None else latency_bucket(settlement.seconds),
+                error_kind=error_kind(settlement),
+                backoff_us=to_micros(backoff_seconds(settlement)),
+                closed_until=closed_until,
+                reason=reason,
+                answer=settlement.answer or b"",
+                pages=settlement.pages,
+                token=grant.token,
+                hints=pack_hints(settlement.hints, window.limits, self._server_us),
+                limits=constants.limits,
+                deadline_us=terms.deadline_us,
+                budget=constants.budget,
+                has_timeline=bool(grant.ask.timeline_key),
+                timeline_payload=settlement.timeline or b"",
+                timeline_us=to_micros(TIMELINE_SECONDS),
+                once=once_of(settlement.bill),
+            )
+
+        found = await self._limiter.settle(script.SETTLE, name, call)
+        self._figures.record_billed(name, day_of(today), settlement.bill)
+        window.purse.pay(to_micros(settlement.bill.most))
+        end_slot(window, grant, settlement)
+        if grant.is_lost and found.is_ours:
+            # Redis had granted it, and counted it as well.
+            self._monitor.count(name, {"go": -1})
+        return "stored" if found.is_stored else "dropped"
+
+    def _server_us(self, moment: datetime) -> int:
+        """A moment of our wall clock in the server's time: how far either is off plays no part."""
+        return round(self._fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
+
+
+def _wait(found: script.WaitReply) -> Wait:
+    """What a script says of a slot that cannot be had yet."""
+    seconds = max(0.0, (found.retry_at - found.now) / MICROS)
+    reason = found.reason.decode(errors="replace")
+    return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
