@@ -487,7 +487,7 @@ def test_a_load_of_ones_own_is_not_kept_over_a_fetch(admission: Admission, store
     """Whose lease was taken over by a fetch comes too late, as any load does."""
     entry, lease = store.keys.entry("twitter:AAPL:24"), store.keys.lease("twitter:AAPL:24")
     begun = store.run(BEGIN_LOAD, BeginLoad(entry, lease, "mine", 1, UNCLEARED, 0))
-    assert isinstance(begun, loads.Go)
+    assert isinstance(begun, loads.LeasedReply)
     wait_until(lambda: as_go(admission.admit(ask())))
     wake = store.keys.wake("twitter", "mine")
     assert not store.run(END_LOAD, EndLoad(entry, lease, wake, "mine", begun.generation, b"old", 60_000))
