@@ -15,7 +15,7 @@ from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.providers import get_provider
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, RateLimitMiddleware, actor_name
 from tbcache.rate_limiter import get_rate_limiter
-from tbcache.settings import get_settings, get_sources
+from tbcache.settings import LONGEST_SECONDS, get_settings, get_sources
 from tbcache.store import get_store
 
 from .outbox import OutboxMiddleware
@@ -50,11 +50,14 @@ def _declare(broker: dramatiq.Broker, source: str) -> dramatiq.Actor[..., Outcom
         needed: float = 0.0,
         others: Sequence[str] = (),
         deep: bool = False,
+        after: float = 0.0,
     ) -> Outcome:
         message: Any = CurrentMessage.get_current_message()
         slot = message.options.get("slot") if message is not None else None
         provider = get_provider(source)
         request = replace(provider.source.request(symbol, hours), others=tuple(others), is_deep=deep)
+        # The job begins after that moment: so does a load of its own.
+        needed = LONGEST_SECONDS if after else needed
         # A worker waits for nothing: whoever must wait goes back to the queue.
         return provider.run(request, lane=lane, patience=0.0, needed=needed, slot=slot)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from tbcache.io.loop import drive
 from tbcache.models import FetchRequest, Outcome
 from tbcache.queue import Handle as BlockingHandle
 from tbcache.queue import put
+from tbcache.queue.script import State
 
 
 class Handle:
@@ -28,8 +31,13 @@ class Handle:
         return self.blocking.job_id
 
     @property
+    def state(self) -> State:
+        """What became of the ask: "hit", "joined" or "queued"; see :class:`tbcache.Handle`."""
+        return self.blocking.state
+
+    @property
     def is_new(self) -> bool:
-        """False when it joined one that was queued already."""
+        """False where no job was queued for it: there was one, or the answer."""
         return self.blocking.is_new
 
     async def result(self, timeout: float | None = None) -> Outcome:
@@ -42,11 +50,20 @@ class Handle:
         return await drive(self.blocking.arrival(timeout))
 
 
-async def enqueue(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
-    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``.
+async def enqueue(
+    source: str,
+    symbol: str,
+    hours: int = 24,
+    *,
+    fresh_after: datetime | None = None,
+    caller: str | None = None,
+) -> Handle:
+    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``; see
+    :func:`tbcache.enqueue`.
 
     Raises:
-      UnknownSource: no such source. InvalidRequest: no ticker, hours out of range, or no name of a caller.
-      RedisUnreachable: there is no queue without Redis.
+      UnknownSource: no such source. RedisUnreachable: there is no queue without Redis.
+      InvalidRequest: no ticker, hours out of range, a moment without a zone or still to come, or no name of a
+        caller.
     """
-    return Handle(await drive(put(source, symbol, hours, caller=caller)))
+    return Handle(await drive(put(source, symbol, hours, fresh_after=fresh_after, caller=caller)))

@@ -112,16 +112,21 @@ class _Result:
         return outcome_data(self.outcome)
 
 
+_STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
+
+
+def _handle_data(handle: Handle) -> dict[str, Any]:
+    asked = request_data(handle.request)
+    return {**asked, "job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
+
+
 def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) -> None:
     if wait:
         _show_results(_wait(handles, timeout), as_json)
     elif wants_json(as_json):
-        print_json([{**request_data(h.request), "job_id": h.job_id, "is_new": h.is_new} for h in handles])
+        print_json([_handle_data(handle) for handle in handles])
     else:
-        rows = (
-            (h.request.source, h.request.symbol, h.job_id, "queued" if h.is_new else "was queued already")
-            for h in handles
-        )
+        rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state]) for h in handles)
         print_table(rows_table(("source", "symbol", "job", "state"), rows))
 
 

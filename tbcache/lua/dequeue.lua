@@ -82,6 +82,7 @@ for i = #all_lapsed, 1, -1 do
     if died >= most_deaths then
         dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
     else
+        mark_back(id)
         put_in_front(id)
     end
     -- The claim goes last: a job without a claim that is in no lane would never be queued again.
@@ -157,29 +158,41 @@ local function hold_slots()
     end
 end
 
--- Hands out a job of a lane; is_held: with a slot.
-local function hand_out(lane, id, message, is_held)
+local is_any_fetch = redis.call('HLEN', keys) > 0
+local function key_of(id)
+    return is_any_fetch and redis.call('HGET', keys, id) or nil
+end
+
+-- Of the fetches that are handed out, what `pending` is told.
+local begun = {}
+
+-- Hands out a job of a lane; key: of its fetch; is_held: with a slot.
+local function hand_out(lane, id, key, message, is_held)
     local claim = id .. '/' .. suffix .. most
     if is_held then
         unheld[#unheld + 1] = claim
     end
     redis.call('ZADD', claims, int(now + claim_us), claim)
     redis.call('ZREM', lane, id)
+    if key then
+        begun[#begun + 1], begun[#begun + 2] = '@' .. key, int(now)
+    end
     handed_out[#handed_out + 1] = {message, claim, is_held and 1 or 0}
     most = most - 1
 end
 
 local cleared = last_clear(clears)
-local function needs_no_slot(id, message)
-    return not is_paced or charge == 'fetch' and is_answered(redis.call('HGET', keys, id), message, cleared, now)
+local function needs_no_slot(key, message)
+    return not is_paced or charge == 'fetch' and is_answered(key, message, cleared, now)
 end
 
 -- There is no slot: those go that need none.
 local function take_answered(lane)
     for _, id in ipairs(redis.call('ZRANGE', lane, 0, MOST_LOOKED_AT - 1)) do
         local message = most > 0 and redis.call('HGET', jobs, id)
-        if message and needs_no_slot(id, message) then
-            hand_out(lane, id, message)
+        local key = message and key_of(id)
+        if message and needs_no_slot(key, message) then
+            hand_out(lane, id, key, message)
         end
     end
 end
@@ -191,7 +204,8 @@ local function take(lane, fraction)
         if not id then
             break
         end
-        local is_held = not needs_no_slot(id, message)
+        local key = key_of(id)
+        local is_held = not needs_no_slot(key, message)
         if is_held and allowed == 0 then
             hold_slots()
             allowed = may_go_now(lane, fraction)
@@ -201,7 +215,7 @@ local function take(lane, fraction)
             end
         end
         allowed = is_held and allowed - 1 or allowed
-        hand_out(lane, id, message, is_held)
+        hand_out(lane, id, key, message, is_held)
         reached = place
     end
     hold_slots()
@@ -219,14 +233,15 @@ local function take_suspect()
     end
     local fraction = account_of(id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
-    local is_held = not needs_no_slot(id, message)
+    local key = key_of(id)
+    local is_held = not needs_no_slot(key, message)
     -- A free worker is never refused: two that call each other off would both get nothing.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process
         or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
     if is_ours and (not is_held or may_go(fraction)) then
         is_called = true
         if readiness == 'free' then
-            hand_out(suspects, id, message, is_held)
+            hand_out(suspects, id, key, message, is_held)
             hold_slots()
             redis.call('DEL', called)
         else
@@ -249,6 +264,9 @@ if not is_called and readiness ~= 'free' then
     end
 end
 
+if begun[1] then
+    redis.call('HSET', pending, unpack(begun))
+end
 if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
 else

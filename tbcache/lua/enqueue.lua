@@ -2,84 +2,222 @@
 --@include wake
 --@include envelope
 --@include queue
--- enqueue: queues a job, or joins the one that is queued for the same fetch. One whose answer
--- is in the cache goes before all others: it needs no slot. Who joins a job has it at the better of two places: where
--- it is, or where a job of their own would be; then it is on their account as well. A job whose name is taken by another, as where a
--- message is sent again while it runs, has one of its own.
+--@include usage
+-- enqueue: queues jobs, or joins those that are queued for the same fetches. What is in the cache is replied, and
+-- nothing is queued for it; an answer that is too big for that is left to a worker, and its job goes before all
+-- others: it needs no slot. Who joins a job has it at the better of two places: where it is, or where a job of their
+-- own would be; then it is on their account as well. A job whose name is taken by another, as where a message is sent
+-- again while it runs, has one of its own.
 --
--- KEYS  queue     (see queue.lua)
---       clears    the log of clears (see clear.lua)
--- ARGV  id        of the job
---       message
---       key       of the fetch; "" to queue it whatever is there
---       lane      "interactive" | "prewarm"
+-- A fetch has one job while it waits and while it runs. An ask that a running job does not serve, as it began too
+-- early, joins the one that comes after it; see `pending` in queue.lua.
+--
+-- KEYS  queue      (see queue.lua)
+--       clears     the log of clears (see clear.lua)
+--       usage      HASH of the source's UTC day
+-- ARGV  lane       "interactive" | "prewarm"
 --       delay_us
---       charge    "fetch" | "request": then it needs a slot all the same
---       caller    on whose account it is; "" for nobody's
---       stride    how far apart the caller's places in a lane are (see queue.lua)
--- Replies  id, is_new   of the job in force
+--       charge     "fetch" | "request": then an answer that is in the cache needs a slot all the same
+--       needed     for how many seconds more the answers must be fresh; 0 for any that is
+--       after      the fetches must have begun after this moment (s); 0: whenever they have
+--       worker     in whose name hits are counted
+--       caller     on whose account the jobs are; "" for nobody's
+--       stride     how far apart the caller's places in a lane are (see queue.lua)
+--       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
+-- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued", and the entry of a hit (see
+--                    envelope.lua)
+local PARTS = 3
+local MOST_ENTRY_BYTES = 16384
+
 local now, cleared = server_time(), last_clear(clears)
-
-local function needs_no_slot(words)
-    return charge == 'fetch' and is_answered(key, words, cleared, now)
-end
-
+-- Jobs begin by our clock: the asker's may be ahead of it.
+after = math.min(after, now / 1000000)
 local account = lane .. ' ' .. int(stride) .. ' ' .. caller
 local in_lane = lane == 'prewarm' and prewarm or interactive
+local hits, is_changed, is_for_workers = 0, false, false
+
+-- Until when the answer of a fetch is fresh (us), and its entry; 0 where there is none, or the ask is charged all the
+-- same.
+local function answer_of(key)
+    local entry = charge == 'fetch' and key ~= '' and entry_of(key)
+    if not entry then
+        return 0
+    end
+    return fresh_until_of(entry, cleared), entry
+end
+
+-- The entry of a hit; nil for none. What is put off must be fresh for as long from then on.
+local function hit_of(fresh_until_us, name)
+    if after > 0 or fresh_until_us <= now + delay_us + needed * 1000000 then
+        return nil
+    end
+    local entry = redis.call('GETRANGE', name, 0, MOST_ENTRY_BYTES)
+    return #entry <= MOST_ENTRY_BYTES and entry or nil
+end
+
+-- A number (s) as JSON.
+local function seconds(number)
+    return string.format('%.6f', number)
+end
+
+-- The message of a fetch that wants what it did, and what this ask does, whose message is `other`. The arguments stand
+-- in it as job.py writes them; in a message that is not JSON nothing is found, and the later one counts.
+local function with_wants(message, other)
+    local its_needed, its_after = wants_of(message)
+    local found, count = message, 1
+    if needed > its_needed then
+        found, count = string.gsub(found, '("needed": ?)[^,}]+', '%1' .. seconds(needed), 1)
+    end
+    if after > its_after and its_after > 0 then
+        found, count = string.gsub(found, '("after": ?)[^,}]+', '%1' .. seconds(after), 1)
+    elseif after > its_after then
+        found, count = string.gsub(found, '"needed":', '"after":' .. seconds(after) .. ',"needed":', 1)
+    end
+    return count == 1 and found or other
+end
+
+-- A job serves this ask as well from now on: it is no pre-warm where somebody waits for it. Whether it was one, and
+-- its message.
+local function strengthen(id, words, other)
+    local is_lifted, stronger = lane == 'interactive' and account_of(id) == prewarm, words
+    if is_lifted then
+        redis.call('HSET', lanes, id, account)
+        stronger = string.gsub(stronger, '("lane": ?)"prewarm"', '%1"interactive"', 1)
+    end
+    if needed > 0 or after > 0 then
+        stronger = with_wants(stronger, other)
+    end
+    if stronger ~= words then
+        redis.call('HSET', jobs, id, stronger)
+    end
+    return is_lifted, stronger
+end
+
+-- Whether a job that runs, since `begun` (us), serves this ask.
+local function is_served_by(words, begun)
+    if needed == 0 and after == 0 then
+        return true
+    end
+    local its_needed, its_after = wants_of(words)
+    if after > 0 then
+        return its_after > 0 and begun >= after * 1000000
+    end
+    return its_after > 0 or its_needed >= needed
+end
 
 -- A job that waits in the asker's lane.
-local function bring_forward(job)
-    local place = redis.call('ZSCORE', in_lane, job)
+local function bring_forward(id)
+    local place = redis.call('ZSCORE', in_lane, id)
     if place and next_place(in_lane, caller) < tonumber(place) then
-        redis.call('HSET', lanes, job, account)
-        give_place(in_lane, job, stride, caller)
+        redis.call('HSET', lanes, id, account)
+        give_place(in_lane, id, stride, caller)
     end
 end
 
-if key ~= '' then
-    local queued = redis.call('HGET', pending, key)
-    local words = queued and redis.call('HGET', jobs, queued)
-    if words then
-        -- Somebody waits for it now: it leaves the pre-warm's lane, and its delay.
-        local is_lifted = lane == 'interactive' and account_of(queued) == prewarm
-        local is_first = needs_no_slot(words)
-        if is_lifted then
-            redis.call('HSET', lanes, queued, account)
-        end
-        if is_lifted or is_first then
-            local waiting = take_out(prewarm, queued) + take_out(interactive, queued)
-                + redis.call('ZREM', delayed, queued)
-            if waiting > 0 then
-                if is_first then
-                    put_in_front(queued)
-                else
-                    put_in(queued, now)
-                end
-                notify_worker()
-                renew_ttls()
-            end
-        else
-            bring_forward(queued)
-        end
-        return reply_queued(queued, false)
+local function move(id, is_first)
+    local waiting = take_out(prewarm, id) + take_out(interactive, id)
+    -- What is put off is not needed before, but where somebody waits for it.
+    if lane == 'interactive' then
+        waiting = waiting + redis.call('ZREM', delayed, id)
     end
-    redis.call('HSET', pending, key, id)
-    redis.call('HSET', keys, id, key)
+    if waiting == 0 then
+        return
+    end
+    if is_first then
+        put_in_front(id)
+    else
+        put_in(id, now)
+    end
+    is_changed, is_for_workers = true, true
 end
-while key == '' and redis.call('HEXISTS', jobs, id) == 1 do
-    id = id .. '+'
+
+local function join_waiting(id, key, words, other)
+    local is_lifted, stronger = strengthen(id, words, other)
+    local is_first = charge == 'fetch' and is_answered(key, stronger, cleared, now)
+    if is_lifted or is_first then
+        move(id, is_first)
+    else
+        bring_forward(id)
+    end
 end
-redis.call('HSET', jobs, id, message)
-redis.call('HSET', lanes, id, account)
-if delay_us > 0 then
-    put_off(id, now + delay_us)
-else
-    if needs_no_slot(message) then
+
+local function write(id, message, key, pending_as)
+    redis.call('HSET', jobs, id, message)
+    redis.call('HSET', lanes, id, account)
+    if key ~= '' then
+        redis.call('HSET', keys, id, key)
+        redis.call('HSET', pending, pending_as, id)
+    end
+    is_changed = true
+end
+
+-- is_first: it needs no slot.
+local function queue(id, message, key, is_first)
+    while key == '' and redis.call('HEXISTS', jobs, id) == 1 do
+        id = id .. '+'
+    end
+    write(id, message, key, key)
+    if delay_us > 0 then
+        put_off(id, now + delay_us)
+        return reply_queued(id, 'queued', '')
+    end
+    if is_first then
         put_in_front(id)
     else
         give_place(in_lane, id, stride, caller)
     end
+    is_for_workers = true
+    return reply_queued(id, 'queued', '')
+end
+
+-- One more is to run after the one that runs.
+local function follow(id, message, key, next_id)
+    local words = next_id and redis.call('HGET', jobs, next_id)
+    if words then
+        strengthen(next_id, words, message)
+        return reply_queued(next_id, 'joined', '')
+    end
+    write(id, message, key, '+' .. key)
+    return reply_queued(id, 'queued', '')
+end
+
+local function ask(id, message, key)
+    local fresh_until_us, name = answer_of(key)
+    local entry = name and hit_of(fresh_until_us, name)
+    local found = key ~= '' and redis.call('HMGET', pending, key, '@' .. key, '+' .. key) or {}
+    local words = found[1] and redis.call('HGET', jobs, found[1])
+    if words and not found[2] then
+        join_waiting(found[1], key, words, message)
+    end
+    if entry then
+        hits = hits + 1
+        return reply_queued(words and found[1] or id, 'hit', entry)
+    end
+    if not words then
+        return queue(id, message, key, after == 0 and fresh_until_us > now + needed * 1000000)
+    end
+    if not found[2] then
+        return reply_queued(found[1], 'joined', '')
+    end
+    if is_served_by(words, moment(found[2])) then
+        -- It may be tried again.
+        strengthen(found[1], words, message)
+        return reply_queued(found[1], 'joined', '')
+    end
+    return follow(id, message, key, found[3])
+end
+
+local queued = {}
+for at = 1, #asks, PARTS do
+    queued[#queued + 1] = ask(asks[at], asks[at + 1], asks[at + 2])
+end
+if is_for_workers then
     notify_worker()
 end
-renew_ttls()
-return reply_queued(id, true)
+if is_changed then
+    renew_ttls()
+end
+if hits > 0 then
+    count(usage, worker, 'hit', hits)
+end
+return queued

@@ -32,6 +32,9 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
     if what == 'later' and is_try == '1' and count_up(tries, id, most_tries) >= most_tries then
         what = 'dead'
     end
+    if what == 'later' or what == 'back' then
+        mark_back(id)
+    end
     if what == 'later' then
         if message ~= '' then
             redis.call('HSET', jobs, id, message)
@@ -43,7 +46,7 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
         dead_letter(id, now, reason, result)
     else
         answer(id, result)
-        forget(id)
+        forget(id, now)
     end
     -- The claim goes last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
     -- job is in the queue; without a claim it would be in no lane, and queued again never.

@@ -19,7 +19,9 @@
 -- lanes        HASH  job id -> "<lane> <stride> <caller>": the lane it belongs to; on whose account its places in it
 --                    are, and how far apart those of that caller lie, a million over its weight. Of an earlier
 --                    layout the lane alone, which is nobody's
--- pending      HASH  fetch key -> job id: the same fetch is queued once
+-- pending      HASH  fetch key -> job id: the same fetch is queued once. "@" .. fetch key -> when that job was handed
+--                    out (us), while it is in a worker's hands. "+" .. fetch key -> the id of one more job, which
+--                    waits in no lane until that one is over: for asks that it does not serve
 -- keys         HASH  job id -> fetch key
 -- tries        HASH  job id -> how often it failed
 -- deaths       HASH  job id -> how often its worker died
@@ -113,24 +115,44 @@ local function last_clear(log_key)
     return tonumber(string.sub(head, 1, 16)) or math.huge
 end
 
--- Whether the cache (see admit.lua) has the answer that a job would fetch, for as long as the job
--- needs it: one that is older than a clear that is not swept yet does not count, whatever that
--- clears. The entry's name is made of the fetch key, where its tag is the queue's own: so it lies
--- in the same hash slot, and a cluster finds it.
-local function is_answered(key, message, cleared, now)
+-- The name of the entry that a fetch writes into the cache (see admit.lua). It is made of the fetch key, where its tag
+-- is the queue's own: so it lies in the same hash slot, and a cluster finds it. nil for any other key.
+local function entry_of(key)
     local namespace, source = string.match(interactive, '^(.-):{(.-)}')
-    if not key or string.sub(key, 1, #source + 1) ~= source .. ':' then
-        return false
+    if string.sub(key, 1, #source + 1) ~= source .. ':' then
+        return nil
     end
-    local entry = namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
+    return namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
+end
+
+-- Until when an entry is fresh (us); 0 for none. One that is older than a clear that is not swept yet does not count,
+-- whatever that clears.
+local function fresh_until_of(entry, cleared)
     local head = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES - 1)
     head = type(head) == 'string' and head or ''
-    if fresh_until(head) <= now or birth_of(head) < cleared then
+    return birth_of(head) >= cleared and fresh_until(head) or 0
+end
+
+-- What a fetch wants of its answer, by its message: for how many seconds more it must be fresh, and after which moment
+-- (s) its load must have begun; 0: any.
+local function wants_of(message)
+    local is_json, job = pcall(cjson.decode, message)
+    if not is_json or type(job) ~= 'table' or type(job.kwargs) ~= 'table'
+        or string.sub(tostring(job.actor_name), 1, 6) ~= 'fetch.' then
+        return 0, 0
+    end
+    return tonumber(job.kwargs.needed) or 0, tonumber(job.kwargs.after) or 0
+end
+
+-- Whether the cache has the answer that a job would fetch, for as long as the job needs it.
+local function is_answered(key, message, cleared, now)
+    local entry = key and entry_of(key)
+    local fresh_until_us = entry and fresh_until_of(entry, cleared) or 0
+    if fresh_until_us <= now then
         return false
     end
-    local is_json, job = pcall(cjson.decode, message)
-    local needed = is_json and type(job) == 'table' and type(job.kwargs) == 'table' and job.kwargs.needed
-    return fresh_until(head) > now + (tonumber(needed) or 0) * 1000000
+    local needed, after = wants_of(message)
+    return after == 0 and fresh_until_us > now + needed * 1000000
 end
 
 -- The lane of a job, its stride and its caller.
@@ -212,12 +234,41 @@ local function put_off(id, due)
     end
 end
 
--- The job is over: nothing of it is left but, maybe, its grave.
-local function forget(id)
+-- The job is in no worker's hands any more, and waits again.
+local function mark_back(id)
     local key = redis.call('HGET', keys, id)
-    if key and redis.call('HGET', pending, key) == id then
-        redis.call('HDEL', pending, key)
+    if key then
+        redis.call('HDEL', pending, '@' .. key)
     end
+end
+
+-- The job that waited for another of the same fetch to be over takes its place.
+local function promote(key, id, now)
+    if redis.call('HEXISTS', jobs, id) == 1 then
+        redis.call('HSET', pending, key, id)
+        put_in(id, now)
+        notify_worker()
+        renew_ttls()
+    end
+end
+
+-- The job is over, and no longer the one of its fetch.
+local function leave_fetch(id, now)
+    local key = redis.call('HGET', keys, id)
+    local found = key and redis.call('HMGET', pending, key, '+' .. key) or {}
+    if found[1] == id then
+        redis.call('HDEL', pending, key, '@' .. key, '+' .. key)
+        if found[2] then
+            promote(key, found[2], now)
+        end
+    elseif found[2] == id then
+        redis.call('HDEL', pending, '+' .. key)
+    end
+end
+
+-- The job is over: nothing of it is left but, maybe, its grave.
+local function forget(id, now)
+    leave_fetch(id, now)
     for _, part in ipairs({jobs, lanes, keys, tries, deaths}) do
         redis.call('HDEL', part, id)
     end
@@ -245,5 +296,5 @@ local function dead_letter(id, now, reason, result)
             redis.call('HDEL', reasons, old)
         end
     end
-    forget(id)
+    forget(id, now)
 end

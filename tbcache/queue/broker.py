@@ -11,18 +11,19 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
+from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
 from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
+from tbcache.queue.script import Ask, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
-from tbcache.store.wire import to_micros
 
 
 class PacingBroker(Broker):
@@ -148,25 +149,15 @@ class PacingBroker(Broker):
 
     def _put(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
         is_fetch = message.actor_name == actor_name(message.queue_name)
+        lane: Lane = message.kwargs.get("lane", "interactive") if is_fetch else "interactive"
         name = caller_name(message.options.get("caller"), self.settings)
-        account = account_for(name, self.settings)
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
         is_said = name != self.settings.own_caller and "caller" not in message.options
         if is_said:
             message = message.copy(options={**message.options, "caller": name})
-        ask = Enqueue(
-            queue=queue_keys(self.store.keys, message.queue_name),
-            clears=self.store.keys.clears(message.queue_name),
-            id=message.message_id,
-            message=message.encode(),
-            key="",
-            lane=message.kwargs.get("lane", "interactive") if is_fetch else "interactive",
-            delay_us=to_micros(delay_ms / 1000),
-            charge="fetch",
-            caller=account.caller,
-            stride=account.stride,
-        )
-        self.store.run(ENQUEUE, ask)
+        ask = Ask(message.message_id, message.encode(), "")
+        wants = Wants(account_for(name, self.settings), lane, delay_ms / 1000)
+        run(put_all(self.store, "", message.queue_name, [ask], wants))
 
     def _put_off(self, job: Job, delay_ms: int) -> None:
         if job.is_fetch:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tbcache.io import now, run
+from tbcache.io import now, run, utc_now
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
+from tbcache.models.history import past
 from tbcache.models.untrusted import printable, whole_number
+from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
-from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
+from tbcache.queue.script import Ask, Queued, State
 from tbcache.settings import Settings, get_settings, get_source
 from tbcache.store import Store, get_store
-from tbcache.store.wire import MICROS, to_micros, to_time
+from tbcache.store.codec import DecodeError, decode_sentiment
+from tbcache.store.envelope import value_of
+from tbcache.store.wire import MICROS, to_time
 
 #: How often a caller who waits looks whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
@@ -28,12 +33,20 @@ MOST_RETRIED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A queued fetch. ``is_new`` is False when it joined one that was queued already."""
+    """What became of an ask for a fetch. ``state`` is "queued" where a job is queued for it, "joined" where
+    one of the same fetch was queued before, and "hit" where the answer was in the cache.
+    """
 
     request: FetchRequest
     job_id: str
-    is_new: bool
+    state: State
     _store: Store = field(repr=False, compare=False)
+    _outcome: Outcome | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_new(self) -> bool:
+        """False where no job was queued for it: there was one, or the answer."""
+        return self.state == "queued"
 
     def result(self, timeout: float | None = None) -> Outcome:
         """Wait for the outcome, ``timeout`` seconds at most (None: until it comes).
@@ -46,6 +59,8 @@ class Handle:
 
     async def arrival(self, timeout: float | None = None) -> Outcome:
         """:meth:`result`, in the world that it is awaited in."""
+        if self._outcome is not None:
+            return self._outcome
         key = self._store.keys.result(self.request.source, self.job_id)
         give_up = None if timeout is None else now() + timeout
         look_at = now() + LOOK_SECONDS
@@ -81,6 +96,7 @@ class Queue:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        self._worker = process_name(settings)
 
     def enqueue(
         self,
@@ -89,16 +105,30 @@ class Queue:
         *,
         delay_seconds: float = 0.0,
         needed: float = 0.0,
+        fresh_after: datetime | None = None,
         caller: str | None = None,
     ) -> Handle:
-        """Queue one fetch, or join the one that is queued for the same answer.
+        """Queue one fetch, or join the one that is queued for the same answer; none where that is cached.
+
+        The answer must be fresh for ``needed`` seconds more, and its load must have begun after the moment
+        ``fresh_after``: where a job of the same fetch runs that began before it, one more runs after that.
 
         ``caller`` is in whose name; the thread's, or the process's own, where it is None.
 
         Raises:
-          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
+          RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
-        return run(self.put(request, lane, delay_seconds=delay_seconds, needed=needed, caller=caller))
+        return run(
+            self.put(
+                request,
+                lane,
+                delay_seconds=delay_seconds,
+                needed=needed,
+                fresh_after=fresh_after,
+                caller=caller,
+            )
+        )
 
     async def put(
         self,
@@ -107,27 +137,92 @@ class Queue:
         *,
         delay_seconds: float = 0.0,
         needed: float = 0.0,
+        fresh_after: datetime | None = None,
         caller: str | None = None,
     ) -> Handle:
         """:meth:`enqueue`, in the world that it is awaited in."""
-        name = caller_name(caller, self._settings)
-        account = account_for(name, self._settings)
-        job = message(request, lane, needed, name)
-        keys, source = self._store.keys, request.source
-        ask = Enqueue(
-            queue=queue_keys(keys, source),
-            clears=keys.clears(source),
-            id=job.message_id,
-            message=job.encode(),
-            key=request.key,
-            lane=lane,
-            delay_us=to_micros(delay_seconds),
-            charge=get_source(source, self._settings).charge,
-            caller=account.caller,
-            stride=account.stride,
+        (handle,) = await self.put_many(
+            [request],
+            lane,
+            delay_seconds=delay_seconds,
+            needed=needed,
+            fresh_after=fresh_after,
+            caller=caller,
         )
-        queued = await self._store.ask(ENQUEUE, ask)
-        return Handle(request, queued.id, queued.is_new, self._store)
+        return handle
+
+    def enqueue_many(
+        self,
+        requests: Sequence[FetchRequest],
+        lane: Lane = "interactive",
+        *,
+        fresh_after: datetime | None = None,
+        caller: str | None = None,
+    ) -> list[Handle]:
+        """Queue fetches of any sources, as :meth:`enqueue` does each; what became of them, in their order.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
+          InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
+        """
+        return run(self.put_many(requests, lane, fresh_after=fresh_after, caller=caller))
+
+    async def put_many(
+        self,
+        requests: Sequence[FetchRequest],
+        lane: Lane = "interactive",
+        *,
+        delay_seconds: float = 0.0,
+        needed: float = 0.0,
+        fresh_after: datetime | None = None,
+        caller: str | None = None,
+    ) -> list[Handle]:
+        """:meth:`enqueue_many`, in the world that it is awaited in."""
+        name, found = caller_name(caller, self._settings), dict[int, Handle]()
+        wants = Wants(account_for(name, self._settings), lane, delay_seconds, needed)
+        for source, places in _by_source(requests).items():
+            after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
+            charge = get_source(source, self._settings).charge
+            some = [requests[place] for place in places]
+            handles = await self._put_all(source, some, name, wants._replace(after=after, charge=charge))
+            found.update(zip(places, handles, strict=True))
+        return [found[place] for place in range(len(requests))]
+
+    async def _put_all(
+        self, source: str, requests: Sequence[FetchRequest], name: str, wants: Wants
+    ) -> list[Handle]:
+        asks = [_ask(request, wants, name) for request in requests]
+        queued = await put_all(self._store, self._worker, source, asks, wants)
+        handles = [self._handle(request, one) for request, one in zip(requests, queued, strict=True)]
+        if damaged := [place for place, handle in enumerate(handles) if handle is None]:
+            # A worker finds it damaged as well, and removes it.
+            anew = wants._replace(charge="request")
+            again = await self._put_all(source, [requests[place] for place in damaged], name, anew)
+            for place, handle in zip(damaged, again, strict=True):
+                handles[place] = handle
+        return [handle for handle in handles if handle is not None]
+
+    def _handle(self, request: FetchRequest, queued: Queued) -> Handle | None:
+        """None for an entry that is damaged."""
+        outcome = None
+        if queued.state == "hit":
+            try:
+                sentiment = decode_sentiment(value_of(queued.entry))
+            except DecodeError:
+                return None
+            age = (self._store.clock.today - sentiment.as_of).total_seconds()
+            outcome = Outcome(request, sentiment, "cache", max(0.0, age))
+        return Handle(request, queued.id, queued.state, self._store, outcome)
+
+    async def _server_time(self, source: str, moment: datetime) -> float:
+        """The moment by the clock of the server that has the source's queue, in seconds since 1970.
+
+        Raises:
+          InvalidRequest: it is none, or is still to come.
+        """
+        at = utc_now()
+        seconds = (at - past("fresh_after", moment, at)).total_seconds()
+        return await self._store.clock.now_us(source) / MICROS - max(0.0, seconds)
 
     def depth(self, source: str) -> QueueDepth:
         """How much of ``source`` waits, runs and died.
@@ -233,16 +328,48 @@ def get_queue() -> Queue:
     return Queue(get_store(), get_settings())
 
 
-def enqueue(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
-    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``.
+def _ask(request: FetchRequest, wants: Wants, name: str) -> Ask:
+    job = message(request, wants.lane, wants.needed, wants.after, name)
+    return Ask(job.message_id, job.encode(), request.key)
+
+
+def _by_source(requests: Sequence[FetchRequest]) -> dict[str, list[int]]:
+    """The places of each source's requests."""
+    found: dict[str, list[int]] = {}
+    for place, request in enumerate(requests):
+        found.setdefault(request.source, []).append(place)
+    return found
+
+
+def enqueue(
+    source: str,
+    symbol: str,
+    hours: int = 24,
+    *,
+    fresh_after: datetime | None = None,
+    caller: str | None = None,
+) -> Handle:
+    """Queue the fetch of ``symbol`` from ``source`` for a worker, unless its answer is in the cache.
+
+    With ``fresh_after`` the answer is one whose load begins after that moment. ``caller`` is in whose name it
+    is fetched; the thread's, or the process's own, where it is None.
 
     Raises:
-      UnknownSource: no such source. InvalidRequest: no ticker, hours out of range, or no name of a caller.
-      RedisUnreachable: there is no queue without Redis.
+      UnknownSource: no such source. RedisUnreachable: there is no queue without Redis.
+      InvalidRequest: no ticker, hours out of range, a moment without a zone or still to come, or no name of a
+        caller.
     """
-    return run(put(source, symbol, hours, caller=caller))
+    return run(put(source, symbol, hours, fresh_after=fresh_after, caller=caller))
 
 
-async def put(source: str, symbol: str, hours: int = 24, *, caller: str | None = None) -> Handle:
+async def put(
+    source: str,
+    symbol: str,
+    hours: int = 24,
+    *,
+    fresh_after: datetime | None = None,
+    caller: str | None = None,
+) -> Handle:
     """:func:`enqueue`, in the world that it is awaited in."""
-    return await get_queue().put(get_source(source, get_settings()).request(symbol, hours), caller=caller)
+    request = get_source(source, get_settings()).request(symbol, hours)
+    return await get_queue().put(request, fresh_after=fresh_after, caller=caller)

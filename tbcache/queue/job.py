@@ -163,13 +163,22 @@ def actor_name(source: str) -> str:
 
 
 def message(
-    request: FetchRequest, lane: Lane, needed: float = 0.0, caller: str | None = None
+    request: FetchRequest,
+    lane: Lane,
+    needed: float = 0.0,
+    after: float = 0.0,
+    caller: str | None = None,
 ) -> dramatiq.Message[Any]:
-    """The message that asks a worker for ``request``; enqueued by the actor's name."""
+    """The message that asks a worker for ``request``; enqueued by the actor's name.
+
+    enqueue.lua reads ``lane``, ``needed`` and ``after`` in it, and writes them where an ask joins the job.
+    """
     # They are left out where they say nothing: a worker of an earlier version does not know them.
-    more = ({"others": request.others} if request.others else {}) | (
-        {"deep": True} if request.is_deep else {}
-    )
+    more: dict[str, Any] = {"others": request.others} if request.others else {}
+    if request.is_deep:
+        more["deep"] = True
+    if after:
+        more["after"] = after
     return dramatiq.Message(
         queue_name=request.source,
         actor_name=actor_name(request.source),

@@ -17,6 +17,9 @@ from tbcache.queue.job import UNBEGUN, Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
 from tbcache.queue.slot import current_slot
 
+#: After so long a job that was to load anew looks whether it may.
+NOT_LOADED_SECONDS = 2.0
+
 
 class JobMiddleware(Middleware):
     """Decides what becomes of a fetch of the pacing broker, whose consumer carries it out. What becomes of
@@ -54,7 +57,11 @@ class JobMiddleware(Middleware):
     ) -> None:
         if isinstance(message, Job) and message.is_fetch:
             is_awaited = message.kwargs.get("lane") != "prewarm"
-            message.finish = finish_of(result, exception, is_awaited)
+            is_old = isinstance(result, Outcome) and result.origin != "live"
+            if is_old and message.kwargs.get("after"):
+                message.finish = _not_loaded(result)
+            else:
+                message.finish = finish_of(result, exception, is_awaited)
 
 
 def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: bool = True) -> Finish:
@@ -76,6 +83,15 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
     delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
     seconds = RETRY_SECONDS if delay is None else _from_now(delay)
     return Finish("later", result, delay_seconds=seconds, is_try=True, reason=reason)
+
+
+def _not_loaded(outcome: Any) -> Finish:
+    """What becomes of a job that was to load anew, and got what was loaded before: another loads it, or the
+    source is closed."""
+    if outcome.error is None:
+        return Finish("later", delay_seconds=NOT_LOADED_SECONDS)
+    reason = f"it was not loaded anew: {outcome.error.message}"
+    return Finish("later", Result(failure=outcome.error), RETRY_SECONDS, is_try=True, reason=reason)
 
 
 def _from_now(moment: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from tbcache.limiter import Given, SlotScript, WindowKeys
 from tbcache.limiter.script import SeenReply
 from tbcache.models import Lane
 from tbcache.store import Keys
-from tbcache.store.reply import record, texts
+from tbcache.store.reply import record, records, texts
 from tbcache.store.script import Argument, Key, Script
 from tbcache.store.wire import MICROS
 
@@ -47,25 +47,40 @@ def queue_keys(keys: Keys, source: str) -> QueueKeys:
 
 
 class Enqueue(NamedTuple):
-    """Queue a job, or join the one that is queued for the same fetch."""
+    """Queue jobs, or join those that are queued for the same fetches; each ask is an :class:`Ask`."""
 
     queue: QueueKeys
     clears: Key
-    id: str
-    message: bytes
-    key: str
+    usage: Key
     lane: Lane
     delay_us: int
     charge: str
+    needed: float
+    after: float
+    worker: str
     caller: str
     stride: int
+    asks: tuple[Argument, ...]
+
+
+class Ask(NamedTuple):
+    """What enqueue.lua is told of a job; without the key of a fetch it is queued whatever is there."""
+
+    id: str
+    message: bytes
+    key: str
+
+
+#: What becomes of an ask: its answer is in the cache, its fetch was queued already, or it is queued now.
+State = Literal["hit", "joined", "queued"]
 
 
 class Queued(NamedTuple):
-    """The job in force, and whether it is the one that was sent."""
+    """The job in force of an ask, and the cache's entry of a hit."""
 
     id: str
-    is_new: bool
+    state: Annotated[State, lambda word: word.decode()]
+    entry: bytes
 
 
 class Dequeue(NamedTuple):
@@ -144,7 +159,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
     return Given(slots, held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
-ENQUEUE = Script("enqueue", Enqueue, record(Queued))
+ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 LOOK = Script("look", Look, record(Looked))
 FINISH = Script("finish", FinishJobs, texts)

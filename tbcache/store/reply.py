@@ -35,6 +35,11 @@ def record(kind: type[R]) -> Reply[R]:
     return Reply(_reader_of(kind), {"": kind})
 
 
+def records(kind: type[Any]) -> Reply[Any]:
+    """The answer's elements are any number of ``kind``."""
+    return Reply(_many_of(_reader_of(kind)), {"": kind})
+
+
 def one_of(*kinds: type[R]) -> Reply[R]:
     """The answer's first element names one of ``kinds``; what follows are its fields."""
     readers = {tag_of(kind).encode(): _reader_of(kind) for kind in kinds}

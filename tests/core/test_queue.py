@@ -18,6 +18,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
+from tbcache.io import run
 from tbcache.limiter import Limiter, limiter_of
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import (
@@ -29,9 +30,11 @@ from tbcache.models.error import (
     UpstreamUnavailable,
 )
 from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
+from tbcache.queue.account import Account
+from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
-from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, PARTS, Enqueue, FinishJobs, queue_keys
+from tbcache.queue.script import DEQUEUE, FINISH, PARTS, Ask, FinishJobs, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
@@ -49,7 +52,7 @@ SLOW = replace(BUILT_IN["twitter"], limits=(Limit(3, 60.0),), missing=())
 def declare(broker: PacingBroker, source: str, function: Callable[..., Any] | None = None) -> None:
     """An actor of that source."""
 
-    def fetch(symbol: str, hours: int, lane: str, needed: float = 0.0) -> None:
+    def fetch(symbol: str, hours: int, lane: str, needed: float = 0.0, after: float = 0.0) -> None:
         pass
 
     dramatiq.actor(actor_name=actor_name(source), queue_name=source, broker=broker)(function or fetch)
@@ -1419,18 +1422,30 @@ def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, 
     assert limiter_of(store).process_window("twitter").used(SLOW.limits[0]) == 1
 
 
-@pytest.mark.parametrize("is_queued", [False, True])
-def test_a_job_for_a_cached_answer_goes_before_all_others(
-    queue: Queue, store: Store, limited: Worker, is_queued: bool
+def test_a_job_whose_answer_is_found_in_the_cache_goes_before_all_others(
+    queue: Queue, store: Store, limited: Worker
 ) -> None:
-    """Behind some hundred that wait for slots nobody would find it."""
+    """Behind some hundred that wait for slots nobody would find it, and some may wait for it."""
     for number in range(120):
         queue.enqueue(job("twitter", f"T{number}"))
-    if is_queued:
-        queue.enqueue(job("twitter", "KNOWN"))
+    queue.enqueue(job("twitter", "KNOWN"))
     cache(store, "KNOWN")
     assert given(limited) == []
-    assert queue.enqueue(job("twitter", "KNOWN")).is_new is not is_queued
+    assert not queue.enqueue(job("twitter", "KNOWN")).is_new
+    assert given(limited) == [("KNOWN", None)]
+    assert queue.depth("twitter").interactive == 120
+
+
+def test_a_job_for_an_answer_that_is_too_big_to_be_replied_goes_before_all_others(
+    queue: Queue, store: Store, limited: Worker
+) -> None:
+    """A worker looks at it, without a slot."""
+    for number in range(120):
+        queue.enqueue(job("twitter", f"T{number}"))
+    cache(store, "KNOWN")
+    entry = store.keys.entry("twitter:KNOWN:24")
+    store.client.append(entry, "x" * 20_000)
+    assert queue.enqueue(job("twitter", "KNOWN")).state == "queued"
     assert given(limited) == [("KNOWN", None)]
     assert queue.depth("twitter").interactive == 120
 
@@ -1492,10 +1507,11 @@ def test_where_each_ask_is_charged_an_answer_needs_a_slot(
 def test_a_job_of_another_tag_is_never_answered(store: Store, limited: Worker) -> None:
     """Its entry lies in another hash slot, where no script of this queue may look."""
     cache(store, "AAPL")
-    keys, clears = queue_keys(store.keys, "twitter"), store.keys.clears("twitter")
-    message = message_of(queue_name="twitter")
-    for key in ("twitterX:AAPL:24", "news-tw:AAPL:24"):
-        store.run(ENQUEUE, Enqueue(keys, clears, key, message, key, "interactive", 0, "fetch", "", 0))
+    message = message_of(queue_name="twitter").encode()
+    asks = [Ask(key, message, key) for key in ("twitterX:AAPL:24", "news-tw:AAPL:24")]
+    assert {one.state for one in run(put_all(store, "", "twitter", asks, Wants(Account("", 0))))} == {
+        "queued"
+    }
     assert given(limited) == []
 
 
@@ -1582,7 +1598,7 @@ def test_a_job_that_cannot_be_read_is_dead_lettered_with_its_reason(
         message_of(version=2),
         message_of(actor_name="fetch.tomorrow"),
         message_of(kwargs={"symbol": "A", "hours": 1, "lane": "x", "newer_than": "2030-01-01"}),
-        message_of(args=["A", 1, "x", 0.0, "more"], kwargs={}),
+        message_of(args=["A", 1, "x", 0.0, 0.0, "more"], kwargs={}),
     ],
 )
 def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
@@ -1632,7 +1648,7 @@ def test_what_no_source_can_be_asked_for_is_dead_lettered_at_once(fleet: Fleet, 
     ]
 
 
-def broken(*_: Any) -> Any:
+def broken(*_: Any, **__: Any) -> Any:
     return 1 / 0
 
 

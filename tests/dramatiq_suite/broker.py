@@ -15,8 +15,11 @@ import dramatiq
 import dramatiq.brokers.redis
 from dramatiq.middleware import Middleware
 
+from tbcache.io import run
 from tbcache.queue import PacingBroker, Queue
-from tbcache.queue.script import ENQUEUE, Enqueue, queue_keys
+from tbcache.queue.account import Account
+from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.script import Ask
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 
@@ -76,20 +79,8 @@ class _Queue:
         self._broker, self._name = broker, name
 
     def put(self, message: bytes) -> None:
-        keys, id = self._broker.store.keys, f"put-{time.monotonic_ns()}"
-        ask = Enqueue(
-            queue_keys(keys, self._name),
-            keys.clears(self._name),
-            id,
-            message,
-            "",
-            "interactive",
-            0,
-            "",
-            "",
-            0,
-        )
-        self._broker.store.run(ENQUEUE, ask)
+        ask = Ask(f"put-{time.monotonic_ns()}", message, "")
+        run(put_all(self._broker.store, "", self._name, [ask], Wants(Account("", 0))))
 
     def get(self, timeout: float) -> bytes:
         (message,) = self._broker.store.call("HVALS", self._broker.store.keys.queue(self._name, "jobs"))

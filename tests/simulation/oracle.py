@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError
 from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
 from tbcache.limiter.script import Taken
-from tbcache.queue.script import END_PARTS
+from tbcache.queue.script import END_PARTS, Ask
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -276,12 +276,15 @@ class Oracle:
     # Jobs
 
     def _enqueue(self, who: str, call: Call, found: Any) -> None:
-        key = call.text("key")
-        if not found.is_new:
-            return
-        if key and key in self.open_jobs.values():
-            self.broken("one job", f"{key} is queued a second time")
-        self.open_jobs[found.id] = key
+        keys = [key.decode() for key in call.arguments["asks"][2 :: len(Ask._fields)]]
+        for key, queued in zip(keys, found, strict=True):
+            if queued.state != "queued":
+                continue
+            # One more may wait for the running one to be over.
+            most = 1 if call.number("after") or call.number("needed") else 0
+            if key and list(self.open_jobs.values()).count(key) > most:
+                self.broken("one job", f"{key} is queued a second time")
+            self.open_jobs[queued.id] = key
 
     def _dequeue(self, who: str, call: Call, found: Any) -> None:
         self._renew(call, found)

@@ -250,7 +250,9 @@ class Process(Host):
         )
         name = world.source.name
 
-        def fetch(symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0) -> None: ...
+        def fetch(
+            symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0, after: float = 0.0
+        ) -> None: ...
 
         dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
         self.broker.threads.open(WORKER_THREADS)

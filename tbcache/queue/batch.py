@@ -1,0 +1,73 @@
+"""Asks for jobs, on their way into a queue: so many in one call that Redis is not blocked for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from tbcache.models import Lane
+from tbcache.queue.account import Account
+from tbcache.queue.script import ENQUEUE, Ask, Enqueue, Queued, queue_keys
+from tbcache.store import Store
+from tbcache.store.script import Argument
+from tbcache.store.wire import to_micros
+
+#: In one call, at most: Redis takes about 2 ms for as many, and does nothing else meanwhile.
+MOST_ASKS = 200
+MOST_BYTES = 262_144
+
+
+class Wants(NamedTuple):
+    """What the asks of one call have in common. The answer must be fresh for ``needed`` seconds more, and its
+    load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
+    ``charge`` is the source's.
+    """
+
+    account: Account
+    lane: Lane = "interactive"
+    delay_seconds: float = 0.0
+    needed: float = 0.0
+    after: float = 0.0
+    charge: str = "fetch"
+
+
+async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
+    """Queue jobs; what became of each ask, in their order. Hits are counted in the name of ``worker``.
+
+    Raises:
+      RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
+    """
+    queued: list[Queued] = []
+    for chunk in _chunks(asks):
+        some = await store.ask(ENQUEUE, _call(store, worker, queue, chunk, wants))
+        queued.extend(some)
+    return queued
+
+
+def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wants) -> Enqueue:
+    parts: tuple[Argument, ...] = tuple(part for ask in asks for part in ask)
+    return Enqueue(
+        queue=queue_keys(store.keys, queue),
+        clears=store.keys.clears(queue),
+        usage=store.keys.usage(queue, store.clock.today),
+        lane=wants.lane,
+        delay_us=to_micros(wants.delay_seconds),
+        charge=wants.charge,
+        needed=wants.needed,
+        after=wants.after,
+        worker=worker,
+        caller=wants.account.caller,
+        stride=wants.account.stride,
+        asks=parts,
+    )
+
+
+def _chunks(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+    begin = size = 0
+    for at, ask in enumerate(asks):
+        size += len(ask.message)
+        if at > begin and (at - begin == MOST_ASKS or size > MOST_BYTES):
+            yield asks[begin:at]
+            begin, size = at, len(ask.message)
+    if begin < len(asks):
+        yield asks[begin:]
