@@ -12,6 +12,7 @@ from tbcache.fleet.warm_set import request_of
 from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
+from tbcache.models.error import Paused
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.rate_limiter import get_rate_limiter
@@ -47,7 +48,7 @@ class Deepening:
         for source in self._sources:
             try:
                 queued += self._fill(source)
-            except Unavailable as error:
+            except (Unavailable, Paused) as error:
                 log.warning("deepening.waits", source=source.name, reason=error.reason)
         return queued
 

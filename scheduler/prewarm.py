@@ -12,6 +12,7 @@ from tbcache.fleet.warm_sets import WarmSets
 from tbcache.io import now, run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
+from tbcache.models.error import Paused
 from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
@@ -58,7 +59,7 @@ class Prewarm:
                         due.request, "prewarm", needed=due.needed, delay_seconds=due.delay
                     )
                     queued += handle.is_new
-            except Unavailable as error:
+            except (Unavailable, Paused) as error:
                 log.warning("prewarm.waits", source=source.name, reason=error.reason)
         if queued:
             log.info("prewarm.queued", jobs=queued)

@@ -35,6 +35,7 @@ TROUBLE = ["cli/test_trouble.py"]
 BUDGET = ["core/test_budget.py"]
 FIGURES = ["core/test_monitoring.py", *TROUBLE]
 STORE = ["core/test_store.py"]
+OPERATOR = ["core/test_operator.py"]
 #: The tests that are about a script, or a part that scripts include, the quickest to fail first.
 SUITES = {
     "admit": [*ADMISSION, *CLEAR],
@@ -49,6 +50,8 @@ SUITES = {
     "commit": LIMITER,
     "release": LIMITER,
     "reopen": [*STORE, "core/test_fleet_limits.py", "core/test_member.py", "cli/test_fleet.py"],
+    "order": OPERATOR,
+    "bound": OPERATOR,
     "time": [*STORE, "core/test_admission.py"],
     "count": FIGURES,
     "minute": ["core/test_minute.py", *TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],
@@ -58,8 +61,8 @@ SUITES = {
     "lead": ["core/test_scheduler.py"],
     "probe": ["core/test_refusal.py", *STORE],
     "layout": ["core/test_layout.py", *STORE],
-    "enqueue": QUEUE,
-    "dequeue": [*QUEUE, *MEMBER],
+    "enqueue": [*QUEUE, *OPERATOR],
+    "dequeue": [*QUEUE, *MEMBER, *OPERATOR],
     "look": QUEUE,
     "finish": QUEUE,
     "clear": CLEAR,
@@ -68,6 +71,7 @@ SUITES = {
     "begin_load": LOAD,
     "end_load": LOAD,
     # What others include.
+    "stop": OPERATOR,
     "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],
     "epoch": ["core/test_jump.py", *LOSS],

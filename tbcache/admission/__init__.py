@@ -9,6 +9,7 @@ from tbcache.admission.admission import Admission
 from tbcache.admission.closure import bounded
 from tbcache.admission.delay import PlanDelay, Reach
 from tbcache.admission.verdict import (
+    STOPPED,
     Ask,
     Derive,
     Failed,
@@ -25,6 +26,7 @@ from tbcache.admission.verdict import (
 )
 
 __all__ = [
+    "STOPPED",
     "Admission",
     "Ask",
     "Derive",

@@ -148,6 +148,8 @@ class SharedAdmission:
                 if wait.why == "closed":
                     # Should Redis go, the upstream's word holds all the same.
                     self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
+                elif wait.why == "paused":
+                    self._limiter.closures.pause(name, wait.reason)
                 return wait
             case script.FailedReply():
                 return Failed(read_failure(found.failure))

@@ -104,9 +104,11 @@ class Join:
 
 
 #: Why there is no slot: the limit is used up; the upstream said stop; the day's money is spent; one
-#: is free, and is about to be given back by another process; Redis is away, and this process's part
-#: is used up.
-Why = Literal["limit", "closed", "budget", "giving_back", "share"]
+#: is free, and is about to be given back by another process; an operator has paused the source, or drains it;
+#: Redis is away, and this process's part is used up.
+Why = Literal["limit", "closed", "budget", "giving_back", "paused", "drained", "share"]
+#: An operator said so: nobody knows until when.
+STOPPED: tuple[Why, ...] = ("paused", "drained")
 
 
 @dataclass(frozen=True, slots=True)

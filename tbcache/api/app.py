@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tbcache.api import cache, docs, error, health, limit, metrics, sentiment, status, usage
+from tbcache.api import cache, docs, error, health, limit, metrics, operate, sentiment, status, usage
 from tbcache.api.access import Access
 from tbcache.api.context import Context
 from tbcache.models.version import __version__
@@ -30,9 +30,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    for part in (status, cache, limit, usage, health, metrics, docs):
+    for part in (status, cache, limit, usage, operate, health, metrics, docs):
         app.include_router(part.router)
     app.include_router(cache.write_router)
+    app.include_router(operate.write_router)
     app.include_router(sentiment.router)
     app.add_api_route("/", _root, include_in_schema=False)
     app.add_middleware(Access, token=context.settings.api_token)

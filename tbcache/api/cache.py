@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 
-from tbcache.api.context import Ctx
+from tbcache.api.context import Ctx, Op
 from tbcache.api.error import WRITE_REFUSALS
 from tbcache.api.model import CacheHealth, Cleared, ClearRequest, Pattern
 from tbcache.api.security import SCHEMES, WriteRoute
@@ -27,7 +27,7 @@ def cache_status(context: Ctx) -> CacheHealth:
 
 
 @write_router.post("/clear")
-def clear_cache(context: Ctx, body: ClearRequest | None = None, pattern: Pattern | None = None) -> Cleared:
+def clear_cache(operator: Op, body: ClearRequest | None = None, pattern: Pattern | None = None) -> Cleared:
     """Remove every key that matches `pattern`, given as JSON or in the query; `*` clears everything.
 
     Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
@@ -43,4 +43,4 @@ def clear_cache(context: Ctx, body: ClearRequest | None = None, pattern: Pattern
                 }
             ]
         )
-    return Cleared(pattern=chosen, cleared=context.fleet.clear(chosen))
+    return Cleared(pattern=chosen, cleared=operator.clear(chosen))

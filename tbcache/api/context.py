@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
-from tbcache.fleet import Fleet
+from tbcache.fleet import Fleet, Operator
 from tbcache.settings import Settings
 
 
@@ -32,4 +32,15 @@ def get_context(request: Request) -> Context:
     return context
 
 
+def get_operator(
+    request: Request,
+    who: Annotated[
+        str, Header(alias="X-Operator", description="Who does it, for the audit: a name without spaces.")
+    ] = "api",
+) -> Operator:
+    return get_context(request).fleet.as_operator(who)
+
+
 Ctx = Annotated[Context, Depends(get_context)]
+#: Whoever changes something, by the name that the request gives.
+Op = Annotated[Operator, Depends(get_operator)]

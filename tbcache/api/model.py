@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tbcache.models import Charge
 
@@ -21,6 +22,10 @@ def _pattern(text: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+def _texts(limits: Iterable[object]) -> tuple[str, ...]:
+    return tuple(map(str, limits))
 
 
 class Schema(BaseModel):
@@ -67,6 +72,66 @@ class Cleared(Schema):
     cleared: int
 
 
+class Reason(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"why": "the key is changed"}]})
+
+    why: str = Field("", description="For all to see, and for the audit.", max_length=200)
+
+
+class LimitsAsked(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"limits": "100/15m,2000/1d", "why": "shared key"}]}
+    )
+
+    limits: str = Field(description="Like 100/15m, or several with commas.", max_length=200)
+    why: str = Field("", max_length=200)
+
+
+class Order(Schema):
+    """A source or a queue is paused, or drained."""
+
+    what: str
+    since: datetime
+    who: str
+    why: str
+
+
+class Ordered(Schema):
+    name: str
+    before: Order | None = Field(description="What was said until then.")
+
+
+class Bound(Schema):
+    """Limits that an operator has set."""
+
+    limits: Annotated[tuple[str, ...], BeforeValidator(_texts)]
+    since: datetime
+    who: str
+    why: str
+
+
+class LimitsInForce(Schema):
+    source: str
+    limits: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+        description="In force from now on; none while no process uses the source."
+    )
+    is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
+
+
+class Reopened(Schema):
+    source: str
+    was_closed: bool
+
+
+class AuditLine(Schema):
+    at: datetime
+    who: str
+    what: str
+    name: str
+    detail: str
+    count: int | None
+
+
 class LimitStatus(Schema):
     """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
 
@@ -90,6 +155,8 @@ class SourceLimits(Schema):
     spent_until: datetime | None = Field(description="Until when the budget of the day is spent.")
     limits: list[LimitStatus] = Field(description="Those in force: the strictest of all processes.")
     configured: list[str] = Field(description="Those that the API itself was started with.")
+    order: Order | None = Field(description="An operator has paused the source, or drains it.")
+    bound: Bound | None = Field(description="The limits that an operator has set.")
 
 
 class RateLimits(Schema):
@@ -212,7 +279,7 @@ class Covered(Schema):
 
 
 class SourceState(Schema):
-    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `off`; `unknown` while Redis is away."""
+    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `paused`, `off`, `unknown`."""
 
     name: str
     state: str
@@ -220,6 +287,7 @@ class SourceState(Schema):
     closed_since: datetime | None
     closed_until: datetime | None
     closed_reason: str | None
+    order: Order | None = Field(description="An operator has paused the source, or drains it.")
     failing_since: datetime | None = Field(description="The first failure after a fetch went well.")
     refused_since: datetime | None
     refused_reason: str | None = Field(description="What Redis refuses of the source's keys, in its words.")

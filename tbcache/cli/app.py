@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import backfill, fetch, history, process, queue, record, status, up
+from tbcache.cli import backfill, fetch, history, operate, process, queue, record, status, up
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -18,6 +18,8 @@ app = typer.Typer(
     epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
 )
 cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
+queues = typer.Typer(epilog=operate.QUEUE_EXAMPLE)
+limits = typer.Typer(epilog=operate.LIMITS_EXAMPLE, invoke_without_command=True)
 provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
 
 
@@ -43,6 +45,11 @@ def _cache(data_dir: DataDir = None) -> None:
     """Clear what is cached."""
 
 
+@queues.callback()
+def _queues(data_dir: DataDir = None) -> None:
+    """Have a source or a queue paused, drained, or go on."""
+
+
 @provider.callback()
 def _provider(data_dir: DataDir = None) -> None:
     """Check a source of your own."""
@@ -56,7 +63,18 @@ app.command(epilog=queue.ENQUEUE_EXAMPLE)(queue.enqueue)
 app.command(epilog=queue.WARM_EXAMPLE)(queue.warm)
 app.command(epilog=queue.DEAD_EXAMPLE)(queue.dead)
 app.command(epilog=status.STATUS_EXAMPLE)(status.status)
-app.command(epilog=status.LIMITS_EXAMPLE)(status.limits)
+limits.callback()(status.limits)
+limits.command("show", epilog=operate.LIMITS_EXAMPLE)(operate.show)
+limits.command("set", epilog=operate.LIMITS_EXAMPLE)(operate.set_limits)
+limits.command("unset", epilog="Example: tbcache limits unset twitter")(operate.unset_limits)
+limits.command("reopen", epilog="Example: tbcache limits reopen twitter")(operate.reopen)
+limits.command("reset", epilog="Example: tbcache limits reset twitter --yes")(operate.reset)
+app.add_typer(limits, name="limits")
+queues.command("pause", epilog=operate.QUEUE_EXAMPLE)(operate.pause)
+queues.command("drain", epilog=operate.DRAIN_EXAMPLE)(operate.drain)
+queues.command("resume", epilog=operate.RESUME_EXAMPLE)(operate.resume)
+app.add_typer(queues, name="queue")
+app.command(epilog=operate.AUDIT_EXAMPLE)(operate.audit)
 cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)
 app.add_typer(cache, name="cache")
 app.command(epilog=record.RECORD_EXAMPLE)(record.record)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
+
 from tbcache.cli.error import say
-from tbcache.fleet import Fleet
+from tbcache.fleet import WHO, Fleet, Operator
 from tbcache.io.log import configure_logging
 from tbcache.models.error import RedisUnreachable
 from tbcache.settings import Settings, get_settings
@@ -35,6 +39,23 @@ def require_redis(settings: Settings) -> Fleet:
     fleet = configured_fleet(settings)
     fleet.require()
     return fleet
+
+
+def act_as(who: str | None) -> Operator:
+    """The operator ``who``; by default this user, on this machine.
+
+    Raises:
+      InvalidRequest: that is no name. RedisUnreachable: Redis does not answer, or nobody said where it is.
+    """
+    return require_redis(quiet_settings()).as_operator(who or f"{_user()}@{socket.gethostname()}"[:WHO])
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # In a container a user may have no name.
+        return str(os.getuid())
 
 
 def await_redis(settings: Settings) -> None:

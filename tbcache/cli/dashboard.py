@@ -24,6 +24,7 @@ _STATE_STYLE = {
     "failing": "red",
     "refused": "red",
     "closed": "red",
+    "paused": "yellow",
     "off": "dim",
     "unknown": "dim",
 }

@@ -56,6 +56,11 @@ OwnSource = Annotated[
     ),
 ]
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source, like twitter.")]
+Who = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who does it, for the audit (default: you, on this machine)."),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for all to see.", show_default=False)]
 Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Tickers, like AAPL or BRK.B.")]
 Hours = Annotated[int, typer.Option(help="Look back this many hours.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
+from tbcache.cli.context import act_as, configured_fleet, quiet_settings, require_redis
 from tbcache.cli.dashboard import dashboard, differences
 from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir
@@ -17,7 +17,6 @@ from tbcache.models.error import nearest
 from tbcache.settings import get_sources
 
 STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
-LIMITS_EXAMPLE = "Example: tbcache limits --reopen twitter"
 CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*'"
 
 
@@ -56,6 +55,7 @@ def _check(as_json: bool) -> int:
 
 
 def limits(
+    context: typer.Context,
     as_json: AsJson = False,
     reopen: Annotated[
         str | None,
@@ -63,23 +63,35 @@ def limits(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """List every limit of every source: used, remaining, when the next slot comes free."""
+    """List every limit of every source, or set one: used, remaining, when the next slot comes free."""
+    if context.invoked_subcommand is not None:
+        return
     if reopen is not None:
-        _reopen(reopen)
+        is_open = act_as(None).reopen(reopen)
+        say(f"{reopen} is open again" if is_open else f"{reopen} was not closed")
+    show_limits(as_json)
+
+
+def show_limits(as_json: bool) -> None:
+    """Print every limit of every source."""
     found = _look()
     for line in differences(found):
         say(line)
     if not wants_json(as_json):
         print_table(limit_table(found))
         return
-    fields = ("name", "state", "limits", "configured", "closed_until", "closed_reason", "missing")
+    fields = (
+        "name",
+        "state",
+        "limits",
+        "configured",
+        "closed_until",
+        "closed_reason",
+        "order",
+        "bound",
+        "missing",
+    )
     print_json([{field: getattr(source, field) for field in fields} for source in found.sources])
-
-
-def _reopen(name: str) -> None:
-    """Ask the upstream again: what it counts against us stays counted."""
-    is_open = require_redis(quiet_settings()).reopen(name)
-    say(f"{name} is open again" if is_open else f"{name} was not closed")
 
 
 def clear(
@@ -89,7 +101,7 @@ def clear(
 ) -> None:
     """Remove every cached answer that matches a pattern."""
     settings = quiet_settings()
-    count = configured_fleet(settings).clear(pattern)
+    count = act_as(None).clear(pattern)
     head = pattern.partition(":")[0]
     if count == 0 and head not in get_sources(settings):
         say(f"nothing matches {pattern!r}{nearest(head, get_sources(settings))}")

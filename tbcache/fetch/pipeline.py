@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from tbcache.admission import (
+    STOPPED,
     Admission,
     Ask,
     Derive,
@@ -50,6 +51,7 @@ from tbcache.models import (
 )
 from tbcache.models.error import (
     BudgetExhausted,
+    Paused,
     RateLimited,
     UpstreamError,
 )
@@ -183,7 +185,7 @@ class Pipeline:
                     seconds = min(join.seconds, left, JOIN_SECONDS)
                     await self.admission.wait_for(join, name, seconds)
                 case Wait(seconds) as wait:
-                    if now() + seconds > give_up:
+                    if wait.why in STOPPED or now() + seconds > give_up:
                         raise _limited(name, wait)
                     await world().sleep(seconds)
             ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
@@ -351,6 +353,8 @@ def _peek(job: Job[T], payload: bytes | None) -> Any:
 def _limited(source: str, wait: Wait) -> RateLimited:
     if wait.why == "budget":
         return BudgetExhausted(source, wait.retry_at, wait.reason)
+    if wait.why in STOPPED:
+        return Paused(source, wait.retry_at, wait.reason)
     return RateLimited(source, wait.retry_at, wait.reason)
 
 

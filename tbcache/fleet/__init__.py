@@ -2,9 +2,10 @@
 
 The command line, its dashboard, the HTTP API and the metrics are views of :class:`FleetStatus` and
 :class:`FleetUsage`: they set out what stands there, and work out nothing. What an operator can do is a
-method of :class:`Fleet`.
+method of :class:`Operator`, which `Fleet.as_operator` gives.
 """
 
+from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.model import (
     FleetStatus,
@@ -18,13 +19,18 @@ from tbcache.fleet.model import (
     difference,
     when,
 )
+from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
 from tbcache.queue import Handle
+from tbcache.store.order import WHO, Bound, Order
 
 __all__ = [
     "KEPT_DAYS",
+    "WHO",
+    "AuditLine",
+    "Bound",
     "CacheUsage",
     "DayUsage",
     "Fleet",
@@ -33,6 +39,9 @@ __all__ = [
     "FleetUsage",
     "Handle",
     "LimitStatus",
+    "LimitsInForce",
+    "Operator",
+    "Order",
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
+from tbcache.fleet.audit import Audit, AuditLine
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
+from tbcache.fleet.operator import Operator
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSource
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import DeadLetter, Handle, Queue
-from tbcache.settings import Settings, unconfigured
+from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
 
@@ -147,33 +148,21 @@ class Fleet:
 
     # What can be done about it
 
-    def clear(self, pattern: str) -> int:
-        """Remove every cached value whose key matches a glob, like ``twitter:*``; how many.
+    def as_operator(self, who: str) -> Operator:
+        """What can be done to the fleet; ``who`` does it, for the audit.
 
         Raises:
-          RedisUnreachable: Redis is away, or went away meanwhile.
+          InvalidRequest: no name (1-64 printable characters without spaces).
         """
-        self.require()
-        count = self._cache.clear_pattern(pattern)
-        if not self._store.is_available:
-            raise Unavailable(self._store.address, "it went away")
-        return count
+        return Operator(who, self._settings, self._store, self._look, lambda: self._cache)
 
-    def reopen(self, source: str) -> bool:
-        """Lift the closure of a source; True where it was closed. What is counted stays counted.
+    def audit(self, most: int = 100) -> list[AuditLine]:
+        """What operators have done, the last first.
 
         Raises:
-          UnknownSource: no process has such a source. RedisUnreachable: the closure stands in Redis.
+          RedisUnreachable: it stands in Redis.
         """
-        return self._limiter(source).reopen()
-
-    def reset(self, source: str) -> None:
-        """Forget every slot of a source, and its closure; the upstream does not forget what it has seen.
-
-        Raises:
-          UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
-        """
-        self._limiter(source).reset()
+        return Audit(self._store).read(most)
 
     def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
         """Queue a fetch for a worker, or join the one that is queued for the same answer.
@@ -198,9 +187,6 @@ class Fleet:
           UnknownSource: no source of this process. RedisUnreachable: there is no queue without Redis.
         """
         return self._queue.retry_dead(source)
-
-    def _limiter(self, source: str) -> RateLimiter:
-        return RateLimiter(unconfigured(self._known(source)), self._store)
 
     def _known(self, source: str) -> str:
         """Check the name of a source: also one that only other processes have declared or used is known."""

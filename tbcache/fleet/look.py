@@ -28,7 +28,7 @@ from tbcache.store.clear import read_logs
 from tbcache.store.refusal import Refusal
 from tbcache.store.rights import missing_rights
 from tbcache.store.server import ServerFacts, facts_of
-from tbcache.store.state import FIELDS, Closure, SourceState, state_of
+from tbcache.store.state import FIELDS, SourceState, state_of
 from tbcache.store.wire import MICROS, to_micros, to_time
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class Look:
         is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
         return SourceStatus(
             name=source.name,
-            state=_state(source, limits, recent, closure, refused, is_spent=is_spent),
+            state=_state(source, limits, recent, state, refused, is_spent=is_spent),
             missing=source.missing,
             credentials=source.variables,
             base_url=source.address,
@@ -218,6 +218,8 @@ class Look:
             charge=source.charge,
             day_cost=day_cost(source, snapshot.kept[source.name]) if source.is_enabled else None,
             busiest=busiest(snapshot.kept[source.name]),
+            order=state.order,
+            bound=state.bound,
         )
 
     def _configured(self, name: str) -> tuple[str, ...]:
@@ -340,14 +342,16 @@ def _state(
     source: Source,
     limits: Sequence[LimitStatus],
     recent: RecentMetrics,
-    closure: Closure | None,
+    state: SourceState,
     refused: Refusal | None,
     *,
     is_spent: bool,
 ) -> State:
     if not source.is_enabled:
         return "off"
-    if closure is not None:
+    if state.order is not None and state.order.what == "pause":
+        return "paused"
+    if state.closure is not None:
         return "closed"
     if refused is not None:
         return "refused"

@@ -12,11 +12,12 @@ from tbcache.models import Charge
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
 from tbcache.settings import why_off
+from tbcache.store.order import Bound, Order
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
 #: fetched fails. refused: Redis refuses its keys, or a script fails at them. closed: the upstream said
-#: stop. off: credentials are missing. unknown: Redis is away.
-State = Literal["ok", "limited", "failing", "refused", "closed", "off", "unknown"]
+#: stop. paused: an operator said so. off: credentials are missing. unknown: Redis is away.
+State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off", "unknown"]
 
 #: The kinds of troubles, for programs. While Redis cannot be used, nothing but that is known.
 ServerTrouble = Literal["redis_away", "redis_refuses"]
@@ -28,6 +29,7 @@ FleetTrouble = Literal[
     "script_broken",
     "keys_refused",
     "closed",
+    "paused",
     "failing",
     "budget",
     "unserved",
@@ -85,8 +87,9 @@ class SourceStatus:
     of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
     ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
     where no budget bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common
-    symbol of which most items come, with how much of its hours is known. While Redis is away,
-    ``warm`` and the figures are None.
+    symbol of which most items come, with how much of its hours is known. ``order`` is that an operator has
+    paused or drained it, ``bound`` the limits that one has set. While Redis is away, ``warm`` and the figures
+    are None.
     """
 
     name: str
@@ -115,6 +118,8 @@ class SourceStatus:
     charge: Charge = "fetch"
     day_cost: float | None = None
     busiest: Covered | None = None
+    order: Order | None = None
+    bound: Bound | None = None
 
     @property
     def is_enabled(self) -> bool:

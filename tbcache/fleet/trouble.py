@@ -116,11 +116,11 @@ def _keys_refused(source: str, refusal: Refusal) -> Trouble:
 
 def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
     for source in sources:
-        if source.state == "closed":
+        if source.closed_until is not None and source.is_enabled:
             what = f"{source.name} is closed ({source.closed_reason})"
             todo = (
                 "it opens by itself; if the reason is gone before, "
-                f"`tbcache limits --reopen {source.name}` opens it"
+                f"`tbcache limits reopen {source.name}` opens it"
             )
             since, until = source.closed_since, source.closed_until
             yield Trouble("closed", what, todo, source.name, since, until)
@@ -128,6 +128,10 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             what = f"{source.name} is failing ({_failures(source.recent)})"
             todo = _todo(source.recent, source.credentials)
             yield Trouble("failing", what, todo, source.name, source.failing_since)
+        if source.order is not None:
+            what = f"{source.name} is {source.order}"
+            todo = f"`tbcache queue resume {source.name}` has it go on"
+            yield Trouble("paused", what, todo, source.name, source.order.since)
         if source.spent_until is not None:
             what = f"{source.name} has spent its budget for the day (${source.daily_budget:g})"
             todo = (

@@ -283,9 +283,9 @@ class Limiter:
     # Without Redis
 
     def closed(self, source: str) -> Shortage | None:
-        """The closure of ``source``, as far as this process knows of one."""
+        """The closure or the pause of ``source``, as far as this process knows of one."""
         closure = self.closures.of(source)
-        return None if closure is None else Shortage(closure.seconds, "closed", closure.reason)
+        return None if closure is None else Shortage(closure.seconds, closure.why, closure.reason)
 
     def take_without_redis(
         self, source: str, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float
@@ -361,6 +361,10 @@ class Limiter:
         source, *closure = message.decode(errors="replace").split(" ", 2)
         if not closure:
             return source
+        if closure[0] == "paused":
+            self.closures.pause(source, closure[1] if len(closure) == 2 else closure[0])
+        elif closure[0] == "resumed":
+            self.closures.resume(source)
         until_us = whole_number(closure[0], most=MOST_US)
         if until_us is not None and len(closure) == 2:
             self.on_closure(source, until_us, closure[1])

@@ -174,6 +174,10 @@ class Membership:
         else:
             # A process that missed the notice that the source was reopened learns it here.
             self._limiter.closures.on_open(source, asked_at)
+        if allotted.paused:
+            self._limiter.closures.pause(source, allotted.paused)
+        else:
+            self._limiter.closures.resume(source, asked_at)
         await self._remove_dead(source, allotted.now, allotted.absent)
 
     def _check_limits(self, source: str, window: ProcessWindow) -> None:

@@ -75,6 +75,7 @@ class Allotted(NamedTuple):
     seen: SeenReply
     closed_until: int
     reason: str
+    paused: str
     are_all_present: bool
     absent: tuple[str, ...]
     is_whole: bool

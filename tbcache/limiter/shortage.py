@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 
 
 class Shortage(NamedTuple):
-    """For how many seconds there is no slot: the source is closed, or this process's share is used.
+    """For how many seconds there is no slot: the source is closed or paused, or this process's share is used.
 
     ``reason`` is in words for whoever asked.
     """
 
     seconds: float
-    why: Literal["closed", "share"]
+    why: Literal["closed", "paused", "share"]
     reason: str

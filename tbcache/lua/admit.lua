@@ -123,7 +123,8 @@ local serves = fresh_until(timeline_head) > now + needed_us and hours_of(timelin
 --@include window
 --@include usage
 --@include lease
-local window = {slots = slots, state = state, fleet = fleet, process = process, fleet_entries = fleet_entries or nil}
+local window = {slots = slots, state = state, fleet = fleet, process = process, fleet_entries = fleet_entries or nil,
+    is_for_new = not is_held}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 -- Every verdict from here on leaves by this. What becomes of the slot that the queue held for this ask follows from it:

@@ -2,6 +2,7 @@
 --@include member
 --@include epoch
 --@include fleet
+--@include stop
 -- beat: a process says that it is there, and learns the limits in force and its part of them
 -- while Redis is away from it: its share, and its allowances, which are what it may take of that at
 -- once. The shares never add up to more than 1, nor the allowances to more than what is free.
@@ -18,10 +19,10 @@
 --       epoch        the name for a new one
 --       hold_us
 -- Replies
---       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, are_all_present, absent, is_whole, left_us
+--       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, paused, are_all_present, absent, is_whole, left_us
 --                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
---                    what check_in replies; until when the source is closed (us; 0: it is not), and why; are_all_present when
---                    nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
+--                    what check_in replies; until when the source is closed (us; 0: it is not), and why; by whom it is
+--                    paused, and why, in words, "" where it is not; are_all_present when nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet
 --       late: now    past the deadline: nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = process}
@@ -52,7 +53,7 @@ if has_changed then
 end
 
 local stored = redis.call('HMGET', window.state, 'limits', 'closed_until', 'closed_reason', 'wanted_until',
-    'lost_at', 'whole_at', 'left_until')
+    'lost_at', 'whole_at', 'left_until', 'order')
 window.limits = parse_limits(stored[1] or limits)
 local is_whole = not window.is_behind and now >= whole_from(stored[5], stored[6], longest(window.limits), hold)
 
@@ -81,17 +82,17 @@ end
 local reserved, granted = read_allowances(allowances), {}
 members.allowances[process] = nil
 local is_wanted = tonumber(stored[4] or 0) > now
+local is_paused, pause = stopped_by(stored[8])
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local absent_part, others = reserved_of(window, limit, now, 0)
     local free = count - ours - others_use(window.slots, window.state, count, span, now, ours) - absent_part
-    local is_shut = is_wanted or window.is_behind or now < whole_from(stored[5], stored[6], span, hold)
+    local is_shut = is_wanted or is_paused or window.is_behind or now < whole_from(stored[5], stored[6], span, hold)
     local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if allowance > 0 then
-        local name = limit_name(limit)
-        granted[#granted + 1] = name .. '=' .. int(allowance)
-        reserved[name] = math.max(allowance, reserved[name] or 0)
+        granted[#granted + 1] = limit_name(limit) .. '=' .. int(allowance)
+        add_allowance(reserved, int(span), limit_name(limit), allowance)
     end
 end
 write_allowances(window, reserved)
@@ -101,5 +102,5 @@ redis.call('PEXPIRE', window.state, STATE_TTL_MS)
 local closed_until = moment(stored[2]) > now and moment(stored[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
 return reply_allotted(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    stored[1] or limits, members.count, seen, closed_until, stored[3] or '', #members.absent == 0, absent,
+    stored[1] or limits, members.count, seen, closed_until, stored[3] or '', pause or '', #members.absent == 0, absent,
     is_whole, math.max(0, tonumber(stored[7] or 0) - now))

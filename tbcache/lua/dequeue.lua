@@ -3,8 +3,8 @@
 --@include envelope
 --@include queue
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
--- those whose answer is in the cache without a slot. A queue without limits has no window: no key of
--- one is touched, and its jobs come without slots.
+-- those whose answer is in the cache without a slot. A queue without limits has no window: nothing of
+-- one is touched but what an operator has said, and its jobs come without slots.
 --
 -- KEYS  queue        (see queue.lua)
 --       window       (see state.lua)
@@ -250,8 +250,16 @@ local function take_suspect()
     end
 end
 
-take_suspect()
-if not is_called and readiness ~= 'free' then
+-- The jobs of a source are stopped by its window (see look): those go on whose answer is in the cache.
+local is_stopped = not is_paced and stopped_by(redis.call('HGET', state, 'order'))
+if is_stopped then
+    redis.call('DEL', bell)
+    redis.call('PEXPIRE', state, STATE_TTL_MS)
+    ask_again_at(now + STOP_POLL_US)
+else
+    take_suspect()
+end
+if not is_stopped and not is_called and readiness ~= 'free' then
     take(interactive, 1)
     take(prewarm, prewarm_fraction)
     if most > 0 then

@@ -3,6 +3,7 @@
 --@include envelope
 --@include queue
 --@include usage
+--@include stop
 -- enqueue: queues jobs, or joins those that are queued for the same fetches. What is in the cache is replied, and
 -- nothing is queued for it; an answer that is too big for that is left to a worker, and its job goes before all
 -- others: it needs no slot. Who joins a job has it at the better of two places: where it is, or where a job of their
@@ -12,7 +13,10 @@
 -- A fetch has one job while it waits and while it runs. An ask that a running job does not serve, as it began too
 -- early, joins the one that comes after it; see `pending` in queue.lua.
 --
+-- A queue that an operator drains accepts no further job.
+--
 -- KEYS  queue      (see queue.lua)
+--       state      of the source or the queue (see state.lua)
 --       clears     the log of clears (see clear.lua)
 --       usage      HASH of the source's UTC day
 -- ARGV  lane       "interactive" | "prewarm"
@@ -23,9 +27,10 @@
 --       worker     in whose name hits are counted
 --       caller     on whose account the jobs are; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
+--       is_follow_up   a job that runs sends them, as part of what was accepted before
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
--- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued", and the entry of a hit (see
---                    envelope.lua)
+-- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued" | "refused", and the entry of a hit (see
+--                    envelope.lua), or why it is refused
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
@@ -35,6 +40,8 @@ after = math.min(after, now / 1000000)
 local account = lane .. ' ' .. int(stride) .. ' ' .. caller
 local in_lane = lane == 'prewarm' and prewarm or interactive
 local hits, is_changed, is_for_workers = 0, false, false
+local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
+local is_drained = stop == 'drained'
 
 -- Until when the answer of a fetch is fresh (us), and its entry; 0 where there is none, or the ask is charged all the
 -- same.
@@ -153,6 +160,9 @@ end
 
 -- is_first: it needs no slot.
 local function queue(id, message, key, is_first)
+    if is_drained then
+        return reply_queued(id, 'refused', refusal)
+    end
     while key == '' and redis.call('HEXISTS', jobs, id) == 1 do
         id = id .. '+'
     end
@@ -176,6 +186,9 @@ local function follow(id, message, key, next_id)
     if words then
         strengthen(next_id, words, message)
         return reply_queued(next_id, 'joined', '')
+    end
+    if is_drained then
+        return reply_queued(id, 'refused', refusal)
     end
     write(id, message, key, '+' .. key)
     return reply_queued(id, 'queued', '')

@@ -8,7 +8,8 @@ local function agree(state_key, fleet_key)
     for i, process in ipairs(redis.call('ZRANGE', fleet_key, 0, -1)) do
         fields[i] = 'limits:' .. process
     end
-    local limits = {}
+    -- What an operator has set holds beside what the processes were started with.
+    local limits = parse_limits(string.match(redis.call('HGET', state_key, 'bound') or '', '^%S*'))
     for _, text in ipairs(read_fields(state_key, fields)) do
         limits = in_force(limits, text or '')
     end

@@ -16,17 +16,26 @@ local function read_fields(key, fields)
     return values
 end
 
--- "count:span=allowance,..." -> {count:span -> allowance}
+-- Adds an allowance to those of a process, span -> {limit: its name, slots}, where it is larger than the one that is
+-- there. It counts in the limit of its span, whatever count that has by now: its process may not know yet that another
+-- was set.
+local function add_allowance(allowances, span, limit, slots)
+    if slots > (allowances[span] and allowances[span].slots or 0) then
+        allowances[span] = {limit = limit, slots = slots}
+    end
+end
+
+-- "count:span=slots,..."
 local function read_allowances(text)
     local allowances = {}
-    for name, allowance in string.gmatch(text, '(%d+:%d+)=(%d+)') do
-        allowances[name] = tonumber(allowance)
+    for limit, span, slots in string.gmatch(text, '(%d+:(%d+))=(%d+)') do
+        add_allowance(allowances, span, limit, tonumber(slots))
     end
     return allowances
 end
 
 -- Who takes slots: {count: how many; shares: process -> its part of each limit; absent: the shares of those
--- who may be sending on their own; allowances: process -> limit -> allowance}.
+-- who may be sending on their own; allowances: process -> span -> allowance}.
 local function members_of(window, now)
     if window.members then
         return window.members
@@ -59,22 +68,23 @@ end
 -- What of a limit is reserved for those who are absent, and what for the others' allowances; of the
 -- taker's own allowance, what is left of it after `cost`.
 local function reserved_of(window, limit, now, cost)
-    local members, absent, allowances, name = members_of(window, now), 0, 0, nil
+    local members, absent, allowances, span = members_of(window, now), 0, 0, nil
     for _, share in ipairs(members.absent) do
         absent = absent + math.floor(limit[1] * share + ROUNDING)
     end
     for process, allowance in pairs(window.process and members.allowances or {}) do
-        name = name or limit_name(limit)
-        allowances = allowances + math.max(0, (allowance[name] or 0) - (process == window.process and cost or 0))
+        span = span or int(limit[2])
+        local kept = allowance[span] and allowance[span].slots or 0
+        allowances = allowances + math.max(0, kept - (process == window.process and cost or 0))
     end
     return absent, allowances
 end
 
 local function write_allowances(window, allowances)
     local parts = {}
-    for name, allowance in pairs(allowances) do
-        if allowance > 0 then
-            parts[#parts + 1] = name .. '=' .. int(allowance)
+    for _, allowance in pairs(allowances) do
+        if allowance.slots > 0 then
+            parts[#parts + 1] = allowance.limit .. '=' .. int(allowance.slots)
         end
     end
     if parts[1] then
@@ -89,8 +99,8 @@ local function spend(window, cost)
     local allowances = window.members and window.members.allowances[window.process]
     if allowances then
         local left = {}
-        for name, allowance in pairs(allowances) do
-            left[name] = math.max(0, allowance - cost)
+        for span, allowance in pairs(allowances) do
+            left[span] = {limit = allowance.limit, slots = math.max(0, allowance.slots - cost)}
         end
         window.members.allowances[window.process] = left
         write_allowances(window, left)

@@ -35,8 +35,8 @@ local function write_parts(window, share, allowances)
         redis.call('HSET', state, 'share:' .. process, share)
     end
     local reserved = read_allowances(redis.call('HGET', state, 'rooms:' .. process) or '')
-    for name, allowance in pairs(read_allowances(allowances)) do
-        reserved[name] = math.max(allowance, reserved[name] or 0)
+    for span, allowance in pairs(read_allowances(allowances)) do
+        add_allowance(reserved, span, allowance.limit, allowance.slots)
     end
     write_allowances(window, reserved)
 end

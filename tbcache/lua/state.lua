@@ -31,10 +31,16 @@
 --                            share:<process>: the part of each limit that is the
 --                            process's own while Redis is away from it; only of a process
 --                            that can go on without Redis;
---                            allowances:<process>: "count:span=allowance,...", how many slots of
+--                            rooms:<process>: "count:span=allowance,...", how many slots of
 --                            each limit it may take at once then: reserved for it;
 --                            wanted_until: nobody is given allowances until then (us), as
 --                            somebody had need of them;
+--                            order: what an operator has said, "WHAT SINCE WHO WHY": "pause" is to send
+--                            nothing and to hand out nothing, "drain" is to accept nothing new; since when
+--                            (us), who said so, and why (see order.lua). Of a queue that is no source's there
+--                            is only this;
+--                            bound: the limits that an operator has set, "LIMITS SINCE WHO WHY": they hold
+--                            beside those of the processes (see bound.lua);
 --                            demand, demand_at: interactive slots taken per us, of
 --                            late, and as of when (us);
 --                            paced:<span>: when the pre-warm lane may go on (us), once

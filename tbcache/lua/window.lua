@@ -3,22 +3,24 @@
 --@include member
 --@include lane
 --@include epoch
+--@include stop
 -- window: the held sliding window, shared by every script that takes or looks; state.lua describes its keys.
 --
 -- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only; is_behind: it has yet
--- to put its slots back (see check_in); limits: those in force; and what the state says of it}.
+-- to put its slots back (see check_in); is_for_new: it is taken from for what was not accepted before; limits: those
+-- in force; and what the state says of it}.
 --
 -- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
 -- the upstream said stop (the text is the upstream's), GIVING_BACK it is about to be given
--- back by others, "budget" the day's money is spent.
+-- back by others, "budget" the day's money is spent, "paused" and "drained" an operator said so (see stop.lua).
 
 local GIVING_BACK_POLL_US = 5000
 
 -- What mostly stands in the state, read at once: the rest is read by those who need it. Of each of the asker's limits
 -- there are two fields more, which tell whether anything is known of others that use it.
-local STORED_AHEAD = 7
+local STORED_AHEAD = 8
 local function read_state(window, asked)
-    local fields = {'epoch', 'limits', 'closed_until', 'lost_at', 'horizon', 'demand', 'demand_at'}
+    local fields = {'epoch', 'limits', 'closed_until', 'lost_at', 'horizon', 'demand', 'demand_at', 'order'}
     for _, limit in ipairs(asked) do
         fields[#fields + 1], fields[#fields + 2] = 'foreign:' .. limit[3], 'learned:' .. limit[3]
     end
@@ -35,6 +37,7 @@ local function open_window(window, limits, asked, ignores_fleet)
     window.limits = stored[2] and stored[2] ~= limits and not ignores_fleet and in_force(asked, stored[2]) or asked
     window.closed_until, window.lost_at = moment(stored[3]), tonumber(stored[4] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(stored[5] or 0), stored[6], stored[7]
+    window.order = stored[8]
     -- True where no field says that others use the limits.
     window.is_unshared = window.limits == asked
     for at = STORED_AHEAD + 1, STORED_AHEAD + 2 * #asked do
@@ -58,7 +61,7 @@ local function has_plenty(window, now, cost)
     if not (window.stamps and window.is_unshared) then
         return false
     end
-    if window.closed_until > now or window.lost_at > 0 or window.is_behind then
+    if window.closed_until > now or window.lost_at > 0 or window.is_behind or window.order then
         return false
     end
     for _, limit in ipairs(window.limits) do
@@ -166,6 +169,12 @@ local function look(window, now, cost, fraction)
         if not status.count or limit[1] - found.used < status.count - status.used then
             status.count, status.span, status.used = limit[1], limit[2], found.used
         end
+    end
+    local stop, words = stopped_by(window.order, window.is_for_new)
+    if stop then
+        -- Nobody knows until when.
+        status.retry_at, status.code, status.text = now + STOP_POLL_US, stop, words
+        status.is_certain = false
     end
     return status
 end

@@ -7,7 +7,8 @@ TbcacheError
 ├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
 ├── RedisUnreachable            Redis is needed here and is not reachable
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
-│   └── BudgetExhausted         the source's money for today is spent (retry_at)
+│   ├── BudgetExhausted         the source's money for today is spent (retry_at)
+│   └── Paused                  an operator has paused the source or the queue, or drains it
 ├── ResultTimeout               a queued fetch was not done in time
 ├── RepositoryUnavailable       the database is needed here and does not answer
 └── UpstreamError               the upstream answered with something that is no page of items
@@ -141,6 +142,17 @@ class BudgetExhausted(RateLimited):
 
     def __init__(self, source: str, retry_at: datetime, reason: str = "daily budget spent") -> None:
         super().__init__(source, retry_at, reason)
+
+
+class Paused(RateLimited):
+    """An operator has paused the source or the queue, or drains it; ``reason`` says who, and why.
+
+    Nobody knows until when: ``retry_at`` is when to ask again.
+    """
+
+    def __init__(self, source: str, retry_at: datetime, reason: str = "paused") -> None:
+        super().__init__(source, retry_at, reason)
+        self.args = (f"{source}: {reason}; it goes on when an operator resumes it",)
 
 
 class ResultTimeout(TbcacheError, TimeoutError):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
+from tbcache.io import utc_now
+from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import Lane
+from tbcache.models.error import Paused
+from tbcache.models.untrusted import printable
 from tbcache.queue.account import Account
 from tbcache.queue.script import ENQUEUE, Ask, Enqueue, Queued, queue_keys
 from tbcache.store import Store
@@ -20,7 +25,7 @@ MOST_BYTES = 262_144
 class Wants(NamedTuple):
     """What the asks of one call have in common. The answer must be fresh for ``needed`` seconds more, and its
     load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
-    ``charge`` is the source's.
+    ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
     """
 
     account: Account
@@ -29,6 +34,7 @@ class Wants(NamedTuple):
     needed: float = 0.0
     after: float = 0.0
     charge: str = "fetch"
+    is_follow_up: bool = False
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
@@ -36,11 +42,15 @@ async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wa
 
     Raises:
       RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
+      Paused: an operator drains the queue. What was there already is joined all the same.
     """
     queued: list[Queued] = []
     for chunk in _chunks(asks):
         some = await store.ask(ENQUEUE, _call(store, worker, queue, chunk, wants))
         queued.extend(some)
+    for one in queued:
+        if one.state == "refused":
+            raise Paused(queue, utc_now() + timedelta(seconds=PAUSE_SECONDS), printable(one.entry))
     return queued
 
 
@@ -48,6 +58,7 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
     parts: tuple[Argument, ...] = tuple(part for ask in asks for part in ask)
     return Enqueue(
         queue=queue_keys(store.keys, queue),
+        state=store.keys.state(queue),
         clears=store.keys.clears(queue),
         usage=store.keys.usage(queue, store.clock.today),
         lane=wants.lane,
@@ -58,6 +69,7 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
         worker=worker,
         caller=wants.account.caller,
         stride=wants.account.stride,
+        is_follow_up=wants.is_follow_up,
         asks=parts,
     )
 

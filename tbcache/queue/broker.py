@@ -116,7 +116,7 @@ class PacingBroker(Broker):
         worker dies first, it is there once.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis.
+          RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
         """
         self.emit_before("enqueue", message, delay)
         if isinstance(message, Job):
@@ -156,7 +156,10 @@ class PacingBroker(Broker):
         if is_said:
             message = message.copy(options={**message.options, "caller": name})
         ask = Ask(message.message_id, message.encode(), "")
-        wants = Wants(account_for(name, self.settings), lane, delay_ms / 1000)
+        # What a job that runs sends, as the next one of a pipeline, was accepted with it.
+        is_follow_up = CurrentMessage.get_current_message() is not None
+        account = account_for(name, self.settings)
+        wants = Wants(account, lane, delay_ms / 1000, is_follow_up=is_follow_up)
         run(put_all(self.store, "", message.queue_name, [ask], wants))
 
     def _put_off(self, job: Job, delay_ms: int) -> None:

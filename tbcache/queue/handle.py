@@ -116,7 +116,7 @@ class Queue:
         ``caller`` is in whose name; the thread's, or the process's own, where it is None.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis.
+          RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
         return run(
@@ -162,7 +162,8 @@ class Queue:
         """Queue fetches of any sources, as :meth:`enqueue` does each; what became of them, in their order.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
+          RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
+            first of them may be queued by then.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
         return run(self.put_many(requests, lane, fresh_after=fresh_after, caller=caller))
@@ -356,6 +357,7 @@ def enqueue(
 
     Raises:
       UnknownSource: no such source. RedisUnreachable: there is no queue without Redis.
+      Paused: an operator drains the queue.
       InvalidRequest: no ticker, hours out of range, a moment without a zone or still to come, or no name of a
         caller.
     """

@@ -50,6 +50,7 @@ class Enqueue(NamedTuple):
     """Queue jobs, or join those that are queued for the same fetches; each ask is an :class:`Ask`."""
 
     queue: QueueKeys
+    state: Key
     clears: Key
     usage: Key
     lane: Lane
@@ -60,6 +61,7 @@ class Enqueue(NamedTuple):
     worker: str
     caller: str
     stride: int
+    is_follow_up: bool
     asks: tuple[Argument, ...]
 
 
@@ -71,12 +73,13 @@ class Ask(NamedTuple):
     key: str
 
 
-#: What becomes of an ask: its answer is in the cache, its fetch was queued already, or it is queued now.
-State = Literal["hit", "joined", "queued"]
+#: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, or an
+#: operator drains the queue.
+State = Literal["hit", "joined", "queued", "refused"]
 
 
 class Queued(NamedTuple):
-    """The job in force of an ask, and the cache's entry of a hit."""
+    """The job in force of an ask, and the cache's entry of a hit, or why it is refused."""
 
     id: str
     state: Annotated[State, lambda word: word.decode()]

@@ -182,6 +182,11 @@ class Keys:
         return f"{self.namespace}:sweeper"
 
     @property
+    def audit(self) -> str:
+        """LIST, a line of JSON for each thing that an operator did: fleet/audit.py."""
+        return f"{self.namespace}:audit"
+
+    @property
     def workers(self) -> str:
         """HASH worker -> JSON of its last heartbeat."""
         return f"{self.namespace}:workers"

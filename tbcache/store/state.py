@@ -1,4 +1,5 @@
-"""What all processes share of a source, as it stands in Redis: a closure, and the limits in force."""
+"""What all processes share of a source, as it stands in Redis: a closure, the limits in force, and what
+operators have said."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from typing import Any
 from tbcache.models import Limit
 from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.store.connection import Store
+from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.store.wire import MICROS, read_limits, to_time
 
-FIELDS = ("closed_until", "closed_reason", "limits", "closed_at")
+FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "bound")
 #: The upstream's words, and ours behind them.
 REASON = 400
 
@@ -41,6 +43,8 @@ class SourceState:
 
     closure: Closure | None = None
     limits: tuple[Limit, ...] = ()
+    order: Order | None = None
+    bound: Bound | None = None
 
 
 def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
@@ -77,9 +81,10 @@ def state_of(found: Any, now: datetime) -> SourceState:
     """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
     if not isinstance(found, Sequence):
         return SourceState()
-    until, reason, limits, closed_at = found
+    until, reason, limits, closed_at, order, bound = found
     ends_at = moment(until)
     is_closed = ends_at is not None and ends_at > now
     since, why = moment(closed_at), printable(reason or b"closed", REASON)
     closure = Closure(ends_at, why, since) if ends_at and is_closed else None
-    return SourceState(closure, read_limits((limits or b"").decode(errors="replace")))
+    in_force = read_limits((limits or b"").decode(errors="replace"))
+    return SourceState(closure, in_force, read_order(order), read_bound(bound))

@@ -32,6 +32,9 @@ PATHS = {
     "/api/monitoring/cache/clear",
     "/api/sentiment/{source}/{symbol}",
     "/api/history",
+    "/api/audit",
+    *(f"/api/queue/{{name}}/{verb}" for verb in ("pause", "drain", "resume")),
+    *(f"/api/limits/{{source}}/{verb}" for verb in ("set", "unset", "reopen", "reset")),
 }
 
 

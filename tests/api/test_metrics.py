@@ -145,7 +145,7 @@ def test_troubles_are_exposed_by_kind(client: TestClient, store: Store, monitor:
     monitor.beat("worker", started_at=utc_now())
     samples = scrape(client)
     told = [value for (name, _), value in samples.items() if name == "tbcache_troubles"]
-    assert told == [0] * 15
+    assert told == [0] * 16
     for name in ("news", "stocktwits"):
         key = store.keys.state(name)
         store.client.hset(key, "closed_until", int((time.time() + 100) * 1e6))

@@ -78,7 +78,7 @@ def test_a_source_that_the_upstream_closed_says_why(settings: Settings, store: S
     (trouble,) = status.troubles
     assert (trouble.kind, trouble.source, trouble.since) == ("closed", "stocktwits", None)
     assert trouble.until == to_time(until_us)
-    assert "`tbcache limits --reopen stocktwits`" in trouble.todo
+    assert "`tbcache limits reopen stocktwits`" in trouble.todo
 
 
 def test_a_source_that_is_off_names_its_variables(settings: Settings, store: Store) -> None:
@@ -194,7 +194,7 @@ def test_a_source_that_only_others_know_is_opened_by_hand_as_well(
     state = store.keys.state("alphavantage")
     store.client.hset(state, mapping={"closed_until": int(until.timestamp() * 1e6), "closed_reason": "no"})
     store.client.expire(state, 60)
-    assert "limits --reopen alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
+    assert "limits reopen alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
     done = cli("limits", "--reopen", "alphavantage", REDIS_URL=server.url)
     assert (done.code, done.err) == (0, "tbcache: alphavantage is open again\n")
 

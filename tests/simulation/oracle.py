@@ -22,6 +22,7 @@ from tbcache.queue.script import END_PARTS, Ask
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
+from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace
 from tests.simulation.scripts import Call, Scripts
@@ -149,11 +150,18 @@ class Oracle:
         closed_until = self._number("HGET", state, "closed_until")
         if closed_until > max(now, start):
             self.broken("closed", f"{who} was granted a slot while the source is closed ({call.script.name})")
-        for limit in self.source.limits:
+        order, bound = self._operated()
+        if order is not None and order.what == "pause":
+            self.broken("paused", f"{who} was granted a slot while the source is paused ({call.script.name})")
+        for limit in (*self.source.limits, *(bound.limits if bound is not None else ())):
             since = start - round(limit.window_seconds * MICROS)
             taken = self._number("ZCOUNT", self.keys.slots(self.source.name), f"({since}", "+inf")
             if taken > limit.count:
                 self.broken("slots", f"{taken} of {limit.count} slots in a window as {who} is granted one")
+
+    def _operated(self) -> tuple[Order | None, Bound | None]:
+        state = self._hash(self.keys.state(self.source.name))
+        return read_order(state.get("order", "").encode()), read_bound(state.get("bound", "").encode())
 
     def _take(self, who: str, call: Call, found: Any) -> None:
         if isinstance(found, Taken) and found.is_allowed and call.arguments["is_take"]:
@@ -186,19 +194,18 @@ class Oracle:
         given = _allowances(found.allowances)
         for limit in self.source.limits:
             span = round(limit.window_seconds * MICROS)
-            name = f"{limit.count}:{span}"
             since = found.now - span
             taken = self._number("ZCOUNT", self.keys.slots(source), f"({since}", "+inf")
             kept = sum(math.floor(limit.count * shares[one] + ROUNDING) for one in silent)
             others = sum(
-                _allowances(state.get(f"rooms:{one}", "")).get(name, 0)
+                _allowances(state.get(f"rooms:{one}", "")).get(span, 0)
                 for one in heard
                 if one not in silent and one != call.text("process")
             )
-            if given.get(name, 0) > max(0, limit.count - taken - kept - others):
+            if given.get(span, 0) > max(0, limit.count - taken - kept - others):
                 self.broken(
                     "allowances",
-                    f"{who} may take {given[name]} alone of {limit.count}: {taken} are taken, {kept} kept "
+                    f"{who} may take {given[span]} alone of {limit.count}: {taken} are taken, {kept} kept "
                     f"for the absent, {others} for others",
                 )
 
@@ -280,6 +287,8 @@ class Oracle:
         for key, queued in zip(keys, found, strict=True):
             if queued.state != "queued":
                 continue
+            if (order := self._operated()[0]) is not None and order.what == "drain":
+                self.broken("drained", f"{who} has queued {key}, and nothing new is accepted")
             # One more may wait for the running one to be over.
             most = 1 if call.number("after") or call.number("needed") else 0
             if key and list(self.open_jobs.values()).count(key) > most:
@@ -377,7 +386,7 @@ def _load_of(payload: bytes) -> int:
         return int(json.loads(payload)["v"])
 
 
-def _allowances(text: str) -> dict[str, int]:
-    """``COUNT:SPAN=ROOM,...``"""
+def _allowances(text: str) -> dict[int, int]:
+    """``COUNT:SPAN=ROOM,...`` by its span, as an operator may have set another count."""
     pairs = (part.partition("=") for part in text.split(",") if part)
-    return {limit: int(allowance) for limit, _, allowance in pairs}
+    return {int(limit.partition(":")[2]): int(allowance) for limit, _, allowance in pairs}

@@ -84,6 +84,8 @@ CLOCK_FAULTS = (
     "go back",
     "save",
 )
+#: What an operator does, beside all that users do and that goes wrong.
+OPERATED = ("pause", "resume", "resume", "drain", "set a limit", "set a limit", "take a limit back")
 #: Seconds between two steps, in windows' halves: most come at once.
 PAUSES = (0.0,) * 10 + (0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9)
 LASTING = (0.05, 0.1, 0.3, 0.3, 0.5, 0.5, 0.8, 1.0, 2.0, 3.0)
@@ -106,11 +108,13 @@ class Plan:
     shape: Shape
     steps: tuple[Step, ...]
     is_of_clock: bool = False
+    is_operated: bool = False
 
     @property
     def line(self) -> str:
         """The command that plays it."""
-        return f"python -m tests.simulation{' --clock' if self.is_of_clock else ''} --seed {self.seed}"
+        kind = " --clock" if self.is_of_clock else " --operated" if self.is_operated else ""
+        return f"python -m tests.simulation{kind} --seed {self.seed}"
 
     def has(self, some: str) -> bool:
         """Whether one of ``some``, divided by ``|``, is in it: a step, or what its shape has any of."""
@@ -142,6 +146,17 @@ def clock_plan_of(seed: int) -> Plan:
     shape = _shape(chance)
     steps = _steps_of(chance, shape, CLOCK_ACTS, CLOCK_FAULTS, 0.3, 25 + chance.below(30))
     return Plan(seed, shape, steps, is_of_clock=True)
+
+
+def operated_plan_of(seed: int) -> Plan:
+    """The plan of a world in which operators pause the source and set its limits: the same for ever."""
+    chance = Chance(seed, "operated")
+    shape = _shape(chance)
+    # What was said is lost with Redis' data.
+    faults = tuple(what for what in FAULTS if what not in LOSING)
+    steps = _steps_of(chance, shape, ACTS, _some(chance, faults, 0.3) or faults, 0.2, 25 + chance.below(40))
+    orders = _scattered(chance, OPERATED, 4 + chance.below(10), steps[-1].at)
+    return Plan(seed, shape, tuple(sorted((*steps, *orders), key=lambda step: step.at)), is_operated=True)
 
 
 def _with_budget(chance: Chance, shape: Shape) -> Shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -16,9 +16,10 @@ from tbcache.io import now, run, world
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import (
     BudgetExhausted,
+    Paused,
     RateLimited,
     RedisUnreachable,
     ResultTimeout,
@@ -31,6 +32,7 @@ from tbcache.queue.handle import Handle, Queue
 from tbcache.queue.job import actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.store.connection import Store
+from tbcache.store.order import give_order, set_bound
 from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
@@ -241,6 +243,23 @@ class Process(Host):
         if self.chance.happens(0.5):
             await self.sweeper.sweep(pattern)
 
+    # What an operator does
+
+    async def order(self, what: Any) -> None:
+        await give_order(self.store, self.world.source.name, what, self.name, "")
+
+    async def set_limits(self, limits: Sequence[Limit]) -> None:
+        await set_bound(self.store, self.world.source.name, limits, self.name, "")
+
+    async def let_go_on(self) -> None:
+        """Have nothing be against what was begun, as soon as Redis can be told so."""
+        while True:
+            try:
+                await self.order("resume")
+                return await self.set_limits([])
+            except RedisUnreachable:
+                await world().sleep(0.1)
+
     # What a worker does
 
     def _work(self) -> None:
@@ -296,7 +315,7 @@ class Process(Host):
                 for number in range(2):
                     try:
                         self.queue.enqueue(FetchRequest(self.world.source.name, f"W{number}"), "prewarm")
-                    except RedisUnreachable:
+                    except (RedisUnreachable, Paused):
                         break
             self.world.kernel.sleep(2.0)
 

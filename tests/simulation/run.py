@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tbcache.models import Limit
 from tbcache.testing.simulated.kernel import MICROS, Coro, micros
-from tests.simulation.plan import VALUES, Plan, Step
+from tests.simulation.plan import OPERATED, VALUES, Plan, Step
 from tests.simulation.process import LOOP, Process
 from tests.simulation.world import World
 
@@ -72,7 +73,7 @@ class _Run:
         self._lost_at = -micros(1000.0)
         self._up_at = -micros(1000.0)
         self._storm_until = 0
-        self.has_values = False
+        self.has_values = self.is_operated = False
         self._witnesses: set[str] | None = None
         #: The epoch in which the clock was set forward.
         self._unmended = ""
@@ -82,6 +83,7 @@ class _Run:
 
     def play(self, steps: Sequence[Step]) -> None:
         self.has_values = any(step.what in VALUES for step in steps)
+        self.is_operated = any(step.what in OPERATED for step in steps)
         for step in steps:
             self.kernel.at(micros(step.at), lambda step=step: self._do(step))
         self.world.run(max((step.at for step in steps), default=0.0) + 0.5)
@@ -133,6 +135,9 @@ class _Run:
         self.server.thaw()
         world.upstream.mood_until = 0
         world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
+        if self.is_operated:
+            for process in world.active[:1]:
+                process.do("act resume", process.let_go_on)
 
     def _cancel_some(self) -> None:
         """In every loop, tasks that are cancelled while they ask: nothing stays held for them."""
@@ -619,6 +624,14 @@ def _freeze_server(run: _Run, process: Process, step: Step) -> None:
     run.server.freeze(step.seconds)
 
 
+def _set_limit(run: _Run, process: Process, step: Step) -> None:
+    """Half of the count in a window of the source's, or a window of its own."""
+    limit = run.world.source.limits[0]
+    half = max(run.world.source.cost, limit.count // 2)
+    window = limit.window_seconds * (0.5, 1.0, 1.0)[step.odd % 3]
+    process.do("act set a limit", lambda: process.set_limits([Limit(half, window)]))
+
+
 WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     "fetch": _fetch,
     "fetch the same": _fetch_same,
@@ -670,6 +683,13 @@ WAYS: dict[str, Callable[[_Run, Process, Step], object]] = {
     ),
     "set the clock": lambda run, process, step: run.set_clock(
         (-30.0, -5.0, -1.0, 1.0, 5.0, 30.0)[step.odd % 6]
+    ),
+    "pause": lambda run, process, step: process.do("act pause", lambda: process.order("pause")),
+    "drain": lambda run, process, step: process.do("act drain", lambda: process.order("drain")),
+    "resume": lambda run, process, step: process.do("act resume", lambda: process.order("resume")),
+    "set a limit": _set_limit,
+    "take a limit back": lambda run, process, step: process.do(
+        "act take a limit back", lambda: process.set_limits([])
     ),
     "refuse": _refuse,
     "storm": _storm,

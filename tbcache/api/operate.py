@@ -1,0 +1,86 @@
+"""What an operator has the fleet do; each is a POST, with a line in the audit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from tbcache.api.context import Ctx, Op
+from tbcache.api.error import REFUSALS, WRITE_REFUSALS
+from tbcache.api.model import (
+    AuditLine,
+    LimitsAsked,
+    LimitsInForce,
+    Order,
+    Ordered,
+    Reason,
+    Reopened,
+)
+from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.models import Limit
+
+router = APIRouter(prefix="/api", tags=["operate"], responses=REFUSALS)
+write_router = APIRouter(
+    prefix="/api",
+    tags=["operate"],
+    route_class=WriteRoute,
+    dependencies=SCHEMES,
+    responses={404: WRITE_REFUSALS[422], **WRITE_REFUSALS},
+)
+
+Name = Annotated[str, Path(description="A source, or a queue.", max_length=64)]
+Source = Annotated[str, Path(description="A source.", max_length=64)]
+
+
+@write_router.post("/queue/{name}/pause")
+def pause(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
+    """Send nothing to a source and hand out none of its jobs, or none of a queue, until it is resumed."""
+    return _ordered(name, operator.pause(name, body.why if body else ""))
+
+
+@write_router.post("/queue/{name}/drain")
+def drain(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
+    """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
+    return _ordered(name, operator.drain(name, body.why if body else ""))
+
+
+@write_router.post("/queue/{name}/resume")
+def resume(operator: Op, name: Name) -> Ordered:
+    """Have a source or a queue that was paused or drained go on."""
+    return _ordered(name, operator.resume(name))
+
+
+@write_router.post("/limits/{source}/set")
+def set_limits(operator: Op, source: Source, body: LimitsAsked) -> LimitsInForce:
+    """Have these limits hold beside those of the processes: the strictest of each window is in force."""
+    return LimitsInForce.model_validate(operator.set_limits(source, Limit.parse_all(body.limits), body.why))
+
+
+@write_router.post("/limits/{source}/unset")
+def unset_limits(operator: Op, source: Source) -> LimitsInForce:
+    """Take back the limits that were set."""
+    return LimitsInForce.model_validate(operator.unset_limits(source))
+
+
+@write_router.post("/limits/{source}/reopen")
+def reopen(operator: Op, source: Source) -> Reopened:
+    """Lift the closure of a source; every slot stays."""
+    return Reopened(source=source, was_closed=operator.reopen(source))
+
+
+@write_router.post("/limits/{source}/reset")
+def reset(operator: Op, source: Source) -> Reopened:
+    """Forget every slot of a source, and its closure; the upstream does not forget what it has seen."""
+    operator.reset(source)
+    return Reopened(source=source, was_closed=False)
+
+
+@router.get("/audit")
+def audit(context: Ctx, most: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditLine]:
+    """What operators have done in the last 30 days, the last first."""
+    return [AuditLine.model_validate(line) for line in context.fleet.audit(most)]
+
+
+def _ordered(name: str, before: object) -> Ordered:
+    return Ordered(name=name, before=Order.model_validate(before) if before else None)

@@ -1,0 +1,75 @@
+"""Who did what to the fleet, and when: a line for each thing that an operator did.
+
+They stand in Redis, for all to read: the last ones, for 30 days.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tbcache.io import utc_now
+from tbcache.io.log import get_logger
+from tbcache.models.untrusted import NotJson, read_json
+from tbcache.store import Store
+
+log = get_logger("tbcache.fleet")
+
+KEPT = timedelta(days=30)
+MOST_LINES = 10_000
+
+
+class AuditLine(msgspec.Struct, frozen=True):
+    """At the moment ``at`` (UTC) ``who`` did ``what`` to ``name``, a source, a queue, a job or a pattern.
+
+    ``detail`` is what was set, or why; ``count`` is of how many jobs, keys or letters it was, where it was
+    of some.
+    """
+
+    at: datetime
+    who: str
+    what: str
+    name: str
+    detail: str = ""
+    count: int | None = None
+
+
+class Audit:
+    """The lines of the fleet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write(self, who: str, what: str, name: str, detail: str = "", count: int | None = None) -> None:
+        """Add a line.
+
+        Raises:
+          Unavailable: Redis is away; the log has the line all the same.
+        """
+        log.info("operator.acted", who=who, what=what, name=name, detail=detail, count=count)
+        line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            pipe.rpush(key, msgspec.json.encode(line))
+            pipe.ltrim(key, -MOST_LINES, -1)
+            pipe.expire(key, KEPT)
+            pipe.execute()
+
+    def read(self, most: int) -> list[AuditLine]:
+        """The last ``most`` lines of the last 30 days, the last first; what is damaged is left out.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        found = self._store.call("LRANGE", self._store.keys.audit, -most, -1)
+        lines = (line for text in reversed(found) if (line := _read(text)) is not None)
+        return [line for line in lines if line.at > utc_now() - KEPT]
+
+
+def _read(text: bytes) -> AuditLine | None:
+    try:
+        return read_json(text, AuditLine)
+    except NotJson:
+        return None

@@ -1,0 +1,180 @@
+"""What an operator does to the fleet: in force for all within a second, with a line in the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tbcache.admission.rate_limiter import RateLimiter
+from tbcache.cache import CacheManager
+from tbcache.fleet.audit import Audit
+from tbcache.fleet.look import Look
+from tbcache.io import run
+from tbcache.models import Limit
+from tbcache.models.error import InvalidRequest, UnknownSource
+from tbcache.models.untrusted import quoted
+from tbcache.settings import Settings, get_sources, is_name, unconfigured
+from tbcache.store import Store, Unavailable
+from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
+
+MOST_LIMITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsInForce:
+    """The limits of a source from now on. ``is_lowered``: one that was set is among them; else those that the
+    processes were started with allow no more anyway."""
+
+    source: str
+    limits: tuple[Limit, ...]
+    is_lowered: bool
+
+
+class Operator:
+    """One operator: ``who`` is what the audit has of each thing that is done by this.
+
+    Raises:
+      InvalidRequest: no name (1-64 printable characters without spaces).
+    """
+
+    def __init__(
+        self, who: str, settings: Settings, store: Store, look: Look, cache: Callable[[], CacheManager]
+    ) -> None:
+        if not 1 <= len(who) <= WHO or not who.isprintable() or " " in who:
+            raise InvalidRequest(f"{quoted(who)} is no name: 1 to {WHO} printable characters without spaces")
+        self.who = who
+        self._settings, self._store, self._look, self._cache = settings, store, look, cache
+        self._audit = Audit(store)
+
+    # A source or a queue
+
+    def pause(self, name: str, why: str = "") -> Order | None:
+        """Send nothing to a source and hand out none of its jobs, or none of a queue, until :meth:`resume`.
+
+        What is in the cache is given out as before; who asks for more gets :class:`Paused`. A request that is
+        under way is not broken off. Returns what was said before.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
+        """
+        return self._order(name, "pause", why)
+
+    def drain(self, name: str, why: str = "") -> Order | None:
+        """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
+        """
+        return self._order(name, "drain", why)
+
+    def resume(self, name: str) -> Order | None:
+        """Have a source or a queue that was paused or drained go on; what was said before, None for nothing.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
+        """
+        return self._order(name, "resume", "")
+
+    # Limits
+
+    def set_limits(self, source: str, limits: Sequence[Limit], why: str = "") -> LimitsInForce:
+        """Have these limits hold beside those that the processes were started with: the strictest of each
+        window is in force at once. So they lower a limit, and never raise one.
+
+        Raises:
+          UnknownSource: no such source. RedisUnreachable: they stand in Redis.
+          InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
+        """
+        self._known(source)
+        self._check_limits(source, limits)
+        in_force = run(set_bound(self._store, source, limits, self.who, _reason(why)))
+        said = ",".join(map(str, limits))
+        self._audit.write(self.who, "limits.set", source, f"{said}{f': {why}' if why else ''}")
+        return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force))
+
+    def unset_limits(self, source: str) -> LimitsInForce:
+        """Take back what :meth:`set_limits` has set.
+
+        Raises:
+          UnknownSource: no such source. RedisUnreachable: it stands in Redis.
+        """
+        self._known(source)
+        in_force = run(set_bound(self._store, source, (), self.who, ""))
+        self._audit.write(self.who, "limits.unset", source)
+        return LimitsInForce(source, in_force, is_lowered=False)
+
+    def reopen(self, source: str) -> bool:
+        """Lift the closure of a source; True where it was closed. What is counted stays counted.
+
+        Raises:
+          UnknownSource: no process has such a source. RedisUnreachable: the closure stands in Redis.
+        """
+        was_closed = self._limiter(source).reopen()
+        self._audit.write(self.who, "limits.reopen", source)
+        return was_closed
+
+    def reset(self, source: str) -> None:
+        """Forget every slot of a source, and its closure; the upstream does not forget what it has seen.
+
+        Raises:
+          UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
+        """
+        self._limiter(source).reset()
+        self._audit.write(self.who, "limits.reset", source)
+
+    # The cache
+
+    def clear(self, pattern: str) -> int:
+        """Remove every cached value whose key matches a glob, like ``twitter:*``; how many.
+
+        Raises:
+          RedisUnreachable: Redis is away, or went away meanwhile.
+        """
+        self._store.require()
+        count = self._cache().clear_pattern(pattern)
+        if not self._store.is_available:
+            raise Unavailable(self._store.address, "it went away")
+        self._audit.write(self.who, "cache.clear", pattern, count=count)
+        return count
+
+    def _order(self, name: str, what: str, why: str) -> Order | None:
+        self._known_queue(name)
+        before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
+        self._audit.write(self.who, f"queue.{what}", name, why)
+        return before
+
+    def _limiter(self, source: str) -> RateLimiter:
+        return RateLimiter(unconfigured(self._known(source)), self._store)
+
+    def _known(self, source: str) -> str:
+        """Check the name of a source: also one that only other processes have declared or used is known."""
+        known = self._look.names()
+        if source not in known:
+            raise UnknownSource(source, known)
+        return source
+
+    def _known_queue(self, name: str) -> str:
+        """Check the name of a source, or of a queue that has been used of late."""
+        known, keys = self._look.names(), self._store.keys
+        if name in known:
+            return name
+        parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
+        if not parts or not self._store.call("EXISTS", *parts):
+            raise UnknownSource(name, known)
+        return name
+
+    def _check_limits(self, source: str, limits: Sequence[Limit]) -> None:
+        if not 1 <= len(limits) <= MOST_LIMITS:
+            raise InvalidRequest(f"say 1 to {MOST_LIMITS} limits, like 100/15m,2000/1d")
+        if len({limit.window_seconds for limit in limits}) < len(limits):
+            raise InvalidRequest(f"{','.join(map(str, limits))} has two limits of one window")
+        known = get_sources(self._settings).get(source)
+        least = min(limits, key=lambda limit: limit.count)
+        if known is not None and least.count < known.cost:
+            raise InvalidRequest(f"{least} lets nothing through: a request of {source} costs {known.cost}")
+
+
+def _reason(why: str) -> str:
+    if len(why) > WHY or not why.isprintable():
+        raise InvalidRequest(f"a reason has at most {WHY} printable characters")
+    return why

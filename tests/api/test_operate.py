@@ -1,0 +1,60 @@
+"""What an operator has the fleet do, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+from tbcache.settings import Settings
+from tests.server import Server
+
+
+def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
+    """The page's buttons are these; each says who pressed it."""
+    ada = {"X-Operator": "ada"}
+    paused = client.post("/api/queue/twitter/pause", json={"why": "new key"}, headers=ada)
+    assert (paused.status_code, paused.json()) == (200, {"name": "twitter", "before": None})
+    limits = client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]
+    assert (limits["order"]["what"], limits["order"]["who"], limits["order"]["why"]) == (
+        "pause",
+        "ada",
+        "new key",
+    )
+    assert client.post("/api/queue/twitter/drain").json()["before"]["who"] == "ada"
+    assert client.post("/api/queue/twitter/resume").json()["before"]["what"] == "drain"
+    lines = client.get("/api/audit?most=3").json()
+    assert [(one["who"], one["what"], one["name"]) for one in lines] == [
+        ("api", "queue.resume", "twitter"),
+        ("api", "queue.drain", "twitter"),
+        ("ada", "queue.pause", "twitter"),
+    ]
+
+
+def test_limits_are_set_over_http(client: TestClient) -> None:
+    """A shared key has to be shared now, and not after a deployment."""
+    done = client.post("/api/limits/twitter/set", json={"limits": "100/15m", "why": "shared"})
+    assert done.json() == {"source": "twitter", "limits": ["100/15m"], "is_lowered": True}
+    bound = client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]["bound"]
+    assert (bound["limits"], bound["who"], bound["why"]) == (["100/15m"], "api", "shared")
+    assert client.post("/api/limits/twitter/unset").json()["limits"] == []
+    assert client.post("/api/limits/twitter/reopen").json() == {"source": "twitter", "was_closed": False}
+    assert client.post("/api/limits/twitter/reset").status_code == 200
+    refused = client.post("/api/limits/twitter/set", json={"limits": "100 per minute"})
+    assert refused.status_code == 422
+    assert "is not COUNT/WINDOW" in refused.text
+
+
+def test_who_operates_needs_the_token_and_a_name(
+    client: TestClient,
+    client_for: Callable[..., TestClient],
+    settings_for: Callable[..., Settings],
+    server: Server,
+) -> None:
+    """A stranger stops no fleet."""
+    strict = client_for(settings_for(server, TBCACHE_API_TOKEN="secret"))
+    assert strict.post("/api/queue/twitter/pause").status_code == 401
+    token = {"Authorization": "Bearer secret"}
+    assert strict.post("/api/queue/twitter/resume", headers=token).status_code == 200
+    assert client.post("/api/queue/twitter/pause", headers={"X-Operator": "two words"}).status_code == 422
+    assert client.post("/api/queue/twiter/pause").status_code == 404

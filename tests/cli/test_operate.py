@@ -1,0 +1,62 @@
+"""What an operator has the fleet do, on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tbcache.models import FetchRequest
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.cli.command import Done
+from tests.server import Server
+
+
+def test_a_source_is_paused_drained_and_resumed_by_hand(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """What stands still by an operator's word is shown, with who said so, and how to end it."""
+    url = {"REDIS_URL": server.url}
+    done = cli("queue", "pause", "stocktwits", "--why", "new key", "--by", "ada", **url)
+    assert (done.code, done.out) == (0, "")
+    assert "stocktwits is paused" in done.err
+    found = cli("status", **url)
+    (source,) = (one for one in found.data["sources"] if one["name"] == "stocktwits")
+    assert (source["state"], source["order"]["who"], source["order"]["why"]) == ("paused", "ada", "new key")
+    check = cli("status", "--check", **url)
+    assert check.code == 1
+    assert "stocktwits is paused by ada: new key since" in check.out
+    assert "`tbcache queue resume stocktwits` has it go on" in check.out
+    assert "it was paused by ada: new key" in cli("queue", "resume", "stocktwits", **url).err
+    cli("queue", "drain", "stocktwits", **url)
+    refused = cli("enqueue", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL="http://127.0.0.1:9", **url)
+    assert refused.code == 4
+    assert "stocktwits: drained by" in refused.err
+    cli("queue", "resume", "stocktwits", **url)
+    assert Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL")).is_new
+    assert "did you mean 'stocktwits'?" in cli("queue", "pause", "stocktwit", **url).err
+    audit = cli("audit", "--most", "3", **url).data
+    assert [one["what"] for one in audit] == ["queue.resume", "queue.drain", "queue.resume"]
+    assert "@" in audit[0]["who"]
+    assert "queue.drain" in cli("audit", is_terminal=True, COLUMNS="200", **url).out
+
+
+def test_limits_are_set_and_taken_back_by_hand(
+    server: Server, settings: Settings, cli: Callable[..., Done]
+) -> None:
+    """They hold beside those of the shell, and say who set them."""
+    url = {"REDIS_URL": server.url}
+    done = cli("limits", "set", "stocktwits", "20/60s", "--why", "shared", "--by", "ada", **url)
+    assert (done.code, done.err) == (0, "tbcache: stocktwits: in force is 20/1m\n")
+    (source,) = (one for one in cli("limits", **url).data if one["name"] == "stocktwits")
+    assert [one["limit"] for one in source["limits"]] == ["20/1m"]
+    assert (source["bound"]["who"], source["bound"]["why"]) == ("ada", "shared")
+    assert cli("limits", "show", **url).data == cli("limits", **url).data
+    assert cli("limits", "set", "stocktwits", "20 per minute", **url).code == 2
+    assert cli("limits", "unset", "stocktwits", **url).code == 0
+    assert cli("limits", "reopen", "stocktwits", **url).err == "tbcache: stocktwits was not closed\n"
+    assert cli("limits", "reset", "stocktwits", **url).code == 1
+    assert (
+        cli("limits", "reset", "stocktwits", "--yes", **url).err
+        == "tbcache: stocktwits counts from 0 again\n"
+    )

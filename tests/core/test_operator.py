@@ -1,0 +1,324 @@
+"""What operators have a fleet do: pause, drain, resume, and lower a limit; in force at once, for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.middleware import Pipelines
+
+from tbcache.admission import Go, Stale, Wait
+from tbcache.fetch import Pipeline
+from tbcache.fleet import Fleet, Operator
+from tbcache.limiter import limiter_of
+from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import InvalidRequest, Paused, RateLimited, UnknownSource
+from tbcache.queue import PacingBroker, Queue, actor_name
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.blocking import core
+from tests.core.conftest import TWITTER, Upstream, ask
+from tests.core.test_fleet_limits import Process
+from tests.core.test_fleet_limits import join as join
+from tests.server import Server, wait_until
+
+AAPL, MSFT = FetchRequest("twitter", "AAPL"), FetchRequest("twitter", "MSFT")
+WIDE = replace(TWITTER, limits=(Limit(60, 60.0),))
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture
+def operator(settings: Settings, store: Store) -> Operator:
+    return Fleet(settings, store).as_operator("ada@desk")
+
+
+def read(pipeline: Pipeline, upstream: Upstream, request: FetchRequest, **options: Any) -> Any:
+    return pipeline.run(upstream, request, **options)
+
+
+@contextmanager
+def working(broker: PacingBroker) -> Iterator[None]:
+    worker = dramatiq.Worker(broker, worker_threads=2, worker_timeout=50)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop(PATIENCE_MS)
+
+
+# Pause
+
+
+def test_a_paused_source_is_sent_nothing_and_says_who_paused_it_and_why(
+    pipeline: Pipeline, operator: Operator
+) -> None:
+    """However long somebody would wait: nobody knows until when. What is in the cache is given out."""
+    upstream = Upstream()
+    read(pipeline, upstream, AAPL)
+    operator.pause("twitter", "new key")
+    began = time.monotonic()
+    with pytest.raises(Paused, match="twitter: paused by ada@desk: new key") as caught:
+        read(pipeline, upstream, MSFT, patience=300.0)
+    assert time.monotonic() - began < 100
+    assert isinstance(caught.value, RateLimited)
+    assert caught.value.reason == "paused by ada@desk: new key"
+    assert read(pipeline, upstream, AAPL).origin == "cache"
+    assert len(upstream.sent) == 1
+    before = operator.resume("twitter")
+    assert before is not None
+    assert (before.what, before.who, before.why) == ("pause", "ada@desk", "new key")
+    assert operator.resume("twitter") is None
+    assert read(pipeline, upstream, MSFT).origin == "live"
+
+
+def test_an_old_answer_is_given_out_while_its_source_is_paused(
+    join: Callable[..., Process], operator: Operator
+) -> None:
+    """A pause is no reason to have no answer."""
+    one = join(replace(WIDE, cache_ttl=0.001))
+    upstream, pipeline = Upstream(one.source), Pipeline(core(one.admission))
+    read(pipeline, upstream, AAPL)
+    operator.pause("twitter")
+    wait_until(lambda: isinstance(one.admission.admit(ask("AAPL", one.source)), Stale))
+    assert len(upstream.sent) == 1
+
+
+def test_what_was_granted_before_a_pause_is_not_sent(
+    join: Callable[..., Process], operator: Operator
+) -> None:
+    """Other processes hear of it at once, and those that hear nothing with their next beat."""
+    hearing, deaf = join(), join()
+    hearing.membership.start()
+    heard, unheard = hearing.admission.admit(ask("A")), deaf.admission.admit(ask("B"))
+    assert isinstance(heard, Go)
+    assert isinstance(unheard, Go)
+    operator.pause("twitter")
+    wait_until(lambda: not hearing.admission.may_send(heard.grant))
+    assert deaf.admission.may_send(unheard.grant)
+    deaf.beat()
+    assert not deaf.admission.may_send(unheard.grant)
+    operator.resume("twitter")
+    deaf.beat()
+    wait_until(lambda: limiter_of(hearing.store).closures.of("twitter") is None)
+    hearing.membership.stop()
+    assert limiter_of(deaf.store).closures.of("twitter") is None
+
+
+def test_a_pause_holds_without_redis_and_a_closure_outlives_its_end(
+    join: Callable[..., Process], operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Redis said before it went is known; and what an upstream said is its own word."""
+    one = join(has_allowances=True)
+    operator.pause("twitter", "no")
+    one.beat()
+    with monkeypatch.context() as away:
+        away.setattr(one.store.breaker, "reason", "cut off")
+        verdict = one.admission.admit(ask("A"))
+        assert isinstance(verdict, Wait)
+        assert (verdict.why, verdict.reason) == ("paused", "paused by ada@desk: no")
+    limiter_of(one.store).closures.close("twitter", 60.0, "quota")
+    operator.resume("twitter")
+    one.beat()
+    closure = limiter_of(one.store).closures.of("twitter")
+    assert closure is not None
+    assert closure.reason == "quota"
+
+
+def test_a_limiter_on_its_own_is_paused_as_well(store: Store, operator: Operator) -> None:
+    """A bot's own requests go through the same window."""
+    limiter = RateLimiter(TWITTER, store)
+    operator.pause("twitter", "later")
+    assert not limiter.check_rate_limit()[0]
+    status = limiter.get_status()
+    assert (status.is_limited, status.reason, status.used) == (True, "paused by ada@desk: later", 0)
+    operator.resume("twitter")
+    assert limiter.check_rate_limit()[0]
+
+
+def fetching(store: Store, settings: Settings, ran: list[str]) -> PacingBroker:
+    """A broker whose actors note the symbols, and the arguments of a plain queue's."""
+    broker = PacingBroker(store, settings, [TWITTER])
+
+    def fetch(symbol: str, hours: int, lane: str, needed: float = 0.0) -> None:
+        ran.append(symbol)
+
+    dramatiq.actor(actor_name=actor_name("twitter"), queue_name="twitter", broker=broker)(fetch)
+    dramatiq.actor(actor_name="note", broker=broker)(ran.append)
+    return broker
+
+
+@pytest.mark.parametrize("name", ["twitter", "default"])
+def test_no_job_of_a_paused_queue_is_handed_out(
+    store: Store, settings: Settings, operator: Operator, name: str
+) -> None:
+    """Neither of a source's queue nor of any other; they are there when it is resumed."""
+    ran: list[str] = []
+    broker, queue = fetching(store, settings, ran), Queue(store, settings)
+    broker.get_actor("note").send("plain")
+    queue.enqueue(AAPL)
+    operator.pause(name)
+    paused, other = ("AAPL", "plain") if name == "twitter" else ("plain", "AAPL")
+    with working(broker):
+        wait_until(lambda: ran == [other])
+        # It has been asked for by then, and is asked for again each second.
+        wait_until(lambda: store.client.exists(store.keys.queue(name, "asked")))
+        operator.resume(name)
+        wait_until(lambda: ran == [other, paused])
+
+
+# Drain
+
+
+def test_a_drained_queue_accepts_nothing_new_and_does_what_is_queued(
+    store: Store, settings: Settings, operator: Operator, pipeline: Pipeline
+) -> None:
+    """Before a move: what was accepted is done, and who comes later is told."""
+    ran: list[str] = []
+    broker, queue = fetching(store, settings, ran), Queue(store, settings)
+    handle = queue.enqueue(AAPL)
+    broker.get_actor("note").send("plain")
+    operator.drain("twitter", "moving")
+    operator.drain("default")
+    with pytest.raises(Paused, match="twitter: drained by ada@desk: moving"):
+        queue.enqueue(MSFT)
+    with pytest.raises(Paused, match="default: drained by ada@desk;"):
+        broker.get_actor("note").send("late")
+    assert queue.enqueue(AAPL).job_id == handle.job_id
+    with pytest.raises(Paused, match="drained"):
+        read(pipeline, Upstream(), MSFT)
+    with working(broker):
+        wait_until(lambda: sorted(ran) == ["AAPL", "plain"])
+    operator.resume("twitter")
+    assert queue.enqueue(MSFT).state == "queued"
+
+
+def test_what_a_job_of_a_drained_queue_leads_to_is_done_as_well(
+    store: Store, settings: Settings, operator: Operator
+) -> None:
+    """The next job of a pipeline was accepted with its first."""
+    ran: list[Any] = []
+    broker = PacingBroker(store, settings, [TWITTER])
+    assert any(isinstance(one, Pipelines) for one in broker.middleware)
+    note: Any = dramatiq.actor(actor_name="note", broker=broker)(lambda *what: ran.append(what) or 1)
+    dramatiq.pipeline([note.message("first"), note.message("second")], broker=broker).run()
+    operator.drain("default")
+    with working(broker):
+        wait_until(lambda: len(ran) == 2)
+    assert ran[1] == ("second", 1)
+
+
+# Limits
+
+
+def test_a_limit_that_is_lowered_holds_at_once_and_counts_what_was_taken(
+    join: Callable[..., Process], operator: Operator
+) -> None:
+    """Slots that are held stay so, and count: no window ever has one more than is allowed by then."""
+    one, other = join(), join()
+    verdicts = [one.admission.admit(ask(f"S{number}", WIDE)) for number in range(4)]
+    assert all(isinstance(verdict, Go) for verdict in verdicts)
+    found = operator.set_limits("twitter", [Limit(6, 60.0)], "shared")
+    assert (found.limits, found.is_lowered) == ((Limit(6, 60.0),), True)
+    assert one.takes(9) + other.takes(9) == 2
+    assert operator.set_limits("twitter", [Limit(3, 60.0)]).limits == (Limit(3, 60.0),)
+    status = other.limiter.get_status()
+    assert (status.allowed, status.used, status.is_limited) == (3, 6, True)
+    assert operator.unset_limits("twitter").limits == WIDE.limits
+    assert one.takes(99) + other.takes(99) == 54
+
+
+def test_a_limit_that_is_set_raises_none(join: Callable[..., Process], operator: Operator) -> None:
+    """What the upstream allows is for the settings of the fleet to say."""
+    one = join()
+    found = operator.set_limits("twitter", [Limit(1000, 60.0), Limit(7, 1.0)])
+    assert set(found.limits) == {Limit(60, 60.0), Limit(7, 1.0)}
+    assert found.is_lowered
+    assert not operator.set_limits("twitter", [Limit(1000, 60.0)]).is_lowered
+    assert one.takes(99) == 60
+
+
+def test_what_is_kept_for_one_that_does_not_know_the_new_limit_is_kept_in_it(
+    join: Callable[..., Process], operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lose Redis before it hears of it, and goes on with what it was told before."""
+    cut, other = join(has_allowances=True), join(has_allowances=True)
+    for _ in range(3):
+        cut.beat()
+        other.beat()
+    assert limiter_of(cut.store).process_window("twitter").report()[0] == "60:60000000=30"
+    operator.set_limits("twitter", [Limit(50, 60.0)])
+    for _ in range(2):
+        other.beat()
+    # Of one that is silent for long its part of the limit is kept.
+    assert other.takes(31) in (20, 25)
+    monkeypatch.setattr(cut.store.breaker, "reason", "cut off")
+    assert cut.takes(99) == 30
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ([], "say 1 to 4 limits"),
+        ([Limit(1, 60.0), Limit(2, 60.0)], "two limits of one window"),
+        ([Limit(number, float(number)) for number in range(1, 6)], "say 1 to 4 limits"),
+    ],
+)
+def test_limits_that_cannot_be_meant_are_refused(operator: Operator, limits: list[Limit], words: str) -> None:
+    """A mistake here stops a fleet."""
+    with pytest.raises(InvalidRequest, match=words):
+        operator.set_limits("twitter", limits)
+
+
+# Who, what, when
+
+
+def test_each_thing_that_is_done_has_a_line(
+    settings: Settings, store: Store, operator: Operator, server: Server
+) -> None:
+    """Who asks at 9:30 why nothing comes must find it."""
+    operator.pause("twitter", "new key")
+    operator.resume("twitter")
+    operator.set_limits("twitter", [Limit(3, 60.0)], "shared")
+    operator.unset_limits("twitter")
+    operator.reopen("twitter")
+    operator.reset("twitter")
+    operator.clear("twitter:*")
+    lines = Fleet(settings, store).audit()
+    assert [(one.what, one.name, one.detail, one.count) for one in reversed(lines)] == [
+        ("queue.pause", "twitter", "new key", None),
+        ("queue.resume", "twitter", "", None),
+        ("limits.set", "twitter", "3/1m: shared", None),
+        ("limits.unset", "twitter", "", None),
+        ("limits.reopen", "twitter", "", None),
+        ("limits.reset", "twitter", "", None),
+        ("cache.clear", "twitter:*", "", 0),
+    ]
+    assert {one.who for one in lines} == {"ada@desk"}
+    assert 29 * 86400 < server.client.ttl(store.keys.audit) <= 30 * 86400
+    assert len(Fleet(settings, store).audit(2)) == 2
+
+
+def test_a_name_that_nobody_knows_is_no_queue(operator: Operator) -> None:
+    """To pause what is not there would look like a pause."""
+    with pytest.raises(UnknownSource, match="did you mean 'twitter'"):
+        operator.pause("twiter")
+
+
+@pytest.mark.parametrize("who", ["", "ada lovelace", "a" * 65, "ada\n"])
+def test_an_operator_has_a_name(settings: Settings, store: Store, who: str) -> None:
+    """It stands between spaces in Redis, and in a line for all to see."""
+    with pytest.raises(InvalidRequest, match="is no name"):
+        Fleet(settings, store).as_operator(who)
+
+
+def test_a_reason_is_one_short_line(operator: Operator) -> None:
+    """It is shown on every page."""
+    for why in ("two\nlines", "x" * 201):
+        with pytest.raises(InvalidRequest, match="a reason has at most"):
+            operator.pause("twitter", why)
