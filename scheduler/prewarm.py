@@ -7,9 +7,8 @@ from typing import Any
 
 from tbcache.admission import PlanDelay
 from tbcache.fleet.cadence import Due, Look, due_of
-from tbcache.fleet.warm_set import WarmSet
-from tbcache.fleet.warm_sets import WarmSets
-from tbcache.io import now, run
+from tbcache.fleet.warm_sets import WarmSets, listed_of
+from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest
 from tbcache.models.error import Paused
@@ -31,8 +30,6 @@ log = get_logger("tbcache.scheduler")
 #: midst of a tick has done its last one a tick ago; its lease ends, and another takes it with a tick of its
 #: own. One more tick is for machines that are busy.
 HORIZON_SECONDS = LEASE_MS / 1000 + 3 * TICK_SECONDS
-#: How often it is looked at what is asked for.
-CHOICE_SECONDS = 30.0
 
 
 class Prewarm:
@@ -45,8 +42,6 @@ class Prewarm:
         self._warm = WarmSets(store, settings, monitor)
         self._delay = PlanDelay(store)
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
-        #: What is kept warm of each source, and when that was chosen (monotonic).
-        self._chosen: dict[str, tuple[WarmSet, float]] = {}
 
     def run(self) -> int:
         """Queue every fetch that is due; return how many were new. It is 0 while Redis is away."""
@@ -75,10 +70,12 @@ class Prewarm:
             yield from self._due(source)
 
     def _due(self, source: Source) -> Iterator[Due]:
-        requests = self._able(source, self._choice(source).requests) if self._warm.has_money(source) else []
-        if not requests:
+        settings = self._settings
+        listed = listed_of(source, settings.common_symbols, settings.common_hours)
+        requests = self._able(source, self._warm.of(source, listed).requests)
+        if not requests or not self._warm.has_money(source):
             return
-        pace = pace_of(source, self._settings.prewarm_share)
+        pace = pace_of(source, settings.prewarm_share)
         now_us, looks = self._look(source, requests)
         yield from due_of(source, looks, now_us, HORIZON_SECONDS, pace)
 
@@ -87,12 +84,6 @@ class Prewarm:
         late = [one for one in requests if one.hours <= source.delay_hours]
         is_shut = any(run(self._delay.is_shut(source, one)) for one in late[:1])
         return [one for one in requests if not is_shut or one.hours > source.delay_hours]
-
-    def _choice(self, source: Source) -> WarmSet:
-        known = self._chosen.get(source.name)
-        if known is None or now() >= known[1] + CHOICE_SECONDS:
-            known = self._chosen[source.name] = self._warm.of(source), now()
-        return known[0]
 
     def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Look]]:
         """The server's time (us), and the state of each answer."""

@@ -10,6 +10,7 @@ from tbcache.fleet import Fleet
 from tbcache.fleet.expense import Covered, busiest, day_cost
 from tbcache.models import SymbolSentiment
 from tbcache.models.price import Price
+from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN, Settings, shortages
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
@@ -100,3 +101,26 @@ def test_the_status_says_what_a_day_comes_to(settings_for: object, server: Serve
     (line,) = remarked()
     assert line.startswith("twitter: a day comes to about $4.87 at the present rate")
     assert remarked(TBCACHE_TWITTER__DAILY_BUDGET="5") == []
+
+
+def test_the_status_says_what_of_the_asks_cannot_be_kept_warm(
+    settings_for: object, server: Server, store: Store
+) -> None:
+    """Or a limit that is too small shows as misses that nobody can explain."""
+    settings: Settings = settings_for(  # type: ignore[operator]
+        server, TBCACHE_STOCKTWITS__LIMITS="2/300s", TBCACHE_COMMON_SYMBOLS="AAPL"
+    )
+    assert Fleet(settings, store).status().shortages == []
+    popularity = UsageMonitor(store, settings).popularity
+    for symbol in ("GME", "TSLA"):
+        for _ in range(90):
+            popularity.record(f"stocktwits:{symbol}:24")
+    popularity.flush()
+    status = Fleet(settings, store).status()
+    left_out, idle = status.shortages
+    assert left_out == (
+        "stocktwits: 2 symbols beside the 1 listed are asked for at least 1.2 times in 300 s; 70% of 2/5m "
+        "can keep 1 symbols warm: 2 are fetched when somebody asks"
+    )
+    assert idle.startswith("stocktwits: 1 of the 1 symbols listed are asked for less than 1.2 times in 300 s")
+    assert [line for line in remarks(status) if line in status.shortages] == status.shortages

@@ -294,6 +294,7 @@ class SourceState(Schema):
     warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
     common: int
     busiest: Covered | None = Field(description="The common symbol of which most items come.")
+    shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
 
 

@@ -148,6 +148,7 @@ def remarks(status: FleetStatus) -> list[str]:
         *status.denied,
         *differences(status),
         *delays(status),
+        *status.shortages,
         *expenses(status),
         *rates(status),
     ]

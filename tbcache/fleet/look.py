@@ -16,7 +16,9 @@ from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
+from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.trouble import server_troubles, troubles
+from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.untrusted import moment, whole_number
@@ -80,6 +82,7 @@ class Look:
         self._monitor = monitor
         self._queue = queue
         self._delay = PlanDelay(store)
+        self._warm = WarmSets(store, settings, monitor)
         self._sources = get_sources(settings)
         self._started_at = started_at
         self._away_since: datetime | None = None
@@ -220,7 +223,18 @@ class Look:
             busiest=busiest(snapshot.kept[source.name]),
             order=state.order,
             bound=state.bound,
+            shortages=() if is_shut else self._shortages(source, state, common),
         )
+
+    def _shortages(
+        self, source: Source, state: SourceState, common: Sequence[FetchRequest]
+    ) -> tuple[str, ...]:
+        """What the limits in force cannot keep warm; nothing of a source that nobody has configured."""
+        if not (source.is_enabled and common):
+            return ()
+        bound = replace(source, limits=state.limits or source.limits)
+        warm, share = self._warm.of(bound, common), self._settings.prewarm_share
+        return tuple(shortages_of(bound, len(common), warm, share))
 
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._sources[name].limits)) if name in self._sources else ()
@@ -315,8 +329,7 @@ def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
     """The fetches that are kept warm; none of a source that nobody has configured."""
     if source.name not in goes_by.configured:
         return []
-    hours = min(goes_by.hours, source.max_hours)
-    return [FetchRequest(source.name, symbol, hours) for symbol in goes_by.symbols]
+    return listed_of(source, goes_by.symbols, goes_by.hours)
 
 
 def _budget(source: Source) -> int:

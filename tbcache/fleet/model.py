@@ -88,8 +88,8 @@ class SourceStatus:
     ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
     where no budget bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common
     symbol of which most items come, with how much of its hours is known. ``order`` is that an operator has
-    paused or drained it, ``bound`` the limits that one has set. While Redis is away, ``warm`` and the figures
-    are None.
+    paused or drained it, ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it
+    cannot be kept warm. While Redis is away, ``warm`` and the figures are None.
     """
 
     name: str
@@ -120,6 +120,7 @@ class SourceStatus:
     busiest: Covered | None = None
     order: Order | None = None
     bound: Bound | None = None
+    shortages: tuple[str, ...] = ()
 
     @property
     def is_enabled(self) -> bool:
@@ -216,6 +217,11 @@ class FleetStatus:
         """When the last of them was heard of that is alive no more; None where none is missed."""
         last_beats = (one.beat_at for one in self.workers if not one.is_alive and one.role == role)
         return max(last_beats, default=None)
+
+    @property
+    def shortages(self) -> list[str]:
+        """What cannot be kept warm, with the arithmetic; a line each."""
+        return [line for source in self.sources for line in source.shortages]
 
     @property
     def lines(self) -> list[str]:

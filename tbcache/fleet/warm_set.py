@@ -20,7 +20,7 @@ from tbcache.settings import Source
 from tbcache.settings.capacity import requests_of
 
 #: So many asks in a TTL make an answer worth a call.
-WORTH = 1.25
+WORTH = 1.2
 
 
 class WarmSet(NamedTuple):

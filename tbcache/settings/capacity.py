@@ -34,8 +34,8 @@ def capacity_of(source: Source, share: float) -> int:
     """How many symbols ``share`` of the limits can keep warm."""
     pace = pace_of(source, share)
     # A source without limits holds as many as anybody asks for.
-    requests = (source.cache_ttl - lead_of(source)) / pace if pace else 1e6
-    return int(requests) * (source.pack if source.is_packed else 1)
+    requests = source.cache_ttl / pace if pace else 1e6
+    return int(requests + 1e-9) * (source.pack if source.is_packed else 1)
 
 
 def requests_of(source: Source, count: int) -> int:
