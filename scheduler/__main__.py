@@ -6,6 +6,7 @@ import signal
 import sys
 
 from tbcache.cache import get_cache_manager
+from tbcache.fleet.market import market_of
 from tbcache.io import utc_now
 from tbcache.io.log import configure_logging, get_logger
 from tbcache.models.error import TbcacheError
@@ -34,6 +35,7 @@ def main() -> int:
         need("the scheduler", "apscheduler")
         settings = get_settings()
         configure_logging(settings.log_level, settings.log_format)
+        market = market_of(settings.market)
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0
     except TbcacheError as error:
@@ -42,7 +44,7 @@ def main() -> int:
     store, monitor = get_store(), get_usage_monitor()
     monitor.keep_beating("scheduler")
     leader = Leader(store, monitor.worker)
-    prewarm = Prewarm(store, get_queue(), settings, monitor)
+    prewarm = Prewarm(store, get_queue(), settings, monitor, market)
     deepening = Deepening(store, get_queue(), settings, monitor)
 
     def tick() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from tbcache.admission import PlanDelay
 from tbcache.fleet.cadence import Due, Look, due_of
+from tbcache.fleet.market import Market
 from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import run
 from tbcache.io.log import get_logger
@@ -20,7 +22,7 @@ from tbcache.settings.capacity import pace_of
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.envelope import HEAD_BYTES
-from tbcache.store.wire import MICROS
+from tbcache.store.wire import MICROS, to_time
 
 from .leader import LEASE_MS, TICK_SECONDS
 
@@ -35,10 +37,19 @@ HORIZON_SECONDS = LEASE_MS / 1000 + 3 * TICK_SECONDS
 class Prewarm:
     """Queues the fetches that are due, in the lane ``prewarm``, which leaves room for interactive asks."""
 
-    def __init__(self, store: Store, queue: Queue, settings: Settings, monitor: UsageMonitor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        settings: Settings,
+        monitor: UsageMonitor,
+        market: Market | None = None,
+    ) -> None:
+        """``market`` has the hours by which what is listed is kept warm; None: at all hours."""
         self._store = store
         self._queue = queue
         self._settings = settings
+        self._market = market
         self._warm = WarmSets(store, settings, monitor)
         self._delay = PlanDelay(store)
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
@@ -72,12 +83,21 @@ class Prewarm:
     def _due(self, source: Source) -> Iterator[Due]:
         settings = self._settings
         listed = listed_of(source, settings.common_symbols, settings.common_hours)
-        requests = self._able(source, self._warm.of(source, listed).requests)
+        warm = self._warm.of(source, listed)
+        requests = self._able(source, warm.requests)
         if not requests or not self._warm.has_money(source):
             return
         pace = pace_of(source, settings.prewarm_share)
         now_us, looks = self._look(source, requests)
+        if self._is_at_rest(source, now_us, len(listed) * pace):
+            rest = max(0.0, settings.off_hours_ttl - source.cache_ttl)
+            looks = [look._replace(rest=rest if look.request in warm.idle else 0.0) for look in looks]
         yield from due_of(source, looks, now_us, HORIZON_SECONDS, pace)
+
+    def _is_at_rest(self, source: Source, now_us: int, seconds: float) -> bool:
+        """Whether the market is closed, and does not open within ``seconds``: all is fetched anew by then."""
+        ahead = timedelta(seconds=seconds + HORIZON_SECONDS)
+        return self._market is not None and not self._market.is_open(to_time(now_us), ahead)
 
     def _able(self, source: Source, requests: Sequence[FetchRequest]) -> list[FetchRequest]:
         """Those of which something may come: what lies in a plan's delay is shut or open as one."""

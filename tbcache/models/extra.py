@@ -16,6 +16,7 @@ MODULES = {
     "sql": ("sqlalchemy",),
     "postgres": ("psycopg",),
     "simulated": ("lupa",),
+    "calendar": ("exchange_calendars",),
     "onnx": ("numpy", "onnxruntime", "tokenizers"),
 }
 

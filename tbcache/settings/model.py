@@ -180,6 +180,12 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _market(value: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9/]{3,12}", value):
+        raise ValueError("it should be the code of an exchange, like XNYS or XLON")
+    return value
+
+
 def _user_agent(value: str) -> str:
     if not re.fullmatch(r"[!-~]([ -~]{0,510}[!-~])?", value):
         raise ValueError("it should be 1-512 printable ASCII characters, as it becomes a header")
@@ -254,6 +260,10 @@ class Settings(BaseModel):
     common_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     prewarm_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    #: The exchange by whose hours what is listed is kept warm, as in ISO 10383; None: at all hours.
+    market: Annotated[str, AfterValidator(_market)] | None = None
+    #: What nobody asks for is fetched so often while it is closed.
+    off_hours_ttl: Seconds = 3600.0
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     #: It is off without the extra ``sql``, as there is nothing to write with.
     persist: bool = Field(default_factory=lambda: has("sqlalchemy"))
