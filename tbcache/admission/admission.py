@@ -1,4 +1,4 @@
-"""Admission: Redis decides, and this process itself while Redis is away."""
+"""Admission: Redis decides what may go upstream, and this process itself decides while Redis is away."""
 
 from __future__ import annotations
 
@@ -44,35 +44,38 @@ from tbcache.store.envelope import fresh_until
 from tbcache.store.memory import Memory
 from tbcache.store.wire import to_micros
 
-#: How long to wait before asking again what Redis has refused.
+#: So long (seconds) is waited before Redis is asked again for what it has refused.
 REFUSED_SECONDS = 0.25
 
 _ONE_HIT = {"hit": 1}
 
 
 class Admission:
-    """Verdicts for one process; see ``admit.lua`` and ``settle.lua`` for the rules."""
+    """Gives the verdicts of one process. ``admit.lua`` and ``settle.lua`` have the rules."""
 
     def __init__(
         self, store: Store, settings: Settings, monitor: UsageMonitor, memory: Memory | None = None
     ) -> None:
-        """``memory`` has what this process remembers of values; the cache manager has the same one."""
+        """``memory`` holds the values that this process has in memory. The cache manager uses the same
+        object.
+        """
         self.memory = Memory(store) if memory is None else memory
         self._store = store
         self._limiter = limiter_of(store)
-        #: It knows whose plans have their items late.
+        #: It knows which plans have items that come late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
         self.popularity = monitor.popularity
         self._figures = Figures(store, self._limiter, monitor)
-        #: The values that are fresh.
+        #: It reads the values that are expected to be fresh.
         self.fresh = Fresh(store, self.count_hit)
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
         self._shared = SharedAdmission(store, settings, monitor, self._figures, self.fresh)
         self._fallback = FallbackAdmission(store, self.memory, settings.lease_seconds, self.send_seconds)
         store.on_fork(self._fallback.renew)
-        #: What Redis must still be told: loads it takes for under way, and what closed a source.
+        #: The ends of loads that Redis has not been told of yet: it takes these loads for under way, and does
+        #: not know what has closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
         store.breaker.on_return(self._fallback.forget)
         store.breaker.on_return(self._give_back)
@@ -100,18 +103,23 @@ class Admission:
             verdict = self._fallback.admit(ask, token)
             self._figures.count_verdict(ask, verdict)
             if isinstance(verdict, Go):
-                # The timeline that this process has loaded before is not bought again.
+                # With the timeline that this process has loaded before, no item of it is paid for again.
                 timeline = self.memory.timeline(ask.timeline_key)
                 verdict = Go(verdict.grant._replace(timeline=timeline), verdict.stale)
             return self._record_lost(ask, token, verdict) if is_lost else verdict
         except BaseException:
-            # It was interrupted, or has a bug: Redis may have granted it, and nobody must wait for its lease.
+            # The ask was interrupted, or there is a bug. Redis may have granted it, and then others would
+            # wait for its lease until that expires.
             io.world().undo(functools.partial(self._take_back, ask, token))
             raise
 
     def may_send(self, grant: Grant) -> bool:
-        """False when the grant's time is over, or the source was closed since it was granted, or it was
-        promised for later and somebody may be going on without Redis by now."""
+        """Whether a request may still be sent with ``grant``.
+
+        It may not once its time is over, or the source was closed after it was granted. Nor may it where the
+        slot was promised for a later moment and another process may be going on without Redis by now, since
+        that process may count on the same slot.
+        """
         source = grant.ask.source.name
         if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).promises.are_kept:
             return False
@@ -120,7 +128,7 @@ class Admission:
         return io.now() <= grant.send_by and not is_closed
 
     async def turn(self, grant: Grant, bill: Bill = NOTHING) -> Grant | Wait:
-        """Commit the slot of the page that came, bill it, and take one for the next."""
+        """Commit the slot of the page that has come, bill that page, and take a slot for the next page."""
         slot = self._new_id()
         if grant.is_fallback:
             self._figures.count_bill(grant, bill)
@@ -128,7 +136,7 @@ class Admission:
         try:
             began, turn = io.now(), await self._shared.turn(grant, slot, bill)
             while isinstance(turn, Wait) and turn.is_brief and io.now() - began < GIVING_BACK_SECONDS:
-                # The page is billed by now, whatever becomes of the next asks.
+                # The first ask has billed the page, so the asks after it must not do so again.
                 bill = NOTHING
                 await io.world().sleep(turn.seconds)
                 turn = await self._shared.turn(grant, slot, bill)
@@ -138,7 +146,7 @@ class Admission:
             return await self._fallback.turn(grant, slot)
         except BaseException as error:
             if io.is_cancelled(error):
-                # Whether it was granted or not, nobody sends with it.
+                # Nobody knows whether the slot was granted, and nobody will send with it.
                 io.world().undo(
                     functools.partial(
                         self._limiter.release, grant.ask.source.name, slot, grant.ask.source.cost
@@ -147,12 +155,12 @@ class Admission:
             raise
 
     async def free(self, grant: Grant) -> None:
-        """Give the slot back and keep the lease: what is loaded comes with the page of another."""
+        """Give the slot back and keep the lease: another load asks for the page that has the value."""
         source = grant.ask.source
         await self._limiter.release(source.name, grant.slot, source.cost)
 
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
-        """End a load."""
+        """End a load: store its value or its failure, commit its last slot, and count what it cost."""
         if settlement.bill.is_uncertain:
             self._figures.count_uncertain(grant, settlement.bill)
         settlement = believed(grant.ask.source, settlement)
@@ -167,7 +175,7 @@ class Admission:
             except Unavailable:
                 pass
         if not grant.is_fallback or grant.is_lost or settlement.closed_by:
-            # A slot that was not used is given back all the same.
+            # An empty settlement means that nothing was sent: then Redis gives the slot back as well.
             is_over = settlement != Settlement()
             rest = Settlement(
                 closed_by=settlement.closed_by, is_over=is_over, is_interrupted=settlement.is_interrupted
@@ -179,26 +187,28 @@ class Admission:
         return "fallback"
 
     def _remember(self, grant: Grant, settlement: Settlement, *, in_redis: bool) -> None:
-        """Keep the timeline for when Redis is away; one that a clear has overtaken is not."""
+        """Keep the timeline in memory, for use while Redis is away. Memory drops it where a clear has come
+        since.
+        """
         if settlement.timeline is not None:
             self.memory.put_timeline(grant.ask.timeline_key, settlement.timeline, in_redis=in_redis)
 
     async def give_back(self, ask: Ask) -> None:
-        """Give back the slot that the queue holds for ``ask``: it needs none."""
+        """Give back the slot that the queue holds for ``ask``, which does not need it."""
         if ask.slot is not None:
             await self._take_back(ask, ask.slot)
 
     def count_hit(self, source: Source) -> None:
-        """Count a hit that needed no verdict."""
+        """Count a hit for which the script was not asked."""
         self._monitor.count(source.name, _ONE_HIT)
 
     def count(self, source: Source, figures: Mapping[str, int]) -> None:
-        """Add ``figures`` to today's of ``source``."""
+        """Add ``figures`` to the figures that ``source`` has today."""
         if figures:
             self._monitor.count(source.name, figures)
 
     async def look(self, source: str, key: str) -> Hit | None:
-        """The fresh value under ``key``, without asking for anything: nothing is counted, or loaded."""
+        """The fresh value under ``key``. Nothing is counted and nothing is loaded."""
         try:
             return await self.fresh.look(source, key)
         except Unavailable:
@@ -207,18 +217,19 @@ class Admission:
             return Hit(kept.payload, kept.fresh_seconds) if kept is not None and is_fresh else None
 
     async def discard(self, ask: Ask) -> bool:
-        """Remove a value that cannot be read; False when it may still be there."""
+        """Remove a value that cannot be read; False where it may still be there."""
         damaged = [self._store.keys.entry(key) for key in (ask.request.key, ask.timeline_key) if key]
         try:
             await self._store.command("UNLINK", *damaged)
         except Unavailable:
             self.memory.discard(ask.request.key)
-            # Where Redis refuses this command alone, it is asked again, and still has the value.
+            # Where Redis refuses this one command, it is not away: it still has the value, and would be asked
+            # again.
             return not self._store.is_available
         return True
 
     async def store_derived(self, ask: Ask, derive: Derive, payload: bytes, answer: bytes | None) -> None:
-        """Keep an answer that was made of a timeline, for all, while that timeline is there."""
+        """Store an answer that was made from a timeline, for all, if that timeline is still there."""
         keys, source = self._store.keys, ask.source
         call = script.StoreDerived(
             entry=keys.entry(ask.request.key),
@@ -234,7 +245,7 @@ class Admission:
                 self.fresh.expect(source.name, ask.request.key, fresh_until(derive.head))
 
     async def wait_for(self, join: Join, source: str, seconds: float) -> None:
-        """Return when the load that ``join`` names is over, or after about ``seconds``."""
+        """Wait until the load that ``join`` names is over, or about ``seconds``."""
         if join.is_fallback:
             await self._fallback.wait_for(join.token, seconds)
             return
@@ -244,12 +255,13 @@ class Admission:
             while (left := give_up - io.now()) > 0 and await self._store.first(wake, left) is None:
                 pass
         except Unavailable:
-            # Where Redis refuses this command alone, the next ask would be refused at once.
+            # Where Redis refuses this one command, it would be asked, and refuse, again and again without a
+            # pause.
             if self._store.is_available:
                 await io.world().sleep(min(seconds, REFUSED_SECONDS))
 
     async def _take_back(self, ask: Ask, token: str) -> None:
-        """End a load that never began. What was not granted is left alone."""
+        """End a load that never began. Where nothing was granted, the script changes nothing."""
         grant = Grant(ask, token, token, 0.0, 0.0, 0.0)
         try:
             await self._shared.settle(grant, Settlement())
@@ -257,24 +269,26 @@ class Admission:
             self._unsettled.append((grant, Settlement()))
 
     def _give_back(self) -> None:
-        """End the loads that were over while Redis was away: nobody must wait for their leases."""
+        """End the loads that were over while Redis was away, so that nobody waits for their leases."""
         for _ in range(len(self._unsettled)):
             try:
                 io.run(self._shared.settle(*self._unsettled[0]))
             except Refused:
-                # The keys of one source are damaged, and the loads of the others are ended all the same.
+                # The keys of one source are damaged. The loads of the other sources are ended all the same.
                 self._unsettled.rotate(-1)
             else:
                 self._unsettled.popleft()
 
     def _new_id(self) -> str:
-        # The pid keeps a forked child's ids apart from its parent's.
+        # A forked child has the same prefix and the same count as its parent. The pid tells their ids apart.
         return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
 
     # Without
 
     def _record_lost(self, ask: Ask, token: str, verdict: Verdict) -> Verdict:
-        """Redis may have granted what it could not answer: it is told how that ended once it is back."""
+        """Remember an ask whose answer was lost: Redis may have granted it, and is told how it ended once it
+        is back.
+        """
         if isinstance(verdict, Go):
             return Go(verdict.grant._replace(is_lost=True), verdict.stale)
         self._unsettled.append((Grant(ask, token, token, 0.0, 0.0, 0.0, is_lost=True), Settlement()))

@@ -1,7 +1,8 @@
-"""What this process has read today of what is billed once a day: while Redis is away it is not billed again.
+"""The items that are billed once a day, as far as this process has read them today.
 
-With Redis the fleet's own set decides (settle.lua). What others have read is known only there: when it is
-back it is told of all that was read without it, and counts what of it is new (billed.lua).
+With Redis, a set that the whole fleet shares says what was billed before (settle.lua). While Redis is away,
+this process bills nothing twice that it has read itself. It cannot know what others have read, so it tells
+Redis of all that it billed once Redis is back, and the script counts what is new (billed.lua).
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ from dataclasses import replace
 
 from tbcache.models.price import Bill
 
-#: How many ids of a source are kept. Beyond them the set begins anew, and an item read again counts again.
+#: At most so many ids of a source are kept, so that memory stays bounded. Then the set begins anew, and an
+#: item that is read again is billed again.
 MOST_IDS = 100_000
 
 
 class Billed:
-    """The ids by source, each of one UTC day (counted since the Unix epoch)."""
+    """The ids of each source. They are those of one UTC day, which is counted from the Unix epoch."""
 
     def __init__(self) -> None:
         self._days: dict[str, tuple[int, set[str]]] = {}
 
     def record(self, source: str, day: int, bill: Bill) -> None:
-        """``bill`` has been counted."""
+        """Record that ``bill`` was counted."""
         self._of(source, day).update(bill.once)
 
     def due(self, source: str, day: int, bill: Bill) -> Bill:
-        """What of ``bill`` was not counted before; it is from now on."""
+        """``bill`` without the items that were counted before. The others count as counted from now on."""
         before = self._of(source, day)
         once = {id: price for id, price in bill.once.items() if id not in before}
         before.update(once)

@@ -1,4 +1,4 @@
-"""What an upstream said of its own limits: for how long it is closed, and how much it has left."""
+"""What upstreams say of their own limits: until when a source is closed, and how many requests are left."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from tbcache.models import Failure, Limit, RateHint
 from tbcache.settings import Source
 from tbcache.store.wire import to_micros
 
-#: Upstreams give the end of a window in whole seconds.
+#: Upstreams round the end of a window to whole seconds, so a reset may seem to lie beyond its window.
 RESET_SLACK = 2.0
-#: The longest that a refusal closes a source whose own limits are shorter: windows of a day, quotas
-#: of a month. An upstream that names a later moment is not believed.
+#: A refusal closes a source for as long as its longest limit at most, or for these seconds where its limits
+#: are shorter: rate limits may have windows of a day, and quotas of a month. A later moment is taken for a
+#: mistake of the upstream, since the source would stay closed until somebody reopened it.
 THROTTLED_SECONDS = 86400.0
 QUOTA_SECONDS = 31 * 86400.0
 
-#: The clock goes on while a moment that is bounded already is bounded again.
+#: A failure may pass :func:`bounded` twice. The clock goes on in between, and the second pass must change
+#: nothing.
 _SLACK = timedelta(seconds=1)
 
 log = get_logger("tbcache.admission")
 
-#: A moment of our wall clock in the server's time (us).
+#: Turns a moment of this process's wall clock into the server's time (us).
 ServerTime = Callable[[datetime], int]
 
 
 def bounded(source: Source, failure: Failure) -> Failure:
-    """``failure`` with a moment that ``source``'s limits can mean; a later one is said to be a mistake.
+    """``failure``, with a ``retry_at`` that the limits of ``source`` allow.
 
-    A moment that has passed says nothing of when to ask again, and becomes None.
+    A later moment is replaced by the latest that they allow, and the message says so. A moment that has
+    passed becomes None, because it does not say when to ask again.
     """
     now, named = io.utc_now(), failure.retry_at
     if named is None or named <= now:
@@ -45,13 +48,15 @@ def bounded(source: Source, failure: Failure) -> Failure:
 
 
 def _longest(source: Source, kind: str) -> float:
-    """For how many seconds a refusal of that kind may hold."""
+    """For how many seconds a refusal of this kind may close the source."""
     longest = max((limit.window_seconds for limit in source.limits), default=0.0)
     return max(longest, QUOTA_SECONDS if kind == "quota" else THROTTLED_SECONDS)
 
 
 def believed(source: Source, settlement: Settlement) -> Settlement:
-    """``settlement`` with moments that ``source``'s limits can mean; one that they cannot is logged."""
+    """``settlement``, with moments that the limits of ``source`` allow; a closure that is cut short is
+    logged.
+    """
     failure, closed_by = settlement.failure, settlement.closed_by
     if failure is None and closed_by is None:
         return settlement
@@ -63,7 +68,11 @@ def believed(source: Source, settlement: Settlement) -> Settlement:
 
 
 def closure_by(closed_by: Failure | None, server_us: ServerTime) -> tuple[int, str]:
-    """Until when (us) a source is closed, and why. 0: it is not; -1: by our own back-off."""
+    """Until when (us, of the server) the source is closed, and the reason, as settle.lua takes them.
+
+    The moment is 0 where the source is not closed, and -1 where the upstream named none: then the script
+    doubles a back-off of its own.
+    """
     if closed_by is None:
         return 0, ""
     until = closed_by.retry_at
@@ -71,7 +80,11 @@ def closure_by(closed_by: Failure | None, server_us: ServerTime) -> tuple[int, s
 
 
 def pack_hints(hints: Iterable[RateHint], limits: Sequence[Limit], server_us: ServerTime) -> str:
-    """Pack each hint with the window it speaks of: the shortest that its reset lies in."""
+    """Pack the hints for settle.lua, each with the length of its window.
+
+    Upstreams do not name the window that a hint is about. It is taken to be the shortest in which its reset
+    lies.
+    """
     now, by_length = io.utc_now(), sorted(limits, key=lambda limit: limit.window_seconds)
     parts = []
     for hint in hints:

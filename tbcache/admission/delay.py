@@ -1,12 +1,15 @@
-"""A plan whose items come late: what is asked of it, and how it is learned whether they do.
+"""Whether the items of a plan come late, and what is asked of a plan where they do.
 
-``Source.delay_hours`` is what the cheapest plan is known for, and says nothing of yours. Where the items do
-come late, an ask for hours that all lie in the delay is answered with nothing, by construction, and is not
-sent. So that another plan is not taken for such a one, a few asks a day are sent all the same, for the whole
-fleet, and reach back twice the delay: items that are newer than the delay show that there is none. Many
-items that end where the delay begins, and none newer, are a sign that there is one, and two symbols that
-show it settle it for a day: one alone may have had no news of late. Every other answer that reaches so far
-back tells the same.
+``Source.delay_hours`` is the delay of the source's cheapest plan. The user's own plan may have none. Where
+there is a delay, a request for hours that all lie within it always brings nothing, so it is not sent. To find
+out which plan it is, the fleet sends a few such requests a day all the same, and has them reach back twice
+the delay:
+
+- Items that are newer than the delay show that there is none.
+- Many items that end where the delay begins, with none newer, are a sign that there is one. Two symbols with
+  this sign settle it for a day, because one symbol alone may have had no news of late.
+
+Any other answer that reaches back so far is judged in the same way.
 """
 
 from __future__ import annotations
@@ -24,34 +27,37 @@ from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.admission")
 
-#: The findings about a plan: its items come late; they come at once; somebody is asking to find out; some
-#: symbols showed nothing new, and others are still to be asked. The last two are followed by what those
-#: symbols showed, as in ``doubt:AAPL!,TINY``: an exclamation mark is a sign of a delay.
+#: What may be known of a plan: its items come late; they come at once; a process is finding out; or some
+#: symbols showed nothing new, and others are still to be asked. The last two are followed by the symbols that
+#: were asked, as in ``doubt:AAPL!,TINY``. An exclamation mark stands behind a symbol that showed the sign of
+#: a delay.
 LATE, PROMPT, ASKING, DOUBT = b"late", b"prompt", b"asking", b"doubt"
 DAY_SECONDS = 86400.0
-#: For how long a finding holds that shows too little to settle it.
+#: For how long a finding holds that does not settle the question.
 UNSURE_SECONDS = 3600.0
-#: How many symbols with a sign of a delay settle it.
+#: So many symbols with the sign of a delay settle that there is one.
 ENOUGH_SIGNS = 2
-#: After so many symbols that settle nothing, no other is asked until what they showed is forgotten.
+#: After so many symbols that settled nothing, no other symbol is asked until their findings have expired: a
+#: source of many quiet symbols would spend its limit on finding out.
 MOST_ASKED = 4
-#: The longest that finding out takes: whoever died over it is not waited for.
+#: A process that is finding out has so many seconds for it. Then another may, as the first may have died.
 ASKING_SECONDS = 60.0
 #: For how long a finding is used before Redis is asked for it again.
 LOOK_SECONDS = 10.0
 #: How often a finding that stays the same is written to Redis again.
 RENEW_SECONDS = 3600.0
-#: How many items before the delay, with none in it, are no chance: a plan without a delay would show some.
+#: So many items before the delay and none within it are no accident: a plan without a delay would have some.
 ENOUGH = 5
-#: The part of the delay within which an item is certainly too new for it, whatever the clocks say.
+#: An item that is younger than this part of the delay shows that there is none. The rest of the delay allows
+#: for clocks that differ.
 NEW_PART = 0.9
-#: Under a delay the newest item stands where it begins, or this part of it further back.
+#: With a delay, the newest item is as old as the delay, or older by this part of it at most.
 EDGE_PART = 0.1
 _SIGN = b"!"
 
 
 class Reach(NamedTuple):
-    """The request that goes upstream, and how late (hours) the plan's items are taken to come."""
+    """The request that goes upstream, and the delay of the plan (hours) that its answer is read with."""
 
     request: FetchRequest
     delay_hours: float
@@ -64,22 +70,22 @@ class _Known(NamedTuple):
 
 
 class PlanDelay:
-    """What the fleet knows of its plans' delays; without Redis, what this process knows."""
+    """What the fleet knows of its plans' delays. While Redis is away, what this process knows counts."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._finding_out = io.Mutex()
         store.on_fork(self._finding_out.renew)
         self._known: dict[str, _Known] = {}
-        #: What this process has written down last, and when.
+        #: What this process wrote to Redis last, and when (monotonic).
         self._recorded: dict[str, tuple[bytes, float]] = {}
 
     async def is_shut(self, source: Source, request: FetchRequest) -> bool:
-        """True when nothing can come of ``request``, as far as is known, or as is being found out."""
+        """True where ``request`` would bring nothing, by what is known, or while that is being found out."""
         return _lies_within(source, request) and _shuts(await self._finding(source.name), request.symbol)
 
     async def reach(self, source: Source, request: FetchRequest) -> Reach | None:
-        """What to send for ``request``; None for nothing, as somebody else has begun to find out."""
+        """What to send for ``request``; None where nothing is to be sent, as another is finding out."""
         if not source.delay_hours:
             return Reach(request, 0.0)
         finding = await self._finding(source.name)
@@ -93,11 +99,13 @@ class PlanDelay:
         return Reach(FetchRequest(request.source, request.symbol, hours), source.delay_hours)
 
     async def learn(self, source: Source, sent: FetchRequest, items: Iterable[Item], now: datetime) -> None:
-        """Take note of what came of ``sent``: all its items, those of before the asked time included."""
+        """Learn from the answer to ``sent``. ``items`` are all of its items, those from before the hours that
+        were asked for included.
+        """
         if not source.delay_hours:
             return
         delay = timedelta(hours=source.delay_hours)
-        # A time that is still to come is a mistake, or a matter of clocks, and shows nothing.
+        # An item that seems to be from the future has a wrong time, or the clocks differ: it shows nothing.
         times = [item.at for item in items if item.at is not None and item.at <= now]
         if any(at > now - NEW_PART * delay for at in times):
             await self._record(source.name, PROMPT, DAY_SECONDS)
@@ -105,13 +113,13 @@ class PlanDelay:
             await self._doubt(source.name, sent.symbol, _is_sign(times, delay, now))
 
     async def give_up(self, source: Source) -> None:
-        """Let others find out at once: the ask that was to do so has failed."""
+        """The request that was to find out has failed: let another process do so at once."""
         finding = await self._finding(source.name)
         if finding is not None and _kind(finding) == ASKING:
             await self._record(source.name, DOUBT + finding.removeprefix(ASKING), UNSURE_SECONDS)
 
     async def _doubt(self, source: str, symbol: str, is_sign: bool) -> None:
-        """Add what ``symbol`` showed, which is nothing new, to what others have."""
+        """Add ``symbol``, which showed nothing new, to the symbols that were asked."""
         finding = await self._finding(source)
         if (finding is None or _kind(finding) != ASKING) and (finding == LATE or not is_sign):
             return
@@ -135,13 +143,13 @@ class PlanDelay:
             return known.finding if known is not None and now < known.until else None
         if finding is None or _kind(finding) not in (LATE, PROMPT, ASKING, DOUBT):
             return None
-        # A finding that is not settled is asked for again at once, as it may be settled at any moment.
+        # A finding that is not settled is read again each time, because it may be settled at any moment.
         look_at = now + LOOK_SECONDS if finding in (LATE, PROMPT) else now
         self._known[source] = _Known(finding, look_at, now + DAY_SECONDS)
         return finding
 
     async def _begin(self, source: str, finding: bytes | None) -> bool:
-        """True for the one that is to find out; ``word`` is what it has found."""
+        """True for the one process that is to find out. ``finding`` is what it has read before."""
         async with self._finding_out:
             now = io.now()
             asking = ASKING + (finding or b"").removeprefix(DOUBT)
@@ -156,13 +164,13 @@ class PlanDelay:
             return True
 
     async def _replace(self, source: str, finding: bytes | None, asking: bytes) -> bool:
-        """Write ``asking`` in the place of ``word``; False where another was quicker."""
+        """Write ``asking`` in the place of ``finding``; False where another process was quicker."""
         key, milliseconds = self._store.keys.delay(source), round(ASKING_SECONDS * 1000)
         if finding is None:
             return bool(await self._store.command("SET", key, asking, "NX", "PX", milliseconds))
         found: bytes | None = await self._store.command("SET", key, asking, "PX", milliseconds, "GET")
         if found in (LATE, PROMPT):
-            # It was settled in between.
+            # It was settled in between, and this command has overwritten that: it is put back.
             await self._store.command("SET", key, found, "PX", round(DAY_SECONDS * 1000))
         return found is None or found == finding
 
@@ -185,12 +193,12 @@ class PlanDelay:
 
 
 def _lies_within(source: Source, request: FetchRequest) -> bool:
-    """True when all the hours of ``request`` lie in the delay."""
+    """True where all hours of ``request`` lie within the delay."""
     return request.hours <= source.delay_hours
 
 
 def _is_sign(times: Sequence[datetime], delay: timedelta, now: datetime) -> bool:
-    """True for items of which many are older than the delay, the newest just so, as one that ends there."""
+    """True where the items look as a delay has them: many are older than it, and the newest only just."""
     old = [at for at in times if at <= now - delay]
     return len(old) >= ENOUGH and max(times) >= now - (1 + EDGE_PART) * delay
 
@@ -200,13 +208,15 @@ def _kind(finding: bytes) -> bytes:
 
 
 def _shown(finding: bytes | None) -> dict[bytes, bool]:
-    """What each symbol that was asked has shown: True for a sign of a delay."""
+    """The symbols that were asked; True for each that showed the sign of a delay."""
     named = (finding or b"").partition(b":")[2]
     return {each.removesuffix(_SIGN): each.endswith(_SIGN) for each in named.split(b",") if each}
 
 
 def _shuts(finding: bytes | None, symbol: str) -> bool:
-    """True where ``symbol`` is not asked for the hours of the delay; in doubt only others are."""
+    """True where ``symbol`` is not to be asked for the hours of the delay. While that is in doubt, only
+    symbols that were not asked before are.
+    """
     if finding is None or finding == PROMPT:
         return False
     return _kind(finding) != DOUBT or symbol.encode() in _shown(finding)

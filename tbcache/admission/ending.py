@@ -1,4 +1,4 @@
-"""How a load ended, in the words of the scripts and of the figures."""
+"""How a load ended, in the form that the scripts and the figures take it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tbcache.models.price import Bill
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.store.wire import to_micros
 
-#: The kinds of failures that the next load would meet as well.
+#: Failures of these kinds would most likely meet the next load as well, so they stand for longer.
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def end_slot(window: ProcessWindow, grant: Grant, settlement: Settlement) -> None:
-    """Do with this process's record of the slot what settle.lua has done with the slot."""
+    """Change this process's record of the slot as settle.lua has changed the slot in Redis."""
     if settlement.ending == "abandon":
         window.release(grant.slot, grant.ask.source.cost)
     elif settlement.ending != "interrupted":
@@ -28,12 +28,12 @@ def end_slot(window: ProcessWindow, grant: Grant, settlement: Settlement) -> Non
 
 
 def once_of(bill: Bill) -> tuple[str | int, ...]:
-    """What is billed once a day as the scripts read it: each id with its price."""
+    """The items that are billed once a day, in the form of the scripts: each id, followed by its price."""
     return tuple(part for id, price in bill.once.items() for part in (id, to_micros(price)))
 
 
 def payload_of(settlement: Settlement) -> bytes:
-    """The JSON of the value, or of the failure; empty where nothing of the load is kept."""
+    """What is stored of the load: the JSON of the value or of the failure, or nothing (b"")."""
     if settlement.payload is not None:
         return settlement.payload
     if settlement.failure is not None and not settlement.is_over:
@@ -42,20 +42,22 @@ def payload_of(settlement: Settlement) -> bytes:
 
 
 def error_kind(settlement: Settlement) -> str:
-    """The kind of failure that the figures count; empty for none."""
+    """The kind of the failure that the figures count; "" where there is none."""
     failure = settlement.failure or settlement.closed_by
     return failure.kind if failure and not settlement.is_over else ""
 
 
 def backoff_seconds(settlement: Settlement) -> float:
-    """How long a failure stands for all who ask for this key."""
+    """For how long the failure answers everyone who asks for this key. It is 0 where the whole source is
+    closed, which answers them already.
+    """
     if settlement.failure is None or settlement.closed_by is not None:
         return 0.0
     return NEGATIVE_SECONDS if settlement.failure.kind in NEGATIVE_KINDS else BACKOFF_SECONDS
 
 
 def read_failure(data: bytes) -> Failure:
-    """What the last load of a key met, as its lease has it."""
+    """Read the failure of a key's last load, which stands in its lease."""
     try:
         return read_json(data, Failure)
     except NotJson:

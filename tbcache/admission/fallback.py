@@ -1,4 +1,4 @@
-"""Admission without Redis: the same verdicts, from what this process knows."""
+"""Admission without Redis: this process gives the same verdicts, from what it knows itself."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros
 
 ENTRIES = 10_000
 POLL_SECONDS = 0.25
-#: When to ask again for money: Redis may be back at any moment, and pages under way may cost less.
+#: After so many seconds an ask that lacks money may be made again: Redis may be back by then, or a page that
+#: is under way may have cost less than was set aside for it.
 BUDGET_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class FallbackLoad:
-    """The load of a key that is under way, or the last one that failed."""
+    """The load of a key that is under way, or the failure of the last one."""
 
     failure: Failure | None = None
     retry_at: float = 0.0
@@ -49,7 +50,7 @@ class FallbackLoad:
 
 
 class FallbackAdmission:
-    """Verdicts from memory; forgotten when Redis is back."""
+    """Verdicts from the memory of this process. What it records is dropped once Redis is back."""
 
     def __init__(self, store: Store, memory: Memory, hold_seconds: float, send_seconds: float) -> None:
         self._store = store
@@ -60,22 +61,25 @@ class FallbackAdmission:
         self.renew()
 
     def renew(self) -> None:
-        """Forget all loads: at the start, and after a fork, when another thread of the parent may have held
-        the lock, in the midst of a change. The loads of the parent end there, not here."""
+        """Forget all loads, at the start and in a forked child.
+
+        Another thread of the parent may have held the lock in the middle of a change. And the loads of the
+        parent end in the parent.
+        """
         self._loads: LRUCache[str, FallbackLoad] = LRUCache(ENTRIES)
         self._lock = threading.Lock()
-        #: The futures of those who wait for the end of a load, with its token.
+        #: Whoever waits for the end of a load, as the token of the load and a future.
         self._waiting: list[tuple[str, Future[None]]] = []
 
     def forget(self) -> None:
-        """Drop every value that was loaded without Redis, and every load: it knows better again."""
+        """Drop every value that was loaded without Redis, and every load: Redis decides again."""
         self._memory.forget_fallback()
         with self._lock:
             self._loads.clear()
             self._tell_waiting()
 
     def end(self, matches: Matches) -> None:
-        """The keys that match were removed: what is on its way for them is not kept."""
+        """The keys that match were removed, so values that are being loaded for them are not kept."""
         with self._lock:
             for key in [key for key in self._loads if matches(key)]:
                 del self._loads[key]
@@ -84,10 +88,11 @@ class FallbackAdmission:
     def admit(self, ask: Ask, token: str) -> Verdict:
         key, now = ask.request.key, io.now()
         with self._lock:
-            # It is read under the lock: between this and the lease, another's load could end.
+            # Memory is read under the lock. Otherwise the load of another thread could end between the read
+            # and the lease below, and the value would be loaded once more.
             kept, load = self._memory.recall(key), self._load(key)
             if kept is not None and kept.fresh_seconds > ask.needed:
-                # Others may have changed a value that was read before Redis went away.
+                # A value that was read before Redis went away may have been changed by others since.
                 return Hit(kept.payload, kept.fresh_seconds) if kept.is_fallback else Stale(kept.payload)
             held = None if kept is None else kept.payload
             if load.failure and now < load.retry_at:
@@ -123,7 +128,7 @@ class FallbackAdmission:
             if is_ours:
                 load.token = None
             if settlement.payload is not None:
-                # A value that was read before is older than the one that has come.
+                # A value that another thread reads from Redis just now is older than this one.
                 self._memory.invalidate(key)
             if is_ours and settlement.payload is not None:
                 load.failure = None
@@ -148,7 +153,7 @@ class FallbackAdmission:
                 self._waiting.remove(wait)
 
     def _tell_waiting(self) -> None:
-        """Wake those whose load is over. The lock is held."""
+        """Wake whoever waits for a load that is over. The caller holds the lock."""
         if self._waiting:
             under_way = {load.token for load in self._loads.values()}
             for token, over in self._waiting:
@@ -156,7 +161,7 @@ class FallbackAdmission:
                     over.set_result(None)
 
     async def _end_slot(self, grant: Grant, settlement: Settlement) -> None:
-        """Redis may hold it: it was told of it, or has granted it."""
+        """End the slot for Redis as well, which may hold it: it may have granted it before it went away."""
         source = grant.ask.source
         if settlement.ending == "abandon":
             await self._limiter.release(source.name, grant.slot, source.cost)
@@ -169,7 +174,9 @@ class FallbackAdmission:
         return self._loads[key]
 
     def _take(self, source: Source, slot: str) -> Wait | None:
-        """Take a slot, with the lock held: two who look at once would both see the money for one page."""
+        """Take a slot. The caller holds the lock: two threads that look at the budget at once would both find
+        the money for one page.
+        """
         limiter, name = self._limiter, source.name
         window = limiter.process_window(name)
         window.configure(source.limits)
@@ -182,9 +189,9 @@ class FallbackAdmission:
         return None if shortage is None else _wait(*shortage)
 
     def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:
-        """How long to wait where there is no money for a page; None where there is, or none is needed.
+        """How long to wait for the money for a page; None where it is there, or none is needed.
 
-        A page goes only where its whole price is there, beside those of the pages under way.
+        A page is sent only if its full price is left beside the prices of all pages that are under way.
         """
         budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
         if not budget or not page_price:
@@ -201,12 +208,12 @@ class FallbackAdmission:
         lack = f"the day's budget has no room for a page (${page_price / MICROS:g})"
         if self._store.is_shared:
             return _wait(BUDGET_SECONDS, "budget", f"{why_alone}, and this process's part of {lack}")
-        # Nobody else spends of it: what is spent is spent for the day.
+        # Nobody else has a part of the budget: what is spent comes back at midnight, not before.
         is_spent = left < page_price
         tomorrow = midnight_of(day + 1) - self._store.clock.today
         return _wait(tomorrow.total_seconds() if is_spent else BUDGET_SECONDS, "budget", lack)
 
 
 def _wait(seconds: float, why: Why, reason: str) -> Wait:
-    # Redis may be back, and with it the whole limit, at any moment.
+    # The asker looks again soon, because Redis may be back at any moment, and with it the whole limit.
     return Wait(min(seconds, POLL_SECONDS), io.utc_now() + timedelta(seconds=seconds), why, reason)

@@ -1,4 +1,4 @@
-"""The figures that no script counts: those of what is done without Redis, and of doubtful bills."""
+"""The figures that this process counts itself: what is done without Redis, and uncertain bills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = get_logger("tbcache.admission")
 
 
 class Figures:
-    """Counts for one process."""
+    """Counts what this process does while no script counts it."""
 
     def __init__(self, store: Store, limiter: Limiter, monitor: UsageMonitor) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class Figures:
         self._billed = Billed()
 
     def record_billed(self, source: str, day: int, bill: Bill) -> None:
-        """Record what Redis has billed: it is not counted once more without it."""
+        """Record a bill that Redis has counted, so that it is not counted again while Redis is away."""
         self._billed.record(source, day, bill)
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
@@ -45,7 +45,7 @@ class Figures:
         self.count_bill(grant, settlement.bill)
 
     def count_bill(self, grant: Grant, bill: Bill) -> None:
-        """Count what was paid, but for what was billed before today."""
+        """Count what was paid, without the items that were billed earlier today."""
         name = grant.ask.source.name
         due = self._billed.due(name, day_of(self._store.clock.today), bill)
         if due.most:
@@ -53,7 +53,9 @@ class Figures:
             self._limiter.process_window(name).purse.pay(to_micros(due.most))
 
     def count_uncertain(self, grant: Grant, bill: Bill) -> None:
-        """Tell of money that may not have been spent: it is counted, so that no budget is exceeded."""
+        """Log and count money that may have been spent. Nobody knows whether it was: it counts as spent, so
+        that no budget is exceeded.
+        """
         request = grant.ask.request
         log.warning("bill.uncertain", source=request.source, key=request.key, most=bill.dollars)
         self._monitor.count(request.source, {"uncertain": to_micros(bill.dollars)})

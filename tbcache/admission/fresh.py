@@ -1,4 +1,4 @@
-"""Values that are fresh, read from Redis for the price of a GET."""
+"""Fresh values, which are read from Redis without running a script."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ SEEN_KEYS = 10_000
 
 
 class _Seen(NamedTuple):
-    """Until when (us) a key's value was seen to be fresh, and the command that reads it with the log of
-    clears that may hide it."""
+    """Until when (us) the value of a key was seen to be fresh, and the command that reads the value together
+    with the log of clears that may hide it.
+    """
 
     fresh_until: int
     read: Command
@@ -28,8 +29,8 @@ class _Seen(NamedTuple):
 class Fresh:
     """The fresh values of one process's sources.
 
-    A key that was seen fresh is expected to be so until it expires. Nothing but reading it is needed then:
-    the script is for those who might go upstream.
+    A value that was seen to be fresh is expected to stay so until it expires. Until then it is only read. The
+    script of admission costs the server more, and is needed only where a request may go upstream.
     """
 
     def __init__(self, store: Store, count_hit: Callable[[Source], None]) -> None:
@@ -38,18 +39,18 @@ class Fresh:
         self._seen: dict[str, _Seen] = {}
         #: The log of clears of each source, as it was last read.
         self.logs: dict[str, ClearLog] = {}
-        # A forked child makes itself known to the fleet with the first ask that goes the whole way.
+        # A forked child has to become known to the fleet, which only an ask that runs the script does.
         store.on_fork(self._seen.clear)
 
     def expect(self, source: str, key: str, fresh_until: int) -> None:
-        """The value under ``key`` was seen to be fresh until then (us)."""
+        """Record that the value under ``key`` was seen to be fresh until ``fresh_until`` (us)."""
         if len(self._seen) >= SEEN_KEYS:
-            # To forget an expectation costs nothing but the script's time.
+            # Forgetting is cheap: the next ask for each of these keys runs the script.
             self._seen.clear()
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
     async def find(self, source: Source, key: str) -> Hit | None:
-        """The value under ``key``, where it is expected to be fresh, and is: for the price of a GET.
+        """The value under ``key``, where it is expected to be fresh and is so. It costs one MGET.
 
         Raises:
           Unavailable: Redis is away.
@@ -86,10 +87,12 @@ class Fresh:
         return Command(("MGET", keys.entry(key), keys.clears(source)))
 
     def _opened(self, source: str, key: str, now_us: float, found: Any) -> Hit | None:
-        """What an entry and its log of clears come to, which were asked for at ``now_us``."""
+        """The value in an entry, unless it has expired or the log of clears hides it. Both were asked for at
+        ``now_us``.
+        """
         entry, log = found
         seen = self.logs[source] = read_log(log)
-        # The seconds count from the ask, so that nobody takes the value for fresher than it is.
+        # They are counted from the ask, and not from the answer: the value must not seem fresher than it is.
         left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0
         if left <= 0 or (seen.clears and seen.hides(key, birth_of(entry))):
             return None

@@ -1,4 +1,4 @@
-"""What all asks of a source have in common. It is prepared once, as each ask would pay for it."""
+"""The constants that all asks of a source share. They are made once, because each ask would pay for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from tbcache.store.wire import pack_limits, to_micros
 
 
 class Constants(NamedTuple):
-    """What every ask of a source has in common; money in millionths of a dollar. ``deep_budget`` is the
-    part of the budget up to which older hours are filled, which nobody waits for."""
+    """The constants of a source, in the units of the scripts: money is in millionths of a dollar.
+
+    ``deep_budget`` is the part of the day's budget that may be spent on filling older hours. Nobody waits for
+    those, so they must leave something for the asks of users.
+    """
 
     source: Source
     limits: str
@@ -27,7 +30,8 @@ class Preparation:
     def __init__(self, store: Store, limiter: Limiter) -> None:
         self._store = store
         self._limiter = limiter
-        #: The key is the identity of the source, which the value holds: to hash all its fields takes time.
+        #: The key is the ``id`` of the source, because hashing all of its fields would take longer than all
+        #: else here. The value holds the source, so that no other object can have the same id.
         self._constants: dict[int, Constants] = {}
         self._daily: dict[str, tuple[str, str]] = {}
         self._day = -1
@@ -41,13 +45,13 @@ class Preparation:
             window = self._limiter.process_window(source.name)
             window.configure(source.limits)
             window.purse.configure(budget, page_price // source.cost)
-            # A budget of 0 would be none.
+            # The scripts read a budget of 0 as no budget.
             deep = max(1, int(budget * source.deepening_share)) if budget else 0
             constants = self._constants[id(source)] = Constants(source, limits, budget, deep, page_price)
         return constants
 
     def keys_of_today(self, name: str) -> tuple[str, str]:
-        """The keys of the usage and of the purses on the server's present day."""
+        """The keys of the usage and of the purses of today (UTC, by the server's clock)."""
         if (day := self._store.clock.day) != self._day:
             self._day = day
             self._daily = {}

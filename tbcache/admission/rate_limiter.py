@@ -1,7 +1,7 @@
-"""The rate limiter on its own: a sliding window per source, shared by the whole fleet.
+"""The rate limiter on its own: a sliding window per source, which the whole fleet shares.
 
-It looks at the same slots as the pipeline, so requests a bot makes by itself and
-requests tbcache makes for it never exceed the source's limits together.
+It uses the same slots as the pipeline. So the requests that a bot makes by itself and those that tbcache
+makes for it stay within the limits of the source together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RateLimiter:
     ) -> None:
         """``join`` makes this process known to the fleet, before it takes a slot."""
         self.source = source
-        #: The same as coroutines.
+        #: The same methods as coroutines, for event loops.
         self.core = SlidingWindow(source, store, hold_seconds, join)
 
     def check_rate_limit(

@@ -13,12 +13,17 @@ from tbcache.settings import get_settings, source_names
 from tbcache.store import Unavailable
 from tbcache.store.name import MOST_NAMES
 
-#: How often the fleet is told that a source is in use, and threads that have stopped are started again.
+#: So often (seconds) the fleet is told that a source is in use, and threads that have stopped are started
+#: again.
 REGISTER_SECONDS = 10.0
 
 
 class Registration:
-    """Calls ``register`` where that is due: it may ask Redis, and so costs an event loop a thread."""
+    """Calls ``register``, which makes this process known to the fleet, every few seconds of use.
+
+    The callable may ask Redis and block, so a caller in an event loop runs it in a thread: only when it is
+    due.
+    """
 
     def __init__(self, register: Callable[[], None]) -> None:
         self._register = register
@@ -26,7 +31,7 @@ class Registration:
 
     @property
     def is_due(self) -> bool:
-        """False while the fleet knows this process, which is another one in a forked child."""
+        """False while the fleet knows this process. A forked child is another, and is not known yet."""
         pid, at = self._registered or (0, 0.0)
         return pid != os.getpid() or time.monotonic() - at >= REGISTER_SECONDS
 
@@ -36,10 +41,10 @@ class Registration:
 
 
 def registering(source: str) -> Callable[[], None]:
-    """What makes this process known to the fleet as one that takes slots of ``source``, a name.
+    """A callable that makes this process known to the fleet as one that takes slots of ``source``, a name.
 
     Raises:
-      InvalidRequest: it is one name too many; so does what is returned, where it is for the fleet.
+      InvalidRequest: this process has used too many names. The callable raises it where the fleet has.
     """
     monitor, is_configured = get_usage_monitor(), source in source_names(get_settings())
     if not is_configured and not monitor.names.register(source):
@@ -47,18 +52,19 @@ def registering(source: str) -> Callable[[], None]:
 
     def register() -> None:
         monitor.keep_beating("client")
-        # While Redis is away nobody is shown the name, nor its figures.
+        # While Redis is away, no view can show the name or its figures, so nothing is lost by leaving it out.
         with contextlib.suppress(Unavailable):
             if not is_configured and not monitor.names.tell(source):
                 raise too_many(source)
-            # Now, and not with the next beat: what fails before is of no last minute, and never told.
+            # This is done now and not with the next beat, because the figures of the last minutes are
+            # differences: what was counted before the first mark would appear in none of them.
             monitor.mark_minute(source)
 
     return register
 
 
 def too_many(source: str) -> InvalidRequest:
-    """The error for ``source``, a name for which there is no place left."""
+    """The error for ``source``, a name for which there is no room left."""
     return InvalidRequest(
         f"{source!r} is one name too many: beside the configured sources there may be {MOST_NAMES} within a "
         "day. Name the upstream, not what it is asked for"

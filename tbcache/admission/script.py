@@ -18,7 +18,7 @@ from tbcache.store.wire import MICROS
 
 
 class Admit(NamedTuple):
-    """One question: what is to be done for this ask?"""
+    """Ask what is to be done for a request."""
 
     window: WindowKeys
     entry: Key
@@ -72,7 +72,7 @@ class DeriveReply(NamedTuple):
 
 
 class GoReply(NamedTuple):
-    """A slot is held from ``start`` on, and the lease is the asker's."""
+    """The asker holds a slot, which begins at ``start``, and has the lease of the key."""
 
     now: int
     entry: bytes
@@ -82,7 +82,7 @@ class GoReply(NamedTuple):
 
 
 class JoinReply(NamedTuple):
-    """Another loads it."""
+    """Another process loads the key."""
 
     now: int
     token: str
@@ -107,14 +107,14 @@ class FailedReply(NamedTuple):
 
 
 class ClearedReply(NamedTuple):
-    """The asker does not know the log of clears; nothing was done."""
+    """The asker does not know the present log of clears. Nothing was done."""
 
     now: int
     log: bytes
 
 
 class Turn(NamedTuple):
-    """Between two pages of one answer: commit a slot, bill its page, take the next."""
+    """Between two pages of one answer: commit the slot of the one, bill it, and take a slot for the next."""
 
     window: WindowKeys
     lease: Key
@@ -147,7 +147,7 @@ class TurnedReply(NamedTuple):
 
 
 class Settle(NamedTuple):
-    """The end of a load, good or bad."""
+    """End a load, whether it has succeeded or failed."""
 
     slots: Key
     state: Key
@@ -186,7 +186,7 @@ class Settle(NamedTuple):
 
 
 class SettledReply(NamedTuple):
-    """Whether the value is in Redis, and whether the lease was the asker's still."""
+    """Whether the value was stored, and whether the asker still had the lease."""
 
     now: int
     is_stored: bool
@@ -194,7 +194,7 @@ class SettledReply(NamedTuple):
 
 
 class StoreDerived(NamedTuple):
-    """Keep an answer that was made of a timeline."""
+    """Store an answer that was made from a timeline."""
 
     entry: Key
     timeline: Key
@@ -215,10 +215,10 @@ def _admitted(ask: Admit, reply: Admitted | ClearedReply) -> Given:
     if isinstance(reply, ClearedReply):
         return NOTHING
     if ask.is_held and ask.charge == "fetch":
-        # The slot that the queue held for it was given back: nothing was sent.
+        # The script has given back the slot that the queue held for the ask, because nothing was sent.
         return Given(released=[ask.id], cost=ask.cost)
     if isinstance(reply, HitReply | DeriveReply) and ask.charge == "request":
-        # The ask took a slot, and is over.
+        # Each ask of this source takes a slot, even for a hit, and that slot is over at once.
         return Given(spent=ask.cost)
     return NOTHING
 

@@ -38,18 +38,20 @@ from tbcache.store.clear import NO_CLEARS, read_log
 from tbcache.store.envelope import fresh_until, stamps_of, value_of
 from tbcache.store.wire import MICROS, day_of, to_micros
 
-#: The part of the lease in which a request must be off and answered; the rest covers
-#: the difference between our clock's rate and the server's.
+#: A request must be sent and answered within this part of the time for which its slot is held. The rest
+#: allows for this process's clock, which may be slower than the server's.
 SEND_PART = 0.8
 TTL_JITTER = 0.05
 
-#: For how long a timeline is kept that nobody asks for: as far back as most upstreams answer.
+#: A timeline that nobody asks for is kept for so long (seconds). Most upstreams answer for as many days, so
+#: that an older one would be loaded anew in any case.
 TIMELINE_SECONDS = 7 * 86400.0
 
 
 class SharedAdmission:
-    """Verdicts of the window and the leases that all processes share. Every method raises Unavailable where
-    Redis is away.
+    """Gives verdicts by the windows and the leases that all processes share.
+
+    Every method raises Unavailable while Redis is away.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class SharedAdmission:
 
         def call(terms: Terms) -> script.Admit:
             log = self._fresh.logs.get(source.name, NO_CLEARS)
-            # In the order of its fields: to name them all would cost as much as all that they are made of.
+            # The values are in the order of the fields. Naming them would take as long as making all of them.
             return script.Admit(
                 terms.window,
                 keys.entry(key),
@@ -127,8 +129,8 @@ class SharedAdmission:
         name, now = ask.source.name, found.now
         match found:
             case script.GoReply():
-                # The time runs from the ask: a process that stood still before it read the answer would send
-                # too late.
+                # The time counts from the ask. A process that was suspended before it read the answer would
+                # otherwise send too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 timeline = value_of(found.timeline) if found.timeline else None
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
@@ -146,7 +148,7 @@ class SharedAdmission:
             case script.WaitReply():
                 wait = _wait(found)
                 if wait.why == "closed":
-                    # Should Redis go, the upstream's word holds all the same.
+                    # The closure holds for this process even if Redis goes away now.
                     self._limiter.closures.close(name, wait.seconds, wait.reason, is_from_redis=True)
                 elif wait.why == "paused":
                     self._limiter.closures.pause(name, wait.reason)
@@ -189,7 +191,8 @@ class SharedAdmission:
 
         def on_reply(_: script.TurnedReply | script.WaitReply) -> None:
             self._figures.record_billed(source.name, day_of(today), bill)
-            # It is paid before it is committed, so that at no moment it is neither under way nor paid.
+            # The page is paid before its slot is committed. In between it would be neither under way nor
+            # paid, and another thread could spend its money again.
             window.purse.pay(to_micros(bill.most))
             window.commit(grant.slot, source.cost)
 
@@ -253,17 +256,19 @@ class SharedAdmission:
         window.purse.pay(to_micros(settlement.bill.most))
         end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:
-            # Redis had granted it, and counted it as well.
+            # Redis had granted it after all, so it was counted by the script and by the fallback.
             self._monitor.count(name, {"go": -1})
         return "stored" if found.is_stored else "dropped"
 
     def _server_us(self, moment: datetime) -> int:
-        """A moment of our wall clock in the server's time: how far either is off plays no part."""
+        """A moment of this process's wall clock in the server's time (us). Only the distance to now counts,
+        so it does not matter whether either clock is right.
+        """
         return round(self._fresh.now_us + (moment - io.utc_now()).total_seconds() * MICROS)
 
 
 def _wait(found: script.WaitReply) -> Wait:
-    """What a script says of a slot that cannot be had yet."""
+    """The verdict for a slot that cannot be had yet, by the reply of a script."""
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
     return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)

@@ -1,4 +1,4 @@
-"""One source's window, for slots without a cache: taken and looked at as coroutines."""
+"""The sliding window of one source, for slots without a cache, as coroutines."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ from tbcache.store.wire import (
     to_time,
 )
 
-#: How many windows that calls have said are told to the fleet, for a source that is not configured.
+#: Of a source that is not configured, at most so many of the windows that its callers name are told to the
+#: fleet.
 MOST_WINDOWS = 4
-#: The fields of a source's state about its closure, and about data that Redis has lost.
+#: The fields of a source's state that tell of its closure, and of slots that Redis has lost.
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
 class _Decision(NamedTuple):
-    """Whether a slot was taken, the standing, and the seconds to wait: for the slot's start, or before
-    asking again. ``is_brief``: a slot is free, and only has to be given back by another process."""
+    """Whether a slot was taken, and the status of the limit.
+
+    ``seconds`` is how long to wait until the slot may be used, or until it is worth asking again.
+    ``is_brief``: a slot is free, and another process only has to give it back.
+    """
 
     allowed: bool
     status: RateLimitStatus
@@ -46,7 +50,7 @@ class _Decision(NamedTuple):
 
 
 class SlidingWindow:
-    """What :class:`tbcache.RateLimiter` does, as coroutines: see there."""
+    """Has the methods of :class:`tbcache.RateLimiter` as coroutines. They are described there."""
 
     def __init__(
         self, source: Source, store: Store, hold_seconds: float, register: Callable[[], None]
@@ -86,15 +90,17 @@ class SlidingWindow:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> tuple[str, RateLimitStatus]:
-        """Wait for a slot; its name, by which it is held until :meth:`end`, or its hold ends."""
+        """Wait for a slot and hold it until :meth:`end`, or until its hold expires. Returns its name and the
+        status of the limit.
+        """
         return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._hold)
 
     async def end(self, slot: str, cost: int = 1) -> None:
-        """The answer to what was sent with ``slot`` is in."""
+        """Commit ``slot``: the answer to what was sent with it has come."""
         await self._limiter.commit(self.source.name, slot, cost)
 
     async def give_back(self, slot: str, cost: int = 1) -> None:
-        """Nothing was sent with ``slot``."""
+        """Release ``slot``: nothing was sent with it."""
         await self._limiter.release(self.source.name, slot, cost)
 
     async def get_status(
@@ -122,14 +128,15 @@ class SlidingWindow:
     async def _wait(
         self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
     ) -> tuple[str, RateLimitStatus]:
-        """The slot that was waited for, and where the limit stands with it."""
+        """Wait for a slot. Returns its name and the status of the limit."""
         longest = max(one.window_seconds for one in limits or self._window.limits)
-        # A slot that is held leaves its window after the answer at the earliest: after the asker came.
+        # A slot that somebody holds now leaves the window one window after its answer at the earliest. That
+        # may be later than one window from now by as long as a hold lasts.
         longest_wait = longest + self._hold if max_wait is None else wait_seconds("max_wait", max_wait)
         give_up = now() + longest_wait
         while True:
             left = max(0.0, give_up - now())
-            # The slot has another name each time, as we may not know whether Redis holds the last one.
+            # Each ask names a new slot, because it may be unknown whether Redis holds the last one.
             slot = random_id()
             asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
             if not asked.allowed and now() + asked.seconds > give_up:
@@ -139,11 +146,11 @@ class SlidingWindow:
                 return slot, asked.status
 
     async def _holds_slot(self, asked: _Decision, slot: str, cost: int) -> bool:
-        """Wait as long as is asked for; True where the slot is there then."""
+        """Wait for as long as the decision says; True where this process has the slot then."""
         try:
             await world().sleep(asked.seconds)
         except BaseException:
-            # It was granted for later, and nobody sends with it then.
+            # The slot was granted for a later moment, and nobody will send with it.
             if asked.allowed:
                 self._take_back(slot, cost)
             raise
@@ -153,7 +160,7 @@ class SlidingWindow:
         return is_held
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
-        """The window that a call asks about; None for all limits in force."""
+        """The window that a call names; None where it names none, and all limits in force hold."""
         if not self.source.limits:
             return self._said(limit, window_seconds)
         if limit is None and window_seconds is None:
@@ -167,10 +174,10 @@ class SlidingWindow:
         )
 
     def _said(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
-        """The window that a call says of a source that has no limits of its own.
+        """The window that a call names, of a source that has no limits of its own.
 
         Raises:
-          InvalidRequest: it says none.
+          InvalidRequest: the call names none.
         """
         if limit is None or window_seconds is None:
             raise InvalidRequest(
@@ -180,7 +187,9 @@ class SlidingWindow:
         return (Limit(limit, window_seconds),)
 
     def _tell(self, said: Iterable[Limit]) -> None:
-        """Have the fleet, and so its views, know the limits that calls say of a source that has none."""
+        """Tell the fleet which limits calls have named of a source that has none, so that its views show
+        them.
+        """
         known = self._window.configured
         for limit in said:
             if limit not in known:
@@ -218,7 +227,7 @@ class SlidingWindow:
             return self._ask_fallback(mode, limits, cost, held, slot)
         except BaseException as error:
             if mode == "take" and is_cancelled(error):
-                # Whether it was granted or not, nobody sends with it.
+                # Nobody knows whether the slot was granted, and nobody will send with it.
                 self._take_back(slot, cost)
             raise
 
@@ -266,7 +275,7 @@ class SlidingWindow:
     def _ask_fallback(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
     ) -> _Decision:
-        """Redis is away: go on with this process's share of the limit."""
+        """Decide without Redis, within this process's share of the limit."""
         window, limiter, name = self._window, self._limiter, self.source.name
         limits = limits or window.limits
         if mode == "take":

@@ -1,4 +1,4 @@
-"""What admission answers, and what a load reports back. Plain data."""
+"""What admission is asked, what it answers, and what a load reports at its end. All of it is plain data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from tbcache.store.constant import GIVING_BACK
 
 
 class Ask(NamedTuple):
-    """One question. ``needed`` is the freshness still wanted, in seconds: a value that
-    expires sooner counts as expired. ``slot`` is one the queue holds for this ask already.
-    ``patience`` is how long (seconds) the asker would wait for a slot.
+    """One question: what is to be done for this request?
+
+    ``needed`` is for how many seconds more a value has to stay fresh: one that expires sooner counts as
+    expired. ``slot`` is a slot that the queue holds for this ask already. ``patience`` is how long (seconds)
+    the asker would wait for a slot.
     """
 
     source: Source
@@ -28,28 +30,28 @@ class Ask(NamedTuple):
 
     @property
     def timeline_key(self) -> str:
-        """The cache key of the timeline that the answer is made of; "" where it is made of none."""
+        """The cache key of the timeline that the answer is made from; "" where it is made from none."""
         return self.request.timeline_key if isinstance(self.request, FetchRequest) else ""
 
     @property
     def is_deep(self) -> bool:
-        """True where older hours are filled, which nobody waits for."""
+        """True where the request fills older hours of the timeline, for which nobody waits."""
         return isinstance(self.request, FetchRequest) and self.request.is_deep
 
     @property
     def hours(self) -> int:
-        """For how many hours that has to be known; 0 where there is none."""
+        """For how many hours the timeline has to be known; 0 where there is none."""
         return self.request.hours if isinstance(self.request, FetchRequest) else 0
 
 
 class Grant(NamedTuple):
-    """A held slot and the lease of a key.
+    """A slot that is held, and the lease of a key: the permission to load it.
 
-    ``token`` names the lease, ``slot`` the slot of the page in hand (the first page's
-    is the token). Nothing may be sent before ``starts_at`` or after ``send_by``, nor once
-    the source is closed: see ``Admission.may_send``. Moments are of this process's
-    monotonic clock. ``is_lost``: Redis was asked for it and could not answer; it may have
-    granted the same. ``line`` is the JSON of the timeline that is known, where there is one.
+    ``token`` is the name of the lease. ``slot`` is the name of the slot for the page that is asked for now;
+    for the first page it is the same as the token. Nothing may be sent before ``starts_at``, after
+    ``send_by``, or once the source is closed: see ``Admission.may_send``. These moments are of this process's
+    monotonic clock. ``is_lost``: Redis was asked for the grant and could not answer, so it may have granted
+    the same. ``timeline`` is the JSON of the timeline that is known so far, where there is one.
     """
 
     ask: Ask
@@ -64,7 +66,7 @@ class Grant(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A fresh value: its JSON, and for how many seconds it stays fresh."""
+    """There is a fresh value: its JSON, and for how many seconds it stays fresh."""
 
     payload: bytes
     fresh_seconds: float
@@ -72,7 +74,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """An old value, while someone else refreshes it or nobody may."""
+    """There is an old value, and somebody else refreshes it, or nobody may do so now."""
 
     payload: bytes
     failure: Failure | None = None
@@ -80,7 +82,9 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Derive:
-    """A fresh timeline, of which the answer can be made: its JSON. ``head`` is what its entry begins with."""
+    """There is a fresh timeline, from which the answer can be made: its JSON. ``head`` is the beginning of
+    its entry, which shows later that it is still the same.
+    """
 
     timeline: bytes
     head: bytes
@@ -88,7 +92,7 @@ class Derive:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """Fetch it. ``stale`` is the old value's JSON, where there is one."""
+    """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one."""
 
     grant: Grant
     stale: bytes | None = None
@@ -96,25 +100,28 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Someone else fetches it; ask again when ``token``'s load is over, or at ``seconds`` at the latest."""
+    """Somebody else fetches it. The asker asks again when the load of ``token`` is over, but no later than
+    after ``seconds``.
+    """
 
     token: str
     seconds: float
     is_fallback: bool = False
 
 
-#: Why there is no slot: the limit is used up; the upstream said stop; the day's money is spent; one
-#: is free, and is about to be given back by another process; an operator has paused the source, or drains it;
-#: Redis is away, and this process's part is used up.
+#: Why there is no slot: the limit is used up; the source is closed, as the upstream said stop; the day's
+#: budget is spent; a slot is free, but another process has to give it back first; an operator has paused the
+#: source, or drains it; or Redis is away, and this process's share of the limit is used up.
 Why = Literal["limit", "closed", "budget", "giving_back", "paused", "drained", "share"]
-#: An operator said so: nobody knows until when.
+#: An operator said so, and nobody knows until when.
 STOPPED: tuple[Why, ...] = ("paused", "drained")
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No slot for ``seconds``. ``why`` is for programs; ``reason`` is for people, and may be the
-    upstream's own words."""
+    """There is no slot for ``seconds``. ``why`` is for programs. ``reason`` is for people, and may be a
+    message of the upstream.
+    """
 
     seconds: float
     retry_at: datetime
@@ -123,19 +130,19 @@ class Wait:
 
     @property
     def is_brief(self) -> bool:
-        """True when a slot is free, and only has to be given back by another process."""
+        """True where a slot is free, and another process only has to give it back."""
         return self.why == GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last load failed and it is too early for another."""
+    """The last load failed, and it is too early for another one."""
 
     failure: Failure
 
 
-#: Where the value of a load went: into Redis; nowhere, as the lease was lost or taken by a
-#: clear; or into this process's memory, while Redis is away.
+#: Where the value of a load went: into Redis; nowhere, because the lease was lost or ended by a clear; or
+#: into the memory of this process, because Redis is away.
 Settled = Literal["stored", "dropped", "fallback"]
 
 #: See ``settle.lua``.
@@ -146,14 +153,15 @@ Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a load ended: a ``payload`` (JSON), or a ``failure``; neither: nothing was sent. ``line`` is the
-    JSON of the timeline that the payload was made of.
+    """How a load ended: with a ``payload`` (JSON) or with a ``failure``. With neither, nothing was sent.
 
-    ``closed_by`` is an upstream's refusal that holds for the whole source; ``bill`` what
-    the last page cost, those before it having been billed by their turns. ``answer`` goes
-    to the database; ``hints`` are what the upstream says is left. ``is_over``: whatever it
-    came to was kept and counted elsewhere. ``is_interrupted``: it was ended from outside, which
-    says nothing of the upstream; a request may be on its way, so the slot stays held.
+    ``timeline`` is the JSON of the timeline from which the payload was made. ``closed_by`` is a refusal of
+    the upstream that holds for the whole source. ``bill`` is what the last page cost; each page before it was
+    billed when the slot of the next was taken. ``answer`` goes to the database. ``hints`` are what the
+    upstream says is left of its limits.
+
+    ``is_over``: the result was stored and counted elsewhere already. ``is_interrupted``: the load was ended
+    from outside, which says nothing about the upstream. A request may be under way, so the slot stays held.
     """
 
     payload: bytes | None = None
@@ -170,7 +178,7 @@ class Settlement:
 
     @property
     def ending(self) -> Ending:
-        """What becomes of the slot and the lease, in the words of settle.lua."""
+        """What is to become of the slot and of the lease, as settle.lua names it."""
         if self.payload is not None:
             return "value"
         if self.is_interrupted:
