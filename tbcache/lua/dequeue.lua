@@ -32,9 +32,13 @@
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
---                    comes, and retry_at is soon: the worker has given up on this ask
+--                    comes, and retry_at is soon: the worker has given up on this ask. What is long comes in several
+--                    replies, as a worker waits for one for a short time only; retry_at is now then
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 local MOST_LOOKED_AT = 100
+-- Messages of so many bytes make a reply full.
+local MOST_BYTES = 262144
+local MOST_AT_ONCE = 16
 local SOON_US = 100000
 
 local now = server_time()
@@ -70,6 +74,10 @@ if now - last > claim_us / 4 then
     end
 end
 redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
+-- What waits outlasts a queue that is quiet, but is asked for jobs.
+if math.floor(now / HOUR_US) ~= math.floor(last / HOUR_US) then
+    renew_ttls()
+end
 
 -- One of the jobs that a worker had when it died may be the cause; a job whose workers die again and again is
 -- dead-lettered.
@@ -126,30 +134,48 @@ local function may_go(fraction)
     return has_space
 end
 
--- The first job of a lane, its message and its place; jobs that are over are dropped from it.
-local function first(lane)
-    while true do
-        local found = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
-        local message = found[1] and redis.call('HGET', jobs, found[1])
-        if message or not found[1] then
-            return found[1], message, tonumber(found[2])
+-- The first jobs of a lane; those that are over are dropped from it.
+local function read_lane(lane, many)
+    local found, ids = redis.call('ZRANGE', lane, 0, many - 1, 'WITHSCORES'), {}
+    for i = 1, #found, 2 do
+        ids[#ids + 1] = found[i]
+    end
+    local messages = ids[1] and redis.call('HMGET', jobs, unpack(ids)) or {}
+    local fetches = is_there[keys] and ids[1] and redis.call('HMGET', keys, unpack(ids)) or {}
+    local waiting = {}
+    for i, id in ipairs(ids) do
+        if messages[i] then
+            waiting[#waiting + 1] = {id = id, message = messages[i], key = fetches[i], place = tonumber(found[2 * i])}
+        else
+            take_out(lane, id)
         end
-        take_out(lane, found[1])
     end
+    if ids[1] and not waiting[1] then
+        return read_lane(lane, many)
+    end
+    return waiting
 end
 
--- How many jobs of a lane, at least, may go upstream now. All of them are looked at in one, where
--- that comes to the same: the pre-warm lane is paced from one slot to the next.
-local function may_go_now(lane, fraction)
-    local many = math.min(most, redis.call('ZCARD', lane))
-    if fraction == 1 and many > 1 and fits(many, fraction) then
-        return many
-    end
-    return may_go(fraction) and 1 or 0
-end
+-- Jobs that are handed out, and are in their lane yet; claims that come with a slot each, and have none yet; and how
+-- many bytes the messages of the reply have.
+local claimed, unheld, bytes = {}, {}, 0
+-- Of the fetches that are handed out, what `pending` is told.
+local begun = {}
 
--- Claims that are handed out with a slot each, and have none yet.
-local unheld = {}
+-- Hands out a job of a lane; is_held: with a slot.
+local function hand_out(job, is_held)
+    local claim = job.id .. '/' .. suffix .. most
+    if is_held then
+        unheld[#unheld + 1] = claim
+    end
+    if job.key then
+        begun[#begun + 1], begun[#begun + 2] = '@' .. job.key, int(now)
+    end
+    claimed[#claimed + 1] = job.id
+    handed_out[#handed_out + 1] = {job.message, claim, is_held and 1 or 0}
+    bytes = bytes + #job.message
+    most = most - 1
+end
 
 local function hold_slots()
     if unheld[1] then
@@ -158,67 +184,78 @@ local function hold_slots()
     end
 end
 
-local is_any_fetch = redis.call('HLEN', keys) > 0
-local function key_of(id)
-    return is_any_fetch and redis.call('HGET', keys, id) or nil
+-- Writes down what was handed out of a lane.
+local function leave(lane)
+    hold_slots()
+    if claimed[1] then
+        local new = {}
+        for i = #handed_out - #claimed + 1, #handed_out do
+            new[#new + 1], new[#new + 2] = int(now + claim_us), handed_out[i][2]
+        end
+        redis.call('ZADD', claims, unpack(new))
+        redis.call('ZREM', lane, unpack(claimed))
+        claimed = {}
+    end
 end
 
--- Of the fetches that are handed out, what `pending` is told.
-local begun = {}
-
--- Hands out a job of a lane; key: of its fetch; is_held: with a slot.
-local function hand_out(lane, id, key, message, is_held)
-    local claim = id .. '/' .. suffix .. most
-    if is_held then
-        unheld[#unheld + 1] = claim
+-- How many jobs of a lane, at least, may go upstream now. All of them are looked at in one, where
+-- that comes to the same: the pre-warm lane is paced from one slot to the next.
+local function may_go_now(lane, fraction)
+    local many = math.min(most, redis.call('ZCARD', lane) - #claimed)
+    if fraction == 1 and many > 1 and fits(many, fraction) then
+        return many
     end
-    redis.call('ZADD', claims, int(now + claim_us), claim)
-    redis.call('ZREM', lane, id)
-    if key then
-        begun[#begun + 1], begun[#begun + 2] = '@' .. key, int(now)
-    end
-    handed_out[#handed_out + 1] = {message, claim, is_held and 1 or 0}
-    most = most - 1
+    return may_go(fraction) and 1 or 0
 end
 
-local cleared = last_clear(clears)
-local function needs_no_slot(key, message)
-    return not is_paced or charge == 'fetch' and is_answered(key, message, cleared, now)
+local function needs_no_slot(job)
+    return not is_paced or charge == 'fetch' and is_answered(job.key, job.message, clears, now)
+end
+
+-- Whether one more job may be in the reply: a worker does not wait for long for it.
+local function has_room()
+    return most > 0 and bytes < MOST_BYTES
+end
+
+-- The jobs that stand first in a lane, as many as may be handed out in one go.
+local function first_of(lane)
+    return has_room() and read_lane(lane, math.min(most, MOST_AT_ONCE)) or {}
 end
 
 -- There is no slot: those go that need none.
 local function take_answered(lane)
-    for _, id in ipairs(redis.call('ZRANGE', lane, 0, MOST_LOOKED_AT - 1)) do
-        local message = most > 0 and redis.call('HGET', jobs, id)
-        local key = message and key_of(id)
-        if message and needs_no_slot(key, message) then
-            hand_out(lane, id, key, message)
+    for _, job in ipairs(read_lane(lane, MOST_LOOKED_AT)) do
+        if has_room() and needs_no_slot(job) then
+            hand_out(job)
         end
     end
+    leave(lane)
 end
 
 local function take(lane, fraction)
-    local allowed, before, reached = 0, #handed_out, 0
-    while most > 0 do
-        local id, message, place = first(lane)
-        if not id then
-            break
-        end
-        local key = key_of(id)
-        local is_held = not needs_no_slot(key, message)
-        if is_held and allowed == 0 then
-            hold_slots()
-            allowed = may_go_now(lane, fraction)
-            if allowed == 0 then
-                take_answered(lane)
+    local before, allowed, reached, is_limited = #handed_out, 0, 0, false
+    local waiting = first_of(lane)
+    while waiting[1] and not is_limited do
+        for _, job in ipairs(waiting) do
+            local is_held = not needs_no_slot(job)
+            if is_held and allowed == 0 then
+                hold_slots()
+                allowed = may_go_now(lane, fraction)
+                is_limited = allowed == 0
+            end
+            if is_limited or not has_room() then
                 break
             end
+            allowed = is_held and allowed - 1 or allowed
+            hand_out(job, is_held)
+            reached = job.place
         end
-        allowed = is_held and allowed - 1 or allowed
-        hand_out(lane, id, key, message, is_held)
-        reached = place
+        leave(lane)
+        waiting = first_of(lane)
     end
-    hold_slots()
+    if is_limited then
+        take_answered(lane)
+    end
     if #handed_out > before then
         move_on(lane, reached)
     end
@@ -227,22 +264,21 @@ end
 -- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
 -- with jobs in hand, one at a time.
 local function take_suspect()
-    local id, message = first(suspects)
-    if not id then
+    local job = read_lane(suspects, 1)[1]
+    if not job then
         return
     end
-    local fraction = account_of(id) == prewarm and prewarm_fraction or 1
+    local fraction = account_of(job.id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
-    local key = key_of(id)
-    local is_held = not needs_no_slot(key, message)
+    local is_held = not needs_no_slot(job)
     -- A free worker is never refused: two that call each other off would both get nothing.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process
         or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
     if is_ours and (not is_held or may_go(fraction)) then
         is_called = true
         if readiness == 'free' then
-            hand_out(suspects, id, key, message, is_held)
-            hold_slots()
+            hand_out(job, is_held)
+            leave(suspects)
             redis.call('DEL', called)
         else
             redis.call('SET', called, process, 'PX', int(claim_us / 1000 + 1))
@@ -262,13 +298,15 @@ end
 if not is_stopped and not is_called and readiness ~= 'free' then
     take(interactive, 1)
     take(prewarm, prewarm_fraction)
-    if most > 0 then
+    if has_room() then
         -- All that the bell was rung for was looked at, and nothing more can go now.
         redis.call('DEL', bell)
-    elseif handed_out[1] and redis.call('LLEN', bell) == 0
-        and redis.call('ZCARD', interactive) + redis.call('ZCARD', prewarm) > 0 then
+    elseif handed_out[1] and redis.call('EXISTS', interactive, prewarm) > 0 then
         -- This worker has no more threads for what is left; another may, which was not told of it.
         notify_worker()
+        if most > 0 then
+            ask_again_at(now)
+        end
     end
 end
 
@@ -277,12 +315,6 @@ if begun[1] then
 end
 if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
-else
-    -- What is put off for long must outlast a queue that is quiet, but is asked for jobs.
-    local ttl = redis.call('PTTL', jobs)
-    if ttl >= 0 and ttl < QUEUE_TTL_S * 500 then
-        renew_ttls()
-    end
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then

@@ -34,12 +34,12 @@
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
-local now, cleared = server_time(), last_clear(clears)
+local now = server_time()
 -- Jobs begin by our clock: the asker's may be ahead of it.
 after = math.min(after, now / 1000000)
 local account = lane .. ' ' .. int(stride) .. ' ' .. caller
 local in_lane = lane == 'prewarm' and prewarm or interactive
-local hits, is_changed, is_for_workers = 0, false, false
+local hits, is_changed, is_moved, is_for_workers = 0, false, false, false
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
 local is_drained = stop == 'drained'
 
@@ -50,7 +50,7 @@ local function answer_of(key)
     if not entry then
         return 0
     end
-    return fresh_until_of(entry, cleared), entry
+    return fresh_until_of(entry, clears), entry
 end
 
 -- The entry of a hit; nil for none. What is put off must be fresh for as long from then on.
@@ -135,12 +135,12 @@ local function move(id, is_first)
     else
         put_in(id, now)
     end
-    is_changed, is_for_workers = true, true
+    is_moved, is_for_workers = true, true
 end
 
 local function join_waiting(id, key, words, other)
     local is_lifted, stronger = strengthen(id, words, other)
-    local is_first = charge == 'fetch' and is_answered(key, stronger, cleared, now)
+    local is_first = charge == 'fetch' and is_answered(key, stronger, clears, now)
     if is_lifted or is_first then
         move(id, is_first)
     else
@@ -154,6 +154,7 @@ local function write(id, message, key, pending_as)
     if key ~= '' then
         redis.call('HSET', keys, id, key)
         redis.call('HSET', pending, pending_as, id)
+        is_there[keys] = true
     end
     is_changed = true
 end
@@ -227,8 +228,11 @@ end
 if is_for_workers then
     notify_worker()
 end
-if is_changed then
+if is_moved then
     renew_ttls()
+elseif is_changed then
+    renew_ttls({jobs, lanes, delay_us > 0 and delayed or in_lane, tags_of(in_lane)})
+    renew_ttls(is_there[keys] and {pending, keys} or {})
 end
 if hits > 0 then
     count(usage, worker, 'hit', hits)

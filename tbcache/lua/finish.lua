@@ -21,10 +21,13 @@
 local PARTS = 9
 local now = server_time()
 
-local function finish(claim, what, result, delay, is_try, unused, reason, used, message)
+-- Those that are over, and the claims that are.
+local done, over = {}, {}
+
+local function finish(is_claimed, claim, what, result, delay, is_try, unused, reason, used, message)
     local id = job_of(claim)
-    if not redis.call('ZSCORE', claims, claim) or redis.call('HEXISTS', jobs, id) == 0 then
-        redis.call('ZREM', claims, claim)
+    over[#over + 1] = claim
+    if not is_claimed or what ~= 'done' and redis.call('HEXISTS', jobs, id) == 0 then
         return 'gone'
     end
     release(slots, claim, tonumber(unused))
@@ -42,26 +45,33 @@ local function finish(claim, what, result, delay, is_try, unused, reason, used, 
         put_off(id, now + tonumber(delay))
     elseif what == 'back' then
         put_in_front(id)
+        notify_worker()
     elseif what == 'dead' then
         dead_letter(id, now, reason, result)
     else
         answer(id, result)
-        forget(id, now)
-    end
-    -- The claim goes last: where anything before it meets a damaged key, the claim still holds, or lapses, and the
-    -- job is in the queue; without a claim it would be in no lane, and queued again never.
-    redis.call('ZREM', claims, claim)
-    if what == 'back' then
-        notify_worker()
-    end
-    if what ~= 'done' then
-        renew_ttls()
+        done[#done + 1] = id
     end
     return what
 end
 
-local reply = {}
+local named = {}
 for at = 1, #ends, PARTS do
-    reply[#reply + 1] = finish(unpack(ends, at, at + PARTS - 1))
+    named[#named + 1] = ends[at]
+end
+local found, reply, is_kept = redis.call('ZMSCORE', claims, unpack(named)), {}, false
+for i = 1, #named do
+    local at = (i - 1) * PARTS + 1
+    reply[i] = finish(found[i], unpack(ends, at, at + PARTS - 1))
+    is_kept = is_kept or reply[i] ~= 'done' and reply[i] ~= 'gone'
+end
+if done[1] then
+    forget(done, now)
+end
+-- The claims go last: where anything before meets a damaged key, they still hold, or lapse, and their jobs are in the
+-- queue; without a claim a job would be in no lane, and queued again never.
+redis.call('ZREM', claims, unpack(over))
+if is_kept then
+    renew_ttls()
 end
 return reply

@@ -27,7 +27,7 @@
 -- deaths       HASH  job id -> how often its worker died
 -- dead         ZSET  job id -> died at (us)      dead-jobs  HASH  job id -> message
 -- reasons      HASH  job id -> why it is dead
--- bell         LIST  one element per job that came; idle consumers pop it
+-- bell         LIST  has an element when jobs came that no consumer has asked for; idle consumers pop it
 -- asked        STRING  when a worker last asked for jobs (us)
 -- called       STRING  the process that makes itself free for a suspect; it expires
 --
@@ -35,7 +35,6 @@
 
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
-local BELLS = 64
 local MOST_DEAD = 1000
 local SUSPECT_DEATHS = 2
 -- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
@@ -66,30 +65,45 @@ local function take_over(lane)
 end
 
 -- A key of another type ends a script here, before it has changed anything: half of a change may be a job that is
--- in no lane, or that is claimed and nobody has.
-redis.call('LLEN', bell)
-for _, set in ipairs({interactive_tags, prewarm_tags, delayed, claims, dead}) do
-    redis.call('ZCARD', set)
+-- in no lane, or that is claimed and nobody has. One command looks at all sorted sets.
+local function check_sets(how)
+    return how('ZINTERCARD', 8, interactive, prewarm, suspects, interactive_tags, prewarm_tags, delayed, claims, dead,
+        'LIMIT', 1)
 end
-for _, hash in ipairs({jobs, lanes, pending, keys, tries, deaths, dead_jobs, reasons}) do
+if type(check_sets(redis.pcall)) ~= 'number' then
+    for _, lane in ipairs({interactive, prewarm, suspects}) do
+        if type(redis.pcall('ZCARD', lane)) ~= 'number' then
+            take_over(lane)
+        end
+    end
+    check_sets(redis.call)
+end
+local bells = redis.call('LLEN', bell)
+for _, hash in ipairs({jobs, lanes}) do
     redis.call('HEXISTS', hash, '')
 end
-for _, lane in ipairs({interactive, prewarm, suspects}) do
-    if type(redis.pcall('ZCARD', lane)) ~= 'number' then
-        take_over(lane)
+-- The hashes that are mostly not there, and whether each is.
+local rare = {pending, keys, tries, deaths, dead_jobs, reasons}
+local is_there, unseen = {}, redis.call('EXISTS', unpack(rare))
+for _, hash in ipairs(rare) do
+    if unseen > 0 and redis.call('HLEN', hash) > 0 then
+        is_there[hash], unseen = true, unseen - 1
     end
 end
 
-local function renew_ttls()
-    for _, part in ipairs(parts) do
+-- Has parts of the queue live on: those that are named, or all.
+local function renew_ttls(some)
+    for _, part in ipairs(some or parts) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)
     end
 end
 
+-- One element is enough: while it is there, nobody waits for it who has nothing to do.
 local function notify_worker()
-    redis.call('RPUSH', bell, '1')
-    redis.call('LTRIM', bell, -BELLS, -1)
-    redis.call('EXPIRE', bell, 60)
+    if bells == 0 then
+        bells = redis.call('RPUSH', bell, '1')
+        redis.call('EXPIRE', bell, 60)
+    end
 end
 
 local function job_of(claim)
@@ -107,12 +121,14 @@ local function answer(id, result)
 end
 
 -- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.
+local cleared
 local function last_clear(log_key)
-    local head = redis.pcall('GETRANGE', log_key, 0, 16)
-    if type(head) ~= 'string' or string.sub(head, 17) == '' then
-        return 0
+    if not cleared then
+        local head = redis.pcall('GETRANGE', log_key, 0, 16)
+        local is_none = type(head) ~= 'string' or string.sub(head, 17) == ''
+        cleared = is_none and 0 or tonumber(string.sub(head, 1, 16)) or math.huge
     end
-    return tonumber(string.sub(head, 1, 16)) or math.huge
+    return cleared
 end
 
 -- The name of the entry that a fetch writes into the cache (see admit.lua). It is made of the fetch key, where its tag
@@ -127,10 +143,12 @@ end
 
 -- Until when an entry is fresh (us); 0 for none. One that is older than a clear that is not swept yet does not count,
 -- whatever that clears.
-local function fresh_until_of(entry, cleared)
+local function fresh_until_of(entry, log_key)
     local head = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES - 1)
-    head = type(head) == 'string' and head or ''
-    return birth_of(head) >= cleared and fresh_until(head) or 0
+    if type(head) ~= 'string' or head == '' or birth_of(head) < last_clear(log_key) then
+        return 0
+    end
+    return fresh_until(head)
 end
 
 -- What a fetch wants of its answer, by its message: for how many seconds more it must be fresh, and after which moment
@@ -145,9 +163,9 @@ local function wants_of(message)
 end
 
 -- Whether the cache has the answer that a job would fetch, for as long as the job needs it.
-local function is_answered(key, message, cleared, now)
+local function is_answered(key, message, log_key, now)
     local entry = key and entry_of(key)
-    local fresh_until_us = entry and fresh_until_of(entry, cleared) or 0
+    local fresh_until_us = entry and fresh_until_of(entry, log_key) or 0
     if fresh_until_us <= now then
         return false
     end
@@ -163,7 +181,8 @@ local function account_of(id)
 end
 
 local function is_suspect(id)
-    return (tonumber(redis.call('HGET', deaths, id) or 0) or SUSPECT_DEATHS) >= SUSPECT_DEATHS
+    local died = is_there[deaths] and redis.call('HGET', deaths, id) or 0
+    return (tonumber(died) or SUSPECT_DEATHS) >= SUSPECT_DEATHS
 end
 
 -- Puts a job in front of its lane, or of the suspects: in front of all places that were given otherwise, as those
@@ -236,7 +255,7 @@ end
 
 -- The job is in no worker's hands any more, and waits again.
 local function mark_back(id)
-    local key = redis.call('HGET', keys, id)
+    local key = is_there[keys] and redis.call('HGET', keys, id)
     if key then
         redis.call('HDEL', pending, '@' .. key)
     end
@@ -252,10 +271,9 @@ local function promote(key, id, now)
     end
 end
 
--- The job is over, and no longer the one of its fetch.
-local function leave_fetch(id, now)
-    local key = redis.call('HGET', keys, id)
-    local found = key and redis.call('HMGET', pending, key, '+' .. key) or {}
+-- A job is over, and no longer the one of its fetch.
+local function leave_fetch(id, key, now)
+    local found = redis.call('HMGET', pending, key, '+' .. key)
     if found[1] == id then
         redis.call('HDEL', pending, key, '@' .. key, '+' .. key)
         if found[2] then
@@ -266,11 +284,18 @@ local function leave_fetch(id, now)
     end
 end
 
--- The job is over: nothing of it is left but, maybe, its grave.
-local function forget(id, now)
-    leave_fetch(id, now)
+-- Jobs are over: nothing of them is left but, maybe, their graves.
+local function forget(ids, now)
+    local fetches = is_there[keys] and redis.call('HMGET', keys, unpack(ids)) or {}
+    for i, id in ipairs(ids) do
+        if fetches[i] then
+            leave_fetch(id, fetches[i], now)
+        end
+    end
     for _, part in ipairs({jobs, lanes, keys, tries, deaths}) do
-        redis.call('HDEL', part, id)
+        if part == jobs or part == lanes or is_there[part] then
+            redis.call('HDEL', part, unpack(ids))
+        end
     end
 end
 
@@ -278,6 +303,7 @@ end
 -- the most.
 local function count_up(part, id, most)
     local counted = redis.pcall('HINCRBY', part, id, 1)
+    is_there[part] = true
     return type(counted) == 'number' and counted or most
 end
 
@@ -296,5 +322,5 @@ local function dead_letter(id, now, reason, result)
             redis.call('HDEL', reasons, old)
         end
     end
-    forget(id, now)
+    forget({id}, now)
 end

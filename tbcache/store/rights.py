@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TTL_MS = 60_000
 #: A right to the key is another matter: whoever lacks that is told which source cannot go on.
 _IS_COMMAND = "to run the"
+#: Where the key stands, if it does not come first.
+KEY = "key"
 #: What follows the command, and the key.
 _OF_KEY: dict[str, tuple[str, ...]] = {
     "set": ("1", "PX", str(TTL_MS)),
@@ -36,10 +38,10 @@ _OF_KEY: dict[str, tuple[str, ...]] = {
     "hsetnx": ("x", "1"),
     "hdel": ("x",),
     "hexists": ("x",),
+    "hlen": (),
     "hincrby": ("x", "1"),
     "rpush": ("x",),
     "blpop": ("0.001",),
-    "ltrim": ("0", "0"),
     "lindex": ("0",),
     "lrange": ("0", "0"),
     "llen": (),
@@ -53,6 +55,7 @@ _OF_KEY: dict[str, tuple[str, ...]] = {
     "zrevrange": ("0", "0"),
     "zrangebyscore": ("0", "0"),
     "zremrangebyscore": ("0", "0"),
+    "zintercard": ("1", KEY),
     "sadd": ("x",),
     "xadd": ("*", "x", "1"),
     "xrange": ("-", "+"),
@@ -75,7 +78,7 @@ def missing_rights(store: Store) -> tuple[str, ...]:
       Unavailable: the server is away.
     """
     key = store.keys.scratch(secrets.token_hex(8))
-    tried = [(command, command, key, *rest) for command, rest in _OF_KEY.items()]
+    tried = [(command, command, *_with(key, rest)) for command, rest in _OF_KEY.items()]
     if not store.settings.redis_cluster:
         tried += [("|".join(words[:2]) if words[0] == "client" else words[0], *words) for words in _OF_NODE]
     with store.guard():
@@ -88,3 +91,7 @@ def missing_rights(store: Store) -> tuple[str, ...]:
         for (name, *_), answer in zip(tried, answers, strict=True)
         if isinstance(answer, NoPermissionError) and _IS_COMMAND in str(answer)
     )
+
+
+def _with(key: str, rest: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(key if part == KEY else part for part in rest) if KEY in rest else (key, *rest)

@@ -346,6 +346,11 @@ class Keyspace:
         held = self._of(key, ZSet)
         return 0 if held is None else len(held.order)
 
+    def do_zintercard(self, count: bytes, *words: bytes) -> Any:
+        sets = [self._of(key, ZSet) for key in words[: int(count)]]
+        shared = set.intersection(*(set() if held is None else set(held.scores) for held in sets))
+        return min(len(shared), _whole(words[-1]) if len(words) > int(count) else len(shared))
+
     def do_zcount(self, key: bytes, low: bytes, high: bytes) -> Any:
         held = self._of(key, ZSet)
         return 0 if held is None else len(held.between(low, high))
