@@ -66,6 +66,7 @@ class Admission:
         self.delay = PlanDelay(store)
         self._monitor = monitor
         self.popularity = monitor.popularity
+        self.callers = monitor.callers
         self._figures = Figures(store, self._limiter, monitor)
         #: It reads the values that are expected to be fresh.
         self.fresh = Fresh(store, self.count_hit)

@@ -5,13 +5,14 @@ Reading asks for the token only from beyond this machine.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request, Response, Security
+from fastapi import Depends, Header, HTTPException, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import SecretStr
@@ -19,11 +20,25 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from tbcache.api.context import get_context
+from tbcache.models.caller import caller
+
+CALLER_HEADER = "X-Tbcache-Caller"
+
+
+def _document_caller(
+    caller_header: Annotated[
+        str | None,
+        Header(alias=CALLER_HEADER, description="In whose name this is asked; else in that of the API."),
+    ] = None,
+) -> None:
+    """The header in the OpenAPI document; :class:`WriteRoute` goes by it."""
+
 
 #: Says in the OpenAPI document how to authenticate; :class:`WriteRoute` does the checking.
 SCHEMES = [
     Security(HTTPBearer(auto_error=False)),
     Security(APIKeyHeader(name="X-API-Token", auto_error=False)),
+    Depends(_document_caller),
 ]
 
 NOT_LET_IN = "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`"
@@ -40,7 +55,10 @@ class WriteRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             check_write(request, get_context(request).settings.api_token)
-            return await handler(request)
+            name = request.headers.get(CALLER_HEADER)
+            # Only who was let in may say in whose name they ask.
+            with caller(name) if name is not None else contextlib.nullcontext():
+                return await handler(request)
 
         return checked
 

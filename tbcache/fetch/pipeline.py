@@ -53,6 +53,7 @@ from tbcache.models.error import (
     BudgetExhausted,
     Paused,
     RateLimited,
+    TbcacheError,
     UpstreamError,
 )
 from tbcache.models.price import NOTHING
@@ -80,6 +81,7 @@ class Pipeline:
         self._outbox = outbox
         self._packs = Packs()
         self._popularity = admission.popularity
+        self._callers = admission.callers
         self._memory = admission.memory
 
     def run(
@@ -141,6 +143,15 @@ class Pipeline:
         meet the same bug again, and each try costs a slot. A load that is interrupted (Ctrl-C, a
         worker's time limit) is no failure: whoever waits for it loads instead.
         """
+        try:
+            answered = await self._travel(job, ask)
+        except TbcacheError:
+            self._callers.record(job.source.name, "failed")
+            raise
+        self._callers.record(job.source.name, answered.origin)
+        return answered
+
+    async def _travel(self, job: Job[T], ask: Ask) -> Answered[T]:
         name, key = job.source.name, job.request.key
         # A load within a load ends before the outer one's slot does: what that sends after is in no window.
         if (left := seconds_left()) < ask.patience:
@@ -249,6 +260,7 @@ class Pipeline:
             return None
         if token is not None:
             memory.put(key, kept(value, hit.payload), hit.fresh_seconds, token, len(hit.payload))
+        self._callers.record(source.name, "cache")
         return value
 
     def close(self) -> None:

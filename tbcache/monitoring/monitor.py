@@ -19,6 +19,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
 from tbcache.models.untrusted import printable, quoted, whole_number
+from tbcache.monitoring.caller_usage import CallerUsage
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
 from tbcache.monitoring.popularity import Popularity
@@ -53,6 +54,8 @@ class UsageMonitor:
         self.names = self._recorder.names
         #: How often which answer is asked for.
         self.popularity = Popularity(store)
+        #: What each caller asks for.
+        self.callers = CallerUsage(store, settings)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
         renew_in_child(self)
@@ -232,6 +235,7 @@ class UsageMonitor:
             self._presence.beat(role, started_at, workload or Workload())
             self._recorder.mark_minutes()
             self.popularity.flush()
+            self.callers.flush()
             self._presence.look_for_others()
 
     def leave(self) -> None:

@@ -112,6 +112,10 @@ class Keys:
         """HASH, see monitoring/asked.py."""
         return f"{self.namespace}:{{{source}}}:asked:{hour:%Y%m%d%H}"
 
+    def callers(self, source: str, day: datetime) -> str:
+        """HASH, see monitoring/caller_usage.py."""
+        return f"{self.namespace}:{{{source}}}:callers:{day:%Y%m%d}"
+
     def purses(self, source: str, day: datetime) -> str:
         """HASH, see purse.lua."""
         return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"

@@ -13,6 +13,7 @@ from tbcache.fetch import get_pipeline
 from tbcache.settings import Settings
 from tbcache.testing import RunningSimulator, simulator
 from tests.server import Server, wait_until
+from tests.today import set_today
 
 AAPL = "/api/sentiment/stocktwits/AAPL"
 
@@ -37,6 +38,19 @@ def asked(
     yield client_for(settings)
     get_pipeline().close()
     tbcache.get_usage_monitor().leave()
+
+
+def test_an_answer_is_asked_for_in_the_name_that_the_header_says(
+    asked: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One API stands for many bots, and what each asks for counts as its own."""
+    assert asked.get(AAPL, headers={"X-Tbcache-Caller": "desk/bot-1"}).status_code == 200
+    refused = asked.get(AAPL, headers={"X-Tbcache-Caller": "a b"})
+    assert (refused.status_code, refused.json()["error"][:17]) == (422, "'a b' is no calle")
+    usage, day = tbcache.get_usage_monitor().callers, datetime.now(UTC)
+    set_today(monkeypatch, day)
+    usage.flush()
+    assert usage.read("stocktwits", day)["desk"] == {"live": 1}
 
 
 def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:

@@ -11,10 +11,12 @@ import dramatiq
 import pytest
 
 import tbcache
+from tbcache.io import utc_now
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.caller import current_caller
 from tbcache.models.error import ConfigurationError, InvalidRequest
+from tbcache.monitoring.caller_usage import OTHERS, CallerUsage
 from tbcache.queue import PacingBroker, Queue
 from tbcache.queue.account import STRIDE, Account, account_for
 from tbcache.queue.script import (
@@ -30,6 +32,7 @@ from tbcache.settings.caller import program_name
 from tbcache.store import Store
 from tests.core.test_queue import FAST, Fleet
 from tests.server import wait_until
+from tests.today import set_today
 
 WEIGHTS = "double=2,half=0.5,desk/vip=4"
 
@@ -272,6 +275,35 @@ def test_a_fetch_is_carried_out_in_its_callers_name(store: Store, settings: Sett
     finally:
         fleet.stop()
     assert dict(seen) == {"A": "desk/a", "B": "desk/b", "C": settings.own_caller}
+
+
+def test_usage_is_counted_by_caller_for_a_bounded_number_of_them(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names below one caller count as its own, and names that were made up must not fill Redis."""
+    usage, day = CallerUsage(store, settings), utc_now()
+    set_today(monkeypatch, day)
+    for name in ("desk/a", "desk/b", "bot"):
+        with tbcache.caller(name):
+            usage.record("news", "cache")
+    usage.record("news", "live")
+    usage.flush()
+    assert usage.read("news", day) == {
+        "desk": {"cache": 2},
+        "bot": {"cache": 1},
+        settings.own_caller: {"live": 1},
+    }
+    for number in range(2):
+        for index in range(700):
+            with tbcache.caller(f"made-up-{number}-{index}"):
+                usage.record("news", "cache")
+        with tbcache.caller("bot"):
+            usage.record("news", "cache")
+        usage.flush()
+    found = usage.read("news", day)
+    assert (len(found), found["bot"]["cache"]) == (1001, 3)
+    assert sum(one["cache"] for name, one in found.items() if name not in ("bot", "desk")) == 1400
+    assert found[OTHERS]["cache"] == 1400 - 997
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/", "/a", "a//b", "x" * 65, "a:b", "é", "a\n", 7])
