@@ -1,4 +1,4 @@
-"""What a beat tells a process: its part of a source's limits, and the state of the fleet."""
+"""What a process learns by a beat: its part of a source's limits, and the state of the fleet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tbcache.models import Limit
 
 
 class Allotment(NamedTuple):
-    """A process's part of a source.
+    """A process's part of the limits of a source.
 
-    ``share`` is its part of each limit while Redis is away from it, and ``fair`` what that would be if all
-    parts were equal. ``allowances`` are, by limit, how many free slots it may take without Redis. ``limits``
-    are those in force, and ``processes`` is how many processes take slots.
+    ``share`` is its part of each limit while it cannot reach Redis, and ``fair`` is the part that it would
+    have if all parts were equal. ``allowances`` say for each limit how many free slots it may take without
+    Redis. ``limits`` are the limits in force, and ``processes`` is how many processes take slots.
     """
 
     share: float
@@ -24,11 +24,10 @@ class Allotment(NamedTuple):
 
 
 class Census(NamedTuple):
-    """Who must put slots back, should Redis lose the window: ``members`` processes, in ``epoch``.
+    """How many processes have to put their slots back if Redis loses the window: ``members``, in ``epoch``.
 
-    A beat tells it while nothing is missing in the window. Slots of processes that had left the fleet by then
-    are in a window until ``left_until`` at the latest. It was told at ``told_at``. Both moments are
-    monotonic.
+    A beat tells this at ``told_at``, while nothing is missing from the window. Slots of processes that had
+    left the fleet by then may be in a window until ``left_until``. Both moments are monotonic.
     """
 
     epoch: str = ""

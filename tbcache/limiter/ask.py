@@ -1,4 +1,4 @@
-"""An ask for slots: what is wanted, how the script is called, and what its reply gives."""
+"""An ask for slots: what is wanted, how the script is called, and which slots its reply gives."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ class Late(NamedTuple):
 
 
 class Want(NamedTuple):
-    """What an ask may take of a source: ``cost`` slots at most, under the name ``slot``, which tells the ask
-    from others. The slots count in ``limits``. ``can_fall_back``: were Redis away, the process would go on
-    without it; False for what the queue gives. ``joins``: Redis must know of the process before."""
+    """What an ask may take of a source: at most ``cost`` slots, which count in ``limits``.
+
+    ``slot`` is the name of the slots, by which this ask is told from others. ``can_fall_back``: the process
+    would go on without Redis if that were away. It is False for slots that come with jobs of the queue, as
+    there are no jobs without Redis. ``joins``: Redis must know of the process before the ask.
+    """
 
     source: str
     slot: str
@@ -41,8 +44,11 @@ class Want(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The part of a call that says who asks. ``deadline_us`` is of the server's time; ``seen_before`` is what
-    the process was last replied as ``seen``."""
+    """The part of a call that says who asks, and until when the answer is of use.
+
+    ``deadline_us`` is in the server's time. ``seen_before`` is what Redis last replied to the process as
+    ``seen``.
+    """
 
     window: WindowKeys
     deadline_us: int
@@ -51,10 +57,11 @@ class Terms(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a reply says of this process's slots, each id standing for as many as one of them costs.
+    """What a reply says of this process's slots. Each id stands for ``cost`` slots.
 
-    ``granted`` are to be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that;
-    ``released`` were held and are not any more. ``spent`` slots were counted that are over already.
+    The ``granted`` ones may be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that
+    at the latest. The ``released`` ones were held, and are so no longer. Besides, Redis has counted ``spent``
+    slots that are over already.
     """
 
     granted: Sequence[str] = ()
@@ -69,8 +76,10 @@ NOTHING = Given()
 
 
 class Replied(NamedTuple, Generic[R]):
-    """A reply. What was granted may be used from ``starts_at`` on, which is never before ``asked_at``;
-    both are of the monotonic clock."""
+    """A reply. What it grants may be used from ``starts_at`` on, which is never before ``asked_at``.
+
+    Both are moments of the monotonic clock.
+    """
 
     reply: R
     asked_at: float
@@ -78,9 +87,9 @@ class Replied(NamedTuple, Generic[R]):
 
 
 class SlotScript(Script[C, Any], Generic[C, R]):
-    """A script by which slots are taken; :class:`Late` is a reply of each that has a deadline.
+    """A script that takes slots. If it has a deadline, it may reply :class:`Late`.
 
-    ``given`` reads in a call and its reply what of it concerns the slots of this process.
+    ``given`` tells from a call and its reply what has become of this process's slots.
     """
 
     def __init__(

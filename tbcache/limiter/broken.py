@@ -1,8 +1,8 @@
-"""Sources whose keys our scripts stumble over: they go on without Redis until the keys can be used again.
+"""Sources whose keys make our scripts fail. They go on without Redis until their keys can be used again.
 
-So they do where a script is wrong (``Refused.is_bug``): the part of the limit that is the process's own is
-safe whatever fails, and answers are worth more than a stop. That it is a mistake of ours is said in the log,
-in the reason of each standing, and as a trouble of the fleet.
+They also do so where a script itself is wrong (``Refused.is_bug``). The share of the limit that a process has
+while Redis is away is safe whatever fails, and users get answers instead of an error. That it is a mistake in
+tbcache stands in the log, in the reason of each status, and among the fleet's troubles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tbcache.store import Refused, Store
 
 
 class Broken:
-    """Such sources, each with what was refused last."""
+    """These sources, each with the last error of Redis."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -22,7 +22,7 @@ class Broken:
         self.renew()
 
     def renew(self) -> None:
-        """Forget all of them: at the start, and after a fork."""
+        """Forget all of them, at the start and in a forked child."""
         self._lock = threading.Lock()
         self._refused.clear()
 
@@ -36,28 +36,29 @@ class Broken:
         return source in self._refused
 
     def check(self, source: str) -> None:
-        """
+        """See that the keys of ``source`` can be used.
+
         Raises:
-          Refused: the source's keys cannot be used. The thread that mends them may try.
+          Refused: they cannot. It is not raised in the thread that tries whether they can be used again.
         """
         refused = self._refused.get(source)
         if refused is not None and not self._store.breaker.is_ours:
             raise Refused(self._store.address, refused.reason, is_bug=refused.is_bug)
 
     def why(self, source: str) -> str | None:
-        """Why the source goes on without Redis, in words for whoever asked; None where it does not."""
+        """Why the source goes on without Redis, in words for users; None where it does not."""
         refused = self._refused.get(source)
         if refused is None:
             return None
         return "a script of tbcache is wrong" if refused.is_bug else f"Redis refuses the keys of {source}"
 
     def add(self, source: str, refused: Refused) -> None:
-        """Go on without Redis for this source alone."""
+        """Have this source go on without Redis. The other sources keep using it."""
         with self._lock:
             is_news = source not in self._refused
             self._refused[source] = refused
         self._store.breaker.look_again(is_news=is_news)
 
     def mended(self, source: str) -> None:
-        """The keys of ``source`` can be used again."""
+        """Record that the keys of ``source`` can be used again."""
         self._refused.pop(source, None)

@@ -1,8 +1,7 @@
-"""Sources that their upstreams have closed, or operators have paused, as far as this process has heard: known
-without Redis.
+"""The sources that their upstreams have closed or operators have paused, as far as this process knows.
 
-Whoever sends to an upstream while Redis is away looks here. That it said stop was heard in an answer to this
-process, or from Redis before it went.
+A process that sends to an upstream while Redis is away looks here. It has learned of a closure from an answer
+of the upstream to itself, or from Redis before that went away.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from typing import Literal
 
 import tbcache.io as io
 
-#: How soon to look again at a source that is paused: nobody knows until when.
+#: After so many seconds a paused source is looked at again, as nobody knows until when it is paused.
 PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessClosure:
-    """``since`` and ``until`` are moments of the monotonic clock; ``reason`` is the upstream's, or says which
-    operator has paused it, and why. ``is_from_redis``: it was heard from Redis last, which then knows when it
-    ends."""
+    """A closure or a pause of one source. ``since`` and ``until`` are moments of the monotonic clock.
+
+    ``reason`` is the message of the upstream, or it says which operator has paused the source, and why.
+    ``is_from_redis``: Redis told of it last, so Redis also knows when it is over.
+    """
 
     since: float
     until: float
@@ -32,7 +33,7 @@ class ProcessClosure:
 
     @property
     def seconds(self) -> float:
-        """How long it still lasts; of a pause, when to look again."""
+        """For how long it still holds; for a pause, in how many seconds to look again."""
         return PAUSE_SECONDS if self.until == math.inf else self.until - io.now()
 
 
@@ -45,12 +46,15 @@ class Closures:
         self.renew()
 
     def renew(self) -> None:
-        """Make the lock: at the start, and after a fork, when another thread of the parent may have held it.
-        The closures themselves still hold then."""
+        """Make the lock, at the start and in a forked child, where another thread of the parent may have held
+        it.
+
+        The closures hold in the child as well.
+        """
         self._lock = threading.Lock()
 
     def close(self, source: str, seconds: float, reason: str, *, is_from_redis: bool = False) -> None:
-        """Send ``source`` nothing for ``seconds``; with 0 or less it is open again."""
+        """Have nothing sent to ``source`` for ``seconds``. With 0 or less it is open again."""
         now = io.now()
         with self._lock:
             if seconds <= 0:
@@ -61,26 +65,31 @@ class Closures:
             self._found[source] = ProcessClosure(now, until, reason, is_from_redis)
 
     def on_open(self, source: str, asked_at: float) -> None:
-        """Redis says, to an ask of ``asked_at`` (monotonic), that ``source`` is open. What it said before is
-        over; what an upstream told this process itself stays, as Redis may not know it yet."""
+        """Redis has replied that ``source`` is open, to an ask that was made at ``asked_at`` (monotonic).
+
+        A closure that Redis told of before is over then. One that the upstream told this process stays,
+        because Redis may not know of it yet.
+        """
         with self._lock:
             found = self._found.get(source)
             if found is not None and found.is_from_redis and found.since < asked_at:
                 del self._found[source]
 
     def pause(self, source: str, reason: str) -> None:
-        """Send ``source`` nothing until :meth:`resume`."""
+        """Have nothing sent to ``source`` until :meth:`resume`."""
         with self._lock:
             since = self._paused[source].since if source in self._paused else io.now()
             self._paused[source] = ProcessClosure(since, math.inf, reason, True, "paused")
 
     def resume(self, source: str, asked_at: float = math.inf) -> None:
-        """Redis says, to an ask of ``asked_at`` (monotonic), that ``source`` is not paused."""
+        """Redis has replied that ``source`` is not paused, to an ask that was made at ``asked_at``
+        (monotonic).
+        """
         with self._lock:
             if source in self._paused and self._paused[source].since < asked_at:
                 del self._paused[source]
 
     def of(self, source: str) -> ProcessClosure | None:
-        """The pause of ``source``, or the closure that still holds."""
+        """The pause or the closure of ``source`` that holds now; None where there is none."""
         closure = self._paused.get(source) or self._found.get(source)
         return closure if closure is not None and closure.seconds > 0 else None

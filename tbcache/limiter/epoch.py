@@ -1,6 +1,7 @@
-"""What this process was last told of each source's epoch.
+"""What Redis last told this process of the epoch of each source.
 
-It is sent with each ask, so that Redis notices when it has lost data, and this process when it has.
+It is sent with each ask. By it the scripts notice that Redis has lost data, and the process learns of that
+from the reply.
 """
 
 from __future__ import annotations
@@ -12,50 +13,53 @@ from tbcache.store.wire import UNSEEN, Seen
 
 
 class LastSeen(NamedTuple):
-    """What Redis has replied as ``seen``, to what was asked at ``asked_at`` (monotonic)."""
+    """What Redis replied as ``seen`` to an ask that was made at ``asked_at`` (monotonic)."""
 
     seen: Seen
     asked_at: float
 
 
 class Epochs:
-    """What Redis has replied last, by source."""
+    """The last reply of Redis for each source."""
 
     def __init__(self) -> None:
         self._last: dict[str, LastSeen] = {}
-        #: True while this process leaves: Redis forgets it, which is no sign of a loss then.
+        #: True while this process leaves the fleet. That Redis does not know it any more is no sign of a loss
+        #: then.
         self.is_leaving = False
 
     def renew(self) -> None:
-        """Forget all: at the start, and after a fork, as what Redis told the parent is not the child's."""
+        """Forget all, at the start and in a forked child, which Redis has told nothing yet."""
         self._last = {}
 
     @property
     def sources(self) -> list[str]:
-        """The sources of whose epoch something is known."""
+        """The sources of which Redis has told an epoch."""
         return list(self._last)
 
     def of(self, source: str) -> str:
-        """The epoch of the source's window that this process has seen, "" for none."""
+        """The epoch of the source's window that this process has seen; "" where it has seen none."""
         return self._seen(source).epoch
 
     def last_seen_us(self, source: str) -> int:
-        """The moment at which Redis last saw this process, as it said (us); 0 for never."""
+        """When Redis last saw this process, by its own reply (us); 0 for never."""
         return self._seen(source).last_seen_us
 
     def age(self, source: str) -> float:
-        """So many seconds ago it said that at most; -1.0 where it has said nothing."""
+        """How many seconds ago Redis replied at most; -1.0 where it has not."""
         last = self._last.get(source)
         return -1.0 if last is None else now() - last.asked_at
 
     def known(self, source: str) -> str:
-        """What the scripts are told of this process, as epoch.lua reads it; "" before the first."""
+        """What this process has seen, in the form that epoch.lua reads; "" before the first reply."""
         seen = self._seen(source)
         return str(Seen(seen.epoch) if self.is_leaving else seen)
 
     def learn(self, source: str, seen: Seen, asked_at: float) -> bool:
-        """Learn what Redis replied to what was asked then (monotonic). False where it has lost the window, or
-        forgotten this process."""
+        """Learn what Redis replied to an ask that was made at ``asked_at`` (monotonic).
+
+        False where Redis has lost the window, or has forgotten this process.
+        """
         if not seen.epoch:
             return True
         known = self._last.setdefault(source, LastSeen(seen, asked_at)).seen
@@ -66,11 +70,11 @@ class Epochs:
         return True
 
     def set(self, source: str, seen: Seen, asked_at: float) -> None:
-        """Our slots are in the window of that epoch."""
+        """Record that this process's slots are in the window of the epoch of ``seen``."""
         self._last[source] = LastSeen(seen, asked_at)
 
     def forget(self, source: str) -> None:
-        """This process has left the fleet of ``source``, and Redis does not know it any more."""
+        """Record that this process has left the fleet of ``source``: Redis does not know it any more."""
         self.set(source, Seen(self.of(source)), now())
 
     def _seen(self, source: str) -> Seen:

@@ -1,4 +1,4 @@
-"""This process among those of its machine: what they see of it while Redis is away (marker.py)."""
+"""This process on its machine: what it shows the other processes there while Redis is away (marker.py)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tbcache.io.boundary import boundary
 from tbcache.limiter.marker import Marker, is_alive, pid_of
 from tbcache.store import Store
 
-#: The number space of process ids, and what is another one after each start of the machine (Linux).
+#: On Linux these name the PID namespace, and the present start of the machine.
 _PID_SPACE, _BOOT_ID = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
-#: The names of one machine for itself, in an address.
+#: A machine may be called by any of these names in the address of a server on itself.
 _LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
 
 
 class Machine:
-    """The marker of this process, and what it says."""
+    """Keeps the marker of this process, and reads those of the others."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.renew()
 
     def renew(self) -> None:
-        """Be a process of another name, which has said nothing yet: at the start, and after a fork."""
+        """Take a new name, with a marker that says nothing yet: at the start, and in a forked child."""
         self.member = f"{_machine()}-{os.getpid()}.{io.random_id(4)}"
         self.marker = self.marker_of(self.member)
-        #: True once the others of the machine were told that Redis knows of all that was sent.
+        #: True once the marker says that Redis knows of all that was sent.
         self.is_marked = False
-        #: True once they were told that it may not.
+        #: True once the marker says that Redis may not know of all that was sent.
         self.is_marked_fallback = False
 
     def marker_of(self, member: str) -> Marker:
@@ -43,41 +43,45 @@ class Machine:
         return Marker(f"{address} {self._store.keys.namespace}", member)
 
     def stay_clean(self) -> None:
-        """Say that Redis knows of all that was sent."""
+        """Have the marker say that Redis knows of all that was sent."""
         self.marker.set_clean()
         self.is_marked, self.is_marked_fallback = True, False
 
     def fall_back(self) -> bool:
-        """Say that this process may send what Redis does not know; False when it must not."""
-        # Where no Redis is configured, nobody shares anything.
+        """Have the marker say that this process may send what Redis does not know of.
+
+        False where it could not be written, so that the process must not do so.
+        """
+        # Where no Redis is configured, no process shares a limit, so no other has to know.
         if self._store.is_shared and not self.is_marked_fallback:
             self.is_marked_fallback = self.marker.set_fallback()
         return self.is_marked_fallback or not self._store.is_shared
 
     def leave(self, *, has_sent: bool) -> None:
-        """This process is over, and sends nothing any more."""
+        """This process ends, and sends nothing any more."""
         if has_sent:
             self.marker.set_over()
         else:
             self.marker.remove()
 
     def is_dead(self, member: str) -> bool:
-        """True when ``member`` was a process of this machine and is no more."""
+        """True where ``member`` was a process of this machine and has ended."""
         machine, ours = member.rpartition("-")[0], self.member.rpartition("-")[0]
         pid = pid_of(member)
         if machine == ours:
             return pid is not None and not is_alive(pid)
-        # The process is from before this machine was started, or of another machine of the same name, whose
-        # marker is not here.
+        # Either the process is from before the machine was last started, and has left its marker. Or it
+        # belongs to another machine of the same name, and its marker is not here.
         return _place(machine) == _place(ours) and self.marker_of(member).is_left
 
 
 @boundary("machine_name")
 @functools.cache
 def _machine() -> str:
-    """The name of the space in which a process id means one process: host, container, and last start.
+    """A name for the scope in which a process id means one process: host, container, and start of the
+    machine.
 
-    The host's name does not do: machines that were made from one image have the same.
+    The name of the host is not enough, because machines that were made from one image have the same.
     """
     return re.sub(r"[^A-Za-z0-9_.]", "_", f"{socket.gethostname()[:48]}.{_space()}")
 
@@ -86,8 +90,8 @@ def _space() -> str:
     try:
         return f"{_PID_SPACE.stat().st_ino}.{_BOOT_ID.read_text('ascii')[:8]}"
     except OSError:
-        # Where neither can be read, each process has a space of its own: it cannot be found dead, and Redis
-        # forgets it in the end.
+        # Where these cannot be read, each process gets a scope of its own. Then no other can find it dead,
+        # and Redis forgets it after a while.
         return f"0.{io.random_id(4) if sys.platform == 'linux' else uuid.getnode()}"
 
 

@@ -1,18 +1,20 @@
-"""A file for each process that may go on without Redis, where others of its machine look.
+"""Markers: each process that may go on without Redis has a file, at which the others of its machine look.
 
-It tells them what Redis cannot tell while it is away, or after the process is dead:
+The file tells them what Redis cannot tell while it is away, or once the process is dead:
 
-- The process is there: it holds a lock on its file, which ends with it, in whatever container it runs.
-- The process was there. One that Redis has never told its part of a limit knows nothing of what others
-  have sent: it takes nothing while another is there, nor until whatever those have sent that are over
-  has left the window. A process that ends says ``over``, and the file's time is the moment; where one was
-  killed, whoever finds it dead first says so.
-- It is ``clean``: Redis knows of everything that it has sent. When a clean process is dead, its share of the
-  limits is given back at once; that of any other, whose file is empty as a full disk allows no more, is
-  kept until whatever it may have sent has left every window.
+- **The process is there.** It holds a lock on its file. The lock ends with the process, in whatever container
+  that runs.
+- **The process was there.** A process that Redis has never told its share of a limit does not know what
+  others have sent. So it takes nothing while another process is there, and after the last has ended, until
+  all that it may have sent has left the window. A process that ends writes ``over`` to its file, whose time
+  is then the time of its end. Where a process was killed, the first one that finds it dead does so.
+- **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
+  the limits is given back at once. The share of any other is kept until all that it may have sent has left
+  every window. The file of such a process is empty, because that can be written even on a full disk.
 
-A missing file means neither clean nor known. Where none can be made or locked, the share of a dead
-process is kept for longer, and a process that begins while Redis is away takes nothing.
+Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
+made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away
+takes nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ import tbcache.io as io
 from tbcache.io.boundary import boundary
 from tbcache.io.lock import try_lock
 
-#: The file of a dead process is of no use any more by then: what it sent has left all but windows of days.
+#: The file of a dead process is removed after so long. What that sent has left all windows but those of days.
 KEPT_SECONDS = 25 * 3600.0
-#: A process that looks at a file holds it for a moment; the others try again so often, and after so long.
+#: A process that looks at a file holds its lock for a moment. So one that finds it locked tries so many
+#: times, with so many seconds in between.
 LOOKS, LOOK_SECONDS = 100, 0.01
 
 _CLEAN, _OVER = b"clean", b" over"
@@ -42,9 +45,9 @@ _CLEAN, _OVER = b"clean", b" over"
 
 @boundary("marker")
 class Marker:
-    """The file of the process ``member`` of ``fleet``, in a folder of this user's own.
+    """The file of the process ``member`` of ``fleet``, in a folder that belongs to this user.
 
-    ``fleet`` is any text that the processes with one Redis and one namespace have in common.
+    ``fleet`` is any text that all processes with the same Redis and the same namespace share.
     """
 
     def __init__(self, fleet: str, member: str) -> None:
@@ -57,29 +60,29 @@ class Marker:
         _MARKERS.add(self)
 
     def set_clean(self) -> None:
-        """Say that the process is there, and that Redis knows of everything that it has sent."""
+        """Write that the process is there, and that Redis knows of all that it has sent."""
         self._write(_CLEAN)
 
     def set_fallback(self) -> bool:
-        """Say that it may send what Redis does not know; False when it would be taken for clean."""
+        """Write that the process may send what Redis does not know of; False where it still looks clean."""
         self._write(b"")
         return not self.is_clean
 
     def set_over(self) -> None:
-        """Say that the process sends nothing any more, and as before whether Redis knows of all it sent."""
+        """Write that the process sends nothing any more. Whether it is clean stays as it was."""
         with contextlib.suppress(OSError):
             _end(self._file)
         self._let_go()
 
     def remove(self) -> None:
-        """Say nothing any more: nothing was sent."""
+        """Remove the file, since the process has sent nothing."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
         self._let_go()
 
     @property
     def is_clean(self) -> bool:
-        """True when the file is there and says so."""
+        """True where the file is there and says that the process is clean."""
         try:
             return _is_ours(self._file.parent) and self._file.read_bytes().startswith(_CLEAN)
         except OSError:
@@ -87,7 +90,7 @@ class Marker:
 
     @property
     def is_left(self) -> bool:
-        """True when the file is there, and its process is over."""
+        """True where the file is there, and its process has ended."""
         try:
             with self._file.open("rb") as looked_at:
                 return _is_ours(self._file.parent) and _is_left(looked_at.fileno())
@@ -95,9 +98,10 @@ class Marker:
             return False
 
     def is_alone(self, seconds: float) -> bool:
-        """True when no other process is there, and none that is over sent anything for so long.
+        """True where no other process is there, and each that was has ended at least ``seconds`` ago.
 
-        Whoever is to take something says first that it is there; who only looks need not."""
+        A process that wants to take something has to write its own file first. One that only looks need not.
+        """
         if self._was_written and self._held is None:
             return False
         folder = self._file.parent
@@ -105,7 +109,8 @@ class Marker:
             if not folder.exists():
                 return True
             others = [file for file in folder.iterdir() if file.name != self._member]
-            # All are looked at: each that was killed is to be found now, and not one after the other.
+            # All files are looked at, even after one that is not quiet: the time since the end of a killed
+            # process counts from the moment at which it is found.
             quiet = [_is_quiet(file, seconds) for file in others if pid_of(file.name) is not None]
         except OSError:
             return False
@@ -126,12 +131,13 @@ class Marker:
             _remove_old(folder)
             with self._lock:
                 held = self._hold()
-                # The write comes first, so that a marker that says "clean" again is never empty in between.
+                # The file is cut off after the write and not before it. So a marker that says "clean" once
+                # more is not empty in between.
                 os.pwrite(held, text, 0)
                 os.ftruncate(held, len(text))
 
     def _hold(self) -> int:
-        """The file, open and locked for as long as this process lives."""
+        """The file, which stays open and locked for as long as this process lives."""
         if self._held is None or os.fstat(self._held).st_nlink == 0:
             self._let_go()
             held = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -149,7 +155,8 @@ _MARKERS: weakref.WeakSet[Marker] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    # The lock came along with the open file: the parent's must end with the parent.
+    # The child has inherited the open file, and with it the lock. The lock of the parent must end with the
+    # parent.
     for marker in list(_MARKERS):
         marker._let_go()
 
@@ -161,7 +168,7 @@ def _nothing() -> None: ...
 
 
 def _is_quiet(file: Path, seconds: float) -> bool:
-    """False where a process is there, or is over for less than ``seconds``."""
+    """False where the process is there, or has ended less than ``seconds`` ago."""
     try:
         with file.open("rb") as looked_at:
             if not _is_left(looked_at.fileno()):
@@ -176,9 +183,10 @@ def _is_quiet(file: Path, seconds: float) -> bool:
 
 
 def _lock(file: int) -> None:
-    """
+    """Lock the file for this process.
+
     Raises:
-      OSError: somebody else holds it, for longer than to look at it.
+      OSError: another holds the lock for longer than a look takes.
     """
     for _ in range(LOOKS):
         if try_lock(file):
@@ -188,7 +196,7 @@ def _lock(file: int) -> None:
 
 
 def _is_left(file: int) -> bool:
-    """True when no process holds it; it is held by us until it is closed."""
+    """True where no process holds the lock. Then this process holds it, until it closes the file."""
     return try_lock(file, is_shared=True)
 
 
@@ -203,14 +211,14 @@ def _root() -> Path:
 
 
 def pid_of(member: str) -> int | None:
-    """The process id in ``machine-pid.token``, the name of a process among those that share a limit."""
+    """The process id in ``machine-pid.token``, the name of a process in the fleet."""
     pid = member.rpartition("-")[2].partition(".")[0]
     return int(pid) if pid.isdecimal() else None
 
 
 @boundary("is_alive")
 def is_alive(pid: int) -> bool:
-    """False for a process of this machine that is over, also where its parent has not been told."""
+    """False for a process of this machine that has ended, even where its parent has not waited for it yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -221,12 +229,12 @@ def is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
         return True
-    # The state comes after the program's name, which may hold anything.
+    # The state comes after the name of the program, which may contain any character, even a parenthesis.
     return state.rpartition(")")[2].split()[0] != "Z"
 
 
 def _is_ours(folder: Path) -> bool:
-    """True for a real folder of this user's that nobody else can write to."""
+    """True for a real folder that belongs to this user, and that nobody else can write to."""
     try:
         found = folder.lstat()
     except OSError:
@@ -238,7 +246,7 @@ def _is_ours(folder: Path) -> bool:
 def _remove_old(folder: Path) -> None:
     before = io.clock() - KEPT_SECONDS
     for file in folder.iterdir():
-        # Another process may remove the same ones.
+        # Another process may be removing the same files.
         with contextlib.suppress(OSError):
             if file.lstat().st_mtime < before and _is_nobodys(file):
                 file.unlink(missing_ok=True)

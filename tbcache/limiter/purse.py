@@ -1,10 +1,10 @@
 """What this process may spend of a source's daily budget while Redis is away.
 
-The budget is the fleet's. With each beat Redis gives a process a part of what is left of it, its
-*purse* (purse.lua), and keeps it from the others once the process is absent, until it has told what
-it spent, or the UTC day is over. What it spends while Redis is there comes off its purse as well,
-as the others were told theirs at other moments. A purse is of its day: past midnight a process
-that is still without Redis knows of no money.
+The budget belongs to the fleet. With each beat, Redis gives a process a part of what is left of it: its
+*purse* (purse.lua). Once the process is absent, Redis keeps this part from the others until the process has
+told what it spent, or the UTC day is over. What it spends while Redis is there comes off its purse as well,
+because the purses of the others were made at other moments, from another rest. A purse is good for one day:
+after midnight, a process that is still without Redis may spend nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import threading
 
 
 class Purse:
-    """One source's purse. Money in millionths of a dollar, days counted since the Unix epoch."""
+    """The purse for one source. Money is in millionths of a dollar, and days count from the Unix epoch."""
 
     def __init__(self) -> None:
-        #: The day's budget, 0 for none, and what a page costs at most.
+        #: The budget of a day, which is 0 where there is none, and the most that a page costs.
         self.budget = 0
         self.page_price = 0
         self.renew()
 
     def renew(self) -> None:
-        """Forget all, as a process that Redis has told nothing: at the start, and after a fork."""
+        """Forget all, as Redis has told this process nothing: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._paid = 0
         self._left = 0
@@ -34,20 +34,20 @@ class Purse:
 
     @property
     def paid(self) -> int:
-        """What this process has spent so far; :meth:`receive` wants it as of before the ask."""
+        """How much this process has spent so far. :meth:`receive` needs it as it was before the ask."""
         return self._paid
 
     def pay(self, amount: int) -> None:
-        """Spend what an answer costs."""
+        """Record that ``amount`` was spent."""
         with self._lock:
             self._paid += amount
             self._left -= amount
 
     def receive(self, amount: int, day: int, paid: int) -> None:
-        """Take over what was given for ``day`` when this process had spent ``paid``."""
+        """Take over the purse for ``day`` that Redis gave when this process had spent ``paid``."""
         with self._lock:
             self._day, self._left = day, amount - (self._paid - paid)
 
     def left(self, day: int) -> int | None:
-        """What is left in it; None where nothing was given on that day."""
+        """How much is left in the purse; None where Redis has given none for that day."""
         return self._left if self._day == day else None

@@ -1,7 +1,7 @@
 """The scripts of a source's window of slots; the files in ``tbcache/lua`` say what each does.
 
-Moments and spans are in microseconds (``_us``), moments by the server's clock. ``seen_before`` is what the
-process was last replied as ``seen`` (epoch.py).
+Moments and spans are in microseconds (``_us``), and moments are by the server's clock. ``seen_before`` is
+what Redis last replied to the process as ``seen`` (epoch.py).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Allotted(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """A process is over. Replies the moment until which its share is reserved; 0 when it is forgotten."""
+    """A process has ended. Replies until when its share is reserved; 0 where the process is forgotten."""
 
     state: Key
     fleet: Key
@@ -116,15 +116,17 @@ class Restore(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """They are in the window."""
+    """The slots are in the window."""
 
     now: int
     seen: SeenReply
 
 
 class Lose(NamedTuple):
-    """The server's clock was set, and every stamp of the window is off by as much. False when it was set once
-    more since, and nothing was done."""
+    """The server's clock was set, so every stamp of the window is wrong by as much.
+
+    False where the clock was set once more since, and nothing was done.
+    """
 
     window: WindowKeys
     step_us: int
@@ -135,7 +137,7 @@ class Lose(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """What this process may spend of the day's budget while Redis is away (millionths of a dollar)."""
+    """Ask what this process may spend of the day's budget while Redis is away (millionths of a dollar)."""
 
     window: WindowKeys
     usage: Key
@@ -147,7 +149,7 @@ class Fill(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a slot: it is committed, or released."""
+    """End a slot: commit it or release it, as the script says."""
 
     slots: Key
     id: str
@@ -155,7 +157,7 @@ class End(NamedTuple):
 
 
 class Reopen(NamedTuple):
-    """Ask a closed source again. True when it was closed."""
+    """Open a closed source again. True where it was closed."""
 
     state: Key
 

@@ -1,4 +1,4 @@
-"""Why a slot cannot be had without Redis."""
+"""Why a process cannot have a slot while Redis is away."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 
 class Shortage(NamedTuple):
-    """For how many seconds there is no slot: the source is closed or paused, or this process's share is used.
+    """There is no slot for ``seconds``: the source is closed or paused, or this process's share is used up.
 
-    ``reason`` is in words for whoever asked.
+    ``reason`` is for users.
     """
 
     seconds: float
