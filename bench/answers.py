@@ -2,7 +2,7 @@
 
     python -m bench.answers [--hours N] [--days N] [--source NAME ...] [--symbol NAME ...]
 
-First the pipe, in virtual time: after an hour of warming up, each symbol is refreshed once a TTL for N hours
+First the pipe, in virtual time: after a day of warming up, each symbol is refreshed once a TTL for N hours
 and looked at once an hour, by three ways beside each other. "Timelines" is what tbcache does; "last pages" is
 what 0.1.0 did, the newest pages read anew and the mean of all that is on them; "all at TTL" is the naive
 pattern, all of the 24 hours read anew each time, with the mean of all. The last two are read once an hour
@@ -50,6 +50,8 @@ from tbcache.settings import BUILT_IN
 SEED = 1
 #: The first day: any would do.
 BEGIN = 20_500 * DAY
+#: So many hours before it the timelines begin.
+WARMING = 25
 #: How much is said of the most talked-about symbol in a day.
 PER_DAY = {"twitter": 1400.0, "stocktwits": 1400.0, "reddit": 400.0, "news": 80.0}
 #: Those that the pipe is looked at with: much and little is said of them.
@@ -138,7 +140,7 @@ class Figures:
     def look(self, symbol: str, truth: dict[str, float], views: dict[str, float]) -> None:
         """Compare the answer with the stances of the voices, by the ids of their items."""
         items = self.way.items(symbol)
-        shares = weigh(items, self.rules, symbol).shares
+        shares = weigh(items, self.rules, symbol, self.way.earlier(symbol)).shares
         scores = score_items(items, get_scorer(), symbol)
         found = [
             Found(item.id, share, label(score))
@@ -185,6 +187,9 @@ def live(source: str, symbols: Sequence[str], hours: int) -> list[str]:
         "last pages": Figures(last, (), 3600 / ttl),
         "all at TTL": Figures(every, (), 3600 / ttl),
     }
+    for hour in range(-WARMING, 0):
+        # Articles are compared with those of the day before.
+        refresh((timelines,), symbols, hour * 3600)
     for hour in range(hours + 1):
         for number in range(int(3600 / ttl)):
             refresh(

@@ -96,6 +96,7 @@ class Days:
         self.end = BEGIN + timedelta(days=days)
         self.live: dict[str, list[Kept]] = {symbol: [] for symbol in SYMBOLS}
         self.loads = 0
+        self._told: list[str] = []
 
     def record(self) -> None:
         """Let the days pass."""
@@ -170,7 +171,8 @@ class Days:
             author=f"author{dice.randrange(40)}",
             label=dice.choice((None, None, None, "bullish", "bearish")),
             weight=dice.choice((1.0, 1.0, 2.5)),
-            kind=dice.choice(("post", "post", "reply", "repost")),
+            # Articles are told again.
+            kind="article" if symbol == "NVDA" else dice.choice(("post", "post", "reply", "repost")),
             url=f"https://posts.test/{name}",
             symbols=(symbol,) if dice.random() < 0.9 else (symbol, "SPY", "QQQ"),
             engagement=Engagement(likes=dice.randrange(99)),
@@ -184,6 +186,9 @@ class Days:
 
     def _text(self) -> str:
         words = self._dice.choices(WORDS, k=self._dice.randrange(2, 12))
+        if self._dice.random() < 0.1:
+            words = self._told or words
+        self._told = words
         return " ".join([*words, self._dice.choice(("", "", "\0", "\ud83d", "🚀"))])
 
     # What is loaded

@@ -19,7 +19,7 @@ from tbcache.io import run
 from tbcache.models import FetchRequest, Item
 from tbcache.models.price import Bill
 from tbcache.scoring import get_scorer
-from tbcache.timeline import Record, Span
+from tbcache.timeline import RETOLD, Record, Span
 
 HOURS = 24
 
@@ -45,6 +45,10 @@ class Way(ABC):
     @abstractmethod
     def items(self, symbol: str) -> list[Item]:
         """What the answer about ``symbol`` is made of."""
+
+    def earlier(self, symbol: str) -> list[Item]:
+        """What is known of before these items, with which they are compared."""
+        return []
 
     def _note(self, items: Sequence[Item]) -> None:
         for item in items:
@@ -86,6 +90,12 @@ class Timelines(Way):
     def items(self, symbol: str) -> list[Item]:
         start = self.world.at - timedelta(hours=HOURS)
         return [version.item for version in self._known[symbol].timeline.since(start)]
+
+    def earlier(self, symbol: str) -> list[Item]:
+        start, known = self.world.at - timedelta(hours=HOURS), self._known[symbol].timeline.since
+        return [
+            each.item for each in known(start - RETOLD) if each.at < start and each.item.kind == "article"
+        ]
 
     def _load(self, symbol: str, *, is_deep: bool) -> None:
         world, now = self.world, self.world.at

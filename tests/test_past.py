@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
-from bench.past import Days
-from tbcache.models import History, Item, Point, SymbolSentiment
+from bench.past import Days, MadeUp
+from tbcache.fetch.history import answered, looked_back
+from tbcache.fetch.reader import Fetched
+from tbcache.fetch.record import extended, sentiment_of
+from tbcache.models import FetchRequest, History, Item, Kind, Point, SymbolSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.models.history import COLUMNS, MOST_POINTS, moments
 from tbcache.providers import get_provider
-from tbcache.repository import SentimentRepository, decode_answer, encode_answer
-from tbcache.timeline import Load, Past, Read, Scored
+from tbcache.repository import Answer, SentimentRepository, decode_answer, encode_answer
+from tbcache.scoring import VOICES
+from tbcache.timeline import Load, Past, Read, Record, Scored, Span
 from tests.test_repository import answer
 from tests.timeline.kit import moment, seen, span
 
@@ -37,6 +41,36 @@ def test_random_moments_are_answered_as_they_were(repository: SentimentRepositor
     days.record()
     assert days.loads > 40
     assert [what for what in days.differences(100) if what] == []
+
+
+@pytest.mark.parametrize(("kind", "voices"), [("article", 0.0), ("post", 1.0)])
+def test_what_was_told_the_day_before_is_no_voice_live_nor_in_the_past(
+    repository: SentimentRepository, kind: Kind, voices: float
+) -> None:
+    """A story goes from site to site for a day. Two people who say the same are two people."""
+    upstream, request = MadeUp(), FetchRequest("news", "AAPL", 1)
+    # Its time is ahead of when it was seen, as that of a wrong zone is.
+    told = Item("1", NOW, "Carmaker recalls nine thousand trucks over a loose bolt", kind=kind)
+    again = replace(told, id="2", at=NOW + timedelta(hours=23, minutes=30))
+    first = loaded(repository, None, told, NOW - timedelta(hours=5), request)
+    last = loaded(repository, first, again, NOW + timedelta(hours=24), request)
+    live = sentiment_of(last, request, VOICES)
+    assert (live.count, live.voices, last.reason) == (1, voices, None)
+    assert answered(repository, upstream, request, [live.as_of]) == [live]
+    (hindsight,) = looked_back(repository, upstream, request, [live.as_of])
+    assert hindsight is not None
+    assert (hindsight.count, hindsight.voices) == (1, voices)
+
+
+def loaded(
+    repository: SentimentRepository, known: Record | None, item: Item, at: datetime, request: FetchRequest
+) -> Record:
+    """The record after a load at ``at`` that brought ``item``; the database has it as well."""
+    fetched = Fetched((item,), (item,), 1, (Span(at - timedelta(hours=1), at),), None, None, (), at)
+    found = extended(known, fetched, request, MadeUp().analyzer, at)
+    answer = sentiment_of(found.record, request, VOICES)
+    repository.save([Answer(answer, found.news, found.reads, found.load)])
+    return found.record
 
 
 def load(read_at: float, after: float | None = None, kept_from: float = -60.0) -> Load:

@@ -186,6 +186,18 @@ def test_an_answer_says_what_each_rule_took_out() -> None:
     assert found.score == pytest.approx((good + 0.5 * bad) / 1.5, abs=1e-5)
 
 
+def test_what_was_told_before_these_hours_is_a_copy_for_the_rules_that_look_back() -> None:
+    """Each rule of one's own would otherwise count what was not asked for."""
+    old, new = (
+        item("1", "the plant in Ohio opens in spring", -900),
+        item("2", "the plant in Ohio opens in spring"),
+    )
+    seen = list[int]()
+    own = VoiceRule("own", lambda voices: seen.append(len(voices)) or [1.0] * len(voices))
+    weighed = weigh([new], (own, *VOICES), None, [old])
+    assert (weighed.shares, dict(weighed.dropped), seen) == ((0.0,), {"copy": 1.0}, [1])
+
+
 def test_without_rules_everything_counts() -> None:
     """The rules are a list, and who wants none of them says so."""
     items = [item("1", WHY), item("2", WHY), item("3", "[removed]")]

@@ -12,8 +12,8 @@ from tbcache.fetch.reader import Upstream
 from tbcache.fetch.record import sentiment_of
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.scoring import name_of, score_items
-from tbcache.timeline import Load, Past, Read, Record, Scored, Span, Timeline, tally_of
-from tbcache.timeline.load import AHEAD, LIFE, between
+from tbcache.timeline import RETOLD, Load, Past, Read, Record, Scored, Span, Timeline, tally_of
+from tbcache.timeline.load import AHEAD, LIFE, between, looked_at
 from tbcache.timeline.tally import KEPT
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ def answered(
     Raises:
       RepositoryUnavailable: the database does not answer.
     """
-    symbol, hours = (request.source, request.symbol), timedelta(hours=request.hours)
+    symbol, back = (request.source, request.symbol), looked_at(request.hours)
     if not at:
         return []
-    loads = repository.loads(*symbol, at[0] - LIFE - max(KEPT, hours + AHEAD), at[-1])
+    loads = repository.loads(*symbol, at[0] - LIFE - max(KEPT, back), at[-1])
     past = Past(loads, [])
     lasts = [past.last(moment) for moment in at]
     first = min((load.read_at for load in lasts if load is not None), default=None)
     if first is None:
         return [None] * len(at)
-    reads = repository.reads(*symbol, first - hours - AHEAD, at[-1])
-    all_versions = Versions(repository.versions(*symbol, first - hours - AHEAD, at[-1]), upstream, request)
+    reads = repository.reads(*symbol, first - back, at[-1])
+    all_versions = Versions(repository.versions(*symbol, first - back, at[-1]), upstream, request)
     return list(_answers(Past(loads, reads), lasts, all_versions, upstream, request))
 
 
@@ -55,7 +55,7 @@ def _answers(
     answer: SymbolSentiment | None = None
     for last in lasts:
         if last is not None and last is not known:
-            start = last.read_at - timedelta(hours=request.hours) - AHEAD
+            start = last.read_at - looked_at(request.hours)
             versions = between(all_versions.scored_by(last.scorer), start, last.read_at)
             answer = sentiment_of(past.record(last, versions, request.hours), request, upstream.voices)
         known = last
@@ -76,7 +76,7 @@ def looked_back(
     if not at:
         return []
     symbol, hours = (request.source, request.symbol), timedelta(hours=request.hours)
-    start = at[0] - max(KEPT, hours) - AHEAD
+    start = at[0] - max(KEPT, hours + RETOLD) - AHEAD
     reads = repository.reads(*symbol, start, _FAR)
     all_versions = Versions(repository.versions(*symbol, start, _FAR), upstream, request)
     scorer = name_of(upstream.analyzer)
@@ -86,9 +86,10 @@ def looked_back(
     for moment in at:
         window = Span(moment - hours, moment)
         covered = timeline.coverage.within(window).spans
-        known = Timeline.of(_of_time(latest, window), (Read(span, moment) for span in covered))
+        items = _of_time(latest, Span(window.start - RETOLD, moment))
+        known = Timeline.of(items, (Read(span, moment) for span in covered))
         record = Record(known, moment, moment, request.hours, scorer, None, tally)
-        is_known = bool(known.versions or covered)
+        is_known = bool(covered or _of_time(items, window))
         answers.append(sentiment_of(record, request, upstream.voices) if is_known else None)
     return answers
 

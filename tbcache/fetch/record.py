@@ -14,6 +14,7 @@ from tbcache.models import FetchRequest, Item, SymbolSentiment
 from tbcache.repository import Answer
 from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
 from tbcache.timeline import (
+    RETOLD,
     Corrupt,
     Load,
     Read,
@@ -72,7 +73,7 @@ def extended(
     hours = max(request.hours, 0 if known is None else known.hours)
     timeline = before | Timeline.of(news, reads)
     start = read_at - timedelta(hours=hours)
-    cut = timeline.cut(start, MOST_ITEMS)
+    cut = timeline.cut(start - RETOLD if _has_articles(timeline) else start, MOST_ITEMS)
     reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
     counts = {} if known is None else known.tally
     # What was counted here comes before what the upstream counts.
@@ -102,7 +103,8 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
     """
     timeline = record.timeline
     start = record.read_at - timedelta(hours=request.hours)
-    versions = timeline.since(start)
+    known = timeline.since(start - RETOLD)
+    versions = [version for version in known if version.at >= start]
     span = timeline.coverage.last(Span(start, _FAR))
     until = None if span is None or span.end >= record.asked_at else span.end
     is_complete = span is not None and span.start <= start and until is None
@@ -118,7 +120,16 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         scorer=record.scorer,
         voices=voices,
         volume=compared(record.tally, Span(start, record.asked_at)),
+        earlier=[version.item for version in known if version.at < start and _is_article(version)],
     )
+
+
+def _has_articles(timeline: Timeline) -> bool:
+    return any(map(_is_article, timeline.versions))
+
+
+def _is_article(version: Scored) -> bool:
+    return version.item.kind == "article"
 
 
 def has_baseline(record: Record, request: FetchRequest) -> bool:

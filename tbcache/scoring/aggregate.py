@@ -54,14 +54,16 @@ def aggregate(
     until: datetime | None = None,
     voices: Sequence[VoiceRule] = VOICES,
     volume: Volume = NO_VOLUME,
+    earlier: Sequence[Item] = (),
 ) -> SymbolSentiment:
     """The answer that ``items`` with their ``scores`` give: their mean by weight, and what it is made of.
 
     A pure function: nothing but its arguments counts, so that the same items give the same answer whenever
     they are asked. ``scorer`` is the name of who gave the scores, ``voices`` are the rules of how much of
-    each item counts. ``count`` is all the items; everything else is of those that count and have a score.
+    each item counts; some compare the items with ``earlier`` ones. ``count`` is all the items; everything
+    else is of those that count and have a score.
     """
-    weighed = weigh(items, voices, request.symbol)
+    weighed = weigh(items, voices, request.symbol, earlier)
     rated = [
         Rated(item, score, share, share * _weight(item))
         for item, share, score in zip(items, weighed.shares, scores, strict=True)

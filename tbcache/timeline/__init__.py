@@ -5,13 +5,14 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
 from tbcache.timeline.load import Load, Past
-from tbcache.timeline.record import FINAL, Corrupt, Record, decode_record, encode_record, pack_record
+from tbcache.timeline.record import FINAL, RETOLD, Corrupt, Record, decode_record, encode_record, pack_record
 from tbcache.timeline.tally import Tally, changed, compared, counted, quarter_of, tally_of
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
     "FINAL",
     "NO_COVERAGE",
+    "RETOLD",
     "Corrupt",
     "Coverage",
     "Load",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tbcache.timeline.coverage import Span
-from tbcache.timeline.record import Record
+from tbcache.timeline.record import RETOLD, Record
 from tbcache.timeline.tally import KEPT, Tally, pruned
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
@@ -62,7 +62,7 @@ class Past:
 
         ``versions`` are sorted by their ``seen_at``, and may include some that belong to no load.
         """
-        oldest = last.read_at - max(KEPT, timedelta(hours=hours) + AHEAD)
+        oldest = last.read_at - max(KEPT, looked_at(hours))
         chain = self._chain(last, oldest)
         cuts = _cuts(chain)
         # A version that only a backfill has read was in no record.
@@ -87,6 +87,11 @@ class Past:
             load = self._loads[load.after]
             chain.append(load)
         return chain
+
+
+def looked_at(hours: int) -> timedelta:
+    """How long before an answer over ``hours`` the oldest item that it looks at may have been seen."""
+    return timedelta(hours=hours) + RETOLD + AHEAD
 
 
 def between(versions: Sequence[Scored], start: datetime, end: datetime) -> Sequence[Scored]:

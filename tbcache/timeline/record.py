@@ -18,6 +18,9 @@ from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
+#: Articles are kept for so much longer than the hours that were asked for: what is told again on another site
+#: is recognized by them.
+RETOLD = timedelta(hours=24)
 #: The most bytes of a timeline in its compact form, and before it is compressed.
 MOST_BYTES = 1_000_000
 MOST_PLAIN_BYTES = 32_000_000
@@ -77,13 +80,14 @@ def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
 def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTES) -> Packed:
     """``record``, which has items from ``kept_from`` on, as JSON with a timeline of at most ``most_bytes``.
 
-    A longer timeline loses its oldest items and the coverage of their time, and its reason is FULL. The hours
-    stand first, because scripts read them.
+    A longer timeline loses its oldest items and the coverage of their time; its reason is FULL where some of
+    its hours are among that. The hours stand first, because scripts read them.
     """
     data = _encode(record)
     while len(data) > most_bytes and (most := len(record.timeline.versions)) > 1:
         kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, most * most_bytes // len(data))))
-        record = replace(record, timeline=record.timeline.kept_from(kept_from), reason=FULL)
+        reason = FULL if kept_from > record.read_at - timedelta(hours=record.hours) else record.reason
+        record = replace(record, timeline=record.timeline.kept_from(kept_from), reason=reason)
         data = _encode(record)
     return Packed(record, kept_from, b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(data)))
 

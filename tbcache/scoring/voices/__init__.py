@@ -38,7 +38,7 @@ def voice_rules(
         VoiceRule("relevance", about_symbol(names)),
         VoiceRule("language", in_languages(languages)),
         VoiceRule("repost", without_reposts),
-        VoiceRule("copy", without_copies),
+        VoiceRule("copy", without_copies, looks_back=True),
         VoiceRule("tickers", by_tickers),
         VoiceRule("author", at_most(times)),
     )

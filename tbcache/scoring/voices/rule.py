@@ -33,10 +33,15 @@ Shares = Callable[[Sequence[Voice]], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class VoiceRule:
-    """A rule by the name under which an answer tells what it took out."""
+    """A rule by the name under which an answer tells what it took out.
+
+    One that ``looks_back`` sees before these voices what was said before the hours of the answer, as far as
+    it is known, and gives a share for each of that as well, which counts nothing.
+    """
 
     name: str
     shares: Shares
+    looks_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +52,38 @@ class Weighed:
     dropped: Mapping[str, float]
 
 
-def weigh(items: Sequence[Item], rules: Sequence[VoiceRule], symbol: str | None = None) -> Weighed:
+def weigh(
+    items: Sequence[Item],
+    rules: Sequence[VoiceRule],
+    symbol: str | None = None,
+    earlier: Sequence[Item] = (),
+) -> Weighed:
     """What is left of each of ``items``, which were asked for by ``symbol``, by ``rules``.
 
     The order of the items does not matter: two that are of the same moment are told apart by their ids.
+    ``earlier`` are items of before, which the rules that look back compare them with.
 
     Raises:
       ValueError: a rule gave another number of shares than there were voices, or one that is below 0.
     """
     shares, dropped = [1.0] * len(items), dict[str, float]()
     order = sorted(range(len(items)), key=lambda i: _place(items[i]))
+    before = [Voice(item, 1.0, symbol) for item in sorted(earlier, key=_place)]
     for rule in rules:
         places = [i for i in order if shares[i] > 0]
-        left = _checked(rule, rule.shares([Voice(items[i], shares[i], symbol) for i in places]), len(places))
+        left = _left(rule, before, [Voice(items[i], shares[i], symbol) for i in places])
         taken = math.fsum(shares[i] * (1 - share) for i, share in zip(places, left, strict=True) if share < 1)
         if taken:
             dropped[rule.name] = round(taken, 3)
         for i, share in zip(places, left, strict=True):
             shares[i] *= share
     return Weighed(tuple(shares), dropped)
+
+
+def _left(rule: VoiceRule, before: Sequence[Voice], voices: Sequence[Voice]) -> Sequence[float]:
+    """What the rule leaves of each of ``voices``."""
+    seen = [*before, *voices] if rule.looks_back else voices
+    return _checked(rule, rule.shares(seen), len(seen))[len(seen) - len(voices) :]
 
 
 def _checked(rule: VoiceRule, shares: Sequence[float], count: int) -> Sequence[float]:
