@@ -1,8 +1,8 @@
-"""The windows of all sources, as one process knows them: with Redis and without.
+"""The windows of all sources, as one process knows them, with Redis and without.
 
-Whatever takes slots goes through :meth:`Limiter.take`. It records what is asked before it is sent, and what
-was granted before anything else is done with the answer: should Redis be lost at any moment, this process
-knows which of its slots stand in the window.
+All code that takes slots goes through :meth:`Limiter.take`. It records each ask before that is sent, and what
+was granted before anything else is done with the reply. So this process knows at any moment which of its
+slots are in the window, in case Redis goes away or loses its data.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def limiter_of(store: Store) -> Limiter:
 
 
 class Limiter:
-    """What this process takes of each source, what Redis has said of it, and what it may do without."""
+    """Takes slots of each source, and knows what this process may take while Redis is away."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         #: For how long (seconds) a slot is held for one request.
         self.hold_seconds = store.settings.lease_seconds
-        #: What was heard of upstreams that said stop; it holds without Redis as well.
+        #: The sources that are closed or paused, as far as is known. That holds while Redis is away as well.
         self.closures = Closures()
         self.machine = Machine(store)
         self.epochs = Epochs()
@@ -62,12 +62,14 @@ class Limiter:
 
     @property
     def member(self) -> str:
-        """This process among all that share a limit: no other's, whatever it is named in figures."""
+        """The name of this process among all that share a limit. It is unique, unlike the name in the
+        figures.
+        """
         return self.machine.member
 
     @property
     def fleet_size(self) -> int:
-        """How many processes shared a limit when last heard of: the most of any source."""
+        """How many processes share a limit, by what Redis said last: the largest number of any source."""
         return max((window.processes for window in self._windows.copy().values()), default=1)
 
     @property
@@ -104,10 +106,11 @@ class Limiter:
         on_reply: Callable[[R], object] = lambda reply: None,
         tries: int = 1,
     ) -> Replied[R]:
-        """Take slots. ``call`` makes the script's call. What the reply grants is recorded here, and
-        ``on_reply`` is called with it at once, before the window may have to be mended.
+        """Take slots. ``call`` makes the call of the script.
 
-        An ask that comes too late is made again, ``tries`` times in all.
+        What the reply grants is recorded here. ``on_reply`` is called with the reply right after that, before
+        a window that Redis has lost is restored. An ask that comes too late is made again, ``tries`` times in
+        all.
 
         Raises:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
@@ -126,15 +129,15 @@ class Limiter:
         call: Callable[[Terms], C],
         on_reply: Callable[[R], object],
     ) -> Replied[R] | None:
-        """:meth:`take`, once; None where the ask came too late, and nothing was done."""
+        """Do what :meth:`take` does, once. None where the ask came too late, and nothing was done."""
         source, asked_at, window = want.source, now(), self.process_window(want.source)
         if want.joins:
             await self._join_before(want, window)
-        # An ask that is not sent must not be recorded below.
+        # This comes first, because an ask that is not sent must not be recorded below.
         self.broken.check(source)
         deadline_us = await self.store.clock.deadline_us(source)
-        # The script tells the server that this process is there, and does nothing when we have given it up.
-        # No other place records that Redis has heard this process.
+        # By the ask, the server learns that this process is there. After its deadline the script does
+        # nothing. No other place records that Redis has heard of this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
             return await self._answer(script, want, call, deadline_us, on_reply, asked_at)
@@ -172,7 +175,7 @@ class Limiter:
         return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
-        """Run a script that takes nothing, and must not be carried out once nobody waits for it.
+        """Run a script that takes nothing, and that must do nothing once its caller has given up.
 
         Raises:
           Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
@@ -187,7 +190,7 @@ class Limiter:
         return reply
 
     async def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
-        """Run a script in a way that takes nothing, however late.
+        """Run a script so that it only looks. It has no deadline, as it takes nothing.
 
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.
@@ -202,33 +205,34 @@ class Limiter:
         return Terms(self.window_keys(source), deadline_us, self.epochs.known(source), self.member)
 
     async def _join_before(self, want: Want, window: ProcessWindow) -> None:
-        """Have Redis know of this process, and of how it takes slots, before it first does."""
+        """Have Redis know of this process, and of how it takes slots, before it takes the first one."""
         await self.store.ready()
         self.join_machine()
         if not window.must_announce(want.can_fall_back) or self._join is None:
             return
         async with self._joining:
-            # Where many come first at once, one of them does it for all.
+            # Where many asks come first at the same time, one of them does it for all.
             if window.must_announce(want.can_fall_back) and self._join is not None:
                 await self._join(want.source)
 
     def _record_lost(self, want: Want, error: BaseException) -> None:
-        """There is no answer to an ask. Nobody knows whether it took slots."""
+        """Record that an ask has no answer, so that nobody knows whether it took slots."""
         window = self.process_window(want.source)
         if isinstance(error, Unavailable):
             window.lose(want.slot, is_answer_lost=error.is_timeout)
         else:
-            # An ask that was interrupted may have taken slots as well: they count as sent.
+            # An ask that was interrupted may have taken slots as well. They count as sent, which is the safe
+            # side.
             window.grant(want.slot, want.cost, window.limits, self.hold_seconds)
             window.answered(want.slot)
 
     def _record_given(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
-        """Record what was given. Returns from when on it may be used (monotonic)."""
+        """Record what a reply gave. Returns from when on it may be used (monotonic)."""
         starts_at = asked_at
         for slot in given.granted:
             window.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
         if given.granted and given.starts_in > 0:
-            # The margin makes it not too early even where our clock is a little fast.
+            # With this margin it is not too early even where our clock is a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
             window.promises.record(starts_at, asked_at)
         for slot in given.released:
@@ -249,16 +253,16 @@ class Limiter:
     # The end of a slot
 
     async def commit(self, source: str, slot: str, cost: int) -> None:
-        """The answer to what was sent with ``slot`` is in. Redis is told now, or at its return."""
+        """Commit a slot: the answer to what was sent with it has come. Redis is told now, or when it is back."""
         window = self.process_window(source)
         window.must_report(slot, cost)
         window.commit(slot, cost)
         await self.try_to_report_ends(source)
 
     async def release(self, source: str, slot: str, cost: int) -> None:
-        """Nothing was sent with ``slot``. Redis is told now, or at its return.
+        """Release a slot: nothing was sent with it. Redis is told now, or when it is back.
 
-        It is not asked for again by this name: Redis may be told so at any later moment.
+        No other slot may have its name afterwards, because Redis may be told at any later moment.
         """
         window = self.process_window(source)
         window.must_report(slot, cost)
@@ -270,7 +274,7 @@ class Limiter:
             await self._report_ends(source)
 
     async def _report_ends(self, source: str) -> None:
-        """Tell Redis of slots that are over, whoever granted them: it would hold them until their hold ends.
+        """Tell Redis of the slots that are over. Otherwise it would hold each until its hold expires.
 
         Raises:
           Unavailable: the server is away. Refused: the keys of the source cannot be used.
@@ -290,14 +294,14 @@ class Limiter:
     def take_without_redis(
         self, source: str, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float
     ) -> Shortage | None:
-        """Take a slot of ``source`` from this process's part of each limit. None where it is taken."""
+        """Take a slot of ``source`` from this process's share of each limit. None where it was taken."""
         if (closed := self.closed(source)) is not None:
             return closed
         seconds = self.process_window(source).take(slot, cost, limits, held_seconds)
         return self._shortage(source, limits, seconds)
 
     def look_without_redis(self, source: str, cost: int, limits: Sequence[Limit]) -> Shortage | None:
-        """What :meth:`take_without_redis` would return. It takes nothing."""
+        """What :meth:`take_without_redis` would return. This takes nothing."""
         window = self.process_window(source)
         seconds = max(window.wait(limit, cost) for limit in limits)
         return self.closed(source) or self._shortage(source, limits, seconds)
@@ -310,45 +314,52 @@ class Limiter:
 
     def _may_fall_back(self, source: str) -> bool:
         breaker = self.store.breaker
-        # A slot that is taken without Redis after ours were put back would be known to nobody.
+        # While Redis is returning, no slot is taken without it: such a slot would come after those that are
+        # put back, and Redis would never know of it.
         is_without = breaker.reason is not None or source in self.broken
-        # We do not know what processes of another layout use of the limits.
+        # It is unknown how much of the limits processes with another layout use.
         return is_without and not breaker.is_returning and not breaker.has_other_layout
 
     def why_alone(self, source: str) -> str:
-        """Why slots of ``source`` are taken without Redis, in words for whoever asked."""
+        """Why slots of ``source`` are taken without Redis, in words for users."""
         if not self.store.is_shared:
             return "no Redis is configured"
         return self.broken.why(source) or "Redis is away"
 
     def _newcomers_share(self, window: float) -> float:
-        """The part of a limit over ``window`` seconds that is this process's while Redis is away, and has
-        never told it one: nothing while others of this machine may have something in that window."""
+        """This process's part of a limit over ``window`` seconds, if Redis is away and has never told it one.
+
+        It is nothing while other processes of this machine may have slots in that window.
+        """
         if not self.store.is_shared:
             return 1.0
         is_alone = self.machine.marker.is_alone(self.hold_seconds + window)
         return 1 / self.fleet_size if is_alone else 0.0
 
     def stay_clean(self) -> None:
-        """Say that Redis knows of all that was sent, unless something was sent without it."""
+        """Have the marker say that Redis knows of all that was sent, unless something was sent without it."""
         if not any(window.has_fallback_slots for window in self._windows.copy().values()):
             self.machine.stay_clean()
 
     # Joining and leaving
 
     def on_first_ask(self, join: Callable[[str], Awaitable[None]] | None) -> None:
-        """Call ``join`` with the name of a source before this process first asks for its slots; None: it is
-        about to leave."""
+        """Call ``join`` with the name of a source before this process first asks for its slots.
+
+        None says that the process is about to leave.
+        """
         self._join, self.epochs.is_leaving = join, join is None
 
     def join_machine(self) -> None:
-        """Have a marker: before anything is sent, and before Redis gives this process a part of a limit. One
-        that begins while Redis is away must know of it."""
+        """Make this process's marker, before it sends anything and before Redis gives it a part of a limit.
+
+        A process that starts while Redis is away must be able to see that this one is there.
+        """
         if not self.machine.is_marked:
             self.stay_clean()
 
     def leave_machine(self) -> None:
-        """This process is over, and sends nothing any more."""
+        """This process ends, and sends nothing any more."""
         self.machine.leave(has_sent=any(window.has_taken for window in self._windows.copy().values()))
 
     # What is told to all
@@ -371,7 +382,7 @@ class Limiter:
         return None
 
     def on_closure(self, source: str, until_us: int, reason: str) -> None:
-        """Learn that ``source`` is closed, by the server's time."""
+        """Learn until when ``source`` is closed, in the server's time."""
         now_us = self.store.clock.time_us(source)
         if now_us is not None:
             self.closures.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)
@@ -379,9 +390,9 @@ class Limiter:
     # What Redis has lost
 
     async def _learn(self, source: str, seen: Seen, asked_at: float) -> None:
-        """Where Redis has lost the window, or forgotten us, put our own slots back."""
+        """Put our slots back where Redis has lost the window, or has forgotten this process."""
         if not self.epochs.learn(source, seen, asked_at):
-            # Where Redis is away again, the window is mended at the next return.
+            # If Redis is away again, the window is restored when it comes back.
             with contextlib.suppress(Unavailable):
                 await self.restore(source)
 
@@ -418,13 +429,14 @@ class Limiter:
         seen_ago_us: int,
     ) -> Restore:
         at = now()
-        # A process that is told of no fleet has the limit to itself.
+        # A process that is no member was told of no fleet, and so has the limit to itself.
         census = (
             window.census if window.is_member else Census(self.epochs.of(source), window.processes, 0.0, at)
         )
         allowances, _, can_fall_back = window.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
-        # This is read after the ages: what another thread takes without Redis in between is in neither.
+        # This is read after the ages, so that what another thread takes without Redis in between is in
+        # neither.
         unused = [part for slot in window.unused for part in (slot, "")]
         return Restore(
             window=terms.window,
@@ -509,7 +521,7 @@ class Limiter:
 
     def repair(self, was_away: bool) -> bool:
         """Tell the server of the slots that were taken without it."""
-        # Every source is tried: one that is mended does not stand for the others.
+        # Every source is tried. That one could be mended says nothing of the others.
         mended = [run(self._put_back(source)) for source in self._concerned(was_away)]
         return any(mended)
 
@@ -518,7 +530,7 @@ class Limiter:
         if self.machine.is_marked or self.machine.is_marked_fallback:
             self.stay_clean()
         for source in list(self._windows):
-            # Slots may have ended after they were put back.
+            # Slots may have ended since they were put back.
             run(self.try_to_report_ends(source))
 
     def _concerned(self, was_away: bool) -> list[str]:
@@ -531,7 +543,7 @@ class Limiter:
                 await self._look_at(source)
             await self.restore(source)
             if source in self.broken and self._join is not None:
-                # A beat looks at all that the source's scripts stand on.
+                # A beat reads all keys of the source's window, so it fails where one is still damaged.
                 await self._join(source)
         except Refused:
             return False
@@ -540,9 +552,10 @@ class Limiter:
         return True
 
     async def _look_at(self, source: str) -> None:
-        """Look at the window as every ask does. Redis does not record who looks. A process that is heard
-        counts what leaves its part of the window as used by the others, for a window more: if each try were
-        heard, it would have nothing to go on with.
+        """Look at the window as every ask does, but without a name, so that Redis does not record who looks.
+
+        After Redis has heard of a process, that counts each of its slots that leaves the window as used by
+        the others for one window more. If each try were heard, it would have nothing left to go on with.
 
         Raises:
           Unavailable: the server is away. Refused: the source's keys cannot be used.
@@ -563,7 +576,7 @@ class Limiter:
         await self._run(TAKE, source, ask)
 
     def _renew(self) -> None:
-        """Forget, in a forked child, what Redis has told the parent: it is not meant for two."""
+        """Forget, in a forked child, what Redis has told the parent: it was given to one process, not to two."""
         for window in self._windows.values():
             window.renew()
         self.closures.renew()

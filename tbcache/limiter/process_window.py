@@ -42,9 +42,9 @@ from tbcache.store.wire import pack_limits
 SWEEP_FROM = 256
 #: Once we are absent, the others may use the slots of ours that leave the window for so long.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
-#: How soon to ask again while Redis is just coming back.
+#: A process asks again after so many seconds while Redis is just coming back.
 RETURN_SECONDS = 0.01
-#: Everyone waits so long for slots that other processes are giving back, even without patience.
+#: Even an ask without patience waits for so many seconds for a slot that another process is giving back.
 GIVING_BACK_SECONDS = 0.1
 
 
@@ -61,7 +61,7 @@ class PendingAsk(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A slot that is over: its request was answered, or none was sent with it (``is_unused``)."""
+    """A slot that is over: its request was answered, or no request was sent with it (``is_unused``)."""
 
     slot: str
     cost: int
@@ -86,7 +86,8 @@ class ProcessWindow:
         self._may_fall_back = may_fall_back
         self._fall_back = fall_back
         self._newcomers_share = newcomers_share
-        #: The limits that this process was started with, once the source is used, and those in force.
+        #: The limits that this process was started with, from the first use of the source on, and the limits
+        #: in force.
         self.configured: tuple[Limit, ...] = ()
         self.limits: tuple[Limit, ...] = ()
         self._sweep_at = SWEEP_FROM
@@ -222,7 +223,7 @@ class ProcessWindow:
             self._spend(cost)
 
     def spend(self, cost: int) -> None:
-        """Record that Redis has counted ``cost`` slots that are over already."""
+        """Record that Redis has counted ``cost`` slots for this process that are over already."""
         with self._lock:
             self._spend(cost)
 
@@ -253,7 +254,9 @@ class ProcessWindow:
 
     @property
     def is_short(self) -> bool:
-        """True while the others have not given up yet what makes our share fair."""
+        """True while our share is smaller than a fair one, because the others have not given up their part
+        yet.
+        """
         return self.fair - self.share > ROUNDING
 
     def give_up_allowances(self) -> None:
@@ -265,7 +268,7 @@ class ProcessWindow:
     # Slots
 
     def commit(self, slot: str, cost: int) -> None:
-        """Lower the stamps of the slot to now, as the answer is in."""
+        """Lower the stamps of the slot to now, because the answer has come."""
         now = io.now()
         with self._lock:
             for name in _units(slot, cost):
@@ -274,7 +277,7 @@ class ProcessWindow:
                 self._report_again(slot, name)
 
     def hold_on(self, slot: str, cost: int, seconds: float) -> None:
-        """Record that a slot that is held is so for ``seconds`` from now."""
+        """Record that a held slot stays held for ``seconds`` from now."""
         now = io.now()
         with self._lock:
             for name in _units(slot, cost):
@@ -329,15 +332,16 @@ class ProcessWindow:
             if not self._may_fall_back():
                 return RETURN_SECONDS
             if not self.is_member:
-                # It says so before it looks at the others. So of two that begin together, each sees the
-                # other.
+                # It announces itself before it looks at the others. So of two processes that begin together,
+                # each sees the other.
                 self._fall_back()
             wait = max(self._wait(limit, cost, slot) for limit in limits)
             if wait == 0.0:
                 if not self._fall_back():
                     return RETURN_SECONDS
                 if slot in self._pending:
-                    # It is the same slot now. That Redis may hear of us by the lost ask is still true.
+                    # The lost ask is for this slot, which must not count twice. Redis may still hear of us by
+                    # it.
                     self._pending[slot] = self._pending[slot]._replace(is_fallback=True)
                 self._record(slot, cost, limits, held_seconds)
                 self._fallback.update(_units(slot, cost))
@@ -355,7 +359,7 @@ class ProcessWindow:
                     self._fallback.discard(slot)
                     self._spend(1)
                 if age < 0 and self._stamps.get(slot, 0.0) <= now:
-                    # It ended while it was put back as held.
+                    # The slot ended while it was being put back as a held one, so its end is reported now.
                     self._unreported[slot] = 1
                 elif age < 0:
                     self._restored.add(slot)
