@@ -253,14 +253,14 @@ class Limiter:
     # The end of a slot
 
     async def commit(self, source: str, slot: str, cost: int) -> None:
-        """Commit a slot: the answer to what was sent with it has come. Redis is told now, or when it is back."""
+        """Commit a slot: the answer to what was sent with it is there. Redis is told now, or once it is back."""
         window = self.process_window(source)
         window.must_report(slot, cost)
         window.commit(slot, cost)
         await self.try_to_report_ends(source)
 
     async def release(self, source: str, slot: str, cost: int) -> None:
-        """Release a slot: nothing was sent with it. Redis is told now, or when it is back.
+        """Release a slot: nothing was sent with it. Redis is told now, or once it is back.
 
         No other slot may have its name afterwards, because Redis may be told at any later moment.
         """
@@ -397,10 +397,10 @@ class Limiter:
                 await self.restore(source)
 
     async def restore(self, source: str, *, is_step_known: bool = False) -> None:
-        """Put this process's own slots of ``source`` into the shared window.
+        """Put this process's slots of ``source`` into the shared window.
 
-        Redis learns by it that the process is there, and the process learns that Redis has. Where
-        ``is_step_known``, this process has noticed itself that the server's clock was set.
+        By this Redis learns that the process is there, and the process learns the epoch of the window.
+        ``is_step_known``: this process has noticed itself that the server's clock was set.
 
         Raises:
           Unavailable: the server is away.
@@ -576,7 +576,7 @@ class Limiter:
         await self._run(TAKE, source, ask)
 
     def _renew(self) -> None:
-        """Forget, in a forked child, what Redis has told the parent: it was given to one process, not to two."""
+        """Forget, in a forked child, what Redis has told the parent: it was meant for one process only."""
         for window in self._windows.values():
             window.renew()
         self.closures.renew()
