@@ -253,7 +253,7 @@ class Limiter:
     # The end of a slot
 
     async def commit(self, source: str, slot: str, cost: int) -> None:
-        """Commit a slot: the answer to what was sent with it is there. Redis is told now, or once it is back."""
+        """Commit a slot: what was sent with it was answered. Redis is told now, or once it is back."""
         window = self.process_window(source)
         window.must_report(slot, cost)
         window.commit(slot, cost)
