@@ -36,6 +36,7 @@ BUDGET = ["core/test_budget.py"]
 FIGURES = ["core/test_monitoring.py", *TROUBLE]
 STORE = ["core/test_store.py"]
 OPERATOR = ["core/test_operator.py"]
+DEAD = ["core/test_dead.py"]
 #: The tests that are about a script, or a part that scripts include, the quickest to fail first.
 SUITES = {
     "admit": [*ADMISSION, *CLEAR],
@@ -50,6 +51,9 @@ SUITES = {
     "commit": LIMITER,
     "release": LIMITER,
     "reopen": [*STORE, "core/test_fleet_limits.py", "core/test_member.py", "cli/test_fleet.py"],
+    "purge": DEAD,
+    "cancel": DEAD,
+    "promote": DEAD,
     "order": OPERATOR,
     "bound": OPERATOR,
     "time": [*STORE, "core/test_admission.py"],
@@ -61,7 +65,7 @@ SUITES = {
     "lead": ["core/test_scheduler.py"],
     "probe": ["core/test_refusal.py", *STORE],
     "layout": ["core/test_layout.py", *STORE],
-    "enqueue": [*QUEUE, *OPERATOR],
+    "enqueue": [*QUEUE, *OPERATOR, *DEAD],
     "dequeue": [*QUEUE, *MEMBER, *OPERATOR],
     "look": QUEUE,
     "finish": QUEUE,

@@ -118,7 +118,9 @@ def test_no_command_is_left_out() -> None:
     from tbcache.cli.app import app
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names | {"cache", "provider", "limits", "queue"} == {shlex.split(line)[1] for line in commands()}
+    assert names | {"cache", "provider", "limits", "queue", "dead"} == {
+        shlex.split(line)[1] for line in commands()
+    }
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)|`make (\w+)", readme.TEXT))))

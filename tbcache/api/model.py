@@ -118,6 +118,44 @@ class LimitsInForce(Schema):
     is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
 
 
+class Moved(Schema):
+    name: str
+    job: str
+    state: str = Field(description="`done`; `running`: a worker has it in hand; `gone`: it is not there.")
+
+
+class DeadAsked(BaseModel):
+    """Which dead letters: those that have all of what is said; all of the queue where nothing is."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"error": "worker died", "dry_run": True}]}
+    )
+
+    symbol: Annotated[str | None, Field(max_length=200)] = None
+    job: Annotated[str | None, Field(max_length=200, description="An id.")] = None
+    error: Annotated[str | None, Field(max_length=200, description="Any part of the reason.")] = None
+    caller: Annotated[str | None, Field(max_length=200)] = None
+    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+
+
+class DeadDone(Schema):
+    name: str
+    count: int = Field(description="How many were queued again, or forgotten; or would be.")
+    left: int = Field(description="How many cannot be queued again, and stay dead.")
+    is_done: bool = Field(description="False for a dry run.")
+
+
+class DeadLetter(Schema):
+    """A job that is dead."""
+
+    source: str
+    job_id: str
+    symbol: str
+    caller: str | None
+    died_at: datetime
+    reason: str
+
+
 class Reopened(Schema):
     source: str
     was_closed: bool

@@ -10,14 +10,19 @@ from tbcache.api.context import Ctx, Op
 from tbcache.api.error import REFUSALS, WRITE_REFUSALS
 from tbcache.api.model import (
     AuditLine,
+    DeadAsked,
+    DeadDone,
+    DeadLetter,
     LimitsAsked,
     LimitsInForce,
+    Moved,
     Order,
     Ordered,
     Reason,
     Reopened,
 )
 from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.fleet import DeadFilter
 from tbcache.models import Limit
 
 router = APIRouter(prefix="/api", tags=["operate"], responses=REFUSALS)
@@ -30,6 +35,8 @@ write_router = APIRouter(
 )
 
 Name = Annotated[str, Path(description="A source, or a queue.", max_length=64)]
+JobId = Annotated[str, Path(description="The id of a job.", max_length=200)]
+Part = Annotated[str | None, Query(max_length=200)]
 Source = Annotated[str, Path(description="A source.", max_length=64)]
 
 
@@ -49,6 +56,55 @@ def drain(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
 def resume(operator: Op, name: Name) -> Ordered:
     """Have a source or a queue that was paused or drained go on."""
     return _ordered(name, operator.resume(name))
+
+
+@write_router.post("/queue/{name}/jobs/{job}/cancel")
+def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> Moved:
+    """Take a job that waits out of its queue for good; who waits for it is told."""
+    return Moved(name=name, job=job, state=operator.cancel(name, job, body.why if body else ""))
+
+
+@write_router.post("/queue/{name}/jobs/{job}/promote")
+def promote(operator: Op, name: Name, job: JobId) -> Moved:
+    """Put a job that waits in front of its lane."""
+    return Moved(name=name, job=job, state=operator.promote(name, job))
+
+
+@router.get("/dead")
+def dead(
+    context: Ctx,
+    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
+    symbol: Part = None,
+    job: Part = None,
+    error: Part = None,
+    caller: Part = None,
+    most: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[DeadLetter]:
+    """Dead letters, the last of each queue first: all, or those that have all of what is said."""
+    letters = context.fleet.dead(most, name, DeadFilter(symbol, job, error, caller))
+    return [DeadLetter.model_validate(letter) for letter in letters]
+
+
+@write_router.post("/dead/{name}/requeue")
+def requeue(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+    """Queue dead letters again: all of a queue, or those that have all of what is said."""
+    where, asked = _where(body), body or DeadAsked()
+    if asked.dry_run:
+        return DeadDone(name=name, count=operator.count_dead(name, where), left=0, is_done=False)
+    done = operator.requeue_dead(name, where)
+    return DeadDone(name=name, count=done.queued, left=done.left, is_done=True)
+
+
+@write_router.post("/dead/{name}/purge")
+def purge(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+    """Forget dead letters: all of a queue, or those that have all of what is said."""
+    where, asked = _where(body), body or DeadAsked()
+    act = operator.count_dead if asked.dry_run else operator.purge_dead
+    return DeadDone(name=name, count=act(name, where), left=0, is_done=not asked.dry_run)
+
+
+def _where(asked: DeadAsked | None) -> DeadFilter:
+    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller) if asked else DeadFilter()
 
 
 @write_router.post("/limits/{source}/set")

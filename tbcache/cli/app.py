@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import backfill, fetch, history, operate, process, queue, record, status, up
+from tbcache.cli import backfill, dead, fetch, history, operate, process, queue, record, status, up
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
 queues = typer.Typer(epilog=operate.QUEUE_EXAMPLE)
+dead_letters = typer.Typer(epilog=dead.DEAD_EXAMPLE, invoke_without_command=True)
 limits = typer.Typer(epilog=operate.LIMITS_EXAMPLE, invoke_without_command=True)
 provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
 
@@ -61,7 +62,11 @@ app.command(epilog=backfill.EXAMPLE)(backfill.backfill)
 app.command(epilog=history.EXAMPLE)(history.history)
 app.command(epilog=queue.ENQUEUE_EXAMPLE)(queue.enqueue)
 app.command(epilog=queue.WARM_EXAMPLE)(queue.warm)
-app.command(epilog=queue.DEAD_EXAMPLE)(queue.dead)
+dead_letters.callback()(dead.dead)
+dead_letters.command("list", epilog=dead.LIST_EXAMPLE)(dead.show)
+dead_letters.command("requeue", epilog=dead.DEAD_EXAMPLE)(dead.requeue)
+dead_letters.command("purge", epilog=dead.PURGE_EXAMPLE)(dead.purge)
+app.add_typer(dead_letters, name="dead")
 app.command(epilog=status.STATUS_EXAMPLE)(status.status)
 limits.callback()(status.limits)
 limits.command("show", epilog=operate.LIMITS_EXAMPLE)(operate.show)
@@ -73,6 +78,8 @@ app.add_typer(limits, name="limits")
 queues.command("pause", epilog=operate.QUEUE_EXAMPLE)(operate.pause)
 queues.command("drain", epilog=operate.DRAIN_EXAMPLE)(operate.drain)
 queues.command("resume", epilog=operate.RESUME_EXAMPLE)(operate.resume)
+queues.command("cancel", epilog=operate.CANCEL_EXAMPLE)(operate.cancel)
+queues.command("promote", epilog=operate.PROMOTE_EXAMPLE)(operate.promote)
 app.add_typer(queues, name="queue")
 app.command(epilog=operate.AUDIT_EXAMPLE)(operate.audit)
 cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)

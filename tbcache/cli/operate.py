@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import say
+from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AsJson, DataDir, SourceName, Who, Why
 from tbcache.cli.output import print_json, print_table, wants_json
 from tbcache.cli.status import show_limits
@@ -19,9 +19,12 @@ QUEUE_EXAMPLE = "Example: tbcache queue pause twitter --why 'the key is being ch
 RESUME_EXAMPLE = "Example: tbcache queue resume twitter"
 DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
 LIMITS_EXAMPLE = "Example: tbcache limits set twitter 100/15m --why 'others need the rest'"
+CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter 0a1b2c3d-0000-4000-8000-000000000000"
+PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
 AUDIT_EXAMPLE = "Example: tbcache audit --most 20"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A source, like twitter, or a queue.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
 Limits = Annotated[str, typer.Argument(metavar="LIMITS", help="Like 100/15m, or 100/15m,2000/1d.")]
 
 
@@ -41,6 +44,26 @@ def resume(name: Name, who: Who = None, data_dir: DataDir = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
     before = act_as(who).resume(name)
     say(f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained")
+
+
+def cancel(name: Name, job: JobId, why: Why = "", who: Who = None, data_dir: DataDir = None) -> int:
+    """Take a job that waits out of its queue for good; who waits for it is told."""
+    return _say_moved(job, act_as(who).cancel(name, job, why), "is cancelled")
+
+
+def promote(name: Name, job: JobId, who: Who = None, data_dir: DataDir = None) -> int:
+    """Have a job that waits be the next of its lane."""
+    return _say_moved(job, act_as(who).promote(name, job), "is the next of its lane")
+
+
+def _say_moved(job: str, state: str, done: str) -> int:
+    words = {
+        "done": done,
+        "running": "is in a worker's hands, or follows one that is",
+        "gone": "is not there",
+    }
+    say(f"{job} {words[state]}")
+    return OK if state == "done" else FAILED
 
 
 def set_limits(

@@ -1,4 +1,4 @@
-"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet; ``tbcache dead``: what came to nothing."""
+"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from tbcache.settings import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
-DEAD_EXAMPLE = "Example: tbcache dead --clear twitter"
-MOST_DEAD = 20
 
 
 def enqueue(
@@ -66,35 +64,6 @@ def warm(
     fleet = require_redis(settings)
     handles = [fleet.enqueue(request, "prewarm") for request in requests]
     _show(handles, wait, timeout, as_json)
-
-
-def dead(
-    as_json: AsJson = False,
-    clear: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Forget those of this source first.")
-    ] = None,
-    retry: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Queue those of this source again first.")
-    ] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """List the queued fetches that died, the last of each source first, and why."""
-    if retry is not None and retry == clear:
-        raise typer.BadParameter(f"--clear {clear} and --retry {retry} exclude each other")
-    fleet = require_redis(quiet_settings())
-    if retry is not None:
-        say(f"{retry}: {fleet.retry_dead(retry)} queued again")
-    if clear is not None:
-        say(f"{clear}: {fleet.forget_dead(clear)} forgotten")
-    dead_letters = fleet.dead(MOST_DEAD)
-    if wants_json(as_json):
-        print_json(dead_letters)
-        return
-    if not dead_letters:
-        say("no queued fetch has died")
-        return
-    rows = ((one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.reason) for one in dead_letters)
-    print_table(rows_table(("source", "symbol", "died at (UTC)", "reason"), rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
-from tbcache.queue import Handle
+from tbcache.queue import DeadFilter, DeadLetter, Handle, Requeued
 from tbcache.store.order import WHO, Bound, Order
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
     "Bound",
     "CacheUsage",
     "DayUsage",
+    "DeadFilter",
+    "DeadLetter",
     "Fleet",
     "FleetStatus",
     "FleetTrouble",
@@ -42,6 +44,7 @@ __all__ = [
     "LimitsInForce",
     "Operator",
     "Order",
+    "Requeued",
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",

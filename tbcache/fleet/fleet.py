@@ -16,9 +16,9 @@ from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownSource
+from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import DeadLetter, Handle, Queue
+from tbcache.queue import DeadFilter, DeadLetter, Handle, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
@@ -138,13 +138,15 @@ class Fleet:
             cache_hit_rate=total.cache_hit_rate if total else None,
         )
 
-    def dead(self, most: int) -> list[DeadLetter]:
-        """The queued fetches that died, the last of each source first; at most so many of each.
+    def dead(self, most: int, name: str | None = None, where: DeadFilter = DeadFilter()) -> list[DeadLetter]:
+        """The queued jobs that died, of one queue or of each source, the last of each first; at most so many
+        of each.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        return [letter for name in self._look.names() for letter in self._queue.dead_letters(name, most)]
+        dead, names = self._queue.dead, [name] if name is not None else self._look.names()
+        return [letter for one in names for letter in dead.search(one, where, most)]
 
     # What can be done about it
 
@@ -154,7 +156,7 @@ class Fleet:
         Raises:
           InvalidRequest: no name (1-64 printable characters without spaces).
         """
-        return Operator(who, self._settings, self._store, self._look, lambda: self._cache)
+        return Operator(who, self._settings, self._store, self._look, self._queue, lambda: self._cache)
 
     def audit(self, most: int = 100) -> list[AuditLine]:
         """What operators have done, the last first.
@@ -171,26 +173,3 @@ class Fleet:
           InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
         """
         return self._queue.enqueue(request, lane, caller=caller)
-
-    def forget_dead(self, source: str) -> int:
-        """Forget the queued fetches of a source that died; how many.
-
-        Raises:
-          UnknownSource: no process has such a source. RedisUnreachable: there is no queue without Redis.
-        """
-        return self._queue.forget_dead(self._known(source))
-
-    def retry_dead(self, source: str) -> int:
-        """Queue again the fetches of a source that died; how many.
-
-        Raises:
-          UnknownSource: no source of this process. RedisUnreachable: there is no queue without Redis.
-        """
-        return self._queue.retry_dead(source)
-
-    def _known(self, source: str) -> str:
-        """Check the name of a source: also one that only other processes have declared or used is known."""
-        known = self._look.names()
-        if source not in known:
-            raise UnknownSource(source, known)
-        return source

@@ -13,6 +13,8 @@ from tbcache.io import run
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.untrusted import quoted
+from tbcache.queue import DeadFilter, Queue, Requeued
+from tbcache.queue.script import Moved
 from tbcache.settings import Settings, get_sources, is_name, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
@@ -38,12 +40,19 @@ class Operator:
     """
 
     def __init__(
-        self, who: str, settings: Settings, store: Store, look: Look, cache: Callable[[], CacheManager]
+        self,
+        who: str,
+        settings: Settings,
+        store: Store,
+        look: Look,
+        queue: Queue,
+        cache: Callable[[], CacheManager],
     ) -> None:
         if not 1 <= len(who) <= WHO or not who.isprintable() or " " in who:
             raise InvalidRequest(f"{quoted(who)} is no name: 1 to {WHO} printable characters without spaces")
         self.who = who
         self._settings, self._store, self._look, self._cache = settings, store, look, cache
+        self._queue = queue
         self._audit = Audit(store)
 
     # A source or a queue
@@ -74,6 +83,60 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
         """
         return self._order(name, "resume", "")
+
+    # One job
+
+    def cancel(self, name: str, job_id: str, why: str = "") -> Moved:
+        """Take a job out of its queue for good: "done", or "running" where a worker has it in hand, which is
+        left alone, or "gone" where there is none. Who waits for it is told.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
+        state = self._queue.cancel(self._known_queue(name), job_id, words)
+        return self._moved(state, "job.cancel", name, job_id)
+
+    def promote(self, name: str, job_id: str) -> Moved:
+        """Put a job that waits in front of its lane: "done", or "running" where it waits no more, or for one
+        that runs, or "gone" where there is none.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        state = self._queue.promote(self._known_queue(name), job_id)
+        return self._moved(state, "job.promote", name, job_id)
+
+    # Dead letters
+
+    def count_dead(self, name: str, where: DeadFilter = DeadFilter()) -> int:
+        """Of how many dead letters one of the next two would be.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        return self._queue.dead.count(self._known_queue(name), where)
+
+    def requeue_dead(self, name: str, where: DeadFilter = DeadFilter()) -> Requeued:
+        """Queue dead letters again.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+          Paused: an operator drains it.
+        """
+        done = self._queue.dead.requeue(self._known_queue(name), where)
+        self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
+        return done
+
+    def purge_dead(self, name: str, where: DeadFilter = DeadFilter()) -> int:
+        """Forget dead letters; how many.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        count = self._queue.dead.purge(self._known_queue(name), where)
+        self._audit.write(self.who, "dead.purge", name, str(where), count)
+        return count
 
     # Limits
 
@@ -136,6 +199,11 @@ class Operator:
             raise Unavailable(self._store.address, "it went away")
         self._audit.write(self.who, "cache.clear", pattern, count=count)
         return count
+
+    def _moved(self, state: Moved, what: str, name: str, job_id: str) -> Moved:
+        if state == "done":
+            self._audit.write(self.who, what, name, job_id)
+        return state
 
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._known_queue(name)

@@ -187,7 +187,7 @@ def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
     for one in deaths:
         many = f"{one.count} queued fetches died, the last of them as"
         what = f"{one.source}: {many if one.count > 1 else '1 queued fetch died'}: {one.reason}"
-        todo = f"`tbcache dead` lists them, `tbcache dead --clear {one.source}` forgets them"
+        todo = f"`tbcache dead` lists them, `tbcache dead purge {one.source}` forgets them"
         yield Trouble("dead_letters", what, todo, one.source, one.first_at)
 
 

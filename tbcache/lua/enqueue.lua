@@ -27,10 +27,11 @@
 --       worker     in whose name hits are counted
 --       caller     on whose account the jobs are; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
+--       is_requeued    they are dead letters: each that is still one is none any more, and waits again
 --       is_follow_up   a job that runs sends them, as part of what was accepted before
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
--- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued" | "refused", and the entry of a hit (see
---                    envelope.lua), or why it is refused
+-- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead
+--                    letter), and the entry of a hit (see envelope.lua), or why it is refused
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
@@ -196,8 +197,18 @@ local function follow(id, message, key, next_id)
 end
 
 local function ask(id, message, key)
+    if is_requeued then
+        if is_drained then
+            return reply_queued(id, 'refused', refusal)
+        end
+        if not exhume(id) then
+            return reply_queued(id, 'gone', '')
+        end
+        -- Who waited for it has been told that it died: whoever waits from now on must not be.
+        redis.call('DEL', result_of(id))
+    end
     local fresh_until_us, name = answer_of(key)
-    local entry = name and hit_of(fresh_until_us, name)
+    local entry = name and not is_requeued and hit_of(fresh_until_us, name)
     local found = key ~= '' and redis.call('HMGET', pending, key, '@' .. key, '+' .. key) or {}
     local words = found[1] and redis.call('HGET', jobs, found[1])
     if words and not found[2] then

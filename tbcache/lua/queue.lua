@@ -35,7 +35,7 @@
 
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
-local MOST_DEAD = 1000
+local MOST_DEAD = 10000
 local SUSPECT_DEATHS = 2
 -- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
 -- order, and any number of new names cannot hold up for ever who waits already.
@@ -110,14 +110,17 @@ local function job_of(claim)
     return string.match(claim, '^(.*)/') or claim
 end
 
--- Gives those who wait for the job its result (JSON). The list $ns:{source}:result:<job id>, one
--- element that they only look at, lies in the hash slot of the queue, so that a cluster finds it.
--- For a job that has no result ("") nobody waits.
+-- The list $ns:{source}:result:<job id> lies in the hash slot of the queue, so that a cluster finds it.
+local function result_of(id)
+    return string.match(interactive, '^(.*):queue:') .. ':result:' .. id
+end
+
+-- Gives those who wait for the job its result (JSON): one element of a list that they only look at. For a job that has
+-- no result ("") nobody waits.
 local function answer(id, result)
-    if result == '' then
-        return
+    if result ~= '' then
+        wake(result_of(id), result, RESULT_TTL_MS)
     end
-    wake(string.match(interactive, '^(.*):queue:') .. ':result:' .. id, result, RESULT_TTL_MS)
 end
 
 -- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.
@@ -244,6 +247,11 @@ local function take_out(lane, id)
     return many
 end
 
+-- Takes a job out of wherever it waits; how many places that were, 0 where it is in a worker's hands.
+local function take_away(id)
+    return take_out(suspects, id) + take_out(interactive, id) + take_out(prewarm, id) + redis.call('ZREM', delayed, id)
+end
+
 -- Puts a job off until it is due (us). Where it is the next that is, a worker that waits for an earlier one, or for
 -- none, is notified: it learns by its next ask when to come.
 local function put_off(id, due)
@@ -307,6 +315,14 @@ local function count_up(part, id, most)
     return type(counted) == 'number' and counted or most
 end
 
+-- Takes a job from among the dead; false where it is not there.
+local function exhume(id)
+    local was_dead = redis.call('ZREM', dead, id) == 1
+    redis.call('HDEL', dead_jobs, id)
+    redis.call('HDEL', reasons, id)
+    return was_dead
+end
+
 -- Puts the job among the dead, and gives those who wait for it the reason, or the result.
 local function dead_letter(id, now, reason, result)
     local message = redis.call('HGET', jobs, id)
@@ -315,11 +331,9 @@ local function dead_letter(id, now, reason, result)
         redis.call('HSET', dead_jobs, id, message)
         redis.call('HSET', reasons, id, reason)
         answer(id, result ~= '' and result or cjson.encode({message = reason}))
-        -- The oldest dead jobs are dropped: nobody looks through thousands.
+        -- The oldest dead jobs are dropped: an upstream that is down for a day must not fill Redis.
         for _, old in ipairs(redis.call('ZRANGE', dead, 0, -MOST_DEAD - 1)) do
-            redis.call('ZREM', dead, old)
-            redis.call('HDEL', dead_jobs, old)
-            redis.call('HDEL', reasons, old)
+            exhume(old)
         end
     end
     forget({id}, now)

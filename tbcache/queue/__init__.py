@@ -1,13 +1,16 @@
 """The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
 
 from tbcache.queue.broker import PacingBroker
+from tbcache.queue.dead import DeadFilter, DeadLetters, Requeued
 from tbcache.queue.handle import Handle, Queue, enqueue, get_queue, put
 from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
 from tbcache.queue.rate_limit import RateLimitMiddleware
 
 __all__ = [
+    "DeadFilter",
     "DeadLetter",
+    "DeadLetters",
     "Deaths",
     "Handle",
     "HeartbeatMiddleware",
@@ -15,6 +18,7 @@ __all__ = [
     "Queue",
     "QueueDepth",
     "RateLimitMiddleware",
+    "Requeued",
     "actor_name",
     "enqueue",
     "get_broker",

@@ -26,6 +26,7 @@ class Wants(NamedTuple):
     """What the asks of one call have in common. The answer must be fresh for ``needed`` seconds more, and its
     load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
     ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
+    ``is_requeued``: they are dead letters, by the same ids.
     """
 
     account: Account
@@ -35,6 +36,7 @@ class Wants(NamedTuple):
     after: float = 0.0
     charge: str = "fetch"
     is_follow_up: bool = False
+    is_requeued: bool = False
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
@@ -69,6 +71,7 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
         worker=worker,
         caller=wants.account.caller,
         stride=wants.account.stride,
+        is_requeued=wants.is_requeued,
         is_follow_up=wants.is_follow_up,
         asks=parts,
     )

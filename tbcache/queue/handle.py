@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,8 +16,19 @@ from tbcache.models.untrusted import printable, whole_number
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import account_for, caller_name
 from tbcache.queue.batch import Wants, put_all
-from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, decode_result, message
-from tbcache.queue.script import Ask, Queued, State
+from tbcache.queue.dead import DeadLetters
+from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result, message
+from tbcache.queue.script import (
+    CANCEL,
+    PROMOTE,
+    Ask,
+    Cancel,
+    Moved,
+    Promote,
+    Queued,
+    State,
+    queue_keys,
+)
 from tbcache.settings import Settings, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
@@ -27,8 +37,6 @@ from tbcache.store.wire import MICROS, to_time
 
 #: How often a caller who waits looks whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
-#: How many dead jobs are queued again at a time.
-MOST_RETRIED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,48 +268,10 @@ class Queue:
         words = printable(reason or b"nobody knows why")
         return Deaths(source, len(died), to_time(died[0][1]), to_time(died[-1][1]), words)
 
-    def forget_dead(self, source: str) -> int:
-        """Forget the jobs of ``source`` that died; how many.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.zcard(self._store.keys.queue(source, "dead"))
-            for part in ("dead", "dead-jobs", "reasons"):
-                pipe.unlink(self._store.keys.queue(source, part))
-            return whole_number(pipe.execute(raise_on_error=False)[0]) or 0
-
-    def retry_dead(self, source: str, most: int = MOST_RETRIED) -> int:
-        """Queue again the fetches of ``source`` that died last, at most ``most``; how many.
-
-        What is no fetch, or is no longer one that the source can answer, stays among the dead.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
-        known, count = get_source(source, self._settings), 0
-        for letter in self.dead_letters(source, most):
-            asked = letter.asked()
-            if asked is None or asked[0].hours > known.max_hours:
-                continue
-            request, lane, needed = asked
-            # It is queued before it is forgotten: where this breaks off in between, a second job of the same
-            # fetch joins the first.
-            self.enqueue(request, lane, needed=needed)
-            self._forget(letter)
-            count += 1
-        return count
-
-    def _forget(self, letter: DeadLetter) -> None:
-        part = functools.partial(self._store.keys.queue, letter.source)
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.zrem(part("dead"), letter.job_id)
-            pipe.hdel(part("dead-jobs"), letter.job_id)
-            pipe.hdel(part("reasons"), letter.job_id)
-            pipe.execute()
+    @property
+    def dead(self) -> DeadLetters:
+        """The jobs that died."""
+        return DeadLetters(self._store, self._settings)
 
     def dead_letters(self, source: str, most: int = 10) -> list[DeadLetter]:
         """The jobs of ``source`` that died last, and why; at most ``most``.
@@ -309,18 +279,24 @@ class Queue:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        part = functools.partial(self._store.keys.queue, source)
-        with self._store.guard():
-            died: Any = self._store.client.zrange(part("dead"), 0, most - 1, desc=True, withscores=True)
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for job_id, _ in died:
-                pipe.hget(part("reasons"), job_id)
-                pipe.hget(part("dead-jobs"), job_id)
-            texts = [(text or b"").decode(errors="replace") for text in pipe.execute()]
-        return [
-            DeadLetter(source, job_id.decode(errors="replace"), to_time(stamp), reason, text)
-            for (job_id, stamp), reason, text in zip(died, texts[::2], texts[1::2], strict=True)
-        ]
+        return self.dead.search(source, most=most)
+
+    def cancel(self, queue: str, job_id: str, why: str) -> Moved:
+        """Take a job that waits out of its queue; ``why`` is what those who wait for it are told.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        result = encode_result(Result(message=why))
+        return self._store.run(CANCEL, Cancel(queue_keys(self._store.keys, queue), job_id, result)).state
+
+    def promote(self, queue: str, job_id: str) -> Moved:
+        """Put a job that waits in front of its lane.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return self._store.run(PROMOTE, Promote(queue_keys(self._store.keys, queue), job_id)).state
 
 
 @singleton

@@ -58,7 +58,12 @@ class _Wanted(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
+    actor_name: str
     kwargs: _Wanted
+
+
+#: What dramatiq has noted of tries that are over.
+_OF_TRIES = ("retries", "traceback", "requeue_timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,40 @@ class DeadLetter:
         except (NotJson, TypeError, LookupError):
             return "?"
 
+    @property
+    def caller(self) -> str | None:
+        """In whose name it was queued; None where its message does not say."""
+        try:
+            return str(read_json(self.message)["options"]["caller"])
+        except (NotJson, TypeError, LookupError):
+            return None
+
+    @property
+    def is_fetch(self) -> bool:
+        """True for a source's own job, and no user's."""
+        try:
+            return str(read_json(self.message)["actor_name"]) == actor_name(self.source)
+        except (NotJson, TypeError, LookupError):
+            return False
+
+    def anew(self) -> bytes | None:
+        """The message as it is queued again, with all its tries before it; None where it cannot be read."""
+        try:
+            found = read_json(self.message)
+            options = {name: value for name, value in found["options"].items() if name not in _OF_TRIES}
+            return msgspec.json.encode({**found, "options": options})
+        except (NotJson, TypeError, LookupError, AttributeError):
+            return None
+
     def asked(self) -> tuple[FetchRequest, Lane, float] | None:
         """The fetch, its lane, and how fresh the answer was to be; None where the message asks for none."""
         try:
-            asked = read_json(self.message, _Message).kwargs
-            return FetchRequest(self.source, asked.symbol, asked.hours), asked.lane, asked.needed
+            found = read_json(self.message, _Message)
+            asked = found.kwargs
+            request = FetchRequest(self.source, asked.symbol, asked.hours)
         except (NotJson, InvalidRequest):
             return None
+        return (request, asked.lane, asked.needed) if found.actor_name == actor_name(self.source) else None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):

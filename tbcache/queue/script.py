@@ -8,7 +8,7 @@ from tbcache.limiter import Given, SlotScript, WindowKeys
 from tbcache.limiter.script import SeenReply
 from tbcache.models import Lane
 from tbcache.store import Keys
-from tbcache.store.reply import record, records, texts
+from tbcache.store.reply import number, record, records, texts
 from tbcache.store.script import Argument, Key, Script
 from tbcache.store.wire import MICROS
 
@@ -61,6 +61,7 @@ class Enqueue(NamedTuple):
     worker: str
     caller: str
     stride: int
+    is_requeued: bool
     is_follow_up: bool
     asks: tuple[Argument, ...]
 
@@ -73,9 +74,9 @@ class Ask(NamedTuple):
     key: str
 
 
-#: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, or an
-#: operator drains the queue.
-State = Literal["hit", "joined", "queued", "refused"]
+#: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, an
+#: operator drains the queue, or the dead letter that it was is none any more.
+State = Literal["hit", "joined", "queued", "refused", "gone"]
 
 
 class Queued(NamedTuple):
@@ -139,6 +140,38 @@ class FinishJobs(NamedTuple):
     ends: tuple[Argument, ...]
 
 
+class Purge(NamedTuple):
+    """Forget dead letters; how many there were."""
+
+    queue: QueueKeys
+    ids: tuple[Argument, ...]
+
+
+class Cancel(NamedTuple):
+    """Take a job out of the queue for good. ``result`` is what those who wait for it get."""
+
+    queue: QueueKeys
+    id: str
+    result: bytes
+
+
+class Promote(NamedTuple):
+    """Put a job that waits in front of its lane."""
+
+    queue: QueueKeys
+    id: str
+
+
+#: What became of a job that an operator cancels or promotes; it may be in a worker's hands, or over.
+Moved = Literal["done", "running", "gone"]
+
+
+class MovedReply(NamedTuple):
+    """See :data:`Moved`."""
+
+    state: Annotated[Moved, lambda word: word.decode()]
+
+
 class Look(NamedTuple):
     """Learn when queues are to be asked for jobs, though nobody rings; look.lua has the five keys of each."""
 
@@ -165,4 +198,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
 ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 LOOK = Script("look", Look, record(Looked))
+PURGE = Script("purge", Purge, number)
+CANCEL = Script("cancel", Cancel, record(MovedReply))
+PROMOTE = Script("promote", Promote, record(MovedReply))
 FINISH = Script("finish", FinishJobs, texts)

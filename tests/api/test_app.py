@@ -33,6 +33,9 @@ PATHS = {
     "/api/sentiment/{source}/{symbol}",
     "/api/history",
     "/api/audit",
+    "/api/dead",
+    *(f"/api/dead/{{name}}/{verb}" for verb in ("requeue", "purge")),
+    *(f"/api/queue/{{name}}/jobs/{{job}}/{verb}" for verb in ("cancel", "promote")),
     *(f"/api/queue/{{name}}/{verb}" for verb in ("pause", "drain", "resume")),
     *(f"/api/limits/{{source}}/{verb}" for verb in ("set", "unset", "reopen", "reset")),
 }

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from starlette.testclient import TestClient
 
 from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.core.test_dead import bury
 from tests.server import Server
 
 
@@ -58,3 +60,19 @@ def test_who_operates_needs_the_token_and_a_name(
     assert strict.post("/api/queue/twitter/resume", headers=token).status_code == 200
     assert client.post("/api/queue/twitter/pause", headers={"X-Operator": "two words"}).status_code == 422
     assert client.post("/api/queue/twiter/pause").status_code == 404
+
+
+def test_dead_letters_and_jobs_over_http(client: TestClient, store: Store) -> None:
+    """What the command line does, a page can do, with the count before the click."""
+    bury(store, [("AAPL", "timeout", {}), ("GME", "no", {"caller": "desk"})])
+    found = client.get("/api/dead", params={"name": "twitter", "caller": "desk"}).json()
+    assert [(one["job_id"], one["symbol"], one["reason"]) for one in found] == [("job-1", "GME", "no")]
+    asked = {"error": "timeout", "dry_run": True}
+    counted = client.post("/api/dead/twitter/requeue", json=asked).json()
+    assert counted == {"name": "twitter", "count": 1, "left": 0, "is_done": False}
+    done = client.post("/api/dead/twitter/requeue", json={"error": "timeout"}).json()
+    assert (done["count"], done["is_done"]) == (1, True)
+    assert client.post("/api/dead/twitter/purge").json()["count"] == 1
+    assert client.post("/api/queue/twitter/jobs/job-0/promote").json()["state"] == "done"
+    assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "done"
+    assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "gone"

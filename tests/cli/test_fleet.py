@@ -209,7 +209,7 @@ def test_what_died_of_a_source_that_only_others_know_is_listed_and_forgotten(
     store.client.hset(reasons, "id", "no actor takes it")
     for key in (dead, reasons):
         store.client.expire(key, 60)
-    assert "dead --clear alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
+    assert "dead purge alphavantage" in cli("status", "--check", REDIS_URL=server.url).out
     (letter,) = cli("dead", REDIS_URL=server.url).data
     assert (letter["source"], letter["reason"]) == ("alphavantage", "no actor takes it")
     done = cli("dead", "--clear", "alphavantage", REDIS_URL=server.url)

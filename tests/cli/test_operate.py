@@ -9,6 +9,7 @@ from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.cli.command import Done
+from tests.core.test_dead import bury
 from tests.server import Server
 
 
@@ -60,3 +61,28 @@ def test_limits_are_set_and_taken_back_by_hand(
         cli("limits", "reset", "stocktwits", "--yes", **url).err
         == "tbcache: stocktwits counts from 0 again\n"
     )
+
+
+def test_dead_letters_are_counted_before_anything_is_done(
+    server: Server, store: Store, cli: Callable[..., Done]
+) -> None:
+    """Ten thousand of the wrong error are soon queued again, and not soon done."""
+    bury(store, [("AAPL", "timeout", {}), ("GME", "no", {}), ("GME", "Timeout", {})])
+    url = {"REDIS_URL": server.url}
+    listed = cli("dead", "list", "twitter", "--symbol", "GME", **url).data
+    assert [one["job_id"] for one in listed] == ["job-2", "job-1"]
+    dry = cli("dead", "requeue", "twitter", "--error", "timeout", "--dry-run", **url)
+    assert dry.err == "tbcache: 2 would be queued again in twitter\n"
+    assert cli("dead", "purge", "twitter", **url).code == 1
+    done = cli("dead", "requeue", "twitter", "--error", "timeout", "--yes", **url)
+    assert done.err == "tbcache: twitter: 2 queued again\n"
+    assert (
+        cli("dead", "purge", "twitter", "--id", "job-1", "--yes", **url).err
+        == "tbcache: twitter: 1 forgotten\n"
+    )
+    assert (
+        cli("queue", "promote", "twitter", "job-2", **url).err == "tbcache: job-2 is the next of its lane\n"
+    )
+    assert cli("queue", "cancel", "twitter", "job-2", **url).code == 0
+    again = cli("queue", "cancel", "twitter", "job-2", **url)
+    assert (again.code, again.err) == (1, "tbcache: job-2 is not there\n")

@@ -426,15 +426,6 @@ def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
     assert (len(fleet.ran), depth.dead, depth.delayed) == (1, 0, 0)
 
 
-def test_the_oldest_dead_letters_make_room(store: Store, queue: Queue) -> None:
-    """An upstream that is down for a day must not fill Redis."""
-    for number in range(1010):
-        finish(store, claimed(store, queue.enqueue(job("news", f"N{number}"))), "dead")
-    assert queue.depth("news").dead == 1000
-    assert store.client.hlen(store.keys.queue("news", "dead-jobs")) == 1000
-    assert store.client.hlen(store.keys.queue("news", "reasons")) == 1000
-
-
 def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
     """An unknown symbol does not get known by asking again."""
 

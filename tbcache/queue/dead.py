@@ -1,0 +1,164 @@
+"""Dead letters: jobs that will not be done. They can be looked through, queued again, and forgotten.
+
+Ten thousand of a queue are kept, the last ones. All is done in chunks of a bounded size, so that nobody else
+waits for Redis meanwhile; what is added or taken away in between is seen by some of it, and not by all.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from tbcache.io import run
+from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.job import DeadLetter
+from tbcache.queue.script import PURGE, Ask, Purge, queue_keys
+from tbcache.settings import Settings, get_sources
+from tbcache.store import Store
+from tbcache.store.wire import to_time
+
+#: So many letters are read, queued or forgotten in one call.
+CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters are meant: those that have all of it. Without anything all are.
+
+    ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case.
+    """
+
+    symbol: str | None = None
+    job_id: str | None = None
+    error: str | None = None
+    caller: str | None = None
+
+    @property
+    def is_all(self) -> bool:
+        return all(getattr(self, field.name) is None for field in fields(self))
+
+    def __str__(self) -> str:
+        said = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)]
+        return " ".join(one for one in said if not one.endswith("=None"))
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether the letter is meant."""
+        return (
+            (self.symbol is None or letter.symbol.casefold() == self.symbol.casefold())
+            and (self.job_id is None or letter.job_id == self.job_id)
+            and (self.error is None or self.error.casefold() in letter.reason.casefold())
+            and (self.caller is None or (letter.caller or "").casefold() == self.caller.casefold())
+        )
+
+
+class Requeued(NamedTuple):
+    """How many jobs wait again, and how many stayed dead: their messages cannot be read, or their source
+    answers no such fetch any more."""
+
+    queued: int
+    left: int
+
+
+class DeadLetters:
+    """The dead letters of any queue."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+
+    def search(self, queue: str, where: DeadFilter = DeadFilter(), most: int = 10) -> list[DeadLetter]:
+        """Those that are meant, the last first; at most ``most``.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return list(itertools.islice(self._letters(queue, where), most))
+
+    def count(self, queue: str, where: DeadFilter = DeadFilter()) -> int:
+        """How many are meant.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        if where.is_all:
+            return int(self._store.call("ZCARD", self._store.keys.queue(queue, "dead")))
+        return sum(1 for _ in self._letters(queue, where))
+
+    def purge(self, queue: str, where: DeadFilter = DeadFilter()) -> int:
+        """Forget those that are meant; how many.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        ids = self._ids(queue) if where.is_all else [one.job_id for one in self._letters(queue, where)]
+        keys = queue_keys(self._store.keys, queue)
+        return sum(self._store.run(PURGE, Purge(keys, tuple(chunk))) for chunk in _chunks(ids))
+
+    def requeue(self, queue: str, where: DeadFilter = DeadFilter()) -> Requeued:
+        """Queue those that are meant again, by the ids that they had: the first to die is the first to go.
+        One whose fetch is queued by then joins that.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
+        """
+        left, groups = 0, dict[Wants, list[Ask]]()
+        for letter in reversed(list(self._letters(queue, where))):
+            again = self._again(letter)
+            if again is None:
+                left += 1
+            else:
+                groups.setdefault(again[0], []).append(again[1])
+        queued = sum(self._put(queue, asks, wants) for wants, asks in groups.items())
+        return Requeued(queued, left)
+
+    def _put(self, queue: str, asks: Sequence[Ask], wants: Wants) -> int:
+        done = run(put_all(self._store, "", queue, asks, wants))
+        return sum(one.state != "gone" for one in done)
+
+    def _again(self, letter: DeadLetter) -> tuple[Wants, Ask] | None:
+        """How the job of a letter is queued again; None where it cannot be."""
+        message, asked = letter.anew(), letter.asked()
+        if message is None:
+            return None
+        account = account_for(caller_name(letter.caller, self._settings), self._settings)
+        if asked is None:
+            wants = Wants(account, is_requeued=True)
+            return None if letter.is_fetch else (wants, Ask(letter.job_id, message, ""))
+        request, lane, needed = asked
+        source = get_sources(self._settings).get(request.source)
+        if source is not None and request.hours > source.max_hours:
+            return None
+        charge = source.charge if source is not None else "fetch"
+        wants = Wants(account, lane, needed=needed, charge=charge, is_requeued=True)
+        return wants, Ask(letter.job_id, message, request.key)
+
+    def _letters(self, queue: str, where: DeadFilter) -> Iterator[DeadLetter]:
+        """Those that are meant, the last first."""
+        keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
+        for ids in _chunks(self._ids(queue)):
+            with self._store.guard():
+                pipe: Any = self._store.client.pipeline(transaction=False)
+                pipe.zmscore(keys[0], ids)
+                for part in keys[1:]:
+                    pipe.hmget(part, ids)
+                stamps, reasons, texts = pipe.execute()
+            for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
+                if stamp is None:
+                    continue
+                letter = DeadLetter(queue, _text(job_id), to_time(stamp), _text(reason), _text(text))
+                if where.matches(letter):
+                    yield letter
+
+    def _ids(self, queue: str) -> list[bytes]:
+        found = self._store.call("ZRANGE", self._store.keys.queue(queue, "dead"), 0, -1)
+        return list(reversed(found))
+
+
+def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK))
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode(errors="replace")

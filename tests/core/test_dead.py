@@ -1,0 +1,229 @@
+"""Dead letters, cancelling and promoting: what an operator does to single jobs, and to thousands."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dramatiq
+import pytest
+
+from tbcache.fleet import DeadFilter, Fleet, Operator
+from tbcache.models import FetchRequest
+from tbcache.models.error import Paused, TbcacheError
+from tbcache.queue import Handle, PacingBroker, Queue
+from tbcache.queue.job import message
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.core.conftest import TWITTER
+from tests.core.test_operator import operator as operator
+from tests.core.test_operator import working
+from tests.core.test_queue import claimed, finish
+from tests.core.test_queue import queue as queue
+from tests.server import Server, wait_until
+
+
+def bury(store: Store, letters: Sequence[tuple[str, str, dict[str, Any]]], source: str = "twitter") -> None:
+    """Put jobs among the dead of a source: the symbol, the reason, and options of the message of each."""
+    dead, jobs, reasons = (store.keys.queue(source, part) for part in ("dead", "dead-jobs", "reasons"))
+    messages = {
+        f"job-{number}": message(FetchRequest(source, symbol), "interactive").copy(options=options).encode()
+        for number, (symbol, _, options) in enumerate(letters)
+    }
+    pipe: Any = store.client.pipeline(transaction=False)
+    pipe.zadd(dead, {f"job-{number}": 1_700_000_000_000_000 + number for number in range(len(letters))})
+    pipe.hset(jobs, mapping=messages)
+    pipe.hset(reasons, mapping={f"job-{number}": reason for number, (_, reason, _) in enumerate(letters)})
+    for key in (dead, jobs, reasons):
+        pipe.expire(key, 600)
+    pipe.execute()
+
+
+@pytest.fixture
+def letters(store: Store) -> None:
+    bury(
+        store,
+        [
+            ("AAPL", "UpstreamUnavailable: timeout", {"caller": "desk.bot"}),
+            ("AAPL", "its worker died 4 times", {}),
+            ("GME", "UpstreamUnavailable: Timeout", {"caller": "other"}),
+        ],
+    )
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (DeadFilter(), [2, 1, 0]),
+        (DeadFilter(symbol="aapl"), [1, 0]),
+        (DeadFilter(error="timeout"), [2, 0]),
+        (DeadFilter(caller="desk.bot"), [0]),
+        (DeadFilter(job_id="job-1"), [1]),
+        (DeadFilter(symbol="GME", error="died"), []),
+    ],
+)
+def test_dead_letters_are_found_by_what_is_known_of_them(
+    settings: Settings, store: Store, operator: Operator, where: DeadFilter, found: list[int]
+) -> None:
+    """Of ten thousand, those of one error are what somebody looks for."""
+    letters = Fleet(settings, store).dead(10, "twitter", where)
+    assert [letter.job_id for letter in letters] == [f"job-{number}" for number in found]
+    assert operator.count_dead("twitter", where) == len(found)
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_are_forgotten_by_a_filter(store: Store, queue: Queue, operator: Operator) -> None:
+    """What is left out stays as it is, and of the others nothing does."""
+    assert operator.purge_dead("twitter", DeadFilter(error="timeout")) == 2
+    assert [letter.job_id for letter in queue.dead_letters("twitter")] == ["job-1"]
+    assert store.client.hkeys(store.keys.queue("twitter", "dead-jobs")) == [b"job-1"]
+    assert store.client.hkeys(store.keys.queue("twitter", "reasons")) == [b"job-1"]
+    assert operator.purge_dead("twitter") == 1
+    assert operator.purge_dead("twitter") == 0
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_are_queued_again_by_their_ids(queue: Queue, operator: Operator) -> None:
+    """The two of one fetch are one job; who waits for it from now on is not told that it died."""
+    assert operator.requeue_dead("twitter") == (3, 0)
+    assert queue.dead_letters("twitter") == []
+    assert queue.depth("twitter").interactive == 2
+    assert queue.enqueue(FetchRequest("twitter", "AAPL")).job_id == "job-0"
+    assert operator.requeue_dead("twitter") == (0, 0)
+
+
+def test_a_job_that_is_queued_again_has_no_result_of_before(
+    store: Store, queue: Queue, operator: Operator
+) -> None:
+    """Its death was told to who waited then; who waits now would take it for the new result."""
+    handle = queue.enqueue(FetchRequest("news", "AAPL"))
+    finish(store, claimed(store, handle), "dead")
+    with pytest.raises(TbcacheError, match="why"):
+        handle.result(5.0)
+    operator.requeue_dead("news", DeadFilter(job_id=handle.job_id))
+    again = queue.enqueue(FetchRequest("news", "AAPL"))
+    assert again.job_id == handle.job_id
+    assert not store.client.exists(store.keys.result("news", again.job_id))
+
+
+def test_what_cannot_be_read_stays_dead_and_is_counted(store: Store, operator: Operator) -> None:
+    """To queue it again would bury it again."""
+    bury(store, [("AAPL", "no", {}), ("MSFT", "no", {}), ("GME", "no", {})])
+    jobs = store.keys.queue("twitter", "dead-jobs")
+    store.client.hset(jobs, "job-0", b"\xff no JSON")
+    text = json.loads(store.client.hget(jobs, "job-1"))  # type: ignore[arg-type]
+    text["kwargs"]["hours"] = 100_000
+    store.client.hset(jobs, "job-1", json.dumps(text))
+    assert operator.requeue_dead("twitter") == (1, 2)
+    assert operator.count_dead("twitter") == 2
+
+
+def test_a_users_job_begins_anew_with_all_its_tries(
+    store: Store, settings: Settings, operator: Operator
+) -> None:
+    """It keeps its id, by which its result is known; what dramatiq noted of its tries is gone."""
+    ran: list[str] = []
+    broker = PacingBroker(store, settings, [TWITTER])
+
+    def fail(what: str) -> None:
+        ran.append(what)
+        if len(ran) < 3:
+            raise ValueError(what)
+
+    actor: Any = dramatiq.actor(actor_name="fail", broker=broker, max_retries=1, max_backoff=1)(fail)
+    sent = actor.send("it")
+    with working(broker):
+        wait_until(lambda: operator.count_dead("default") == 1)
+        assert len(ran) == 2
+        assert operator.requeue_dead("default", DeadFilter(job_id=sent.message_id)) == (1, 0)
+        wait_until(lambda: len(ran) == 3)
+        broker.join("default", interval=5, timeout=30_000)
+    assert operator.count_dead("default") == 0
+
+
+@pytest.mark.usefixtures("letters")
+def test_nothing_is_queued_again_while_a_queue_is_drained(operator: Operator) -> None:
+    """And nothing is lost of it."""
+    operator.drain("twitter")
+    with pytest.raises(Paused):
+        operator.requeue_dead("twitter")
+    assert operator.count_dead("twitter") == 3
+
+
+def test_thousands_of_dead_letters_hold_up_no_reader(
+    server: Server, store: Store, store_for: Callable[..., Store], queue: Queue, operator: Operator
+) -> None:
+    """All is done in small calls: between two of them others are served."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(1000)])
+    other, is_over, reads = store_for(server), threading.Event(), [0]
+
+    def read() -> None:
+        while not is_over.is_set():
+            other.client.get("any")
+            reads[0] += 1
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        wait_until(lambda: reads[0] > 0)
+        before = server.calls("evalsha")
+        assert operator.requeue_dead("twitter", DeadFilter(error="down")) == (1000, 0)
+        assert server.calls("evalsha") - before >= 1000 / 200
+    finally:
+        is_over.set()
+        reader.join(30)
+    assert queue.depth("twitter").interactive == 1000
+
+
+def test_the_oldest_dead_letters_make_room(store: Store, queue: Queue) -> None:
+    """An upstream that is down for a day must not fill Redis."""
+    bury(store, [("AAPL", "down", {})] * 10_000, "news")
+    finish(store, claimed(store, queue.enqueue(FetchRequest("news", "GME"))), "dead")
+    dead, jobs, reasons = (store.keys.queue("news", part) for part in ("dead", "dead-jobs", "reasons"))
+    assert queue.depth("news").dead == 10_000
+    assert store.client.hlen(jobs) == store.client.hlen(reasons) == 10_000
+    assert store.client.zscore(dead, "job-0") is None
+
+
+# Single jobs
+
+
+def test_a_job_that_waits_is_cancelled_and_who_waits_for_it_is_told(
+    store: Store, queue: Queue, operator: Operator
+) -> None:
+    """Nothing of it is left; the same fetch can be queued again."""
+    handle = queue.enqueue(FetchRequest("twitter", "AAPL"))
+    delayed = queue.enqueue(FetchRequest("twitter", "GME"), delay_seconds=60.0)
+    assert operator.cancel("twitter", handle.job_id, "not today") == "done"
+    with pytest.raises(TbcacheError, match="cancelled by ada@desk: not today"):
+        handle.result(5.0)
+    assert operator.cancel("twitter", delayed.job_id) == "done"
+    assert operator.cancel("twitter", handle.job_id) == "gone"
+    assert store.client.hlen(store.keys.queue("twitter", "jobs")) == 0
+    assert queue.enqueue(FetchRequest("twitter", "AAPL")).is_new
+
+
+def test_a_job_in_a_workers_hands_is_left_alone(store: Store, queue: Queue, operator: Operator) -> None:
+    """Its request may be under way, and is paid for."""
+    handle = queue.enqueue(FetchRequest("twitter", "AAPL"))
+    claimed(store, handle)
+    assert operator.cancel("twitter", handle.job_id) == "running"
+    assert operator.promote("twitter", handle.job_id) == "running"
+
+
+def test_a_job_is_promoted_to_the_front_of_its_lane(
+    store: Store, settings: Settings, queue: Queue, operator: Operator
+) -> None:
+    """Somebody waits on the telephone."""
+    handles: list[Handle] = [queue.enqueue(FetchRequest("twitter", f"S{number}")) for number in range(3)]
+    put_off = queue.enqueue(FetchRequest("twitter", "LATE"), delay_seconds=600.0)
+    assert operator.promote("twitter", handles[2].job_id) == "done"
+    assert operator.promote("twitter", put_off.job_id) == "done"
+    lane = store.client.zrange(store.keys.queue("twitter", "interactive"), 0, -1)
+    numbers = [handle.job_id for handle in (put_off, handles[2], handles[0], handles[1])]
+    assert [one.decode() for one in lane] == numbers  # type: ignore[union-attr]
+    assert operator.promote("twitter", "nobody") == "gone"
+    assert Fleet(settings, store).audit(1)[0].what == "job.promote"
