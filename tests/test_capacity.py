@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from tbcache.cli.dashboard import remarks
 from tbcache.fleet import Fleet
+from tbcache.fleet.answer import covering, kept
 from tbcache.fleet.expense import Covered, busiest, day_cost
-from tbcache.models import SymbolSentiment
+from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN, Settings, shortages
@@ -72,21 +73,26 @@ def entry(count: int, covered: float) -> bytes:
     return seal(encode_sentiment(answer))
 
 
+def answers(*entries: bytes) -> list[SymbolSentiment]:
+    """What entries hold that are fresh."""
+    return covering(kept(FetchRequest("twitter", "AAPL"), entry, 1) for entry in entries)
+
+
 def test_a_day_comes_to_what_is_new_in_it() -> None:
     """At the rate of what is covered, and the requests, where these cost something."""
-    kept = [entry(100, 24), entry(50, 1), entry(7, 0), b"damaged"]
-    assert day_cost(X, kept) == (100 + 50 * 24) * 0.005
+    found = answers(entry(100, 24), entry(50, 1), entry(7, 0), b"damaged")
+    assert day_cost(X, found) == (100 + 50 * 24) * 0.005
     asked = replace(X, price=Price(per_request=0.01), pack=1)
-    assert day_cost(asked, kept) == 2 * 288 * 0.01
+    assert day_cost(asked, found) == 2 * 288 * 0.01
     assert day_cost(X, []) is None
-    assert day_cost(replace(X, daily_budget=5.0), kept) is None
-    assert day_cost(BUILT_IN["stocktwits"], kept) is None
+    assert day_cost(replace(X, daily_budget=5.0), found) is None
+    assert day_cost(BUILT_IN["stocktwits"], found) is None
 
 
 def test_the_busiest_symbol_is_that_of_most_items_an_hour() -> None:
     """And not of most items: it may be known for a part of its hours alone."""
-    assert busiest([entry(100, 24), entry(50, 1), entry(7, 0), b"damaged"]) == Covered("AAPL", 1.0, 24)
-    assert busiest([entry(7, 0), b""]) is None
+    assert busiest(answers(entry(100, 24), entry(50, 1), entry(7, 0), b"damaged")) == Covered("AAPL", 1.0, 24)
+    assert busiest(answers(entry(7, 0), b"")) is None
 
 
 def test_the_status_says_what_a_day_comes_to(settings_for: object, server: Server, store: Store) -> None:

@@ -240,8 +240,8 @@ def test_what_is_missing_is_said_in_one_line_with_the_extra(server: Server, tmp_
     said = [line for line in lines if " needs " in line]
     database = "the database needs sqlalchemy: pip install 'tbcache[sql]', or set TBCACHE_PERSIST=false"
     assert said == [
-        "tbcache: tbcache up needs fastapi and uvicorn: pip install 'tbcache[server]'",
-        "tbcache: tbcache api needs fastapi and uvicorn: pip install 'tbcache[server]'",
+        "tbcache: tbcache up needs fastapi, jinja2 and uvicorn: pip install 'tbcache[server]'",
+        "tbcache: tbcache api needs fastapi, jinja2 and uvicorn: pip install 'tbcache[server]'",
         "tbcache: tbcache simulator needs fastapi and uvicorn: pip install 'tbcache[server]'",
         "tbcache: tbcache scheduler needs apscheduler: pip install 'tbcache[server]'",
         "tbcache: tbcache status needs rich and typer: pip install 'tbcache[server]'",

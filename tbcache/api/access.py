@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlencode
 
 from fastapi import HTTPException
-from fastapi.responses import JSONResponse
+from fastapi.responses import RedirectResponse, Response
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,12 +21,15 @@ from tbcache.api.security import (
     is_of_this_machine,
     read_host,
 )
+from tbcache.api.session import has_session
 
 #: The largest body that any route has a use for.
 MAX_BODY_BYTES = 16 * 1024
 
 #: The paths that tell nothing of the fleet: they are for everyone who can reach the API.
-OPEN = frozenset(("/", "/docs", "/openapi.json", "/healthz", "/readyz"))
+OPEN = frozenset(("/docs", "/openapi.json", "/healthz", "/readyz", "/login"))
+#: Below it lie the scripts and styles of the page.
+STATIC = "/static/"
 
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
@@ -66,7 +70,7 @@ class Access:
                 raise
             await error_response(503, "the API stops")(scope, receive, send)
 
-    def _refuse(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+    def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         given = headers.get("host")
         host = read_host(f"//{given}")
         if not self._token and given is not None and not (is_loopback(host) or is_address(host)):
@@ -77,14 +81,25 @@ class Access:
             )
         if given is not None and host is None:
             return error_response(400, "the Host header names no host")
-        if (scope["path"].rstrip("/") or "/") not in OPEN and not is_of_this_machine(scope, headers):
+        if not _is_open(scope["path"]) and not is_of_this_machine(scope, headers):
             if not self._token:
                 return error_response(403, NOT_LOCAL)
-            if not has_token(headers, self._token):
-                return error_response(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
+            if not (has_token(headers, self._token) or has_session(headers, self._token)):
+                return _login(scope, headers)
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
             return error_response(413, _TOO_LARGE)
         return None
+
+
+def _is_open(path: str) -> bool:
+    return (path.rstrip("/") or "/") in OPEN or path.startswith(STATIC)
+
+
+def _login(scope: Scope, headers: Headers) -> Response:
+    """A browser is sent to where one logs in."""
+    if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+        return RedirectResponse("/login?" + urlencode({"back": scope["path"]}), 303)
+    return error_response(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
 
 
 def _bound(receive: Receive) -> Receive:

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tbcache.api import cache, docs, error, health, limit, metrics, operate, sentiment, status, usage
+from tbcache.api import cache, docs, error, health, limit, metrics, operate, page, sentiment, status, usage
 from tbcache.api.access import Access
 from tbcache.api.context import Context
 from tbcache.models.version import __version__
@@ -35,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(cache.write_router)
     app.include_router(operate.write_router)
     app.include_router(sentiment.router)
-    app.add_api_route("/", _root, include_in_schema=False)
+    app.include_router(page.router)
     app.add_middleware(Access, token=context.settings.api_token)
     app.add_middleware(NoStore)
     error.install(app)
@@ -61,7 +60,3 @@ class NoStore:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.context.close()
-
-
-async def _root() -> RedirectResponse:
-    return RedirectResponse("/docs")

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from tbcache.api.context import get_context
+from tbcache.api.session import has_session
 from tbcache.models.caller import caller
 
 CALLER_HEADER = "X-Tbcache-Caller"
@@ -75,6 +76,22 @@ def check_write(request: Request, token: SecretStr | None) -> None:
         _check_loopback(request)
     if _has_body(request) and _media_type(request) != "application/json":
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
+
+
+def check_act(request: Request, token: SecretStr | None) -> None:
+    """The same for a form of the page: whoever has logged in, from the page itself.
+
+    Raises:
+      HTTPException: 401 without a session or the token, 403 from elsewhere or from another site's page.
+    """
+    if not token:
+        _check_loopback(request)
+        return
+    if not (has_session(request.headers, token) or has_token(request.headers, token)):
+        raise HTTPException(401, "log in first: /login")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "this cannot be asked by a web page of another site")
 
 
 def is_loopback(host: str | None) -> bool:

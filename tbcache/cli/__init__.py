@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from tbcache.cli import interrupt
 
 _SERVED_BY = {
-    "up": ("fastapi", "uvicorn"),
-    "api": ("fastapi", "uvicorn"),
+    "up": ("fastapi", "jinja2", "uvicorn"),
+    "api": ("fastapi", "jinja2", "uvicorn"),
     "simulator": ("fastapi", "uvicorn"),
     "scheduler": ("apscheduler",),
 }

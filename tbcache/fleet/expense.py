@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tbcache.fleet.answer import answer_in
 from tbcache.models import SymbolSentiment
 from tbcache.settings import Source
 from tbcache.settings.capacity import requests_of
-from tbcache.store.codec import DecodeError, decode_sentiment
-from tbcache.store.envelope import value_of
 
 DAY_HOURS, DAY_SECONDS = 24, 86_400
 
@@ -28,9 +26,8 @@ class Covered(NamedTuple):
     hours: int
 
 
-def busiest(entries: Sequence[bytes]) -> Covered | None:
-    """The symbol of which most items come in an hour; None where ``entries`` hold no answer."""
-    answers = [answer for entry in entries if (answer := _answer(entry)) is not None]
+def busiest(answers: Sequence[SymbolSentiment]) -> Covered | None:
+    """The symbol of which most items come in an hour; None where there is none."""
     if not answers:
         return None
     # Of two that are as busy the same one each time.
@@ -38,13 +35,12 @@ def busiest(entries: Sequence[bytes]) -> Covered | None:
     return Covered(most.symbol, round(most.covered_hours, 1), most.hours)
 
 
-def day_cost(source: Source, entries: Sequence[bytes]) -> float | None:
-    """What a day of the symbols costs whose answers ``entries`` hold (US dollars); None where nobody knows.
+def day_cost(source: Source, answers: Sequence[SymbolSentiment]) -> float | None:
+    """What a day of the symbols of ``answers`` costs (US dollars); None where nobody knows.
 
     Their new items at the present rate, and the requests that refresh them. An item that names several of
     them is billed once and counted for each: it is no less than the bill.
     """
-    answers = [answer for entry in entries if (answer := _answer(entry)) is not None]
     if not is_unbounded(source) or not answers:
         return None
     items = sum(map(_items, answers))
@@ -57,19 +53,11 @@ def keeping_cost(source: Source, entry: Any) -> float:
     nothing is known, its requests alone.
     """
     requests = DAY_SECONDS / source.cache_ttl / (source.pack if source.is_packed else 1)
-    answer = _answer(entry) if isinstance(entry, bytes) else None
-    items = 0.0 if answer is None else _items(answer)
+    answer = answer_in(entry)
+    items = _items(answer) if answer is not None and answer.covered_hours else 0.0
     return items * source.price.per_item + requests * source.price.per_request
 
 
 def _items(answer: SymbolSentiment) -> float:
     """How many items come in a day, at the rate of the hours that are covered."""
     return DAY_HOURS * answer.count / answer.covered_hours
-
-
-def _answer(entry: bytes) -> SymbolSentiment | None:
-    """The answer in an entry; None for one that is damaged, or covers nothing."""
-    with contextlib.suppress(DecodeError):
-        answer = decode_sentiment(value_of(entry))
-        return answer if answer.covered_hours else None
-    return None

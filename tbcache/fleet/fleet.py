@@ -10,11 +10,14 @@ from datetime import datetime
 from typing import Self
 
 from tbcache.cache import CacheManager
+from tbcache.cache.sweep import count_matching
+from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
+from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.monitoring import UsageMonitor
@@ -138,6 +141,14 @@ class Fleet:
             cache_hit_rate=total.cache_hit_rate if total else None,
         )
 
+    def answers(self, symbol: str, hours: int) -> list[Kept]:
+        """What each source's cache has of a symbol's hours; nothing is fetched.
+
+        Raises:
+          InvalidRequest: it cannot be a symbol. RedisUnreachable: the cache is in Redis.
+        """
+        return self._look.answers(symbol, hours)
+
     def dead(self, most: int, name: str | None = None, where: DeadFilter = DeadFilter()) -> list[DeadLetter]:
         """The queued jobs that died, of one queue or of each source, the last of each first; at most so many
         of each.
@@ -157,6 +168,14 @@ class Fleet:
           InvalidRequest: no name (1-64 printable characters without spaces).
         """
         return Operator(who, self._settings, self._store, self._look, self._queue, lambda: self._cache)
+
+    def count(self, pattern: str) -> int:
+        """How many cached values :meth:`clear` would remove.
+
+        Raises:
+          InvalidRequest: ``pattern`` cannot match a key. RedisUnreachable: Redis is away.
+        """
+        return run(count_matching(self._store, pattern))
 
     def audit(self, most: int = 100) -> list[AuditLine]:
         """What operators have done, the last first.

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 from tbcache.admission import PlanDelay
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
+from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
@@ -40,6 +41,8 @@ STARTING_SECONDS = 30.0
 #: For how long a dead job is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
 RIGHTS_SECONDS = 60.0
+#: So many slots of a source are shown, at most.
+MOST_SLOTS = 600
 ALONE_REASON = "Redis is away: each process goes on with its share"
 
 
@@ -59,8 +62,9 @@ class _Snapshot:
     bills: dict[str, int]
     spent_at: dict[str, datetime | None]
     refused: dict[str, Refusal]
-    #: What is kept of each common symbol.
-    kept: dict[str, list[bytes]]
+    #: What is kept of each common symbol, and the stamps of the slots (us).
+    kept: dict[str, tuple[Kept, ...]]
+    stamps: dict[str, tuple[int, ...]]
 
 
 class Look:
@@ -107,6 +111,28 @@ class Look:
           Unavailable: Redis is away.
         """
         return list(self._agreed(self._sure(self._monitor.get_workers())).sources)
+
+    def answers(self, symbol: str, hours: int) -> list[Kept]:
+        """What each source's cache has of a symbol's hours.
+
+        Raises:
+          InvalidRequest: it cannot be a symbol. Unavailable: Redis is away.
+        """
+        keys = self._store.keys
+        requests = [
+            FetchRequest(source.name, symbol, min(hours, source.max_hours))
+            for source in self._sources.values()
+        ]
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for request in requests:
+                pipe.get(keys.entry(request.key))
+            entries = self._store.execute(pipe)
+        logs = run(read_logs(self._store, [keys.clears(request.source) for request in requests]))
+        return [
+            kept(request, entry, logs[keys.clears(request.source)].fresh_until(request.key, entry))
+            for request, entry in zip(requests, entries, strict=True)
+        ]
 
     def _look(self) -> FleetStatus:
         """
@@ -162,6 +188,7 @@ class Look:
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
                 pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
+                pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
                 for request in requests:
                     pipe.get(keys.entry(request.key))
             (seconds, micros), info, subscribed, *found = self._store.execute(pipe)
@@ -169,12 +196,13 @@ class Look:
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, subscribed, keys.notices))
-        snapshot = _Snapshot(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {})
+        snapshot = _Snapshot(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {}, {})
         answers = iter(found)
         for source, requests in asked:
             snapshot.states[source.name] = state_of(next(answers), snapshot.at)
             spent, spent_at = _bill(next(answers))
             snapshot.bills[source.name], snapshot.spent_at[source.name] = spent, spent_at
+            snapshot.stamps[source.name] = _stamps(next(answers))
             cleared = logs[keys.clears(source.name)]
             entries = [next(answers) for _ in requests]
             fresh = [
@@ -182,8 +210,7 @@ class Look:
                 for request, entry in zip(requests, entries, strict=True)
             ]
             snapshot.warm[source.name] = sum(until > now_us for until in fresh)
-            kept = [entry for entry, until in zip(entries, fresh, strict=True) if until]
-            snapshot.kept[source.name] = kept
+            snapshot.kept[source.name] = tuple(map(kept, requests, entries, fresh))
         return snapshot
 
     def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
@@ -194,6 +221,7 @@ class Look:
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
         is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
+        answers = covering(snapshot.kept[source.name])
         return SourceStatus(
             name=source.name,
             state=_state(source, limits, recent, state, refused, is_spent=is_spent),
@@ -219,11 +247,13 @@ class Look:
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
             spent_until=_midnight_after(snapshot.at) if is_spent else None,
             charge=source.charge,
-            day_cost=day_cost(source, snapshot.kept[source.name]) if source.is_enabled else None,
-            busiest=busiest(snapshot.kept[source.name]),
             order=state.order,
             bound=state.bound,
             shortages=() if is_shut else self._shortages(source, state, common),
+            day_cost=day_cost(source, answers) if source.is_enabled else None,
+            busiest=busiest(answers),
+            kept=snapshot.kept[source.name],
+            slots=tuple(map(to_time, snapshot.stamps[source.name])),
         )
 
     def _shortages(
@@ -345,6 +375,11 @@ def _bill(found: Any) -> tuple[int, datetime | None]:
 
 def _is_spent(source: Source, snapshot: _Snapshot) -> bool:
     return source.is_enabled and 0 < _budget(source) <= snapshot.bills[source.name]
+
+
+def _stamps(found: Any) -> tuple[int, ...]:
+    """The stamps of slots (us); none of a key of another type."""
+    return tuple(int(score) for _, score in found) if isinstance(found, list) else ()
 
 
 def _midnight_after(moment: datetime) -> datetime:

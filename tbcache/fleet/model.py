@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
 from tbcache.models import Charge
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
@@ -121,6 +122,10 @@ class SourceStatus:
     order: Order | None = None
     bound: Bound | None = None
     shortages: tuple[str, ...] = ()
+    #: The answers that are kept warm, in the order of the common symbols.
+    kept: tuple[Kept, ...] = ()
+    #: The last slots of its window, the oldest first: each by its stamp, which lies ahead while it is held.
+    slots: tuple[datetime, ...] = ()
 
     @property
     def is_enabled(self) -> bool:

@@ -13,7 +13,8 @@ from tbcache.io import run
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.untrusted import quoted
-from tbcache.queue import DeadFilter, Queue, Requeued
+from tbcache.queue import DeadFilter as DeadFilter
+from tbcache.queue import Queue, Requeued
 from tbcache.queue.script import Moved
 from tbcache.settings import Settings, get_sources, is_name, unconfigured
 from tbcache.store import Store, Unavailable

@@ -1,0 +1,58 @@
+"""HTML from templates; whatever a figure's text holds is escaped."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tbcache.api.page import words
+
+#: Nothing is loaded from elsewhere, nothing runs that is not a file of ours, and nobody frames it.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+STATIC = Path(__file__).with_name("static")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tbcache.api.page", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("age", "dollars", "percent", "milliseconds", "signed", "span"):
+        environment.filters[name] = getattr(words, name)
+    environment.globals |= {"moment": words.moment, "static": static}
+    return environment
+
+
+def render(template: str, **names: Any) -> str:
+    """The text of a template with these names."""
+    return _environment().get_template(template).render(**names)
+
+
+def page(template: str, status_code: int = 200, **names: Any) -> HTMLResponse:
+    """A page of a template."""
+    return HTMLResponse(render(template, **names), status_code, headers=HEADERS)
+
+
+@cache
+def static(name: str) -> str:
+    """The path of a file that never changes under that path: it ends in a digest of the file."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?{digest}"

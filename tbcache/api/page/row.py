@@ -1,0 +1,130 @@
+"""What the pages show, made of the fleet's status: one row for each thing that is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+from markupsafe import Markup
+
+from tbcache.api.page import svg
+from tbcache.fleet import FleetStatus
+from tbcache.fleet.answer import Kept
+from tbcache.fleet.model import LimitStatus, SourceStatus
+
+#: What a row stands for, in a word that is never told by colour alone.
+Tone = Literal["good", "fair", "bad", "none"]
+
+#: What is not listed is held up, and nothing is wrong: limited, paused, drained.
+#: What is not listed is held up, and nothing is wrong: limited, paused.
+TONES: dict[str, Tone] = {
+    "ok": "good",
+    "failing": "bad",
+    "refused": "bad",
+    "closed": "bad",
+    "off": "none",
+    "unknown": "none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One limit: its slots in time, how many are left, and when the next comes free."""
+
+    limit: LimitStatus
+    span: str
+    picture: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A source."""
+
+    source: SourceStatus
+    tone: Tone
+    word: str
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An answer that is kept warm: how much of its time is over, and how much of its hours is known."""
+
+    symbol: str
+    tone: Tone
+    word: str
+    covered: float | None
+    title: str
+
+
+def rows(status: FleetStatus) -> list[Row]:
+    """The sources in the order of their names; those that are off last."""
+    found = [_row(source, status.at) for source in status.sources]
+    return sorted(found, key=lambda row: row.source.state == "off")
+
+
+def _row(source: SourceStatus, now: datetime) -> Row:
+    windows = tuple(
+        Window(limit, svg.span(limit.window_seconds), svg.window(source.slots, now, limit.window_seconds))
+        for limit in source.limits
+    )
+    return Row(source, TONES.get(source.state, "fair"), source.state, windows)
+
+
+def freshness(status: FleetStatus) -> list[tuple[SourceStatus, list[Cell]]]:
+    """Of each source that is kept warm a cell for each common symbol."""
+    return [
+        (source, list(_cells(source, status.at)))
+        for source in status.sources
+        if source.common and source.kept and source.state != "off"
+    ]
+
+
+def _cells(source: SourceStatus, now: datetime) -> Iterator[Cell]:
+    for one in source.kept:
+        yield _cell(one, now)
+
+
+def _cell(one: Kept, now: datetime) -> Cell:
+    found, symbol = one.sentiment, one.request.symbol
+    if found is None or one.fresh_until is None:
+        return Cell(symbol, "none", "none", None, f"{symbol}: no answer is kept")
+    covered = found.covered_hours / one.request.hours
+    left = (one.fresh_until - now).total_seconds()
+    is_fresh = left > 0
+    tone: Tone = ("good" if covered >= 0.95 else "fair") if is_fresh else "bad"
+    word = f"{covered:.0%}" if is_fresh else "stale"
+    title = (
+        f"{symbol}: {found.covered_hours:g} of {one.request.hours} hours known, "
+        f"fresh until {one.fresh_until:%H:%M:%S} UTC"
+    )
+    return Cell(symbol, tone, word, covered, title)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a source says of a symbol."""
+
+    kept: Kept
+    cell: Cell
+    scores: Markup | None
+    volume: Markup | None
+
+
+def answer(one: Kept, now: datetime) -> Shown:
+    """An answer with its score and its items over the hours, as pictures."""
+    found = one.sentiment
+    if found is None or not found.buckets:
+        return Shown(one, _cell(one, now), None, None)
+    scores = svg.scores([bucket.score for bucket in found.buckets], "score over the hours")
+    volume = svg.spark([bucket.items for bucket in found.buckets], "items over the hours")
+    return Shown(one, _cell(one, now), scores, volume)
+
+
+def is_demo(status: FleetStatus) -> bool:
+    """True where every source that is on asks a simulator of this machine."""
+    hosts = {urlsplit(source.base_url).hostname for source in status.sources if source.is_enabled}
+    return bool(hosts) and hosts <= {"127.0.0.1", "localhost", "simulator"}

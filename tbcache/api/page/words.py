@@ -1,0 +1,44 @@
+"""Figures as the page says them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tbcache.api.page.svg import span as span
+
+DAY_SECONDS = 86_400
+
+
+def age(seconds: float) -> str:
+    """About how long that is: 12 s, 4 min, 3 h, 2 d."""
+    for size, unit in ((DAY_SECONDS, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """The time of ``at`` (UTC), with its day where that is another than today."""
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%b %d, %H:%M}"
+
+
+def dollars(amount: float | None) -> str:
+    """An amount of US dollars; a dash for none."""
+    return "—" if amount is None else f"${amount:,.2f}"
+
+
+def percent(part: float | None) -> str:
+    """A share of 1; a dash where it is not known."""
+    return "—" if part is None else f"{part:.0%}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency; a dash where it is not known."""
+    if seconds is None:
+        return "—"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def signed(score: float | None) -> str:
+    """A score with its sign; a dash for none."""
+    return "—" if score is None else f"{score:+.2f}"

@@ -1,0 +1,47 @@
+"""Who has logged in to the page: a cookie that says until when, sealed with the API's token.
+
+Nothing of it is kept, so that any process of the API lets in whom another has, and another token ends all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from http.cookies import CookieError, SimpleCookie
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+
+COOKIE = "tbcache_session"
+SECONDS = 12 * 3600
+
+
+def new_session(token: SecretStr) -> str:
+    """The cookie's value for who has given the token."""
+    until = int(time.time()) + SECONDS
+    return f"{until}.{_seal(token, until)}"
+
+
+def has_session(headers: Headers, token: SecretStr) -> bool:
+    """True where ``headers`` have a cookie of ours that has not expired."""
+    until, _, seal = _value(headers).partition(".")
+    if not (until.isdecimal() and until.isascii() and len(until) < 12):
+        return False
+    # The seal is compared in any case, so that the time it takes says nothing.
+    is_ours = hmac.compare_digest(seal.encode("latin-1", "replace"), _seal(token, int(until)).encode())
+    return is_ours and int(until) > time.time()
+
+
+def _seal(token: SecretStr, until: int) -> str:
+    return hmac.new(
+        token.get_secret_value().encode(), f"page until {until}".encode(), hashlib.sha256
+    ).hexdigest()
+
+
+def _value(headers: Headers) -> str:
+    try:
+        cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookie[COOKIE].value if COOKIE in cookie else ""

@@ -1,0 +1,350 @@
+"""The operator's page: what it shows, who may see it, and what can be done on it."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import shlex
+import time
+import zlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.api import session
+from tbcache.api.page.form import local_path
+from tbcache.api.page.render import STATIC
+from tbcache.api.page.verb import VERBS
+from tbcache.cache import CacheManager
+from tbcache.cli.app import app as cli
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tbcache.store.codec import encode_sentiment
+from tbcache.store.envelope import seal
+from tests.server import Server
+
+SettingsFor = Callable[..., Settings]
+ClientFor = Callable[..., TestClient]
+TOKEN = "the token of the page's tests"
+HERE = {"Origin": "http://localhost:8000"}
+PAGES = ("/", "/jobs", "/audit", "/source/reddit", "/symbol/NVDA", "/symbol?symbol=nvda", "/login")
+
+
+@pytest.fixture
+def settings(server: Server, settings_for: SettingsFor) -> Settings:
+    """Reddit is on."""
+    return settings_for(server, TBCACHE_REDDIT__CLIENT_ID="id", TBCACHE_REDDIT__CLIENT_SECRET="secret")
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, in one line."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def keep(store: Store, symbol: str, covered: float, *, source: str = "reddit", fresh: float = 60) -> None:
+    """An answer of 24 hours, of which so many are known, that is fresh for so many seconds."""
+    now = utc_now()
+    answer = SymbolSentiment(
+        source,
+        symbol,
+        24,
+        0.25,
+        8,
+        5,
+        1,
+        2,
+        now,
+        covered == 24,
+        now - timedelta(hours=covered),
+        "any/1",
+        None,
+    )
+    until = int((time.time() + fresh) * 1e6)
+    key = store.keys.entry(FetchRequest(source, symbol).key)
+    store.client.set(key, seal(encode_sentiment(answer), until), ex=600)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_without_script_and_loads_nothing_from_elsewhere(
+    client: TestClient, path: str
+) -> None:
+    """A browser that runs no script, or has no way out, shows it all the same."""
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "script-src 'self'" in policy
+    loaded = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"]+)"', answer.text)
+    assert [one for one in loaded if not one.startswith(("/static/", "data:,"))] == []
+    assert not re.search(r"\son\w+=|style=|<script(?![^>]*src=)", answer.text)
+
+
+def test_what_a_page_loads_is_small_and_never_changes_under_its_path(client: TestClient) -> None:
+    """40 KB in all, and 8 KB of style: it opens at once over a phone's line."""
+    page = client.get("/").text
+    paths = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert len(paths) == 4
+    bodies = [client.get(path).content for path in paths]
+    for path, body in zip(paths, bodies, strict=True):
+        assert path.endswith(hashlib.sha256(body).hexdigest()[:12])
+    assert sum(len(zlib.compress(one, 9)) for one in (page.encode(), *bodies)) < 40_000
+    assert len((STATIC / "page.css").read_bytes()) < 8_000
+    assert client.get("/static/../page.py").status_code == 404
+
+
+def test_what_others_have_written_is_as_they_have_released_it() -> None:
+    """Its licence lies beside it, and whoever changes a file must say so here."""
+    known = json.loads((STATIC / "vendored.json").read_text())
+    files = {one.name for one in STATIC.iterdir()} - {"page.css", "page.js", "vendored.json"}
+    assert files == {name for package in known for name in package["files"]}
+    for package in known:
+        assert package["version"]
+        assert package["licence"]
+        for name, digest in package["files"].items():
+            assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_the_first_page_shows_each_source_with_its_limit_and_its_queue(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("reddit", "AAPL"))
+    page = client.get("/").text
+    row = text_of(page[page.index('id="source-reddit"') : page.index('id="source-news"')])
+    assert "reddit" in row
+    assert "60 in 1 min" in row
+    seen = text_of(page)
+    assert "no worker runs" in seen.lower() or "No process has been heard of." in seen
+
+
+def test_the_freshness_of_an_answer_is_told_in_words(client: TestClient, store: Store) -> None:
+    """Colour alone would tell some readers nothing."""
+    keep(store, "AAPL", 24)
+    keep(store, "MSFT", 6)
+    keep(store, "NVDA", 24, fresh=-1)
+    page = client.get("/").text
+    cells = dict(re.findall(r'title="(\w+): [^"]*">([^<]+)<', _row_of(page, "reddit")))
+    assert (cells["AAPL"], cells["MSFT"], cells["NVDA"], cells["TSLA"]) == ("100%", "25%", "stale", "none")
+
+
+def _row_of(page: str, source: str) -> str:
+    return page[page.index(f'<th scope="row">{source}') :].partition("</tr>")[0]
+
+
+def test_a_symbols_page_shows_what_each_cache_has_and_fetches_nothing(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
+    keep(store, "PLTR", 12)
+    seen = text_of(client.get("/symbol/pltr").text)
+    assert "PLTR" in seen
+    assert "+0.25" in seen
+    assert "12.0 of 24 hours" in seen
+    assert "Nothing is kept." in seen
+    assert monitor.get_source_metrics("reddit").requests_today == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/symbol/%3Cscript%3E", 422), ("/source/%3Cscript%3E", 404), ("/symbol", 422)]
+)
+def test_what_is_no_symbol_or_source_is_refused(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+
+
+def test_what_comes_from_outside_is_text_and_never_markup(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """An upstream chooses its words, and so does whoever writes to Redis."""
+    evil = "<script>alert(1)</script>"
+    until = int((time.time() + 600) * 1e6)
+    store.client.hset(
+        store.keys.state("reddit"),
+        mapping={"closed_until": until, "closed_reason": evil, "closed_at": until - 700_000_000},
+    )
+    store.client.expire(store.keys.state("reddit"), 60)
+    for path in ("/", "/source/reddit", f"/jobs?search={evil}"):
+        page = client.get(path).text
+        assert "<script>alert" not in page
+        assert html.escape(evil) in page or "&lt;script&gt;" in page
+
+
+def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
+    settings_for: SettingsFor, private_server: Server, client_for: ClientFor
+) -> None:
+    client = client_for(settings_for(private_server))
+    private_server.kill()
+    seen = text_of(client.get("/").text)
+    assert "is away" in seen
+    page = client.get("/source/reddit").text
+    buttons = re.findall(r"<button([^>]*)>(?!Show)", page)
+    assert buttons
+    assert all("disabled" in one for one in buttons)
+
+
+# Who may see it
+
+
+def test_a_stranger_logs_in_once_and_is_let_in_until_the_session_ends(
+    settings_for: SettingsFor, server: Server, client_for: ClientFor
+) -> None:
+    client = client_for(settings_for(server, TBCACHE_API_TOKEN=TOKEN), address="10.0.0.9")
+    sent = client.get("/source/reddit", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login?back=%2Fsource%2Freddit")
+    assert "Log in" in client.get(sent.headers["location"]).text
+    assert client.get("/source/reddit").status_code == 401
+    wrong = client.post("/login", data={"token": "x", "back": "/"})
+    assert (wrong.status_code, "not the token" in wrong.text) == (401, True)
+
+    let_in = client.post("/login", data={"token": TOKEN, "back": "/source/reddit"}, follow_redirects=False)
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/source/reddit")
+    cookie = let_in.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert f"max-age={session.SECONDS}" in cookie
+    assert TOKEN not in let_in.headers["set-cookie"]
+    assert client.get("/source/reddit").status_code == 200
+
+    later = time.time() + session.SECONDS + 1
+    with mock.patch.object(session.time, "time", return_value=later):
+        assert client.get("/source/reddit").status_code == 401
+    client.post("/logout")
+    assert client.get("/source/reddit").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "9999999999.", "9999999999.abc", "99999999999999.x", "-1.x", "²³.x", "ü.ü"]
+)
+def test_a_cookie_that_is_not_ours_opens_nothing(
+    settings_for: SettingsFor, server: Server, client_for: ClientFor, value: str
+) -> None:
+    client = client_for(settings_for(server, TBCACHE_API_TOKEN=TOKEN), address="10.0.0.9")
+    cookie = f"{session.COOKIE}={value}".encode()
+    assert client.get("/", headers={b"Cookie": cookie}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/a?b=c", "/a?b=c"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://e.example", "/"),
+        ("", "/"),
+    ],
+)
+def test_one_is_led_back_to_this_site_alone(path: str, found: str) -> None:
+    assert local_path(path) == found
+
+
+# What can be done
+
+
+def act(client: TestClient, verb: str, *, headers: Any = None, **fields: str) -> Any:
+    return client.post(
+        f"/act/{verb}", data={"back": "/", **fields}, headers=HERE if headers is None else headers
+    )
+
+
+def test_nothing_is_done_before_somebody_says_that_he_is_sure(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """The question says how much it would change."""
+    cache = CacheManager(store)
+    for number in range(3):
+        cache.set(f"news:{number}", number)
+    cache.set("reddit:1", 1)
+    asked = text_of(act(client, "clear", pattern="news:*", back="/source/news").text)
+    assert "Remove the 3 cached values that match news:*?" in asked
+    assert "tbcache cache clear 'news:*'" in asked
+    assert cache.get("news:1") == 1
+    done = act(client, "clear", pattern="news:*", back="/source/news", sure="yes")
+    assert "3 cached values are removed." in text_of(done.text)
+    assert 'href="/source/news"' in done.text
+    assert (cache.get("news:1"), cache.get("reddit:1")) == (None, 1)
+
+
+def test_a_closed_source_is_reopened(client: TestClient, store: Store) -> None:
+    until = int((time.time() + 600) * 1e6)
+    store.client.hset(
+        store.keys.state("reddit"), mapping={"closed_until": until, "closed_reason": "HTTP 429"}
+    )
+    store.client.expire(store.keys.state("reddit"), 60)
+    page = client.get("/source/reddit").text
+    assert re.search(r"<button>Reopen", page)
+    assert "HTTP 429" in page
+    act(client, "reopen", source="reddit", sure="yes")
+    assert client.get("/api/monitoring/status").json()["sources"][1]["state"] != "closed"
+
+
+def test_a_source_is_paused_by_someone_for_a_reason_and_goes_on(client: TestClient) -> None:
+    """And its limits are lowered. The page says so to all the others, and the audit keeps it."""
+    act(client, "pause", source="reddit", why="the API changes", sure="yes")
+    act(client, "limits", source="reddit", limits="7/1m", sure="yes")
+    page = client.get("/source/reddit").text
+    seen = text_of(page)
+    assert "paused by page: the API changes" in seen
+    assert "7 in 1 min" in seen
+    assert "<button>Resume" in page
+    act(client, "resume", source="reddit", sure="yes")
+    act(client, "unset", source="reddit", sure="yes")
+    page = client.get("/source/reddit").text
+    assert "<button>Pause" in page
+    assert "60 in 1 min" in text_of(page)
+    audit = text_of(client.get("/audit").text)
+    assert audit.index("queue.resume") < audit.index("queue.pause")
+    assert "the API changes" in audit
+
+
+def test_a_form_of_another_site_does_nothing(
+    client: TestClient, settings_for: SettingsFor, server: Server, client_for: ClientFor
+) -> None:
+    """Whoever has logged in may open any page meanwhile."""
+    foreign = {"Origin": "https://evil.example"}
+    assert act(client, "reopen", source="reddit", headers=foreign).status_code == 403
+    guarded = client_for(settings_for(server, TBCACHE_API_TOKEN=TOKEN))
+    assert act(guarded, "reopen", source="reddit").status_code == 401
+    guarded.post("/login", data={"token": TOKEN})
+    assert act(guarded, "reopen", source="reddit").status_code == 200
+    assert act(guarded, "reopen", source="reddit", headers=foreign).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "status"),
+    [
+        ("explode", {}, 404),
+        ("reopen", {}, 422),
+        ("reopen", {"source": "nobody", "sure": "yes"}, 404),
+        ("clear", {"pattern": "no pattern at all\n"}, 422),
+        ("warm", {"source": "reddit", "symbol": "<b>", "sure": "yes"}, 422),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    client: TestClient, verb: str, fields: dict[str, str], status: int
+) -> None:
+    assert act(client, verb, **fields).status_code == status
+
+
+def test_every_button_has_its_twin_on_the_command_line(settings: Settings) -> None:
+    """What one can do at three in the morning over a telephone, one can do in a script."""
+    from typer.main import get_command
+
+    commands: Any = get_command(cli)
+    fields = {"source": "reddit", "symbol": "AAPL", "pattern": "reddit:*"}
+    for verb in VERBS.values():
+        _, *words = shlex.split(verb.twin(fields))
+        found: Any = commands
+        while words and hasattr(found, "commands"):
+            found = found.commands[words.pop(0)]
+        options = {one for option in found.params for one in option.opts}
+        assert {word for word in words if word.startswith("--")} <= options
