@@ -72,7 +72,8 @@ class Process(Host):
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
         self.admission = Admission(self.store, settings, self._monitor())
         self.pipeline = Pipeline(self.admission)
-        self.queue = Queue(self.store, settings)
+        # Each is a caller of its own: they share the lanes.
+        self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))
         self.sweeper = Sweeper(self.store)
         self.values = Values(self)
         self.membership.start()

@@ -92,6 +92,8 @@ class World(Machine):
             {
                 "REDIS_URL": "redis://127.0.0.1:1/0",
                 "TBCACHE_NAMESPACE": "ns",
+                # Else it is the program that runs the tests.
+                "TBCACHE_CALLER": "somebody",
                 "TBCACHE_LEASE_SECONDS": str(shape.lease),
                 "TBCACHE_REDIS_TIMEOUT": str(TIMEOUT),
             }
