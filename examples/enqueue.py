@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import sys
 
-from tbcache import RateLimited, ResultTimeout, UpstreamError, enqueue
+from tbcache import FetchRequest, RateLimited, ResultTimeout, UpstreamError, enqueue_many
 
 
 def main(source: str, *symbols: str) -> None:
-    handles = [enqueue(source, symbol) for symbol in symbols]
+    handles = enqueue_many([FetchRequest(source, symbol) for symbol in symbols])
     for symbol, handle in zip(symbols, handles, strict=True):
         try:
             outcome = handle.result(timeout=60)
         except ResultTimeout:
-            print(symbol, "is queued still")
+            print(symbol, "is queued still:", handle.explain())
         except (RateLimited, UpstreamError) as error:
             print(symbol, type(error).__name__)
         else:

@@ -51,7 +51,16 @@ if TYPE_CHECKING:
     from tbcache.models.version import __version__ as __version__
     from tbcache.monitoring import UsageMonitor, get_usage_monitor
     from tbcache.providers import Provider, get_provider, get_symbol, history
-    from tbcache.queue import Handle, PacingBroker, RateLimitMiddleware, enqueue, get_broker
+    from tbcache.queue import (
+        Explanation,
+        Handle,
+        PacingBroker,
+        QueuedJob,
+        RateLimitMiddleware,
+        enqueue,
+        enqueue_many,
+        get_broker,
+    )
     from tbcache.rate_limiter import RateLimiter, get_rate_limiter
     from tbcache.repository import SentimentRepository
     from tbcache.scoring import Scorer
@@ -94,7 +103,10 @@ _HOME = {
     # queueing
     "Handle": "queue",
     "caller": "models.caller",
+    "QueuedJob": "queue",
+    "Explanation": "queue",
     "enqueue": "queue",
+    "enqueue_many": "queue",
     "PacingBroker": "queue",
     "RateLimitMiddleware": "queue",
     "get_broker": "queue",
@@ -134,6 +146,7 @@ __all__ = [
     "CacheManager",
     "CombinedSentiment",
     "ConfigurationError",
+    "Explanation",
     "FetchRequest",
     "Fetcher",
     "FetcherOutcome",
@@ -150,6 +163,7 @@ __all__ = [
     "Page",
     "Paused",
     "Provider",
+    "QueuedJob",
     "RateLimitMiddleware",
     "RateLimitStatus",
     "RateLimited",
@@ -178,6 +192,7 @@ __all__ = [
     "cached",
     "caller",
     "enqueue",
+    "enqueue_many",
     "get_broker",
     "get_cache_manager",
     "get_provider",

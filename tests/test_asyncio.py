@@ -92,7 +92,17 @@ def test_the_names_are_those_of_the_blocking_api() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["CacheManager", "Handle", "Provider", "RateLimiter", "UsageMonitor", "enqueue"]
+    "name",
+    [
+        "CacheManager",
+        "Handle",
+        "Provider",
+        "QueuedJob",
+        "RateLimiter",
+        "UsageMonitor",
+        "enqueue",
+        "enqueue_many",
+    ],
 )
 def test_what_is_awaited_takes_the_same_arguments(name: str) -> None:
     """And means the same by them: names, order, defaults."""

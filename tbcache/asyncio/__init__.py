@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BudgetExhausted,
         CombinedSentiment,
         ConfigurationError,
+        Explanation,
         Fetcher,
         FetcherOutcome,
         FetchRequest,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         UpstreamQuotaExhausted,
         UpstreamThrottled,
         UpstreamUnavailable,
+        caller,
         get_broker,
         get_settings,
         source,
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from tbcache.asyncio.limiter import RateLimiter, get_rate_limiter
     from tbcache.asyncio.monitor import UsageMonitor, get_usage_monitor
     from tbcache.asyncio.provider import Provider, get_provider
-    from tbcache.asyncio.queue import Handle, enqueue
+    from tbcache.asyncio.queue import Handle, QueuedJob, enqueue, enqueue_many
     from tbcache.asyncio.symbol import get_symbol
 
 #: What is awaited. All other names are those of tbcache.
@@ -84,7 +86,9 @@ _HOME = {
     "get_symbol": "symbol",
     "history": "backtest",
     "Handle": "queue",
+    "QueuedJob": "queue",
     "enqueue": "queue",
+    "enqueue_many": "queue",
 }
 
 __all__ = [
@@ -93,6 +97,7 @@ __all__ = [
     "CacheManager",
     "CombinedSentiment",
     "ConfigurationError",
+    "Explanation",
     "FetchRequest",
     "Fetcher",
     "FetcherOutcome",
@@ -109,6 +114,7 @@ __all__ = [
     "Page",
     "Paused",
     "Provider",
+    "QueuedJob",
     "RateLimitMiddleware",
     "RateLimitStatus",
     "RateLimited",
@@ -135,7 +141,9 @@ __all__ = [
     "UpstreamUnavailable",
     "UsageMonitor",
     "cached",
+    "caller",
     "enqueue",
+    "enqueue_many",
     "get_broker",
     "get_cache_manager",
     "get_provider",

@@ -48,7 +48,7 @@ def _cache(data_dir: DataDir = None) -> None:
 
 @queues.callback()
 def _queues(data_dir: DataDir = None) -> None:
-    """Have a source or a queue paused, drained, or go on."""
+    """Have a source or a queue paused, drained, or go on; explain a job."""
 
 
 @provider.callback()
@@ -80,6 +80,7 @@ queues.command("drain", epilog=operate.DRAIN_EXAMPLE)(operate.drain)
 queues.command("resume", epilog=operate.RESUME_EXAMPLE)(operate.resume)
 queues.command("cancel", epilog=operate.CANCEL_EXAMPLE)(operate.cancel)
 queues.command("promote", epilog=operate.PROMOTE_EXAMPLE)(operate.promote)
+queues.command("explain", epilog=queue.EXPLAIN_EXAMPLE)(queue.explain)
 app.add_typer(queues, name="queue")
 app.command(epilog=operate.AUDIT_EXAMPLE)(operate.audit)
 cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)

@@ -21,6 +21,7 @@ from tbcache.settings import get_source, get_sources
 
 ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
+EXPLAIN_EXAMPLE = "Example: tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11"
 
 
 def enqueue(
@@ -42,7 +43,7 @@ def enqueue(
     requests = [known.request(symbol, hours) for symbol in symbols]
     known.require()
     fleet = require_redis(settings)
-    handles = [fleet.enqueue(request, "interactive", caller) for request in requests]
+    handles = fleet.enqueue_many(requests, "interactive", caller)
     _show(handles, wait, timeout, as_json)
 
 
@@ -62,8 +63,24 @@ def warm(
         if source.is_enabled
     ]
     fleet = require_redis(settings)
-    handles = [fleet.enqueue(request, "prewarm") for request in requests]
+    handles = fleet.enqueue_many(requests, "prewarm")
     _show(handles, wait, timeout, as_json)
+
+
+def explain(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job, as `tbcache enqueue` names it.")],
+    queue: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its queue, where that is none of a source's.")
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show where a job stands, which limit it waits for, and when it will start."""
+    found = require_redis(quiet_settings()).explain(job, queue)
+    if wants_json(as_json):
+        print_json(found)
+    else:
+        say(str(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +103,8 @@ _STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the
 
 def _handle_data(handle: Handle) -> dict[str, Any]:
     asked = request_data(handle.request)
-    return {**asked, "job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
+    found = {"job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
+    return {**asked, **found, "starts_at": handle.starts_at}
 
 
 def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) -> None:
@@ -95,8 +113,14 @@ def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) 
     elif wants_json(as_json):
         print_json([_handle_data(handle) for handle in handles])
     else:
-        rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state]) for h in handles)
-        print_table(rows_table(("source", "symbol", "job", "state"), rows))
+        rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
+        print_table(rows_table(("source", "symbol", "job", "state", "starts at about (UTC)"), rows))
+
+
+def _start(handle: Handle) -> str:
+    if handle.starts_at is not None:
+        return f"{handle.starts_at:%m-%d %H:%M:%S}"
+    return "" if handle.state == "hit" else "?"
 
 
 def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -19,9 +19,10 @@ from tbcache.fleet.operator import Operator
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, RedisUnreachable
+from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable
+from tbcache.models.untrusted import quoted
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import DeadFilter, DeadLetter, Handle, Queue
+from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
@@ -192,3 +193,28 @@ class Fleet:
           InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
         """
         return self._queue.enqueue(request, lane, caller=caller)
+
+    def enqueue_many(
+        self, requests: Sequence[FetchRequest], lane: Lane, caller: str | None = None
+    ) -> list[Handle]:
+        """Queue fetches for the workers, each with when it will start.
+
+        Raises:
+          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
+          Paused: an operator drains one of the queues.
+        """
+        return self._queue.enqueue_many(requests, lane, caller=caller)
+
+    def explain(self, job_id: str, queue: str | None = None) -> Explanation:
+        """Where a job stands, which limit it waits for, and when it will start; ``queue`` is its queue, else
+        it is looked for in those of all sources.
+
+        Raises:
+          InvalidRequest: there is no such job. RedisUnreachable: there is no queue without Redis.
+        """
+        names = self._look.names() if queue is None else [queue]
+        found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)
+        if found is None:
+            where = "the queue of any source" if queue is None else f"the queue {queue}"
+            raise InvalidRequest(f"job {quoted(job_id)} is not in {where}: it is over, or was never there")
+        return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -16,16 +17,19 @@ FETCHING_ROLES = {"worker", "client"}
 class Workload:
     """What a process does at the moment: its threads, the busy ones, the jobs in hand.
 
-    ``serves`` are the sources whose jobs a worker takes; None where it does not say.
+    ``serves`` are the sources whose jobs a worker takes; None where it does not say. ``pace`` says of each
+    queue for how many seconds one of its jobs has a thread, on average; 0.0 where none has run yet.
     """
 
     threads: int = 0
     busy: int = 0
     doing: tuple[str, ...] = ()
     serves: tuple[str, ...] | None = None
+    pace: Mapping[str, float] = field(default_factory=dict)
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -45,3 +49,4 @@ class Heartbeat(msgspec.Struct, frozen=True):
     layout: int = 1
     profile: msgspec.Raw = msgspec.Raw(b"null")
     refused: msgspec.Raw = msgspec.Raw(b"{}")
+    pace: dict[str, _Seconds] = {}

@@ -89,6 +89,7 @@ class Presence:
             LAYOUT,
             self._profile(workload.serves),
             msgspec.Raw(msgspec.json.encode(self._store.refusals.lasting())),
+            dict(workload.pace),
         )
 
     def _tell(self, heartbeat: Heartbeat) -> None:

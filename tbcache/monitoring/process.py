@@ -47,6 +47,8 @@ class WorkerStatus:
     #: The settings that it was started with; None of a process that does not say.
     profile: Profile | None = None
     refused: Mapping[str, Refusal] = field(default_factory=dict)
+    #: Of each queue whose jobs it takes, for how many seconds one has a thread, on average.
+    pace: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_workers(store: Store) -> list[WorkerStatus]:
@@ -105,4 +107,5 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         layout=mark.layout,
         profile=read_profile(mark.profile),
         refused=read_refusals(mark.refused),
+        pace=mark.pace,
     )

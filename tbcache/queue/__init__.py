@@ -2,9 +2,11 @@
 
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.dead import DeadFilter, DeadLetters, Requeued
-from tbcache.queue.handle import Handle, Queue, enqueue, get_queue, put
+from tbcache.queue.explain import Explanation
+from tbcache.queue.handle import Handle, Queue, QueuedJob, enqueue, get_queue, put
 from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
+from tbcache.queue.many import enqueue_many
 from tbcache.queue.rate_limit import RateLimitMiddleware
 
 __all__ = [
@@ -12,15 +14,18 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deaths",
+    "Explanation",
     "Handle",
     "HeartbeatMiddleware",
     "PacingBroker",
     "Queue",
     "QueueDepth",
+    "QueuedJob",
     "RateLimitMiddleware",
     "Requeued",
     "actor_name",
     "enqueue",
+    "enqueue_many",
     "get_broker",
     "get_queue",
     "put",

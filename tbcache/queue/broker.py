@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import dramatiq
 from dramatiq.broker import Broker, Consumer
@@ -13,10 +13,12 @@ from dramatiq.middleware import CurrentMessage, Middleware
 from tbcache.io import now, run, world
 from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
+from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import account_for, caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
+from tbcache.queue.handle import QueuedJob, estimated
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import Ask, queue_keys
@@ -24,6 +26,14 @@ from tbcache.queue.thread import Threads
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
+
+
+class _Part(NamedTuple):
+    """What Redis is told of a message, and of which queue."""
+
+    queue: str
+    wants: Wants
+    ask: Ask
 
 
 class PacingBroker(Broker):
@@ -55,6 +65,7 @@ class PacingBroker(Broker):
         self.threads = Threads()
         self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
+        self._worker = process_name(settings)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
@@ -126,6 +137,15 @@ class PacingBroker(Broker):
         self.emit_after("enqueue", message, delay)
         return message
 
+    def enqueue_many(self, messages: Iterable[dramatiq.Message[Any]]) -> list[QueuedJob]:
+        """Queue messages as they are, 200 in one call of Redis; what became of each, in their order.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
+            first of them may be queued by then.
+        """
+        return run(self.put_many(list(messages)))
+
     def flush(self, queue_name: str) -> None:
         """Forget every message of a queue, the dead ones too."""
         with self.store.guard():
@@ -147,7 +167,32 @@ class PacingBroker(Broker):
                 raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
             run(world().sleep(interval / 1000))
 
-    def _put(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
+    async def put_many(self, messages: Sequence[dramatiq.Message[Any]]) -> list[QueuedJob]:
+        """:meth:`enqueue_many`, in the world that it is awaited in."""
+        for message in messages:
+            self.emit_before("enqueue", message, None)
+        found: dict[int, QueuedJob] = {}
+        parts = [self._part(message, is_joining=True) for message in messages]
+        for key in dict.fromkeys((queue, wants) for queue, wants, _ in parts):
+            places = [place for place, part in enumerate(parts) if part[:2] == key]
+            placed = await self._put_all(*key, [parts[place].ask for place in places])
+            found.update(zip(places, placed, strict=True))
+        for message in messages:
+            self.emit_after("enqueue", message, None)
+        return [found[place] for place in range(len(messages))]
+
+    async def _put_all(self, queue: str, wants: Wants, asks: Sequence[Ask]) -> list[QueuedJob]:
+        queued = await put_all(self.store, self._worker, queue, asks, wants)
+        placed = [QueuedJob(queue=queue, job_id=one.id, state=one.state, _store=self.store) for one in queued]
+        return await estimated(self.store, self.source_of(queue), placed)
+
+    def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
+        queue, wants, ask = self._part(message, is_joining=is_joining)
+        wants = wants._replace(delay_seconds=delay_ms / 1000)
+        run(put_all(self.store, self._worker, queue, [ask], wants))
+
+    def _part(self, message: dramatiq.Message[Any], *, is_joining: bool) -> _Part:
+        """What Redis is told of a message; ``is_joining``: a fetcher's call joins the one that is queued."""
         is_fetch = message.actor_name == actor_name(message.queue_name)
         lane: Lane = message.kwargs.get("lane", "interactive") if is_fetch else "interactive"
         name = caller_name(message.options.get("caller"), self.settings)
@@ -155,19 +200,19 @@ class PacingBroker(Broker):
         is_said = name != self.settings.own_caller and "caller" not in message.options
         if is_said:
             message = message.copy(options={**message.options, "caller": name})
-        ask = Ask(message.message_id, message.encode(), "")
+        key = message.options.get("cache_key", "") if is_joining else ""
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
-        account = account_for(name, self.settings)
-        wants = Wants(account, lane, delay_ms / 1000, is_follow_up=is_follow_up)
-        run(put_all(self.store, "", message.queue_name, [ask], wants))
+        account, charge = account_for(name, self.settings), self.source_of(message.queue_name).charge
+        wants = Wants(account, lane, charge=charge, is_follow_up=is_follow_up)
+        return _Part(message.queue_name, wants, Ask(message.message_id, message.encode(), key))
 
     def _put_off(self, job: Job, delay_ms: int) -> None:
         if job.is_fetch:
             return  # What becomes of it was decided with its outcome.
         if job.finish is not None:
             # It is put off already: this is one more.
-            self._put(job._message, delay_ms)
+            self._put(job._message, delay_ms, is_joining=False)
         else:
             job.finish = Finish("later", delay_seconds=delay_ms / 1000, message=job.encode())
 

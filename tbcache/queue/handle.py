@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tbcache.io import now, run, utc_now
 from tbcache.io.singleton import singleton
@@ -17,6 +17,7 @@ from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import account_for, caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.dead import DeadLetters
+from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result, message
 from tbcache.queue.script import (
     CANCEL,
@@ -29,32 +30,58 @@ from tbcache.queue.script import (
     State,
     queue_keys,
 )
-from tbcache.settings import Settings, get_settings, get_source
+from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import value_of
 from tbcache.store.wire import MICROS, to_time
 
+J = TypeVar("J", bound="QueuedJob")
+
 #: How often a caller who waits looks whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """What became of an ask for a fetch. ``state`` is "queued" where a job is queued for it, "joined" where
-    one of the same fetch was queued before, and "hit" where the answer was in the cache.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedJob:
+    """What became of an ask for a job. ``state`` is "queued" where a job is queued for it, "joined" where one
+    of the same fetch was queued before, and "hit" where the answer was in the cache.
+
+    ``starts_at`` is when the job will start, by what was known when it was queued: None of a hit, where no
+    worker takes the queue's jobs, and where it was not asked for (see :func:`tbcache.enqueue_many`).
     """
 
-    request: FetchRequest
+    queue: str
     job_id: str
     state: State
+    starts_at: datetime | None = None
     _store: Store = field(repr=False, compare=False)
-    _outcome: Outcome | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_new(self) -> bool:
         """False where no job was queued for it: there was one, or the answer."""
         return self.state == "queued"
+
+    def explain(self) -> Explanation:
+        """Where the job stands now, which limit it waits for, and when it will start.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return run(self.explanation())
+
+    async def explanation(self) -> Explanation:
+        """:meth:`explain`, in the world that it is awaited in."""
+        settings = self._store.settings
+        return await explain(self._store, settings, pacing_source(self.queue, settings), self.job_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle(QueuedJob):
+    """What became of an ask for a fetch; see :class:`QueuedJob`."""
+
+    request: FetchRequest
+    _outcome: Outcome | None = field(default=None, repr=False, compare=False)
 
     def result(self, timeout: float | None = None) -> Outcome:
         """Wait for the outcome, ``timeout`` seconds at most (None: until it comes).
@@ -174,7 +201,7 @@ class Queue:
             first of them may be queued by then.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
-        return run(self.put_many(requests, lane, fresh_after=fresh_after, caller=caller))
+        return run(self.put_many(requests, lane, fresh_after=fresh_after, caller=caller, is_estimated=True))
 
     async def put_many(
         self,
@@ -185,8 +212,10 @@ class Queue:
         needed: float = 0.0,
         fresh_after: datetime | None = None,
         caller: str | None = None,
+        is_estimated: bool = False,
     ) -> list[Handle]:
-        """:meth:`enqueue_many`, in the world that it is awaited in."""
+        """:meth:`enqueue_many`, in the world that it is awaited in. ``is_estimated``: each says when it
+        starts, which takes one more call of Redis for each source."""
         name, found = caller_name(caller, self._settings), dict[int, Handle]()
         wants = Wants(account_for(name, self._settings), lane, delay_seconds, needed)
         for source, places in _by_source(requests).items():
@@ -194,6 +223,8 @@ class Queue:
             charge = get_source(source, self._settings).charge
             some = [requests[place] for place in places]
             handles = await self._put_all(source, some, name, wants._replace(after=after, charge=charge))
+            if is_estimated:
+                handles = await self._estimated(source, handles)
             found.update(zip(places, handles, strict=True))
         return [found[place] for place in range(len(requests))]
 
@@ -221,7 +252,27 @@ class Queue:
                 return None
             age = (self._store.clock.today - sentiment.as_of).total_seconds()
             outcome = Outcome(request, sentiment, "cache", max(0.0, age))
-        return Handle(request, queued.id, queued.state, self._store, outcome)
+        return Handle(
+            queue=request.source,
+            job_id=queued.id,
+            state=queued.state,
+            _store=self._store,
+            request=request,
+            _outcome=outcome,
+        )
+
+    async def _estimated(self, source: str, handles: Sequence[Handle]) -> list[Handle]:
+        """The same, with when each will start."""
+        return await estimated(self._store, get_source(source, self._settings), handles)
+
+    def explain(self, queue: str, job_id: str) -> Explanation:
+        """Where a job of ``queue`` stands, which limit it waits for, and when it will start.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        source = pacing_source(queue, self._settings)
+        return run(explain(self._store, self._settings, source, job_id))
 
     async def _server_time(self, source: str, moment: datetime) -> float:
         """The moment by the clock of the server that has the source's queue, in seconds since 1970.
@@ -303,6 +354,22 @@ class Queue:
 def get_queue() -> Queue:
     """The queue as this process's settings say."""
     return Queue(get_store(), get_settings())
+
+
+async def estimated(store: Store, source: Source, placed: Sequence[J]) -> list[J]:
+    """Jobs of one queue, with when each will start.
+
+    Raises:
+      RedisUnreachable: there is no queue without Redis.
+    """
+    waiting = [place for place, one in enumerate(placed) if one.state != "hit"]
+    found = list(placed)
+    if waiting:
+        ids = [placed[place].job_id for place in waiting]
+        prospect = await prospect_of(store, store.settings, source, ids)
+        for place, stand in zip(waiting, prospect.found.jobs, strict=True):
+            found[place] = replace(placed[place], starts_at=prospect.moment_of(stand))
+    return found
 
 
 def _ask(request: FetchRequest, wants: Wants, name: str) -> Ask:

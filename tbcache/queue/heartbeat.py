@@ -8,6 +8,7 @@ from dramatiq import Worker
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
+from tbcache.io import now
 from tbcache.io.singleton import singleton
 from tbcache.monitoring import Workload, get_usage_monitor
 from tbcache.queue.broker import PacingBroker
@@ -21,6 +22,8 @@ class HeartbeatMiddleware(Middleware):
     def __init__(self, broker: PacingBroker) -> None:
         self._broker = broker
         self._doing: dict[str, str] = {}
+        self._begun: dict[str, float] = {}
+        self._pace = Pace()
         self._worker: Worker | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
@@ -32,6 +35,7 @@ class HeartbeatMiddleware(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self._doing[message.message_id] = f"{message.queue_name} {message.kwargs.get('symbol', '')}"
+        self._begun[message.message_id] = now()
 
     def after_process_message(
         self,
@@ -42,9 +46,13 @@ class HeartbeatMiddleware(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         self._doing.pop(message.message_id, None)
+        begun_at = self._begun.pop(message.message_id, None)
+        if begun_at is not None:
+            self._pace.count(message.queue_name, now() - begun_at)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         self._doing.pop(message.message_id, None)
+        self._begun.pop(message.message_id, None)
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         get_usage_monitor().flush()
@@ -54,7 +62,27 @@ class HeartbeatMiddleware(Middleware):
         threads = self._broker.threads
         living = threads.total if self._worker is None else living_threads(self._worker)
         doing = tuple(sorted(self._doing.copy().values()))
-        return Workload(living, threads.busy, doing, tuple(self._broker.sources))
+        pace = {name: self._pace.of(name) for name in (*self._broker.sources, *self._broker.queues)}
+        return Workload(living, threads.busy, doing, tuple(self._broker.sources), pace)
+
+
+class Pace:
+    """For how many seconds a job of each queue has a thread, on average; the last ten or so count most."""
+
+    #: The part of a new one in the average.
+    _WEIGHT = 0.1
+
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+
+    def count(self, queue: str, seconds: float) -> None:
+        """A job had a thread for so long. Two threads that count at the same moment lose one of the two."""
+        mean = self._means.get(queue, seconds)
+        self._means[queue] = mean + (seconds - mean) * self._WEIGHT
+
+    def of(self, queue: str) -> float:
+        """The average; 0.0 where no job of the queue has run yet."""
+        return round(self._means.get(queue, 0.0), 6)
 
 
 def living_threads(worker: Worker) -> int:

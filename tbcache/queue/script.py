@@ -172,6 +172,41 @@ class MovedReply(NamedTuple):
     state: Annotated[Moved, lambda word: word.decode()]
 
 
+class Explain(NamedTuple):
+    """Ask where jobs stand in their queue, and what the next of them waits for."""
+
+    queue: QueueKeys
+    window: WindowKeys
+    limits: str
+    cost: int
+    ids: tuple[str, ...]
+
+
+class Stand(NamedTuple):
+    """Where a job stands; explain.lua has the states."""
+
+    state: str
+    place: int
+    at: int
+
+
+class Explained(NamedTuple):
+    """What explain.lua replies."""
+
+    now: int
+    interactive: int
+    prewarm: int
+    suspects: int
+    in_hand: int
+    limits: str
+    stamps: tuple[int, ...]
+    each: int
+    retry_at: int
+    is_stopped: bool
+    reason: str
+    jobs: tuple[Stand, ...]
+
+
 class Look(NamedTuple):
     """Learn when queues are to be asked for jobs, though nobody rings; look.lua has the five keys of each."""
 
@@ -197,6 +232,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
 
 ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
+EXPLAIN = Script("explain", Explain, record(Explained))
 LOOK = Script("look", Look, record(Looked))
 PURGE = Script("purge", Purge, number)
 CANCEL = Script("cancel", Cancel, record(MovedReply))

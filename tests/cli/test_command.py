@@ -181,7 +181,7 @@ def test_the_same_fetch_is_queued_once(cli: Cli, fleet: dict[str, str]) -> None:
     again = cli("enqueue", "news", "AAPL").data
     assert [(job["symbol"], job["is_new"]) for job in first] == [("AAPL", True), ("MSFT", True)]
     # How it is loaded is the library's own.
-    assert set(first[0]) == {"source", "symbol", "hours", "key", "job_id", "is_new", "state"}
+    assert set(first[0]) == {"source", "symbol", "hours", "key", "job_id", "is_new", "state", "starts_at"}
     assert (again[0]["job_id"], again[0]["is_new"]) == (first[0]["job_id"], False)
     assert [job["state"] for job in (first[0], again[0])] == ["queued", "joined"]
 

@@ -6,7 +6,7 @@ Never run; tests/test_public_api.py has it checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, assert_type
 
 import tbcache
@@ -107,6 +107,11 @@ handle = tbcache.enqueue("reddit", "GME", hours=24)
 assert_type(handle, tbcache.Handle)
 assert_type(handle.is_new, bool)
 assert_type(handle.result(timeout=5), tbcache.Outcome)
+assert_type(handle.explain(), tbcache.Explanation)
+handle = tbcache.enqueue("reddit", "GME", fresh_after=datetime.now(UTC))
+handles = tbcache.enqueue_many([tbcache.FetchRequest("reddit", "GME")])
+assert_type(handles, list[tbcache.Handle])
+assert_type(handles[0].starts_at, datetime | None)
 
 # cache
 
@@ -205,6 +210,7 @@ async def awaited() -> None:
 
     handle = await aio.enqueue("reddit", "GME")
     assert_type(await handle.result(timeout=1.0), tbcache.Outcome)
+    assert_type(await aio.enqueue_many([tbcache.FetchRequest("reddit", "GME")]), list[aio.Handle])
 
     assert_type(await sector_later("AAPL"), str)
     assert_type(sector_later.cache_key("AAPL"), str)

@@ -103,12 +103,26 @@ class _Function(Generic[P, R]):
         # It takes long to load, and whoever enqueues nothing need not wait for it.
         import dramatiq
 
-        if self._owner:
-            raise TypeError(f"{self!r} is a method of an instance, which a worker does not have")
-        self._key.of(*args, **kwargs)
-        job: Message[None] = dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options={})
+        job = self._message(args, kwargs)
         dramatiq.get_broker().enqueue(job)
         return job
+
+    def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
+        """The message by which a worker calls it, for :func:`tbcache.enqueue_many`.
+
+        Raises:
+          TypeError: arguments that are none of the function's, or no part of a key; a method of an instance.
+        """
+        return self._message(args, kwargs)
+
+    def _message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message[None]:
+        import dramatiq
+
+        if self._owner:
+            raise TypeError(f"{self!r} is a method of an instance, which a worker does not have")
+        # By its key one call waits, or runs, at a time; and none where its value is cached.
+        options = {"cache_key": self._shaped(self._key.of(*args, **kwargs))}
+        return dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # It is pickled by its name, as any function is: another process has its own.

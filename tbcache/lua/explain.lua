@@ -1,0 +1,87 @@
+--@include window
+-- explain: where jobs stand in their queue, and what the next of them waits for. It changes nothing.
+--
+-- KEYS  queue       (see queue.lua)
+--       window      (see state.lua)
+-- ARGV  limits      those of the asker; the fleet's hold as well
+--       cost        of a job in slots
+--       ids         of the jobs
+-- Replies  now, interactive, prewarm, suspects, in_hand, limits, stamps, each, retry_at, is_stopped, reason, jobs
+--                   how many wait in each lane, and how many are in workers' hands; the limits in force; the stamps of
+--                   the slots in the longest window, the oldest first, each standing for so many; when the next slot
+--                   may be had (us; 0: now), whether an operator has said that none may, and why. A job is {state, place, at}: "interactive", "prewarm",
+--                   "suspects" with how many of that lane are before it; "delayed" with when it is due; "running" with
+--                   when it began, 0 where that is not known; "follows": it comes after a job that runs; "dead"; "over"
+local MOST_STAMPS = 2000
+
+local now = server_time()
+local window = {slots = slots, state = state, fleet = fleet}
+open_window(window, limits, parse_limits(limits))
+local in_force_now = window.limits
+local status = {retry_at = 0, text = ''}
+if in_force_now[1] then
+    status = look(window, now, cost, 1)
+end
+local stop, words = stopped_by(window.order)
+
+-- Where there are many stamps, each one that is replied stands for its neighbours.
+local stamps, each = {}, 1
+if in_force_now[1] then
+    local gone = redis.call('ZCOUNT', slots, '-inf', int(now - longest(in_force_now)))
+    local many = redis.call('ZCARD', slots) - gone
+    each = math.max(1, math.ceil(many / MOST_STAMPS))
+    if each == 1 then
+        local found = redis.call('ZRANGE', slots, gone, -1, 'WITHSCORES')
+        for at = 2, #found, 2 do
+            stamps[#stamps + 1] = int(tonumber(found[at]))
+        end
+    else
+        for at = gone + each - 1, gone + many - 1, each do
+            stamps[#stamps + 1] = int(tonumber(redis.call('ZRANGE', slots, at, at, 'WITHSCORES')[2]))
+        end
+    end
+end
+
+local claimed
+local function is_claimed(id)
+    if not claimed then
+        claimed = {}
+        for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
+            claimed[string.match(claim, '^(.*)/') or claim] = true
+        end
+    end
+    return claimed[id]
+end
+
+local function begun_at(id)
+    local key = redis.call('HGET', keys, id)
+    return key and moment(redis.call('HGET', pending, '@' .. key)) or 0
+end
+
+local function stand(id)
+    if redis.call('HEXISTS', jobs, id) == 0 then
+        return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0}
+    end
+    for name, lane in pairs({interactive = interactive, prewarm = prewarm, suspects = suspects}) do
+        local place = redis.call('ZRANK', lane, id)
+        if place then
+            return {name, place, 0}
+        end
+    end
+    local due = redis.call('ZSCORE', delayed, id)
+    if due then
+        return {'delayed', 0, int(tonumber(due))}
+    end
+    return is_claimed(id) and {'running', 0, int(begun_at(id))} or {'follows', 0, 0}
+end
+
+local stands, names = {}, {}
+for _, id in ipairs(ids) do
+    stands[#stands + 1] = stand(id)
+end
+for _, limit in ipairs(in_force_now) do
+    names[#names + 1] = limit_name(limit)
+end
+return reply_explained(now, redis.call('ZCARD', interactive), redis.call('ZCARD', prewarm),
+    redis.call('ZCARD', suspects), redis.call('ZCARD', claims), table.concat(names, ','), stamps, each,
+    status.retry_at, stop ~= nil, words or status.text, stands)

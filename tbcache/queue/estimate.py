@@ -1,0 +1,126 @@
+"""When jobs that wait will start, as far as that follows from what is known now."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tbcache.models import Limit
+
+#: What a job waits for: a slot of a limit; the source, which is closed or paused; a thread of a worker.
+Cause = Limit | Literal["source", "threads", ""]
+
+#: So many starts are worked out one by one; later ones follow at the pace that the limits and threads allow.
+MOST_STEPS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What starts depend on; moments are in seconds. ``stamps`` are those of the slots in the window, the
+    oldest first, and each stands for ``each`` slots. Nothing starts before ``opens_at``. Of ``threads``,
+    ``busy`` are at work, and a job takes ``seconds`` on average.
+    """
+
+    now: float
+    limits: Sequence[Limit]
+    stamps: Sequence[float]
+    each: int
+    opens_at: float
+    threads: int
+    busy: int
+    seconds: float
+    cost: int = 1
+
+
+class Start(NamedTuple):
+    """When a job starts, and what it waits for until then."""
+
+    at: float
+    cause: Cause
+
+
+def starts(outlook: Outlook, count: int) -> list[Start]:
+    """The starts of the next ``count`` jobs; none where no worker has a thread."""
+    if outlook.threads < 1:
+        return []
+    found = list(itertools.islice(_one_by_one(outlook), min(count, MOST_STEPS)))
+    if not found or count <= len(found):
+        return found
+    last, pace = found[-1], _pace(outlook)
+    more = (last._replace(at=last.at + pace * number) for number in range(1, count - len(found) + 1))
+    return [*found, *more]
+
+
+def _one_by_one(outlook: Outlook) -> Iterator[Start]:
+    bounds: list[_Window | _Threads] = [_Window(outlook, limit) for limit in outlook.limits]
+    bounds.append(_Threads(outlook))
+    at, cause = outlook.now, _NOTHING
+    if outlook.opens_at > at:
+        at, cause = outlook.opens_at, _SOURCE
+    while True:
+        for bound in bounds:
+            if bound.free_at > at:
+                at, cause = bound.free_at, bound.cause
+        yield Start(at, cause)
+        for bound in bounds:
+            bound.take(at + outlook.seconds)
+
+
+_NOTHING: Cause = ""
+_SOURCE: Cause = "source"
+
+
+class _Window:
+    """One limit: a slot is free once the oldest of as many as it allows has left the window."""
+
+    def __init__(self, outlook: Outlook, limit: Limit) -> None:
+        self.cause: Cause = limit
+        self._span, self._cost = limit.window_seconds, outlook.cost
+        self._before = limit.count - outlook.cost + 1
+        self._stamps = [stamp for stamp in outlook.stamps for _ in range(outlook.each)]
+
+    @property
+    def free_at(self) -> float:
+        """When one more job may start."""
+        if self._before < 1:
+            return math.inf
+        at = len(self._stamps) - self._before
+        return self._stamps[at] + self._span if at >= 0 else -math.inf
+
+    def take(self, over_at: float) -> None:
+        """A job takes its slots, which count from its end."""
+        for _ in range(self._cost):
+            insort(self._stamps, over_at)
+
+
+class _Threads:
+    """The threads of all workers, as the moments at which they are free."""
+
+    cause: Cause = "threads"
+
+    def __init__(self, outlook: Outlook) -> None:
+        # Those at work come free one after the other.
+        busy = min(outlook.busy, outlook.threads)
+        later = [outlook.now + outlook.seconds * (number + 1) / busy for number in range(busy)]
+        self._free = [*([outlook.now] * (outlook.threads - busy)), *later]
+
+    @property
+    def free_at(self) -> float:
+        return self._free[0]
+
+    def take(self, over_at: float) -> None:
+        heapq.heapreplace(self._free, over_at)
+
+
+def _pace(outlook: Outlook) -> float:
+    """How far apart starts are in the long run."""
+    by_threads = outlook.seconds / outlook.threads
+    by_limits = (
+        outlook.cost * (limit.window_seconds + outlook.seconds) / limit.count for limit in outlook.limits
+    )
+    return max((by_threads, *by_limits))

@@ -1,0 +1,224 @@
+"""Where a job stands, which limit it waits for, and when it will start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
+
+from tbcache.io import world
+from tbcache.limiter import limiter_of
+from tbcache.models import Limit
+from tbcache.monitoring.process import read_workers
+from tbcache.queue.estimate import Cause, Outlook, Start, starts
+from tbcache.queue.script import EXPLAIN, Explain, Explained, Stand, queue_keys
+from tbcache.settings import Settings, Source, get_declared, get_source, source_names, unconfigured
+from tbcache.store import Store
+from tbcache.store.wire import MICROS, pack_limits, read_limits, to_time
+
+#: Of so many jobs is asked in one call.
+MOST_IDS = 500
+_WAITING = ("interactive", "prewarm", "suspects")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of a job.
+
+    ``state`` is "waiting", "delayed", "running", "follows" (it comes after a running job of the same fetch),
+    "dead", or "over", as is what was never queued. Of one that waits, ``place`` counts from 1 in its ``lane``
+    ("interactive", "prewarm" or "suspects"), ``cause`` says in a few words what it waits for, and
+    ``starts_at`` when it will start, by what is known now: None where no worker takes the queue's jobs, or an
+    operator has paused it. Of one that is delayed it is when it is due; of a running one when it began, where
+    that is known.
+
+    ``workers`` take jobs of the queue; of their ``threads``, ``busy`` are at work on any queue's.
+    """
+
+    queue: str
+    job_id: str
+    state: str
+    lane: str | None
+    place: int | None
+    cause: str
+    starts_at: datetime | None
+    workers: int
+    threads: int
+    busy: int
+
+    @property
+    def is_there(self) -> bool:
+        """False of a job that is over, or was never queued."""
+        return self.state != "over"
+
+    def __str__(self) -> str:
+        crew = f"{self.workers} workers with {self.threads} threads, {self.busy} of them busy"
+        return f"{self.queue} {self.job_id}: {self._what}; {crew}"
+
+    @property
+    def _what(self) -> str:
+        at = "" if self.starts_at is None else f"{self.starts_at:%Y-%m-%d %H:%M:%S} UTC"
+        if self.state == "waiting":
+            when = f"starts at about {at}" if at else "and nobody knows when it starts"
+            cause = f", waits for {self.cause}" if self.cause else ""
+            return f"place {self.place} in the lane {self.lane}{cause}, {when}"
+        if self.state == "delayed":
+            return f"put off until {at}"
+        if self.state == "running":
+            return f"running since {at}" if at else "running"
+        return {"follows": "comes after a running job of the same fetch", "dead": "dead"}.get(
+            self.state, "over, or never queued"
+        )
+
+
+class Crew(NamedTuple):
+    """The workers that take jobs of a queue: how many, their threads, the busy ones, and how long a job has a
+    thread (seconds)."""
+
+    workers: int
+    threads: int
+    busy: int
+    seconds: float
+
+
+class Prospect:
+    """What is known of a queue at a moment, from which the starts of its jobs follow."""
+
+    def __init__(self, found: Explained, crew: Crew, source: Source, settings: Settings) -> None:
+        self.found, self.crew = found, crew
+        self._source, self._settings = source, settings
+
+    def start_of(self, stand: Stand) -> Start | None:
+        """When a job that waits will start; None where no worker takes it."""
+        ahead, known = stand.place, self._starts
+        if stand.state != "suspects":
+            ahead += self.found.suspects
+        if stand.state == "prewarm":
+            ahead, known = ahead + self.found.interactive, self._prewarm_starts
+        return known[ahead] if ahead < len(known) else None
+
+    def moment_of(self, stand: Stand) -> datetime | None:
+        """When a job starts, is due, or began; None where that is not known."""
+        start = self.start_of(stand) if stand.state in _WAITING else None
+        at = stand.at if start is None else start.at * MICROS
+        return to_time(at) if at else None
+
+    @cached_property
+    def _starts(self) -> list[Start]:
+        if self.found.is_stopped:
+            return []
+        return starts(self._outlook, self.found.suspects + self.found.interactive)
+
+    @cached_property
+    def _prewarm_starts(self) -> list[Start]:
+        if self.found.is_stopped:
+            return []
+        part, found = self._settings.prewarm_share, self.found
+        limits = [replace(one, count=max(1, int(one.count * part))) for one in self._outlook.limits]
+        ahead = found.suspects + found.interactive
+        return starts(replace(self._outlook, limits=limits), ahead + found.prewarm)
+
+    @cached_property
+    def _outlook(self) -> Outlook:
+        found, crew = self.found, self.crew
+        now = found.now / MICROS
+        elsewhere = max(0, crew.busy - found.in_hand)
+        return Outlook(
+            now=now,
+            limits=read_limits(found.limits),
+            stamps=sorted(self._committed(stamp / MICROS, now) for stamp in found.stamps),
+            each=found.each,
+            opens_at=found.retry_at / MICROS,
+            threads=max(min(1, crew.workers), crew.threads - elsewhere),
+            busy=found.in_hand,
+            seconds=crew.seconds,
+            cost=self._source.cost,
+        )
+
+    def _committed(self, stamp: float, now: float) -> float:
+        """The stamp of a slot; of one that is held, what it will be once its job is over."""
+        return stamp if stamp <= now else max(now, stamp - self._settings.lease_seconds + self.crew.seconds)
+
+
+async def prospect_of(store: Store, settings: Settings, source: Source, ids: Sequence[str]) -> Prospect:
+    """What is known of a queue, and of some of its jobs. ``source`` has no limits where nothing paces it.
+
+    Raises:
+      RedisUnreachable: there is no queue without Redis.
+    """
+    found = await _ask(store, source, ids[:MOST_IDS])
+    for at in range(MOST_IDS, len(ids), MOST_IDS):
+        more = await _ask(store, source, ids[at : at + MOST_IDS])
+        found = found._replace(jobs=found.jobs + more.jobs)
+    crew = await world().offload(lambda: crew_of(store, source.name))
+    return Prospect(found, crew, source, settings)
+
+
+async def explain(store: Store, settings: Settings, source: Source, job_id: str) -> Explanation:
+    """What is known of one job.
+
+    Raises:
+      RedisUnreachable: there is no queue without Redis.
+    """
+    prospect = await prospect_of(store, settings, source, [job_id])
+    (stand,), crew = prospect.found.jobs, prospect.crew
+    is_waiting = stand.state in _WAITING
+    start = prospect.start_of(stand) if is_waiting else None
+    return Explanation(
+        queue=source.name,
+        job_id=job_id,
+        state="waiting" if is_waiting else stand.state,
+        lane=stand.state if is_waiting else None,
+        place=stand.place + 1 if is_waiting else None,
+        cause=_words(start, prospect.found) if is_waiting else "",
+        starts_at=prospect.moment_of(stand),
+        workers=crew.workers,
+        threads=crew.threads,
+        busy=crew.busy,
+    )
+
+
+def pacing_source(queue: str, settings: Settings) -> Source:
+    """The source that paces a queue, as far as this process knows; one without limits where it knows none."""
+    declared = get_declared().get(queue)
+    if declared is not None:
+        return declared.source
+    return get_source(queue, settings) if queue in source_names(settings) else unconfigured(queue)
+
+
+async def _ask(store: Store, source: Source, ids: Sequence[str]) -> Explained:
+    window = limiter_of(store).window_keys(source.name)
+    limits = pack_limits(source.limits)
+    return await store.ask(
+        EXPLAIN, Explain(queue_keys(store.keys, source.name), window, limits, source.cost, tuple(ids))
+    )
+
+
+def crew_of(store: Store, queue: str) -> Crew:
+    """The living workers that take jobs of ``queue``.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    found = [worker for worker in read_workers(store) if worker.is_alive and queue in worker.pace]
+    paces = [worker.pace[queue] for worker in found if worker.pace[queue] > 0.0]
+    return Crew(
+        len(found),
+        sum(worker.threads for worker in found),
+        sum(worker.busy for worker in found),
+        sum(paces) / len(paces) if paces else 0.0,
+    )
+
+
+def _words(start: Start | None, found: Explained) -> str:
+    """What a job waits for."""
+    if found.is_stopped:
+        return f"an operator, as it is {found.reason}"
+    if start is None:
+        return "a worker: none takes jobs of this queue"
+    cause: Cause = start.cause
+    if isinstance(cause, Limit):
+        return f"a slot of the limit {cause.count} per {cause.window_seconds:g} s"
+    return {"source": found.reason, "threads": "a thread of a worker", "": ""}[cause]

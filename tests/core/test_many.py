@@ -1,0 +1,254 @@
+"""Many jobs at once: fetches, calls of fetchers and messages of any actors; and many who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+import tbcache
+import tbcache.asyncio
+from tbcache.models import FetchRequest
+from tbcache.models.error import InvalidRequest, TbcacheError, UnknownSource
+from tbcache.queue import PacingBroker, get_queue, many
+from tbcache.queue.batch import MOST_BYTES
+from tbcache.queue.script import FINISH, FinishJobs, queue_keys
+from tbcache.store import Store, get_store
+from tests.server import Server, wait_until
+
+ASKERS = 1000
+#: Of a process, whatever many it does: for commands, for blocking, for what was said.
+MOST_CONNECTIONS = 12
+
+
+@pytest.fixture(autouse=True)
+def broker(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacingBroker]:
+    """The broker of this process; no worker takes its jobs."""
+    for name, value in {**server.variables, "TBCACHE_REDIS_TIMEOUT": "10"}.items():
+        monkeypatch.setenv(name, value)
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    yield broker
+    broker.store.close()
+
+
+@pytest.fixture
+def store(broker: PacingBroker) -> Store:
+    return get_store()
+
+
+def note(what: str) -> None: ...
+
+
+def lower(symbol: str) -> str:
+    return symbol.lower()
+
+
+def depth(queue: str) -> int:
+    return get_queue().depth(queue).interactive
+
+
+def test_fetches_calls_and_messages_are_queued_together(broker: PacingBroker) -> None:
+    """Each with what became of it, in their order."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
+    quote("KNOWN")
+    jobs = [
+        FetchRequest("reddit", "GME"),
+        actor.message("one"),
+        quote.message("KNOWN"),
+        quote.message("NEW"),
+        FetchRequest("reddit", "GME"),
+        quote.message("NEW"),
+        actor.message("one"),
+    ]
+    placed = tbcache.enqueue_many(jobs)
+    states = ["queued", "queued", "hit", "queued", "joined", "joined", "queued"]
+    assert [one.state for one in placed] == states
+    assert [one.queue for one in placed[:4]] == ["reddit", "default", "quotes", "quotes"]
+    assert isinstance(placed[0], tbcache.Handle)
+    assert placed[4].job_id == placed[0].job_id
+    assert (depth("reddit"), depth("default"), depth("quotes")) == (1, 2, 1)
+    assert placed[1].explain().place == 1
+
+
+def test_the_call_of_a_fetcher_that_is_queued_is_not_queued_again(broker: PacingBroker) -> None:
+    """Nor one whose value is cached: a worker would find that out."""
+    quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
+    for _ in range(3):
+        quote.enqueue("A")
+    assert depth("quotes") == 1
+    quote("B")
+    quote.enqueue("B")
+    assert depth("quotes") == 1
+
+
+def test_a_job_that_sends_itself_again_is_queued(broker: PacingBroker) -> None:
+    """It does not join itself, which would end with it."""
+    quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
+    message = quote.enqueue("A")
+    broker._put(message, 0, is_joining=False)
+    assert depth("quotes") == 2
+
+
+def test_big_messages_go_in_smaller_parts(
+    broker: PacingBroker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis does nothing else while it reads one call."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    asked, sizes = store.ask, []
+
+    async def ask(script: Any, call: Any) -> Any:
+        if script.name == "enqueue":
+            sizes.append(sum(len(part) for part in call.asks))
+        return await asked(script, call)
+
+    monkeypatch.setattr(store, "ask", ask)
+    tbcache.enqueue_many([actor.message("x" * (MOST_BYTES // 3)) for _ in range(8)])
+    assert len(sizes) == 4
+    assert max(sizes) <= MOST_BYTES + 1000
+
+
+@pytest.mark.parametrize(
+    ("jobs", "why"),
+    [
+        (None, "must be a list of fetch requests and messages"),
+        ("GME", "must be a list of fetch requests and messages"),
+        ({"reddit": "GME"}, "must be a list of fetch requests and messages"),
+        (7, "must be a list of fetch requests and messages"),
+        (["GME"], "job 0, 'GME', is neither a FetchRequest nor a message"),
+        ([FetchRequest("reddit", "GME"), ("reddit", "GME")], "job 1, "),
+        ([FetchRequest("reddit", "GME"), FetchRequest("reddit", "GME", 100_000)], "hours"),
+        ((FetchRequest("reddit", "GME") for _ in range(5)), "more than 3 jobs at once"),
+    ],
+)
+def test_what_is_no_job_is_refused_before_anything_is_queued(
+    jobs: Any, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that says which."""
+    monkeypatch.setattr(many, "MOST_JOBS", 3)
+    with pytest.raises(InvalidRequest, match=why) as raised:
+        tbcache.enqueue_many(jobs)
+    assert "\n" not in str(raised.value)
+    assert depth("reddit") == 0
+
+
+def test_a_fetch_of_no_source_is_refused() -> None:
+    """With the nearest there is."""
+    with pytest.raises(UnknownSource, match="reddit"):
+        tbcache.enqueue_many([FetchRequest("reddit", "GME"), FetchRequest("redit", "GME")])
+    assert depth("reddit") == 0
+
+
+def test_messages_need_our_broker_and_no_moment(
+    broker: PacingBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another queues one at a time; and when an actor's work begins matters to nobody's answer."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    with pytest.raises(InvalidRequest, match="fresh_after is for fetches"):
+        tbcache.enqueue_many([actor.message("x")], fresh_after=datetime(2026, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr("dramatiq.broker.global_broker", StubBroker())
+    with pytest.raises(TypeError, match="StubBroker queues one message at a time"):
+        tbcache.enqueue_many([actor.message("x")])
+
+
+def test_an_actor_hears_of_its_messages_as_of_those_that_are_sent(broker: PacingBroker) -> None:
+    """Middleware counts, checks and marks them there; and in whose name they are goes along."""
+
+    before, after = list[str](), list[str]()
+
+    class Noted(dramatiq.Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            before.append(message.args[0])
+
+        def after_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            after.append(message.options["caller"])
+
+    broker.add_middleware(Noted())
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    own = actor.message_with_options(args=("two",), caller="desk/b")
+    tbcache.enqueue_many([actor.message("one"), own], caller="desk/a")
+    assert (before, after) == (["one", "two"], ["desk/a", "desk/b"])
+
+
+def test_many_are_queued_and_explained_by_tasks(broker: PacingBroker) -> None:
+    """As by threads."""
+    asyncio.run(queue_many(broker))
+
+
+async def queue_many(broker: PacingBroker) -> None:
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    handles = await tbcache.asyncio.enqueue_many([FetchRequest("reddit", f"S{n}") for n in range(3)])
+    assert [(one.state, one.request.symbol) for one in handles] == [("queued", f"S{n}") for n in range(3)]
+    assert [(await one.explain()).place for one in handles] == [1, 2, 3]
+    (job,) = await tbcache.asyncio.enqueue_many([actor.message("one")])
+    assert (job.queue, job.state, job.is_new, job.starts_at) == ("default", "queued", True, None)
+    assert job.job_id in repr(job)
+
+
+def finish(store: Store, handles: list[tbcache.Handle]) -> None:
+    """The jobs are over, by the script that ends them."""
+    claims = {f"{one.job_id}/1": 4e15 for one in handles}
+    store.client.zadd(store.keys.queue("news", "claims"), claims)
+    for at in range(0, len(claims), 50):
+        parts = [
+            (claim, "done", '{"message":"over"}', 0, 0, 0, "", 0, "") for claim in [*claims][at : at + 50]
+        ]
+        ends = tuple(part for several in parts for part in several)
+        store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, ends))
+
+
+def connected(server: Server) -> int:
+    return int(server.client.info("clients")["connected_clients"])
+
+
+def requests() -> list[FetchRequest]:
+    return [FetchRequest("news", f"S{number}") for number in range(ASKERS)]
+
+
+def test_a_thousand_threads_that_wait_for_results_share_a_few_connections(
+    server: Server, store: Store
+) -> None:
+    """One of their own each is what a server refuses at some point, and whoever is refused got an error."""
+    before = connected(server)
+    handles = tbcache.enqueue_many(requests())
+
+    def wait(handle: tbcache.Handle) -> str:
+        with pytest.raises(TbcacheError) as raised:
+            handle.result(100)
+        return str(raised.value)
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        waits = [pool.submit(wait, handle) for handle in handles]
+        wait_until(lambda: len(store._waiter._waits) == ASKERS, 60)
+        assert connected(server) - before <= MOST_CONNECTIONS
+        finish(store, handles)
+        assert {one.result(100) for one in waits} == {"news: the job died: over"}
+    assert store.is_available
+
+
+def test_a_thousand_tasks_that_wait_for_results_share_a_few_connections(server: Server, store: Store) -> None:
+    """The same in one loop."""
+    asyncio.run(wait_in_tasks(server, store))
+    assert store.is_available
+
+
+async def wait_in_tasks(server: Server, store: Store) -> None:
+    before = connected(server)
+    handles = await tbcache.asyncio.enqueue_many(requests())
+    tasks = [asyncio.create_task(handle.result(100)) for handle in handles]
+    for _ in range(10_000):
+        if len(store._waiter._waits) == ASKERS:
+            break
+        await asyncio.sleep(0.01)
+    assert len(store._waiter._waits) == ASKERS
+    assert connected(server) - before <= MOST_CONNECTIONS
+    await asyncio.to_thread(finish, store, [handle._handle for handle in handles])
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {str(one) for one in found} == {"news: the job died: over"}
